@@ -1,0 +1,53 @@
+"""What the front needs to know of tensors: whether a kernel can step them, and as what dtypes."""
+
+from __future__ import annotations
+
+import torch
+
+from ravine.engines.eager import Work
+
+__all__ = ["dtype_name", "single", "unfit"]
+
+_HALF = (torch.float16, torch.bfloat16)
+_DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
+
+
+def unfit(work: Work) -> str:
+    """Why a parameter cannot take part in a kernel, or nothing."""
+    p = work.p
+    tensors = [x for x in (p, work.g, *work.state.values()) if isinstance(x, torch.Tensor)]
+    for x in tensors:
+        if x.device.type != "cpu":
+            return f"on {x.device.type}"
+        if x.dtype not in _DTYPES:
+            return f"dtype {x.dtype}"
+        if x.shape != p.shape:
+            return f"state of shape {tuple(x.shape)}"
+    if all(x.is_contiguous() for x in tensors):
+        return ""
+    if _dense(p) and all(x.stride() == p.stride() for x in tensors):
+        return ""
+    return "not dense, or not in one memory layout"
+
+
+def single(work: Work) -> Work:
+    """Half precision is computed in float32, and stored in the parameter's dtype."""
+    if work.p.dtype not in _HALF:
+        return work
+    slots = {k: v.float() if isinstance(v, torch.Tensor) else v for k, v in work.state.items()}
+    return Work(work.p.float(), work.g.float(), slots, work.t, work.hyper)
+
+
+def dtype_name(x: torch.Tensor) -> str:
+    """The dtype as the kernels name it: "float32"."""
+    return _DTYPES[x.dtype]
+
+
+def _dense(x: torch.Tensor) -> bool:
+    """Whether the elements fill a block of memory, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
