@@ -92,6 +92,24 @@ def test_show_latex_kernel_and_settings():
     assert "b = momentum" not in ravine("show", "rmsprop", "--kernel").stdout
 
 
+def test_show_llvm_and_asm(tmp_path, monkeypatch):
+    text = ravine("show", "adam", "--llvm").stdout
+    assert text.startswith("; adam: p float32, g float32, m float32, v float32")
+    assert "define void @pass_0(" in text
+    assert any(len(line) > 80 for line in text.splitlines()), "code is not to be folded"
+    halves = ravine("show", "adam", "--llvm", "--dtype", "bfloat16").stdout
+    assert "v bfloat16; computed in float" in halves
+    doubles = ravine("show", "adam", "--llvm", "--dtype", "float64").stdout
+    assert "computed in double" in doubles
+    settings = ("--set", "momentum=0.5", "--llvm")
+    assert "b float32" in ravine("show", "rmsprop", *settings).stdout.splitlines()[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def tiny(p, g, *, lr=0.5):\n    return p - lr * g\n")
+    code = ravine("show", "mine.py:tiny", "--asm").stdout
+    assert re.search(r"^pass_0:", code, re.M)
+    assert "define void" not in code
+
+
 def test_worked_steps_as_table_and_as_csv():
     words = ("show", "adam", "--worked", 3, "--gradients", "1,-2", "--start", 3, "--set", "lr=0.1")
     table = ravine(*words).stdout.splitlines()
@@ -123,6 +141,19 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
             ("show", "adam", "--set", "beta1=1"),
             r"beta1=1.0 is not accepted; beta1 is a number in \[0, 1\)",
         ),
+        (
+            ("show", "adam", "--llvm", "--dtype", "int8"),
+            "'int8' is not accepted; it is one of float64",
+        ),
+        (
+            ("show", "adam", "--dtype", "float64"),
+            "--dtype 'float64' says what --llvm or --asm is for",
+        ),
+        (
+            ("show", "matrices.py:whiten", "--llvm"),
+            "rule 'whiten' has no CPU kernel: it uses matmul",
+        ),
+        (("show", "matrices.py:whiten", "--asm"), "has no CPU kernel"),
         (("show", "adam", "--set", "lr=fast"), "'fast' is not a number"),
         (("show", "adam", "--set", "lr"), "write NAME=VALUE"),
         (("show", "adam", "--set", "rl=1"), "no hyperparameter 'rl'"),
@@ -148,6 +179,9 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
 )
 def test_what_is_not_accepted_is_one_clear_message(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrices.py").write_text(
+        "def whiten(p, g, *, lr=0.1):\n    return p - lr * (g @ p)\n"
+    )
     done = ravine(*words, code=2)
     assert re.search(message, " ".join(done.stderr.replace("│", " ").split()))
     assert "Traceback" not in done.stderr

@@ -35,6 +35,8 @@ app = typer.Typer(
 out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False, markup=False)
 
+_EXTRAS = {"torch": "torch", "llvmlite": "torch", "matplotlib": "race", "numba": "race"}
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -52,7 +54,7 @@ def main() -> None:
             sys.exit(0)
         _fail(str(error), 1)
     except ImportError as error:
-        extra = {"torch": "torch", "matplotlib": "race", "numba": "race"}.get(error.name or "")
+        extra = _EXTRAS.get(error.name or "")
         if not extra:
             raise
         _fail(f"{error.name} is not installed; pip install 'ravine[{extra}]' brings it", 1)
@@ -111,6 +113,19 @@ def show(
     kernel: Annotated[
         bool, typer.Option("--kernel", help="Only the step as printed from the rule's graph.")
     ] = False,
+    llvm: Annotated[
+        bool, typer.Option("--llvm", help="Only the fused CPU kernel, as LLVM IR.")
+    ] = False,
+    asm: Annotated[
+        bool, typer.Option("--asm", help="Only the fused CPU kernel, in this machine's assembly.")
+    ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="What --llvm and --asm are for: float64, float32, bfloat16 or float16. "
+            "Default: float32."
+        ),
+    ] = None,
     worked: Annotated[
         int,
         typer.Option(
@@ -131,6 +146,8 @@ def show(
     """Show a rule: source, equations, paper, hyperparameters, state, how packages differ."""
     rule = registry.get(name)
     values = _settings(rule, settings or [])
+    if dtype and not (llvm or asm):
+        raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
     if latex:
         from ravine.reading.equations import latex as typeset
 
@@ -139,7 +156,9 @@ def show(
         from ravine.engines.graph import trace
         from ravine.engines.python import kernel_source
 
-        return out.print(_python(kernel_source(trace(rule, **values))))
+        return _code(kernel_source(trace(rule, **values)))
+    if llvm or asm:
+        return _show_compiled(rule, values, dtype or "float32", asm)
     if worked or as_csv:
         return _show_worked(rule, worked or 5, gradients, start, values, as_csv)
     _show_all(rule, values)
@@ -165,12 +184,30 @@ def _settings(rule: Rule, settings: list[str]) -> dict[str, Any]:
         raise ValueError(str(error)) from None
 
 
-def _python(source: str) -> Any:
-    return (
-        Syntax(source.rstrip(), "python", background_color="default")
-        if out.is_terminal
-        else source.rstrip()
-    )
+def _code(source: str, language: str = "python", fold: bool = False) -> None:
+    """Print code, in colours on a terminal; elsewhere as it stands, unless it is to be folded."""
+    source = source.rstrip()
+    if out.is_terminal:
+        out.print(Syntax(source, language, background_color="default", word_wrap=True))
+    elif fold:
+        out.print(source)
+    else:
+        print(source)
+
+
+def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) -> None:
+    from ravine.engines import cpu
+    from ravine.engines.graph import trace
+    from ravine.engines.kernel import DTYPES
+
+    if dtype not in DTYPES:
+        raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")
+    kernel = cpu.kernel(trace(rule, **values))
+    dtypes = [dtype] * len(kernel.columns)
+    if asm:
+        _code(cpu.assembly(kernel, dtypes), "gas")
+    else:
+        _code(cpu.ir(kernel, dtypes), "llvm")
 
 
 def _show_all(rule: Rule, values: dict[str, Any]) -> None:
@@ -184,7 +221,7 @@ def _show_all(rule: Rule, values: dict[str, Any]) -> None:
     if rule.paper:
         out.print(f"{rule.paper}\n{rule.at}\n")
     for function in rule.sources:
-        out.print(_python(source(function)))
+        _code(source(function), fold=True)
         out.print()
     plain = not out.encoding.lower().startswith("utf")
     for function in rule.sources:
