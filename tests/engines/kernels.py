@@ -21,6 +21,18 @@ def dtype(x: Any) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
+class ByReciprocal(np.ndarray):
+    """An array that a number divides as in kernels: multiplied by the number's reciprocal."""
+
+    def __truediv__(self, other: Any) -> Any:
+        if np.ndim(other):
+            return super().__truediv__(other)
+        try:
+            return self * (1.0 / other)
+        except ZeroDivisionError:
+            return self * np.inf
+
+
 def array(x: Any) -> Any:
     """NumPy makes numbers of arrays without dimensions."""
     return x if isinstance(x, torch.Tensor) else np.array(x)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cases import ELEMENTWISE, REDUCING, cautious, error, gradients, lion, schedule_free, variants
-from engines.kernels import Kernel
+from engines.kernels import ByReciprocal, Kernel
 from engines.test_python import ODD, programs
 from hypothesis import given, settings
 
@@ -25,10 +25,14 @@ SIZES = [0, 1, 7, 255, 257, 4097, 8191, 8192, 8193, 3 * 8192 + 5]  # around vect
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-310, -1e-42, 3e-39, 1e30, -1e38, 1e300, 1.0]
 
 
-def eager(made, ps, path, groups=None, **hyper):
-    """The rule's steps by the eager engine: parameters and live state of each after the last."""
+def eager(made, ps, path, kind=ByReciprocal, **hyper):
+    """The rule's steps by the eager engine: parameters and live state of each after the last.
+
+    kind: divided by a number as in the kernels, so that all bits agree, or np.ndarray.
+    """
     hyper = made.check(**hyper)
     live = plan(made, hyper).live
+    ps, path = [p.view(kind) for p in ps], [[g.view(kind) for g in grads] for grads in path]
     states = [{s: made.slots[s].init(p) for s in live} for p in ps]
     with np.errstate(all="ignore"):
         for t, grads in enumerate(path, 1):
@@ -44,7 +48,7 @@ def eager(made, ps, path, groups=None, **hyper):
 
 def full(x, p):
     """A number that is an array's new value fills it, as a front would have it."""
-    return np.broadcast_to(x, np.shape(p)).astype(p.dtype)
+    return np.broadcast_to(x, np.shape(p)).astype(p.dtype).view(type(p))
 
 
 def arrays(sizes, steps, dtype=np.float64, seed=0):
@@ -121,6 +125,13 @@ def test_nan_infinity_and_denormals_as_eager(made, dtype):
     assert_same(run(made, [p], path), eager(made, [p], path))
 
 
+@pytest.mark.parametrize("made", [m for m in ELEMENTWISE if m is not schedule_free], ids=name)
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float64, 1e-14), (np.float32, 4 * 2.0**-23)])
+def test_dividing_by_reciprocals_costs_an_ulp_or_two(made, dtype, limit):
+    ps, path = arrays([300], 50, dtype)
+    assert_same(run(made, ps, path), eager(made, ps, path, np.ndarray), close(limit))
+
+
 @pytest.mark.parametrize("made", ODD, ids=name)
 def test_odd_rules_as_eager(made):
     ps, path = arrays([3, 70], 6)
@@ -191,7 +202,8 @@ def test_groups_have_their_own_step_counts_and_hyperparameters():
     stepped = Kernel(made, [p.copy() for p in ps], groups=[1, 0, 1])
     stepped.step(grads, t=[1, 7], lr=[0.1, 0.2], weight_decay=[0.5, 0.01])
     for i, (t, lr, decay) in enumerate([(7, 0.2, 0.01), (1, 0.1, 0.5), (7, 0.2, 0.01)]):
-        want, *_ = made(ps[i], grads[i], ps[i] * 0, ps[i] * 0, t, lr=lr, weight_decay=decay)
+        p, g = ps[i].view(ByReciprocal), grads[i].view(ByReciprocal)
+        want, *_ = made(p, g, p * 0, p * 0, t, lr=lr, weight_decay=decay)
         np.testing.assert_array_equal(stepped.ps[i], want)
 
 
@@ -225,7 +237,8 @@ def test_parameters_and_states_in_dtypes_of_their_own(made, p_dtype, s_dtype):
     want, slots = p, {k: v.clone() for k, v in stepped.state[0].items()}
     for t, g in enumerate(path, 1):
         stepped.step([g])
-        work = [x.to(torch.float64).numpy().astype(compute) for x in (want, g, *slots.values())]
+        work = [x.double().numpy().astype(compute) for x in (want, g, *slots.values())]
+        work = [x.view(ByReciprocal) for x in work]
         with np.errstate(all="ignore"):
             new_p, new = made.update(work[0], work[1], work[2:], t, **made.check())
         want = torch.tensor(new_p).to(p_dtype)

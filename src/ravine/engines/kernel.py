@@ -77,7 +77,8 @@ class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
     columns: p, g and the live slots that are arrays. slots: the live slots that are scalars.
-    inputs: what a group row begins with: t and the hyperparameters that are used.
+    inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
+    of the squared gradients over all tensors, where it is asked for.
     """
 
     graph: Graph
@@ -85,6 +86,7 @@ class Kernel:
     slots: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: dict[str, Value] = field(default_factory=dict)
+    squares: Value | None = None
     values: list[Value] = field(default_factory=list)
     _known: dict[Any, Value] = field(default_factory=dict)
 
@@ -112,6 +114,10 @@ class Kernel:
             power = self._power(a, float(b.leaf), name)
             if power:
                 return power
+        if op == "div" and level == ELEMENT and b.level < ELEMENT:
+            # One division for all elements: those of vectors take most of Adam's time in the caches.
+            one = self.leaf("constant", 1.0, GROUP)
+            return self.add("mul", a, self.add("div", one, b), name=name)
         return self._value(op, args, level, stage, name=name)
 
     def _power(self, x: Value, exponent: float, name: str) -> Value | None:
@@ -154,7 +160,7 @@ class Kernel:
     def needed(self) -> list[Value]:
         """The values that the outputs depend on, in order."""
         wanted: set[int] = set()
-        stack = list(self.outputs.values())
+        stack = [*self.outputs.values(), *([self.squares] if self.squares else [])]
         while stack:
             value = stack.pop()
             if value.index not in wanted:
@@ -164,8 +170,14 @@ class Kernel:
 
     @cached_property
     def stages(self) -> int:
-        """How many stages there are; an element pass belongs to most of them."""
+        """How many stages there are."""
         return 1 + max(v.stage for v in self.needed)
+
+    @cached_property
+    def last(self) -> int:
+        """The stage after whose pass over the elements no other is needed."""
+        stored = [self.outputs[c].stage for c in self.columns if c in self.outputs]
+        return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op == "sum"))
 
     @cached_property
     def group_row(self) -> dict[Value, int]:
@@ -198,7 +210,7 @@ class Kernel:
             c
             for c in self.columns
             if c in self.outputs
-            and self.outputs[c].stage < self.stages - 1
+            and self.outputs[c].stage < self.last
             and self.outputs[c].level == ELEMENT
             and size[c] == exact
         ]
@@ -213,12 +225,11 @@ class Kernel:
 
     def _passes(self, early: Sequence[str]) -> list[Pass] | None:
         """The walks if the given columns are stored as soon as they are known; None: impossible."""
-        last = self.stages - 1
         stored = {
-            c: self.outputs[c].stage if c in early else last for c in self.columns if c != "g"
+            c: self.outputs[c].stage if c in early else self.last for c in self.columns if c != "g"
         }
         result = []
-        for stage in range(self.stages):
+        for stage in range(self.last + 1):
             sums = [v for v in self.needed if v.op == "sum" and v.stage == stage + 1]
             stores = {
                 c: self.outputs[c]
@@ -251,8 +262,11 @@ class Kernel:
         return result
 
 
-def lower(graph: Graph) -> Kernel:
-    """The graph's step as a kernel. Raises KernelError for what a kernel cannot do."""
+def lower(graph: Graph, squares: bool = False) -> Kernel:
+    """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
+
+    squares: sum the squares of the gradients up as well, in a pass that is made anyway.
+    """
     slots = graph.rule.slots
     kernel = Kernel(
         graph,
@@ -264,6 +278,9 @@ def lower(graph: Graph) -> Kernel:
         made[node.index] = _lower(kernel, node, [made[a.index] for a in node.args])
     for name, node in graph.live_outputs().items():
         kernel.outputs[name] = made[node.index]
+    if squares:
+        g = kernel.leaf("input", "g", ELEMENT)
+        kernel.squares = kernel.add("total", kernel.add("mul", g, g))
     read = {v.leaf for v in kernel.needed if v.op in ("scalar", "hyperparameter")}
     kernel.inputs = tuple(n for n in ("t", *graph.rule.hyperparameters) if n in read)
     return kernel
