@@ -70,7 +70,7 @@ def test_show_is_complete_and_80_wide(name):
     assert rule.at in flat
     assert f"def {rule.sources[-1].__name__}(" in text
     assert "θₜ" in text
-    assert "bytes per" in text
+    assert re.search(r"^State .*(bytes|number) per", text, re.M)
     assert "Elsewhere" in text
     for h in rule.hyperparameters.values():
         assert re.search(rf"^{h.name} +{re.escape(str(h.default))} ", text, re.M)
@@ -174,6 +174,17 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
             "no rule is called 'sdg'; did you mean 'sgd'",
         ),
         (("race", "diamonds", "--seeds", "0"), "--seeds.*greater than or equal to 1|--seeds.*x>=1"),
+        (
+            ("bench", "step", "--shapes", "cube"),
+            "shapes='cube' is not accepted; it is one of scalars",
+        ),
+        (("bench", "step", "--rules", "adma"), "no rule is called 'adma'; did you mean 'adam'"),
+        (
+            ("bench", "step", "--figure", "x.gif"),
+            "--figure 'x.gif' is not accepted; it ends in .png",
+        ),
+        (("bench", "stacks", "--shapes", "cube"), "shapes='cube' is not accepted"),
+        (("bench", "stacks", "--out", "no/x.json"), "there is no folder no"),
         (("rase",), "No such command 'rase'"),
     ],
 )
@@ -324,15 +335,58 @@ def test_bench_diamonds():
     assert all(row["ratio"] > 1 and row["digits"] >= 10 for row in rows)
 
 
-def test_bench_step():
-    words = ("bench", "step", "--shapes", "scalars", "--rules", "adam,nesterov", "--seconds", 0.01)
-    rows = json.loads(ravine(*words, "--json").stdout)
-    engines = {row["engine"] for row in rows if row["rule"] == "adam"}
-    assert engines == {"kernel", "Ravine", "eager", "torch loop", "foreach", "fused"}
+def test_bench_step(tmp_path):
+    words = ("bench", "step", "--shapes", "scalars", "--rules", "adam,nesterov", "--seconds", 0)
+    words = (*words, "--no-first")
+    done = json.loads(ravine(*words, "--json", "--out", tmp_path / "bench.json").stdout)
+    assert list(done) == ["environment", "step", "training"]
+    assert done["environment"]["cpu"]
+    for rows in (done["step"], done["training"]):
+        engines = [row["engine"] for row in rows if row["rule"] == "adam"]
+        assert engines == ["kernel", "Ravine", "eager", "torch loop", "foreach", "fused"]
+    assert json.loads((tmp_path / "bench.json").read_text()) == done
+    table = ravine(*words, "--no-training", "--figure", tmp_path / "bench.png").stdout.splitlines()
+    assert max(map(len, table)) <= 80
+    assert len(table) == 2 + len(done["step"]) + 1
+    assert [line.split()[0] for line in table if "kernel" in line] == ["adam", "nesterov"]
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_bench_step_says_who_is_skipped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from ravine.ops import norm\n\ndef whiten(p, g, *, lr=0.1):\n    return p - lr * (g @ p)\n"
+    )
+    words = ("--shapes", "scalars", "--seconds", 0, "--no-first", "--no-training")
+    done = ravine("bench", "step", "--rules", "mine.py:whiten", *words)
+    flat = " ".join(done.stdout.split())
+    assert "kernel skipped: rule 'whiten' has no CPU kernel: it uses matmul" in flat
+    assert "(whiten)" in flat
+
+
+def test_an_interrupted_benchmark_says_what_it_has():
+    def rows(*given, **options):
+        yield {"rule": "sgd", "engine": "kernel", "us": 2.5, "against_torch": None}
+        raise KeyboardInterrupt
+
+    with (
+        mock.patch("ravine.bench.step.run", return_value=[]),
+        mock.patch("ravine.bench.step.run_in_training", rows),
+    ):
+        done = ravine("bench", "step", "--rules", "sgd", code=130)
+    assert "kernel 2.5" in " ".join(done.stdout.split())
+    assert "Interrupted" in done.stderr
+
+
+def test_bench_stacks(tmp_path):
+    words = ("bench", "stacks", "--shapes", "scalars", "--seconds", 0)
+    done = json.loads(ravine(*words, "--json").stdout)
+    names = [row["stack"] for row in done["stacks"]]
+    assert names[:2] == ["adam", "adam, bfloat16 state"]
     table = ravine(*words).stdout.splitlines()
     assert max(map(len, table)) <= 80
-    assert len(table) == 2 + len(rows)
-    assert "'cube' is not accepted" in ravine("bench", "step", "--shapes", "cube", code=2).stderr
+    assert [line.split("  ")[0] for line in table[2:-2]] == names
 
 
 def test_completion_knows_the_rules():

@@ -672,37 +672,220 @@ def bench_diamonds(
     out.print(table)
 
 
+File = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write everything as JSON, too.")
+]
+
+
 @bench.command("step")
 def bench_step(
-    shapes: Annotated[
-        str, typer.Option(help="Of scalars, mlp, resnet18, gpt2; with commas between.")
-    ] = "scalars,mlp",
     rules: Annotated[
-        str, typer.Option(help="Rules, with commas between.")
-    ] = "adam,rmsprop,amsgrad",
-    seconds: Annotated[float, typer.Option(min=0.0, help="For each rule and shape.")] = 2.0,
+        str,
+        typer.Option(help='Rules, with commas between; "torch": all that it has too; or "all".'),
+    ] = "torch",
+    shapes: Annotated[
+        str,
+        typer.Option(
+            help="Of scalars, mlp, resnet18, gpt2; with commas between. gpt2 takes 8 to 11 GiB of "
+            "memory, and is skipped where less is free."
+        ),
+    ] = "scalars,mlp,resnet18,gpt2",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="For each rule and shape; everything is timed 3 times at least."
+        ),
+    ] = 1.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Add torch.compile of torch's step.")
+    ] = False,
+    all_engines: Annotated[
+        bool, typer.Option("--all-engines", help="Time the eager engine on gpt2 as well.")
+    ] = False,
+    first: Annotated[
+        bool,
+        typer.Option(
+            "--first/--no-first",
+            help="Time the first calls on the first shape too, each in a new process: 3 s each.",
+        ),
+    ] = True,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training/--no-training", help="Then time steps inside training, after a backward."
+        ),
+    ] = True,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the ratios to torch, as .png or .svg."),
+    ] = None,
+    file: File = None,
     json: Json = False,
 ) -> None:
-    """One optimizer step: Ravine's kernel and eager engine against torch.optim's three loops."""
+    """One step of an optimizer: Ravine's engines and torch.optim's loops, taking turns."""
     from ravine.bench import step
 
-    chosen = [registry.get(name) for name in rules.split(",")]
-    rows = step.run(shapes.split(","), chosen, seconds)
+    _writable("--figure", figure, ".png", ".svg")
+    _writable("--out", file, ".json")
+    chosen, on = step.choose(rules), shapes.split(",")
+    options: dict[str, Any] = {"compiled": compiled, "progress": _progress}
+    runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
+    if training:
+        runs["training"] = step.run_in_training(chosen, seconds, **options)
+    tables = _bench(runs, file, json)
+    if figure:
+        from ravine.bench.plots import against_torch
+        from ravine.races.store import picture, write
+
+        write(figure, picture(against_torch(tables["step"]), figure.suffix[1:]))
+
+
+@bench.command("stacks")
+def bench_stacks(
+    shapes: Annotated[
+        str, typer.Option(help="As for step; with commas between. gpt2 takes 4 GiB of memory.")
+    ] = "resnet18,gpt2",
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For each shape; everything is timed 3 times at least.")
+    ] = 5.0,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Modifiers on Adam, and its state in bfloat16: kernels, and what torch has of the kind."""
+    from ravine.bench import stacks
+
+    _writable("--out", file, ".json")
+    _bench({"stacks": stacks.run(shapes.split(","), seconds, _progress)}, file, json)
+
+
+def _writable(option: str, path: Path | None, *kinds: str) -> None:
+    """Refuse, before anything is measured, a file that could not be written after it."""
+    if path is None:
+        return
+    if path.suffix not in kinds:
+        raise ValueError(f"{option} {str(path)!r} is not accepted; it ends in {' or '.join(kinds)}")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"{option} {str(path)!r} is not accepted; there is no folder {path.parent}"
+        )
+
+
+def _bench(
+    runs: Mapping[str, Iterable[Mapping[str, Any]]], file: Path | None, json: bool
+) -> dict[str, Rows]:
+    """Run the measurements and tell; what is done when they are interrupted is told all the same."""
+    from ravine.races.store import environment, to_json, write
+
+    tables: dict[str, list[Mapping[str, Any]]] = {name: [] for name in runs}
+    interrupted = False
+    try:
+        for name, rows in runs.items():
+            for row in rows:
+                tables[name].append(row)
+    except KeyboardInterrupt:
+        interrupted = True
+        err.print("\nInterrupted; this is what was measured before.")
+    text = to_json({"environment": environment(), **tables})
+    if file:
+        write(file, text.encode())
     if json:
-        return out.print_json(data=rows)
-    _title("One step, float32; ratio: time of torch's fastest loop over this one's")
-    table = _table(
-        "rule", "shapes", "engine", ">µs", ">GB/s", ">ratio", ">of roof", ">first s", gap=1
+        print(text)
+    else:
+        for name, done in tables.items():
+            _PRINTERS[f"bench-{name}"](done)
+    if interrupted:
+        sys.exit(130)
+    return {**tables}
+
+
+def _print_step(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        here = [r for r in rows if r["shapes"] == shapes]
+        _title(f"One step on {shapes}, float32; ratio: the time of torch's fastest over this one's")
+        table = _table(
+            *("rule", "engine", ">µs", ">ratio", ">GB/s", ">of roof", ">extra", ">first s")
+        )
+        for name, r in _named_once(here, "rule"):
+            if "skipped" not in r:
+                figures = (
+                    f"{r['us']:,.1f}",
+                    _number(r["against_torch"], ".2f"),
+                    _number(r["gb_per_s"], ".1f"),
+                    _number(r["of_roof"], ".2f"),
+                    _size(r["extra_bytes"]),
+                    _number(r["first_seconds"], ".2f"),
+                )
+                table.add_row(name, r["engine"], *figures)
+        out.print(table)
+        _print_skipped(here)
+        out.print()
+
+
+def _print_training(rows: Rows) -> None:
+    _title(
+        "The step inside training an MLP, after a backward pass; µs, and torch's fastest over it"
     )
+    table = _table("rule", "engine", ">µs", ">ratio")
+    for name, r in _named_once(rows, "rule"):
+        if "skipped" not in r:
+            table.add_row(name, r["engine"], f"{r['us']:,.1f}", _number(r["against_torch"], ".2f"))
+    out.print(table)
+    _print_skipped(rows)
+
+
+def _print_stacks(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        _title(f"One step of a stack on {shapes}; × Adam: over the time of its kernel in float32")
+        table = _table("stack", ">µs", ">moves", ">× Adam", ">per byte", ">ratio")
+        for r in (r for r in rows if r["shapes"] == shapes):
+            figures = (
+                f"{r['us']:,.0f}",
+                _size(r["bytes"]) if r["bytes"] else "",
+                f"{r['time_of_adam']:.2f}",
+                _number(r["time_per_byte_of_adam"], ".2f"),
+                _number(r["against_torch"], ".2f"),
+            )
+            table.add_row(r["stack"], *figures)
+        out.print(table)
+        out.print(
+            "ratio: the time of torch's fused Adam, after the same clipping, over this one's\n"
+        )
+
+
+def _size(count: int) -> str:
+    """Bytes, in the unit that suits them."""
+    unit, name = next(
+        (x for x in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= x[0]), (1, "B")
+    )
+    return f"{count / unit:.3g} {name}"
+
+
+def _number(value: float | None, how: str) -> str:
+    return "" if value is None else f"{value:{how}}"
+
+
+def _named_once(rows: Rows, key: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """The rows, each with its name if that is another than the one before."""
     before = None
     for r in rows:
-        case = (r["rule"], r["shapes"])
-        ratio = f"{r['against_torch']:.2f}" if r["against_torch"] else ""
-        figures = f"{r['us']:.1f}", f"{r['gb_per_s']:.1f}", ratio, f"{r['of_roof']:.2f}"
-        names = case if case != before else ("", "")
-        table.add_row(*names, r["engine"], *figures, f"{r['first_seconds']:.2f}")
-        before = case
-    out.print(table)
+        yield ("" if r[key] == before else r[key]), r
+        before = r[key]
+
+
+def _print_skipped(rows: Rows) -> None:
+    whys: dict[str, list[str]] = {}
+    for r in rows:
+        if "skipped" in r:
+            whys.setdefault(f"{r['engine']} skipped: {r['skipped']}", []).append(r["rule"])
+    for why, rules in whys.items():
+        out.print(f"{why} ({', '.join(rules)})")
+
+
+_PRINTERS |= {
+    "bench-step": _print_step,
+    "bench-training": _print_training,
+    "bench-stacks": _print_stacks,
+}
 
 
 def _table(*columns: str, gap: int = 2) -> Table:

@@ -1,83 +1,151 @@
 """The step benchmark: what it steps, what it says."""
 
-import math
+from unittest import mock
 
 import pytest
 import torch
-from cases import cautious
 
-from ravine import rules
+from ravine import registry
 from ravine.bench import step
 
-
-@pytest.mark.parametrize(
-    ("name", "tensors", "numbers"),
-    [("scalars", 2, 2), ("mlp", 6, 109386), ("resnet18", 62, 11689512), ("gpt2", 148, 124439808)],
-)
-def test_the_shapes_are_those_of_the_models(name, tensors, numbers):
-    given = step.shapes(name)
-    assert (len(given), sum(map(math.prod, given))) == (tensors, numbers)
+TORCHS = ["torch loop", "foreach", "fused"]
 
 
-def test_unknown_shapes_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is not accepted; it is one of scalars, mlp"):
-        step.shapes("vgg")
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A file of rules: one that reduces, and one of matrices, which has no kernel."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from ravine.ops import norm\n\n"
+        "def unit(p, g, *, lr=0.1):\n    return p - lr * g / norm(g)\n\n"
+        "def whiten(p, g, *, lr=0.1):\n    return p - lr * (g @ p)\n"
+    )
 
 
-def test_each_contender_takes_the_same_step():
-    """Benchmarks of different computations say nothing."""
-    for rule in (
-        rules.sgd,
-        rules.momentum,
-        rules.nesterov,
-        rules.rmsprop,
-        rules.adam,
-        rules.amsgrad,
-        rules.adamw,
-    ):
-        after = {}
-        for engine in step._contenders(rule, []):
-            torch.manual_seed(0)
-            params = [torch.randn(3, 2).requires_grad_() for _ in range(2)]
-            for p in params:
-                p.grad = torch.empty(3, 2)
-            take = step._contenders(rule, params)[engine]()
-            for _ in range(3):
-                for p in params:  # torch's foreach loop for Nesterov's momentum changes them
-                    p.grad.normal_()
-                take()
-            after[engine] = torch.stack(params).detach()
-        assert len(after) == (5 if rule is rules.rmsprop else 6)
-        for engine in after:
-            torch.testing.assert_close(after[engine], after["kernel"], rtol=1e-5, atol=1e-7)
+def test_choose():
+    assert step.choose("all") == registry.names()
+    assert {"sgd", "adam", "adamw", "rmsprop"} <= set(step.choose("torch"))
+    assert "momentum_classical" not in step.choose("torch")
+    assert step.choose("adam,sgd") == ["adam", "sgd"]
+    with pytest.raises(LookupError, match="no rule is called 'adma'; did you mean 'adam'"):
+        step.choose("sgd,adma")
 
 
-def test_the_rows():
-    rows = step.run(["scalars"], [rules.adam, cautious(rules.adam)], seconds=0.0)
+def test_the_rows(mine):
+    rows = list(step.run(["scalars"], ["adam", "mine.py:unit"], seconds=0.0))
     assert [(r["rule"], r["engine"]) for r in rows] == [
-        *(
-            ("adam", engine)
-            for engine in ("kernel", "Ravine", "eager", "torch loop", "foreach", "fused")
-        ),
-        ("cautious(adam)", "kernel"),
-        ("cautious(adam)", "Ravine"),
-        ("cautious(adam)", "eager"),
+        *(("adam", engine) for engine in ("kernel", "Ravine", "eager", *TORCHS)),
+        *(("unit", engine) for engine in ("kernel", "Ravine", "eager")),
     ]
     best = min(r["us"] for r in rows[3:6])
     for row in rows:
-        bytes_moved = 2 * (28 if row["rule"] == "adam" else 44)
+        bytes_moved = 2 * (28 if row["rule"] == "adam" else 16)
+        assert row["shapes"] == "scalars"
         assert row["gb_per_s"] == pytest.approx(bytes_moved / row["us"] / 1e3)
-        assert row["first_seconds"] > 0
+        low, high = row["us_quartiles"]
+        assert low <= row["us"] <= high
+        assert row["turns"] == 3
         assert row["of_roof"] > 0
+        assert row["extra_bytes"] >= 0
+        assert row["first_seconds"] is None
         if row["rule"] == "adam":
             assert row["against_torch"] == pytest.approx(best / row["us"])
         else:
             assert row["against_torch"] is None
 
 
+def test_the_roof_is_what_the_kernel_would_take_for_as_many_bytes():
+    with mock.patch.object(step, "take_turns") as turns:
+        turns.side_effect = lambda steps, seconds: {
+            name: [3e-6] * 3 if name == "kernel" else [2e-6] * 3 for name in steps
+        }
+        (kernel, *_) = step.run(["scalars"], ["adam"])
+    assert kernel["of_roof"] == pytest.approx(2 / 3)
+    assert kernel["against_torch"] == pytest.approx(2 / 3)
+
+
+def test_who_cannot_run_says_why(mine):
+    rows = {r["engine"]: r for r in step.run(["scalars"], ["mine.py:whiten"], 0.0)}
+    for engine in ("kernel", "Ravine"):
+        assert "no CPU kernel: it uses matmul" in rows[engine]["skipped"] or (
+            "engine='kernel' is not possible" in rows[engine]["skipped"]
+        )
+        assert "us" not in rows[engine]
+    assert "skipped" in rows["eager"]  # numbers have no @
+
+
+def test_without_memory_nothing_is_begun():
+    with mock.patch.object(step.Path, "read_text", return_value="MemAvailable:   1000000 kB\n"):
+        rows = list(step.run(["gpt2"], ["adam"], 0.0))
+    assert len(rows) == 6
+    for row in rows:
+        assert "needs 7.9 GiB of memory; 1.0 are free" in row["skipped"]
+
+
+def test_the_slow_are_left_out_of_gpt2_unless_asked_for():
+    with (
+        mock.patch.object(step, "_case", side_effect=lambda *given: iter(())) as case,
+        mock.patch.object(step.contenders, "parameters"),
+        mock.patch.object(step, "_lacking", return_value=""),
+    ):
+        list(step.run(["mlp", "gpt2"], ["adam"]))
+        list(step.run(["gpt2"], ["adam"], all_engines=True))
+    assert [list(call.args[4]) for call in case.call_args_list] == [[], ["eager"], []]
+
+
+def test_first_calls_are_timed_on_the_first_shape():
+    with mock.patch.object(step, "first_call", side_effect=[0.5, RuntimeError("no"), 0.25]) as call:
+        rows = list(step.run(["mlp", "scalars"], ["momentum_classical"], 0.0, first=True))
+    assert [r["first_seconds"] for r in rows] == [0.5, None, 0.25, None, None, None]
+    assert [c.args for c in call.call_args_list] == [
+        ("momentum_classical", None, engine, "mlp") for engine in ("kernel", "Ravine", "eager")
+    ]
+
+
+def test_the_compiler_takes_part_or_says_why_not():
+    with mock.patch.object(torch, "compile", side_effect=RuntimeError("no compiler\n at all")):
+        rows = list(step.run(["scalars"], ["sgd"], 0.0, compiled=True))
+    assert rows[-1] == {
+        "rule": "sgd",
+        "shapes": "scalars",
+        "engine": "compile",
+        "skipped": "no compiler",
+    }
+    with mock.patch.object(torch, "compile", side_effect=lambda step: step):
+        rows = list(step.run(["scalars"], ["sgd"], 0.0, compiled=True))
+    assert rows[-1]["us"] > 0
+
+
+def test_progress_sees_every_unit():
+    def progress(name, units):
+        seen.extend((name, u["problem"], u["optimizer"]) for u in units)
+        return units
+
+    seen = []
+    list(step.run(["scalars", "mlp"], ["sgd"], 0.0, progress=progress))
+    assert seen == [("step", "scalars", "sgd"), ("step", "mlp", "sgd")]
+
+
+def test_unknown_shapes_are_refused():
+    with pytest.raises(ValueError, match="'vgg' is not accepted"):
+        list(step.run(["vgg"], ["sgd"]))
+
+
 def test_the_rows_in_training():
-    rows = step.run_in_training([rules.sgd], steps=3, batch_size=2)
-    engines = ["kernel", "Ravine", "eager", "torch loop", "foreach", "fused"]
-    assert [r["engine"] for r in rows] == engines
-    assert all(r["us"] > 0 for r in rows)
+    rows = list(step.run_in_training(["sgd"], seconds=0.0, batch_size=2))
+    assert [r["engine"] for r in rows] == ["kernel", "Ravine", "eager", *TORCHS]
+    assert all(r["us"] > 0 and r["turns"] == 3 for r in rows)
     assert max(r["against_torch"] for r in rows[3:]) == 1.0
+
+
+def test_training_trains():
+    """The step that is timed is taken on the gradients of the model."""
+    seen = []
+
+    def make(engine, rule, twin, params):
+        return lambda: seen.append([p.grad.abs().sum().item() for p in params])
+
+    with mock.patch.object(step.contenders, "make", make):
+        list(step.run_in_training(["adam"], 0.0))
+    assert all(all(x > 0 for x in sums) for sums in seen)
+    assert len({sums[0] for sums in seen}) > 3  # each batch is new

@@ -1,240 +1,214 @@
-"""How long one step takes: Ravine's kernels and eager engine against torch.optim's three loops.
+"""How long one step takes: Ravine's kernels and eager engine against torch.optim's loops.
 
-All contenders step the same parameters, in turn, in one process, so that whatever else the machine
-does slows them alike; each keeps its own state. "kernel" is the kernel alone, "Ravine" the optimizer
-that steps by it, "eager" the one that calls the rule. The roof is a kernel that reads and writes as many
-columns and computes next to nothing: what memory allows.
+All contenders step the same parameters, in turn, in one process; each keeps its own state. The roof
+is a kernel that reads and writes as many columns and computes next to nothing: what memory allows.
 """
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+import gc
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
 from ravine import registry
-from ravine.engines import cpu
-from ravine.engines.eager import plan
-from ravine.engines.kernel import DTYPES
-from ravine.engines.llvm import Module
+from ravine.bench import contenders
+from ravine.bench.contenders import SHAPES, Kernel, Step, Twin
+from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
 from ravine.rule import Rule
-from ravine.rule import rule as as_rule
-from ravine.torch import optimizer
 
-Step = Callable[[], Any]
-Make = Callable[[], Step]
+__all__ = ["SHAPES", "choose", "run", "run_in_training"]
 
-__all__ = ["SHAPES", "run", "run_in_training", "shapes"]
+Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
+Row = dict[str, Any]
 
-SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
-"""Two numbers; a 784-128-64-10 perceptron; ResNet-18; GPT-2 small."""
-
-# torch.optim's class and options for a rule; a rule without has no loop of torch's to be held against.
-_TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "sgd": (torch.optim.SGD, {}),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
-    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (torch.optim.RMSprop, {}),
-    "adam": (torch.optim.Adam, {}),
-    "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
-    "adamw": (torch.optim.AdamW, {}),
-}
-_LOOPS: dict[str, dict[str, Any]] = {
-    "torch loop": {"foreach": False},
-    "foreach": {"foreach": True},
-    "fused": {"fused": True},
-}
+_LARGE = "gpt2"  # where a step of the eager engine takes seconds
 
 
-def shapes(name: str) -> list[tuple[int, ...]]:
-    """The shapes of a model's parameters; name: one of SHAPES."""
-    if name == "scalars":
-        return [(), ()]
-    if name == "mlp":
-        return [(128, 784), (128,), (64, 128), (64,), (10, 64), (10,)]
-    if name == "resnet18":
-        result: list[tuple[int, ...]] = [(64, 3, 7, 7), (64,), (64,)]
-        before = 64
-        for width in (64, 128, 256, 512):
-            for inputs in (before, width):
-                result += [(width, inputs, 3, 3), (width,), (width,)]
-                result += [(width, width, 3, 3), (width,), (width,)]
-                if inputs != width:
-                    result += [(width, inputs, 1, 1), (width,), (width,)]
-            before = width
-        return [*result, (1000, 512), (1000,)]
-    if name == "gpt2":
-        block = [(768,), (768,), (768, 2304), (2304,), (768, 768), (768,)]
-        block += [(768,), (768,), (768, 3072), (3072,), (3072, 768), (768,)]
-        return [(50257, 768), (1024, 768), *(block * 12), (768,), (768,)]
-    raise ValueError(f"shapes={name!r} is not accepted; it is one of {', '.join(SHAPES)}")
+def choose(rules: str) -> list[str]:
+    """Names of rules from "torch" (those that torch.optim has too), "all", or names with commas.
 
-
-class _Kernel:
-    """A rule's kernel on parameters, with as little around it as a front may have."""
-
-    def __init__(self, rule: Rule, params: Sequence[torch.Tensor]):
-        hyper = rule.check()
-        kernel = cpu.kernel(plan(rule, hyper))
-        dtypes = [[_dtype(p)] * len(kernel.columns) for p in params]
-        self.params, self.t = params, 0
-        self.slots = [[torch.zeros_like(p) for p in params] for _ in kernel.columns[2:]]
-        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes)
-        for name, column in zip(kernel.columns[2:], self.slots, strict=True):
-            self.bound.point(name, [x.data_ptr() for x in column])
-        self.values = [hyper.get(name, 0.0) for name in kernel.inputs]
-        self.counts = kernel.inputs[:1] == ("t",)
-        walks = Module(kernel, tuple(dtypes[0])).passes
-        moved = sum(len(walk.loads) + len(walk.stores) for walk in walks)
-        self.bytes = moved * sum(p.numel() * DTYPES[_dtype(p)] for p in params)
-
-    def step(self) -> None:
-        self.t += 1
-        if self.counts:
-            self.values[0] = self.t
-        self.bound.point("p", [p.data_ptr() for p in self.params])
-        self.bound.point("g", [p.grad.data_ptr() for p in self.params])  # type: ignore[union-attr]
-        self.bound.set_group(0, self.values)
-        self.bound.run()
-
-
-def _dtype(x: torch.Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def _roof(slots: int) -> Rule:
-    """A rule that reads p, g and so many slots, writes p and the slots, and only adds."""
-    names = [f"slot{i}" for i in range(slots)]
-    total = " + ".join(["p", "g", *names])
-    new = ", ".join([total, *(f"{name} + g" for name in names)])
-    space: dict[str, Any] = {}
-    exec(f"def roof({', '.join(['p', 'g', *names])}):\n    return {new}\n", space)
-    return as_rule(space["roof"])
-
-
-def _contenders(rule: Rule, params: Sequence[torch.Tensor]) -> dict[str, Make]:
-    result: dict[str, Make] = {
-        "kernel": lambda: _Kernel(rule, params).step,
-        "Ravine": lambda: optimizer(rule)(params, engine="kernel").step,  # type: ignore[call-arg]
-        "eager": lambda: optimizer(rule)(params, engine="eager").step,  # type: ignore[call-arg]
-    }
-    made, options = _TORCH.get(rule.name, (None, {}))
-    for loop, how in _LOOPS.items():
-        if made and not (loop == "fused" and made is torch.optim.RMSprop):  # which has none
-            result[loop] = partial(_torch_step, made, params, **options, **how)
-    return result
-
-
-def _torch_step(made: type[torch.optim.Optimizer], params: Any, **options: Any) -> Step:
-    return made(params, **options).step
-
-
-def _first(make: Make) -> tuple[Step, float]:
-    """What is to be timed, and the seconds that making it and the first step take."""
-    start = time.perf_counter()
-    step = make()
-    step()
-    return step, time.perf_counter() - start
-
-
-def _take_turns(steps: dict[str, Step], seconds: float) -> dict[str, float]:
-    """Microseconds of a step, median."""
-    # So many at a time that neither the clock's own cost nor the others' use of the caches shows.
-    repeat = max(1, int(2e-4 / _time(steps["kernel"], 3)))
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    order = random.Random(0)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["kernel"]) < 3:
-        for name in order.sample(sorted(steps), len(steps)):
-            times[name].append(_time(steps[name], repeat))
-    return {name: 1e6 * median(taken) for name, taken in times.items()}
-
-
-def _time(step: Step, repeat: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeat):
-        step()
-    return (time.perf_counter() - start) / repeat
+    Raises LookupError for a name that is none.
+    """
+    if rules == "all":
+        return registry.names()
+    names = contenders.rules_of_torch() if rules == "torch" else rules.split(",")
+    for name in names:
+        registry.get(name)
+    return names
 
 
 def run(
-    on: Iterable[str] = SHAPES, rules: Iterable[Rule] | None = None, seconds: float = 2.0
-) -> list[dict[str, Any]]:
+    on: Iterable[str] = SHAPES,
+    rules: Iterable[str] | None = None,
+    seconds: float = 1.0,
+    *,
+    compiled: bool = False,
+    first: bool = False,
+    all_engines: bool = False,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[Row]:
     """Time a step of each rule on parameters of each shape, in float32.
 
-    on: names among SHAPES. rules: by default all that are registered. seconds: for each rule and
-    shape; at least three turns are taken. Returns a row for each contender: ``rule``, ``shapes``,
-    ``engine``, ``us`` (median microseconds), ``gb_per_s`` (the kernel's bytes over the time),
-    ``against_torch`` (time of the fastest of torch's loops over this time; None where it has none),
-    ``of_roof`` (the roof's time for as many bytes over this time), ``first_seconds`` (to make it and
-    take the first step; what has been compiled in this process before is not compiled again).
+    on: names among SHAPES. rules: as registry.get takes them; by default those that torch.optim has
+    too. seconds: for each rule and shape, all contenders together; at least three turns each are
+    taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
+    their own, on the first of the shapes. all_engines: leave out none, however slow. progress: is
+    handed a name and the units of work, and hands them on.
+
+    Yields a row for each contender: ``rule``, ``shapes``, ``engine``; ``us`` (median microseconds),
+    ``us_quartiles``, ``turns``; ``gb_per_s`` (the kernel's bytes over the time; None where the rule
+    has no kernel); ``against_torch`` (the time of torch's fastest over this time; None where there
+    is none); ``of_roof`` (the roof's time for as many bytes over this time); ``extra_bytes`` (the
+    most that a step allocates beyond what stands); ``first_seconds``, None where not timed. A
+    contender that could not run has ``skipped``, the reason, instead of all these. Raises
+    ValueError for unknown shapes.
     """
-    rows = []
-    for name in on:
-        # The gradients stay what they are, but for torch's foreach loop for Nesterov's momentum, which
-        # adds to them in place; they grow to infinity then, which costs no time, as denormals would.
-        torch.manual_seed(0)
-        params = [torch.randn(shape).requires_grad_() for shape in shapes(name)]
-        for p in params:
-            p.grad = torch.randn_like(p)
-        for rule in registry.rules().values() if rules is None else rules:
-            kernel = _Kernel(rule, params)
-            roof = _Kernel(_roof(len(kernel.slots)), params)
-            makers = _contenders(rule, params)
-            first = {engine: _first(make) for engine, make in makers.items()}
-            steps = {engine: step for engine, (step, _) in first.items()}
-            us = _take_turns({**steps, "roof": roof.step}, seconds)
-            best = min((us[loop] for loop in _LOOPS if loop in us), default=None)
-            allowed = us.pop("roof") * kernel.bytes / roof.bytes
-            rows += [
-                {
-                    "rule": rule.name,
-                    "shapes": name,
-                    "engine": engine,
-                    "us": taken,
-                    "gb_per_s": kernel.bytes / taken / 1e3,
-                    "against_torch": best and best / taken,
-                    "of_roof": allowed / taken,
-                    "first_seconds": first[engine][1],
-                }
-                for engine, taken in us.items()
-            ]
-    return rows
+    on = list(on)
+    sizes = {name: sum(map(math.prod, contenders.shapes(name))) for name in on}
+    names = contenders.rules_of_torch() if rules is None else list(rules)
+    units = [{"problem": shapes, "optimizer": name} for shapes in on for name in names]
+    held = ""
+    params: list[torch.Tensor] = []
+    for unit in progress("step", units):
+        shapes, name = unit["problem"], unit["optimizer"]
+        rule = registry.get(name)
+        twin = contenders.in_torch(rule)
+        engines = contenders.engines(twin, compiled)
+        skipped = {}
+        if shapes == _LARGE and not all_engines:
+            skipped["eager"] = f"takes seconds a step on {shapes}; --all-engines has it"
+        if lacking := _lacking(4 * sizes[shapes] * (3 + len(rule.slots) * (len(engines) + 1))):
+            skipped = dict.fromkeys(engines, lacking)
+        elif held != shapes:
+            params = []  # gone before the others come
+            held, params = shapes, contenders.parameters(shapes)
+        firsts = _first_calls(name, twin, engines, shapes) if first and shapes == on[0] else {}
+        for row in _case(rule, twin, params, engines, skipped, seconds):
+            if "skipped" not in row:
+                row["first_seconds"] = firsts.get(row["engine"])
+            yield {"rule": rule.name, "shapes": shapes, **row}
 
 
 def run_in_training(
-    rules: Iterable[Rule] | None = None, steps: int = 200, batch_size: int = 64
-) -> list[dict[str, Any]]:
+    rules: Iterable[str] | None = None,
+    seconds: float = 1.0,
+    batch_size: int = 64,
+    *,
+    compiled: bool = False,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[Row]:
     """Time the step alone inside the training of an MLP, right after each backward pass.
 
     There the caches are cold and torch's threads still spin. Contenders train in turn, each batch
-    of random data being new. Returns rows with ``rule``, ``engine``, ``us``, ``against_torch``.
+    of random data being new. rules, seconds, compiled, progress: as in :func:`run`. Yields rows with
+    ``rule``, ``engine``, ``us``, ``us_quartiles``, ``turns`` and ``against_torch``, or ``skipped``.
     """
-    rows = []
-    for rule in registry.rules().values() if rules is None else rules:
+    names = contenders.rules_of_torch() if rules is None else list(rules)
+    for unit in progress("training", [{"optimizer": name} for name in names]):
+        rule = registry.get(unit["optimizer"])
         torch.manual_seed(0)
         layers = [torch.nn.Linear(784, 128), torch.nn.Linear(128, 64), torch.nn.Linear(64, 10)]
         relu = torch.nn.ReLU()
         model = torch.nn.Sequential(layers[0], relu, layers[1], relu, layers[2])
-        params = list(model.parameters())
-        contenders = {name: make() for name, make in _contenders(rule, params).items()}
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(steps):
-            for name, step in contenders.items():
-                model.zero_grad()
-                target = torch.randint(10, (batch_size,))
-                x = torch.randn(batch_size, 784)
-                torch.nn.functional.cross_entropy(model(x), target).backward()
-                times[name].append(_time(step, 1))
-        us = {name: 1e6 * median(taken) for name, taken in times.items()}
-        best = min((us[loop] for loop in _LOOPS if loop in us), default=None)
-        rows += [
-            {"rule": rule.name, "engine": k, "us": v, "against_torch": best and best / v}
-            for k, v in us.items()
-        ]
-    return rows
+
+        def backward(model: torch.nn.Module = model) -> None:
+            model.zero_grad()
+            x, target = torch.randn(batch_size, 784), torch.randint(10, (batch_size,))
+            torch.nn.functional.cross_entropy(model(x), target).backward()
+
+        backward()
+        twin = contenders.in_torch(rule)
+        engines = contenders.engines(twin, compiled)
+        steps, skipped = _made(rule, twin, list(model.parameters()), engines, {})
+        taken = take_turns(steps, seconds, before=backward)
+        for row in _rows(engines, taken, skipped):
+            yield {"rule": rule.name, **row}
+
+
+def _case(
+    rule: Rule,
+    twin: Twin | None,
+    params: Sequence[torch.Tensor],
+    engines: Sequence[str],
+    skipped: Mapping[str, str],
+    seconds: float,
+) -> Iterator[Row]:
+    """A row for each contender, on these parameters; skipped: who is left out, and why."""
+    contenders.refresh(params)
+    steps, skipped = _made(rule, twin, params, engines, skipped)
+    extra = {engine: extra_bytes(step) for engine, step in steps.items()}
+    moved = allowed = None
+    kernel = steps.get("kernel")
+    if isinstance(kernel, Kernel):
+        roof = Kernel(contenders.roof(len(kernel.slots)), {}, params)
+        taken = take_turns({**steps, "roof": roof}, seconds)
+        moved, allowed = kernel.bytes, median(taken.pop("roof")) * kernel.bytes / roof.bytes
+    else:
+        taken = take_turns(steps, seconds)
+    for row in _rows(engines, taken, skipped):
+        if "skipped" not in row:
+            row["gb_per_s"] = moved and moved / row["us"] / 1e3
+            row["of_roof"] = allowed and 1e6 * allowed / row["us"]
+            row["extra_bytes"] = extra[row["engine"]]
+        yield row
+
+
+def _made(
+    rule: Rule,
+    twin: Twin | None,
+    params: Sequence[torch.Tensor],
+    engines: Sequence[str],
+    skipped: Mapping[str, str],
+) -> tuple[dict[str, Step], dict[str, str]]:
+    """The contenders that have taken their first step, and why others have not."""
+    gc.collect()  # the optimizers before, which stand in cycles
+    steps, skipped = {}, dict(skipped)
+    for engine in engines:
+        if engine not in skipped:
+            try:
+                step = contenders.make(engine, rule, twin, params)
+                step()
+            except Exception as error:  # whatever torch's classes and its compiler raise
+                skipped[engine] = str(error).strip().partition("\n")[0]
+            else:
+                steps[engine] = step
+    return steps, skipped
+
+
+def _rows(
+    engines: Sequence[str], taken: Mapping[str, Sequence[float]], skipped: Mapping[str, str]
+) -> Iterator[Row]:
+    torchs = [median(taken[e]) for e in taken if e not in contenders.RAVINES]
+    for engine in engines:
+        if engine in skipped:
+            yield {"engine": engine, "skipped": skipped[engine]}
+        else:
+            row = {"engine": engine, **summary(taken[engine])}
+            yield {**row, "against_torch": 1e6 * min(torchs) / row["us"] if torchs else None}
+
+
+def _first_calls(
+    name: str, twin: Twin | None, engines: Sequence[str], shapes: str
+) -> dict[str, float]:
+    result = {}
+    for engine in engines:
+        try:
+            result[engine] = first_call(name, twin, engine, shapes)
+        except RuntimeError:  # what cannot be made says why in its row
+            continue
+    return result
+
+
+def _lacking(wanted: int) -> str:
+    """Why so many bytes are not to be had, or nothing."""
+    info = Path("/proc/meminfo")
+    if info.exists():
+        free = int(info.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
+        if wanted > free:
+            return f"needs {wanted / 2**30:.1f} GiB of memory; {free / 2**30:.1f} are free"
+    return ""

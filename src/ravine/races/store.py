@@ -29,7 +29,7 @@ import ravine
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFolder", "to_json"]
+__all__ = ["RunFolder", "environment", "picture", "to_json", "write"]
 
 
 class RunFolder:
@@ -93,21 +93,27 @@ class RunFolder:
 
     def figure(self, name: str, figure: Figure, dpi: int = 300) -> list[Path]:
         """Write a figure as `name`.png and as `name`.svg."""
-        written = []
-        for kind in ("png", "svg"):
-            data = io.BytesIO()
-            figure.savefig(
-                data, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {}
-            )
-            written.append(self._write(f"{name}.{kind}", data.getvalue()))
-        return written
+        return [
+            self._write(f"{name}.{kind}", picture(figure, kind, dpi)) for kind in ("png", "svg")
+        ]
 
     def _write(self, name: str, data: bytes) -> Path:
-        path = self.path / name
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_bytes(data)
-        os.replace(part, path)
-        return path
+        return write(self.path / name, data)
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file under another name and then rename it: there are no half files."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    os.replace(part, path)
+    return path
+
+
+def picture(figure: Figure, kind: str, dpi: int = 300) -> bytes:
+    """A figure as the bytes of a file; kind: "png" or "svg"."""
+    data = io.BytesIO()
+    figure.savefig(data, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {})
+    return data.getvalue()
 
 
 def to_json(value: Any) -> str:
@@ -143,7 +149,7 @@ def _unspell(value: Any) -> Any:
 
 def environment() -> dict[str, Any]:
     """What a number may depend on: versions, machine, revision."""
-    packages = ("numpy", "torch", "matplotlib", "numba")
+    packages = ("numpy", "torch", "llvmlite", "matplotlib", "numba")
     return {
         "ravine": ravine.__version__,
         "git": _git_revision(),

@@ -1,0 +1,297 @@
+"""What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
+
+"kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
+that steps by it, "eager" the one that calls the rule. "torch loop", "foreach" and "fused" are the
+loops of torch.optim's class, "compile" is torch.compile of its step. Nothing of Ravine's engines is
+imported before a contender is made, so that the first call can be timed whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from ravine import registry
+from ravine.rule import Rule
+from ravine.rule import rule as as_rule
+
+__all__ = [
+    "LOOPS",
+    "RAVINES",
+    "SHAPES",
+    "Kernel",
+    "Step",
+    "Twin",
+    "engines",
+    "in_torch",
+    "make",
+    "parameters",
+    "refresh",
+    "roof",
+    "rules_of_torch",
+    "shapes",
+]
+
+Step = Callable[[], Any]
+
+SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
+"""Two numbers; a 784-128-64-10 perceptron; ResNet-18; GPT-2 small."""
+
+RAVINES = ("kernel", "Ravine", "eager")
+LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
+"""torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
+
+
+def shapes(name: str) -> list[tuple[int, ...]]:
+    """The shapes of a model's parameters; name: one of SHAPES."""
+    if name == "scalars":
+        return [(), ()]
+    if name == "mlp":
+        return [(128, 784), (128,), (64, 128), (64,), (10, 64), (10,)]
+    if name == "resnet18":
+        result: list[tuple[int, ...]] = [(64, 3, 7, 7), (64,), (64,)]
+        before = 64
+        for width in (64, 128, 256, 512):
+            for inputs in (before, width):
+                result += [(width, inputs, 3, 3), (width,), (width,)]
+                result += [(width, width, 3, 3), (width,), (width,)]
+                if inputs != width:
+                    result += [(width, inputs, 1, 1), (width,), (width,)]
+            before = width
+        return [*result, (1000, 512), (1000,)]
+    if name == "gpt2":
+        block = [(768,), (768,), (768, 2304), (2304,), (768, 768), (768,)]
+        block += [(768,), (768,), (768, 3072), (3072,), (3072, 768), (768,)]
+        return [(50257, 768), (1024, 768), *(block * 12), (768,), (768,)]
+    raise ValueError(f"shapes={name!r} is not accepted; it is one of {', '.join(SHAPES)}")
+
+
+def parameters(name: str) -> list[torch.Tensor]:
+    """A model's parameters in float32, with gradients, all drawn anew; name: one of SHAPES."""
+    params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
+    for p in params:
+        p.grad = torch.empty_like(p)
+    refresh(params)
+    return params
+
+
+def refresh(params: Sequence[torch.Tensor]) -> None:
+    """Draw parameters and gradients again, the same ones each time.
+
+    The gradients then stay what they are, but for torch's foreach loop for Nesterov's momentum,
+    which adds to them in place; infinities cost no time. Denormals would, and do not arise.
+    """
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in params:
+            assert p.grad is not None
+            p.normal_()
+            p.grad.normal_()
+
+
+# ---- torch.optim ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A class that torch.optim and ravine.torch both have, by name, and options for it."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def torchs(self) -> type[torch.optim.Optimizer]:
+        """torch.optim's class."""
+        return getattr(torch.optim, self.name)
+
+    def knows(self, option: str) -> bool:
+        """Whether torch.optim's class has such an option."""
+        return option in inspect.signature(self.torchs).parameters
+
+    def composed(self) -> tuple[Rule, dict[str, Any]]:
+        """The rule that the options ask for, and its values. ValueError if they do not go together."""
+        defaults = {k: p.default for k, p in inspect.signature(self.torchs).parameters.items()}
+        return _spellings()[self.name].compose({**defaults, **self.options})
+
+
+@cache
+def _spellings() -> dict[str, Any]:
+    from ravine import spellings
+
+    found = [x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)]
+    # SparseAdam refuses the dense gradients that are stepped here.
+    return {x.name: x for x in found if hasattr(torch.optim, x.name) and x.name != "SparseAdam"}
+
+
+@cache
+def in_torch(rule: Rule) -> Twin | None:
+    """torch.optim's class for the rule, found by what Ravine's spellings say it computes.
+
+    It is the class whose options ask for the very computation of the rule at its defaults. Where
+    there is none, it is one that puts modifiers round the rule, at the class's own defaults. None:
+    torch.optim does not have the rule.
+    """
+    values = rule.check()
+    wanted = _computation(rule, values)
+    for twin in _asking(values):
+        try:
+            found = _computation(*twin.composed())
+        except (TypeError, ValueError):  # options that do not go together
+            continue
+        if found == wanted:
+            return twin
+    for name in _spellings():
+        twin = Twin(name, {})
+        if twin.composed()[0].sources[-len(rule.sources) :] == rule.sources:
+            return twin
+    return None
+
+
+def _asking(values: Mapping[str, Any]) -> Iterator[Twin]:
+    """The classes with these values as options; after them, each with one switch turned on."""
+    switched = []
+    for name in _spellings():
+        known = inspect.signature(getattr(torch.optim, name)).parameters
+        options = {k: v for k, v in values.items() if k in known}
+        if "betas" in known and {"beta1", "beta2"} <= values.keys():
+            options["betas"] = (values["beta1"], values["beta2"])
+        yield Twin(name, options)
+        switches = [k for k, p in known.items() if p.default is False]
+        switched += [Twin(name, {**options, switch: True}) for switch in switches]
+    yield from switched
+
+
+def _computation(rule: Rule, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What the rule computes for these values, in a form that can be compared."""
+    from ravine.engines.eager import plan
+
+    graph = plan(rule, values)
+    outputs = graph.live_outputs()
+    nodes = graph.needed(outputs.values())
+    place = {node.index: i for i, node in enumerate(nodes)}
+    result: list[tuple[Any, ...]] = [
+        (n.op, *(place[a.index] for a in n.args))
+        if n.args
+        else (n.op, values[n.value] if n.op == "hyperparameter" else n.value)
+        for n in nodes
+    ]
+    return [*result, *((name, place[node.index]) for name, node in outputs.items())]
+
+
+def rules_of_torch() -> list[str]:
+    """The names of the rules that torch.optim has too."""
+    return [name for name, rule in registry.rules().items() if in_torch(rule)]
+
+
+# ---- contenders ----------------------------------------------------------------------------------
+
+
+def engines(twin: Twin | None, compiled: bool = False) -> list[str]:
+    """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
+    names = list(RAVINES)
+    if twin:
+        # A class without any choice has its one loop.
+        names += [k for k, (option, _) in LOOPS.items() if k == "torch loop" or twin.knows(option)]
+        names += ["compile"] * compiled
+    return names
+
+
+def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tensor]) -> Step:
+    """A contender's step; its first call makes the state.
+
+    engine: one of :func:`engines`. Where torch.optim has the rule, its twin's class and options are
+    stepped. Raises RuleError where a kernel is not possible, ValueError for an engine of torch's
+    without a twin, and what torch raises where its class or its compiler cannot do it.
+    """
+    if engine == "kernel":
+        return Kernel(*(twin.composed() if twin else (rule, rule.check())), params)
+    if engine in RAVINES:
+        import ravine.torch
+
+        cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
+        how = "kernel" if engine == "Ravine" else "eager"
+        return cls(params, engine=how, **(twin.options if twin else {})).step
+    if twin is None:
+        raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")
+    options = {**twin.options}
+    if engine == "compile":
+        torch._logging.set_logs(dynamo=40)  # what it cannot trace, the profiler's hooks, is no news
+        return torch.compile(twin.torchs(params, **options).step)
+    option, value = LOOPS[engine]
+    if twin.knows(option):
+        options[option] = value
+    return twin.torchs(params, **options).step
+
+
+class Kernel:
+    """A rule's kernel on parameters, with as little around it as a front may have.
+
+    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its
+    parameter. A call is a step. bytes: what a step reads and writes.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        values: Mapping[str, Any],
+        params: Sequence[torch.Tensor],
+        slot_dtype: torch.dtype | None = None,
+    ):
+        from ravine.engines import cpu
+        from ravine.engines.eager import plan
+        from ravine.engines.kernel import DTYPES
+        from ravine.engines.llvm import Module
+
+        kernel = cpu.kernel(plan(rule, values))
+        self.params, self.t = params, 0
+
+        def first(slot: str) -> list[Any]:
+            return [rule.slots[slot].init(p.detach(), **values) for p in params]
+
+        self.slots = [
+            [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.columns[2:]
+        ]
+        self.scalars = list(zip(*map(first, kernel.slots), strict=True))
+        columns = [params, [p.grad for p in params], *self.slots]
+        dtypes = [
+            [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
+        ]
+        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes)
+        for name, column in zip(kernel.columns[2:], self.slots, strict=True):
+            self.bound.point(name, [x.data_ptr() for x in column])
+        self.values = [values.get(name, 0.0) for name in kernel.inputs]
+        self.counts = kernel.inputs[:1] == ("t",)
+        size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
+        walks = Module(kernel, tuple(dtypes[0])).passes
+        each = sum(size[c] for walk in walks for c in (*walk.loads, *walk.stores))
+        self.bytes = each * sum(p.numel() for p in params)
+
+    def __call__(self) -> None:
+        """Take a step."""
+        self.t += 1
+        if self.counts:
+            self.values[0] = self.t
+        self.bound.point("p", [p.data_ptr() for p in self.params])
+        self.bound.point("g", [p.grad.data_ptr() for p in self.params])  # type: ignore[union-attr]
+        self.bound.set_group(0, self.values)
+        if not self.bound.slots:
+            return self.bound.run()
+        for i, scalars in enumerate(self.scalars):
+            self.bound.set_slots(i, scalars)
+        self.bound.run()
+        self.scalars = [self.bound.get_slots(i) for i in range(len(self.params))]
+
+
+def roof(slots: int) -> Rule:
+    """A rule that reads p, g and so many slots, writes p and the slots, and only adds."""
+    names = [f"slot{i}" for i in range(slots)]
+    total = " + ".join(["p", "g", *names])
+    new = ", ".join([total, *(f"{name} + g" for name in names)])
+    space: dict[str, Any] = {}
+    exec(f"def roof({', '.join(['p', 'g', *names])}):\n    return {new}\n", space)
+    return as_rule(space["roof"])

@@ -1,0 +1,112 @@
+"""What stacking costs: modifiers on Adam, and state of half the bytes, against Adam and torch.
+
+All are bare kernels (bench/contenders.py) that take turns in one process, with what torch has of
+the kind: its fused Adam, alone and after its clipping.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from ravine import modifiers, rules
+from ravine.bench import contenders
+from ravine.bench.contenders import Kernel, Step
+from ravine.bench.timing import summary, take_turns
+
+__all__ = ["SHAPES", "run"]
+
+Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
+Make = Callable[[Sequence[torch.Tensor]], Step]
+
+SHAPES = ("resnet18", "gpt2")
+"""The shapes stepped by default; all stacks take part but on gpt2, where memory allows three."""
+
+_HALF, _FUSED, _BY_NORM, _BY_VALUE = (
+    "adam, bfloat16 state",
+    "torch: fused",
+    "torch: clip_grad_norm_, fused",
+    "torch: clip_grad_value_, fused",
+)
+_FEW = ("adam", _HALF, _FUSED)
+# What of torch's does as much, or less, than a stack; a stack that is not here has no counterpart.
+_COUNTERPARTS = dict.fromkeys(
+    ("adam", _HALF, "decoupled_decay(adam)", "l2(adam)", "maximize(adam)"), _FUSED
+) | {"clip_by_global_norm(adam)": _BY_NORM, "clip_by_value(adam)": _BY_VALUE}
+
+
+def _torch(params: Sequence[torch.Tensor], clip: Callable[..., Any] | None = None) -> Step:
+    step = torch.optim.Adam(list(params), fused=True).step
+
+    def clip_and_step() -> None:
+        clip(params, 1.0)  # type: ignore[misc]
+        step()
+
+    return clip_and_step if clip else step
+
+
+def _stacks() -> dict[str, Make]:
+    """Adam alone, with its state in bfloat16, under each modifier; and torch's."""
+    under = [getattr(modifiers, name)(rules.adam) for name in modifiers.__all__]
+    return {
+        "adam": partial(Kernel, rules.adam, rules.adam.check()),
+        _HALF: partial(Kernel, rules.adam, rules.adam.check(), slot_dtype=torch.bfloat16),
+        **{stack.name: partial(Kernel, stack, stack.check()) for stack in under},
+        _FUSED: _torch,
+        _BY_NORM: partial(_torch, clip=clip_grad_norm_),
+        _BY_VALUE: partial(_torch, clip=clip_grad_value_),
+    }
+
+
+def run(
+    on: Iterable[str] = SHAPES,
+    seconds: float = 5.0,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[dict[str, Any]]:
+    """Time Adam's step under each modifier, and with its state in bfloat16, p and g being float32.
+
+    on: names of shapes, as in :func:`ravine.bench.step.run`. seconds: for each of them, all stacks
+    together; at least three turns each are taken. progress: is handed a name and the units of work,
+    and hands them on.
+
+    Yields a row for each stack: ``stack``, ``shapes``, ``us``, ``us_quartiles``, ``turns``;
+    ``bytes``, what a step reads and writes; ``time_of_adam`` and ``time_per_byte_of_adam``, over
+    those of Adam's kernel; ``torch``, what of torch's does the same, and ``against_torch``, its time
+    over this time; None for what torch has not or does not say. Raises ValueError for unknown
+    shapes.
+    """
+    on = list(on)
+    for name in on:
+        contenders.shapes(name)
+    for unit in progress("stacks", [{"problem": name} for name in on]):
+        gc.collect()  # what stood on the shapes before
+        yield from _case(unit["problem"], seconds)
+
+
+def _case(shapes: str, seconds: float) -> Iterator[dict[str, Any]]:
+    params = contenders.parameters(shapes)
+    stacks = _stacks()
+    steps = {k: stacks[k](params) for k in (_FEW if shapes == "gpt2" else stacks)}
+    taken = take_turns(steps, seconds)
+    time = {stack: median(turns) for stack, turns in taken.items()}
+    moved = {stack: step.bytes for stack, step in steps.items() if isinstance(step, Kernel)}
+    for stack in steps:
+        ratio = time[stack] / time["adam"]
+        size = moved.get(stack)
+        other = _COUNTERPARTS.get(stack)
+        yield {
+            "stack": stack,
+            "shapes": shapes,
+            **summary(taken[stack]),
+            "bytes": size,
+            "time_of_adam": ratio,
+            "time_per_byte_of_adam": size and ratio * moved["adam"] / size,
+            "torch": other,
+            "against_torch": time[other] / time[stack] if other else None,
+        }
