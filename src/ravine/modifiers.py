@@ -15,6 +15,7 @@ __all__ = [
     "decoupled_decay",
     "l2",
     "maximize",
+    "unscale",
 ]
 
 
@@ -34,6 +35,12 @@ def decoupled_decay(step, p, g, *, lr, weight_decay=1e-2):
 def maximize(step, p, g, *, maximize=True):
     """Climb: the gradient changes its sign."""
     return step(p, -g if maximize else g)
+
+
+@modifier
+def unscale(step, p, g, *, grad_scale=1.0):
+    """The gradient is divided by what the loss was multiplied by, or by a count of batches."""
+    return step(p, g / grad_scale)
 
 
 @modifier

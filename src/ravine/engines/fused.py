@@ -69,20 +69,40 @@ class Fused:
     """Steps a front's arrays: by kernels where that is possible, by calling the rule elsewhere.
 
     address: where an array's first element stands. dtype: its dtype's name ("float32"). unfit: why
-    a work's arrays cannot take part in a kernel, or nothing. single: a work whose arrays, if they
-    are of half precision, are float32 instead.
+    a work's arrays cannot take part in a kernel, or nothing. single: a work whose arrays, if any is
+    of half precision, are float32 instead. stochastic: how kernels store half precision. squares:
+    let them sum up the squared gradients.
     """
 
     address: Callable[[Any], int]
     dtype: Callable[[Any], str]
     unfit: Callable[[Work], str]
     single: Callable[[Work], Work]
-    last: Step | None = None  # what ran last
+    stochastic: bool = False
+    squares: bool = False
     _bound: dict[Any, Step] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tables hold addresses: a copy makes its own.
-        return {**self.__dict__, "_bound": {}, "last": None}
+        return {**self.__dict__, "_bound": {}}
+
+    def unfits(self, graph: Graph, works: Sequence[Work], engine: str, where: str) -> list[str]:
+        """For each work, why no kernel steps it, or nothing.
+
+        Raises RuleError, beginning with `where`, where engine="kernel" is not possible.
+        """
+        if engine == "eager" or refusal(graph):
+            return ["eager"] * len(works)
+        whys = [self.unfit(work) for work in works]
+        first = next((i for i, why in enumerate(whys) if why), None)
+        if first is not None and engine == "kernel":
+            raise RuleError(
+                f"{where}: engine='kernel' is not possible for a parameter of shape "
+                f"{tuple(works[first].p.shape)}: {whys[first]}"
+            )
+        if first is not None and graph.uses("total"):  # all tensors at once, or none
+            return [whys[first]] * len(works)
+        return whys
 
     def take(
         self, graph: Graph, works: Sequence[Work], engine: str, where: str
@@ -92,18 +112,7 @@ class Fused:
 
         Raises RuleError, beginning with `where`, where engine="kernel" is not possible.
         """
-        if engine == "eager" or refusal(graph):
-            whys = ["eager"] * len(works)
-        else:
-            whys = [self.unfit(work) for work in works]
-            first = next((i for i, why in enumerate(whys) if why), None)
-            if first is not None and engine == "kernel":
-                raise RuleError(
-                    f"{where}: engine='kernel' is not possible for a parameter of shape "
-                    f"{tuple(works[first].p.shape)}: {whys[first]}"
-                )
-            if first is not None and graph.uses("total"):  # all tensors at once, or none
-                whys = [whys[first]] * len(works)
+        whys = self.unfits(graph, works, engine, where)
         fit = [work for work, why in zip(works, whys, strict=True) if not why]
         rest = [self.single(work) for work, why in zip(works, whys, strict=True) if why]
         in_place = iter(self.run(graph, fit) if fit else ())
@@ -111,38 +120,42 @@ class Fused:
         for why in whys:
             yield next(called) if why else (None, next(in_place))
 
-    def run(self, graph: Graph, works: Sequence[Work]) -> list[dict[str, float]]:
-        """One step for all works, in place; returns each one's new scalar slots.
+    def bind(self, graph: Graph, works: Sequence[Work]) -> tuple[Step, list[int]]:
+        """A kernel's tables for arrays of these sizes and dtypes, and for each work its row there.
 
-        The works with the same `hyper` (the same object) and t are one group. Every array of a work
-        must be dense and in the memory layout of its p.
+        The works with the same `hyper` (the same object) and t share a row; rows are numbered as
+        they first appear.
         """
         from ravine.engines.cpu import Step, kernel
 
-        kern = kernel(graph)
-        arrays = kern.columns[2:]
-        dtype, address = self.dtype, self.address
-        rows: dict[tuple[int, int], int] = {}
-        groups = [rows.setdefault((id(w.hyper), w.t), len(rows)) for w in works]
+        kern = kernel(graph, self.squares)
+        arrays, dtype = kern.columns[2:], self.dtype
+        numbers: dict[tuple[int, int], int] = {}
+        rows = [numbers.setdefault((id(w.hyper), w.t), len(numbers)) for w in works]
         sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
         dtypes = [(dtype(w.p), dtype(w.g), *[dtype(w.state[s]) for s in arrays]) for w in works]
-        key = graph, tuple(sizes), tuple(dtypes), tuple(groups)
+        key = graph, tuple(sizes), tuple(dtypes), tuple(rows)
         step = self._bound.get(key)
         if step is None:
             if len(self._bound) >= _KEPT:
                 self._bound.clear()
-            step = self._bound[key] = Step(kern, sizes, dtypes, groups)
-        self.last = step
+            step = self._bound[key] = Step(kern, sizes, dtypes, rows, stochastic=self.stochastic)
+        return step, rows
+
+    def run(self, graph: Graph, works: Sequence[Work]) -> list[dict[str, float]]:
+        """One step for all works, in place; returns each one's new scalar slots.
+
+        Every array of a work must be dense and in the memory layout of its p.
+        """
+        step, rows = self.bind(graph, works)
+        address = self.address
         step.point("p", [address(w.p) for w in works])
         step.point("g", [address(w.g) for w in works])
-        for slot in arrays:
+        for slot in step.columns[2:]:
             step.point(slot, [address(w.state[slot]) for w in works])
-        done = -1
-        for work, group in zip(works, groups, strict=True):
-            if group > done:  # the first of its group
-                done = group
-                hyper, t = work.hyper, work.t
-                step.set_group(group, [t if name == "t" else hyper[name] for name in step.inputs])
+        for row, work in dict(zip(reversed(rows), reversed(works), strict=True)).items():
+            hyper, t = work.hyper, work.t
+            step.set_group(row, [t if name == "t" else hyper[name] for name in step.inputs])
         if not step.slots:
             step.run()
             return [{}] * len(works)

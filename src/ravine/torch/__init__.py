@@ -4,7 +4,46 @@ from ravine.torch import Adam               # instead of torch.optim
 Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
 """
 
-from ravine.torch.classes import SGD, Adam, AdamW, RMSprop, optimizer
+from ravine.torch.classes import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Muon,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+    SparseAdam,
+    optimizer,
+)
+from ravine.torch.grouping import GroupingWarning, ParamGroups, param_groups
+from ravine.torch.mixed import Mixed
 from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["SGD", "Adam", "AdamW", "RMSprop", "RuleOptimizer", "optimizer"]
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "GroupingWarning",
+    "Mixed",
+    "Muon",
+    "NAdam",
+    "ParamGroups",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "RuleOptimizer",
+    "SparseAdam",
+    "optimizer",
+    "param_groups",
+]

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast, overload
 
 import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
+from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.fused import Fused, check_engine, describe, insist, refusal
-from ravine.engines.graph import Graph
-from ravine.rule import Rule
+from ravine.engines.fused import Fused, check_engine, describe, insist
+from ravine.engines.graph import REDUCTIONS, Graph
+from ravine.modifiers import unscale
+from ravine.rule import RuleError, nearest
 from ravine.spellings import Spelling
-from ravine.torch.repeat import Again
-from ravine.torch.tensors import dtype_name, single, unfit
+from ravine.torch.bound import Bound, CallPart, KernelPart, Member
+from ravine.torch.tensors import as_real, dtype_name, single, unfit
 
-__all__ = ["RuleOptimizer"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["How", "RuleOptimizer"]
+
+_unscaled = cache(unscale)  # one rule for each, so that it is traced and compiled once
+
+
+class How(TypedDict, total=False):
+    """How an optimizer of Ravine's takes its steps; keywords of every class.
+
+    engine: "auto" steps by a fused CPU kernel where the rule and the tensors allow, and calls the
+    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+
+    state_dtype: the dtype that the state is kept in, such as torch.bfloat16; None: the parameter's.
+
+    stochastic_rounding: store bfloat16 and float16 up or down with the probability that keeps their
+    mean, instead of to the nearest even. A number is the seed; True takes torch.initial_seed().
+    The same seed gives the same bits. Kernels only.
+
+    grad_norm: let the kernels sum up the squared gradients as they pass; `last_grad_norm` has the
+    norm then.
+    """
+
+    engine: str
+    state_dtype: torch.dtype | None
+    stochastic_rounding: bool | int
+    grad_norm: bool
 
 
 class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that steps by a rule. Made by :func:`optimizer`.
 
-    engine: "auto" steps by a fused CPU kernel where the rule and the tensors allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+    Besides the rule's hyperparameters it takes the keywords of :class:`How`: engine, state_dtype,
+    stochastic_rounding and grad_norm.
     """
 
     spelling: ClassVar[Spelling]
-    _engine = "auto"
-    _again: Again | None = None
+    # torch.amp.GradScaler hands its scale over, and the step divides by it on the way.
+    _step_supports_amp_scaling = True
+    _how: Mapping[str, Any] = {}
+    _bound: Bound | None = None
 
-    def __init__(self, params: Any, defaults: dict[str, Any], engine: str = "auto") -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
-        self._engine = check_engine(engine, name)
+        self._how = _checked_how(how, name)
         super().__init__(_checked(params, name), defaults)
 
     @property
@@ -42,12 +75,40 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         graphs, whys = [], []
         for group in self.param_groups:
-            rule, hyper = self._rule(group)
-            graphs.append(plan(rule, hyper))
             for p in group["params"]:
-                slots = {k: v for k, v in self.state.get(p, {}).items() if k != "step"}
-                whys.append(unfit(Work(p, p.grad, slots, 0, hyper)))
-        return describe(self._engine, graphs, whys)
+                graph, hyper = self.planned(group, p)
+                graphs.append(graph)
+                slots = {k: as_real(v) for k, v in self.state.get(p, {}).items() if k != "step"}
+                whys.append(unfit(Work(as_real(p), as_real(p.grad), slots, 0, hyper)))
+        return describe(self._wanted, graphs, whys)
+
+    @property
+    def _wanted(self) -> str:
+        return self._how.get("engine", "auto")
+
+    @property
+    def _differentiable(self) -> bool:
+        """Whether autograd is to see through the steps."""
+        return bool(self.defaults.get("differentiable"))
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of stochastic rounding; None where it is off."""
+        return self._how.get("seed")
+
+    @property
+    def last_grad_norm(self) -> float:
+        """The Euclidean norm of all gradients in the last step, as they were handed over.
+
+        Summed by the kernels on their way. RuntimeError without grad_norm=True, before the first
+        step, and where tensors were stepped eagerly.
+        """
+        name = type(self).__name__
+        if not self._how.get("grad_norm"):
+            raise RuntimeError(f"{name}: last_grad_norm needs {name}(..., grad_norm=True)")
+        if self._bound is None:
+            raise RuntimeError(f"{name}: last_grad_norm: no step has been taken yet")
+        return self._bound.grad_norm()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with options of their own; the rest are the optimizer's defaults.
@@ -56,16 +117,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         name = type(self).__name__
         options = {**self.defaults, **param_group}
-        self.spelling.check(options)
-        for refused in ("capturable", "differentiable"):
-            if options.get(refused):
-                raise ValueError(
-                    f"{name}: {refused}=True is not supported; it is False or left out"
-                )
-        super().add_param_group(
-            {**param_group, "params": list(_leaves(param_group["params"], name))}
-        )
-        insist(self._engine, plan(*self._rule(self.param_groups[-1])), name)
+        self.spelling_of(options).check(options)
+        _refuse(options, name, self._differentiable)
+        params = list(_leaves(param_group["params"], name, self._differentiable))
+        super().add_param_group({**param_group, "params": params})
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            insist(self._wanted, self.planned(group, p)[0], name)
+
+    def spelling_of(self, group: Mapping[str, Any]) -> Spelling:
+        """What a group's options and state are called: the class's spelling."""
+        return self.spelling
 
     @overload
     def step(self, closure: None = ...) -> None: ...
@@ -75,54 +137,112 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step with the gradients that the parameters have; those without are left alone.
 
-        closure: reevaluates the model and returns the loss, which step returns.
+        closure: reevaluates the model and returns the loss, which step returns. The gradients are
+        never changed. Where `grad_scale` is set, as torch.amp.GradScaler does, they are divided by
+        it on the way; where `found_inf` is set and not zero, no step is taken.
         """
+        if torch.compiler.is_compiling():
+            return _outside_of_graphs(self, closure)
+        if (
+            _before_all
+            or _after_all
+            or self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or torch.autograd._profiler_enabled()
+        ):
+            return self._watched_step(closure)
+        return self._bare_step(closure)
+
+    # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _bare_step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._again is None or not self._again.step():
-            self._again = None
+        if self.__dict__.get("found_inf"):
+            return loss
+        bound = self._bound
+        if bound is None or not bound.ready():
             with torch.no_grad():
-                self._step()
+                bound = self._bound = self._bind()
+        if bound.calls:
+            with torch.set_grad_enabled(self._differentiable):
+                bound.run()
+        else:
+            bound.run()
         return loss
 
-    def _step(self) -> None:
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_bare_step)
+
+    def _bind(self) -> Bound:
+        """Look at every group, parameter and gradient, and find out what steps what."""
         # One list per graph: groups may choose different rules, or other switches, by their options.
-        todo: dict[Graph, list[tuple[torch.Tensor, Work]]] = {}
-        for group in self.param_groups:
-            rule, hyper = self._rule(group)
-            graph = plan(rule, hyper)
-            members = todo.setdefault(graph, [])
+        todo: dict[Graph, list[Member]] = {}
+        for number, group in enumerate(self.param_groups):
+            plans: dict[int | None, tuple[Graph, dict[str, Any]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    members.append((p, self._work(rule, graph, hyper, p)))
+                    key = p.ndim if self.spelling_of(group).by_ndim else None
+                    if key not in plans:
+                        plans[key] = self.planned(group, p)
+                    graph, hyper = plans[key]
+                    todo.setdefault(graph, []).append(self._member(number, group, graph, hyper, p))
         for graph in todo:
             if graph.uses("total") and sum(other.rule is graph.rule for other in todo) > 1:
                 raise ValueError(
                     f"{type(self).__name__}: {graph.rule.name!r} looks at all tensors at once, so "
                     "a switch must be on or off for all tensors alike; the param groups differ"
                 )
-        engines = self.__dict__.setdefault(
-            "_engines", Fused(torch.Tensor.data_ptr, dtype_name, unfit, single)
-        )
+        kernels: list[KernelPart] = []
+        calls: list[CallPart] = []
         for graph, members in todo.items():
-            works = [work for _, work in members]
-            results = engines.take(graph, works, self._engine, type(self).__name__)
-            for (p, _), (new_p, new_state) in zip(members, results, strict=True):
-                if new_p is None:
-                    torch.autograd.graph.increment_version(p)  # the kernel wrote to its memory
-                else:
-                    p.copy_(new_p)
-                self._store(p, new_state)
-        if len(todo) == 1 and self._engine != "eager" and not refusal(graph):
-            self._again = Again.of(self, graph, members, engines)
+            works = [m.work for m in members]
+            whys = self._engines.unfits(graph, works, self._wanted, type(self).__name__)
+            fit = [m for m, why in zip(members, whys, strict=True) if not why]
+            rest = [m for m, why in zip(members, whys, strict=True) if why]
+            if fit:
+                step, rows = self._engines.bind(graph, [m.work for m in fit])
+                kernels.append(KernelPart(graph, step, fit, rows))
+            if rest:
+                calls.append(CallPart(graph, rest, self._differentiable))
+        if calls and self.seed is not None:
+            raise RuleError(
+                f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
+                f"the engine is {self.engine!r}"
+            )
+        return Bound(self, kernels, calls)
 
-    def _rule(self, group: dict[str, Any]) -> tuple[Rule, dict[str, Any]]:
-        rule, hyper = self.spelling.compose(group)
-        return rule, {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
+    @property
+    def _engines(self) -> Fused:
+        if "_fused" not in self.__dict__:
+            seeded, squares = self.seed is not None, bool(self._how.get("grad_norm"))
+            address = torch.Tensor.data_ptr
+            self._fused = Fused(address, dtype_name, unfit, single, seeded, squares)
+        return self._fused
 
-    def _work(self, rule: Rule, graph: Graph, hyper: dict[str, Any], p: torch.Tensor) -> Work:
+    def planned(
+        self, group: Mapping[str, Any], p: torch.Tensor | None = None
+    ) -> tuple[Graph, dict[str, Any]]:
+        """The graph of the rule that a group's options ask for (for p), and its hyperparameters."""
+        spelling = self.spelling_of(group)
+        rule, hyper = spelling.compose(group, p.ndim if p is not None else None)
+        scale = self.__dict__.get("grad_scale")
+        if scale is not None:
+            rule, hyper = _unscaled(rule), {**hyper, "grad_scale": scale}
+        if not self._differentiable:
+            hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
+        return plan(rule, hyper), hyper
+
+    def _member(
+        self,
+        number: int,
+        group: Mapping[str, Any],
+        graph: Graph,
+        hyper: dict[str, Any],
+        p: torch.Tensor,
+    ) -> Member:
         g, state = p.grad, self.state[p]
         assert g is not None
         if g.shape != p.shape:
@@ -130,39 +250,112 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
-        if g.is_sparse or p.is_complex():
-            kind = "a sparse gradient" if g.is_sparse else "complex"
-            raise RuntimeError(
-                f"{type(self).__name__}: a parameter is {kind}; dense real ones are accepted"
-            )
         # torch's SGD saves a buffer and no count: there the first step has been taken.
         taken = state.get("step")
         if taken is None:
             taken = any(v is not None for v in state.values())
-        state["step"] = int(taken) + 1
-        names = self.spelling.state_names
-        slots: dict[str, Any] = {}
-        for slot in graph.live:
-            key = names.get(slot, slot)
+        taken = state["step"] = int(taken)
+        names = self.spelling_of(group).state_names
+        keys = {slot: names.get(slot, slot) for slot in graph.live}
+        for slot, key in keys.items():
             if state.get(key) is None:
-                state[key] = rule.slots[slot].init(p.detach())
-            slots[slot] = state[key]
-        return Work(p, g, slots, state["step"], hyper)
+                made = graph.rule.slots[slot].init(p.detach(), **hyper)
+                dtype = self._how.get("state_dtype")
+                kept = dtype is not None and isinstance(made, torch.Tensor)
+                state[key] = made.to(dtype) if kept else made
+        slots = {slot: state[key] for slot, key in keys.items()}
+        rows, view = None, cast("Callable[[Any], Any]", as_real)
+        if g.is_sparse:
+            g, rows = self._rows(graph, g)
 
-    def _store(self, p: torch.Tensor, new_state: dict[str, Any]) -> None:
-        state, names = self.state[p], self.spelling.state_names
-        for slot, value in new_state.items():
-            key = names.get(slot, slot)
-            if isinstance(state[key], torch.Tensor):
-                state[key].copy_(value)
-            else:
-                state[key] = float(value)
+            def view(x: Any) -> Any:
+                return x[rows] if isinstance(x, torch.Tensor) else x
+
+        elif self._differentiable:
+
+            def view(x: Any) -> Any:  # p itself changes in place afterwards
+                return p.clone() if x is p else x
+
+        work = Work(view(p), as_real(g), {k: view(x) for k, x in slots.items()}, taken + 1, hyper)
+        return Member(p, number, work, state, keys, rows)
+
+    def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The values of a sparse gradient, and where they stand: only these elements are stepped."""
+        if graph.of_arrays or any(graph.uses(op) for op in REDUCTIONS):
+            raise RuntimeError(
+                f"{type(self).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
+                "tensors; sparse gradients are accepted by rules that work element by element"
+            )
+        g = g.coalesce()
+        return g.values(), tuple(g.indices())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_engine": self._engine}
+        return {**super().__getstate__(), "_how": self._how}
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}\nengine: {self.engine}"
+
+
+@torch.compiler.disable
+def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
+    return optimizer.step(closure)
+
+
+def _refuse(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
+    """ValueError for options of torch's that have no meaning here, or none together."""
+    if options.get("capturable"):
+        raise ValueError(
+            f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "
+            "the GPU; it is False or left out"
+        )
+    if options.get("fused") and options.get("foreach"):
+        raise ValueError(
+            f"{name}: fused=True and foreach=True exclude each other; Ravine chooses its own engine, "
+            "so leave both out"
+        )
+    if options.get("fused") and options.get("differentiable"):
+        raise ValueError(
+            f"{name}: fused=True and differentiable=True exclude each other: autograd cannot see "
+            "through a kernel; leave fused out"
+        )
+    if options.get("differentiable") and not differentiable:
+        raise ValueError(
+            f"{name}: differentiable=True in one param group is not accepted; it is asked for all of "
+            f"them, as in {name}(params, differentiable=True)"
+        )
+
+
+def _checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
+    unknown = next((k for k in how if k not in How.__annotations__), None)
+    if unknown:
+        names = [*How.__annotations__]
+        raise TypeError(
+            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, names)}; besides its "
+            f"hyperparameters it takes {', '.join(names)}"
+        )
+    engine = check_engine(how.get("engine", "auto"), name)
+    dtype = how.get("state_dtype")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(
+            f"{name}: state_dtype={dtype!r} is not accepted; it is a floating-point torch.dtype, such "
+            "as torch.bfloat16, or None for the parameter's own"
+        )
+    rounding = how.get("stochastic_rounding", False)
+    if not isinstance(rounding, int):
+        raise ValueError(
+            f"{name}: stochastic_rounding={rounding!r} is not accepted; it is True, False, or an int: "
+            "the seed"
+        )
+    result: dict[str, Any] = {
+        "engine": engine,
+        "state_dtype": dtype,
+        "grad_norm": bool(how.get("grad_norm")),
+    }
+    if rounding is not False:
+        if engine == "eager":
+            raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
+        result["seed"] = torch.initial_seed() if rounding is True else rounding
+    return result
 
 
 def _checked(params: Any, name: str) -> list[Any]:
@@ -179,10 +372,11 @@ def _checked(params: Any, name: str) -> list[Any]:
     return groups
 
 
-def _leaves(params: Any, name: str) -> Iterator[Any]:
+def _leaves(params: Any, name: str, computed: bool) -> Iterator[Any]:
+    """The entries one by one; ValueError for one that was computed, unless such are accepted."""
     for i, entry in enumerate([params] if isinstance(params, torch.Tensor) else params):
         p = entry[1] if isinstance(entry, tuple) else entry
-        if isinstance(p, torch.Tensor) and not (p.is_leaf or p.retains_grad):
+        if isinstance(p, torch.Tensor) and not (computed or p.is_leaf or p.retains_grad):
             raise ValueError(
                 f"{name}: params[{i}], of shape {tuple(p.shape)}, is not a leaf: it was computed by "
                 f"{p.grad_fn.name() if p.grad_fn else 'another tensor'}; parameters must be leaf tensors, "

@@ -6,7 +6,7 @@ import torch
 
 from ravine.engines.eager import Work
 
-__all__ = ["dtype_name", "single", "unfit"]
+__all__ = ["as_real", "dtype_name", "single", "unfit"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
@@ -31,11 +31,21 @@ def unfit(work: Work) -> str:
 
 
 def single(work: Work) -> Work:
-    """Half precision is computed in float32, and stored in the parameter's dtype."""
-    if work.p.dtype not in _HALF:
+    """Half precision is computed in float32 (beside float64 in that), and stored in its own dtype."""
+    arrays = (work.p, work.g, *work.state.values())
+    if not any(isinstance(x, torch.Tensor) and x.dtype in _HALF for x in arrays):
         return work
-    slots = {k: v.float() if isinstance(v, torch.Tensor) else v for k, v in work.state.items()}
-    return Work(work.p.float(), work.g.float(), slots, work.t, work.hyper)
+
+    def wide(x: object) -> object:
+        return x.float() if isinstance(x, torch.Tensor) and x.dtype in _HALF else x
+
+    slots = {k: wide(v) for k, v in work.state.items()}
+    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper)
+
+
+def as_real(x: object) -> object:
+    """A complex tensor as its real and imaginary parts, in the same memory; all else as it is."""
+    return torch.view_as_real(x) if isinstance(x, torch.Tensor) and x.is_complex() else x
 
 
 def dtype_name(x: torch.Tensor) -> str:

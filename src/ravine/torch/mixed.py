@@ -1,0 +1,84 @@
+"""One optimizer in which every param group names its own rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from ravine import registry
+from ravine.rule import nearest
+from ravine.spellings import Spelling, spelling_of
+from ravine.torch import classes
+from ravine.torch.rule_optimizer import RuleOptimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ravine.torch.rule_optimizer import How
+
+__all__ = ["Mixed"]
+
+
+class Mixed(RuleOptimizer):
+    """An optimizer whose param groups are stepped by rules of their own, in one step.
+
+    params: dicts as of any torch optimizer, each with "rule": a class's name, such as "AdamW" or
+    "Muon", or a registered rule's, such as "adam". A group's other keys are that class's arguments,
+    and what is missing takes its defaults. Schedulers, hooks and checkpoints see one optimizer.
+    Raises ValueError, naming the group, for a rule that does not exist and an option that the rule
+    has not.
+
+    >>> import torch, ravine.torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    >>> matrices = [p for p in model.parameters() if p.ndim == 2]
+    >>> vectors = [p for p in model.parameters() if p.ndim == 1]
+    >>> optimizer = ravine.torch.Mixed([
+    ...     {"params": matrices, "rule": "SGD", "lr": 0.02, "momentum": 0.95},
+    ...     {"params": vectors, "rule": "AdamW", "lr": 3e-4},
+    ... ])
+    """
+
+    def __init__(self, params: Any, **how: Unpack[How]) -> None:
+        super().__init__(params, {}, **how)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters and the rule that steps them; its other options have defaults."""
+        if not isinstance(param_group, dict) or "rule" not in param_group:
+            raise ValueError(
+                "Mixed: a param group names its rule, as "
+                '{"params": [...], "rule": "AdamW", "lr": 3e-4}; one has '
+                f"{', '.join(map(repr, param_group)) or 'nothing'}"
+            )
+        _, defaults = _known(param_group["rule"])
+        given = {k for k in param_group if k not in ("params", "param_names", "rule", "initial_lr")}
+        for unknown in sorted(given - defaults.keys()):
+            raise ValueError(
+                f"Mixed: {param_group['rule']!r} has no option {unknown!r}"
+                f"{nearest(unknown, [*defaults])}; it has {', '.join(defaults)}"
+            )
+        super().add_param_group({**defaults, **param_group})
+
+    def spelling_of(self, group: Mapping[str, Any]) -> Spelling:
+        """The spelling of the class or the rule that the group names."""
+        return _known(group["rule"])[0]
+
+
+@cache
+def _known(name: str) -> tuple[Spelling, dict[str, Any]]:
+    """A class's or a rule's spelling, and the defaults of its options."""
+    made = vars(classes).get(name) if name in classes.__all__ else None
+    if isinstance(made, type) and issubclass(made, RuleOptimizer):
+        options = list(signature(made).parameters.values())[1:]
+        return made.spelling, {p.name: p.default for p in options if p.kind is not p.VAR_KEYWORD}
+    rules = registry.rules()
+    if name in rules:
+        return spelling_of(rules[name]), {
+            k: h.default for k, h in rules[name].hyperparameters.items()
+        }
+    names = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
+    raise ValueError(
+        f"Mixed: rule={name!r} is not accepted{nearest(str(name), [*names, *rules])}; it is a class, "
+        f"{', '.join(names)}, or a rule, {', '.join(rules)}"
+    )
