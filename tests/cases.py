@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from ravine import like_p, modifier, registry, rule, rules, scalar
+from ravine.engines.fused import refusal
+from ravine.engines.graph import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import (
     clip_by_global_norm,
@@ -60,14 +62,11 @@ def lion(p, g, m, *, lr=1e-2, beta1=0.9, beta2=0.99, weight_decay=0.0):
 
 
 REGISTERED = list(registry.rules().values())
+EAGER = [r for r in REGISTERED if refusal(trace(r))]  # matrices, and what looks at a dtype
+PLAIN = [r for r in REGISTERED if r not in EAGER]
 ELEMENTWISE = [
-    *REGISTERED,
-    *(
-        maximize(decay(r))
-        for r in REGISTERED
-        if r is not rules.adamw
-        for decay in (l2, decoupled_decay)
-    ),
+    *PLAIN,
+    *(maximize(decay(r)) for r in PLAIN if r is not rules.adamw for decay in (l2, decoupled_decay)),
     clip_by_value(rules.adamw, clip_value=0.5),
     lookahead(rules.nesterov),
     lookahead(maximize(l2(rules.rmsprop)), k=3),
@@ -103,7 +102,7 @@ def gradients(shape: tuple[int, ...], steps: int, seed: int = 0) -> np.ndarray:
 
 def run(made: Rule, p: Any, grads: Any, **hyper: Any) -> list[tuple[Any, ...]]:
     """(p, *state) after each step."""
-    state, path = made.init(p), []
+    state, path = made.init(p, **hyper), []
     for t, g in enumerate(grads, 1):
         p, state = made.update(p, g, state, t, **hyper)
         path.append((p, *state))

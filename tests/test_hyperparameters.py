@@ -24,6 +24,24 @@ ACCEPTED = {
     "weight_decay": ("a finite number >= 0", [0, 0.1, 2]),
     "clip_value": ("a finite number >= 0", [0, 1.0]),
     "max_norm": ("a finite number > 0", [5e-324, 1.0]),
+    "rho": ("a number in [0, 1]", [0, 0.9, 1.0]),
+    "momentum_decay": ("a finite number >= 0", [0, 4e-3, 2.0]),
+    "lr_decay": ("a finite number >= 0", [0, 0.5]),
+    "v0": ("a finite number >= 0", [0, 0.1]),
+    "lambd": ("a finite number", [-1.0, 0, 1e-4]),
+    "t0": ("a finite number", [-1, 0.5, 1e6]),
+    "eta_minus": ("a number in (0, 1)", [5e-324, 0.5, 1 - 2**-53]),
+    "eta_plus": ("a finite number > 1", [1 + 2**-52, 1.2, 100]),
+    "step_min": ("a finite number >= 0", [0, 1e-6]),
+    "step_max": ("a finite number >= 0", [0, 50]),
+    "beta2_decay": ("a finite number <= 0", [0, -0.8, -2]),
+    "eps1": ("a finite number >= 0", [0, 5e-324, 1e-30]),
+    "eps2": ("a finite number >= 0", [0, 1e-3]),
+    "d": ("a finite number >= 1", [1, 1.0, 2.5]),
+    "ns_a": ("a finite number", [-1, 0, 3.4445]),
+    "ns_b": ("a finite number", [-4.775, 0]),
+    "ns_c": ("a finite number", [2.0315]),
+    "ns_steps": ("a whole number in [0, 99]", [0, 5, 99]),
 }
 NEVER = [nan, inf, -inf, "0.1", "x", b"1", None, True, False, [0.1], (0.1,), {}, 1j, object()]
 REFUSED = {
@@ -37,8 +55,27 @@ REFUSED = {
     "weight_decay": [-0.1],
     "clip_value": [-1],
     "max_norm": [0, 0.0, -1],
+    "rho": [-0.1, 1.1],
+    "momentum_decay": [-1e-9],
+    "lr_decay": [-1e-9],
+    "v0": [-1e-9],
+    "lambd": [],
+    "t0": [],
+    "eta_minus": [0, 1, 1.0],
+    "eta_plus": [1, 0.5],
+    "step_min": [-1e-9],
+    "step_max": [-1e-9],
+    "beta2_decay": [1e-9, 0.8],
+    "eps1": [-1e-9],
+    "eps2": [-1e-9],
+    "d": [0.5, 0],
+    "ns_a": [],
+    "ns_b": [],
+    "ns_c": [],
+    "ns_steps": [-1, 100, 2.5],
 }
 SWITCHES = ["centered", "maximize", "nesterov", "amsgrad", "decoupled_weight_decay"]
+SWITCHES += ["bfloat16", "match_adamw"]
 
 
 def test_the_table_is_covered():
@@ -87,6 +124,13 @@ def test_other_names_take_any_finite_number_or_a_declared_range():
     assert h.check(-5, "") == -5
     with pytest.raises(ValueError, match=r"x=2 is not accepted"):
         h.check(2, "")
+
+
+def test_a_whole_number_becomes_an_int():
+    h = look_up("ns_steps", 5)
+    assert type(h.check(3.0, "")) is int
+    assert type(h.check(np.int64(3), "")) is int
+    assert Hyperparameter("", 1, whole=True).accepted == "a whole number >= 1"
 
 
 def test_a_bound_on_one_side_reads_well():

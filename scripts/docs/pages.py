@@ -98,7 +98,8 @@ def rule_page(rule: Rule) -> str:
     name = rule.name
     layers = [function.__name__ for function in rule.sources]
     class_name = "".join(part.capitalize() for part in name.split("_"))
-    steps = worked(rule, [0.5, 0.3, -0.2], lr=0.1)
+    graph = trace(rule)
+    bias = ", bias=False" * graph.of_arrays
     parts = [
         f"# {name}",
         plain(facts.summary),
@@ -117,19 +118,26 @@ def rule_page(rule: Rule) -> str:
         "## Use it",
         f"```python\nimport torch\nimport ravine.torch\nfrom ravine.rules import {name}\n\n"
         f"{class_name} = ravine.torch.optimizer({name})\n"
-        f"optimizer = {class_name}(torch.nn.Linear(3, 1).parameters(), lr=0.01)\n```",
+        f"optimizer = {class_name}(torch.nn.Linear(3, 1{bias}).parameters(), lr=0.01)\n```",
+        *([] if graph.of_arrays else _steps(rule)),
+        "## As the tracer sees it",
+        "The step printed from the rule's graph, at the default hyperparameters: switches are "
+        "decided, what depends on scalars alone is computed once.",
+        f"```python\n{kernel_source(graph)}```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _steps(rule: Rule) -> list[str]:
+    steps = worked(rule, [0.5, 0.3, -0.2], lr=0.1)
+    return [
         "## Three steps by hand",
         "One parameter that starts at 1, `lr` 0.1, the other hyperparameters at their defaults. "
         "`step` is what the parameter goes down by.",
         _table([f">{column}" for column in steps[0]], [_numbers(row.values()) for row in steps]),
         "The same in a terminal, with as many steps and digits as you like:",
-        f"```sh\nravine show {name} --worked 3 --gradients 0.5,0.3,-0.2 --set lr=0.1\n```",
-        "## As the tracer sees it",
-        "The step printed from the rule's graph, at the default hyperparameters: switches are "
-        "decided, what depends on scalars alone is computed once.",
-        f"```python\n{kernel_source(trace(rule))}```",
+        f"```sh\nravine show {rule.name} --worked 3 --gradients 0.5,0.3,-0.2 --set lr=0.1\n```",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _source(function: Callable[..., Any]) -> str:
@@ -166,25 +174,12 @@ def _search(h: Hyperparameter) -> str:
 def _state(rule: Rule) -> Iterator[str]:
     """What is kept, at the defaults and with each switch that is off by default."""
     default = about(rule)
-    yield f"{_kept(default)}."
+    yield f"{default.kept('`')}."
     for switch, on in trace(rule).switches.items():
         h = rule.hyperparameters[switch]
         value = True if isinstance(h.default, bool) else 0.5
         if not on and about(rule, **{switch: value}).state != default.state:
-            yield f"With `{switch}`: {_kept(about(rule, **{switch: value}))}."
-
-
-def _kept(facts: Any) -> str:
-    parts = []
-    if facts.state:
-        names = ", ".join(f"`{name}`" for name in facts.state)
-        sizes = [facts.state_bytes(size) for size in (4, 8)]
-        parts.append(
-            f"{names}: {sizes[0]} bytes for each float32 parameter, {sizes[1]} for float64"
-        )
-    if facts.scalars:
-        parts.append(f"{', '.join(f'`{name}`' for name in facts.scalars)}: one number per tensor")
-    return "; ".join(parts) or "None: 0 bytes"
+            yield f"With `{switch}`: {about(rule, **{switch: value}).kept('`')}."
 
 
 def _elsewhere(notes: Iterable[tuple[str, str]]) -> Iterator[str]:

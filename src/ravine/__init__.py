@@ -6,7 +6,18 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 """
 
 from ravine.registry import get, names
-from ravine.rule import Rule, RuleError, like_p, modifier, rule, scalar
+from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, zeros
 
 __version__ = "0.1.0"
-__all__ = ["Rule", "RuleError", "get", "like_p", "modifier", "names", "rule", "scalar"]
+__all__ = [
+    "Rule",
+    "RuleError",
+    "filled",
+    "get",
+    "like_p",
+    "modifier",
+    "names",
+    "rule",
+    "scalar",
+    "zeros",
+]

@@ -230,13 +230,7 @@ def _show_all(rule: Rule, values: dict[str, Any]) -> None:
     for h in rule.hyperparameters.values():
         table.add_row(h.name, str(h.default), h.accepted, h.meaning)
     out.print(table)
-    if facts.state or facts.scalars:
-        each = f"{', '.join(facts.state)}: " if facts.state else ""
-        each += f"{facts.state_bytes(4)} bytes per float32 parameter, {facts.state_bytes(8)} per float64"
-        one = f"; {', '.join(facts.scalars)}: one number per tensor" if facts.scalars else ""
-        out.print(f"\nState     {each}{one}")
-    else:
-        out.print("\nState     none: 0 bytes per parameter")
+    out.print(f"\nState     {facts.kept()}")
     if facts.elsewhere:
         out.print("\nElsewhere")
         _notes(facts.elsewhere)

@@ -24,13 +24,22 @@ from ravine.rule import rule as as_rule
 from ravine.spellings import Spelling, spelling_of
 
 __all__ = [
+    "ASGD",
     "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "History",
     "Loss",
     "Model",
+    "Muon",
+    "NAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "RuleOptimizer",
     "fit",
     "linear",
@@ -77,16 +86,24 @@ class RuleOptimizer:
                 raise ValueError(
                     f"{name}: {path} is read-only; arrays are updated in place, so pass a copy"
                 )
+            self.spelling.check_parameter(np.shape(p))
         self._plan()
 
-    def _plan(self) -> tuple[Graph, dict[str, Any]]:
-        """What the options ask for now: the rule's graph, and the hyperparameters' values."""
+    def _plan(self) -> dict[int, tuple[Graph, dict[str, Any]]]:
+        """What the options ask for now, by the number of dimensions of an array: the rule's graph,
+        and the hyperparameters' values.
+        """
         name = type(self).__name__
-        rule, hyper = self.spelling.compose(self.options)
-        hyper = rule.check(name, **hyper)
-        graph = plan(rule, hyper)
-        insist(self._engine, graph, name)
-        return graph, hyper
+        plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
+        known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
+        for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
+            rule, hyper = self.spelling.compose(self.options, ndim)
+            if rule not in known:
+                hyper = rule.check(name, **hyper)
+                known[rule] = plan(rule, hyper), hyper
+                insist(self._engine, known[rule][0], name)
+            plans[ndim] = known[rule]
+        return plans
 
     @property
     def engine(self) -> str:
@@ -99,7 +116,8 @@ class RuleOptimizer:
             {**self.state.get(path, {}), "step": None} for path, _ in _leaves(self.params, "params")
         )
         works = (Work(p, p, state, 0, {}) for (_, p), state in zip(leaves, states, strict=True))
-        return describe(self._engine, [self._plan()[0]], map(_unfit, works))
+        graphs = [graph for graph, _ in self._plan().values()]
+        return describe(self._engine, graphs, map(_unfit, works))
 
     def step(self, grads: Any) -> Any:
         """One step: arrays change in place; returns the parameters in their structure.
@@ -107,9 +125,9 @@ class RuleOptimizer:
         grads: the gradients, in the structure of the parameters; None leaves a parameter alone.
         Raises ValueError where structure or shape differ.
         """
-        graph, hyper = self._plan()
+        plans = self._plan()
         given, mine = dict(_leaves(grads, "params")), dict(_leaves(self.params, "params"))
-        paths, works = [], []
+        todo: dict[Graph, list[tuple[str, Work]]] = {}
         for path, p in mine.items():
             if path not in given:
                 raise ValueError(
@@ -121,13 +139,12 @@ class RuleOptimizer:
                     raise ValueError(
                         f"step: the gradient of {path} has shape {np.shape(g)}; it must be {np.shape(p)}"
                     )
-                paths.append(path)
-                works.append(self._work(graph, hyper, path, p, g))
+                graph, hyper = plans[np.ndim(p)]
+                todo.setdefault(graph, []).append((path, self._work(graph, hyper, path, p, g)))
         if given:
             raise ValueError(f"step: a gradient for {next(iter(given))}, which is not a parameter")
         changed: dict[str, Any] = {}
-        results = self._engines.take(graph, works, self._engine, type(self).__name__)
-        for path, (new_p, new_state) in zip(paths, results, strict=True):
+        for path, (new_p, new_state) in self._results(todo):
             if new_p is not None and isinstance(mine[path], np.ndarray):
                 mine[path][...] = new_p
             elif new_p is not None:
@@ -142,12 +159,20 @@ class RuleOptimizer:
             self.params = _replace(self.params, "params", changed)
         return self.params
 
+    def _results(
+        self, todo: dict[Graph, list[tuple[str, Work]]]
+    ) -> Iterator[tuple[str, tuple[Any, dict[str, Any]]]]:
+        for graph, members in todo.items():
+            works = [work for _, work in members]
+            results = self._engines.take(graph, works, self._engine, type(self).__name__)
+            yield from zip((path for path, _ in members), results, strict=True)
+
     def _work(self, graph: Graph, hyper: dict[str, Any], path: str, p: Any, g: Any) -> Work:
         state = self.state.setdefault(path, {"step": 0})
         state["step"] += 1
         for slot in graph.live:
             if slot not in state:
-                state[slot] = graph.rule.slots[slot].init(p)
+                state[slot] = graph.rule.slots[slot].init(p, **hyper)
         slots = {k: v for k, v in state.items() if k != "step"}
         if isinstance(p, np.ndarray):
             g = np.asarray(g, p.dtype, order="C" if p.flags.c_contiguous else None)
@@ -318,6 +343,188 @@ class AdamW(RuleOptimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class NAdam(RuleOptimizer):
+    """Adam with Nesterov's look ahead; options as in torch.optim.NAdam."""
+
+    spelling = spellings.NADAM
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class RAdam(RuleOptimizer):
+    """Adam with a rectified denominator; options as in torch.optim.RAdam."""
+
+    spelling = spellings.RADAM
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Adamax(RuleOptimizer):
+    """Adam over the largest recent gradient; options as in torch.optim.Adamax."""
+
+    spelling = spellings.ADAMAX
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Adagrad(RuleOptimizer):
+    """The gradient over the root of the sum of its squares; options as in torch.optim.Adagrad."""
+
+    spelling = spellings.ADAGRAD
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Adadelta(RuleOptimizer):
+    """Steps as long as the last ones were; options as in torch.optim.Adadelta."""
+
+    spelling = spellings.ADADELTA
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Rprop(RuleOptimizer):
+    """Step sizes by the signs of the gradient; options as in torch.optim.Rprop."""
+
+    spelling = spellings.RPROP
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class ASGD(RuleOptimizer):
+    """Descent whose weights are averaged, in the state `ax`; options as in torch.optim.ASGD."""
+
+    spelling = spellings.ASGD
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Adafactor(RuleOptimizer):
+    """Relative steps, the squares kept by row and column; options as in torch.optim.Adafactor."""
+
+    spelling = spellings.ADAFACTOR
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), engine)
+
+
+class Muon(RuleOptimizer):
+    """Momentum with singular values near 1, for matrices; options as in torch.optim.Muon.
+
+    Computed in the precision of the arrays, where torch has bfloat16.
+    """
+
+    spelling = spellings.MUON_IN_FULL
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        *,
         engine: str = "auto",
     ) -> None:
         super().__init__(params, spellings.options(locals()), engine)

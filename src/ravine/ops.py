@@ -5,8 +5,9 @@ symbols of the tracer, and :class:`Tensors`, a bag of any of these. No framework
 an array brings its own.
 
 Element by element: `sqrt abs sign exp log maximum minimum clip where`.
-Over one tensor, giving a scalar: `sum mean norm rms`. Over all tensors of the optimizer: `total`.
-On matrices: `matmul transpose qr eigh`.
+Over one tensor, giving a scalar: `sum mean norm rms`; `sum` and `mean` along an axis as well.
+Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`.
+On matrices: `matmul transpose qr eigh newton_schulz`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ __all__ = [
     "abs",
     "clip",
     "eigh",
+    "epsilon",
     "exp",
     "log",
     "matmul",
     "maximum",
     "mean",
     "minimum",
+    "newton_schulz",
     "norm",
     "qr",
     "rms",
     "sign",
+    "size",
     "sqrt",
     "sum",
     "total",
@@ -80,7 +84,11 @@ _ON_FLOATS: dict[str, Callable[..., Any]] = {
     "where": lambda condition, x, y: x if condition else y,
     "sum": float,
     "mean": float,
+    "epsilon": lambda _: sys.float_info.epsilon,
 }
+
+# Sums and means that leave an axis in place, with length 1, so that they meet the array again.
+ALONG = {"sum_along": "sum", "mean_along": "mean"}
 
 _like: ContextVar[Any] = ContextVar("ravine_like", default=None)
 
@@ -108,7 +116,19 @@ def apply(name: str, *args: Any) -> Any:
         if name not in _ON_FLOATS:
             raise TypeError(f"ravine.ops.{name} needs an array or a tensor, got {args!r}")
         return _ON_FLOATS[name](*args)
+    if name in ALONG:
+        return getattr(_module(kind), ALONG[name])(args[0], axis=args[1], keepdims=True)
+    if name == "size":
+        return args[0].shape[args[1]]
+    if name == "epsilon":
+        return float(_module(kind).finfo(args[0].dtype).eps)
+    if name == "newton_schulz":
+        return _newton_schulz(*args)
     return _ON_ARRAYS[kind](name, args)
+
+
+def _module(kind: str) -> Any:
+    return sys.modules["jax"].numpy if kind.startswith("jax") else sys.modules[kind]
 
 
 @cache
@@ -161,6 +181,36 @@ def _on_jax(name: str, args: tuple[Any, ...]) -> Any:
     if name in ("qr", "eigh"):
         return tuple(getattr(jnp.linalg, name)(*args))
     return jnp.swapaxes(args[0], -1, -2) if name == "transpose" else getattr(jnp, name)(*args)
+
+
+def _newton_schulz(
+    x: Any, a: float, b: float, c: float, eps: float, steps: int, bfloat16: bool
+) -> Any:
+    kind, like = _home(type(x)), x.dtype
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x  # the Gram matrix of the shorter side
+    if bfloat16 and kind == "numpy":
+        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+    if bfloat16 and kind == "torch":
+        x = _newton_schulz_as_torch(x.bfloat16(), a, b, c, eps, steps).to(like)
+        return x.mT if tall else x
+    x = x.astype("bfloat16") if bfloat16 else x
+    x = x / maximum((x * x).sum((-2, -1), keepdims=True) ** 0.5, eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = x.astype(like) if bfloat16 else x
+    return x.mT if tall else x
+
+
+def _newton_schulz_as_torch(x: Any, a: float, b: float, c: float, eps: float, steps: int) -> Any:
+    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
+    addmm = sys.modules["torch"].addmm
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 _ON_ARRAYS = {"numpy": _on_numpy, "torch": _on_torch, "jax": _on_jax, "jaxlib": _on_jax}
@@ -245,6 +295,8 @@ class Ieee(Operable):
             return apply(name, *plain)
         if name in _ON_FLOATS:
             return Ieee(_ON_FLOATS[name](*plain))
+        if name not in OPERATORS:
+            return apply(name, *plain)  # which says what it needs
         with np.errstate(all="ignore"):
             result = OPERATORS[name](*map(np.float64, plain)).item()
         return result if isinstance(result, bool) else Ieee(result)
@@ -298,14 +350,14 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return apply("where", condition, x, y)
 
 
-def sum(x: Any) -> Any:
-    """The sum over one tensor."""
-    return apply("sum", x)
+def sum(x: Any, axis: int | None = None) -> Any:
+    """The sum over one tensor; along an axis, which stays, with length 1."""
+    return apply("sum", x) if axis is None else apply("sum_along", x, axis)
 
 
-def mean(x: Any) -> Any:
-    """The mean over one tensor."""
-    return apply("mean", x)
+def mean(x: Any, axis: int | None = None) -> Any:
+    """The mean over one tensor; along an axis, which stays, with length 1."""
+    return apply("mean", x) if axis is None else apply("mean_along", x, axis)
 
 
 def norm(x: Any) -> Any:
@@ -316,6 +368,16 @@ def norm(x: Any) -> Any:
 def rms(x: Any) -> Any:
     """The root mean square over one tensor."""
     return sqrt(mean(x * x))
+
+
+def size(x: Any, axis: int) -> Any:
+    """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
+    return apply("size", x, axis)
+
+
+def epsilon(x: Any) -> Any:
+    """The distance from 1 to the next larger number of x's dtype: 1.2e-7 of a float32."""
+    return apply("epsilon", x)
 
 
 def total(x: Any) -> Any:
@@ -341,3 +403,15 @@ def qr(x: Any) -> Any:
 def eigh(x: Any) -> Any:
     """Eigenvalues, ascending, and eigenvectors, in columns, of a symmetric matrix."""
     return apply("eigh", x)
+
+
+def newton_schulz(
+    x: Any, a: Any, b: Any, c: Any, eps: Any = 1e-7, steps: Any = 5, bfloat16: bool = False
+) -> Any:
+    """A matrix with x's singular vectors and singular values near 1, without a decomposition.
+
+    X = x / max(norm(x), eps), and then, that many steps: X = a X + (b S + c S S) X with S = X Xᵀ.
+    Each singular value s becomes a s + b s³ + c s⁵ in each step. bfloat16: the iteration is computed
+    in that precision (of torch tensors, with the same operations as torch.optim.Muon).
+    """
+    return apply("newton_schulz", x, a, b, c, eps, steps, bfloat16)

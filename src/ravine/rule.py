@@ -23,7 +23,18 @@ from typing import Any, overload
 from ravine import ops
 from ravine.hyperparameters import Hyperparameter, look_up
 
-__all__ = ["Rule", "RuleError", "Slot", "like_p", "modifier", "rule", "scalar", "watch"]
+__all__ = [
+    "Rule",
+    "RuleError",
+    "Slot",
+    "filled",
+    "like_p",
+    "modifier",
+    "rule",
+    "scalar",
+    "watch",
+    "zeros",
+]
 
 
 class RuleError(TypeError):
@@ -32,31 +43,59 @@ class RuleError(TypeError):
 
 @dataclass(frozen=True)
 class Slot:
-    """A piece of an optimizer's state: what it is made of at the first step."""
+    """A piece of an optimizer's state: what it is made of at the first step.
 
-    kind: str  # "zeros" | "like_p" | "scalar"
-    value: float = 0.0
+    kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
+    the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
+    along which an array has length 1.
+    """
 
-    def init(self, p: Any) -> Any:
+    kind: str
+    value: float | str = 0.0
+    axis: int | None = None
+
+    @property
+    def start(self) -> str:
+        """What it starts at, in words: a number, a hyperparameter's name, or p."""
+        if self.kind == "like_p":
+            return "p"
+        return self.value if isinstance(self.value, str) else f"{self.value:g}"
+
+    def init(self, p: Any, /, **hyperparameters: Any) -> Any:
         """The slot before the first step, for the parameter p (a float, an array or a tensor)."""
+        value = hyperparameters[self.value] if isinstance(self.value, str) else self.value
         if self.kind == "scalar" or isinstance(p, (int, float)):
-            return float(p) if self.kind == "like_p" else self.value
-        return p * 1 if self.kind == "like_p" else ops.apply("zeros_like", p)
+            return float(p) if self.kind == "like_p" else 1.0 * value
+        if self.kind == "like_p":
+            return p * 1
+        like = p if self.axis is None else ops.sum(p, self.axis)
+        return ops.apply("full_like", like, value)
 
 
-ZEROS = Slot("zeros")
+ZEROS = Slot("array")
 like_p = Slot("like_p")
 """A slot that starts as a copy of the parameter."""
 
 
-def scalar(value: float) -> Slot:
-    """A slot of one number for each tensor, starting at `value`."""
+def scalar(value: float | str) -> Slot:
+    """A slot of one number for each tensor, starting at `value`: a number, or a hyperparameter's name."""
     return Slot("scalar", value)
+
+
+def filled(value: float | str) -> Slot:
+    """A slot in the shape of the parameter, full of `value`: a number, or a hyperparameter's name."""
+    return Slot("array", value)
+
+
+def zeros(axis: int) -> Slot:
+    """A slot of zeros in the shape of the parameter, but of length 1 along an axis."""
+    return Slot("array", axis=axis)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """'; did you mean "adam"?' for 'adma', or nothing."""
-    found = get_close_matches(name, names, 1)
+    # Letters in another order are the commonest slip: 'adma' is 'adam', though 'adamax' has more in common.
+    found = sorted(get_close_matches(name, names), key=lambda other: sorted(other) != sorted(name))
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -81,6 +120,7 @@ class Rule:
     at: str = ""
     doc: str = ""
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
+    evaluation: Callable[..., Any] | None = None
 
     def __call__(self, p: Any, g: Any, *state_and_t: Any, **hyperparameters: Any) -> Any:
         """One step: the new p, or (p, *slots) where the rule keeps state."""
@@ -157,9 +197,23 @@ class Rule:
             for k, v in values.items()
         }
 
-    def init(self, p: Any) -> tuple[Any, ...]:
-        """The state before the first step, for the parameter p."""
-        return tuple(slot.init(p) for slot in self.slots.values())
+    def init(self, p: Any, /, **hyperparameters: Any) -> tuple[Any, ...]:
+        """The state before the first step, for the parameter p and these hyperparameters."""
+        values = self.values(hyperparameters)
+        return tuple(slot.init(p, **values) for slot in self.slots.values())
+
+    def evaluate(self, p: Any, state: Sequence[Any], /, **hyperparameters: Any) -> Any:
+        """The weights to evaluate with: p, unless the rule was made with `evaluate=`."""
+        if self.evaluation is None:
+            return p
+        given = dict(zip(self.slots, state, strict=True)) | self.values(hyperparameters)
+        with ops.typed_like(p):
+            return self.evaluation(p, **{k: given[k] for k in _arguments(self.evaluation)})
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The slots that `evaluate` reads."""
+        return tuple(k for k in _arguments(self.evaluation) if k in self.slots)
 
     def named(
         self, name: str, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
@@ -201,6 +255,11 @@ class Rule:
         return f"<rule {self.name}{self.__signature__}>"
 
 
+def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
+    """What an `evaluate` asks for besides p."""
+    return list(inspect.signature(evaluation).parameters)[1:] if evaluation else []
+
+
 def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mapping[str, Any]) -> Any:
     """Slots, hyperparameters and the use of t, read off a function's signature."""
     name = getattr(function, "__name__", repr(function))
@@ -236,12 +295,22 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     if unknown:
         raise RuleError(f"{name}: {unknown!r} is declared, but no argument of that name exists")
     for known, kind, how in (
-        (slots, Slot, "slot {}={!r}; declare it as like_p or scalar(value)"),
+        (
+            slots,
+            Slot,
+            "slot {}={!r}; declare it as like_p, scalar(value), filled(value) or zeros(axis)",
+        ),
         (keyword, Hyperparameter, "hyperparameter {}={!r}; declare it as a Hyperparameter(...)"),
     ):
         for k in known:
             if not isinstance(declared.get(k), (kind, type(None))):
                 raise RuleError(f"{name}: {how.format(k, declared[k])}")
+    for k in slots:
+        value = declared.get(k, ZEROS).value
+        if isinstance(value, str) and value not in keyword:
+            raise RuleError(
+                f"{name}: slot {k} starts at {value!r}, which is not a hyperparameter of it"
+            )
     hyperparameters = {k: look_up(k, default, declared.get(k)) for k, default in keyword.items()}
     for h in hyperparameters.values():
         if h.default is not inspect.Parameter.empty:
@@ -253,29 +322,53 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
 def rule(function: Callable[..., Any], /) -> Rule: ...
 @overload
 def rule(
-    *, paper: str = ..., at: str = ..., **declared: Any
+    *, paper: str = ..., at: str = ..., evaluate: Callable[..., Any] | None = ..., **declared: Any
 ) -> Callable[[Callable[..., Any]], Rule]: ...
 
 
-def rule(function: Any = None, /, *, paper: str = "", at: str = "", **declared: Any) -> Any:
+def rule(
+    function: Any = None,
+    /,
+    *,
+    paper: str = "",
+    at: str = "",
+    evaluate: Callable[..., Any] | None = None,
+    **declared: Any,
+) -> Any:
     """Make a rule of a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
 
     paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1".
-    Further keywords declare what is not usual: a slot that does not start at zero (`like_p`,
-    `scalar(1.0)`), or a :class:`Hyperparameter` with its own meaning and range.
+    evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
+    slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
+    Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
+    (`like_p`, `scalar(1.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter` with its own
+    meaning and range.
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
-        return lambda f: _rule(f, paper, at, declared)
-    return _rule(function, paper, at, declared)
+        return lambda f: _rule(f, paper, at, evaluate, declared)
+    return _rule(function, paper, at, evaluate, declared)
 
 
-def _rule(function: Callable[..., Any], paper: str, at: str, declared: Mapping[str, Any]) -> Rule:
+def _rule(
+    function: Callable[..., Any],
+    paper: str,
+    at: str,
+    evaluate: Callable[..., Any] | None,
+    declared: Mapping[str, Any],
+) -> Rule:
     slots, hyperparameters, takes_t = _read(function, ("p", "g"), declared)
     empty = inspect.Parameter.empty
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
+    known = {*slots, *hyperparameters}
+    unknown = next((k for k in _arguments(evaluate) if k not in known), None)
+    if unknown:
+        raise RuleError(
+            f"{function.__name__}: evaluate asks for {unknown!r}; it has "
+            f"{', '.join(['p', *slots, *hyperparameters])}"
+        )
     return Rule(
         function=function,
         name=function.__name__,
@@ -286,6 +379,7 @@ def _rule(function: Callable[..., Any], paper: str, at: str, declared: Mapping[s
         at=at,
         doc=inspect.getdoc(function) or "",
         sources=(function,),
+        evaluation=evaluate,
     )
 
 
@@ -343,6 +437,7 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
             at=inner.at,
             doc=inner.doc,
             sources=(function, *inner.sources),
+            evaluation=inner.evaluation,
         )
         return made.named(made.name, **defaults)
 

@@ -7,51 +7,88 @@ options mean one thing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from ravine import rules
-from ravine.hyperparameters import Hyperparameter, look_up
+from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
 from ravine.rule import Rule
 
-__all__ = ["ADAM", "ADAMW", "RMSPROP", "SGD", "Spelling", "options", "present", "spelling_of"]
+__all__ = ["Spelling", "options", "present", "spelling_of"]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A class of torch.optim: its rule as a function of its options, its names for the slots."""
+    """A class of torch.optim: its rule as a function of its options, its names for the slots.
+
+    choose: the rule that the options ask for; where `by_ndim`, the options and the parameter's number
+    of dimensions. options: ranges of what the chosen rule may not have. arguments: the rule's names
+    for what an option says under another name, or says of several ("betas": "beta1 beta2").
+    translate: what the options, so named, say to the rule in other words. ndim: the number of
+    dimensions that every parameter must have.
+    """
 
     name: str
-    choose: Callable[[Mapping[str, Any]], Rule]
+    choose: Callable[..., Rule]
     state_names: Mapping[str, str]
     options: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda _: {})
+    by_ndim: bool = False
+    ndim: int | None = None
 
-    def compose(self, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
-        """The rule that the options ask for, and the values of its hyperparameters."""
-        rule = self.choose(options)
-        betas = {f"beta{i}": beta for i, beta in enumerate(options.get("betas", ()), 1)}
-        values = {**options, **betas}
+    def compose(
+        self, options: Mapping[str, Any], ndim: int | None = None
+    ) -> tuple[Rule, dict[str, Any]]:
+        """The rule that the options ask for, and the values of its hyperparameters.
+
+        ndim: the parameter's number of dimensions; it counts where `by_ndim`.
+        """
+        rule = self.choose(options, ndim) if self.by_ndim else self.choose(options)
+        values = dict(options)
+        for option, names in self.arguments.items():
+            name, *more = names.split()
+            given = options[option] if more else (options[option],)
+            values |= zip((name, *more), given, strict=True)
+        values |= self.translate(values)
         return rule, {k: values[k] for k in rule.hyperparameters}
 
     def check(self, options: Mapping[str, Any]) -> None:
         """ValueError, naming the option, its value and what is accepted, when one is not."""
-        betas = options.get("betas", (0, 0))
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(
-                f"{self.name}: betas={betas!r} is not accepted; betas is a pair of numbers in [0, 1)"
-            )
+        for option, names in self.arguments.items():
+            given, parts = options[option], names.split()
+            if len(parts) > 1 and not (
+                isinstance(given, (tuple, list)) and len(given) == len(parts)
+            ):
+                accepted = "; ".join(f"{name}, {look_up(name, 0.0).accepted}" for name in parts)
+                kind = {2: "a pair", 3: "three numbers"}[len(parts)]
+                raise ValueError(
+                    f"{self.name}: {option}={given!r} is not accepted; {option} is {kind}: {accepted}"
+                )
         for name in self.options.keys() & options.keys():
             self.options[name].check(options[name], self.name)
-        rule, values = self.compose(options)
-        rule.check(self.name, **values)
+        for ndim in (1, 2) if self.by_ndim else (None,):
+            rule, values = self.compose(options, ndim)
+            rule.check(self.name, **values)
+
+    def check_parameter(self, shape: Sequence[int]) -> None:
+        """ValueError when a parameter of this shape cannot be trained."""
+        if self.ndim is not None and len(shape) != self.ndim:
+            raise ValueError(
+                f"{self.name}: a parameter of shape {tuple(shape)} is not accepted; parameters have "
+                f"{self.ndim} dimensions (give the others to another optimizer, such as AdamW)"
+            )
 
 
 def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options among the local variables of a front's `__init__`."""
     return {
-        k: v for k, v in arguments.items() if k not in ("self", "params", "engine", "__class__")
+        k: v
+        for k, v in arguments.items()
+        if k not in ("self", "params", "engine", "how", "__class__")
     }
 
 
@@ -68,9 +105,17 @@ def spelling_of(rule: Rule) -> Spelling:
     return Spelling(rule.name, lambda _: rule, {})
 
 
-_rules = (rules.sgd, rules.momentum, rules.nesterov, rules.rmsprop, rules.adam, rules.amsgrad)
-_decayed = {rule: maximize(l2(rule)) for rule in _rules}
-_decoupled = {rule: maximize(decoupled_decay(rule)) for rule in (rules.adam, rules.amsgrad)}
+@cache
+def _decayed(rule: Rule) -> Rule:
+    return maximize(l2(rule))
+
+
+@cache
+def _decoupled(rule: Rule) -> Rule:
+    return maximize(decoupled_decay(rule))
+
+
+_climbing = cache(maximize)
 
 
 def _sgd(o: Mapping[str, Any]) -> Rule:
@@ -80,16 +125,15 @@ def _sgd(o: Mapping[str, Any]) -> Rule:
             "accepted; Nesterov's momentum needs momentum > 0 and dampening = 0"
         )
     inner = rules.nesterov if o["nesterov"] else rules.momentum if o["momentum"] else rules.sgd
-    return _decayed[inner]
+    return _decayed(inner)
+
+
+def _decayed_as_asked(rule: Rule, o: Mapping[str, Any]) -> Rule:
+    return _decoupled(rule) if o.get("decoupled_weight_decay") else _decayed(rule)
 
 
 def _adam(o: Mapping[str, Any]) -> Rule:
-    by_decay = _decoupled if o.get("decoupled_weight_decay") else _decayed
-    return by_decay[rules.amsgrad if o["amsgrad"] else rules.adam]
-
-
-def _adamw(o: Mapping[str, Any]) -> Rule:
-    return _decoupled[rules.amsgrad if o["amsgrad"] else rules.adam]
+    return rules.amsgrad if o["amsgrad"] else rules.adam
 
 
 def _known(numbers: str, switches: str) -> dict[str, Hyperparameter]:
@@ -99,7 +143,9 @@ def _known(numbers: str, switches: str) -> dict[str, Hyperparameter]:
     }
 
 
+_BETAS = {"betas": "beta1 beta2"}
 _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
+_SWITCHES = _known("", "amsgrad maximize decoupled_weight_decay")
 SGD = Spelling(
     "SGD",
     _sgd,
@@ -108,10 +154,82 @@ SGD = Spelling(
 )
 RMSPROP = Spelling(
     "RMSprop",
-    lambda o: _decayed[rules.rmsprop],
+    lambda o: _decayed(rules.rmsprop),
     {"v": "square_avg", "m": "grad_avg", "b": "momentum_buffer"},
-    _known("lr alpha eps weight_decay momentum", "centered maximize"),
 )
-_ADAM = _known("lr eps weight_decay", "amsgrad maximize decoupled_weight_decay")
-ADAM = Spelling("Adam", _adam, _MOMENTS, _ADAM)
-ADAMW = Spelling("AdamW", _adamw, _MOMENTS, _ADAM)
+ADAM = Spelling("Adam", lambda o: _decayed_as_asked(_adam(o), o), _MOMENTS, _SWITCHES, _BETAS)
+ADAMW = Spelling("AdamW", lambda o: _decoupled(_adam(o)), _MOMENTS, _SWITCHES, _BETAS)
+NADAM = Spelling("NAdam", lambda o: _decayed_as_asked(rules.nadam, o), _MOMENTS, _SWITCHES, _BETAS)
+RADAM = Spelling("RAdam", lambda o: _decayed_as_asked(rules.radam, o), _MOMENTS, _SWITCHES, _BETAS)
+ADAMAX = Spelling(
+    "Adamax", lambda o: _decayed(rules.adamax), {"m": "exp_avg", "u": "exp_inf"}, {}, _BETAS
+)
+ADAGRAD = Spelling(
+    "Adagrad",
+    lambda o: _decayed(rules.adagrad),
+    {"v": "sum"},
+    {k: look_up(k, 0.0, HYPERPARAMETERS["v0"]) for k in ("initial_accumulator_value",)},
+    {"initial_accumulator_value": "v0"},
+)
+ADADELTA = Spelling(
+    "Adadelta", lambda o: _decayed(rules.adadelta), {"v": "square_avg", "u": "acc_delta"}
+)
+RPROP = Spelling(
+    "Rprop",
+    lambda o: _climbing(rules.rprop),
+    {},
+    {},
+    {"etas": "eta_minus eta_plus", "step_sizes": "step_min step_max"},
+)
+ASGD = Spelling("ASGD", lambda o: _decayed(rules.asgd), {})
+
+
+def _adafactor(o: Mapping[str, Any], ndim: int | None) -> Rule:
+    return _climbing(rules.adafactor_vector if ndim is not None and ndim < 2 else rules.adafactor)
+
+
+def _eps1(o: Mapping[str, Any]) -> dict[str, Any]:
+    # torch's None is the rule's 0. torch's 0 is no floor, as is to the rule the smallest number.
+    eps1 = o["eps1"]
+    return {"eps1": 0.0 if eps1 is None else 5e-324 if eps1 == 0 else eps1}
+
+
+ADAFACTOR = Spelling(
+    "Adafactor",
+    _adafactor,
+    {"r": "row_var", "c": "col_var", "v": "variance"},
+    arguments={"eps": "eps1 eps2"},
+    translate=_eps1,
+    by_ndim=True,
+)
+
+
+def _adjust_lr(o: Mapping[str, Any]) -> dict[str, bool]:
+    adjust = o["adjust_lr_fn"]
+    if adjust not in (None, "original", "match_rms_adamw"):
+        raise ValueError(
+            f"Muon: adjust_lr_fn={adjust!r} is not accepted; adjust_lr_fn is 'original', "
+            "'match_rms_adamw' or None"
+        )
+    return {"match_adamw": adjust == "match_rms_adamw", "bfloat16": True}
+
+
+MUON = Spelling(
+    "Muon",
+    lambda o: _MUON,
+    {"m": "momentum_buffer"},
+    arguments={"ns_coefficients": "ns_a ns_b ns_c"},
+    translate=_adjust_lr,
+    ndim=2,
+)
+_MUON = decoupled_decay(rules.muon)
+MUON_IN_FULL = replace(MUON, translate=lambda o: {**_adjust_lr(o), "bfloat16": False})
+"""In the precision of the arrays: NumPy has no bfloat16."""
+
+SPARSE_ADAM = Spelling(
+    "SparseAdam",
+    lambda o: _climbing(rules.adam_eps_hat),
+    _MOMENTS,
+    {k: replace(look_up(k, 0.0), open_low=True) for k in ("lr", "eps")},
+    _BETAS,
+)

@@ -24,6 +24,7 @@ from unittest import mock
 import pytest
 
 from ravine import cli, modifiers, registry
+from ravine.engines.graph import trace
 from ravine.races.diamonds import PUBLISHED, floor
 
 ROOT = Path(__file__).parents[2]
@@ -243,10 +244,13 @@ def test_a_rules_page_says_all_of_it():
         page = pages.rule_page(rule)
         for h in rule.hyperparameters.values():
             assert f"| `{h.name}` | `{h.default}` | {prose.plain(h.meaning)} |" in page
-        assert f"ravine show {name} --worked 3" in page
+        of_numbers = not trace(rule).of_arrays
+        assert (f"ravine show {name} --worked 3" in page) == of_numbers
         assert "arXiv:" not in rule.at or "(https://arxiv.org/abs/" in page
     assert "With `centered`: `v`, `m`: 8 bytes" in pages.rule_page(registry.get("rmsprop"))
-    assert "None: 0 bytes." in pages.rule_page(registry.get("sgd"))
+    assert "r`, `c`: one number per row or column" in pages.rule_page(registry.get("adafactor"))
+    assert "; `v` starts at v0." in pages.rule_page(registry.get("adagrad"))
+    assert "none: 0 bytes per parameter." in pages.rule_page(registry.get("sgd"))
     assert "\n- **Graves 2013**: eps 1e-4 inside the root" in pages.rule_page(
         registry.get("rmsprop")
     )

@@ -59,7 +59,7 @@ class Kernel:
         slots = {s: rule.slots[s] for s in self.graph.live}
         self.state = [
             {
-                s: slot.init(p) if slot.kind == "scalar" else array(slot.init(p))
+                s: x if isinstance(x := slot.init(p, **self.hyper), float) else array(x)
                 for s, slot in slots.items()
             }
             for p in ps

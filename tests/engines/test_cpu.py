@@ -33,7 +33,7 @@ def eager(made, ps, path, kind=ByReciprocal, **hyper):
     hyper = made.check(**hyper)
     live = plan(made, hyper).live
     ps, path = [p.view(kind) for p in ps], [[g.view(kind) for g in grads] for grads in path]
-    states = [{s: made.slots[s].init(p) for s in live} for p in ps]
+    states = [{s: made.slots[s].init(p, **hyper) for s in live} for p in ps]
     with np.errstate(all="ignore"):
         for t, grads in enumerate(path, 1):
             works = [Work(p, g, s, t, hyper) for p, g, s in zip(ps, grads, states, strict=True)]

@@ -48,7 +48,7 @@ def check_printed(made, p, grads, **hyper):
     """Kernel and scalar update equal the rule, step by step, bit by bit."""
     call, live = kernel(made, **hyper)
     values = made.check(**hyper)
-    state = made.init(p)
+    state = made.init(p, **hyper)
     for t, g in enumerate(grads, 1):
         current = dict(zip(made.slots, state, strict=True))
         with np.errstate(all="ignore"):
@@ -61,7 +61,7 @@ def check_printed(made, p, grads, **hyper):
 
 def check_scalar(made, p, grads, **hyper):
     update, info = scalar_kernel(made, **hyper)
-    state, own = made.init(p), info.initial(p)
+    state, own = made.init(p, **hyper), info.initial(p)
     q = p
     for t, g in enumerate(grads, 1):
         with np.errstate(all="ignore"):

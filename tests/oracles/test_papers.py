@@ -103,7 +103,7 @@ def run_rule(rule: Rule, theta0: Row, gradients: list[Row], **hyperparameters: A
     """The rule as it stands, on Python floats, one coordinate at a time."""
 
     def coordinate(p: float, column: Row) -> Iterator[float]:
-        state = rule.init(p)
+        state = rule.init(p, **at(1, hyperparameters))
         for t, g in enumerate(column, 1):
             p, state = rule.update(p, g, state, t, **at(t, hyperparameters))
             yield p

@@ -620,14 +620,14 @@ def test_every_line_of_latex_is_understood(function):
 def test_other_python_is_shown_as_it_is_written():
     function = write(
         "def f(p, g, m, *, lr=1.0):\n"
-        "    x = 0.50 * g[0] + sum(m, axis=0)\n"
+        "    x = 0.50 * g[0] + sum(m, where=0)\n"
         "    for i in range(3):\n"
         "        x = x + {1: 'a_b'}[i]\n"
         "    (q, r) = qr(x)\n"
         "    return other(p, q, r, lr)\n"
     )
     assert terminal(function) == set_in("""
-             x′ₜ = 0.5 g[0] + sum(m, axis=0)
+             x′ₜ = 0.5 g[0] + sum(m, where=0)
         for i in range(3):
             x = x + {1: 'a_b'}[i]
         (qₜ, rₜ) = qr(xₜ)

@@ -24,6 +24,17 @@ __all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "trace"]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
 REDUCTIONS = ("sum", "mean", "total")
+OF_ARRAYS = (
+    "matmul",
+    "transpose",
+    "qr",
+    "eigh",
+    "newton_schulz",
+    "sum_along",
+    "mean_along",
+    "size",
+)
+"""Operations that numbers have not: the rows and columns of a matrix count."""
 PAIRS = ("qr", "eigh")
 _LEAVES = ("input", "scalar", "hyperparameter", "constant")
 
@@ -105,8 +116,8 @@ class Graph:
 
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
-    hyperparameters that an `if` was decided on, and how. live: the slots that the new p depends
-    on, now or later; the others need not be stored.
+    hyperparameters that an `if` was decided on, and how. live: the slots that the new p, or
+    the weights to evaluate with, depend on, now or later; the others need not be stored.
     """
 
     rule: Rule
@@ -125,7 +136,8 @@ class Graph:
     def add(self, op: str, *args: Any) -> Node:
         """The node for an operation; numbers among the arguments become constants."""
         nodes = tuple(self._lift(x) for x in args)
-        level = TENSOR if op in REDUCTIONS else max(x.level for x in nodes)
+        of_tensor = op in (*REDUCTIONS, "size", "epsilon")
+        level = TENSOR if of_tensor else max(x.level for x in nodes)
         return self._node(op, nodes, level, None)
 
     def _lift(self, x: Any) -> Node:
@@ -165,6 +177,11 @@ class Graph:
     def uses(self, op: str) -> bool:
         """Whether the step contains such an operation."""
         return op in self._operations
+
+    @property
+    def of_arrays(self) -> bool:
+        """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
+        return not self._operations.isdisjoint(OF_ARRAYS)
 
     @cached_property
     def _operations(self) -> frozenset[str]:
@@ -243,7 +260,7 @@ def _live(graph: Graph) -> tuple[str, ...]:
             n.value
             for n in graph.needed(graph.outputs[name] for name in ("p", *live))
             if not n.args
-        }
+        } | {*graph.rule.evaluated}
         more = [slot for slot in graph.rule.slots if slot in read]
         if more == live:
             return tuple(live)

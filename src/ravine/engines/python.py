@@ -14,7 +14,7 @@ from typing import Any
 
 from ravine import ops
 from ravine.engines.graph import ELEMENT, REDUCTIONS, STEP, TENSOR, Graph, Node, trace
-from ravine.rule import Rule
+from ravine.rule import Rule, RuleError
 
 __all__ = ["ScalarUpdate", "kernel_source", "scalar_update"]
 
@@ -117,6 +117,8 @@ class _Printer:
             return args[0]
         if node.op == "item":
             return f"{args[0][0]}[{args[1][0]}]", 9
+        if node.op in ops.ALONG:
+            return f"{ops.ALONG[node.op]}({args[0][0]}, axis={args[1][0]})", 9
         return f"{node.op}({', '.join(text for text, _ in args)})", 9
 
 
@@ -172,16 +174,19 @@ class ScalarUpdate:
 
     def initial(self, p: float) -> tuple[float, ...]:
         """The state before the first step, for the parameter p."""
-        return tuple(float(self.rule.slots[name].init(p)) for name in self.slots)
+        values = dict(zip(self.hyper, self.values, strict=True))
+        return tuple(float(self.rule.slots[name].init(p, **values)) for name in self.slots)
 
 
 def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
     """The rule's step on one scalar parameter, printed from its graph.
 
     hyperparameters: their values; the switches among them are decided here. Reductions over a
-    tensor of one element are that element.
+    tensor of one element are that element. Raises RuleError for a rule of arrays, such as matrices.
     """
     graph = trace(rule, **hyperparameters)
+    if graph.of_arrays:
+        raise RuleError(f"rule {rule.name!r} is for arrays, not for single numbers")
     outputs = graph.live_outputs()
     hyper = tuple(k for k, v in graph.values.items() if not isinstance(v, bool))
     printer = _Printer(graph, outputs, scalar=True)

@@ -21,7 +21,8 @@ class About:
     """A rule's documentation: the summary, the text below it, and how other packages differ.
 
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
-    hyperparameters keeps, each with the same shape as the parameter, and those of one number.
+    hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number;
+    reduced: those of one number for a row, or for a column. starts: what slots start at, if not 0.
     """
 
     summary: str
@@ -29,10 +30,30 @@ class About:
     elsewhere: tuple[tuple[str, str], ...]
     state: tuple[str, ...]
     scalars: tuple[str, ...]
+    reduced: tuple[str, ...]
+    starts: tuple[tuple[str, str], ...]
 
     def state_bytes(self, size: int) -> int:
         """Bytes of state for each element of a parameter, at `size` bytes per number."""
         return size * len(self.state)
+
+    def kept(self, quote: str = "") -> str:
+        """The state in words, each name between quotes."""
+        called = f"{quote}{{}}{quote}".format
+
+        def listed(names: tuple[str, ...]) -> str:
+            return ", ".join(map(called, names))
+
+        parts = []
+        if self.state:
+            bytes_ = f"{self.state_bytes(4)} bytes per float32 parameter, {self.state_bytes(8)} per float64"
+            parts.append(f"{listed(self.state)}: {bytes_}")
+        if self.reduced:
+            parts.append(f"{listed(self.reduced)}: one number per row or column")
+        if self.scalars:
+            parts.append(f"{listed(self.scalars)}: one number per tensor")
+        parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
+        return "; ".join(parts) or "none: 0 bytes per parameter"
 
 
 def about(rule: Rule, **hyperparameters: Any) -> About:
@@ -42,13 +63,17 @@ def about(rule: Rule, **hyperparameters: Any) -> About:
     entries = re.split(r"\n(?=\S)", textwrap.dedent(rest).strip()) if rest else []
     pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
     live = trace(rule, **hyperparameters).live
-    scalars = tuple(name for name in live if rule.slots[name].kind == "scalar")
+    slots = {name: rule.slots[name] for name in live}
+    scalars = tuple(name for name, slot in slots.items() if slot.kind == "scalar")
+    reduced = tuple(name for name, slot in slots.items() if slot.axis is not None)
     return About(
         summary=summary,
         text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
         elsewhere=tuple((package, what) for package, _, what in pairs),
-        state=tuple(name for name in live if name not in scalars),
+        state=tuple(name for name in live if name not in scalars + reduced),
         scalars=scalars,
+        reduced=reduced,
+        starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
     )
 
 

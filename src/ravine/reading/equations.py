@@ -126,7 +126,8 @@ class Equation:
 
 
 SPELLED = {"p": "theta", "lr": "eta", "eps": "epsilon", "momentum": "mu", "weight_decay": "lambda"}
-SPELLED |= {"dampening": "tau", "lam": "lambda", "inf": "infty"}
+SPELLED |= {"dampening": "tau", "lam": "lambda", "lambd": "lambda", "inf": "infty"}
+SPELLED |= {"eps1": "epsilon1", "eps2": "epsilon2", "ns_a": "a", "ns_b": "b", "ns_c": "c"}
 OPERATORS: dict[type[ast.AST], str] = {
     **{ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.Mod: "%"},
     **{ast.MatMult: "@", ast.BitAnd: "and", ast.BitOr: "or", ast.And: "and", ast.Or: "or"},
@@ -335,6 +336,9 @@ class Reader:
                 return self.call("where", [test, value, otherwise])
             case ast.Call(ast.Name(name) | ast.Attribute(ast.Name("ops"), name), arguments, []):
                 return self.call(name.strip("_"), arguments)
+            case ast.Call(ast.Name(name), [x], [ast.keyword("axis", axis)]):
+                along = Term("=", (Symbol("axis"), self.expression(axis)))
+                return Term("call", (name, self.expression(x), along))
         text = " ".join((ast.get_source_segment(self.source, node) or ast.unparse(node)).split())
         whole = isinstance(node, ast.Subscript | ast.Attribute | ast.Constant | ast.List | ast.Call)
         return Term("verbatim", (text if whole else f"({text})",))
@@ -390,4 +394,6 @@ def _varies(node: Any) -> bool:
     """Whether an expression may differ from step to step."""
     if isinstance(node, Symbol):
         return bool(node.stamp) or node.name == "t"
+    if isinstance(node, Term) and node.args[0] in ("size", "epsilon"):
+        return False
     return isinstance(node, Term) and (node.kind == "verbatim" or any(map(_varies, node.args)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,9 +12,28 @@ from ravine.engines.eager import plan
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 from ravine.spellings import spelling_of
-from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.rule_optimizer import How, RuleOptimizer
 
-__all__ = ["SGD", "Adam", "AdamW", "RMSprop", "optimizer"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Muon",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SparseAdam",
+    "optimizer",
+]
 
 
 def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptimizer]:
@@ -38,15 +57,16 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
     class Optimizer(RuleOptimizer):
         spelling = spelling_of(made)
 
-        def __init__(self, params: Any, *, engine: str = "auto", **hyperparameters: Any) -> None:
-            super().__init__(params, made.values(hyperparameters), engine)
+        def __init__(self, params: Any, **options: Any) -> None:
+            how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
+            super().__init__(params, made.values(options), **how)
 
     from inspect import Parameter, Signature
 
     keywords = [Parameter(k, Parameter.KEYWORD_ONLY, default=v) for k, v in defaults.items()]
     parameters = Parameter("params", Parameter.POSITIONAL_OR_KEYWORD)
-    keywords.append(Parameter("engine", Parameter.KEYWORD_ONLY, default="auto"))
-    Optimizer.__signature__ = Signature([parameters, *keywords])  # type: ignore[attr-defined]
+    how = Parameter("how", Parameter.VAR_KEYWORD, annotation="Unpack[How]")
+    Optimizer.__signature__ = Signature([parameters, *keywords, how])  # type: ignore[attr-defined]
     spellings.present(Optimizer, made, name)
     return Optimizer
 
@@ -75,9 +95,9 @@ class SGD(RuleOptimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
-        engine: str = "auto",
+        **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), engine)
+        super().__init__(params, spellings.options(locals()), **how)
 
 
 class RMSprop(RuleOptimizer):
@@ -103,10 +123,9 @@ class RMSprop(RuleOptimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
-        *,
-        engine: str = "auto",
+        **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), engine)
+        super().__init__(params, spellings.options(locals()), **how)
 
 
 class Adam(RuleOptimizer):
@@ -134,9 +153,9 @@ class Adam(RuleOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
-        engine: str = "auto",
+        **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), engine)
+        super().__init__(params, spellings.options(locals()), **how)
 
 
 class AdamW(RuleOptimizer):
@@ -161,6 +180,277 @@ class AdamW(RuleOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        engine: str = "auto",
+        **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), engine)
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class NAdam(RuleOptimizer):
+    """NAdam: Adam with Nesterov's look ahead, and a momentum that warms up.
+
+    As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient and
+    of its square. eps: added to the root of the corrected mean square. weight_decay: L2 unless
+    decoupled_weight_decay. momentum_decay: how fast the momentum warms up. maximize: climb.
+    foreach: accepted; Ravine chooses its own engine. Rule: nadam.
+    """
+
+    spelling = spellings.NADAM
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class RAdam(RuleOptimizer):
+    """RAdam: Adam whose first steps, while its denominator is uncertain, are momentum's.
+
+    As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient and
+    of its square. eps: added to the root of the mean square. weight_decay: L2 unless
+    decoupled_weight_decay. maximize: climb. foreach: accepted; Ravine chooses its own engine.
+    Rule: radam.
+    """
+
+    spelling = spellings.RADAM
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Adamax(RuleOptimizer):
+    """Adamax: Adam over the largest recent gradient instead of the root mean square.
+
+    As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient and
+    of its largest size. eps: added to the size of each gradient. weight_decay: L2. maximize: climb.
+    foreach: accepted; Ravine chooses its own engine. Rule: adamax.
+    """
+
+    spelling = spellings.ADAMAX
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Adagrad(RuleOptimizer):
+    """Adagrad: the gradient over the root of the sum of its squares.
+
+    As torch.optim.Adagrad. lr: length of the step. lr_decay: lr falls as 1 / (1 + lr_decay * steps
+    taken). weight_decay: L2. initial_accumulator_value: what the sum starts at. eps: added to the root.
+    maximize: climb. foreach, fused: accepted; Ravine chooses its own engine. Rule: adagrad.
+    """
+
+    spelling = spellings.ADAGRAD
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Adadelta(RuleOptimizer):
+    """Adadelta: steps as long as the last ones were, in the parameter's unit.
+
+    As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
+    gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb.
+    foreach: accepted; Ravine chooses its own engine. Rule: adadelta.
+    """
+
+    spelling = spellings.ADADELTA
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Rprop(RuleOptimizer):
+    """Rprop: step sizes that grow while a gradient keeps its sign, and shrink when it turns.
+
+    As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of a
+    step size after a turn, and without. step_sizes: the smallest and the largest. maximize: climb.
+    foreach: accepted; Ravine chooses its own engine. Rule: rprop.
+    """
+
+    spelling = spellings.RPROP
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class ASGD(RuleOptimizer):
+    """Averaged SGD: the mean of the weights from step t0 on is in the state, as "ax".
+
+    As torch.optim.ASGD. lr: length of the first step. lambd: pull of the weights towards zero, and
+    decay of lr. alpha: power with which lr falls. t0: the step at which the mean begins.
+    weight_decay: L2. maximize: climb. foreach: accepted; Ravine chooses its own engine. Rule: asgd.
+    """
+
+    spelling = spellings.ASGD
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Adafactor(RuleOptimizer):
+    """Adafactor: steps relative to the weights, the squares of matrices kept by row and column.
+
+    As torch.optim.Adafactor. lr: largest relative step, and factor of the decay. beta2_decay: power by
+    which the mean of the squares gets longer. eps: the smallest size of a gradient (None: the epsilon
+    of the dtype), and the size that smaller parameters count as. d: largest root mean square of a
+    step. weight_decay: decoupled. maximize: climb. foreach: accepted; Ravine chooses its own engine.
+    Rules: adafactor, and for vectors adafactor_vector.
+    """
+
+    spelling = spellings.ADAFACTOR
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class Muon(RuleOptimizer):
+    """Muon: momentum whose steps have singular values near 1; for matrices only.
+
+    As torch.optim.Muon. lr: length of the step. weight_decay: decoupled. momentum: share of the
+    momentum kept. nesterov: look one momentum ahead. ns_coefficients, eps, ns_steps: of the
+    Newton-Schulz iteration, which is computed in bfloat16. adjust_lr_fn: "original" (also None), or
+    "match_rms_adamw", with which AdamW's lr and weight_decay fit. Rule: muon.
+    """
+
+    spelling = spellings.MUON
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)
+
+
+class SparseAdam(RuleOptimizer):
+    """Adam for sparse gradients: only the rows that a gradient has are stepped.
+
+    As torch.optim.SparseAdam; nn.Embedding(sparse=True) makes such gradients. lr: length of the step.
+    betas: decay rates of the means of the gradient and of its square. eps: added to the root of the
+    mean square, before the bias correction. maximize: climb. Rule: adam_eps_hat.
+    """
+
+    spelling = spellings.SPARSE_ADAM
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        maximize: bool = False,
+        **how: Unpack[How],
+    ) -> None:
+        super().__init__(params, spellings.options(locals()), **how)

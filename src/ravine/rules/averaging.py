@@ -1,0 +1,31 @@
+"""Averaging: the weights to use are the mean of those that the steps go through."""
+
+from ravine.hyperparameters import Hyperparameter
+from ravine.ops import maximum, where
+from ravine.rule import rule, scalar
+
+
+@rule(
+    paper="Polyak & Juditsky, 1992. Acceleration of Stochastic Approximation by Averaging",
+    at="doi:10.1137/0330046, in the form of torch.optim.ASGD",
+    eta=scalar("lr"),
+    mu=scalar(1.0),
+    alpha=Hyperparameter("power with which lr falls", search=(0.5, 1.0)),
+    evaluate=lambda p, ax: ax,
+)
+def asgd(p, g, eta, mu, ax, t, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
+    """Descent with a falling lr, and the mean of its weights.
+
+    The weights to evaluate with are ax: those of the last step, and after step t0 + 2 the mean of
+    those from there on.
+
+    Elsewhere:
+        torch.optim.ASGD: this rule; the mean is in the state, as "ax", and evaluating with it is left
+            to the user.
+        Polyak & Juditsky 1992: the mean of all steps, no decay of the weights.
+    """
+    p = p * (1 - lambd * eta) - eta * g
+    ax = where(mu == 1, p, ax + mu * (p - ax))
+    eta = lr / (1 + lambd * lr * t) ** alpha
+    mu = 1 / maximum(1, t - t0)
+    return p, eta, mu, ax

@@ -1,0 +1,32 @@
+"""Rprop: only the gradient's sign counts; each coordinate has a step size of its own."""
+
+from ravine.hyperparameters import Hyperparameter
+from ravine.ops import clip, sign, where
+from ravine.rule import filled, rule
+
+
+@rule(
+    paper="Riedmiller & Braun, 1993. A Direct Adaptive Method for Faster Backpropagation Learning",
+    at="doi:10.1109/ICNN.1993.298623, without taking steps back, in the form of torch.optim.Rprop",
+    step_size=filled("lr"),
+    lr=Hyperparameter("size of the first step", 0.0, search=(1e-5, 1.0)),
+)
+def rprop(
+    p, g, prev, step_size, *, lr=1e-2, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0
+):
+    """Step sizes that grow while the gradient keeps its sign.
+
+    And shrink when it turns. For the gradient of all samples: that of a mini-batch turns by chance. After a turn the coordinate
+    rests for one step.
+
+    Elsewhere:
+        torch.optim.Rprop: this rule. The documentation applies the bounds where a size changes, the
+            code (as here) always: an lr outside of them is brought in at the first step.
+        Riedmiller & Braun 1993: after a turn the step before is also taken back; sizes start at 0.1.
+        optax.rprop: applies the update of the step before (optax/pull/1725).
+    """
+    turn = g * prev
+    factor = where(turn > 0, eta_plus, where(turn < 0, eta_minus, 1.0))
+    step_size = clip(step_size * factor, step_min, step_max)
+    g = where(turn < 0, 0.0, g)
+    return p - step_size * sign(g), g, step_size
