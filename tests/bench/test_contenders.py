@@ -72,6 +72,16 @@ def test_a_class_that_puts_modifiers_round_the_rule():
         assert contenders.in_torch(inner) == contenders.Twin("Muon", {})
 
 
+def test_muon_takes_matrices_only():
+    params = contenders.parameters("mlp")
+    muon = contenders.Twin("Muon", {})
+    assert [p.ndim for p in contenders.fitting(muon, params)] == [2, 2, 2]
+    assert contenders.fitting(None, params) == params
+    assert contenders.fitting(contenders.Twin("SGD", {}), params) == params
+    assert not contenders.has_kernel(registry.get("muon"), muon)
+    assert contenders.has_kernel(rules.adam, None)
+
+
 def test_what_torch_has_not():
     assert contenders.in_torch(cautious(rules.adam)) is None
     assert "momentum_classical" not in BY_TORCH

@@ -66,12 +66,18 @@ def test_the_roof_is_what_the_kernel_would_take_for_as_many_bytes():
 
 def test_who_cannot_run_says_why(mine):
     rows = {r["engine"]: r for r in step.run(["scalars"], ["mine.py:whiten"], 0.0)}
-    for engine in ("kernel", "Ravine"):
-        assert "no CPU kernel: it uses matmul" in rows[engine]["skipped"] or (
-            "engine='kernel' is not possible" in rows[engine]["skipped"]
-        )
-        assert "us" not in rows[engine]
-    assert "skipped" in rows["eager"]  # numbers have no @
+    assert "no CPU kernel: it uses matmul" in rows["kernel"]["skipped"]
+    assert list(rows) == ["kernel", "Ravine", "eager"]
+    assert all("us" not in row and row["skipped"] for row in rows.values())  # numbers have no @
+
+
+def test_a_class_is_timed_on_the_parameters_that_it_takes():
+    with mock.patch.object(step.contenders, "fitting", lambda twin, params: params[:1]):
+        rows = list(step.run(["mlp"], ["sgd"], 0.0))
+    assert all(row["numbers"] == 784 * 128 for row in rows)
+    with mock.patch.object(step.contenders, "fitting", return_value=[]):
+        rows = list(step.run(["scalars"], ["sgd"], 0.0))
+    assert {row["skipped"] for row in rows} == {"takes none of the parameters of scalars"}
 
 
 def test_without_memory_nothing_is_begun():
@@ -85,12 +91,15 @@ def test_without_memory_nothing_is_begun():
 def test_the_slow_are_left_out_of_gpt2_unless_asked_for():
     with (
         mock.patch.object(step, "_case", side_effect=lambda *given: iter(())) as case,
-        mock.patch.object(step.contenders, "parameters"),
+        mock.patch.object(step.contenders, "parameters", return_value=[torch.ones(1)]),
         mock.patch.object(step, "_lacking", return_value=""),
     ):
         list(step.run(["mlp", "gpt2"], ["adam"]))
         list(step.run(["gpt2"], ["adam"], all_engines=True))
-    assert [list(call.args[4]) for call in case.call_args_list] == [[], ["eager"], []]
+        with mock.patch.object(step.contenders, "has_kernel", return_value=False):
+            list(step.run(["gpt2"], ["sgd"]))
+    left_out = [list(call.args[4]) for call in case.call_args_list]
+    assert left_out == [[], ["eager"], [], ["kernel", "Ravine", "eager", *TORCHS]]
 
 
 def test_first_calls_are_timed_on_the_first_shape():

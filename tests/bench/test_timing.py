@@ -1,6 +1,6 @@
 """How it is timed."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,46 +9,61 @@ from ravine import rules
 from ravine.bench import contenders, timing
 
 
-def test_all_take_three_turns_and_the_slow_ones_not_many_more():
-    steps = {"slow": lambda: time.sleep(0.02), "quick": lambda: time.sleep(0.001)}
-    assert {len(x) for x in timing.take_turns(steps, 0.0).values()} == {3}
-    taken = timing.take_turns(steps, 0.3)
-    assert min(taken["slow"]) > 0.02 > min(taken["quick"]) > 0.001
-    assert 3 <= len(taken["slow"]) < len(taken["quick"])
+@pytest.fixture
+def lasts(monkeypatch):
+    """Makes steps that last so many seconds, by a clock that only they move."""
+    now = 0.0
+
+    def make(*seconds, then):
+        durations = iter(seconds)
+
+        def step():
+            nonlocal now
+            now += next(durations, then)
+
+        return step
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
+    return make
 
 
-def test_bad_luck_takes_no_turns_away():
-    calls = iter([0.0] * 4 + [0.2])  # warm-up and the first turn; the second one is interrupted
-
-    def unlucky():
-        time.sleep(0.001 + next(calls, 0.0))
-
-    taken = timing.take_turns({"unlucky": unlucky, "other": lambda: time.sleep(0.001)}, 0.5)
-    assert max(taken["unlucky"]) > 0.2
-    assert len(taken["unlucky"]) > len(taken["other"]) / 2
+def test_all_take_three_turns_and_share_the_rest_of_the_time(lasts):
+    steps = {"slow": lasts(then=2.0), "quick": lasts(then=0.5)}
+    assert timing.take_turns(steps, 0.0) == {"slow": [2.0] * 3, "quick": [0.5] * 3}
+    taken = timing.take_turns(steps, 40.0)
+    assert sum(map(sum, taken.values())) == pytest.approx(40, abs=2)
+    assert len(taken["quick"]) == pytest.approx(4 * len(taken["slow"]), abs=4)
 
 
-def test_quick_steps_are_timed_many_at_a_time():
+def test_bad_luck_takes_no_turns_away(lasts):
+    steps = {"unlucky": lasts(*[1.0] * 4, 100.0, then=1.0), "other": lasts(then=1.0)}
+    taken = timing.take_turns(steps, 140.0)
+    assert max(taken["unlucky"]) == 100
+    assert len(taken["unlucky"]) == pytest.approx(len(taken["other"]), abs=1)
+
+
+def test_quick_steps_are_timed_many_at_a_time(lasts):
     count = 0
+    step = lasts(then=1e-5)
 
-    def step():
+    def counted():
         nonlocal count
         count += 1
+        step()
 
-    (taken,) = timing.take_turns({"step": step}, 0.0).values()
-    assert len(taken) == 3
-    assert count > 30
+    assert timing.take_turns({"step": counted}, 0.0) == {"step": [pytest.approx(1e-5)] * 3}
+    assert count == 3 + 3 * 20
 
 
-def test_what_comes_before_a_turn_is_not_timed():
-    def before():
-        done.append("before")
-        time.sleep(0.01)
+def test_what_comes_before_a_turn_is_not_timed(lasts):
+    def named(name, step):
+        return lambda: (done.append(name), step())
 
     done = []
-    taken = timing.take_turns({"a": lambda: done.append("a")}, 0.0, before)
+    before = named("before", lasts(then=1.0))
+    taken = timing.take_turns({"a": named("a", lasts(then=0.25))}, 0.0, before)
     assert done == ["before", "a"] * 3
-    assert max(taken["a"]) < 0.01
+    assert taken == {"a": [0.25] * 3}
 
 
 def test_the_summary():

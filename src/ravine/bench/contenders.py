@@ -1,9 +1,10 @@
 """What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
 
 "kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
-that steps by it, "eager" the one that calls the rule. "torch loop", "foreach" and "fused" are the
-loops of torch.optim's class, "compile" is torch.compile of its step. Nothing of Ravine's engines is
-imported before a contender is made, so that the first call can be timed whole.
+as it comes, which steps by the kernel where there is one, "eager" the one that calls the rule.
+"torch loop", "foreach" and "fused" are the loops of torch.optim's class, "compile" is torch.compile
+of its step. Nothing of Ravine's engines is imported before a contender is made, so that the first
+call can be timed whole.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ __all__ = [
     "Step",
     "Twin",
     "engines",
+    "fitting",
+    "has_kernel",
     "in_torch",
     "make",
     "parameters",
@@ -191,6 +194,24 @@ def rules_of_torch() -> list[str]:
 # ---- contenders ----------------------------------------------------------------------------------
 
 
+def fitting(twin: Twin | None, params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Those of the parameters that the class takes; Muon takes matrices only."""
+    ndim = _spellings()[twin.name].ndim if twin else None
+    return [p for p in params if ndim in (None, p.ndim)]
+
+
+def has_kernel(rule: Rule, twin: Twin | None) -> bool:
+    """Whether the rule's step can be a fused kernel."""
+    from ravine.engines.eager import plan
+    from ravine.engines.fused import refusal
+
+    return not refusal(plan(*_composed(rule, twin)))
+
+
+def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+    return twin.composed() if twin else (rule, rule.check())
+
+
 def engines(twin: Twin | None, compiled: bool = False) -> list[str]:
     """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
     names = list(RAVINES)
@@ -209,12 +230,12 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
     without a twin, and what torch raises where its class or its compiler cannot do it.
     """
     if engine == "kernel":
-        return Kernel(*(twin.composed() if twin else (rule, rule.check())), params)
+        return Kernel(*_composed(rule, twin), params)
     if engine in RAVINES:
         import ravine.torch
 
         cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
-        how = "kernel" if engine == "Ravine" else "eager"
+        how = "auto" if engine == "Ravine" else "eager"
         return cls(params, engine=how, **(twin.options if twin else {})).step
     if twin is None:
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")

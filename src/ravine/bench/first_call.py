@@ -11,15 +11,16 @@ from ast import literal_eval
 import torch._dynamo  # noqa: F401
 
 from ravine import registry
-from ravine.bench.contenders import Twin, make, parameters
+from ravine.bench.contenders import Twin, fitting, make, parameters
 
 
 def main(name: str, twin: str, engine: str, shapes: str) -> None:
     """Print the seconds. twin: its name and options as Python writes them, or ()."""
     said = literal_eval(twin)
-    rule, params = registry.get(name), parameters(shapes)
+    rule, found = registry.get(name), Twin(*said) if said else None
+    params = fitting(found, parameters(shapes))
     start = time.perf_counter()
-    make(engine, rule, Twin(*said) if said else None, params)()
+    make(engine, rule, found, params)()
     print(time.perf_counter() - start)
 
 

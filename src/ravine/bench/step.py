@@ -57,16 +57,16 @@ def run(
     on: names among SHAPES. rules: as registry.get takes them; by default those that torch.optim has
     too. seconds: for each rule and shape, all contenders together; at least three turns each are
     taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
-    their own, on the first of the shapes. all_engines: leave out none, however slow. progress: is
-    handed a name and the units of work, and hands them on.
+    their own, on the first of the shapes. all_engines: leave out none on gpt2, however slow.
+    progress: is handed a name and the units of work, and hands them on.
 
     Yields a row for each contender: ``rule``, ``shapes``, ``engine``; ``us`` (median microseconds),
     ``us_quartiles``, ``turns``; ``gb_per_s`` (the kernel's bytes over the time; None where the rule
     has no kernel); ``against_torch`` (the time of torch's fastest over this time; None where there
     is none); ``of_roof`` (the roof's time for as many bytes over this time); ``extra_bytes`` (the
-    most that a step allocates beyond what stands); ``first_seconds``, None where not timed. A
-    contender that could not run has ``skipped``, the reason, instead of all these. Raises
-    ValueError for unknown shapes.
+    most that a step allocates beyond what stands); ``numbers`` (how many are stepped);
+    ``first_seconds``, None where not timed. A contender that could not run has ``skipped``, the
+    reason, instead of all these. Raises ValueError for unknown shapes.
     """
     on = list(on)
     sizes = {name: sum(map(math.prod, contenders.shapes(name))) for name in on}
@@ -81,15 +81,21 @@ def run(
         engines = contenders.engines(twin, compiled)
         skipped = {}
         if shapes == _LARGE and not all_engines:
-            skipped["eager"] = f"takes seconds a step on {shapes}; --all-engines has it"
-        if lacking := _lacking(4 * sizes[shapes] * (3 + len(rule.slots) * (len(engines) + 1))):
+            slow = ["eager"] if contenders.has_kernel(rule, twin) else engines
+            skipped = dict.fromkeys(slow, f"eager takes seconds a step on {shapes}")
+        columns = 3 + len(rule.slots) * (len(engines) + 1)  # p, g, something passing; the states
+        if lacking := _lacking(4 * sizes[shapes] * columns):
             skipped = dict.fromkeys(engines, lacking)
         elif held != shapes:
             params = []  # gone before the others come
             held, params = shapes, contenders.parameters(shapes)
+        fitting = contenders.fitting(twin, params)
+        if not (fitting or lacking):
+            skipped = dict.fromkeys(engines, f"takes none of the parameters of {shapes}")
         firsts = _first_calls(name, twin, engines, shapes) if first and shapes == on[0] else {}
-        for row in _case(rule, twin, params, engines, skipped, seconds):
+        for row in _case(rule, twin, fitting, engines, skipped, seconds):
             if "skipped" not in row:
+                row["numbers"] = sum(p.numel() for p in fitting)
                 row["first_seconds"] = firsts.get(row["engine"])
             yield {"rule": rule.name, "shapes": shapes, **row}
 
@@ -124,7 +130,8 @@ def run_in_training(
         backward()
         twin = contenders.in_torch(rule)
         engines = contenders.engines(twin, compiled)
-        steps, skipped = _made(rule, twin, list(model.parameters()), engines, {})
+        params = contenders.fitting(twin, list(model.parameters()))
+        steps, skipped = _made(rule, twin, params, engines, {})
         taken = take_turns(steps, seconds, before=backward)
         for row in _rows(engines, taken, skipped):
             yield {"rule": rule.name, **row}

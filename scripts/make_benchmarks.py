@@ -1,0 +1,169 @@
+"""Measure what docs/benchmarks.md tells, and write it there.
+
+    python scripts/make_benchmarks.py           # twenty minutes on two quiet cores
+    python scripts/make_benchmarks.py --keep    # tables and figure once more, from what was measured
+
+What is measured is kept in docs/benchmarks.json: the rows of `ravine bench step` and `ravine bench
+stacks`, and what they were measured on. The figure docs/images/bench-step.png and the tables between
+the page's markers are made from that file.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ravine.bench import stacks, step
+from ravine.bench.plots import against_torch
+from ravine.races.store import environment, picture, to_json, write
+
+DOCS = Path(__file__).parents[1] / "docs"
+RESULTS, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
+LOOPS = ("torch loop", "foreach", "fused")
+Rows = list[dict[str, Any]]
+
+
+def measure(seconds: float) -> dict[str, Any]:
+    """All rows, and what they were measured on."""
+
+    def progress(name: str, units: Sequence[Any]) -> Iterable[Any]:
+        for i, unit in enumerate(units, 1):
+            print(f"{name} {i}/{len(units)}", *unit.values(), flush=True)
+            yield unit
+
+    return {
+        "environment": environment(),
+        "step": list(step.run(seconds=seconds, first=True, progress=progress)),
+        "training": list(step.run_in_training(seconds=seconds, progress=progress)),
+        "compile": list(
+            step.run(["resnet18"], ["adam"], 3 * seconds, compiled=True, progress=progress)
+        ),
+        "stacks": list(stacks.run(seconds=5 * seconds, progress=progress)),
+    }
+
+
+def tables(results: Mapping[str, Any]) -> dict[str, str]:
+    """The page's tables, by the names of their markers."""
+    rows = [r for r in results["step"] if "us" in r]
+    makers: dict[str, Callable[[], str]] = {
+        "measured": lambda: _measured(results["environment"]),
+        "step": lambda: _step(rows),
+        "adam": lambda: _adam([r for r in rows if r["rule"] == "adam"]),
+        "compile": lambda: _adam([r for r in results["compile"] if "us" in r]),
+        "training": lambda: _training([r for r in results["training"] if "us" in r]),
+        "first": lambda: _first(rows),
+        "stacks": lambda: _stacks(results["stacks"]),
+    }
+    return {name: make() for name, make in makers.items()}
+
+
+def fill(page: str, made: Mapping[str, str]) -> str:
+    """The page with its tables between the markers <!-- name --> and <!-- end -->.
+
+    Raises KeyError for a marker without a table.
+    """
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?<!-- end -->",
+        lambda m: f"<!-- {m[1]} -->\n\n{made[m[1]]}\n\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _measured(on: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{k} {on['packages'][k]}" for k in ("torch", "llvmlite"))
+    day = on["written"].partition("T")[0]
+    return (
+        f"Measured on {day} on {on['cores']} cores of an {on['cpu']}, with {versions}, Python "
+        f"{on['python']}, Ravine at {(on['git'] or on['ravine'])[:10]}."
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = [":--" if i == 0 else "--:" for i in range(len(heads))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _us(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _step(rows: Rows) -> str:
+    shapes = list(dict.fromkeys(r["shapes"] for r in rows))
+    ours = {(r["rule"], r["shapes"]): r for r in rows if r["engine"] == "Ravine"}
+
+    def cell(rule: str, shape: str) -> str:
+        r = ours.get((rule, shape))
+        return f"{_us(r['us'])} ({r['against_torch']:.2f})" if r else "—"
+
+    rules = dict.fromkeys(r["rule"] for r in rows)
+    return _table(
+        ["µs (times torch's speed)", *shapes],
+        ([f"`{rule}`", *(cell(rule, shape) for shape in shapes)] for rule in rules),
+    )
+
+
+def _adam(rows: Rows) -> str:
+    before, lines = None, []
+    for r in rows:
+        name = "" if r["shapes"] == before else r["shapes"]
+        before = r["shapes"]
+        numbers = [_us(r["us"]), f"{r['against_torch']:.2f}", f"{r['gb_per_s']:.1f}"]
+        numbers += [f"{r['of_roof']:.2f}", f"{r['extra_bytes'] / 1e6:.1f}"]
+        lines.append([name, r["engine"], *numbers])
+    return _table(["shapes", "engine", "µs", "ratio", "GB/s", "of roof", "extra MB"], lines)
+
+
+def _training(rows: Rows) -> str:
+    lines = []
+    for rule in dict.fromkeys(r["rule"] for r in rows):
+        by = {r["engine"]: r for r in rows if r["rule"] == rule}
+        best = min((k for k in LOOPS if k in by), key=lambda k: by[k]["us"], default=None)
+        if best and "Ravine" in by:
+            kernel = _us(by["kernel"]["us"]) if "kernel" in by else "—"
+            times = [kernel, _us(by["Ravine"]["us"]), f"{_us(by[best]['us'])} ({best})"]
+            lines.append([f"`{rule}`", *times, f"{by['Ravine']['against_torch']:.2f}"])
+    return _table(["rule", "kernel, µs", "Ravine, µs", "torch's fastest, µs", "ratio"], lines)
+
+
+def _first(rows: Rows) -> str:
+    timed = [r for r in rows if r["first_seconds"] is not None]
+    engines = [e for e in ("Ravine", "eager", *LOOPS) if any(r["engine"] == e for r in timed)]
+    by = {(r["rule"], r["engine"]): f"{r['first_seconds']:.3f}" for r in timed}
+    rules = dict.fromkeys(r["rule"] for r in timed)
+    lines = ([f"`{rule}`", *(by.get((rule, e), "—") for e in engines)] for rule in rules)
+    return _table(["first step, s", *engines], lines)
+
+
+def _stacks(rows: Rows) -> str:
+    lines = [
+        [
+            r["stack"],
+            r["shapes"],
+            _us(r["us"]),
+            f"{r['bytes'] / 1e6:,.0f}" if r["bytes"] else "—",
+            f"{r['time_of_adam']:.2f}",
+            f"{r['time_per_byte_of_adam']:.2f}" if r["bytes"] else "—",
+            f"{r['against_torch']:.2f}" if r["against_torch"] else "—",
+        ]
+        for r in rows
+    ]
+    return _table(["stack", "shapes", "µs", "MB", "× Adam", "per byte", "ratio"], lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="measure nothing")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each rule and shape")
+    args = parser.parse_args()
+    if not args.keep:
+        write(RESULTS, to_json(measure(args.seconds)).encode())
+    results = json.loads(RESULTS.read_text())
+    write(DOCS / "images/bench-step.png", picture(against_torch(results["step"]), "png", 150))
+    write(PAGE, fill(PAGE.read_text(), tables(results)).encode())
+
+
+if __name__ == "__main__":
+    main()
