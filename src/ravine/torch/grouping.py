@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from ravine import registry
 from ravine.torch.roles import BARE, ROLES, Row, kind, roles_of
 
 __all__ = ["NO_DECAY", "GroupingWarning", "ParamGroups", "param_groups"]
@@ -66,7 +67,7 @@ class ParamGroups(list[dict[str, Any]]):
 
         text = [self.title]
         for i, group in enumerate(self):
-            options = [_rule_name(group["rule"])] if "rule" in group else []
+            options = [group["rule"]] if "rule" in group else []
             options += [f"{k}={v}" for k, v in group.items() if k not in ("params", "rule")]
             text += block(i, f"group {i}: {', '.join(options) or 'no options'}")
         if any(row.group < 0 for row in self.rows):
@@ -112,8 +113,8 @@ def param_groups(
     matches counts. audit: print the table; or a function to give it to.
 
     Returns a list of {"params": [(name, parameter), ...], **options}, one for each set of options,
-    for torch's optimizers and Ravine's; groups with a "rule" are for one that has several rules.
-    A shared parameter appears once, by its first name. Frozen ones are left out, and listed.
+    for torch's optimizers and Ravine's; where groups have a "rule", for :class:`Mixed`. A shared
+    parameter appears once, by its first name. Frozen ones are left out, and listed.
 
     How a role is decided, by the first that fits:
 
@@ -170,7 +171,9 @@ def param_groups(
         options = asked.of(row.role)
         _refuse(row, asked)
         own = "weight_decay" in asked.own.get(row.role, {})
-        if i in spared or (row.role in roles_spared and not own):
+        if _decayless(options.get("rule")):
+            pass  # a "weight_decay" that is in the options all the same is the optimizer's to refuse
+        elif i in spared or (row.role in roles_spared and not own):
             options["weight_decay"] = 0.0
         elif weight_decay is not None:
             options.setdefault("weight_decay", weight_decay)
@@ -211,6 +214,10 @@ class _Asked:
                     f"param_groups: {role} {what}; it must be a dict of options without params, such "
                     'as {"lr": 0.02}'
                 )
+            if not isinstance(given.get("rule", ""), str):
+                raise ValueError(
+                    f"param_groups: {role} has rule {given['rule']!r}; it must be a name, such as 'Muon'"
+                )
         self.own = dict(options)
         self.rest = dict(self.own.pop("rest", {}))
         if "rule" not in self.rest and any("rule" in given for given in self.own.values()):
@@ -221,6 +228,12 @@ class _Asked:
         own = self.own.get(role, {})
         same = own.get("rule", self.rest.get("rule")) == self.rest.get("rule")
         return {**self.rest, **own} if same else dict(own)
+
+
+def _decayless(rule: Any) -> bool:
+    """Whether it is the name of a rule without weight decay, to which none can be given."""
+    known = registry.rules().get(rule) if rule else None
+    return known is not None and "weight_decay" not in known.hyperparameters
 
 
 def _matching(argument: str, pattern: str, rows: list[Row]) -> list[int]:
@@ -277,7 +290,7 @@ def _spared_by_the_model(
 def _refuse(row: Row, asked: _Asked) -> None:
     """ValueError for what cannot be stepped as it was asked."""
     options = asked.of(row.role)
-    rule = _rule_name(options.get("rule", ""))
+    rule = options.get("rule", "")
     if rule.lower() in _MATRICES_ONLY and len(row.shape) != 2:
         raise ValueError(
             f"param_groups: {row.role} has rule {rule!r}, and {row.names[0]!r} has shape {row.shape}; "
@@ -296,12 +309,15 @@ def _refuse(row: Row, asked: _Asked) -> None:
 
 
 def _notes(rows: list[Row], asked: _Asked) -> Iterator[str]:
-    """What is worth knowing of the trained parameters where a rule is for matrices alone."""
+    """What is worth knowing of the trained parameters, though it may well be right."""
 
     def takes_matrices(role: str) -> bool:
-        return _rule_name(asked.of(role).get("rule", "")).lower() in _MATRICES_ONLY
+        return asked.of(role).get("rule", "").lower() in _MATRICES_ONLY
 
-    rules = [_rule_name(asked.of(role)["rule"]) for role in asked.own if takes_matrices(role)]
+    for rule in {asked.of(row.role).get("rule"): None for row in rows}:
+        if _decayless(rule):
+            yield f"{rule} has no weight decay"
+    rules = [asked.of(role)["rule"] for role in asked.own if takes_matrices(role)]
     if not rules:
         return
     rule, matrices = rules[0], [row for row in rows if takes_matrices(row.role)]
@@ -443,10 +459,6 @@ def _list(rows: list[Row]) -> str:
 def _either(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} or {last}"
-
-
-def _rule_name(rule: Any) -> str:
-    return rule if isinstance(rule, str) else getattr(rule, "__name__", repr(rule))
 
 
 def _same(group: dict[str, Any], options: dict[str, Any]) -> bool:
