@@ -186,7 +186,7 @@ def _on_jax(name: str, args: tuple[Any, ...]) -> Any:
 def _newton_schulz(
     x: Any, a: float, b: float, c: float, eps: float, steps: int, bfloat16: bool
 ) -> Any:
-    kind, like = _home(type(x)), x.dtype
+    kind, like = _home(type(x)), x.dtype  # type: ignore[arg-type]  # classes are hashable
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x  # the Gram matrix of the shorter side
     if bfloat16 and kind == "numpy":
@@ -265,8 +265,8 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
             with typed_like(like):
                 results.append(apply(name, *row))
         if results and isinstance(results[0], tuple):  # as of qr: a bag of each part
-            return tuple(Tensors(part) for part in zip(*results, strict=True))
-        return Tensors(results)
+            return tuple(type(self)(part) for part in zip(*results, strict=True))
+        return type(self)(results)
 
     def __bool__(self) -> bool:
         """A switch that differs from tensor to tensor cannot be decided for all of them."""

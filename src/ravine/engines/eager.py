@@ -38,27 +38,33 @@ def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
 _plans: dict[tuple[Any, ...], Graph] = {}  # by rule, and which hyperparameters are not zero
 
 
-def steps(rule: Rule, works: Sequence[Work]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """For each tensor in turn, the new p and the new live state."""
+def steps(
+    rule: Rule, works: Sequence[Work], bag: type[Tensors] | None = None
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """For each tensor in turn, the new p and the new live state.
+
+    bag: call the rule once, on bags of this kind of all tensors, even if it does not ask for that.
+    """
     if not works:
         return
     graph = plan(rule, works[0].hyper)
-    if not graph.uses("total"):
+    if bag is None and not graph.uses("total"):
         for work in works:
             live = plan(rule, work.hyper).live
             state = [work.state.get(slot, 0.0) for slot in rule.slots]
             p, new = rule.update(work.p, work.g, state, work.t, **work.hyper)
             yield p, {k: v for k, v in zip(rule.slots, new, strict=True) if k in live}
         return
-    bag = Tensors(w.p for w in works)
-    state = [Tensors(w.state.get(slot, 0.0) for w in works) for slot in rule.slots]
-    hyper = {k: _one_or_each([w.hyper[k] for w in works]) for k in rule.hyperparameters}
-    t = _one_or_each([w.t for w in works])
-    ps, new = rule.update(bag, Tensors(w.g for w in works), state, t, **hyper)
+    bag = bag or Tensors
+
+    def together(values: list[Any]) -> Any:
+        return values[0] if all(v == values[0] for v in values) else bag(values)
+
+    state = [bag(w.state.get(slot, 0.0) for w in works) for slot in rule.slots]
+    hyper = {k: together([w.hyper[k] for w in works]) for k in rule.hyperparameters}
+    t = together([w.t for w in works])
+    p, g = bag(w.p for w in works), bag(w.g for w in works)
+    ps, new = rule.update(p, g, state, t, **hyper)
     columns = [x if isinstance(x, Tensors) else [x] * len(works) for x in new]
-    for i, p in enumerate(ps):
-        yield p, {k: c[i] for k, c in zip(rule.slots, columns, strict=True) if k in graph.live}
-
-
-def _one_or_each(values: list[Any]) -> Any:
-    return values[0] if all(v == values[0] for v in values) else Tensors(values)
+    for i, new_p in enumerate(ps):
+        yield new_p, {k: c[i] for k, c in zip(rule.slots, columns, strict=True) if k in graph.live}

@@ -19,6 +19,7 @@ import torch
 
 from ravine.engines.eager import Work, steps
 from ravine.engines.graph import Graph
+from ravine.torch.foreach import Foreach
 from ravine.torch.tensors import single
 
 if TYPE_CHECKING:
@@ -81,8 +82,12 @@ class CallPart:
 
     def run(self) -> None:
         """Take the step."""
-        how = (lambda work: work) if self.differentiable else single
-        results = list(steps(self.graph.rule, [how(m.work) for m in self.members]))
+        works = [m.work for m in self.members]
+        if not self.differentiable:
+            works = [single(work) for work in works]
+        # On an accelerator, calls cost more than numbers.
+        far = any(work.p.device.type != "cpu" for work in works)
+        results = list(steps(self.graph.rule, works, Foreach if far else None))
         for member, (new_p, new_state) in zip(self.members, results, strict=True):
             member.store(new_p, new_state, self.differentiable)
 

@@ -1,0 +1,65 @@
+"""A bag of tensors whose operators are torch's foreach functions: one call for all tensors.
+
+On an accelerator each call launches a few kernels instead of one for each tensor, so that a rule
+called on such bags is as fast as torch.optim's foreach loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ravine.ops import Tensors
+
+__all__ = ["Foreach"]
+
+# torch's sign gives 0 for NaN; comparisons, where and mod have no such function.
+_UNARY: dict[str, Callable[..., Any]] = {
+    "neg": torch._foreach_neg,
+    "sqrt": torch._foreach_sqrt,
+    "abs": torch._foreach_abs,
+    "exp": torch._foreach_exp,
+    "log": torch._foreach_log,
+}
+_BINARY: dict[str, Callable[..., Any]] = {
+    "add": torch._foreach_add,
+    "sub": torch._foreach_sub,
+    "mul": torch._foreach_mul,
+    "div": torch._foreach_div,
+    "pow": torch._foreach_pow,
+    "maximum": torch._foreach_maximum,
+    "minimum": torch._foreach_minimum,
+}
+_EITHER_WAY = ("add", "mul", "maximum", "minimum")
+
+
+class Foreach(Tensors):
+    """A bag that maps by foreach functions where there is one, and one by one elsewhere."""
+
+    def operate(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Map the operation over the bag; plain values go to every member."""
+        if name in _UNARY and _tensors(args[0]):
+            return Foreach(_UNARY[name](list(args[0])))
+        if name in _BINARY:
+            x, y = args
+            if name in _EITHER_WAY and not _tensors(x):
+                x, y = y, x
+            if name == "sub" and _tensors(y) and _number(x):  # x - y as (-y) + x: the same bits
+                return Foreach(torch._foreach_add(torch._foreach_neg(list(y)), x))
+            if _tensors(x) and (_tensors(y) or _number(y) or _numbers(y)):
+                return Foreach(_BINARY[name](list(x), list(y) if isinstance(y, Tensors) else y))
+        return super().operate(name, args)
+
+
+def _tensors(x: Any) -> bool:
+    return isinstance(x, Tensors) and all(isinstance(v, torch.Tensor) for v in x)
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool)
+
+
+def _numbers(x: Any) -> bool:
+    return isinstance(x, Tensors) and all(map(_number, x))
