@@ -50,7 +50,7 @@ class Member:
     keys: Mapping[str, str]
     rows: tuple[torch.Tensor, ...] | None = None
 
-    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool) -> None:
+    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
         """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
         self.state["step"] = self.work.t
         self._write(self.p if replace else self.work.p, self.p, new_p)
@@ -121,6 +121,8 @@ class KernelPart:
         self.params = [m.p for m in members]
         self.states = [m.state for m in members]
         self.keys = [m.keys for m in members]
+        # Copies of rows: the kernel works on them, so they are kept here, and are then put back.
+        self.copied = [m for m in members if m.rows is not None]
         slots = step.columns[2:]
         self.columns = [[m.work.state[s] for m in members] for s in slots]
         self.slots = list(chain.from_iterable(self.columns))
@@ -209,6 +211,9 @@ class KernelPart:
                 state["step"] = t
         if step.slots:
             self._store_scalars()
+        with torch.no_grad():
+            for member in self.copied:
+                member.store(member.work.p, {s: member.work.state[s] for s in step.columns[2:]})
         torch.autograd.graph.increment_version(self.params)
 
     def _load_scalars(self) -> None:
