@@ -799,17 +799,16 @@ def _print_step(rows: Rows) -> None:
         table = _table(
             *("rule", "engine", ">µs", ">ratio", ">GB/s", ">of roof", ">extra", ">first s")
         )
-        for name, r in _named_once(here, "rule"):
-            if "skipped" not in r:
-                figures = (
-                    f"{r['us']:,.1f}",
-                    _number(r["against_torch"], ".2f"),
-                    _number(r["gb_per_s"], ".1f"),
-                    _number(r["of_roof"], ".2f"),
-                    _size(r["extra_bytes"]),
-                    _number(r["first_seconds"], ".2f"),
-                )
-                table.add_row(name, r["engine"], *figures)
+        for name, r in _measured(here):
+            figures = (
+                f"{r['us']:,.1f}",
+                _number(r["against_torch"], ".2f"),
+                _number(r["gb_per_s"], ".1f"),
+                _number(r["of_roof"], ".2f"),
+                _size(r["extra_bytes"]),
+                _number(r["first_seconds"], ".2f"),
+            )
+            table.add_row(name, r["engine"], *figures)
         out.print(table)
         _print_skipped(here)
         out.print()
@@ -820,9 +819,9 @@ def _print_training(rows: Rows) -> None:
         "The step inside training an MLP, after a backward pass; µs, and torch's fastest over it"
     )
     table = _table("rule", "engine", ">µs", ">ratio")
-    for name, r in _named_once(rows, "rule"):
-        if "skipped" not in r:
-            table.add_row(name, r["engine"], f"{r['us']:,.1f}", _number(r["against_torch"], ".2f"))
+    for name, r in _measured(rows):
+        ratio = _number(r["against_torch"], ".2f")
+        table.add_row(name, r["engine"], f"{r['us']:,.1f}", ratio)
     out.print(table)
     _print_skipped(rows)
 
@@ -858,12 +857,13 @@ def _number(value: float | None, how: str) -> str:
     return "" if value is None else f"{value:{how}}"
 
 
-def _named_once(rows: Rows, key: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The rows, each with its name if that is another than the one before."""
+def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """The rows with a measurement, each with its rule's name if it is the rule's first."""
     before = None
     for r in rows:
-        yield ("" if r[key] == before else r[key]), r
-        before = r[key]
+        if "skipped" not in r:
+            yield ("" if r["rule"] == before else r["rule"]), r
+            before = r["rule"]
 
 
 def _print_skipped(rows: Rows) -> None:

@@ -72,12 +72,13 @@ def test_who_cannot_run_says_why(mine):
 
 
 def test_a_class_is_timed_on_the_parameters_that_it_takes():
-    with mock.patch.object(step.contenders, "fitting", lambda twin, params: params[:1]):
-        rows = list(step.run(["mlp"], ["sgd"], 0.0))
-    assert all(row["numbers"] == 784 * 128 for row in rows)
-    with mock.patch.object(step.contenders, "fitting", return_value=[]):
-        rows = list(step.run(["scalars"], ["sgd"], 0.0))
-    assert {row["skipped"] for row in rows} == {"takes none of the parameters of scalars"}
+    scalars = list(step.run(["scalars"], ["muon"], 0.0))
+    assert {row["skipped"] for row in scalars} == {"takes none of the parameters of scalars"}
+    kernel, *others = step.run(["mlp"], ["muon"], 0.0)
+    assert "no CPU kernel" in kernel["skipped"]
+    assert [row["engine"] for row in others] == ["Ravine", "eager", "torch loop"]
+    assert all(row["numbers"] == 784 * 128 + 128 * 64 + 64 * 10 for row in others)
+    assert all(row["gb_per_s"] is row["of_roof"] is None for row in others)
 
 
 def test_without_memory_nothing_is_begun():

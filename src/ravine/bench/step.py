@@ -7,7 +7,6 @@ is a kernel that reads and writes as many columns and computes next to nothing: 
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -69,7 +68,8 @@ def run(
     reason, instead of all these. Raises ValueError for unknown shapes.
     """
     on = list(on)
-    sizes = {name: sum(map(math.prod, contenders.shapes(name))) for name in on}
+    for shapes in on:
+        contenders.shapes(shapes)
     names = contenders.rules_of_torch() if rules is None else list(rules)
     units = [{"problem": shapes, "optimizer": name} for shapes in on for name in names]
     held = ""
@@ -79,25 +79,34 @@ def run(
         rule = registry.get(name)
         twin = contenders.in_torch(rule)
         engines = contenders.engines(twin, compiled)
-        skipped = {}
-        if shapes == _LARGE and not all_engines:
-            slow = ["eager"] if contenders.has_kernel(rule, twin) else engines
-            skipped = dict.fromkeys(slow, f"eager takes seconds a step on {shapes}")
-        columns = 3 + len(rule.slots) * (len(engines) + 1)  # p, g, something passing; the states
-        if lacking := _lacking(4 * sizes[shapes] * columns):
-            skipped = dict.fromkeys(engines, lacking)
-        elif held != shapes:
+        skipped = _left_out(rule, twin, engines, shapes, all_engines)
+        if held != shapes and len(skipped) < len(engines):
             params = []  # gone before the others come
             held, params = shapes, contenders.parameters(shapes)
         fitting = contenders.fitting(twin, params)
-        if not (fitting or lacking):
-            skipped = dict.fromkeys(engines, f"takes none of the parameters of {shapes}")
         firsts = _first_calls(name, twin, engines, shapes) if first and shapes == on[0] else {}
         for row in _case(rule, twin, fitting, engines, skipped, seconds):
             if "skipped" not in row:
                 row["numbers"] = sum(p.numel() for p in fitting)
                 row["first_seconds"] = firsts.get(row["engine"])
             yield {"rule": rule.name, "shapes": shapes, **row}
+
+
+def _left_out(
+    rule: Rule, twin: Twin | None, engines: Sequence[str], shapes: str, all_engines: bool
+) -> dict[str, str]:
+    """The contenders that are not to be begun with, and why."""
+    given = [torch.empty(shape, device="meta") for shape in contenders.shapes(shapes)]
+    if not contenders.fitting(twin, given):
+        return dict.fromkeys(engines, f"takes none of the parameters of {shapes}")
+    # p, g, and what a step allocates; the states of all, and the roof's
+    columns = 3 + len(rule.slots) * (len(engines) + 1)
+    if lacking := _lacking(4 * columns * sum(p.numel() for p in given)):
+        return dict.fromkeys(engines, lacking)
+    if shapes == _LARGE and not all_engines:
+        slow = ["eager"] if contenders.has_kernel(rule, twin) else engines
+        return dict.fromkeys(slow, f"eager takes seconds a step on {shapes}")
+    return {}
 
 
 def run_in_training(
