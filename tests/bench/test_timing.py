@@ -36,7 +36,7 @@ def test_all_take_three_turns_and_share_the_rest_of_the_time(lasts):
 
 
 def test_bad_luck_takes_no_turns_away(lasts):
-    steps = {"unlucky": lasts(*[1.0] * 4, 100.0, then=1.0), "other": lasts(then=1.0)}
+    steps = {"unlucky": lasts(*[1.0] * 5, 100.0, then=1.0), "other": lasts(then=1.0)}
     taken = timing.take_turns(steps, 140.0)
     assert max(taken["unlucky"]) == 100
     assert len(taken["unlucky"]) == pytest.approx(len(taken["other"]), abs=1)
