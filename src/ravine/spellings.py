@@ -28,7 +28,7 @@ class Spelling:
     of dimensions. options: ranges of what the chosen rule may not have. arguments: the rule's names
     for what an option says under another name, or says of several ("betas": "beta1 beta2").
     translate: what the options, so named, say to the rule in other words. ndim: the number of
-    dimensions that every parameter must have.
+    dimensions that every parameter must have. real: whether a parameter may not be complex.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Spelling:
     translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda _: {})
     by_ndim: bool = False
     ndim: int | None = None
+    real: bool = False
 
     def compose(
         self, options: Mapping[str, Any], ndim: int | None = None
@@ -58,8 +59,11 @@ class Spelling:
 
     def check(self, options: Mapping[str, Any]) -> None:
         """ValueError, naming the option, its value and what is accepted, when one is not."""
+        where = {}
         for option, names in self.arguments.items():
             given, parts = options[option], names.split()
+            if len(parts) > 1:
+                where |= dict.fromkeys(parts, f"{self.name}: {option}={given!r}")
             if len(parts) > 1 and not (
                 isinstance(given, (tuple, list)) and len(given) == len(parts)
             ):
@@ -72,7 +76,8 @@ class Spelling:
             self.options[name].check(options[name], self.name)
         for ndim in (1, 2) if self.by_ndim else (None,):
             rule, values = self.compose(options, ndim)
-            rule.check(self.name, **values)
+            for name, hyperparameter in rule.hyperparameters.items():
+                hyperparameter.check(values[name], where.get(name, self.name))
 
     def check_parameter(self, shape: Sequence[int]) -> None:
         """ValueError when a parameter of this shape cannot be trained."""
@@ -201,6 +206,7 @@ ADAFACTOR = Spelling(
     arguments={"eps": "eps1 eps2"},
     translate=_eps1,
     by_ndim=True,
+    real=True,
 )
 
 
@@ -214,15 +220,16 @@ def _adjust_lr(o: Mapping[str, Any]) -> dict[str, bool]:
     return {"match_adamw": adjust == "match_rms_adamw", "bfloat16": True}
 
 
+_muon = decoupled_decay(rules.muon)
 MUON = Spelling(
     "Muon",
-    lambda o: _MUON,
+    lambda o: _muon,
     {"m": "momentum_buffer"},
     arguments={"ns_coefficients": "ns_a ns_b ns_c"},
     translate=_adjust_lr,
     ndim=2,
+    real=True,
 )
-_MUON = decoupled_decay(rules.muon)
 MUON_IN_FULL = replace(MUON, translate=lambda o: {**_adjust_lr(o), "bfloat16": False})
 """In the precision of the arrays: NumPy has no bfloat16."""
 
@@ -232,4 +239,5 @@ SPARSE_ADAM = Spelling(
     _MOMENTS,
     {k: replace(look_up(k, 0.0), open_low=True) for k in ("lr", "eps")},
     _BETAS,
+    real=True,
 )

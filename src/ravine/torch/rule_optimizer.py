@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast, overload
 
@@ -17,6 +17,7 @@ from ravine.modifiers import unscale
 from ravine.rule import RuleError, nearest
 from ravine.spellings import Spelling
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member
+from ravine.torch.checks import check_options, checked_groups, checked_parameters
 from ravine.torch.tensors import as_real, dtype_name, single, unfit
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = _checked_how(how, name)
-        super().__init__(_checked(params, name), defaults)
+        super().__init__(checked_groups(params, name), defaults)
 
     @property
     def engine(self) -> str:
@@ -116,10 +117,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         Raises ValueError for a parameter that is not a leaf, and for an option out of range.
         """
         name = type(self).__name__
+        if not isinstance(param_group, dict):
+            raise TypeError(
+                f"{name}: a param group is a {type(param_group).__name__}; it must be a dict, such as "
+                '{"params": [...], "lr": 0.1}'
+            )
         options = {**self.defaults, **param_group}
         self.spelling_of(options).check(options)
-        _refuse(options, name, self._differentiable)
-        params = list(_leaves(param_group["params"], name, self._differentiable))
+        check_options(options, name, self._differentiable)
+        params = checked_parameters(
+            param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
+        )
         super().add_param_group({**param_group, "params": params})
         group = self.param_groups[-1]
         for p in group["params"]:
@@ -301,30 +309,6 @@ def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
     return optimizer.step(closure)
 
 
-def _refuse(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
-    """ValueError for options of torch's that have no meaning here, or none together."""
-    if options.get("capturable"):
-        raise ValueError(
-            f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "
-            "the GPU; it is False or left out"
-        )
-    if options.get("fused") and options.get("foreach"):
-        raise ValueError(
-            f"{name}: fused=True and foreach=True exclude each other; Ravine chooses its own engine, "
-            "so leave both out"
-        )
-    if options.get("fused") and options.get("differentiable"):
-        raise ValueError(
-            f"{name}: fused=True and differentiable=True exclude each other: autograd cannot see "
-            "through a kernel; leave fused out"
-        )
-    if options.get("differentiable") and not differentiable:
-        raise ValueError(
-            f"{name}: differentiable=True in one param group is not accepted; it is asked for all of "
-            f"them, as in {name}(params, differentiable=True)"
-        )
-
-
 def _checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
     unknown = next((k for k in how if k not in How.__annotations__), None)
     if unknown:
@@ -356,30 +340,3 @@ def _checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
             raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
         result["seed"] = torch.initial_seed() if rounding is True else rounding
     return result
-
-
-def _checked(params: Any, name: str) -> list[Any]:
-    accepted = (
-        "an iterable of tensors, of (name, tensor) pairs or of dicts, such as model.parameters()"
-    )
-    if isinstance(params, (torch.Tensor, dict, str)) or not isinstance(params, Iterable):
-        raise TypeError(f"{name}: params is a {type(params).__name__}; it must be {accepted}")
-    groups = list(params)
-    if not groups:
-        raise ValueError(
-            f"{name}: params is empty; it must be {accepted} that is not empty (or used up)"
-        )
-    return groups
-
-
-def _leaves(params: Any, name: str, computed: bool) -> Iterator[Any]:
-    """The entries one by one; ValueError for one that was computed, unless such are accepted."""
-    for i, entry in enumerate([params] if isinstance(params, torch.Tensor) else params):
-        p = entry[1] if isinstance(entry, tuple) else entry
-        if isinstance(p, torch.Tensor) and not (computed or p.is_leaf or p.retains_grad):
-            raise ValueError(
-                f"{name}: params[{i}], of shape {tuple(p.shape)}, is not a leaf: it was computed by "
-                f"{p.grad_fn.name() if p.grad_fn else 'another tensor'}; parameters must be leaf tensors, "
-                "made by nn.Parameter or detach().requires_grad_()"
-            )
-        yield entry

@@ -1,0 +1,128 @@
+"""What torch.optim's classes refuse is refused here: the argument, its value, and what is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ravine.spellings import Spelling
+
+__all__ = ["Unusable", "check_options", "checked_groups", "checked_parameters"]
+
+
+class Unusable(ValueError, RuntimeError):
+    """What torch.optim refuses by a ValueError in one place and by a RuntimeError in another."""
+
+
+def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
+    """Refuse options of torch's that have no meaning here, or none together."""
+    if options.get("capturable"):
+        raise ValueError(
+            f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "
+            "the GPU; it is False or left out"
+        )
+    if options.get("fused") and options.get("foreach"):
+        raise Unusable(
+            f"{name}: fused=True and foreach=True exclude each other; Ravine chooses its own engine, "
+            "so leave both out"
+        )
+    if options.get("fused") and options.get("differentiable"):
+        raise Unusable(
+            f"{name}: fused=True and differentiable=True exclude each other: autograd cannot see "
+            "through a kernel; leave fused out"
+        )
+    if options.get("differentiable") and not differentiable:
+        raise ValueError(
+            f"{name}: differentiable=True in one param group is not accepted; it is asked for all of "
+            f"them, as in {name}(params, differentiable=True)"
+        )
+    if "amsgrad" in options and "betas" in options:  # Adam and AdamW are stricter than the others
+        kinds = [isinstance(beta, torch.Tensor) for beta in options["betas"]]
+        if any(kinds) and not all(kinds):
+            raise ValueError(
+                f"{name}: betas={options['betas']!r} is not accepted; betas are two numbers or two "
+                "tensors"
+            )
+        tensors = ["betas"] * any(kinds) + ["lr"] * isinstance(options["lr"], torch.Tensor)
+        if tensors and options.get("foreach"):
+            raise ValueError(
+                f"{name}: {tensors[0]}={options[tensors[0]]!r} with foreach=True is not accepted; "
+                "Ravine chooses its own engine, so leave foreach out"
+            )
+
+
+def checked_groups(params: Any, name: str) -> list[Any]:
+    """The parameters, or their groups, as a list that is not empty."""
+    accepted = (
+        "an iterable of tensors, of (name, tensor) pairs or of dicts, such as model.parameters()"
+    )
+    if isinstance(params, (torch.Tensor, dict, str)) or not isinstance(params, Iterable):
+        raise TypeError(f"{name}: params is a {type(params).__name__}; it must be {accepted}")
+    groups = list(params)
+    if not groups:
+        raise ValueError(
+            f"{name}: params is empty; it must be {accepted} that is not empty (or used up)"
+        )
+    return groups
+
+
+def checked_parameters(
+    group: Mapping[str, Any],
+    others: Sequence[Mapping[str, Any]],
+    spelling: Spelling,
+    name: str,
+    computed: bool,
+) -> list[Any]:
+    """What a new group holds: tensors, or (name, tensor) pairs, that can all be trained.
+
+    others: the groups that are there already. computed: accept tensors that are not leaves.
+    """
+    given = group["params"]
+    if isinstance(given, (set, frozenset)):
+        raise TypeError(
+            f"{name}: params is a {type(given).__name__}, whose order is another in every run; it "
+            "must be a list or another ordered iterable"
+        )
+    entries = [given] if isinstance(given, torch.Tensor) else list(given)
+    named = [isinstance(entry, tuple) for entry in entries]
+    if any(named) and not all(named):
+        raise ValueError(
+            f"{name}: params[{named.index(False)}] has no name and params[{named.index(True)}] has "
+            "one; params are (name, tensor) pairs, or tensors alone"
+        )
+    names = any(named) or "param_names" in group
+    for i, other in enumerate(others):
+        if names != ("param_names" in other):
+            has, lacks = ("the new one", f"number {i}") if names else (f"number {i}", "the new one")
+            raise ValueError(
+                f"{name}: of the param groups, {has} has names of its parameters and {lacks} has "
+                "none; all groups have names, or no group"
+            )
+    taken = {id(p): i for i, other in enumerate(others) for p in other["params"]}
+    for i, entry in enumerate(entries):
+        p = entry[1] if isinstance(entry, tuple) else entry
+        if not isinstance(p, torch.Tensor):
+            raise TypeError(f"{name}: params[{i}] is a {type(p).__name__}; parameters are tensors")
+        which = f"{name}: params[{i}], of shape {tuple(p.shape)},"
+        if not (computed or p.is_leaf or p.retains_grad):
+            raise ValueError(
+                f"{which} is not a leaf: it was computed by "
+                f"{p.grad_fn.name() if p.grad_fn else 'another tensor'}; parameters must be leaf "
+                "tensors, made by nn.Parameter or detach().requires_grad_()"
+            )
+        if p.layout is not torch.strided:
+            raise Unusable(
+                f"{which} has layout {p.layout}; parameters are dense tensors (their gradients may "
+                "be sparse)"
+            )
+        if spelling.real and p.is_complex():
+            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
+        if id(p) in taken:
+            raise ValueError(
+                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
+                "than one parameter group"
+            )
+        spelling.check_parameter(p.shape)
+    return entries
