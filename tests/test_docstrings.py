@@ -5,7 +5,8 @@ import importlib
 
 import pytest
 
-MODULES = ["ops", "hyperparameters", "rule", "numpy", "torch", "reading.worked"]
+MODULES = ["ops", "hyperparameters", "rule", "numpy", "reading.worked"]
+MODULES += ["torch.classes", "torch.mixed"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,188 @@
+"""The short way of a step: taken when nothing but gradients and numbers changed, and right then.
+
+What must be noticed is in tests/test_torch.py, test_a_repeated_step_sees_every_change.
+"""
+
+import pytest
+import torch
+from cases import clip_by_global_norm, error, lion, schedule_free
+
+import ravine.torch as rt
+from ravine import rules
+from ravine.ops import where
+
+SHAPES = [(3, 4), (5,), (), (2, 3)]
+
+
+def parameters(dtype=torch.float64):
+    torch.manual_seed(0)
+    return [torch.randn(s, dtype=dtype, requires_grad=True) for s in SHAPES]
+
+
+def give(params, step, without=()):
+    draw = torch.Generator().manual_seed(step)
+    for i, p in enumerate(params):
+        g = torch.randn(p.shape, generator=draw, dtype=torch.float64).to(p.dtype)
+        p.grad = None if i in without else g
+
+
+def pair(make, **how):
+    """The same parameters under the kernel's short way and under calls of the rule."""
+    made = []
+    for engine in ("kernel", "eager"):
+        params = parameters()
+        made.append((params, make(params, engine=engine, **how)))
+    return made
+
+
+def agree(made, steps, without=lambda step: (), change=lambda stepper, step: None):
+    """Take steps with both; returns how often the first one had to bind anew."""
+    binds, before = 0, None
+    for step in range(steps):
+        for params, stepper in made:
+            give(params, step, without(step))
+            change(stepper, step)
+            stepper.step()
+        bound = made[0][1]._bound
+        binds, before = binds + (bound is not before), bound
+        for p, q in zip(made[0][0], made[1][0], strict=True):
+            assert error(p, q) <= 1e-13
+    return binds
+
+
+def test_a_step_is_bound_once():
+    assert agree(pair(rt.Adam), 6) == 1
+
+
+def test_a_step_without_some_gradients_is_bound_once_too():
+    assert agree(pair(rt.Adam), 6, without=lambda step: (1, 3)) == 1
+
+
+def test_gradients_that_come_and_go_are_seen():
+    made = pair(rt.Adam)
+    assert agree(made, 8, without=lambda step: (1,) if step in (2, 5) else ()) == 5
+    assert made[0][1].state[made[0][0][1]]["step"] == 6
+    # Tensors of one group that have taken different numbers of steps have rows of their own.
+    assert [row.t for row in made[0][1]._bound.kernels[0].rows] == [8, 6]
+
+
+def test_groups_with_graphs_of_their_own():
+    def make(params, **how):
+        groups = [{"params": params[:2], "weight_decay": 0.1}, {"params": params[2:]}]
+        return rt.SGD(groups, lr=0.1, momentum=0.9, **how)
+
+    made = pair(make)
+    assert agree(made, 6) == 1
+    assert len(made[0][1]._bound.kernels) == 2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [schedule_free, lion, clip_by_global_norm(rules.adam, max_norm=0.5)],
+    ids=lambda r: r.name,
+)
+def test_slots_that_are_numbers_and_reductions(rule):
+    assert agree(pair(rt.optimizer(rule)), 6) == 1
+
+
+def test_a_schedule_recompiles_and_rebinds_nothing():
+    def change(stepper, step):
+        stepper.param_groups[0]["lr"] = 0.1 / (1 + step)
+
+    assert agree(pair(rt.Adam), 6, change=change) == 1
+
+
+def test_options_that_are_tensors_are_read_each_time():
+    def make(params, **how):
+        return rt.Adam(params, lr=torch.tensor(0.1, dtype=torch.float64), **how)
+
+    def change(stepper, step):
+        stepper.param_groups[0]["lr"].fill_(0.1 / (1 + step))
+
+    assert agree(pair(make), 6, change=change) == 1
+
+
+def test_an_equal_tensor_in_an_options_place_is_noticed():
+    """Equal now, but it may change in place later."""
+    made = pair(rt.Adam, lr=0.5)
+
+    def change(stepper, step):
+        if step == 2:
+            stepper.param_groups[0]["lr"] = torch.tensor(0.5, dtype=torch.float64)
+        if step == 4:
+            stepper.param_groups[0]["lr"].fill_(0.125)
+
+    agree(made, 6, change=change)
+
+
+def test_a_switch_that_crosses_zero_is_another_graph():
+    def change(stepper, step):
+        if step == 3:
+            stepper.param_groups[0]["weight_decay"] = 0.1
+
+    assert agree(pair(rt.Adam), 6, change=change) == 2
+
+
+def test_layouts_other_than_contiguous_are_repeated():
+    params = [torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()]
+    stepper = rt.Adam(params, engine="kernel")
+    for _ in range(3):
+        params[0].grad = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+        stepper.step()
+    assert stepper._bound.ready()
+    params[0].grad = torch.randn(2, 3, 4, 4)  # another layout: no kernel
+    assert not stepper._bound.ready()
+
+
+def test_a_subclass_or_a_sparse_gradient_is_noticed():
+    [p] = params = [torch.zeros(3, requires_grad=True)]
+    stepper = rt.Adam(params)
+    p.grad = torch.ones(3)
+    stepper.step()
+    assert stepper._bound.ready()
+    p.grad = torch.sparse_coo_tensor([[1]], [1.0], (3,), check_invariants=True)
+    assert not stepper._bound.ready()
+    p.grad = torch.ones(3).as_subclass(type("Mine", (torch.Tensor,), {}))
+    assert not stepper._bound.ready()
+
+
+def test_a_state_that_is_emptied_is_noticed():
+    [p] = params = [torch.zeros(3, requires_grad=True)]
+    stepper = rt.Adam(params)
+    p.grad = torch.ones(3)
+    stepper.step()
+    del stepper.state[p]["exp_avg"]
+    assert not stepper._bound.ready()
+    stepper.step()
+    assert stepper.state[p]["step"] == 2
+
+
+def test_the_gradients_are_never_changed():
+    for cls in (rt.SGD, rt.Adam, rt.RMSprop, rt.AdamW):
+        for engine in ("kernel", "eager"):
+            params = parameters()
+            stepper = cls(params, weight_decay=0.1, maximize=True, engine=engine)
+            for step in range(3):
+                give(params, step)
+                before = [(p.grad.clone(), p.grad._version) for p in params]
+                stepper.step()
+                for p, (g, version) in zip(params, before, strict=True):
+                    assert torch.equal(p.grad, g)
+                    assert p.grad._version == version
+
+
+def test_counts_beyond_two_to_the_53_are_not_needed_but_large_ones_work():
+    made = pair(rt.Adam)
+    for params, stepper in made:
+        give(params, 0)
+        stepper.step()
+        for state in stepper.state.values():
+            state["step"] = 10**6
+    assert agree(made, 3) == 1
+
+
+def test_a_rule_that_looks_at_t():
+    def thrice(p, g, t, *, lr=0.1):
+        return p - where(t % 3 == 0, lr, 0.0) * g
+
+    assert agree(pair(rt.optimizer(thrice)), 7) == 1
