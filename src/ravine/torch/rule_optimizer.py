@@ -173,7 +173,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             return loss
         bound = self._bound
         if bound is None or not bound.ready():
-            with torch.no_grad():
+            with torch.set_grad_enabled(self._differentiable):
                 bound = self._bound = self._bind()
         if bound.calls:
             with torch.set_grad_enabled(self._differentiable):
