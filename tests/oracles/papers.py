@@ -2,17 +2,18 @@
 
 Everything here was transcribed from the papers and from the algorithm boxes of the torch.optim
 documentation, without looking at Ravine's rules. Each algorithm is one loop over the steps of one
-coordinate, in its source's notation and order. It asks for the gradient where the source does,
-`grad(t, theta)`, reads the learning rate of step t as `lr(t)`, yields the new parameter, and takes
-the parameter back at its next step, because decoupled weight decay may have moved it meanwhile.
+coordinate (or, at the end, of one matrix), in its source's notation and order. It asks for the
+gradient where the source does, `grad(t, theta)`, reads the learning rate of step t as `lr(t)`,
+yields the new parameter, and takes the parameter back at its next step, because decoupled weight
+decay may have moved it meanwhile.
 
-`trajectory` runs an algorithm by name over a list of coordinates; it makes exact numbers of the
-hyperparameters and their defaults, and a function of lr.
+`trajectory` runs an algorithm by name over a list of coordinates, or over a matrix made of them; it
+makes exact numbers of the hyperparameters and their defaults, and a function of lr.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from inspect import signature
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import mpmath
@@ -204,6 +205,203 @@ def adamw(
         theta = yield theta - lr(t) * (m_hat / (sqrt(v_hat) + eps) + lambda_ * theta)
 
 
+def adam_eps_hat(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-3,
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    eps: Any = 1e-8,
+) -> Steps:
+    """Adam; Kingma & Ba 2015, the lines just before section 2.1: alpha_t and epsilon_hat.
+
+    alpha_t = alpha sqrt(1 - beta2^t) / (1 - beta1^t); theta_t = theta_{t-1} - alpha_t m_t /
+    (sqrt(v_t) + epsilon_hat). TensorFlow's and Keras's Adam; torch.optim's SparseAdam.
+    """
+    m, v = mpf(0), mpf(0)
+    for t in count(1):
+        g = grad(t, theta)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        alpha_t = lr(t) * sqrt(1 - beta2**t) / (1 - beta1**t)
+        theta = yield theta - alpha_t * m / (sqrt(v) + eps)
+
+
+def adamax(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 2e-3,
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    eps: Any = 1e-8,
+) -> Steps:
+    """AdaMax; Kingma & Ba 2015, Algorithm 2, with the epsilon of torch.optim.Adamax's box.
+
+    u_t = max(beta2 u_{t-1}, |g_t| + epsilon). The paper has no epsilon; Keras adds it to u_t in the
+    denominator.
+    """
+    m, u = mpf(0), mpf(0)
+    for t in count(1):
+        g = grad(t, theta)
+        m = beta1 * m + (1 - beta1) * g
+        u = max(beta2 * u, abs(g) + eps)
+        theta = yield theta - lr(t) * m / ((1 - beta1**t) * u)
+
+
+def nadam(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 2e-3,
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    eps: Any = 1e-8,
+    momentum_decay: Any = 4e-3,
+) -> Steps:
+    """NAdam; the algorithm box of torch.optim.NAdam, after Dozat 2016.
+
+    The products of the mu are written out: prod_{i=1}^{t} mu_i and prod_{i=1}^{t+1} mu_i.
+    Keras has psi = 1; optax has mu_t = beta1.
+    """
+    psi, m, v = momentum_decay, mpf(0), mpf(0)
+
+    def mu(t: int) -> Any:
+        return beta1 * (1 - mpf(1) / 2 * (mpf(96) / 100) ** (t * psi))
+
+    for t in count(1):
+        g = grad(t, theta)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        so_far = mp.fprod(mu(i) for i in range(1, t + 1))
+        and_next = mp.fprod(mu(i) for i in range(1, t + 2))
+        m_hat = mu(t + 1) * m / (1 - and_next) + (1 - mu(t)) * g / (1 - so_far)
+        v_hat = v / (1 - beta2**t)
+        theta = yield theta - lr(t) * m_hat / (sqrt(v_hat) + eps)
+
+
+def radam(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-3,
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    eps: Any = 1e-8,
+) -> Steps:
+    """RAdam; the algorithm box of torch.optim.RAdam, after Liu et al. 2020, Algorithm 2.
+
+    The paper rectifies where rho_t > 4 and has no epsilon; the authors' code and torch have 5, and
+    torch adds epsilon to the uncorrected sqrt(v_t).
+    """
+    m, v, rho_inf = mpf(0), mpf(0), 2 / (1 - beta2) - 1
+    for t in count(1):
+        g = grad(t, theta)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat = m / (1 - beta1**t)
+        rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+        if rho > 5:
+            l = sqrt(1 - beta2**t) / (sqrt(v) + eps)  # noqa: E741
+            r = sqrt(((rho - 4) * (rho - 2) * rho_inf) / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            theta = yield theta - lr(t) * m_hat * r * l
+        else:
+            theta = yield theta - lr(t) * m_hat
+
+
+def adagrad(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-2,
+    lr_decay: Any = 0.0,
+    v0: Any = 0.0,
+    eps: Any = 1e-10,
+) -> Steps:
+    """Adagrad; the algorithm box of torch.optim.Adagrad, after Duchi, Hazan & Singer 2011.
+
+    state_sum_0 = tau, gamma_tilde = gamma / (1 + (t - 1) eta). Keras and optax have epsilon inside
+    the root, and tau = 0.1.
+    """
+    tau, eta = v0, lr_decay
+    state_sum = tau
+    for t in count(1):
+        g = grad(t, theta)
+        gamma_tilde = lr(t) / (1 + (t - 1) * eta)
+        state_sum = state_sum + g**2
+        theta = yield theta - gamma_tilde * g / (sqrt(state_sum) + eps)
+
+
+def adadelta(theta: Any, grad: Gradient, lr: Any = 1.0, rho: Any = 0.9, eps: Any = 1e-6) -> Steps:
+    """ADADELTA; Zeiler 2012 (arXiv:1212.5701), Algorithm 1, with a learning rate as in torch.
+
+    E[g^2] and E[dx^2]; dx_t = -RMS[dx]_{t-1} / RMS[g]_t g_t, where RMS[x] = sqrt(E[x^2] + epsilon).
+    """
+    mean_g2, mean_dx2 = mpf(0), mpf(0)
+    for t in count(1):
+        g = grad(t, theta)
+        mean_g2 = rho * mean_g2 + (1 - rho) * g**2
+        dx = -sqrt(mean_dx2 + eps) / sqrt(mean_g2 + eps) * g
+        mean_dx2 = rho * mean_dx2 + (1 - rho) * dx**2
+        theta = yield theta + lr(t) * dx
+
+
+def rprop(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-2,
+    eta_minus: Any = 0.5,
+    eta_plus: Any = 1.2,
+    step_min: Any = 1e-6,
+    step_max: Any = 50.0,
+) -> Steps:
+    """Rprop; the algorithm box of torch.optim.Rprop, after Riedmiller & Braun 1993.
+
+    lr is the first step size. torch's code brings the size between Gamma_min and Gamma_max in every
+    step, where its box does so in the branches that change it: that matters in the first step only.
+    The paper takes the last step back when the sign changes.
+    """
+    eta, g_prev = min(max(lr(1), step_min), step_max), mpf(0)
+    for t in count(1):
+        g = grad(t, theta)
+        if g_prev * g > 0:
+            eta = min(eta * eta_plus, step_max)
+        elif g_prev * g < 0:
+            eta = max(eta * eta_minus, step_min)
+            g = mpf(0)
+        theta = yield theta - eta * mp.sign(g)
+        g_prev = g
+
+
+def asgd(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-2,
+    lambd: Any = 1e-4,
+    alpha: Any = 0.75,
+    t0: Any = 1e6,
+) -> Steps:
+    """Averaged SGD, the descent; torch.optim.ASGD, after Polyak & Juditsky 1992.
+
+    eta_t = lr / (1 + lambd lr t)^alpha; theta_t = (1 - lambd eta_{t-1}) theta_{t-1} - eta_{t-1} g_t.
+    Where the averaging starts, t0, makes no difference to it; see `asgd_mean`.
+    """
+    eta = lr(1)
+    for t in count(1):
+        theta = yield (1 - lambd * eta) * theta - eta * grad(t, theta)
+        eta = lr(t) / (1 + lambd * lr(t) * t) ** alpha
+
+
+def asgd_mean(path: Sequence[Any], t0: Any = 1e6, **_: Any) -> list[Any]:
+    """Averaged SGD, the average: of a path of theta_1, theta_2, ... as in torch.optim.ASGD.
+
+    mu_t = 1 / max(1, t - t0); ax_t = ax_{t-1} + mu_{t-1} (theta_t - ax_{t-1}), mu_0 = 1. Polyak &
+    Juditsky 1992 have the mean of all.
+    """
+    mu, ax, averages = mpf(1), mpf(0), []
+    for t, theta in enumerate(path, 1):
+        ax = ax + mu * (theta - ax)
+        averages.append(ax)
+        mu = 1 / max(mpf(1), t - mpf(t0))
+    return averages
+
+
 def heavy_ball(theta: Any, grad: Gradient, lr: Any = 1e-3, momentum: Any = 0.9) -> Steps:
     """The heavy ball; Polyak 1964, Some methods of speeding up the convergence of iteration methods.
 
@@ -230,6 +428,106 @@ def nesterov_ahead(theta: Any, grad: Gradient, lr: Any = 1e-3, momentum: Any = 0
         yield theta + mu * v
 
 
+# --- of whole matrices ----------------------------------------------------------------------
+
+
+def rms(x: Any) -> Any:
+    """RMS; Shazeer & Stern 2018, section 6: the root mean square over all entries."""
+    return mp.mnorm(x, "f") / sqrt(x.rows * x.cols)
+
+
+def adafactor(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-2,
+    beta2_decay: Any = -0.8,
+    eps1: Any = 0.0,
+    eps2: Any = 1e-3,
+    d: Any = 1.0,
+    weight_decay: Any = 0.0,
+) -> Steps:
+    """Adafactor for matrices; the algorithm box of torch.optim.Adafactor where dim(G_t) > 1.
+
+    Shazeer & Stern 2018 (arXiv:1804.04235), Algorithm 4, without a learning rate: there rho_t =
+    min(1e-2, 1/sqrt(t)), and epsilon_1 is added to the squared gradients. R and C are sums there and
+    means in torch ("mathematically equivalent", says its note). epsilon_1 = None, here 0, is the
+    machine epsilon of the parameter's dtype: here that of float64.
+    """
+    n, m = theta.rows, theta.cols
+    eps1 = eps1 or mpf(2) ** -52
+    r, c = mp.zeros(n, 1), mp.zeros(1, m)
+    for t in count(1):
+        g = grad(t, theta)
+        beta2 = 1 - mpf(t) ** beta2_decay
+        rho = min(lr(t), 1 / sqrt(t))
+        alpha = max(eps2, rms(theta)) * rho
+        squares = g.apply(lambda x: x**2)
+        r = beta2 * r + (1 - beta2) * (squares * mp.ones(m, 1)) / m
+        c = beta2 * c + (1 - beta2) * (mp.ones(1, n) * squares) / n
+        v_hat = (r * c) / max((mp.ones(1, n) * r)[0] / n, eps1)
+        u = mp.matrix(n, m)
+        for i, j in product(range(n), range(m)):
+            u[i, j] = g[i, j] / max(sqrt(v_hat[i, j]), eps1)
+        u_hat = u / max(1, rms(u) / d)
+        theta = yield theta - lr(t) * weight_decay * theta - alpha * u_hat
+
+
+def adafactor_vector(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-2,
+    beta2_decay: Any = -0.8,
+    eps1: Any = 0.0,
+    eps2: Any = 1e-3,
+    d: Any = 1.0,
+    weight_decay: Any = 0.0,
+) -> Steps:
+    """Adafactor for vectors; the algorithm box of torch.optim.Adafactor where dim(G_t) = 1."""
+    eps1 = eps1 or mpf(2) ** -52
+    v_hat = 0 * theta
+    for t in count(1):
+        g = grad(t, theta)
+        beta2 = 1 - mpf(t) ** beta2_decay
+        alpha = max(eps2, rms(theta)) * min(lr(t), 1 / sqrt(t))
+        v_hat = beta2 * v_hat + (1 - beta2) * g.apply(lambda x: x**2)
+        u = mp.matrix([x / max(sqrt(v), eps1) for x, v in zip(g, v_hat, strict=True)])
+        theta = yield theta - lr(t) * weight_decay * theta - alpha * u / max(1, rms(u) / d)
+
+
+def muon(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 1e-3,
+    momentum: Any = 0.95,
+    nesterov: bool = True,
+    ns_a: Any = 3.4445,
+    ns_b: Any = -4.775,
+    ns_c: Any = 2.0315,
+    eps: Any = 1e-7,
+    ns_steps: Any = 5,
+    match_adamw: bool = False,
+) -> Steps:
+    """Muon; the algorithm box of torch.optim.Muon, without its decay, in exact arithmetic.
+
+    The box has B_t = mu B_{t-1} + g_t; the code, as Jordan's, takes the mean, (1 - mu) g_t, and so
+    for the look ahead: a factor that the normalization takes out again, unless epsilon acts.
+    NS is written with S = X X^T for tall matrices too: (X X^T) X = X (X^T X).
+    """
+    mu, b = momentum, 0 * theta
+    for t in count(1):
+        g = grad(t, theta)
+        b = mu * b + (1 - mu) * g
+        x = (1 - mu) * g + mu * b if nesterov else b
+        x = x / max(mp.mnorm(x, "f"), eps)
+        for _ in range(int(ns_steps)):
+            s = x * x.T
+            x = ns_a * x + (ns_b * s + ns_c * s * s) * x
+        rows, columns = mpf(theta.rows), mpf(theta.cols)
+        as_adamw = sqrt(max(rows, columns)) / 5
+        scale = as_adamw if match_adamw else sqrt(max(1, rows / columns))
+        theta = yield theta - lr(t) * scale * x
+
+
 ALGORITHMS = {
     algorithm.__name__: algorithm
     for algorithm in (
@@ -241,10 +539,23 @@ ALGORITHMS = {
         adam,
         amsgrad,
         adamw,
+        adam_eps_hat,
+        adamax,
+        nadam,
+        radam,
+        adagrad,
+        adadelta,
+        rprop,
+        asgd,
+        adafactor,
+        adafactor_vector,
+        muon,
         heavy_ball,
         nesterov_ahead,
     )
 }
+EVALUATED = {"asgd": asgd_mean}
+"""The weights to evaluate with, where they are not the last ones: a function of their path."""
 
 
 def trajectory(
@@ -252,6 +563,7 @@ def trajectory(
     theta0: Sequence[float],
     gradients: Sequence[Sequence[float]],
     *,
+    shape: tuple[int, ...] | None = None,
     l2: float = 0.0,
     decoupled_decay: float = 0.0,
     maximize: bool = False,
@@ -262,7 +574,8 @@ def trajectory(
 
     `gradients` holds one row a step, one column a coordinate, whatever the parameters are. `lr` is
     a number, or a sequence with one a step; the other hyperparameters carry Ravine's names and
-    the defaults of their source.
+    the defaults of their source. With `shape`, the coordinates are the entries of one matrix (or
+    vector) of that shape, row by row, and are stepped together.
 
     The options come in torch's order. The gradient is clipped to [-clip_value, clip_value]
     (clip_grad_value_, before the step); negated if `maximize`; `l2` times the parameter is added;
@@ -284,9 +597,13 @@ def trajectory(
     l2, decoupled_decay = mpf(l2), mpf(decoupled_decay)
     bound = mp.inf if clip_value is None else mpf(clip_value)
 
-    def coordinate(theta: Any, column: Sequence[float]) -> Iterator[Any]:
+    def clip(x: Any) -> Any:
+        return max(-bound, min(bound, x))
+
+    def coordinate(theta: Any, column: Sequence[Any]) -> Iterator[Any]:
         def grad(t: int, theta: Any) -> Any:
-            g = max(-bound, min(bound, mpf(column[t - 1])))
+            g = column[t - 1]
+            g = g.apply(clip) if shape else clip(g)
             if maximize:
                 g = -g
             return g + l2 * theta
@@ -300,8 +617,16 @@ def trajectory(
                 return
             after = steps.send(theta)
 
-    columns = [
-        coordinate(mpf(start), column)
-        for start, column in zip(theta0, zip(*gradients, strict=True), strict=True)
+    def entries(row: Sequence[float]) -> list[Any]:
+        exact = [mpf(x) for x in row]
+        if not shape:
+            return exact
+        width = len(exact) // shape[0]
+        return [mp.matrix([exact[i : i + width] for i in range(0, len(exact), width)])]
+
+    path = zip(*map(entries, gradients), strict=True)
+    columns = [coordinate(*of_one) for of_one in zip(entries(theta0), path, strict=True)]
+    return [
+        [x for entry in row for x in (entry if shape else [entry])]
+        for row in zip(*columns, strict=True)
     ]
-    return [list(row) for row in zip(*columns, strict=True)]
