@@ -29,6 +29,10 @@ class Spelling:
     for what an option says under another name, or says of several ("betas": "beta1 beta2").
     translate: what the options, so named, say to the rule in other words. ndim: the number of
     dimensions that every parameter must have. real: whether a parameter may not be complex.
+
+    Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
+    at all; scalar slots are tensors with it. early: whether they have the state before the first
+    step. besides: options that they have and the class has not.
     """
 
     name: str
@@ -40,6 +44,9 @@ class Spelling:
     by_ndim: bool = False
     ndim: int | None = None
     real: bool = False
+    step: str = "tensor"
+    early: bool = False
+    besides: Mapping[str, Any] = field(default_factory=dict)
 
     def compose(
         self, options: Mapping[str, Any], ndim: int | None = None
@@ -107,7 +114,7 @@ def present(cls: type, rule: Rule, name: str) -> None:
 
 def spelling_of(rule: Rule) -> Spelling:
     """The spelling of a rule of one's own: its hyperparameters and slots under their own names."""
-    return Spelling(rule.name, lambda _: rule, {})
+    return Spelling(rule.name, lambda _: rule, {}, step="int")
 
 
 @cache
@@ -156,6 +163,7 @@ SGD = Spelling(
     _sgd,
     {"b": "momentum_buffer"},
     _known("lr momentum dampening weight_decay", "nesterov maximize"),
+    step="",
 )
 RMSPROP = Spelling(
     "RMSprop",
@@ -163,7 +171,14 @@ RMSPROP = Spelling(
     {"v": "square_avg", "m": "grad_avg", "b": "momentum_buffer"},
 )
 ADAM = Spelling("Adam", lambda o: _decayed_as_asked(_adam(o), o), _MOMENTS, _SWITCHES, _BETAS)
-ADAMW = Spelling("AdamW", lambda o: _decoupled(_adam(o)), _MOMENTS, _SWITCHES, _BETAS)
+ADAMW = Spelling(
+    "AdamW",
+    lambda o: _decoupled(_adam(o)),
+    _MOMENTS,
+    _SWITCHES,
+    _BETAS,
+    besides={"decoupled_weight_decay": True},
+)
 NADAM = Spelling("NAdam", lambda o: _decayed_as_asked(rules.nadam, o), _MOMENTS, _SWITCHES, _BETAS)
 RADAM = Spelling("RAdam", lambda o: _decayed_as_asked(rules.radam, o), _MOMENTS, _SWITCHES, _BETAS)
 ADAMAX = Spelling(
@@ -175,6 +190,7 @@ ADAGRAD = Spelling(
     {"v": "sum"},
     {k: look_up(k, 0.0, HYPERPARAMETERS["v0"]) for k in ("initial_accumulator_value",)},
     {"initial_accumulator_value": "v0"},
+    early=True,
 )
 ADADELTA = Spelling(
     "Adadelta", lambda o: _decayed(rules.adadelta), {"v": "square_avg", "u": "acc_delta"}
@@ -229,6 +245,7 @@ MUON = Spelling(
     translate=_adjust_lr,
     ndim=2,
     real=True,
+    step="",
 )
 MUON_IN_FULL = replace(MUON, translate=lambda o: {**_adjust_lr(o), "bfloat16": False})
 """In the precision of the arrays: NumPy has no bfloat16."""
@@ -240,4 +257,5 @@ SPARSE_ADAM = Spelling(
     {k: replace(look_up(k, 0.0), open_low=True) for k in ("lr", "eps")},
     _BETAS,
     real=True,
+    step="int",
 )
