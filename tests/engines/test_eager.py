@@ -9,7 +9,7 @@ from ravine import RuleError, like_p, rule, rules, scalar
 from ravine.engines.eager import Work, plan, steps
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
-from ravine.ops import sqrt, total, where
+from ravine.ops import Tensors, matmul, sqrt, sum, total, where
 from ravine.rules import adam, momentum, rmsprop, sgd
 
 SHAPES = [(3, 2), (4,), ()]
@@ -187,3 +187,30 @@ def test_gradients_of_the_shared_problem_have_zeros_and_many_sizes():
     g = np.abs(gradients((50,), 50))
     assert 0.05 < (g == 0).mean() < 0.15
     assert g.max() / g[g > 0].min() > 1e4
+
+
+@rule
+def turned(p, g, *, lr=0.1):
+    return p - lr * matmul(g, g)
+
+
+@rule(evaluate=lambda p, b: b)
+def flattened(p, g, b, *, lr=0.1):
+    return p - lr * g, sum(g, -1)
+
+
+@pytest.mark.parametrize("bag", [None, Tensors])
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (turned, r"'turned', test_eager\.py:\d+, `return p - lr .*shape \(2, 3\)\)"),
+        (
+            flattened,
+            r"'flattened' returns, as new b, an array of shape \(2, 1\) in place of one of",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_rule_and_line(made, words, bag):
+    ones = np.ones((2, 3))
+    with pytest.raises(RuleError, match=words):
+        list(steps(made, [Work(ones, ones, {"b": ones * 0}, 1, made.check())], bag))

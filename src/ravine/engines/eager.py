@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ravine.engines.graph import Graph, trace
+from ravine.engines.graph import Graph, line, trace
 from ravine.ops import Tensors
-from ravine.rule import Rule
+from ravine.rule import Rule, RuleError
 
 __all__ = ["Work", "plan", "steps"]
 
@@ -52,8 +52,10 @@ def steps(
         for work in works:
             live = plan(rule, work.hyper).live
             state = [work.state.get(slot, 0.0) for slot in rule.slots]
-            p, new = rule.update(work.p, work.g, state, work.t, **work.hyper)
-            yield p, {k: v for k, v in zip(rule.slots, new, strict=True) if k in live}
+            p, new = _call(rule, work.p, work.g, state, work.t, work.hyper)
+            yield _alike(
+                rule, work, p, {k: v for k, v in zip(rule.slots, new, strict=True) if k in live}
+            )
         return
     bag = bag or Tensors
 
@@ -64,7 +66,41 @@ def steps(
     hyper = {k: together([w.hyper[k] for w in works]) for k in rule.hyperparameters}
     t = together([w.t for w in works])
     p, g = bag(w.p for w in works), bag(w.g for w in works)
-    ps, new = rule.update(p, g, state, t, **hyper)
+    ps, new = _call(rule, p, g, state, t, hyper)
     columns = [x if isinstance(x, Tensors) else [x] * len(works) for x in new]
-    for i, new_p in enumerate(ps):
-        yield new_p, {k: c[i] for k, c in zip(rule.slots, columns, strict=True) if k in graph.live}
+    for i, (work, new_p) in enumerate(zip(works, ps, strict=True)):
+        row = {k: c[i] for k, c in zip(rule.slots, columns, strict=True) if k in graph.live}
+        yield _alike(rule, work, new_p, row)
+
+
+def _call(
+    rule: Rule, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
+) -> Any:
+    """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
+    try:
+        return rule.update(p, g, state, t, **hyper)
+    except (ValueError, RuntimeError, IndexError) as error:
+        place = line(rule, error)
+        if not place:
+            raise
+        shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(p)))
+        raise RuleError(
+            f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
+        ) from error
+
+
+def _members(p: Any) -> Sequence[Any]:
+    return [x for x in (p if isinstance(p, Tensors) else [p]) if hasattr(x, "shape")]
+
+
+def _alike(rule: Rule, work: Work, p: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The results, if each has the shape of what it takes the place of, or is one number for all."""
+    for name, new in (("p", p), *state.items()):
+        old = work.p if name == "p" else work.state[name]
+        shape, was = (tuple(getattr(x, "shape", ())) for x in (new, old))
+        if shape not in ((), was):
+            raise RuleError(
+                f"rule {rule.name!r} returns, as new {name}, an array of shape {shape} in place of one "
+                f"of shape {was}; an operation in it mixes up shapes"
+            )
+    return p, state

@@ -20,7 +20,7 @@ from typing import Any
 from ravine import hyperparameters, ops
 from ravine.rule import Rule, RuleError, watch
 
-__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "trace"]
+__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
 REDUCTIONS = ("sum", "mean", "total")
@@ -183,6 +183,11 @@ class Graph:
         """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
         return not self._operations.isdisjoint(OF_ARRAYS)
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether each element is stepped without a look at the others."""
+        return self._operations.isdisjoint((*REDUCTIONS, *OF_ARRAYS))
+
     @cached_property
     def _operations(self) -> frozenset[str]:
         return frozenset(n.op for n in self.needed(self.live_outputs().values()))
@@ -212,7 +217,7 @@ def trace(rule: Rule, **values: Any) -> Graph:
         try:
             new_p, new_state = rule.update(p, g, state, t, **symbols)
         except Exception as error:
-            place = _line(rule, error)
+            place = line(rule, error)
             if isinstance(error, RuleError) and not place:
                 raise
             hint = (
@@ -267,7 +272,7 @@ def _live(graph: Graph) -> tuple[str, ...]:
         live = more
 
 
-def _line(rule: Rule, error: BaseException) -> str:
+def line(rule: Rule, error: BaseException) -> str:
     """', file.py:12, `if g > 0:`' for the deepest line of the rule's own code in the traceback."""
     codes = {f.__code__ for f in rule.sources}
     place = ""
