@@ -4,6 +4,7 @@ from ravine.torch import Adam               # instead of torch.optim
 Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
 """
 
+from ravine.torch.checkpoints import load_named_state_dict, named_state_dict
 from ravine.torch.classes import (
     ASGD,
     SGD,
@@ -44,6 +45,8 @@ __all__ = [
     "Rprop",
     "RuleOptimizer",
     "SparseAdam",
+    "load_named_state_dict",
+    "named_state_dict",
     "optimizer",
     "param_groups",
 ]

@@ -16,6 +16,7 @@ from ravine.engines.graph import REDUCTIONS, Graph
 from ravine.modifiers import unscale
 from ravine.rule import RuleError, nearest
 from ravine.spellings import Spelling
+from ravine.torch import checkpoints
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member
 from ravine.torch.checks import check_options, checked_groups, checked_parameters
 from ravine.torch.tensors import as_real, dtype_name, single, unfit
@@ -296,6 +297,24 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         g = g.coalesce()
         return g.values(), tuple(g.indices())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as torch's class of that name saves it; as torch.optim.Optimizer.state_dict.
+
+        The state of a rule's own class has its slots under their own names, and "step".
+        """
+        with checkpoints.saving(self):
+            return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state_dict of this class or of torch's: options and state, in the dtypes they have.
+
+        By the names of the parameters where both have some, as made with model.named_parameters();
+        by their order otherwise. Options that the checkpoint has not stay as they are. Raises
+        ValueError, and loads nothing, if it is of other parameters, groups, shapes or options.
+        """
+        with checkpoints.loading(self):
+            super().load_state_dict(state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_how": self._how}
