@@ -131,7 +131,9 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "lambd": Hyperparameter(
         "pull of the weights towards zero, and decay of lr", search=(1e-6, 1e-2)
     ),
-    "t0": Hyperparameter("the weights are averaged from two steps after this one on", search=(1.0, 1e6)),
+    "t0": Hyperparameter(
+        "the weights are averaged from two steps after this one on", search=(1.0, 1e6)
+    ),
     "eta_minus": Hyperparameter(
         "factor of a step size when the gradient changes its sign",
         0.0,
