@@ -20,7 +20,7 @@ import torch
 from ravine.engines.eager import Work, steps
 from ravine.engines.graph import Graph
 from ravine.torch.foreach import Foreach
-from ravine.torch.tensors import single
+from ravine.torch.tensors import as_real, single
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "CallPart", "KernelPart", "Member", "Row"]
 
 _grad, _dtype, _is_cpu = attrgetter("grad"), attrgetter("dtype"), attrgetter("is_cpu")
-_numel, _data_ptr = torch.Tensor.numel, torch.Tensor.data_ptr
+_numel, _data_ptr, _is_neg = torch.Tensor.numel, torch.Tensor.data_ptr, torch.Tensor.is_neg
 _step = itemgetter("step")
 _CONTIGUOUS = torch.Tensor.is_contiguous
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -53,19 +53,21 @@ class Member:
     def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
         """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
         self.state["step"] = self.work.t
-        self._write(self.p if replace else self.work.p, self.p, new_p)
+        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
         for slot, value in new_state.items():
             key = self.keys[slot]
             if not isinstance(self.state[key], torch.Tensor):
                 self.state[key] = value if replace else float(value)
             elif replace:
-                self.state[key] = value
+                like = self.state[key]
+                self.state[key] = torch.view_as_complex(value) if like.is_complex() else value
             else:
                 self._write(self.work.state[slot], self.state[key], value)
 
     def _write(self, view: torch.Tensor, whole: torch.Tensor, value: Any) -> None:
         if self.rows is not None:
-            whole[self.rows] = torch.as_tensor(value, dtype=whole.dtype)
+            real = as_real(whole)
+            real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
         elif isinstance(value, torch.Tensor):
             view.copy_(value)
         else:
@@ -82,13 +84,16 @@ class CallPart:
 
     def run(self) -> None:
         """Take the step."""
-        works = [m.work for m in self.members]
+        for member in self.members:
+            member.state["step"] = member.work.t
+        members = [m for m in self.members if m.p.numel()]  # means of nothing are no numbers
+        works = [m.work for m in members]
         if not self.differentiable:
             works = [single(work) for work in works]
         # On an accelerator, calls cost more than numbers.
         far = any(work.p.device.type != "cpu" for work in works)
         results = list(steps(self.graph.rule, works, Foreach if far else None))
-        for member, (new_p, new_state) in zip(self.members, results, strict=True):
+        for member, (new_p, new_state) in zip(members, results, strict=True):
             member.store(new_p, new_state, self.differentiable)
 
 
@@ -143,6 +148,7 @@ class KernelPart:
             for m, x in zip(members, column, strict=True)
         )
         if not self.repeatable:
+            self.kept = members  # with copies that the kernel is pointed to
             return
         contiguous = all(map(_CONTIGUOUS, tensors))
         self.layout: Callable[[torch.Tensor], Any] = (
@@ -166,7 +172,7 @@ class KernelPart:
     def ready(self) -> bool:
         """Whether parameters, gradients and states are what they were, but for the numbers in them."""
         grads = list(map(_grad, self.params))
-        if not all(type(g) is torch.Tensor for g in grads):
+        if not all(type(g) is torch.Tensor for g in grads) or any(map(_is_neg, grads)):
             return False
         tensors = [*self.params, *grads, *self.slots]
         numel, dtype, layout = self.facts

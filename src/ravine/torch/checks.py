@@ -117,6 +117,11 @@ def checked_parameters(
                 f"{which} has layout {p.layout}; parameters are dense tensors (their gradients may "
                 "be sparse)"
             )
+        if p.is_conj() or p.is_neg():
+            raise Unusable(
+                f"{which} is conjugated or negated by a flag only; parameters have memory of their own, "
+                "as after resolve_conj().resolve_neg()"
+            )
         if spelling.real and p.is_complex():
             raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
         if id(p) in taken:

@@ -77,7 +77,8 @@ class SGD(RuleOptimizer):
     As torch.optim.SGD. lr: length of the step. momentum: share of the velocity kept. dampening:
     share of the gradient kept out of the velocity, from the second step on. weight_decay: L2.
     nesterov: look one velocity ahead; needs momentum > 0 and dampening = 0. maximize: climb.
-    foreach, fused: accepted; Ravine chooses its own engine. Rules: sgd, momentum, nesterov.
+    foreach, fused: accepted; Ravine chooses its own engine. differentiable: let autograd see
+    through the steps. Rules: sgd, momentum, nesterov.
     """
 
     spelling = spellings.SGD
@@ -106,6 +107,7 @@ class RMSprop(RuleOptimizer):
     As torch.optim.RMSprop. lr: length of the step. alpha: decay rate of the mean square. eps: added
     to the root. weight_decay: L2. momentum: share of the velocity kept. centered: divide by the
     standard deviation. maximize: climb. foreach: accepted; Ravine chooses its own engine.
+    capturable: not accepted. differentiable: let autograd see through the steps.
     """
 
     spelling = spellings.RMSPROP
@@ -132,8 +134,9 @@ class Adam(RuleOptimizer):
     """Adam; with amsgrad=True, AMSGrad; weight_decay is L2 unless decoupled_weight_decay.
 
     As torch.optim.Adam. lr: length of the step. betas: decay rates of the means of the gradient and
-    of its square. eps: added to the root of the corrected mean square. maximize: climb.
-    foreach, fused: accepted; Ravine chooses its own engine. Rules: adam, amsgrad.
+    of its square. eps: added to the root of the corrected mean square. maximize: climb. foreach,
+    fused: accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let
+    autograd see through the steps. Rules: adam, amsgrad.
     """
 
     spelling = spellings.ADAM
@@ -161,7 +164,11 @@ class Adam(RuleOptimizer):
 class AdamW(RuleOptimizer):
     """Adam with decoupled weight decay: the weights shrink by lr * weight_decay, then step.
 
-    As torch.optim.AdamW; the options are those of Adam.
+    As torch.optim.AdamW. lr: length of the step. betas: decay rates of the means of the gradient
+    and of its square. eps: added to the root of the corrected mean square. weight_decay: decoupled.
+    amsgrad: never let the denominator shrink. maximize: climb. foreach, fused: accepted; Ravine
+    chooses its own engine. capturable: not accepted. differentiable: let autograd see through the
+    steps. Rules: adam, amsgrad, with decoupled_decay.
     """
 
     spelling = spellings.ADAMW
@@ -188,10 +195,11 @@ class AdamW(RuleOptimizer):
 class NAdam(RuleOptimizer):
     """NAdam: Adam with Nesterov's look ahead, and a momentum that warms up.
 
-    As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient and
-    of its square. eps: added to the root of the corrected mean square. weight_decay: L2 unless
+    As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient
+    and of its square. eps: added to the root of the corrected mean square. weight_decay: L2 unless
     decoupled_weight_decay. momentum_decay: how fast the momentum warms up. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. Rule: nadam.
+    foreach: accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let
+    autograd see through the steps. Rule: nadam.
     """
 
     spelling = spellings.NADAM
@@ -218,10 +226,10 @@ class NAdam(RuleOptimizer):
 class RAdam(RuleOptimizer):
     """RAdam: Adam whose first steps, while its denominator is uncertain, are momentum's.
 
-    As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient and
-    of its square. eps: added to the root of the mean square. weight_decay: L2 unless
+    As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient
+    and of its square. eps: added to the root of the mean square. weight_decay: L2 unless
     decoupled_weight_decay. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    Rule: radam.
+    capturable: not accepted. differentiable: let autograd see through the steps. Rule: radam.
     """
 
     spelling = spellings.RADAM
@@ -247,9 +255,10 @@ class RAdam(RuleOptimizer):
 class Adamax(RuleOptimizer):
     """Adamax: Adam over the largest recent gradient instead of the root mean square.
 
-    As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient and
-    of its largest size. eps: added to the size of each gradient. weight_decay: L2. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. Rule: adamax.
+    As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient
+    and of its largest size. eps: added to the size of each gradient. weight_decay: L2. maximize:
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: not accepted.
+    differentiable: let autograd see through the steps. Rule: adamax.
     """
 
     spelling = spellings.ADAMAX
@@ -275,8 +284,9 @@ class Adagrad(RuleOptimizer):
     """Adagrad: the gradient over the root of the sum of its squares.
 
     As torch.optim.Adagrad. lr: length of the step. lr_decay: lr falls as 1 / (1 + lr_decay * steps
-    taken). weight_decay: L2. initial_accumulator_value: what the sum starts at. eps: added to the root.
-    maximize: climb. foreach, fused: accepted; Ravine chooses its own engine. Rule: adagrad.
+    taken). weight_decay: L2. initial_accumulator_value: what the sum starts at. eps: added to the
+    root. maximize: climb. foreach, fused: accepted; Ravine chooses its own engine. differentiable:
+    let autograd see through the steps. Rule: adagrad.
     """
 
     spelling = spellings.ADAGRAD
@@ -303,8 +313,9 @@ class Adadelta(RuleOptimizer):
     """Adadelta: steps as long as the last ones were, in the parameter's unit.
 
     As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
-    gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. Rule: adadelta.
+    gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb. foreach:
+    accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let autograd
+    see through the steps. Rule: adadelta.
     """
 
     spelling = spellings.ADADELTA
@@ -329,9 +340,10 @@ class Adadelta(RuleOptimizer):
 class Rprop(RuleOptimizer):
     """Rprop: step sizes that grow while a gradient keeps its sign, and shrink when it turns.
 
-    As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of a
-    step size after a turn, and without. step_sizes: the smallest and the largest. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. Rule: rprop.
+    As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of
+    a step size after a turn, and without. step_sizes: the smallest and the largest. maximize:
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: not accepted.
+    differentiable: let autograd see through the steps. Rule: rprop.
     """
 
     spelling = spellings.RPROP
@@ -357,7 +369,8 @@ class ASGD(RuleOptimizer):
 
     As torch.optim.ASGD. lr: length of the first step. lambd: pull of the weights towards zero, and
     decay of lr. alpha: power with which lr falls. t0: the step at which the mean begins.
-    weight_decay: L2. maximize: climb. foreach: accepted; Ravine chooses its own engine. Rule: asgd.
+    weight_decay: L2. maximize: climb. foreach: accepted; Ravine chooses its own engine. capturable:
+    not accepted. differentiable: let autograd see through the steps. Rule: asgd.
     """
 
     spelling = spellings.ASGD
@@ -382,11 +395,11 @@ class ASGD(RuleOptimizer):
 class Adafactor(RuleOptimizer):
     """Adafactor: steps relative to the weights, the squares of matrices kept by row and column.
 
-    As torch.optim.Adafactor. lr: largest relative step, and factor of the decay. beta2_decay: power by
-    which the mean of the squares gets longer. eps: the smallest size of a gradient (None: the epsilon
-    of the dtype), and the size that smaller parameters count as. d: largest root mean square of a
-    step. weight_decay: decoupled. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    Rules: adafactor, and for vectors adafactor_vector.
+    As torch.optim.Adafactor. lr: largest relative step, and factor of the decay. beta2_decay: power
+    by which the mean of the squares gets longer. eps: the smallest size of a gradient (None: the
+    epsilon of the dtype), and the size that smaller parameters count as. d: largest root mean
+    square of a step. weight_decay: decoupled. maximize: climb. foreach: accepted; Ravine chooses
+    its own engine. Rules: adafactor, and for vectors adafactor_vector.
     """
 
     spelling = spellings.ADAFACTOR
@@ -437,9 +450,9 @@ class Muon(RuleOptimizer):
 class SparseAdam(RuleOptimizer):
     """Adam for sparse gradients: only the rows that a gradient has are stepped.
 
-    As torch.optim.SparseAdam; nn.Embedding(sparse=True) makes such gradients. lr: length of the step.
-    betas: decay rates of the means of the gradient and of its square. eps: added to the root of the
-    mean square, before the bias correction. maximize: climb. Rule: adam_eps_hat.
+    As torch.optim.SparseAdam; nn.Embedding(sparse=True) makes such gradients. lr: length of the
+    step. betas: decay rates of the means of the gradient and of its square. eps: added to the root
+    of the mean square, before the bias correction. maximize: climb. Rule: adam_eps_hat.
     """
 
     spelling = spellings.SPARSE_ADAM

@@ -81,7 +81,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 graph, hyper = self.planned(group, p)
                 graphs.append(graph)
                 slots = {k: as_real(v) for k, v in self.state.get(p, {}).items() if k != "step"}
-                whys.append(unfit(Work(as_real(p), as_real(p.grad), slots, 0, hyper)))
+                g = None if p.grad is None or p.grad.is_sparse else p.grad
+                whys.append(unfit(Work(as_real(p), as_real(g), slots, 0, hyper)))
         return describe(self._wanted, graphs, whys)
 
     @property
@@ -268,7 +269,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         keys = {slot: names.get(slot, slot) for slot in graph.live}
         for slot, key in keys.items():
             if state.get(key) is None:
-                made = graph.rule.slots[slot].init(p.detach(), **hyper)
+                start = p.detach()
+                made = graph.rule.slots[slot].init(as_real(start), **hyper)
+                if start.is_complex() and isinstance(made, torch.Tensor):
+                    made = torch.view_as_complex(made)
                 dtype = self._how.get("state_dtype")
                 kept = dtype is not None and isinstance(made, torch.Tensor)
                 state[key] = made.to(dtype) if kept else made
@@ -278,12 +282,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             g, rows = self._rows(graph, g)
 
             def view(x: Any) -> Any:
-                return x[rows] if isinstance(x, torch.Tensor) else x
+                return as_real(x[rows]) if isinstance(x, torch.Tensor) else x
 
         elif self._differentiable:
 
             def view(x: Any) -> Any:  # p itself changes in place afterwards
-                return p.clone() if x is p else x
+                return as_real(p.clone() if x is p else x)
 
         work = Work(view(p), as_real(g), {k: view(x) for k, x in slots.items()}, taken + 1, hyper)
         return Member(p, number, work, state, keys, rows)

@@ -23,6 +23,8 @@ def unfit(work: Work) -> str:
             return f"dtype {x.dtype}"
         if x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
+        if x.is_neg():
+            return "negated by a flag"
     if all(x.is_contiguous() for x in tensors):
         return ""
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
@@ -44,8 +46,13 @@ def single(work: Work) -> Work:
 
 
 def as_real(x: object) -> object:
-    """A complex tensor as its real and imaginary parts, in the same memory; all else as it is."""
-    return torch.view_as_real(x) if isinstance(x, torch.Tensor) and x.is_complex() else x
+    """A complex tensor as its real and imaginary parts, in the same memory; all else as it is.
+
+    A gradient that is conjugated by a flag only, as autograd's may be, is copied.
+    """
+    if not (isinstance(x, torch.Tensor) and x.is_complex()):
+        return x
+    return torch.view_as_real(x.resolve_conj())
 
 
 def dtype_name(x: torch.Tensor) -> str:
