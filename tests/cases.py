@@ -87,10 +87,9 @@ def variants(made: Rule) -> Iterator[dict[str, Any]]:
     for name, h in made.hyperparameters.items():
         other = (not h.default) if isinstance(h.default, bool) else 0.0 if h.default else 0.5
         try:
-            h.check(other, "")
+            yield {name: h.check(other, "")}
         except ValueError:
             continue
-        yield {name: other}
 
 
 def gradients(shape: tuple[int, ...], steps: int, seed: int = 0) -> np.ndarray:

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from cases import default_dtype
 
 import ravine.numpy as rn
 from ravine import RuleError, get
@@ -15,25 +16,91 @@ def gradients(shape, steps, seed=0):
     return np.random.default_rng(seed).normal(size=(steps, *shape))
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+DECAYED = {"lr": 0.05, "weight_decay": 0.1}
+OPTIONS = {
+    "SGD": {**DECAYED, "momentum": 0.9, "nesterov": True},
+    "RMSprop": {**DECAYED, "centered": True, "momentum": 0.5},
+    "Adam": {**DECAYED, "amsgrad": True},
+    "AdamW": {**DECAYED, "amsgrad": True},
+    "NAdam": {**DECAYED, "decoupled_weight_decay": True, "momentum_decay": 0.1},
+    "RAdam": {**DECAYED, "decoupled_weight_decay": True, "maximize": True},
+    "Adamax": {**DECAYED, "betas": (0.5, 0.9)},
+    "Adagrad": {**DECAYED, "lr_decay": 0.1, "initial_accumulator_value": 0.5},
+    "Adadelta": {**DECAYED, "rho": 0.5},
+    "Rprop": {"lr": 0.05, "etas": (0.3, 1.3), "step_sizes": (1e-3, 0.1)},
+    "ASGD": {**DECAYED, "t0": 10, "lambd": 0.1},
+    "Adafactor": {**DECAYED, "d": 2.0, "eps": (None, 0.1)},
+}
+KERNELS = [name for name in OPTIONS if name != "Adafactor"]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_classes_equal_torch(name):
     import torch
 
-    options = {
-        "SGD": {"momentum": 0.9, "nesterov": True},
-        "RMSprop": {"centered": True, "momentum": 0.5},
-    }
-    options = {"lr": 0.05, "weight_decay": 0.1, **options.get(name, {"amsgrad": True})}
-    start = np.random.default_rng(1).normal(size=(3, 4))
-    ours, theirs = start.copy(), torch.tensor(start, requires_grad=True)
-    stepper = getattr(rn, name)([ours], **options)
-    reference = getattr(torch.optim, name)([theirs], **options)
-    for g in gradients((3, 4), 100):
-        stepper.step([g])
+    shapes = [(3, 4), (5,), ()]
+    starts = [np.random.default_rng(i).normal(size=shape) for i, shape in enumerate(shapes)]
+    ours = [np.array(start) for start in starts]
+    theirs = [torch.tensor(start, requires_grad=True) for start in starts]
+    stepper = getattr(rn, name)(ours, **OPTIONS[name])
+    with default_dtype(torch.float64):
+        reference = getattr(torch.optim, name)(theirs, **OPTIONS[name])
+        for grads in zip(*(gradients(shape, 100) for shape in shapes), strict=True):
+            stepper.step([np.array(g) for g in grads])
+            for p, g in zip(theirs, grads, strict=True):
+                p.grad = torch.tensor(g)
+            reference.step()
+    for p, q in zip(ours, theirs, strict=True):
+        expected = q.detach().numpy()
+        assert np.abs(p - expected).max() <= 1e-12 * np.abs(expected).max()
+    if name == "ASGD":
+        average = reference.state[theirs[0]]["ax"].numpy()
+        np.testing.assert_allclose(stepper.state["params[0]"]["ax"], average, rtol=1e-12)
+
+
+def test_muon_is_torchs_but_for_bfloat16():
+    """With coefficients that converge, both come near the same orthogonal matrix."""
+    import torch
+
+    ours, theirs = np.ones((3, 4)), torch.ones(3, 4, dtype=torch.float64, requires_grad=True)
+    options = {"lr": 0.1, "ns_coefficients": (1.5, -0.5, 0.0), "ns_steps": 15}
+    stepper, reference = rn.Muon(ours, **options), torch.optim.Muon([theirs], **options)
+    for g in gradients((3, 4), 10):
+        stepper.step(g)
         theirs.grad = torch.tensor(g)
         reference.step()
-    expected = theirs.detach().numpy()
-    assert np.abs(ours - expected).max() <= 1e-12 * np.abs(expected).max()
+    difference = np.abs(ours - theirs.detach().numpy()).max()
+    assert 0 < difference < 0.02
+    step = ours.copy()
+    stepper.options["weight_decay"] = 0
+    stepper.step(gradients((3, 4), 1)[0])
+    step = (step - ours) / 0.1
+    np.testing.assert_allclose(step @ step.T, np.eye(3), atol=1e-6)
+    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3,\) is not accepted"):
+        rn.Muon([np.ones((2, 2)), np.ones(3)])
+
+
+def test_the_rule_may_depend_on_the_number_of_dimensions():
+    params = {"w": np.ones((3, 4)), "b": np.ones(4), "s": 1.0}
+    stepper = rn.Adafactor(params, lr=0.1)
+    stepper.step({"s": 1.0, "b": np.ones(4), "w": np.ones((3, 4))})
+    assert stepper.state["params['w']"].keys() == {"step", "r", "c"}
+    assert stepper.state["params['w']"]["r"].shape == (3, 1)
+    assert stepper.state["params['b']"].keys() == {"step", "v"}
+    assert stepper.state["params['s']"]["v"] == 1.0
+    np.testing.assert_allclose(stepper.params["w"], 0.9)
+    np.testing.assert_allclose(stepper.params["b"], 0.9)
+    assert stepper.params["s"] == pytest.approx(0.9)
+    assert stepper.engine.startswith("eager: rule 'maximize(adafactor)' has no CPU kernel")
+    assert "adafactor_vector" in stepper.engine
+    with pytest.raises(RuleError, match="Adafactor: engine='kernel' is not possible"):
+        rn.Adafactor(params, engine="kernel")
+
+
+def test_state_may_start_at_an_option():
+    stepper = rn.Rprop([np.ones(2)], lr=0.25)
+    stepper.step([np.array([1.0, -2.0])])
+    np.testing.assert_array_equal(stepper.params[0], [0.75, 1.25])
 
 
 def test_arrays_change_in_place_and_numbers_are_returned():
@@ -181,7 +248,7 @@ def test_gradients_that_do_not_fit(grads, message):
 # Engines
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_kernel_and_eager_agree(name, dtype):
     results = []
@@ -190,7 +257,7 @@ def test_kernel_and_eager_agree(name, dtype):
             np.random.default_rng(0).normal(size=s).astype(dtype) for s in ((33, 7), (5,), ())
         ]
         params = [np.array(p) for p in params]
-        stepper = getattr(rn, name)(params, lr=0.05, weight_decay=0.1, engine=engine)
+        stepper = getattr(rn, name)(params, **OPTIONS[name], engine=engine)
         for g in gradients((33, 7), 20):
             stepper.step([g, g[0, :5], g[0, 0]])
         results.append(params)

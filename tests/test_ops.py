@@ -1,7 +1,7 @@
 """The operations: the same on floats, NumPy, torch and bags, and IEEE 754 everywhere."""
 
 import math
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import pytest
@@ -152,6 +152,72 @@ def test_reductions_of_a_float_are_itself():
 
 
 @pytest.mark.parametrize("make", ARRAYS)
+@pytest.mark.parametrize("axis", [0, 1, -1, -2, -3])
+def test_sums_and_means_along_an_axis_leave_it_with_length_one(make, axis):
+    array = np.arange(24.0).reshape(2, 3, 4)
+    x = make(array)
+    for name in ("sum", "mean"):
+        along = getattr(ops, name)(x, axis=axis)
+        assert (x - along).shape == (2, 3, 4)
+        assert along.shape[axis] == 1
+        np.testing.assert_array_equal(along, getattr(np, name)(array, axis=axis, keepdims=True))
+        bag = getattr(ops, name)(Tensors([x, 2 * x]), axis=axis)
+        np.testing.assert_array_equal(bag[1], 2 * along)
+
+
+@pytest.mark.parametrize("make", ARRAYS)
+def test_sizes(make):
+    x = make(np.zeros((2, 3, 4)))
+    assert [ops.size(x, axis) for axis in (0, 1, -1, -2)] == [2, 3, 4, 3]
+    assert list(ops.size(Tensors([x, x[0]]), -2)) == [3, 3]
+
+
+def test_the_epsilon_is_that_of_the_dtype():
+    for dtype, expected in (("float64", 2.0**-52), ("float32", 2.0**-23), ("float16", 2.0**-10)):
+        for x in (np.zeros(2, dtype), torch.zeros(2, dtype=getattr(torch, dtype))):
+            assert ops.epsilon(x) == expected
+            assert type(ops.epsilon(x)) is float
+    assert ops.epsilon(torch.zeros(1, dtype=torch.bfloat16)) == 2.0**-7
+    assert ops.epsilon(1.0) == 2.0**-52
+
+
+@pytest.mark.parametrize("make", ARRAYS)
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4), (2, 3, 5)])
+def test_newton_schulz_makes_all_singular_values_one(make, shape):
+    array = np.random.default_rng(0).normal(size=shape)
+    u, _, vt = np.linalg.svd(array, full_matrices=False)
+    found = ops.newton_schulz(make(array), 1.5, -0.5, 0.0, 1e-7, 40)
+    np.testing.assert_allclose(found, u @ vt, atol=1e-9)
+
+
+def test_newton_schulz_in_one_step_is_the_polynomial():
+    array = np.random.default_rng(0).normal(size=(3, 4))
+    x = array / np.linalg.norm(array)
+    expected = 2 * x - x @ x.T @ x + 0.5 * x @ x.T @ x @ x.T @ x
+    for a in (array, torch.tensor(array)):
+        for y, z in ((a, expected), (ops.transpose(a), expected.T)):
+            np.testing.assert_allclose(ops.newton_schulz(y, 2, -1, 0.5, 1e-7, 1), z, rtol=1e-13)
+            small = ops.newton_schulz(y * 1e-9, 2, 0, 0, 1.0, 1)
+            np.testing.assert_allclose(small, 2e-9 * y, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_newton_schulz_in_bfloat16_is_torchs(shape, dtype):
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    x = torch.tensor(np.random.default_rng(0).normal(size=shape)).to(dtype)
+    a, b, c = 3.4445, -4.775, 2.0315
+    found = ops.newton_schulz(x, a, b, c, 1e-7, 5, True)
+    assert found.dtype == dtype
+    assert torch.equal(found, _zeropower_via_newtonschulz(x.clone(), (a, b, c), 5, 1e-7).to(dtype))
+    exact = ops.newton_schulz(x.double(), a, b, c, 1e-7, 5)
+    assert 0 < (found - exact).abs().max() < 0.1
+    with pytest.raises(TypeError, match="NumPy has no bfloat16"):
+        ops.newton_schulz(x.double().numpy(), a, b, c, 1e-7, 5, True)
+
+
+@pytest.mark.parametrize("make", ARRAYS)
 def test_matrices(make):
     x = make([[2.0, 1.0], [1.0, 3.0]])
     y = make([[1.0, 2.0], [3.0, 4.0]])
@@ -170,7 +236,11 @@ def test_a_batch_of_matrices_is_transposed_alike():
 
 
 def test_matrix_operations_refuse_floats():
-    for f in (ops.transpose, ops.qr, ops.eigh):
+    for f in (
+        *(ops.transpose, ops.qr, ops.eigh),
+        wraps(ops.size)(lambda x: ops.size(x, 0)),
+        wraps(ops.newton_schulz)(lambda x: ops.newton_schulz(x, 1, 0, 0)),
+    ):
         with pytest.raises(
             TypeError, match=rf"ravine.ops.{f.__name__} needs an array or a tensor.*2\.5"
         ):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from cases import default_dtype, error, gradients
+from cases import EAGER, default_dtype, error, gradients
 
-from ravine import RuleError, like_p, rule, rules, scalar
+from ravine import RuleError, like_p, ops, rule, rules, scalar
 from ravine.engines.eager import Work, plan, steps
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
-from ravine.ops import Tensors, matmul, sqrt, sum, total, where
+from ravine.ops import Tensors, matmul, sqrt, total, where
 from ravine.rules import adam, momentum, rmsprop, sgd
 
 SHAPES = [(3, 2), (4,), ()]
@@ -52,6 +52,25 @@ def test_each_tensor_takes_the_rules_step_with_its_own_values(made):
         assert state.keys() == work.state.keys()
         for k in state:
             np.testing.assert_array_equal(state[k], slots[list(made.slots).index(k)])
+
+
+@pytest.mark.parametrize("made", EAGER, ids=repr)
+def test_in_a_bag_matrices_are_stepped_as_alone(made):
+    draw = np.random.default_rng(0)
+    shapes = [(3, 2), (2, 4), (2, 3, 3)]
+    hyper = made.check()
+    given = []
+    for shape in shapes:
+        p = draw.normal(size=shape)
+        state = dict(zip(made.slots, made.init(p), strict=True))
+        given.append(Work(p, draw.normal(size=shape), state, 1, hyper))
+    clipped = clip_by_global_norm(made, max_norm=1e9)  # so that it is called on bags
+    together = [Work(w.p, w.g, w.state, w.t, clipped.check()) for w in given]
+    for work, (p, state) in zip(given, steps(clipped, together), strict=True):
+        expected, slots = alone(made, work)
+        assert error(p, expected) < 1e-14
+        for k, slot in zip(made.slots, slots, strict=True):
+            assert error(state[k], slot) < 1e-14
 
 
 def test_nothing_to_do():
@@ -196,7 +215,7 @@ def turned(p, g, *, lr=0.1):
 
 @rule(evaluate=lambda p, b: b)
 def flattened(p, g, b, *, lr=0.1):
-    return p - lr * g, sum(g, -1)
+    return p - lr * g, ops.sum(g, -1)
 
 
 @pytest.mark.parametrize("bag", [None, Tensors])

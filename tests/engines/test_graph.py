@@ -10,10 +10,22 @@ import pytest
 import torch
 from cases import ELEMENTWISE, REDUCING, lookahead, schedule_free
 
-from ravine import RuleError, like_p, rule, rules, scalar
+from ravine import RuleError, like_p, ops, rule, rules, scalar, zeros
 from ravine.engines.graph import ELEMENT, STEP, TENSOR, trace
 from ravine.modifiers import clip_by_global_norm, l2, maximize
-from ravine.ops import eigh, matmul, mean, norm, sqrt, total, transpose, where
+from ravine.ops import (
+    eigh,
+    epsilon,
+    matmul,
+    mean,
+    newton_schulz,
+    norm,
+    size,
+    sqrt,
+    total,
+    transpose,
+    where,
+)
 from ravine.rules import adam, amsgrad, momentum, rmsprop, sgd
 
 
@@ -123,6 +135,51 @@ def test_a_switch_chooses_by_its_zero():
 )
 def test_state_that_p_never_depends_on_is_dead(made, values, live):
     assert trace(made, **values).live == live
+
+
+def test_what_the_weights_to_evaluate_with_need_is_live():
+    def mean(p, g, idle, total, count, *, lr=0.1):
+        count = count + 1
+        total = total + p
+        return p - lr * g, idle + g, total, count
+
+    made = rule(count=scalar(0.0))(mean)
+    assert trace(made).live == ()
+    evaluated = rule(count=scalar(0.0), evaluate=lambda p, total, count: total / count)(mean)
+    assert trace(evaluated).live == trace(maximize(l2(evaluated))).live == ("total", "count")
+    assert trace(rules.asgd).live == ("eta", "mu", "ax")
+
+
+def test_a_rule_of_arrays_is_known_by_its_operations():
+    of_arrays = [
+        lambda p, g: p - matmul(g, g),
+        lambda p, g: p - mean(g, axis=-1),
+        lambda p, g: p - ops.sum(g, axis=0),
+        lambda p, g: p - size(g, 0) * g,
+        lambda p, g: p - newton_schulz(g, 1.5, -0.5, 0.0),
+        lambda p, g: p - transpose(transpose(g)),
+    ]
+    assert all(trace(rule(f)).of_arrays for f in of_arrays)
+    assert not any(trace(made).of_arrays for made in [*ELEMENTWISE, *REDUCING])
+    assert not trace(rule(lambda p, g: p - epsilon(g) * norm(g))).of_arrays
+    # dead, so it does not count
+    assert not trace(rule(lambda p, g, s: (p - g, s + mean(g, axis=0)))).of_arrays
+
+
+def test_sizes_and_reductions_along_an_axis_stand_on_their_levels():
+    @rule(r=zeros(-1))
+    def levels(p, g, r, *, lr=0.1):
+        rows = size(p, -2)
+        tiny = epsilon(p)
+        r = r + mean(g, axis=-1)
+        return p - lr * rows * tiny * r, r
+
+    graph = trace(levels)
+    assert {n: named(graph, n).level for n in ("rows", "tiny", "r")} == {
+        "rows": TENSOR,
+        "tiny": TENSOR,
+        "r": ELEMENT,
+    }
 
 
 def test_uses_counts_only_what_reaches_the_parameter():

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from cases import ELEMENTWISE, REDUCING, error, gradients, schedule_free, variants
+from cases import EAGER, ELEMENTWISE, REDUCING, error, gradients, schedule_free, variants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ravine import like_p, ops, rule, rules, scalar
+from ravine import RuleError, like_p, ops, rule, rules, scalar
 from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
 from ravine.modifiers import l2, maximize
@@ -289,6 +289,28 @@ def test_what_depends_on_scalars_alone_comes_first():
     assert "weight_sum = weight_sum +" in once
     assert "beta2**t" in once
     assert "**" not in each.replace("g**2", "").replace(")**0.5", "")
+
+
+@pytest.mark.parametrize("made", EAGER, ids=lambda r: r.name)
+@pytest.mark.parametrize("shape", [(2, 3), (4, 2)])
+def test_the_printed_kernel_of_a_rule_that_has_none_is_the_rule(made, shape):
+    for hyper in variants(made):
+        if not hyper.get("bfloat16"):
+            check_printed(
+                made,
+                np.linspace(-1, 2, shape[0] * shape[1]).reshape(shape),
+                gradients(shape, STEPS),
+                **hyper,
+            )
+
+
+def test_a_reduction_along_an_axis_is_printed_as_it_is_written():
+    assert "mean(x1, axis=-1)" in kernel_source(trace(rules.adafactor))
+
+
+def test_a_rule_of_arrays_has_no_scalar_update():
+    with pytest.raises(RuleError, match="rule 'muon' is for arrays, not for single numbers"):
+        scalar_update(rules.muon)
 
 
 def test_a_switch_that_is_off_leaves_nothing_behind():

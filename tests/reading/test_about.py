@@ -3,7 +3,7 @@
 import pytest
 
 import ravine
-from ravine import registry, scalar
+from ravine import like_p, registry, scalar
 from ravine.reading.about import about, source
 from ravine.rules import adam, adamw, rmsprop, sgd
 
@@ -39,6 +39,23 @@ def test_scalar_state_is_told_apart():
     facts = about(ravine.rule(n=scalar(0.0))(counted))
     assert facts.state == ()
     assert facts.scalars == ("n",)
+
+
+def test_state_in_words():
+    assert about(sgd).kept() == "none: 0 bytes per parameter"
+    assert about(adam).kept("`") == "`m`, `v`: 8 bytes per float32 parameter, 16 per float64"
+    assert about(registry.get("adafactor")).kept() == "r, c: one number per row or column"
+    assert about(registry.get("adafactor")).state_bytes(4) == 0
+    assert about(registry.get("asgd")).kept("`") == (
+        "`ax`: 4 bytes per float32 parameter, 8 per float64; `eta`, `mu`: one number per tensor; "
+        "`eta` starts at lr; `mu` starts at 1"
+    )
+    assert "start starts at p" in about(ravine.rule(start=like_p)(pulled)).kept()
+
+
+def pulled(p, g, start, *, lr=1.0):
+    """Pull."""
+    return p - lr * (g + p - start), start
 
 
 def test_elsewhere_is_read_entry_by_entry():

@@ -614,6 +614,23 @@ def test_every_line_of_latex_is_understood(function):
             parser.parse(f"${part} $")
 
 
+def test_a_mean_along_an_axis_and_what_no_step_changes():
+    function = write(
+        "def f(p, g, r, *, lr=1.0, ns_a=1.0, eps1=0.0, lambd=0.0):\n"
+        "    r = lambd * r + mean(g**2, axis=-1)\n"
+        "    rows = size(p, -2)\n"
+        "    scale = sqrt(rows) * ns_a + eps1 * epsilon(p)\n"
+        "    return p - lr * scale * r, r\n"
+    )
+    assert terminal(function) == set_in("""
+           rₜ = λ rₜ₋₁ + mean(gₜ², axis = −1)
+         rows = size(θₜ₋₁, −2)
+        scale = √rows · a + ε₁ epsilon(θₜ₋₁)
+           θₜ = θₜ₋₁ − η · scale · rₜ
+    """)
+    assert r"\operatorname{mean}(g_t^2, \mathrm{axis} = -1)" in latex(function)
+
+
 # ------------------------------------------------------------------ what is not an equation; errors
 
 

@@ -19,7 +19,9 @@ import torch
 
 from ravine.engines.eager import Work, steps
 from ravine.engines.graph import Graph
+from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
+from ravine.torch.sharded import Sharded, Shards
 from ravine.torch.tensors import as_real, single
 
 if TYPE_CHECKING:
@@ -64,11 +66,11 @@ class Member:
             else:
                 self._write(self.work.state[slot], self.state[key], value)
 
-    def _write(self, view: torch.Tensor, whole: torch.Tensor, value: Any) -> None:
+    def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
         if self.rows is not None:
             real = as_real(whole)
             real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
-        elif isinstance(value, torch.Tensor):
+        elif isinstance(value, torch.Tensor) or isinstance(view, Sharded):
             view.copy_(value)
         else:
             view.fill_(value)
@@ -90,11 +92,18 @@ class CallPart:
         works = [m.work for m in members]
         if not self.differentiable:
             works = [single(work) for work in works]
-        # On an accelerator, calls cost more than numbers.
-        far = any(work.p.device.type != "cpu" for work in works)
-        results = list(steps(self.graph.rule, works, Foreach if far else None))
+        results = list(steps(self.graph.rule, works, self._bag(works)))
         for member, (new_p, new_state) in zip(members, results, strict=True):
             member.store(new_p, new_state, self.differentiable)
+
+    def _bag(self, works: Sequence[Work]) -> type[Tensors] | None:
+        """The bag that the rule is called on, once; without one it is called for each tensor.
+
+        On an accelerator, and among processes, calls and messages cost more than numbers.
+        """
+        if any(isinstance(work.p, Sharded) for work in works):
+            return Shards
+        return Foreach if any(work.p.device.type != "cpu" for work in works) else None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, overload
 
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
@@ -12,14 +12,15 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
 from ravine.engines.fused import Fused, check_engine, describe, insist
-from ravine.engines.graph import REDUCTIONS, Graph
+from ravine.engines.graph import Graph
 from ravine.modifiers import unscale
 from ravine.rule import RuleError, nearest
 from ravine.spellings import Spelling
 from ravine.torch import checkpoints
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member
 from ravine.torch.checks import check_options, checked_groups, checked_parameters
-from ravine.torch.tensors import as_real, dtype_name, single, unfit
+from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.tensors import as_real, dtype_name, seen_by, single, unfit
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,9 +81,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             for p in group["params"]:
                 graph, hyper = self.planned(group, p)
                 graphs.append(graph)
-                slots = {k: as_real(v) for k, v in self.state.get(p, {}).items() if k != "step"}
+                view = seen_by(graph, p)
+                slots = {k: view(v) for k, v in self.state.get(p, {}).items() if k != "step"}
                 g = None if p.grad is None or p.grad.is_sparse else p.grad
-                whys.append(unfit(Work(as_real(p), as_real(g), slots, 0, hyper)))
+                whys.append(unfit(Work(view(p), view(g), slots, 0, hyper)))
         return describe(self._wanted, graphs, whys)
 
     @property
@@ -277,8 +279,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 kept = dtype is not None and isinstance(made, torch.Tensor)
                 state[key] = made.to(dtype) if kept else made
         slots = {slot: state[key] for slot, key in keys.items()}
-        rows, view = None, cast("Callable[[Any], Any]", as_real)
-        if g.is_sparse:
+        rows, view = None, seen_by(graph, p)
+        if why := refusal(p, graph, self._differentiable, bool(self._how.get("grad_norm"))):
+            raise ValueError(f"{type(self).__name__}: {why}")
+        if is_spread(p):
+            g = alike(g, p)
+        elif g.is_sparse:
             g, rows = self._rows(graph, g)
 
             def view(x: Any) -> Any:
@@ -289,12 +295,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             def view(x: Any) -> Any:  # p itself changes in place afterwards
                 return as_real(p.clone() if x is p else x)
 
-        work = Work(view(p), as_real(g), {k: view(x) for k, x in slots.items()}, taken + 1, hyper)
+        g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
+        work = Work(view(p), g, slots, taken + 1, hyper)
         return Member(p, number, work, state, keys, rows)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The values of a sparse gradient, and where they stand: only these elements are stepped."""
-        if graph.of_arrays or any(graph.uses(op) for op in REDUCTIONS):
+        if not graph.pointwise:
             raise RuntimeError(
                 f"{type(self).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
                 "tensors; sparse gradients are accepted by rules that work element by element"
@@ -327,7 +334,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return f"{super().__repr__()}\nengine: {self.engine}"
 
 
-@torch.compiler.disable
+@torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
 def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
     return optimizer.step(closure)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from ravine.engines.eager import Work
+from ravine.engines.graph import Graph
+from ravine.torch.sharded import Sharded, is_spread
 
-__all__ = ["as_real", "dtype_name", "single", "unfit"]
+__all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
@@ -15,6 +20,8 @@ _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat
 def unfit(work: Work) -> str:
     """Why a parameter cannot take part in a kernel, or nothing."""
     p = work.p
+    if isinstance(p, Sharded):
+        return "sharded, with reductions"
     tensors = [x for x in (p, work.g, *work.state.values()) if isinstance(x, torch.Tensor)]
     for x in tensors:
         if x.device.type != "cpu":
@@ -35,14 +42,27 @@ def unfit(work: Work) -> str:
 def single(work: Work) -> Work:
     """Half precision is computed in float32 (beside float64 in that), and stored in its own dtype."""
     arrays = (work.p, work.g, *work.state.values())
-    if not any(isinstance(x, torch.Tensor) and x.dtype in _HALF for x in arrays):
+    if not any(map(_half, arrays)):
         return work
 
-    def wide(x: object) -> object:
-        return x.float() if isinstance(x, torch.Tensor) and x.dtype in _HALF else x
+    def wide(x: Any) -> Any:
+        return x.float() if _half(x) else x
 
     slots = {k: wide(v) for k, v in work.state.items()}
     return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper)
+
+
+def _half(x: Any) -> bool:
+    return isinstance(x, (torch.Tensor, Sharded)) and x.dtype in _HALF
+
+
+def seen_by(graph: Graph, p: torch.Tensor) -> Callable[[Any], Any]:
+    """How a rule with this graph sees p, its gradient and its state."""
+    if not is_spread(p):
+        return as_real
+    if graph.pointwise:
+        return lambda x: as_real(x.to_local() if is_spread(x) else x)
+    return Sharded.of
 
 
 def as_real(x: object) -> object:

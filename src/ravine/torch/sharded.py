@@ -1,0 +1,245 @@
+"""Parameters that are spread over processes: DTensors, such as FSDP2's fully_shard makes.
+
+A rule that works element by element steps each process's own part, as any tensor. A rule that looks
+at whole tensors is called with `Sharded`: the own part, whose sums and means are those of the whole.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from ravine import ops
+from ravine.engines.graph import OF_ARRAYS, Graph
+from ravine.ops import Operable, Tensors
+
+if TYPE_CHECKING:
+    from torch.distributed import DeviceMesh, ProcessGroup
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.placement_types import Placement
+
+__all__ = ["Sharded", "Shards", "alike", "is_spread", "refusal"]
+
+
+def is_spread(x: Any) -> bool:
+    """Whether x is a DTensor; torch.distributed.tensor, which is slow to import, is not for that."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
+
+
+def alike(g: Any, p: Any) -> Any:
+    """The gradient, spread as its parameter is."""
+    return g if g.placements == p.placements else g.redistribute(placements=p.placements)
+
+
+def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
+    """Why a parameter that is spread over processes cannot be stepped, or nothing.
+
+    computed: autograd is to see through the step. summed: the norm of the gradients is wanted.
+    """
+    if getattr(p, "_fsdp_flattened", False) and not graph.pointwise:
+        return (
+            f"{graph.rule.name!r} looks at whole tensors, and FullyShardedDataParallel has none; "
+            "use torch.distributed.fsdp.fully_shard"
+        )
+    if is_spread(p) and computed:
+        return "differentiable=True is not accepted where parameters are spread over processes"
+    if is_spread(p) and summed:
+        return (
+            "grad_norm=True is not accepted where parameters are spread over processes; "
+            "torch.nn.utils.get_total_norm has the norm of their gradients"
+        )
+    return ""
+
+
+class Sharded(Operable):
+    """This process's part of a tensor that is spread over processes, for rules that look at all of it.
+
+    Element by element, the parts are computed with. A sum or a mean is the whole tensor's: all
+    processes take part in it, those whose part is empty too. For what needs a whole matrix, such as
+    `qr`, the parts are gathered. shape: the whole's. placements: which dimension is spread over each
+    dimension of the mesh of processes, if any.
+    """
+
+    __slots__ = ("local", "mesh", "placements", "shape")
+
+    def __init__(
+        self,
+        local: torch.Tensor,
+        mesh: DeviceMesh,
+        placements: Sequence[Placement],
+        shape: Sequence[int],
+    ) -> None:
+        self.local, self.mesh = local, mesh
+        self.placements, self.shape = tuple(placements), torch.Size(shape)
+
+    @classmethod
+    def of(cls, x: Any) -> Any:
+        """A DTensor's; all else as it is. A complex number is two real ones, in a last dimension."""
+        if not is_spread(x):
+            return x
+        local = x.to_local()
+        if not x.is_complex():
+            return cls(local, x.device_mesh, x.placements, x.shape)
+        return cls(torch.view_as_real(local), x.device_mesh, x.placements, (*x.shape, 2))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parts' dtype."""
+        return self.local.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process has its part."""
+        return self.local.device
+
+    def float(self) -> Sharded:
+        """The same numbers in float32."""
+        return self._with(self.local.float())
+
+    def copy_(self, value: Any) -> None:
+        """Take over a value: spread in any way, or one number for all elements."""
+        mine = value.spread(self.placements, self.shape) if isinstance(value, Sharded) else value
+        self.local.copy_(torch.as_tensor(mine))
+
+    def operate(self, name: str, args: tuple[Any, ...]) -> Any:
+        """The operation over the whole tensors; a reduction to one number gives a plain tensor."""
+        if name in ("sum", "mean"):
+            return Shards([self]).operate(name, (Shards([self]),))[0]
+        if name == "size":
+            return self.shape[args[1]]
+        if name == "epsilon":
+            return ops.apply(name, self.local)
+        if name in ops.ALONG:
+            return self._along(args[1], mean=name == "mean_along")
+        if name in OF_ARRAYS:
+            whole = ops.apply(name, *(x.full() if isinstance(x, Sharded) else x for x in args))
+            if name == "newton_schulz":  # at once, lest every process keep all matrices whole
+                return self._with(self._whole(whole).spread(self.placements, self.shape))
+            return tuple(map(self._whole, whole)) if type(whole) is tuple else self._whole(whole)
+        return self._each(name, args)
+
+    def _each(self, name: str, args: tuple[Any, ...]) -> Sharded:
+        """An operation element by element, on parts that are spread alike."""
+        whole = [x for x in args if isinstance(x, Sharded)]
+        shape = torch.broadcast_shapes(*(x.shape for x in whole))
+        placements = [
+            next((p for p in column if not p.is_replicate()), column[0])
+            for column in zip(*(x.placements for x in whole), strict=True)
+        ]
+        parts = [x.spread(placements, shape) if isinstance(x, Sharded) else x for x in args]
+        kind = ops._like.get()
+        with ops.typed_like(kind.local if isinstance(kind, Sharded) else kind):
+            return Sharded(ops.apply(name, *parts), self.mesh, placements, shape)
+
+    def _along(self, axis: int, mean: bool) -> Sharded:
+        axis %= len(self.shape)
+        value = self.local.sum(axis, keepdim=True)
+        for group in _groups(self.mesh, self.placements, axis):
+            dist.all_reduce(value, group=group)
+        placements = [_nowhere() if _dim(p) == axis else p for p in self.placements]
+        shape = [1 if i == axis else n for i, n in enumerate(self.shape)]
+        value = value / self.shape[axis] if mean else value
+        return Sharded(value, self.mesh, placements, shape)
+
+    def spread(self, placements: Sequence[Placement], shape: Sequence[int]) -> torch.Tensor:
+        """This process's part, were the whole broadcast to that shape and spread so."""
+        missing = len(shape) - len(self.shape)
+        if missing:
+            local = self.local[(None,) * missing]  # fewer dimensions: a gathered one's, as of eigh
+            return self._whole(local).spread(placements, shape)
+        wanted = tuple(
+            now if (dim := _dim(p)) is not None and self.shape[dim] != shape[dim] else p
+            for now, p in zip(self.placements, placements, strict=True)
+        )
+        if wanted == self.placements:
+            return self.local
+        return self._dtensor().redistribute(placements=wanted).to_local()
+
+    def full(self) -> torch.Tensor:
+        """The whole tensor, gathered."""
+        if all(p.is_replicate() for p in self.placements):
+            return self.local
+        return self._dtensor().full_tensor()
+
+    def _dtensor(self) -> DTensor:
+        from torch.distributed.tensor import DTensor
+
+        local = self.local.contiguous()
+        stride = torch.empty(self.shape, device="meta").stride()
+        how: Any = {"run_check": False, "shape": self.shape, "stride": stride}
+        return DTensor.from_local(local, self.mesh, self.placements, **how)
+
+    def _with(self, local: torch.Tensor) -> Sharded:
+        return Sharded(local, self.mesh, self.placements, self.shape)
+
+    def _whole(self, value: torch.Tensor) -> Sharded:
+        """A whole tensor, which every process has."""
+        return Sharded(value, self.mesh, [_nowhere()] * self.mesh.ndim, value.shape)
+
+
+class Shards(Tensors):
+    """A bag of `Sharded` and other tensors, in which each reduction is one message for all of them."""
+
+    def operate(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Map the operation over the bag; plain values go to every member."""
+        if name not in ("sum", "mean", "total"):
+            return super().operate(name, args)
+        sums = _reduced(
+            [ops.apply("sum", x.local if isinstance(x, Sharded) else x) for x in self],
+            [_groups_of(x) for x in self],
+        )
+        if name == "total":
+            return sum(sums)
+        if name == "mean":
+            sums = [s / prod(getattr(x, "shape", ())) for s, x in zip(sums, self, strict=True)]
+        return Shards(sums)
+
+
+def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
+    """The groups of processes over which x's elements are spread; none if each process has them all."""
+    return _groups(x.mesh, x.placements) if isinstance(x, Sharded) else ()
+
+
+def _reduced(
+    values: Sequence[torch.Tensor], groups: Sequence[tuple[ProcessGroup, ...]]
+) -> list[torch.Tensor]:
+    """Each number summed over its groups of processes, in one message for all that share them."""
+    alike: dict[Any, list[int]] = {}
+    results = list(values)
+    for i, (value, over) in enumerate(zip(values, groups, strict=True)):
+        if over:
+            alike.setdefault((over, value.dtype), []).append(i)
+    for (over, _), places in alike.items():
+        message = torch.stack([values[i] for i in places])
+        for group in over:
+            dist.all_reduce(message, group=group)
+        for i, value in zip(places, message.unbind(), strict=True):
+            results[i] = value
+    return results
+
+
+def _groups(
+    mesh: DeviceMesh, placements: Sequence[Placement], axis: int | None = None
+) -> tuple[ProcessGroup, ...]:
+    """The groups of processes over which the elements (those along an axis) are spread."""
+    dims = [_dim(p) for p in placements]
+    return tuple(
+        mesh.get_group(i) for i, dim in enumerate(dims) if dim is not None and axis in (None, dim)
+    )
+
+
+def _dim(placement: Placement) -> int | None:
+    """The dimension that is spread, if any."""
+    return getattr(placement, "dim", None)
+
+
+def _nowhere() -> Placement:
+    from torch.distributed.tensor import Replicate
+
+    return Replicate()

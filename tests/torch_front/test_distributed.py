@@ -1,0 +1,460 @@
+"""Training by several processes: what they hold together is what one process would hold alone.
+
+The cases run in two processes, over gloo, many in one test; what fails in one of them, or hangs, fails
+the test.
+"""
+
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from cases import REDUCING, cautious, error, gradients, lion, lookahead, schedule_free
+from torch import nn
+
+import ravine.torch as rt
+from ravine import RuleError, registry, rule, rules, scalar
+from ravine.engines.graph import trace
+from ravine.modifiers import clip_by_global_norm, clip_by_norm, decoupled_decay
+from ravine.ops import eigh, matmul, mean, norm, qr, transpose
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
+
+WORLD, LIMIT = 2, 100  # processes, and the seconds after which they are said to hang
+
+
+def together(folder, *cases):
+    """Run the cases in all processes, and raise what one of them raised."""
+    context = mp.spawn(work, (str(folder), cases), WORLD, join=False)
+    end = time.monotonic() + LIMIT
+    try:
+        while not context.join(max(0.1, end - time.monotonic())):
+            assert time.monotonic() < end, "the processes hang"
+    finally:
+        for process in context.processes:
+            process.kill()
+
+
+def work(rank, folder, cases):
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/init",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=30),
+    )
+    for case in cases:
+        start = time.monotonic()
+        try:
+            case(rank, folder) if case is checkpoints_go_on else case(rank)
+        except Exception as e:
+            raise RuntimeError(f"{case.__name__}, in process {rank}") from e
+        print(f"{case.__name__}: {time.monotonic() - start:.1f} s", flush=True)
+    dist.destroy_process_group()
+
+
+def mesh():
+    return dist.device_mesh.init_device_mesh("cpu", (WORLD,))
+
+
+def spread(x, over, dim):
+    """X as a DTensor, each process with its part along the dimension: 3 rows are 2 and 1."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    parts = [*x.chunk(WORLD, dim), x.narrow(dim, 0, 0)]  # one row leaves the second process none
+    part = parts[dist.get_rank()].clone(memory_format=torch.contiguous_format)
+    return DTensor.from_local(part, over, [Shard(dim)], shape=x.shape, stride=x.stride())
+
+
+def whole(x):
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def same(ours, alone, bound=1e-12):
+    """Whether an optimizer's parameters and state, gathered, are those of one process alone."""
+    pairs = list(zip(params_of(ours), params_of(alone), strict=True))
+    for p, q in pairs:
+        mine, theirs = ours.state[p], alone.state[q]
+        assert mine.keys() == theirs.keys()
+        # Checkpoints of rules that do not count have no count; others show in p where it is wrong.
+        pairs += [(mine[key], theirs[key]) for key in theirs if key != "step"]
+    return all(error(*map(real, pair)) <= bound for pair in pairs)
+
+
+def real(x):
+    x = whole(x)
+    return torch.view_as_real(x.detach()) if isinstance(x, torch.Tensor) and x.is_complex() else x
+
+
+def params_of(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+# --- rules, and tensors that are spread
+
+
+@rule
+def whitened(p, g, m, *, lr=0.1):
+    """Whole matrices, rows and single numbers meet the parts."""
+    values, vectors = eigh(matmul(transpose(g), g))
+    q, r = qr(g)
+    m = 0.5 * m + matmul(matmul(g, vectors) / (1 + values), transpose(vectors))
+    return p - lr * (m + matmul(q, r) + g * values + mean(m, axis=-2)), m
+
+
+@rule(distance=scalar(1.0))
+def far(p, g, distance, *, lr=0.1):
+    """A number in the state that comes from a reduction."""
+    distance = distance + norm(g)
+    return p - lr / distance * g, distance
+
+
+RULES = [*registry.rules().values(), lion, schedule_free, lookahead(rules.nesterov), *REDUCING, far]
+RULES += [whitened, clip_by_norm(whitened), clip_by_global_norm(decoupled_decay(rules.muon))]
+SHAPES = [(5, 3), (1, 4), (2, 1), (3,), (1,), (2, 3, 2)]
+
+
+def shapes_for(operations):
+    if "eigh" in operations:
+        return [s for s in SHAPES if len(s) == 2]
+    matrices = operations & {"newton_schulz", "mean_along"}
+    return [s for s in SHAPES if len(s) > 1] if matrices else SHAPES
+
+
+def steps_with_every_rule(rank):
+    over = mesh()
+    for i, made in enumerate(RULES):
+        shapes = shapes_for({node.op for node in trace(made).nodes})
+        for dim in (0, -1):
+            torch.manual_seed(i)
+            alone = [torch.randn(s).requires_grad_() for s in shapes]
+            ours = [spread(p.detach(), over, dim % p.ndim).requires_grad_() for p in alone]
+            both = rt.optimizer(made)(ours), rt.optimizer(made)(alone)
+            columns = [torch.tensor(gradients(s, 3, j)) for j, s in enumerate(shapes)]
+            for row in zip(*columns, strict=True):
+                for p, q, g in zip(ours, alone, row, strict=True):
+                    p.grad, q.grad = spread(g, over, dim % q.ndim), g
+                for optimizer in both:
+                    optimizer.step()
+            assert same(*both), (made.name, dim)
+
+
+def steps_of_half_precision_and_complex_tensors(rank):
+    over, made = mesh(), rt.optimizer(cautious(rules.adam))
+    for dtype in (torch.bfloat16, torch.complex128):
+        start, g = torch.randn(2, 5, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+        alone, ours = start.clone().requires_grad_(), spread(start, over, 0).requires_grad_()
+        both = made([ours]), made([alone])
+        for _ in range(3):
+            ours.grad, alone.grad = spread(g, over, 0), g
+            for optimizer in both:
+                optimizer.step()
+        assert alone.dtype == dtype
+        assert torch.equal(whole(ours), alone) if dtype == torch.bfloat16 else same(*both)
+
+
+def one_message_for_all_tensors(rank):
+    """However many tensors there are, a step sends as many messages as its rule has reductions."""
+    over, sent, real = mesh(), [], dist.all_reduce
+    dist.all_reduce = lambda *args, **how: (sent.append(args), real(*args, **how))
+    try:
+        for made, count in [
+            (clip_by_norm(rules.sgd), 1),
+            (clip_by_global_norm(rules.sgd), 1),
+            (clip_by_global_norm(cautious(rules.sgd)), 2),
+            (rules.adam, 0),
+        ]:
+            params = [spread(torch.ones(3, 2), over, 0).requires_grad_() for _ in range(4)]
+            for p in params:
+                p.grad = spread(torch.ones(3, 2), over, 0)
+            sent.clear()
+            rt.optimizer(made)(params).step()
+            assert len(sent) == count, made.name
+    finally:
+        dist.all_reduce = real
+
+
+def what_is_refused(rank):
+    p = spread(torch.ones(3, 2), mesh(), 0).requires_grad_()
+    p.grad = torch.ones_like(p)
+    clipped = rt.optimizer(clip_by_norm(rules.sgd))
+    assert rt.SGD([p]).engine == rt.SGD([p], engine="kernel").engine == "kernel"
+    assert clipped([p]).engine == "kernel; eager for 1 tensor (sharded, with reductions)"
+    for optimizer, message in [
+        (clipped([p], engine="kernel"), r"shape \(3, 2\): sharded, with reductions"),
+        (rt.SGD([p], differentiable=True), "differentiable=True is not accepted"),
+        (rt.SGD([p], grad_norm=True), "grad_norm=True is not accepted"),
+    ]:
+        with pytest.raises((RuleError, ValueError), match=message):
+            optimizer.step()
+
+
+# --- models that are sharded
+
+
+def model():
+    """Of its rows, 5, 3 and 1, the second process has fewer, or none."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.LayerNorm(3), nn.Linear(3, 1)
+    )
+
+
+def sharded(net, **how):
+    from torch.distributed.fsdp import fully_shard
+
+    for layer in net[::2]:
+        fully_shard(layer, **how)
+    return fully_shard(net, **how)
+
+
+def train(net, optimizer, rank=None, steps=5):
+    """Steps on batches of 8: all of each, or a process's half."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        x = torch.randn(8, 4, generator=generator)
+        x = x if rank is None else x.chunk(WORLD)[rank]
+        optimizer.zero_grad()
+        (net(x) - x.sum(1, keepdim=True)).square().mean().backward()
+        optimizer.step()
+
+
+def of_roles(net, **how):
+    params = list(net.parameters())
+    matrices, vectors = ([p for p in params if (p.ndim == 2) is which] for which in (True, False))
+    muon = {"params": matrices, "rule": "Muon", "lr": 0.02}
+    return rt.Mixed([muon, {"params": vectors, "rule": "AdamW", "lr": 0.01}], **how)
+
+
+def of_rule(made, **options):
+    return lambda net: rt.optimizer(made)(net.parameters(), **options)
+
+
+OPTIMIZERS = {
+    "Adam": lambda net: rt.Adam(net.parameters(), lr=0.05, amsgrad=True, weight_decay=0.1),
+    "SGD": lambda net: rt.SGD(net.parameters(), lr=0.05, momentum=0.9),
+    "lion": of_rule(lion),
+    "clip_by_norm": of_rule(clip_by_norm(rules.adam), max_norm=0.1),
+    "clip_by_global_norm": of_rule(clip_by_global_norm(rules.momentum), max_norm=0.1, lr=0.1),
+    "cautious": of_rule(cautious(rules.adam), lr=0.05),
+    "Adafactor": lambda net: rt.Adafactor(net.parameters(), lr=0.05),
+    "Muon": of_roles,
+}
+
+
+def fully_shard_trains_as_one_process_does(rank):
+    for name, make in OPTIMIZERS.items():
+        ours, alone = sharded(model()), model()
+        both = make(ours), make(alone)
+        train(ours, both[0], rank)
+        train(alone, both[1])
+        assert same(*both), name
+        assert all(
+            value.placements
+            for state in both[0].state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        ), name
+
+
+def even():
+    """As some ways of sharding ask for: 6 and 2 are two halves."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+
+
+def columns_may_be_sharded(rank):
+    from torch.distributed.tensor import Shard
+
+    for name in ("Adafactor", "Muon", "clip_by_global_norm"):
+        ours, alone = sharded(even(), shard_placement_fn=lambda p: Shard(p.ndim - 1)), even()
+        assert ours[0].weight.placements == (Shard(1),)
+        both = OPTIMIZERS[name](ours), OPTIMIZERS[name](alone)
+        train(ours, both[0], rank)
+        train(alone, both[1])
+        assert same(*both), name
+
+
+def layers_may_be_parallel(rank):
+    """Tensor parallel: some parameters are spread by rows, some by columns, some not at all."""
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    for name in ("clip_by_global_norm", "Adafactor", "Muon"):
+        ours, alone = even(), even()
+        parallelize_module(ours, mesh(), {"0": ColwiseParallel(), "2": RowwiseParallel()})
+        both = OPTIMIZERS[name](ours), OPTIMIZERS[name](alone)
+        train(ours, both[0])
+        train(alone, both[1])
+        assert same(*both), name
+
+
+def clipping_is_torchs(rank):
+    """torch's clip_grad_norm_ before the step, or the modifier in it."""
+    ours, theirs = sharded(model()), sharded(model())
+    inside = rt.optimizer(clip_by_global_norm(rules.adam))(ours.parameters(), max_norm=0.1)
+    before = torch.optim.Adam(theirs.parameters())
+    before.register_step_pre_hook(
+        lambda *_: torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.1) and None
+    )
+    train(ours, inside, rank)
+    train(theirs, before, rank)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert error(whole(p), whole(q)) <= 1e-5  # torch adds 1e-6 to the norm
+        assert not torch.equal(whole(p), whole(q))
+
+
+def mixed_precision_is_torchs(rank):
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=True)
+    nets = [sharded(model(), mp_policy=policy) for _ in range(2)]
+    for net, module in zip(nets, (rt, torch.optim), strict=True):
+        train(net, module.AdamW(net.parameters(), lr=0.01), rank)
+    for p, q in zip(*(net.parameters() for net in nets), strict=True):
+        assert error(whole(p), whole(q)) <= 1e-6
+
+
+def checkpoints_go_on(rank, folder):
+    """Saved by all processes, loaded into a new model and optimizer, it goes on as if never stopped."""
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint import state_dict as states
+
+    for name in ("Adam", "clip_by_global_norm", "Adafactor", "Muon"):
+        net = sharded(model())
+        optimizer = OPTIMIZERS[name](net)
+        train(net, optimizer, rank)
+        saved = dict(zip(("net", "optimizer"), states.get_state_dict(net, optimizer), strict=True))
+        place = f"{folder}/{name}"
+        checkpoint.save(saved, checkpoint_id=place)
+        again = sharded(model())
+        other = OPTIMIZERS[name](again)
+        loaded = dict(zip(("net", "optimizer"), states.get_state_dict(again, other), strict=True))
+        checkpoint.load(loaded, checkpoint_id=place)
+        states.set_state_dict(
+            again,
+            other,
+            model_state_dict=loaded["net"],
+            optim_state_dict=loaded["optimizer"],
+        )
+        for pair in ((net, optimizer), (again, other)):
+            train(*pair, rank)
+        alone = model()
+        whole_run = OPTIMIZERS[name](alone)
+        for _ in range(2):
+            train(alone, whole_run)
+        assert same(other, whole_run), name
+        assert same(optimizer, whole_run), name
+
+
+def a_step_is_skipped_by_all_processes_or_none(rank):
+    net = sharded(model())
+    optimizer = OPTIMIZERS["clip_by_norm"](net)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    before = [whole(p).clone() for p in net.parameters()]
+    scaler.scale(net(torch.ones(2, 4)).sum()).backward()
+    if rank == 0:
+        net[0].weight.grad.to_local()[0] = torch.inf
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 1.0
+    for p, q in zip(net.parameters(), before, strict=True):
+        assert torch.equal(whole(p), q)
+
+
+def what_is_flattened_is_refused_where_the_whole_counts(rank):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    device = torch.device("cpu")
+    nets = [FullyShardedDataParallel(model(), device_id=device, use_orig_params=True), model()]
+    optimizers = [OPTIMIZERS["Adam"](net) for net in nets]
+    for net, optimizer, part in zip(nets, optimizers, (rank, None), strict=True):
+        train(net, optimizer, part)
+    gathered = nets[0].state_dict()
+    assert all(error(gathered[name], p) <= 1e-12 for name, p in nets[1].named_parameters())
+    with pytest.raises(ValueError, match=r"looks at whole tensors.*fully_shard"):
+        train(nets[0], OPTIMIZERS["clip_by_norm"](nets[0]), rank)
+
+
+# --- models that are copied
+
+
+def copies_train_as_one_process_does(rank):
+    from torch.nn.parallel import DistributedDataParallel
+
+    for name, make in OPTIMIZERS.items():
+        for views in (False, True):  # gradients of their own, or parts of what is sent
+            ours, alone = DistributedDataParallel(model(), gradient_as_bucket_view=views), model()
+            both = make(ours), make(alone)
+            train(ours, both[0], rank)
+            train(alone, both[1])
+            assert same(*both), name
+
+
+def zero_redundancy_changes_nothing(rank):
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+    from torch.nn.parallel import DistributedDataParallel
+
+    for cls, options in [
+        (rt.Adam, {"lr": 0.05, "amsgrad": True}),
+        (rt.optimizer(clip_by_norm(rules.momentum)), {"max_norm": 0.1}),
+    ]:
+        ours, alone = DistributedDataParallel(model()), model()
+        split = ZeroRedundancyOptimizer(ours.parameters(), optimizer_class=cls, **options)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(split, 0.5)
+        plain = cls(alone.parameters(), **options)
+        for _ in range(2):
+            train(ours, split, rank)
+            train(alone, plain)
+            schedule.step()
+            plain.param_groups[0]["lr"] *= 0.5
+        for p, q in zip(ours.parameters(), alone.parameters(), strict=True):
+            assert error(p, q) <= 1e-12
+        assert 0 < len(split.optim.state) < len(plain.state)
+
+
+# --- the tests: starting processes takes longer than most cases
+
+
+def test_rules_see_whole_tensors_and_copied_models_stay_alike(tmp_path):
+    together(
+        tmp_path,
+        steps_with_every_rule,
+        steps_of_half_precision_and_complex_tensors,
+        one_message_for_all_tensors,
+        what_is_refused,
+        copies_train_as_one_process_does,
+        zero_redundancy_changes_nothing,
+    )
+
+
+def test_a_sharded_model_trains_as_in_one_process(tmp_path):
+    together(
+        tmp_path,
+        fully_shard_trains_as_one_process_does,
+        columns_may_be_sharded,
+        layers_may_be_parallel,
+        mixed_precision_is_torchs,
+        clipping_is_torchs,
+        checkpoints_go_on,
+        a_step_is_skipped_by_all_processes_or_none,
+        what_is_flattened_is_refused_where_the_whole_counts,
+    )
+
+
+def test_data_parallel_without_devices_changes_nothing():
+    nets = [nn.DataParallel(model().double()), model().double()]
+    optimizers = [OPTIMIZERS["Adam"](net) for net in nets]
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(torch.ones(2, 4, dtype=torch.float64)).sum().backward()
+            optimizer.step()
+    assert same(*optimizers)
