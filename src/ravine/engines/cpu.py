@@ -32,7 +32,7 @@ import llvmlite.binding as llvm
 
 from ravine.engines.graph import Graph
 from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, KernelError, Value, lower
-from ravine.engines.llvm import BATCH, RECORD, SCALARS, Module
+from ravine.engines.llvm import BATCH, RECORD, SCALARS, SPREAD, Module
 
 __all__ = [
     "Compiled",
@@ -294,6 +294,7 @@ class Step:
         self._slots = struct.Struct(f"{len(self.slots)}d")
         self._pointers = struct.Struct(f"{len(sizes)}q")
         self._all_pointers = struct.Struct(f"{len(sizes) * len(self.columns)}q")
+        self._pointed: Sequence[int] = ()
         chunks = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = chunks if sum(sizes) >= _ALONE else 1
 
@@ -359,11 +360,14 @@ class Step:
         if len(self._batches) > 1:
             addresses = [addresses[i] for i in self.order]
         place = self.columns.index(column)
+        self._pointed = ()
         self._pointers.pack_into(self._addresses, self._pointers.size * place, *addresses)
 
     def point_all(self, addresses: Sequence[int]) -> None:
         """Say where everything stands: column after column, the tensors of each in `order`."""
-        self._all_pointers.pack_into(self._addresses, 0, *addresses)
+        if addresses != self._pointed:
+            self._all_pointers.pack_into(self._addresses, 0, *addresses)
+            self._pointed = addresses
 
     def set_group(self, group: int, values: Sequence[float]) -> None:
         """Give a group its t and hyperparameters, in the order of `inputs`."""
@@ -399,12 +403,15 @@ class Step:
             self._totals, 8 * self.kernel.totals.index(squares)
         ).value
 
-    def run(self, noise: int = 0) -> None:
+    def run(self, noise: int = 0, first: int = 0) -> None:
         """Take the step.
 
         noise: an int of 64 bits that seeds stochastic rounding; the same one gives the same bits.
+        first: the number that the first tensor has there, so that tensors which are stepped one by
+        one round as if they were stepped together.
         """
         if self._stochastic:
+            noise += first * len(self.columns) * SPREAD  # what the kernel adds for each tensor
             for batch in self._batches:
                 batch[BATCH.index("noise")] = noise
         if self._chunks <= 1:

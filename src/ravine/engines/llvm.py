@@ -33,13 +33,14 @@ from dataclasses import dataclass
 
 from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, Pass, Value
 
-__all__ = ["BATCH", "RECORD", "SCALARS", "Module"]
+__all__ = ["BATCH", "RECORD", "SCALARS", "SPREAD", "Module"]
 
 RECORD = ("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number")
 # The counter from which threads claim chunks has a cache line of its own.
 BATCH = ("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records")
 BATCH += ("partials", "noise", "tensor_count", "run")
 SCALARS = ("group_rows", "group_count", "records", "tensor_count", "totals")
+SPREAD = 0x9E3779B97F4A7C15  # what the noise of a column is ahead of the one before, modulo 2**64
 
 _MEMORY = {"float64": "double", "float32": "float", "bfloat16": "i16", "float16": "half"}
 _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -663,7 +664,7 @@ class _Walk:
                 f"""
                 first = mul i64 %number, {len(self.kernel.columns)}
                 stream = add i64 %first, {self.kernel.columns.index(c) + 1}
-                spread = mul i64 %stream, {_signed(0x9E3779B97F4A7C15)}
+                spread = mul i64 %stream, {_signed(SPREAD)}
                 key = add i64 %spread, %noise
                 """,
                 number=number,

@@ -23,6 +23,7 @@ from ravine.torch.classes import (
     optimizer,
 )
 from ravine.torch.grouping import GroupingWarning, ParamGroups, param_groups
+from ravine.torch.in_backward import InBackward, step_in_backward
 from ravine.torch.mixed import Mixed
 from ravine.torch.rule_optimizer import RuleOptimizer
 
@@ -36,6 +37,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "GroupingWarning",
+    "InBackward",
     "Mixed",
     "Muon",
     "NAdam",
@@ -49,4 +51,5 @@ __all__ = [
     "named_state_dict",
     "optimizer",
     "param_groups",
+    "step_in_backward",
 ]

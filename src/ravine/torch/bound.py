@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Bound", "CallPart", "KernelPart", "Member", "Row"]
+__all__ = ["Bound", "CallPart", "KernelPart", "Member", "Row", "squares"]
 
 _grad, _dtype, _is_cpu = attrgetter("grad"), attrgetter("dtype"), attrgetter("is_cpu")
 _numel, _data_ptr, _is_neg = torch.Tensor.numel, torch.Tensor.data_ptr, torch.Tensor.is_neg
@@ -145,7 +145,6 @@ class KernelPart:
             *(m.work.g.data_ptr() for m in members),
             *map(_data_ptr, self.slots),
         ]
-        self._pointed: list[int] = []
         tensors = [*self.params, *(m.work.g for m in members), *self.slots]
         # Views (of complex numbers, of shards) are made anew each step.
         self.repeatable = all(
@@ -205,12 +204,14 @@ class KernelPart:
         self.addresses = list(map(_data_ptr, tensors))
         return True
 
-    def run(self, seed: int | None) -> None:
-        """Take the step. seed: of stochastic rounding, if that is wanted."""
+    def run(self, seed: int | None, first: int = 0) -> None:
+        """Take the step.
+
+        seed: of stochastic rounding, if that is wanted. first: the number that the first parameter
+        has there.
+        """
         step = self.step
-        if self.addresses != self._pointed:
-            step.point_all(self.addresses)
-            self._pointed = self.addresses
+        step.point_all(self.addresses)
         counts = step.inputs[:1] == ("t",)
         for i, row in enumerate(self.rows):
             row.t += 1
@@ -219,7 +220,7 @@ class KernelPart:
             step.set_group(i, row.values)
         if step.slots:
             self._load_scalars()
-        step.run(0 if seed is None else _mixed(seed, max(row.t for row in self.rows)))
+        step.run(0 if seed is None else _mixed(seed, max(row.t for row in self.rows)), first)
         for row in self.rows:
             t = row.t
             for state in row.states:
@@ -316,7 +317,14 @@ class Bound:
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients of the last step."""
-        return math.sqrt(sum(part.step.squares() for part in self.kernels))
+        return math.sqrt(squares(self.kernels, self.calls))
+
+
+def squares(kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> float:
+    """The sum of the squares of all gradients of the last step."""
+    called = (member.work.g for part in calls for member in part.members)
+    by_hand = sum(g.detach().double().square().sum().item() for g in called)
+    return by_hand + sum(part.step.squares() for part in kernels)
 
 
 def _constant(group: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, overload
 
@@ -13,7 +13,7 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 from ravine.engines.eager import Work, plan
 from ravine.engines.fused import Fused, check_engine, describe, insist
 from ravine.engines.graph import Graph
-from ravine.modifiers import unscale
+from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import RuleError, nearest
 from ravine.spellings import Spelling
 from ravine.torch import checkpoints
@@ -25,9 +25,11 @@ from ravine.torch.tensors import as_real, dtype_name, seen_by, single, unfit
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ravine.torch.in_backward import InBackward
+
 __all__ = ["How", "RuleOptimizer"]
 
-_unscaled = cache(unscale)  # one rule for each, so that it is traced and compiled once
+_unscaled, _clipped = cache(unscale), cache(clip_by_value)  # traced and compiled once for each rule
 
 
 class How(TypedDict, total=False):
@@ -64,6 +66,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     _step_supports_amp_scaling = True
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
+    _in_backward: InBackward | None = None
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
@@ -111,9 +114,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         name = type(self).__name__
         if not self._how.get("grad_norm"):
             raise RuntimeError(f"{name}: last_grad_norm needs {name}(..., grad_norm=True)")
-        if self._bound is None:
+        last = self._in_backward or self._bound
+        norm = last.grad_norm() if last is not None else None
+        if norm is None:
             raise RuntimeError(f"{name}: last_grad_norm: no step has been taken yet")
-        return self._bound.grad_norm()
+        return norm
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with options of their own; the rest are the optimizer's defaults.
@@ -173,6 +178,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self._in_backward.finish()
+            return loss
         if self.__dict__.get("found_inf"):
             return loss
         bound = self._bound
@@ -190,17 +198,24 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _bind(self) -> Bound:
         """Look at every group, parameter and gradient, and find out what steps what."""
+        groups = enumerate(self.param_groups)
+        chosen = ((i, p) for i, group in groups for p in group["params"] if p.grad is not None)
+        return Bound(self, *self._parts(chosen))
+
+    def _parts(
+        self, chosen: Iterable[tuple[int, torch.Tensor]]
+    ) -> tuple[list[KernelPart], list[CallPart]]:
+        """What steps these parameters; each comes with its group's number, and has a gradient."""
+        plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
         # One list per graph: groups may choose different rules, or other switches, by their options.
         todo: dict[Graph, list[Member]] = {}
-        for number, group in enumerate(self.param_groups):
-            plans: dict[int | None, tuple[Graph, dict[str, Any]]] = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    key = p.ndim if self.spelling_of(group).by_ndim else None
-                    if key not in plans:
-                        plans[key] = self.planned(group, p)
-                    graph, hyper = plans[key]
-                    todo.setdefault(graph, []).append(self._member(number, group, graph, hyper, p))
+        for number, p in chosen:
+            group = self.param_groups[number]
+            key = number, p.ndim if self.spelling_of(group).by_ndim else None
+            if key not in plans:
+                plans[key] = self.planned(group, p)
+            graph, hyper = plans[key]
+            todo.setdefault(graph, []).append(self._member(number, group, graph, hyper, p))
         for graph in todo:
             if graph.uses("total") and sum(other.rule is graph.rule for other in todo) > 1:
                 raise ValueError(
@@ -224,7 +239,13 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
                 f"the engine is {self.engine!r}"
             )
-        return Bound(self, kernels, calls)
+        return kernels, calls
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
+        super().zero_grad(set_to_none)
+        if self._in_backward is not None:
+            self._in_backward.forget()
 
     @property
     def _engines(self) -> Fused:
@@ -240,6 +261,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         """The graph of the rule that a group's options ask for (for p), and its hyperparameters."""
         spelling = self.spelling_of(group)
         rule, hyper = spelling.compose(group, p.ndim if p is not None else None)
+        clip = self._in_backward.clip_value if self._in_backward is not None else None
+        if clip is not None:
+            rule, hyper = _clipped(rule), {**hyper, "clip_value": clip}
         scale = self.__dict__.get("grad_scale")
         if scale is not None:
             rule, hyper = _unscaled(rule), {**hyper, "grad_scale": scale}

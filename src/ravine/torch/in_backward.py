@@ -1,0 +1,278 @@
+"""Steps inside the backward pass: each gradient is applied, and freed, as soon as it is there.
+
+Training is as it was, with one `optimizer.step()` after the passes whose gradients belong together:
+it applies what has not been applied yet, and closes the step. So the same loop has the same result
+with and without this module, whatever `accumulate` is; that only says when a gradient is complete.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ravine.engines.graph import Graph
+from ravine.hyperparameters import look_up
+from ravine.torch.bound import CallPart, KernelPart, squares
+from ravine.torch.rule_optimizer import RuleOptimizer
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+    from typing_extensions import Self
+
+__all__ = ["InBackward", "step_in_backward"]
+
+
+def step_in_backward(
+    model: nn.Module | Iterable[torch.Tensor],
+    optimizer: RuleOptimizer,
+    *,
+    accumulate: int = 1,
+    clip_value: float | None = None,
+) -> InBackward:
+    """From now on `loss.backward()` steps each parameter when its gradient arrives, and frees that.
+
+    The gradients of a model never stand in memory all at once. The loop stays as it is: schedulers,
+    hooks, checkpoints and `zero_grad` work, and `optimizer.step()` ends a step as ever; it applies
+    what backward has left, if anything. Hyperparameters are those during the backward pass.
+
+    model: a module, or parameters; those of them that the optimizer has are stepped in backward, the
+    others in `optimizer.step()`. optimizer: one of Ravine's. accumulate: how many gradients a
+    parameter gets before a step; they are summed up, as autograd does, and the last one's arrival
+    steps. clip_value: bring each coordinate of the gradient into [-clip_value, clip_value] first, as
+    torch.nn.utils.clip_grad_value_ does; None leaves them alone.
+
+    Returns a handle whose `remove()` ends it, as does leaving a `with` block. While it lasts, backward
+    raises RuntimeError for a gradient that arrives after its parameter has been stepped, and step does
+    when a torch.amp.GradScaler calls it. Raises TypeError for optimizers and models of other kinds;
+    ValueError where the optimizer has none of the parameters, or steps in backward already, or is
+    differentiable, where a rule looks at all gradients at once, as clip_by_global_norm does, and where
+    the model is a DistributedDataParallel.
+
+    >>> import torch, ravine.torch
+    >>> model = torch.nn.Linear(3, 1)
+    >>> optimizer = ravine.torch.AdamW(model.parameters(), lr=0.1)
+    >>> with ravine.torch.step_in_backward(model, optimizer, clip_value=1.0):
+    ...     model(torch.ones(5, 3)).sum().backward()
+    ...     optimizer.step()
+    >>> model.weight.grad is None, int(optimizer.state[model.weight]["step"])
+    (True, 1)
+    """
+    where = "step_in_backward"
+    if not isinstance(optimizer, RuleOptimizer):
+        kind = type(optimizer)
+        raise TypeError(
+            f"{where}: optimizer is a {kind.__module__}.{kind.__qualname__}; it must be one of Ravine's, "
+            "such as ravine.torch.AdamW(model.parameters())"
+        )
+    if isinstance(model, torch.Tensor) or not isinstance(model, (nn.Module, Iterable)):
+        raise TypeError(
+            f"{where}: model is a {type(model).__name__}; it must be an nn.Module or an iterable of "
+            "parameters, such as model.parameters()"
+        )
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(
+            f"{where}: accumulate={accumulate!r} is not accepted; accumulate is an int >= 1"
+        )
+    if clip_value is not None:
+        look_up("clip_value", 1.0).check(clip_value, where)
+    if optimizer._differentiable:
+        raise ValueError(
+            f"{where}: the optimizer has differentiable=True, which is not accepted: autograd cannot "
+            "see through a step that is taken inside of its own pass"
+        )
+    if optimizer._in_backward is not None:
+        raise ValueError(
+            f"{where}: this {type(optimizer).__name__} steps in backward already; remove() that first"
+        )
+    modules: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else ()
+    if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in modules):
+        raise ValueError(
+            f"{where}: a DistributedDataParallel model is not accepted: it averages the gradients of the "
+            "processes after they have arrived, when they would have been applied already"
+        )
+    return InBackward(model, optimizer, accumulate, clip_value)
+
+
+@dataclass
+class _Leaf:
+    """A parameter that is stepped in backward: how many gradients it got since the last step, and the
+    kernel that can step it again.
+    """
+
+    hook: RemovableHandle
+    gradients: int = 0
+    part: KernelPart | None = None
+
+
+class InBackward:
+    """Parameters that are stepped in backward, by :func:`step_in_backward`, until `remove()`."""
+
+    def __init__(
+        self,
+        model: nn.Module | Iterable[torch.Tensor],
+        optimizer: RuleOptimizer,
+        accumulate: int,
+        clip_value: float | None,
+    ):
+        self.optimizer, self.accumulate, self.clip_value = optimizer, accumulate, clip_value
+        self._parameters: Callable[[], Iterable[torch.Tensor]]
+        self._parameters = model.parameters if isinstance(model, nn.Module) else [*model].__iter__
+        self._leaves: dict[torch.Tensor, _Leaf] = {}
+        # What is looked up once a step: where the parameters stand, and what the groups ask for.
+        self._places: dict[torch.Tensor, tuple[int, int]] = {}
+        self._plans: dict[tuple[int, int], tuple[Graph, dict[str, Any]]] = {}
+        self._squares = 0.0
+        self._norm: float | None = None
+        # Backward passes may run in several threads, and kernels of tensors of one size share tables.
+        self._lock = threading.RLock()
+        optimizer._in_backward = self
+        try:
+            self._hook()
+            if not self._leaves:
+                raise ValueError(
+                    "step_in_backward: the optimizer has none of the model's parameters that are trained"
+                )
+        except Exception:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Step in `optimizer.step()` again; gradients that are accumulated are left to it."""
+        for leaf in self._leaves.values():
+            leaf.hook.remove()
+        self._leaves.clear()
+        if self.optimizer._in_backward is self:
+            self.optimizer._in_backward = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def finish(self) -> None:
+        """Apply the gradients that backward has left, and begin anew; `optimizer.step()` calls it."""
+        optimizer = self.optimizer
+        if "found_inf" in optimizer.__dict__:
+            raise RuntimeError(
+                "step_in_backward: torch.amp.GradScaler is not supported: it looks for infinities when all "
+                "gradients are there, and they have been applied already; use bfloat16, which needs no "
+                "scaler"
+            )
+        with self._lock, torch.no_grad():
+            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+                bound = optimizer._bind()
+                bound.run()
+                self._count(bound.kernels, bound.calls)
+                for group in optimizer.param_groups:
+                    for p in group["params"]:
+                        p.grad = None
+                self._hook()  # some may be new, or trained again
+            for leaf in self._leaves.values():
+                leaf.gradients = 0
+            self._places.clear()
+            self._plans.clear()
+            scale = optimizer.__dict__.get("grad_scale")
+            norm = math.sqrt(self._squares)
+            self._norm, self._squares = norm if scale is None else norm / float(scale), 0.0
+
+    def forget(self) -> None:
+        """Gradients that wait for others have been dropped; `optimizer.zero_grad()` calls it."""
+        for leaf in self._leaves.values():
+            if leaf.gradients < self.accumulate:
+                leaf.gradients = 0
+
+    def grad_norm(self) -> float | None:
+        """The norm of all gradients of the last step; None before it has ended."""
+        return self._norm
+
+    def _hook(self) -> None:
+        """Wait for the gradients of parameters that are trained and that the optimizer has."""
+        # Strong references from hooks would keep it all alive: no garbage collector sees torch's hooks.
+        me = weakref.ref(self)
+
+        def arrived(p: torch.Tensor) -> None:
+            this = me()
+            if this is not None:
+                this._arrived(p)
+
+        for p in self._parameters():
+            place = self._place(p)
+            if place is not None and p.requires_grad and p not in self._leaves:
+                self._planned(place[0], p)
+                self._leaves[p] = _Leaf(p.register_post_accumulate_grad_hook(arrived))
+
+    def _place(self, p: torch.Tensor) -> tuple[int, int] | None:
+        """The number of a parameter's group, and its own among all; None if it is the optimizer's no
+        more.
+        """
+        if not self._places:
+            groups = self.optimizer.param_groups
+            places = [(i, q) for i, group in enumerate(groups) for q in group["params"]]
+            self._places = {q: (i, place) for place, (i, q) in enumerate(places)}
+        return self._places.get(p)
+
+    def _planned(self, number: int, p: torch.Tensor) -> tuple[Graph, dict[str, Any]]:
+        key = number, p.ndim
+        if key not in self._plans:
+            graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p)
+            if graph.uses("total"):
+                raise ValueError(
+                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
+                    "gradients of all parameters at once, and the first must be applied before the last "
+                    "is there; rules that look at one tensor are, and clip_value=..."
+                )
+            self._plans[key] = graph, hyper
+        return self._plans[key]
+
+    def _arrived(self, p: torch.Tensor) -> None:
+        with self._lock:
+            place = self._place(p)
+            if place is None:
+                return
+            leaf = self._leaves[p]
+            if leaf.gradients == self.accumulate:
+                raise RuntimeError(
+                    f"step_in_backward: a parameter of shape {tuple(p.shape)} has been stepped, and gets "
+                    "one more gradient; call optimizer.step() after each backward pass, or, where the "
+                    "gradients of k passes (or of k reentrant checkpoints that share a parameter) belong to "
+                    f"one step, say accumulate=k; it is {self.accumulate}"
+                )
+            leaf.gradients += 1
+            if leaf.gradients == self.accumulate:
+                self._step(p, leaf, *place)
+                p.grad = None
+
+    def _step(self, p: torch.Tensor, leaf: _Leaf, group: int, number: int) -> None:
+        optimizer, part = self.optimizer, leaf.part
+        graph, hyper = self._planned(group, p)
+        calls: list[CallPart] = []
+        if (
+            part is not None
+            and part.graph is graph
+            and part.states[0] is optimizer.state.get(p)
+            and part.ready()
+        ):
+            part.follow(part.rows[0].group, hyper)
+            kernels = [part]
+        else:
+            with torch.no_grad():
+                kernels, calls = optimizer._parts([(group, p)])
+            leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
+        for kernel in kernels:
+            kernel.run(optimizer.seed, number)
+        for call in calls:
+            with torch.no_grad():
+                call.run()
+        self._count(kernels, calls)
+
+    def _count(self, kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> None:
+        if self.optimizer._how.get("grad_norm"):
+            self._squares += squares(kernels, calls)
