@@ -263,7 +263,7 @@ def test_training_goes_on_from_torchs_and_in_torchs(name, options, modules, at):
         assert close(train(second, 40 - at, at), expected)
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "NAdam", "Rprop", "ASGD"])
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "NAdam", "Adagrad", "Rprop", "ASGD"])
 def test_complex_parameters_are_exchanged_too(name):
     def make(module):
         p = torch.tensor([1 + 2j, 3 - 1j], dtype=torch.complex128, requires_grad=True)
@@ -307,7 +307,7 @@ def test_adamw_is_decoupled_whatever_it_loads():
 
 def test_adagrad_has_its_state_before_the_first_step():
     """As torch's, which older versions insist on."""
-    params = tensors()
+    params = [*tensors(), torch.ones(2, dtype=torch.complex64, requires_grad=True)]
     ours, theirs = (m.Adagrad(params, initial_accumulator_value=0.25) for m in (rt, torch.optim))
     same(ours.state_dict(), theirs.state_dict())
     assert not ours.state
@@ -329,6 +329,23 @@ def test_an_option_that_was_just_switched_on_is_saved_with_its_state():
             stepper.load_state_dict(saved)
         results.append(train(stepper, 3, 3))
     same(*results)
+
+
+def test_a_rules_own_class_saves_plain_numbers():
+    stepper = rt.optimizer(schedule_free)(tensors())
+    train(stepper, 2)
+    state = stepper.state_dict()["state"][0]
+    assert state.keys() == {"step", "z", "v", "weight_sum", "lr_max"}
+    assert [type(state[k]) for k in ("step", "weight_sum", "lr_max")] == [int, float, float]
+
+
+def test_state_that_is_no_parameters_is_kept_as_it_is():
+    stepper, after = rt.Adam(tensors()), rt.Adam(tensors())
+    train(stepper, 1)
+    stepper.state["all"] = {"step": torch.tensor(3.0), "seen": 7}
+    after.load_state_dict(through_a_file(stepper.state_dict()))
+    same(after.state["all"], stepper.state["all"])
+    same(after.state_dict(), stepper.state_dict())
 
 
 def test_saving_leaves_the_state_alone_and_old_buffers_stay():
@@ -530,6 +547,23 @@ def test_parameters_grouped_otherwise_are_refused():
             rt.Adam(grouped(model, *groups)).load_state_dict(stepper.state_dict())
 
 
+def test_names_that_are_not_unique_do_not_count():
+    """As of two models that one optimizer trains: then the order does."""
+
+    def make(order):
+        models = [nn.Linear(2, 1), nn.Linear(3, 1)]
+        twice = [named for model in models for named in model.named_parameters()]
+        groups = [{"params": twice}, {"params": [("other", torch.ones(4, requires_grad=True))]}]
+        return rt.Adam(groups[::order])
+
+    stepper, after = make(1), make(1)
+    train(stepper, 2)
+    after.load_state_dict(stepper.state_dict())
+    same(after.state_dict(), stepper.state_dict())
+    with pytest.raises(ValueError, match="param groups of 4 and 1 parameters"):
+        make(-1).load_state_dict(stepper.state_dict())
+
+
 def test_what_has_no_name_is_said():
     model = Model()
     stray = torch.ones(2, requires_grad=True)
@@ -717,9 +751,9 @@ def test_numbers_that_were_loaded_step_as_any_others():
                     for key in {"mu_product", "eta", "mu", "kept", "weight_sum"} & state.keys():
                         state[key] = change(state[key])
                 stepper.load_state_dict(saved)
+                values = stepper.state_dict()["state"][0].values()
+                assert all(type(x) in (int, float, torch.Tensor) for x in values)
                 results.append(train(stepper, 2, 2))
-                saved = stepper.state_dict()["state"][0].values()
-                assert all(type(x) in (int, float, torch.Tensor) for x in saved)
             same(*results)
 
 

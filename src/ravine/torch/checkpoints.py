@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.rule import Slot
+from ravine.torch.tensors import as_real
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["load_named_state_dict", "loading", "named_state_dict", "saving"]
+__all__ = ["load_named_state_dict", "loading", "named_state_dict", "saving", "started"]
 
 # What wrappers put into names: torch.compile, DistributedDataParallel, FSDP, activation checkpoints.
 _WRAPPERS = re.compile(
@@ -146,14 +147,21 @@ def _state_of(
     for slot in graph.live:
         key = spelling.state_names.get(slot, slot)
         if key not in state:
-            made = graph.rule.slots[slot].init(p.detach(), **hyper)
-            dtype = optimizer._how.get("state_dtype")
-            state[key] = made.to(dtype) if dtype and isinstance(made, torch.Tensor) else made
+            state[key] = started(optimizer, graph.rule.slots[slot], p, hyper)
     if spelling.step == "tensor":
         return {k: _boxed(k, v, group, p) for k, v in state.items()}
     if not spelling.step and optimizer.seed is None:  # by which roundings are drawn anew each step
         state.pop("step", None)
     return state
+
+
+def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
+    """A slot before the first step of p, in the dtype that the optimizer's state has."""
+    made = slot.init(as_real(p.detach()), **hyper)
+    if not isinstance(made, torch.Tensor):
+        return made
+    made = torch.view_as_complex(made) if p.is_complex() else made
+    return made.to(optimizer._how.get("state_dtype") or made.dtype)
 
 
 def _boxed(key: str, value: Any, group: Mapping[str, Any], p: torch.Tensor) -> Any:
