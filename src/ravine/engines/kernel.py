@@ -15,6 +15,7 @@ from itertools import chain, combinations
 from typing import Any
 
 from ravine.engines.graph import REDUCTIONS, Graph, Node
+from ravine.ops import ALONG
 from ravine.rule import RuleError
 
 __all__ = [
@@ -109,7 +110,9 @@ class Kernel:
                 return self._value("total", (a,), TENSOR, a.stage + 1, name=name)
             return a
         if op not in _KNOWN:
-            self.refuse(op, "which is not an operation on elements")
+            called = f"{ALONG[op]} along an axis" if op in ALONG else op
+            what = "depends on the dtype" if op == "epsilon" else "is not an operation on elements"
+            self.refuse(called, f"which {what}")
         if level == ELEMENT and op == "pow" and b.op == "constant":
             power = self._power(a, float(b.leaf), name)
             if power:
@@ -268,11 +271,14 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
+    short = next((s for s in graph.live if slots[s].axis is not None), None)
     kernel = Kernel(
         graph,
         columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
+    if short:
+        kernel.refuse(f"the slot {short}", "which is not in the shape of the parameter")
     made: dict[int, Value] = {}
     for node in graph.needed(graph.live_outputs().values()):
         made[node.index] = _lower(kernel, node, [made[a.index] for a in node.args])
