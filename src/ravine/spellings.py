@@ -66,7 +66,7 @@ class Spelling:
 
     def check(self, options: Mapping[str, Any]) -> None:
         """ValueError, naming the option, its value and what is accepted, when one is not."""
-        where = {}
+        where: dict[str, str] = {}
         for option, names in self.arguments.items():
             given, parts = options[option], names.split()
             if len(parts) > 1:

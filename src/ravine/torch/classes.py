@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ from ravine.spellings import spelling_of
 from ravine.torch.rule_optimizer import How, RuleOptimizer
 
 if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
     from typing_extensions import Unpack
 
 __all__ = [
@@ -36,7 +37,21 @@ __all__ = [
 ]
 
 
-def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptimizer]:
+class FromRule(RuleOptimizer):
+    """What :func:`optimizer` makes of a rule.
+
+    params: as of any torch optimizer. options: the rule's hyperparameters, and the keywords of
+    :class:`How`.
+    """
+
+    rule: ClassVar[Rule]
+
+    def __init__(self, params: ParamsT, **options: Any) -> None:
+        how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
+        super().__init__(params, self.rule.values(options), **how)
+
+
+def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]:
     """A torch.optim.Optimizer class from a rule.
 
     rule: a Rule, or a plain function with a rule's signature. name: the class's name; by default
@@ -54,12 +69,8 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
     defaults = {k: h.default for k, h in made.hyperparameters.items()}
     plan(made, defaults)  # a rule that cannot be traced is refused here, not in training
 
-    class Optimizer(RuleOptimizer):
-        spelling = spelling_of(made)
-
-        def __init__(self, params: Any, **options: Any) -> None:
-            how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
-            super().__init__(params, made.values(options), **how)
+    class Optimizer(FromRule):
+        rule, spelling = made, spelling_of(made)
 
     from inspect import Parameter, Signature
 
@@ -85,7 +96,7 @@ class SGD(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
@@ -114,7 +125,7 @@ class RMSprop(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
@@ -143,7 +154,7 @@ class Adam(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-3,
         betas: tuple[float | torch.Tensor, float | torch.Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -175,7 +186,7 @@ class AdamW(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-3,
         betas: tuple[float | torch.Tensor, float | torch.Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -206,7 +217,7 @@ class NAdam(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -236,7 +247,7 @@ class RAdam(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -265,7 +276,7 @@ class Adamax(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -293,7 +304,7 @@ class Adagrad(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-2,
         lr_decay: float = 0,
         weight_decay: float = 0,
@@ -322,7 +333,7 @@ class Adadelta(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1.0,
         rho: float = 0.9,
         eps: float = 1e-6,
@@ -350,7 +361,7 @@ class Rprop(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-2,
         etas: tuple[float, float] = (0.5, 1.2),
         step_sizes: tuple[float, float] = (1e-6, 50),
@@ -377,7 +388,7 @@ class ASGD(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-2,
         lambd: float = 1e-4,
         alpha: float = 0.75,
@@ -406,7 +417,7 @@ class Adafactor(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-2,
         beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3),
@@ -433,7 +444,7 @@ class Muon(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
@@ -441,7 +452,7 @@ class Muon(RuleOptimizer):
         ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
         eps: float = 1e-7,
         ns_steps: int = 5,
-        adjust_lr_fn: str | None = None,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
         **how: Unpack[How],
     ) -> None:
         super().__init__(params, spellings.options(locals()), **how)
@@ -459,7 +470,7 @@ class SparseAdam(RuleOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | torch.Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
