@@ -1,0 +1,108 @@
+"""Type checkers accept user code, know what it makes, and refuse what is wrong in it."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+# Lines that end in "# refused" must be errors, and no others.
+USER_CODE = """
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR, StepLR
+from typing_extensions import assert_type
+
+import ravine.torch
+from ravine.rules import adam
+from ravine.torch import SGD, Adam, AdamW, Mixed, Muon, RuleOptimizer, param_groups
+
+model = nn.Linear(2, 2)
+opt = Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.95), engine="kernel")
+assert_type(opt, Adam)
+one_of_torchs: torch.optim.Optimizer = opt
+named = AdamW(model.named_parameters(), lr=torch.tensor(1e-3), state_dtype=torch.bfloat16)
+groups: list[dict[str, Any]] = [{"params": [model.weight], "lr": 0.1}, {"params": [model.bias]}]
+grouped = SGD(groups, lr=0.1, momentum=0.9, stochastic_rounding=7, grad_norm=True)
+assert_type(grouped.last_grad_norm, float)
+decayed = AdamW(param_groups(model), lr=1e-3)
+muon = Muon([model.weight], adjust_lr_fn="match_rms_adamw")
+mixed = Mixed([{"params": [model.weight], "rule": "Muon"}], engine="auto")
+every: list[RuleOptimizer] = [opt, named, grouped, decayed, muon, mixed]
+
+
+def closure() -> torch.Tensor:
+    opt.zero_grad(set_to_none=True)
+    loss = model(torch.ones(2)).sum()
+    loss.backward()
+    return loss
+
+
+assert_type(opt.step(closure), torch.Tensor)
+assert_type(opt.step(lambda: 1.0), float)
+opt.step()
+schedules = StepLR(opt, 10), OneCycleLR(opt, 0.1, 10)
+opt.load_state_dict(opt.state_dict())
+opt.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
+assert_type(opt.engine, str)
+
+Lion = ravine.torch.optimizer(adam, name="Lion")
+lion = Lion(model.parameters(), lr=1e-3, beta1=0.5, engine="eager")
+as_any: torch.optim.Optimizer = lion
+
+Adam(model.parameters(), lrr=1e-3)  # refused
+Adam(model.parameters(), lr="fast")  # refused
+Adam(model.parameters(), betas=0.9)  # refused
+Adam(model.parameters(), engine="fast")  # refused
+Adam(model.parameters(), state_dtype="bfloat16")  # refused
+Adam(model)  # refused
+Muon(model.parameters(), adjust_lr_fn="fast")  # refused
+opt.stepp()  # refused
+opt.step(3)  # refused
+opt.add_param_group([model.weight])  # refused
+ravine.torch.optimizer("adam")  # refused
+"""
+REFUSED = {i for i, x in enumerate(USER_CODE.splitlines(), 1) if x.endswith("# refused")}
+
+
+def mypy(path, cache):
+    words = ["-m", "mypy", "--config-file=", f"--cache-dir={cache}", "--output=json", path]
+    for line in run(words, path.parent).splitlines():
+        found = json.loads(line)
+        if found["severity"] == "error":
+            yield found["line"], found["message"]
+
+
+def basedpyright(path, _):
+    (path.parent / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    for found in json.loads(run(["-m", "basedpyright", "--outputjson", path], path.parent))[
+        "generalDiagnostics"
+    ]:
+        if found["severity"] == "error":
+            yield found["range"]["start"]["line"] + 1, found["message"]
+
+
+def run(words, folder):
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.mark.parametrize("checker", [mypy, basedpyright], ids=lambda f: f.__name__)
+def test_user_code_is_accepted_and_wrong_code_is_not(checker, tmp_path, pytestconfig):
+    if not find_spec(checker.__name__):
+        pytest.skip(f"{checker.__name__} is not installed")
+    path = tmp_path / "user_code.py"
+    path.write_text(USER_CODE)
+    found = dict(checker(path, pytestconfig.cache.mkdir("mypy_of_user_code")))
+    assert found.keys() == REFUSED, found
+
+
+def test_the_package_says_that_it_is_typed():
+    import ravine
+
+    assert Path(ravine.__file__).with_name("py.typed").exists()
