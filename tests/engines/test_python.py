@@ -308,6 +308,10 @@ def test_a_reduction_along_an_axis_is_printed_as_it_is_written():
     assert "mean(x1, axis=-1)" in kernel_source(trace(rules.adafactor))
 
 
+def test_the_epsilon_of_a_scalar_is_that_of_float64():
+    check_scalar(rules.adafactor_vector, 1.0, gradients((), STEPS).tolist())
+
+
 def test_a_rule_of_arrays_has_no_scalar_update():
     with pytest.raises(RuleError, match="rule 'muon' is for arrays, not for single numbers"):
         scalar_update(rules.muon)

@@ -226,7 +226,7 @@ def test_clothes_are_small_standardised_and_shuffled():
 
 
 @pytest.mark.parametrize("decay", [False, True])
-@pytest.mark.parametrize("name", ["sgd", "nesterov", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "rmsprop", "adam", "rprop", "asgd"])
 def test_all_configurations_at_once_are_each_on_its_own(name, decay):
     rule, rates, steps = registry.get(name), [1e-3, 1e-2, 3e-2], 12
     trace = train(
@@ -236,7 +236,7 @@ def test_all_configurations_at_once_are_each_on_its_own(name, decay):
         for k, rate in enumerate(rates):
             task = PROBLEMS["line"].make([seed])
             p = task.start.copy()
-            state, losses = rule.init(p), [1.0]
+            state, losses = rule.init(p, lr=rate), [1.0]
             for t in range(1, steps + 1):
                 lr = rate * (1 - (t - 1) / steps) if decay else rate
                 p, state = rule.update(p, task.gradient(p), state, t, lr=lr)

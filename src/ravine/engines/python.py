@@ -115,6 +115,8 @@ class _Printer:
             return f"{_within(yes, 0)} if {_within(condition, 0)} else {_within(no, 0)}", -1
         if node.op in REDUCTIONS and self.scalar:
             return args[0]
+        if node.op == "epsilon" and self.scalar:
+            return repr(ops.epsilon(1.0)), 9
         if node.op == "item":
             return f"{args[0][0]}[{args[1][0]}]", 9
         if node.op in ops.ALONG:

@@ -111,7 +111,7 @@ def train(
     at = np.unique(np.asarray(looks, int))
     p = np.repeat(task.start, len(learning_rates), axis=1)
     lr = np.array(learning_rates, p.dtype)[:, None]
-    state = rule.init(p)
+    state = rule.init(p, lr=lr)
     with np.errstate(all="ignore"):
         losses = [task.loss(p)]
         for t in range(1, steps + 1):
