@@ -16,8 +16,8 @@ def rprop(
 ):
     """Step sizes that grow while the gradient keeps its sign.
 
-    And shrink when it turns. For the gradient of all samples: that of a mini-batch turns by chance. After a turn the coordinate
-    rests for one step.
+    And shrink when it turns; after a turn the coordinate rests for one step. For the gradient of all
+    samples: that of a mini-batch turns by chance.
 
     Elsewhere:
         torch.optim.Rprop: this rule. The documentation applies the bounds where a size changes, the
