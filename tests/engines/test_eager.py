@@ -133,7 +133,7 @@ def test_in_a_bag_dead_slots_and_scalar_slots_keep_their_places():
 
 def test_in_a_bag_a_switch_must_be_the_same_for_all():
     made = clip_by_global_norm(rmsprop)
-    with pytest.raises(ValueError, match=r"on or off for all tensors alike.*0\.9"):
+    with pytest.raises(RuleError, match=r"on or off for all tensors alike.*0\.9"):
         list(steps(made, works(made, [{}, {"momentum": 0.9}, {}])))
 
 
