@@ -342,6 +342,40 @@ def test_muon_is_for_matrices():
             rt.Muon([square(), p])
 
 
+@pytest.mark.parametrize("engine", ["kernel", "eager"])
+def test_momentum_that_starts_late_starts_as_torchs(engine):
+    """torch's buffer starts at g, undampened, whenever that is."""
+    results = []
+    for cls, how in ((torch.optim.SGD, {}), (rt.SGD, {"engine": engine})):
+        params = parameters()
+        stepper = cls(params, lr=0.1, **how)
+        for t, row in enumerate(steps_of_gradients(12)):
+            if t == 5:
+                stepper.param_groups[0].update(momentum=0.9, dampening=0.3)
+            set_gradients(params, row)
+            stepper.step()
+        results.append(params)
+    assert worst(*results) <= 1e-12
+
+
+def test_a_parameter_that_was_resized_is_noticed():
+    p = torch.ones(3, requires_grad=True)
+    stepper = rt.Adam([p])
+    for shape in ((3,), (4,)):
+        p.data, p.grad = torch.ones(shape), None
+        p.grad = torch.ones(shape)
+        if shape == (4,):
+            with pytest.raises(
+                ValueError, match=r"shape \(4,\) and its 'exp_avg' \(3,\); was it resized"
+            ):
+                stepper.step()
+        else:
+            stepper.step()
+    del stepper.state[p]
+    stepper.step()
+    assert stepper.state[p]["step"] == 1
+
+
 def test_groups_may_be_added_while_training():
     results = []
     for module in (rt, torch.optim):

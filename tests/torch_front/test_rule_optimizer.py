@@ -212,12 +212,14 @@ def test_no_step_is_taken_where_infinity_was_found():
     assert not torch.equal(p, before)
 
 
-def test_grad_scaler_and_autocast_as_with_torch():
+@pytest.mark.parametrize("fused", [None, True])
+def test_grad_scaler_and_autocast_as_with_torch(fused):
+    """Fused, the scaler leaves it to the step to divide by the scale."""
     results = []
     for module in (rt, torch.optim):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
-        stepper = module.AdamW(model.parameters(), lr=0.1)
+        stepper = module.AdamW(model.parameters(), lr=0.1, fused=fused)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=2)
         scales = []
         for step in range(12):
@@ -262,6 +264,13 @@ def test_complex_parameters_are_pairs_of_real_ones(name, engine):
             assert all(x.dtype == torch.complex128 for x in slots)
         results.append(torch.view_as_real(p.detach()))
     assert error(*results) <= 1e-13
+
+
+def test_a_complex_state_cannot_be_kept_in_a_real_dtype():
+    p = torch.ones(2, dtype=torch.complex64, requires_grad=True)
+    p.grad = torch.ones_like(p)
+    with pytest.raises(ValueError, match="state_dtype=torch.bfloat16 is not accepted with complex"):
+        rt.Adam([p], state_dtype=torch.bfloat16).step()
 
 
 def sparse(rows, values, shape):

@@ -68,7 +68,7 @@ class Member:
 
     def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
         if self.rows is not None:
-            real = as_real(whole)
+            real: Any = as_real(whole)
             real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
         elif isinstance(value, torch.Tensor) or isinstance(view, Sharded):
             view.copy_(value)
@@ -227,9 +227,11 @@ class KernelPart:
                 state["step"] = t
         if step.slots:
             self._store_scalars()
-        with torch.no_grad():
-            for member in self.copied:
-                member.store(member.work.p, {s: member.work.state[s] for s in step.columns[2:]})
+        if self.copied:
+            with torch.no_grad():
+                for member in self.copied:
+                    slots = {s: member.work.state[s] for s in step.columns[2:]}
+                    member.store(member.work.p, slots)
         torch.autograd.graph.increment_version(self.params)
 
     def _load_scalars(self) -> None:
@@ -268,7 +270,7 @@ class Bound:
         self.options = [dict(group) for group in groups]
         self.volatile = [not _constant(group) for group in groups]
         self.repeatable = not calls and bool(kernels) and all(k.repeatable for k in kernels)
-        self.scaled = "grad_scale" in optimizer.__dict__
+        self.scaled, self.scale = optimizer.__dict__.get("grad_scale") is not None, 1.0
 
     def ready(self) -> bool:
         """Whether the step can be taken again; if not, nothing has been done."""
@@ -288,7 +290,7 @@ class Bound:
             return False
         if self.idle and not all(p.grad is None for p in self.idle):
             return False
-        scaled = "grad_scale" in optimizer.__dict__
+        scaled = optimizer.__dict__.get("grad_scale") is not None
         if scaled is not self.scaled:
             return False
         for i, (group, options) in enumerate(zip(groups, self.options, strict=True)):
@@ -310,14 +312,16 @@ class Bound:
 
     def run(self) -> None:
         """Take the step."""
+        scale = self.optimizer.__dict__.get("grad_scale")
+        self.scale = 1.0 if scale is None else float(scale)
         for kernel in self.kernels:
             kernel.run(self.optimizer.seed)
         for call in self.calls:
             call.run()
 
     def grad_norm(self) -> float:
-        """The Euclidean norm of all gradients of the last step."""
-        return math.sqrt(squares(self.kernels, self.calls))
+        """The Euclidean norm of all gradients of the last step, divided by the scale."""
+        return math.sqrt(squares(self.kernels, self.calls)) / self.scale
 
 
 def squares(kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> float:

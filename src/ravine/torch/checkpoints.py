@@ -160,8 +160,14 @@ def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mappin
     made = slot.init(as_real(p.detach()), **hyper)
     if not isinstance(made, torch.Tensor):
         return made
+    dtype = optimizer._how.get("state_dtype")
+    if p.is_complex() and dtype is not None:
+        raise ValueError(
+            f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
+            "leave it out"
+        )
     made = torch.view_as_complex(made) if p.is_complex() else made
-    return made.to(optimizer._how.get("state_dtype") or made.dtype)
+    return made.to(dtype or made.dtype)
 
 
 def _boxed(key: str, value: Any, group: Mapping[str, Any], p: torch.Tensor) -> Any:

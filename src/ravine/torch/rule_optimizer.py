@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar, overload
 
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
@@ -32,6 +32,9 @@ __all__ = ["How", "RuleOptimizer"]
 _unscaled, _clipped = cache(unscale), cache(clip_by_value)  # traced and compiled once for each rule
 
 
+Loss = TypeVar("Loss")
+
+
 class How(TypedDict, total=False):
     """How an optimizer of Ravine's takes its steps; keywords of every class.
 
@@ -48,7 +51,7 @@ class How(TypedDict, total=False):
     norm then.
     """
 
-    engine: str
+    engine: Literal["auto", "kernel", "eager"]
     state_dtype: torch.dtype | None
     stochastic_rounding: bool | int
     grad_norm: bool
@@ -62,8 +65,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     spelling: ClassVar[Spelling]
-    # torch.amp.GradScaler hands its scale over, and the step divides by it on the way.
-    _step_supports_amp_scaling = True
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _in_backward: InBackward | None = None
@@ -71,6 +72,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = _checked_how(how, name)
+        if defaults.get("differentiable") and (
+            how.get("engine") == "kernel" or "seed" in self._how
+        ):
+            raise ValueError(
+                f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
+                "autograd cannot see through a kernel"
+            )
         super().__init__(checked_groups(params, name), defaults)
 
     @property
@@ -79,6 +87,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Where some tensors cannot take part in the kernel, it says how many and why.
         """
+        if self._differentiable:
+            return "eager: differentiable"
         graphs, whys = [], []
         for group in self.param_groups:
             for p in group["params"]:
@@ -92,12 +102,20 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def _wanted(self) -> str:
-        return self._how.get("engine", "auto")
+        return "eager" if self._differentiable else self._how.get("engine", "auto")
 
     @property
     def _differentiable(self) -> bool:
         """Whether autograd is to see through the steps."""
         return bool(self.defaults.get("differentiable"))
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
+
+        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        """
+        return bool(self.defaults.get("fused"))
 
     @property
     def seed(self) -> int | None:
@@ -106,10 +124,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def last_grad_norm(self) -> float:
-        """The Euclidean norm of all gradients in the last step, as they were handed over.
+        """The Euclidean norm of all gradients in the last step, divided by `grad_scale` where that
+        was set, before anything else was done to them.
 
-        Summed by the kernels on their way. RuntimeError without grad_norm=True, before the first
-        step, and where tensors were stepped eagerly.
+        Summed by the kernels on their way; of tensors that are stepped eagerly when it is asked for.
+        RuntimeError without grad_norm=True, and before the first step.
         """
         name = type(self).__name__
         if not self._how.get("grad_norm"):
@@ -149,9 +168,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     @overload
     def step(self, closure: None = ...) -> None: ...
     @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients that the parameters have; those without are left alone.
 
         closure: reevaluates the model and returns the loss, which step returns. The gradients are
@@ -173,7 +192,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], float] | None) -> float | None:
+    def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -286,22 +305,23 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
-        # torch's SGD saves a buffer and no count: there the first step has been taken.
+        spelling = self.spelling_of(group)
+        keys = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
         taken = state.get("step")
-        if taken is None:
-            taken = any(v is not None for v in state.values())
-        taken = state["step"] = int(taken)
-        names = self.spelling_of(group).state_names
-        keys = {slot: names.get(slot, slot) for slot in graph.live}
+        if not spelling.step and keys:
+            # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
+            begun = all(state.get(key) is not None for key in keys.values())
+            taken = max(1, taken or 0) if begun else 0
+        taken = state["step"] = int(taken or 0)
         for slot, key in keys.items():
             if state.get(key) is None:
-                start = p.detach()
-                made = graph.rule.slots[slot].init(as_real(start), **hyper)
-                if start.is_complex() and isinstance(made, torch.Tensor):
-                    made = torch.view_as_complex(made)
-                dtype = self._how.get("state_dtype")
-                kept = dtype is not None and isinstance(made, torch.Tensor)
-                state[key] = made.to(dtype) if kept else made
+                state[key] = checkpoints.started(self, graph.rule.slots[slot], p, hyper)
+            kept = graph.rule.slots[slot]
+            if kept.kind != "scalar" and kept.axis is None and state[key].shape != p.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
+                    f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
+                )
         slots = {slot: state[key] for slot, key in keys.items()}
         rows, view = None, seen_by(graph, p)
         if why := refusal(p, graph, self._differentiable, bool(self._how.get("grad_norm"))):
