@@ -6,13 +6,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test docs lint format bench clean
+.PHONY: race test test-frameworks docs lint format bench clean
 
 race: $(VENV)/.race
 	$(BIN)/ravine race $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-frameworks: $(VENV)/.frameworks
+	$(BIN)/python -m pytest -m frameworks $(ARGS)
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -39,6 +42,10 @@ $(VENV)/.race: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.race
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.frameworks: $(VENV)/.dev
+	$(INSTALL) --editable '.[frameworks]'
 	touch $@
 
 clean:
