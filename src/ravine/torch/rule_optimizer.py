@@ -114,8 +114,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
 
         As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        (And where steps are taken in backward, which then refuse the scaler.)
         """
-        return bool(self.defaults.get("fused"))
+        return bool(self.defaults.get("fused")) or self._in_backward is not None
 
     @property
     def seed(self) -> int | None:
