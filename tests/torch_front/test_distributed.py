@@ -307,6 +307,18 @@ def columns_may_be_sharded(rank):
         assert same(*both), name
 
 
+def copies_may_be_sharded(rank):
+    """Two dimensions of processes, over one of which parameters are the same."""
+    for shape in ((WORLD, 1), (1, WORLD)):
+        over = dist.device_mesh.init_device_mesh("cpu", shape, mesh_dim_names=("copies", "shards"))
+        for name in ("clip_by_global_norm", "Adafactor", "Muon"):
+            ours, alone = sharded(model(), mesh=over), model()
+            both = OPTIMIZERS[name](ours), OPTIMIZERS[name](alone)
+            train(ours, both[0], rank)
+            train(alone, both[1])
+            assert same(*both), (name, shape)
+
+
 def layers_may_be_parallel(rank):
     """Tensor parallel: some parameters are spread by rows, some by columns, some not at all."""
     from torch.distributed.tensor.parallel import (
@@ -473,6 +485,7 @@ def test_a_sharded_model_trains_as_in_one_process(tmp_path):
         tmp_path,
         fully_shard_trains_as_one_process_does,
         columns_may_be_sharded,
+        copies_may_be_sharded,
         layers_may_be_parallel,
         mixed_precision_is_torchs,
         clipping_is_torchs,
