@@ -186,3 +186,20 @@ def test_a_rule_that_looks_at_t():
         return p - where(t % 3 == 0, lr, 0.0) * g
 
     assert agree(pair(rt.optimizer(thrice)), 7) == 1
+
+
+def test_views_of_one_storage_are_tensors_of_their_own():
+    """As parameters that are flattened into one buffer are; and a gradient may be shared."""
+    made = []
+    for engine in ("kernel", "eager"):
+        whole = torch.arange(12.0, dtype=torch.float64)
+        params = [whole[:5].requires_grad_(), whole[5:].view(7, 1).requires_grad_()]
+        stepper = rt.Adam(params, lr=0.1, engine=engine)
+        for step in range(4):
+            grads = torch.full((12,), 1.0 + step, dtype=torch.float64)
+            params[0].grad, params[1].grad = grads[:5], grads[5:].view(7, 1)
+            stepper.step()
+        assert stepper.engine.startswith(engine)
+        made.append(whole)
+    assert error(*made) <= 1e-14
+    assert (made[0] < torch.arange(12.0)).all()  # the buffer itself has moved
