@@ -391,6 +391,21 @@ def test_bench_stacks(tmp_path):
     assert [line.split("  ")[0] for line in table[2:-2]] == names
 
 
+def test_bench_memory(tmp_path):
+    measured = {"peak_bytes": 4e8, "taken": [0.07, 0.08]}
+    with (
+        mock.patch("ravine.bench.memory._in_a_process", return_value=measured),
+        mock.patch("ravine.bench.memory._CLEAR", tmp_path),
+    ):
+        words = ("bench", "memory", "--rounds", 1)
+        done = json.loads(ravine(*words, "--json").stdout)
+        table = ravine(*words).stdout
+    assert [row["peak_bytes"] for row in done["memory"]] == [4e8] * 4
+    assert "all gradients together take 101 MB" in table
+    assert "ravine: in backward 400 MB 0% 75,000" in " ".join(table.split())
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_completion_knows_the_rules():
     asked = {
         "_RAVINE_COMPLETE": "complete_bash",

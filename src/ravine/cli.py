@@ -752,6 +752,26 @@ def bench_stacks(
     _bench({"stacks": stacks.run(shapes.split(","), seconds, _progress)}, file, json)
 
 
+@bench.command("memory")
+def bench_memory(
+    layers: Annotated[int, typer.Option(min=1, help="Linear layers of the model.")] = 24,
+    width: Annotated[int, typer.Option(min=1, help="Inputs and outputs of a layer.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 16,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For each process; a step is timed 3 times at least.")
+    ] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes for each contender.")] = 3,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Peak memory and time of a training step: ordinary steps, and steps in backward. On Linux."""
+    from ravine.bench import memory
+
+    _writable("--out", file, ".json")
+    rows = memory.run(layers, width, batch_size, seconds, rounds, _progress)
+    _bench({"memory": rows}, file, json)
+
+
 def _writable(option: str, path: Path | None, *kinds: str) -> None:
     """Refuse, before anything is measured, a file that could not be written after it."""
     if path is None:
@@ -845,6 +865,16 @@ def _print_stacks(rows: Rows) -> None:
         )
 
 
+def _print_memory(rows: Rows) -> None:
+    gradients = _size(rows[0]["gradient_bytes"]) if rows else ""
+    _title(f"A training step with AdamW, float32; all gradients together take {gradients}")
+    table = _table("contender", ">peak", ">gradients saved", ">µs")
+    for r in rows:
+        saved = f"{r['gradients_saved']:.0%}"
+        table.add_row(r["contender"], _size(r["peak_bytes"]), saved, f"{r['us']:,.0f}")
+    out.print(table)
+
+
 def _size(count: int) -> str:
     """Bytes, in the unit that suits them."""
     unit, name = next(
@@ -879,6 +909,7 @@ _PRINTERS |= {
     "bench-step": _print_step,
     "bench-training": _print_training,
     "bench-stacks": _print_stacks,
+    "bench-memory": _print_memory,
 }
 
 

@@ -7,7 +7,9 @@ with and without this module, whatever `accumulate` is; that only says when a gr
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["InBackward", "step_in_backward"]
+
+# Between new states, the first gradients leave holes that glibc's malloc keeps, and seldom fills.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def step_in_backward(
@@ -263,6 +268,8 @@ class InBackward:
             part.follow(part.rows[0].group, hyper)
             kernels = [part]
         else:
+            if _trim and p not in optimizer.state:
+                _trim(0)
             with torch.no_grad():
                 kernels, calls = optimizer._parts([(group, p)])
             leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
