@@ -55,6 +55,12 @@ def test_all_contenders_train_alike():
         torch.testing.assert_close(other, first, rtol=1e-5, atol=1e-7)
 
 
+@linux
+def test_a_process_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="KeyError: 'adam'"):
+        memory._in_a_process("adam", 1, 1, 1, 0.0)
+
+
 def test_elsewhere_it_says_that_only_linux_tells(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CLEAR", tmp_path / "none")
     with pytest.raises(OSError, match="which only Linux has"):
