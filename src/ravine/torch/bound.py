@@ -245,8 +245,11 @@ class KernelPart:
 
 
 def _mixed(seed: int, t: int) -> int:
-    """64 bits that differ from step to step and from seed to seed."""
-    bits = (seed * 0x9E3779B97F4A7C15 + t * 0xD1B54A32D192ED03) & (2**64 - 1)
+    """64 bits that differ from step to step and from seed to seed, and not by a pattern: splitmix64."""
+    bits = (seed * 0x9E3779B97F4A7C15 + t * 0xD1B54A32D192ED03) % 2**64
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+    bits ^= bits >> 31
     return bits - 2**64 if bits >= 2**63 else bits
 
 
