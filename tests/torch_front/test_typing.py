@@ -79,9 +79,8 @@ def mypy(path, cache):
 
 def basedpyright(path, _):
     (path.parent / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
-    for found in json.loads(run(["-m", "basedpyright", "--outputjson", path], path.parent))[
-        "generalDiagnostics"
-    ]:
+    words = ["-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, path]
+    for found in json.loads(run(words, path.parent))["generalDiagnostics"]:
         if found["severity"] == "error":
             yield found["range"]["start"]["line"] + 1, found["message"]
 
