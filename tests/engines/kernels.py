@@ -87,9 +87,10 @@ class Kernel:
             values = {k: v[group] if isinstance(v, list) else v for k, v in hyper.items()}
             values = {**self.hyper, **values, "t": t[group] if t else self.t}
             step.set_group(group, [values[name] for name in step.inputs])
-        for i, state in enumerate(self.state):
-            step.set_slots(i, [state[name] for name in step.slots])
+        for name in step.slots:
+            step.set_slot(name, [state[name] for state in self.state])
         step.run(noise)
-        for i, state in enumerate(self.state):
-            state.update(zip(step.slots, step.get_slots(i), strict=True))
+        for name in step.slots:
+            for state, value in zip(self.state, step.get_slot(name), strict=True):
+                state[name] = value
         return step

@@ -207,18 +207,18 @@ def test_groups_have_their_own_step_counts_and_hyperparameters():
         np.testing.assert_array_equal(stepped.ps[i], want)
 
 
-def test_a_step_knows_where_it_was_pointed_last():
+def test_a_step_works_where_it_was_pointed_last():
     ps, gs = np.arange(3.0), np.ones(3)
     step = Step(kernel(plan(rules.sgd, {"lr": 1.0})), [1], [("float64", "float64")])
     step.set_group(0, [1.0])
     here = [[ps.ctypes.data + 8 * i, gs.ctypes.data] for i in range(3)]
-    step.point_all(here[0])
+    step.point_all(*here[0])
     step.run()
     step.point("p", here[1][:1])
     step.run()
-    step.point_all(here[0])
+    step.point_all(*here[0])
     step.run()
-    step.point_all(here[2])
+    step.point_all(*here[2])
     step.run()
     assert ps.tolist() == [-2.0, 0.0, 1.0]
 

@@ -3,6 +3,8 @@
 What must be noticed is in tests/test_torch.py, test_a_repeated_step_sees_every_change.
 """
 
+import sys
+
 import pytest
 import torch
 from cases import clip_by_global_norm, error, lion, schedule_free
@@ -12,6 +14,13 @@ from ravine import rules
 from ravine.ops import where
 
 SHAPES = [(3, 4), (5,), (), (2, 3)]
+
+
+@pytest.fixture(params=["guards", "public"], autouse=True)
+def facts_of_tensors(request, monkeypatch):
+    """By torch's guards, and without them."""
+    if request.param == "public":
+        monkeypatch.setitem(sys.modules, "torch._C._dynamo.guards", None)
 
 
 def parameters(dtype=torch.float64):
@@ -144,6 +153,18 @@ def test_a_subclass_or_a_sparse_gradient_is_noticed():
     assert not stepper._bound.ready()
     p.grad = torch.ones(3).as_subclass(type("Mine", (torch.Tensor,), {}))
     assert not stepper._bound.ready()
+
+
+def test_a_state_that_is_replaced_is_stepped_and_the_old_one_is_not():
+    [p] = params = [torch.zeros(3, requires_grad=True)]
+    stepper = rt.Adam(params, betas=(0.5, 0.999))
+    p.grad = torch.ones(3)
+    stepper.step()
+    old, new = stepper.state[p]["exp_avg"], torch.full((3,), 8.0)
+    stepper.state[p]["exp_avg"] = new
+    stepper.step()
+    assert old.tolist() == [0.5] * 3
+    assert new.tolist() == [4.5] * 3
 
 
 def test_a_state_that_is_emptied_is_noticed():

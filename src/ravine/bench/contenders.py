@@ -277,7 +277,7 @@ class Kernel:
         self.slots = [
             [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.columns[2:]
         ]
-        self.scalars = list(zip(*map(first, kernel.slots), strict=True))
+        self.scalars = {slot: first(slot) for slot in kernel.slots}
         columns = [params, [p.grad for p in params], *self.slots]
         dtypes = [
             [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
@@ -300,12 +300,10 @@ class Kernel:
         self.bound.point("p", [p.data_ptr() for p in self.params])
         self.bound.point("g", [p.grad.data_ptr() for p in self.params])  # type: ignore[union-attr]
         self.bound.set_group(0, self.values)
-        if not self.bound.slots:
-            return self.bound.run()
-        for i, scalars in enumerate(self.scalars):
-            self.bound.set_slots(i, scalars)
+        for slot, values in self.scalars.items():
+            self.bound.set_slot(slot, values)
         self.bound.run()
-        self.scalars = [self.bound.get_slots(i) for i in range(len(self.params))]
+        self.scalars = {slot: self.bound.get_slot(slot) for slot in self.scalars}
 
 
 def roof(slots: int) -> Rule:

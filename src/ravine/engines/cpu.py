@@ -21,17 +21,18 @@ import os
 import struct
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, KernelError, Value, lower
+from ravine.engines.kernel import DTYPES, GROUP, Kernel, KernelError, lower
 from ravine.engines.llvm import BATCH, RECORD, SCALARS, SPREAD, Module
 
 __all__ = [
@@ -241,7 +242,8 @@ class Step:
     dtypes beside each other.
 
     Before a run, `point` says where the columns are, `set_group` what t and the hyperparameters
-    are, and `set_slots` what the scalar slots are; what has not changed need not be said again.
+    are, and `set_slot` what the scalar slots are; what has not changed need not be said again.
+    `point_all(*addresses)` says it of column after column, the tensors of each in `order`.
     Two steps may run at once in two threads, one step may not.
     """
 
@@ -266,11 +268,15 @@ class Step:
         for i, dtype in enumerate(dtypes):
             batches.setdefault(tuple(dtype), []).append(i)
         self.order = [i for members in batches.values() for i in members]
-        self._place = {i: place for place, i in enumerate(self.order)}
+        self._places = sorted(range(len(sizes)), key=self.order.__getitem__)
+        self._groups = groups
         self._codes = [compiled(kernel, dtype, stochastic) for dtype in batches]
 
         self._group_rows = _words(len(kernel.group_row) * (1 + max(groups)))
         self._tensor_rows = _words(len(kernel.tensor_row) * len(sizes))
+        self._group_values, self._tensor_values = map(
+            _doubles, (self._group_rows, self._tensor_rows)
+        )
         self._addresses = _words(len(kernel.columns) * len(sizes))
         self._records = _words(len(RECORD) * len(sizes))
         self._totals = _words(len(kernel.totals))
@@ -291,10 +297,9 @@ class Step:
         self._drive = _Drive(self._codes[0].address["drive"])
         self._job_address = _address(self._job_table)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
-        self._slots = struct.Struct(f"{len(self.slots)}d")
         self._pointers = struct.Struct(f"{len(sizes)}q")
-        self._all_pointers = struct.Struct(f"{len(sizes) * len(self.columns)}q")
-        self._pointed: Sequence[int] = ()
+        everything = struct.Struct(f"{len(sizes) * len(self.columns)}q")
+        self.point_all = partial(everything.pack_into, self._addresses, 0)
         chunks = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = chunks if sum(sizes) >= _ALONE else 1
 
@@ -360,40 +365,32 @@ class Step:
         if len(self._batches) > 1:
             addresses = [addresses[i] for i in self.order]
         place = self.columns.index(column)
-        self._pointed = ()
         self._pointers.pack_into(self._addresses, self._pointers.size * place, *addresses)
-
-    def point_all(self, addresses: Sequence[int]) -> None:
-        """Say where everything stands: column after column, the tensors of each in `order`."""
-        if addresses != self._pointed:
-            self._all_pointers.pack_into(self._addresses, 0, *addresses)
-            self._pointed = addresses
 
     def set_group(self, group: int, values: Sequence[float]) -> None:
         """Give a group its t and hyperparameters, in the order of `inputs`."""
         row = 8 * len(self.kernel.group_row) * group
         self._inputs.pack_into(self._group_rows, row, *values)
 
-    def set_slots(self, tensor: int, values: Sequence[float]) -> None:
-        """Give a tensor the values of its scalar slots, in the order of `slots`."""
-        row = 8 * len(self.kernel.tensor_row) * self._place[tensor]
-        self._slots.pack_into(self._tensor_rows, row, *values)
+    def set_slot(self, slot: str, values: Sequence[float]) -> None:
+        """Give each tensor the value of a scalar slot."""
+        if len(self._batches) > 1:
+            values = [values[i] for i in self.order]
+        self._tensor_values[self.slots.index(slot) :: len(self.kernel.tensor_row)] = array(
+            "d", values
+        )
 
-    def get_slots(self, tensor: int) -> tuple[float, ...]:
-        """The new values of a tensor's scalar slots, after a run."""
-        record = self._records[len(RECORD) * self._place[tensor] :][: len(RECORD)]
-        row = {
-            GROUP: (record[RECORD.index("group_row")], self.kernel.group_row),
-            TENSOR: (record[RECORD.index("tensor_row")], self.kernel.tensor_row),
-        }
-
-        def value(v: Value) -> float:
-            if v.op == "constant":
-                return v.leaf
-            address, place = row[v.level]
-            return ctypes.c_double.from_address(address + 8 * place[v]).value
-
-        return tuple(value(self.kernel.outputs[slot]) for slot in self.slots)
+    def get_slot(self, slot: str) -> list[float]:
+        """The new value of a scalar slot of each tensor, after a run."""
+        kernel, new = self.kernel, self.kernel.outputs[slot]
+        if new.op == "constant":
+            return [new.leaf] * len(self.order)
+        if new.level == GROUP:
+            row = len(kernel.group_row)
+            values = self._group_values[kernel.group_row[new] :: row].tolist()
+            return [values[group] for group in self._groups]
+        values = self._tensor_values[kernel.tensor_row[new] :: len(kernel.tensor_row)].tolist()
+        return [values[i] for i in self._places] if len(self._batches) > 1 else values
 
     def squares(self) -> float:
         """The sum of the squared gradients of the last run, if the kernel was asked for it."""
@@ -435,6 +432,11 @@ def _words(content: int | Sequence[int]) -> Any:
     if isinstance(content, int):
         return (ctypes.c_int64 * content)()
     return (ctypes.c_int64 * len(content))(*content)
+
+
+def _doubles(block: Any) -> Any:
+    """The words of a block of memory as float64."""
+    return memoryview(block).cast("B").cast("d")
 
 
 def _table(names: Sequence[str], more: Sequence[int] = (), **values: int) -> Any:

@@ -156,10 +156,8 @@ class Fused:
         for row, work in dict(zip(reversed(rows), reversed(works), strict=True)).items():
             hyper, t = work.hyper, work.t
             step.set_group(row, [t if name == "t" else hyper[name] for name in step.inputs])
-        if not step.slots:
-            step.run()
-            return [{}] * len(works)
-        for i, work in enumerate(works):
-            step.set_slots(i, [work.state[slot] for slot in step.slots])
+        for slot in step.slots:
+            step.set_slot(slot, [work.state[slot] for work in works])
         step.run()
-        return [dict(zip(step.slots, step.get_slots(i), strict=True)) for i in range(len(works))]
+        new = {slot: step.get_slot(slot) for slot in step.slots}
+        return [{slot: values[i] for slot, values in new.items()} for i in range(len(works))]

@@ -47,6 +47,8 @@ _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log", "pow": "pow"}
 
+_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod")
+
 
 @dataclass(frozen=True)
 class Type:
@@ -250,10 +252,14 @@ class Module:
 
     def __post_init__(self) -> None:
         self.of = "double" if "float64" in self.dtypes else "float"
-        # Two registers of numbers at a time.
-        self.width = 2 * self.vector_bytes // (8 if self.of == "double" else 4)
         self.dtype = dict(zip(self.kernel.columns, self.dtypes, strict=True))
         self.passes = self.kernel.passes(self.dtypes)
+        # Two registers of numbers at a time; where there is little to compute, short loads and
+        # stores stream through memory better (sgd: a seventh faster, on a processor with AVX-512).
+        size = 8 if self.of == "double" else 4
+        light = not any(v.op in _SLOW for walk in self.passes for v in walk.values)
+        light = light and all(DTYPES[d] == size for d in self.dtypes)
+        self.width = (min(2 * self.vector_bytes, 32) if light else 2 * self.vector_bytes) // size
 
     @property
     def partials(self) -> int:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, getitem, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,7 @@ from ravine.engines.graph import Graph
 from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
 from ravine.torch.sharded import Sharded, Shards
-from ravine.torch.tensors import as_real, single
+from ravine.torch.tensors import as_real, facts, single
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "CallPart", "KernelPart", "Member", "Row", "squares"]
 
-_grad, _dtype, _is_cpu = attrgetter("grad"), attrgetter("dtype"), attrgetter("is_cpu")
-_numel, _data_ptr, _is_neg = torch.Tensor.numel, torch.Tensor.data_ptr, torch.Tensor.is_neg
-_step = itemgetter("step")
-_CONTIGUOUS = torch.Tensor.is_contiguous
+_grad, _params, _step = attrgetter("grad"), itemgetter("params"), itemgetter("step")
+_data_ptr, _values, _flat = torch.Tensor.data_ptr, dict.values, chain.from_iterable
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -128,80 +126,58 @@ class KernelPart:
         self.rows: list[Row] = []
         for member, row in zip(members, rows, strict=True):
             if row == len(self.rows):
-                values = self._values(member.work.hyper)
+                values = self.values(member.work.hyper)
                 self.rows.append(Row(member.group, member.work.t - 1, values))
             self.rows[row].states.append(member.state)
+        self.scalars = [
+            (slot, [m.state for m in members], [m.keys[slot] for m in members])
+            for slot in step.slots
+        ]
         members = [members[i] for i in step.order]
-        self.params = [m.p for m in members]
+        self.params = tuple(m.p for m in members)
         self.states = [m.state for m in members]
         self.keys = [m.keys for m in members]
         # Copies of rows: the kernel works on them, so they are kept here, and are then put back.
         self.copied = [m for m in members if m.rows is not None]
         slots = step.columns[2:]
-        self.columns = [[m.work.state[s] for m in members] for s in slots]
-        self.slots = list(chain.from_iterable(self.columns))
-        self.addresses = [
-            *(m.work.p.data_ptr() for m in members),
-            *(m.work.g.data_ptr() for m in members),
-            *map(_data_ptr, self.slots),
-        ]
-        tensors = [*self.params, *(m.work.g for m in members), *self.slots]
+        columns = [[m.work.state[s] for m in members] for s in slots]
+        p, g = [m.work.p for m in members], [m.work.g for m in members]
+        tensors = [*p, *g, *_flat(columns)]
+        step.point_all(*map(_data_ptr, tensors))
         # Views (of complex numbers, of shards) are made anew each step.
         self.repeatable = all(
             type(m.p) in _PLAIN and m.work.p is m.p and type(m.work.g) is torch.Tensor
             for m in members
         ) and all(
             type(x) is torch.Tensor and m.state[m.keys[s]] is x
-            for s, column in zip(slots, self.columns, strict=True)
+            for s, column in zip(slots, columns, strict=True)
             for m, x in zip(members, column, strict=True)
         )
         if not self.repeatable:
             self.kept = members  # with copies that the kernel is pointed to
             return
-        contiguous = all(map(_CONTIGUOUS, tensors))
-        self.layout: Callable[[torch.Tensor], Any] = (
-            _CONTIGUOUS if contiguous else torch.Tensor.stride
-        )
-        self.facts = [list(map(fact, tensors)) for fact in (_numel, _dtype, self.layout)]
-        self.getters = [
-            (list(map(itemgetter, (keys[s] for keys in self.keys))), column)
-            for s, column in zip(slots, self.columns, strict=True)
-        ]
+        self.facts = facts(tensors)
+        # Where each slot of each tensor is kept, in the order of the columns.
+        self.keepers = self.states * len(slots)
+        self.names = [keys[s] for s in slots for keys in self.keys]
 
-    def _values(self, hyper: Mapping[str, Any]) -> list[float]:
+    def values(self, hyper: Mapping[str, Any]) -> list[float]:
+        """What a row holds for these hyperparameters."""
         return [0.0 if name == "t" else hyper[name] for name in self.step.inputs]
-
-    def follow(self, group: int, hyper: Mapping[str, Any]) -> None:
-        """Take over a group's new numbers."""
-        for row in self.rows:
-            if row.group == group:
-                row.values = self._values(hyper)
 
     def ready(self) -> bool:
         """Whether parameters, gradients and states are what they were, but for the numbers in them."""
-        grads = list(map(_grad, self.params))
-        if not all(type(g) is torch.Tensor for g in grads) or any(map(_is_neg, grads)):
-            return False
-        tensors = [*self.params, *grads, *self.slots]
-        numel, dtype, layout = self.facts
         try:
-            if not (
-                list(map(_numel, tensors)) == numel
-                and list(map(_dtype, tensors)) == dtype
-                and all(map(_is_cpu, tensors))
-                and list(map(self.layout, tensors)) == layout
-            ):
+            slots = map(getitem, self.keepers, self.names)
+            tensors = [*self.params, *map(_grad, self.params), *slots]
+            if not self.facts.check(*tensors):
                 return False
-            for getters, column in self.getters:
-                now = [get(state) for get, state in zip(getters, self.states, strict=True)]
-                if not all(map(is_, now, column)):
-                    return False
             for row in self.rows:
                 if list(map(_step, row.states)) != [row.t] * len(row.states):
                     return False
-        except (KeyError, RuntimeError):  # a slot is gone; a gradient is sparse
+        except KeyError:  # a slot is gone
             return False
-        self.addresses = list(map(_data_ptr, tensors))
+        self.step.point_all(*map(_data_ptr, tensors))
         return True
 
     def run(self, seed: int | None, first: int = 0) -> None:
@@ -211,37 +187,28 @@ class KernelPart:
         has there.
         """
         step = self.step
-        step.point_all(self.addresses)
         counts = step.inputs[:1] == ("t",)
         for i, row in enumerate(self.rows):
             row.t += 1
             if counts:
                 row.values[0] = row.t
             step.set_group(i, row.values)
-        if step.slots:
-            self._load_scalars()
+        for slot, keepers, names in self.scalars:
+            step.set_slot(slot, list(map(getitem, keepers, names)))
         step.run(0 if seed is None else _mixed(seed, max(row.t for row in self.rows)), first)
         for row in self.rows:
             t = row.t
             for state in row.states:
                 state["step"] = t
-        if step.slots:
-            self._store_scalars()
+        for slot, keepers, names in self.scalars:
+            for state, name, value in zip(keepers, names, step.get_slot(slot), strict=True):
+                state[name] = value
         if self.copied:
             with torch.no_grad():
                 for member in self.copied:
                     slots = {s: member.work.state[s] for s in step.columns[2:]}
                     member.store(member.work.p, slots)
         torch.autograd.graph.increment_version(self.params)
-
-    def _load_scalars(self) -> None:
-        for i, state, keys in zip(self.step.order, self.states, self.keys, strict=True):
-            self.step.set_slots(i, [state[keys[s]] for s in self.step.slots])
-
-    def _store_scalars(self) -> None:
-        for i, state, keys in zip(self.step.order, self.states, self.keys, strict=True):
-            for slot, value in zip(self.step.slots, self.step.get_slots(i), strict=True):
-                state[keys[slot]] = value
 
 
 def _mixed(seed: int, t: int) -> int:
@@ -263,54 +230,49 @@ class Bound:
         calls: Sequence[CallPart],
     ):
         self.optimizer, self.kernels, self.calls = optimizer, kernels, calls
-        self.state, self.states = optimizer.state, list(optimizer.state.values())
-        groups = optimizer.param_groups
-        self.groups = list(groups)
-        self.lists = [group["params"] for group in groups]
-        self.params = list(chain.from_iterable(self.lists))
+        groups, self.seed = optimizer.param_groups, optimizer.seed
+        self.then = self._now()
         stepped = {id(p) for part in kernels for p in part.params}
-        self.idle = [p for p in self.params if id(p) not in stepped]
-        self.options = [dict(group) for group in groups]
-        self.volatile = [not _constant(group) for group in groups]
-        self.repeatable = not calls and bool(kernels) and all(k.repeatable for k in kernels)
+        self.idle = [p for group in groups for p in group["params"] if id(p) not in stepped]
         self.scaled, self.scale = optimizer.__dict__.get("grad_scale") is not None, 1.0
+        self.volatile = self.scaled or not all(map(_constant, groups))
+        self.repeatable = not calls and bool(kernels) and all(k.repeatable for k in kernels)
+
+    def _now(self) -> list[Any]:
+        """The groups, parameters and states, which must stay what they are, and the groups' options."""
+        groups = self.optimizer.param_groups
+        params, options = map(_params, groups), map(_values, groups)
+        states = self.optimizer.state.values()
+        return [*groups, *_flat(params), *states, *_flat(options)]
 
     def ready(self) -> bool:
         """Whether the step can be taken again; if not, nothing has been done."""
-        optimizer, groups = self.optimizer, self.optimizer.param_groups
-        if not self.repeatable or optimizer.state is not self.state:
+        if not self.repeatable:
             return False
-        if len(groups) != len(self.groups) or not all(map(is_, groups, self.groups)):
-            return False
-        for group, params in zip(groups, self.lists, strict=True):
-            if group["params"] is not params:
-                return False
-        params = list(chain.from_iterable(self.lists))
-        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
-            return False
-        states = self.state.values()
-        if len(states) != len(self.states) or not all(map(is_, states, self.states)):
-            return False
+        now = self._now()
+        same = len(now) == len(self.then) and all(map(is_, now, self.then))
         if self.idle and not all(p.grad is None for p in self.idle):
             return False
-        scaled = optimizer.__dict__.get("grad_scale") is not None
-        if scaled is not self.scaled:
+        if self.scaled is not (self.optimizer.__dict__.get("grad_scale") is not None):
             return False
-        for i, (group, options) in enumerate(zip(groups, self.options, strict=True)):
-            same = len(group) == len(options) and all(map(is_, group.values(), options.values()))
-            if (scaled or self.volatile[i] or not same) and not self._follow(i, group):
-                return False
-        return all(part.ready() for part in self.kernels)
+        if (self.volatile or not same) and not self._follow(now):
+            return False
+        return all([part.ready() for part in self.kernels])
 
-    def _follow(self, i: int, group: dict[str, Any]) -> bool:
-        """Take over a group's new options, as a scheduler sets them, if the kernels stay the same."""
-        graphs = {part.graph for part in self.kernels for row in part.rows if row.group == i}
-        graph, hyper = self.optimizer.planned(group)
-        if graphs and graphs != {graph}:
+    def _follow(self, now: list[Any]) -> bool:
+        """Take over new options, as a scheduler sets them, if all else stays the same."""
+        groups = self.optimizer.param_groups
+        options = sum(map(len, groups))
+        if len(now) != len(self.then) or not all(map(is_, now[:-options], self.then)):
             return False
+        plans = [self.optimizer.planned(group) for group in groups]
         for part in self.kernels:
-            part.follow(i, hyper)
-        self.options[i], self.volatile[i] = dict(group), not _constant(group)
+            if any(plans[row.group][0] is not part.graph for row in part.rows):
+                return False
+        for part in self.kernels:
+            for row in part.rows:
+                row.values = part.values(plans[row.group][1])
+        self.then, self.volatile = now, self.scaled or not all(map(_constant, groups))
         return True
 
     def run(self) -> None:
@@ -318,7 +280,7 @@ class Bound:
         scale = self.optimizer.__dict__.get("grad_scale")
         self.scale = 1.0 if scale is None else float(scale)
         for kernel in self.kernels:
-            kernel.run(self.optimizer.seed)
+            kernel.run(self.seed)
         for call in self.calls:
             call.run()
 
@@ -337,5 +299,5 @@ def squares(kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> float:
 def _constant(group: Mapping[str, Any]) -> bool:
     """Whether none of a group's options can change without being replaced."""
     options: Iterable[Any] = (v for k, v in group.items() if k not in ("params", "param_names"))
-    parts = chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in options)
+    parts = _flat(v if isinstance(v, tuple) else (v,) for v in options)
     return all(isinstance(x, (bool, int, float, str, type(None))) for x in parts)

@@ -265,7 +265,7 @@ class InBackward:
             and part.states[0] is optimizer.state.get(p)
             and part.ready()
         ):
-            part.follow(part.rows[0].group, hyper)
+            part.rows[0].values = part.values(hyper)
             kernels = [part]
         else:
             if _trim and p not in optimizer.state:
