@@ -62,7 +62,7 @@ def test_what_comes_before_a_turn_is_not_timed(lasts):
     done = []
     before = named("before", lasts(then=1.0))
     taken = timing.take_turns({"a": named("a", lasts(then=0.25))}, 0.0, before)
-    assert done == ["before", "a"] * 3
+    assert done == ["before", "a"] * 6
     assert taken == {"a": [0.25] * 3}
 
 

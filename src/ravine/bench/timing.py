@@ -35,7 +35,8 @@ def take_turns(
     Whatever else the machine does slows them alike. All take three turns in random order; then
     always the one whose turns come to least time so far, so that a slow one takes few, all along;
     each counts as its shortest, so that nobody has fewer for bad luck. A turn is of as many steps
-    as fill 0.2 ms; with `before`, which is called before each and not timed, of one.
+    as fill 0.2 ms. With `before`, which is called before each step and not timed, it is of two, of
+    which the second counts: its state is as near as if it had been alone.
     """
     repeats = dict.fromkeys(steps, 1)
     if before is None:
@@ -50,6 +51,8 @@ def take_turns(
     def turn(name: str) -> None:
         start = time.perf_counter()
         if before:
+            before()
+            steps[name]()
             before()
         taken[name].append(timed(steps[name], repeats[name]))
         shortest[name] = min(shortest[name], time.perf_counter() - start)

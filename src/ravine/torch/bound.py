@@ -9,7 +9,7 @@ passes over lists that run in C; that is what remains of Python in a step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter, getitem, is_, itemgetter
@@ -257,7 +257,7 @@ class Bound:
             return False
         if (self.volatile or not same) and not self._follow(now):
             return False
-        return all([part.ready() for part in self.kernels])
+        return all(part.ready() for part in self.kernels)
 
     def _follow(self, now: list[Any]) -> bool:
         """Take over new options, as a scheduler sets them, if all else stays the same."""
