@@ -82,7 +82,7 @@ def test_a_class_says_what_each_argument_is(name):
 
 
 def how_to_step():
-    from ravine.torch.rule_optimizer import How
+    from ravine.torch.checks import How
 
     return How.__doc__
 

@@ -66,7 +66,9 @@ def against_torch(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xlim(min(ends) / 2.6, max(ends) * 1.9)  # room for the numbers
         axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(-8, 9)]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}"))
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}")
+        )
         axes.grid(axis="x", alpha=0.4)
         axes.tick_params(axis="x", labelsize=8)
         axes.tick_params(axis="y", length=0)

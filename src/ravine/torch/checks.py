@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
 
+from ravine.engines.fused import check_engine
+from ravine.rule import nearest
 from ravine.spellings import Spelling
 
-__all__ = ["Unusable", "check_options", "checked_groups", "checked_parameters"]
+__all__ = [
+    "How",
+    "Unusable",
+    "check_options",
+    "checked_groups",
+    "checked_how",
+    "checked_parameters",
+]
+
+
+class How(TypedDict, total=False):
+    """How an optimizer of Ravine's takes its steps; keywords of every class.
+
+    engine: "auto" steps by a fused CPU kernel where the rule and the tensors allow, and calls the
+    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+
+    state_dtype: the dtype that the state is kept in, such as torch.bfloat16; None: the parameter's.
+
+    stochastic_rounding: store bfloat16 and float16 up or down with the probability that keeps their
+    mean, instead of to the nearest even. A number is the seed; True takes torch.initial_seed().
+    The same seed gives the same bits. Kernels only.
+
+    grad_norm: let the kernels sum up the squared gradients as they pass; `last_grad_norm` has the
+    norm then.
+    """
+
+    engine: Literal["auto", "kernel", "eager"]
+    state_dtype: torch.dtype | None
+    stochastic_rounding: bool | int
+    grad_norm: bool
 
 
 class Unusable(ValueError, RuntimeError):
@@ -131,3 +162,37 @@ def checked_parameters(
             )
         spelling.check_parameter(p.shape)
     return entries
+
+
+def checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The keywords of :class:`How`, complete; the seed is there where rounding is stochastic."""
+    unknown = next((k for k in how if k not in How.__annotations__), None)
+    if unknown:
+        names = [*How.__annotations__]
+        raise TypeError(
+            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, names)}; besides its "
+            f"hyperparameters it takes {', '.join(names)}"
+        )
+    engine = check_engine(how.get("engine", "auto"), name)
+    dtype = how.get("state_dtype")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(
+            f"{name}: state_dtype={dtype!r} is not accepted; it is a floating-point torch.dtype, such "
+            "as torch.bfloat16, or None for the parameter's own"
+        )
+    rounding = how.get("stochastic_rounding", False)
+    if not isinstance(rounding, int):
+        raise ValueError(
+            f"{name}: stochastic_rounding={rounding!r} is not accepted; it is True, False, or an int: "
+            "the seed"
+        )
+    result: dict[str, Any] = {
+        "engine": engine,
+        "state_dtype": dtype,
+        "grad_norm": bool(how.get("grad_norm")),
+    }
+    if rounding is not False:
+        if engine == "eager":
+            raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
+        result["seed"] = torch.initial_seed() if rounding is True else rounding
+    return result

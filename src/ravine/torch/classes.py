@@ -12,7 +12,8 @@ from ravine.engines.eager import plan
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 from ravine.spellings import spelling_of
-from ravine.torch.rule_optimizer import How, RuleOptimizer
+from ravine.torch.checks import How
+from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT

@@ -16,7 +16,7 @@ from ravine.torch.rule_optimizer import RuleOptimizer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ravine.torch.rule_optimizer import How
+    from ravine.torch.checks import How
 
 __all__ = ["Mixed"]
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.fused import Fused, check_engine, describe, insist
+from ravine.engines.fused import Fused, describe, insist
 from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value, unscale
-from ravine.rule import RuleError, nearest
+from ravine.rule import RuleError
 from ravine.spellings import Spelling
 from ravine.torch import checkpoints
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member
-from ravine.torch.checks import check_options, checked_groups, checked_parameters
+from ravine.torch.checks import (
+    How,
+    check_options,
+    checked_groups,
+    checked_how,
+    checked_parameters,
+)
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.tensors import as_real, dtype_name, seen_by, single, unfit
 
@@ -27,34 +33,12 @@ if TYPE_CHECKING:
 
     from ravine.torch.in_backward import InBackward
 
-__all__ = ["How", "RuleOptimizer"]
+__all__ = ["RuleOptimizer"]
 
 _unscaled, _clipped = cache(unscale), cache(clip_by_value)  # traced and compiled once for each rule
 
 
 Loss = TypeVar("Loss")
-
-
-class How(TypedDict, total=False):
-    """How an optimizer of Ravine's takes its steps; keywords of every class.
-
-    engine: "auto" steps by a fused CPU kernel where the rule and the tensors allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
-
-    state_dtype: the dtype that the state is kept in, such as torch.bfloat16; None: the parameter's.
-
-    stochastic_rounding: store bfloat16 and float16 up or down with the probability that keeps their
-    mean, instead of to the nearest even. A number is the seed; True takes torch.initial_seed().
-    The same seed gives the same bits. Kernels only.
-
-    grad_norm: let the kernels sum up the squared gradients as they pass; `last_grad_norm` has the
-    norm then.
-    """
-
-    engine: Literal["auto", "kernel", "eager"]
-    state_dtype: torch.dtype | None
-    stochastic_rounding: bool | int
-    grad_norm: bool
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -71,7 +55,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
-        self._how = _checked_how(how, name)
+        self._how = checked_how(how, name)
         if defaults.get("differentiable") and (
             how.get("engine") == "kernel" or "seed" in self._how
         ):
@@ -306,23 +290,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
-        spelling = self.spelling_of(group)
-        keys = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
-        taken = state.get("step")
-        if not spelling.step and keys:
-            # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
-            begun = all(state.get(key) is not None for key in keys.values())
-            taken = max(1, taken or 0) if begun else 0
-        taken = state["step"] = int(taken or 0)
-        for slot, key in keys.items():
-            if state.get(key) is None:
-                state[key] = checkpoints.started(self, graph.rule.slots[slot], p, hyper)
-            kept = graph.rule.slots[slot]
-            if kept.kind != "scalar" and kept.axis is None and state[key].shape != p.shape:
-                raise ValueError(
-                    f"{type(self).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
-                    f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
-                )
+        keys, taken = self._begun(group, graph, hyper, p)
         slots = {slot: state[key] for slot, key in keys.items()}
         rows, view = None, seen_by(graph, p)
         if why := refusal(p, graph, self._differentiable, bool(self._how.get("grad_norm"))):
@@ -343,6 +311,30 @@ class RuleOptimizer(torch.optim.Optimizer):
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
         work = Work(view(p), g, slots, taken + 1, hyper)
         return Member(p, number, work, state, keys, rows)
+
+    def _begun(
+        self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
+    ) -> tuple[dict[str, str], int]:
+        """What the slots are called in a parameter's state, begun where it is new; the steps taken."""
+        state = self.state[p]
+        spelling = self.spelling_of(group)
+        keys = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
+        taken = state.get("step")
+        if not spelling.step and keys:
+            # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
+            begun = all(state.get(key) is not None for key in keys.values())
+            taken = max(1, taken or 0) if begun else 0
+        taken = state["step"] = int(taken or 0)
+        for slot, key in keys.items():
+            if state.get(key) is None:
+                state[key] = checkpoints.started(self, graph.rule.slots[slot], p, hyper)
+            kept = graph.rule.slots[slot]
+            if kept.kind != "scalar" and kept.axis is None and state[key].shape != p.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
+                    f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
+                )
+        return keys, taken
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The values of a sparse gradient, and where they stand: only these elements are stepped."""
@@ -382,36 +374,3 @@ class RuleOptimizer(torch.optim.Optimizer):
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
 def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
     return optimizer.step(closure)
-
-
-def _checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
-    unknown = next((k for k in how if k not in How.__annotations__), None)
-    if unknown:
-        names = [*How.__annotations__]
-        raise TypeError(
-            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, names)}; besides its "
-            f"hyperparameters it takes {', '.join(names)}"
-        )
-    engine = check_engine(how.get("engine", "auto"), name)
-    dtype = how.get("state_dtype")
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ValueError(
-            f"{name}: state_dtype={dtype!r} is not accepted; it is a floating-point torch.dtype, such "
-            "as torch.bfloat16, or None for the parameter's own"
-        )
-    rounding = how.get("stochastic_rounding", False)
-    if not isinstance(rounding, int):
-        raise ValueError(
-            f"{name}: stochastic_rounding={rounding!r} is not accepted; it is True, False, or an int: "
-            "the seed"
-        )
-    result: dict[str, Any] = {
-        "engine": engine,
-        "state_dtype": dtype,
-        "grad_norm": bool(how.get("grad_norm")),
-    }
-    if rounding is not False:
-        if engine == "eager":
-            raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
-        result["seed"] = torch.initial_seed() if rounding is True else rounding
-    return result
