@@ -14,7 +14,7 @@ import griffe
 SPECIAL = re.compile(r"[*<$]|(?<![^\W_])_|_(?![^\W_])")  # a_b is no emphasis
 CODE = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 ROLE = re.compile(r":(?:func|class|data|mod):`~?([\w.]+)`")
-OUTCOME = re.compile(r"(?<=[.)]) +(?=(?:Raises|Returns|Rules|Further|The (?:class|row))\b)")
+OUTCOME = re.compile(r"(?<=[.)]) +(?=(?:Raises|Returns|Rules?|Further|The (?:class|row))\b)")
 
 
 def plain(text: str) -> str:

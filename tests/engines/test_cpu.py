@@ -182,6 +182,23 @@ def test_scalars_on_all_levels():
     )
 
 
+def test_scalar_slots_stay_with_their_tensors_where_dtypes_take_turns():
+    """In the tables, tensors of the same dtypes stand beside each other."""
+
+    @rule(own=scalar(0.0), groups=scalar(0.0))
+    def made(p, g, own, groups, t, *, lr=0.5):
+        return p - lr * (own + groups) * g, own + 1, lr * t
+
+    kinds = [np.float32, np.float64, np.float32, np.float64, np.float32]
+    stepped = Kernel(made, [np.zeros(3, kind) for kind in kinds], groups=[0, 1, 1, 0, 1])
+    for i, state in enumerate(stepped.state):
+        state["own"] = 8.0 * i
+    stepped.step([np.ones(3, kind) for kind in kinds], t=[2, 6])
+    assert [p[0] for p in stepped.ps] == [0, -4, -8, -12, -16]
+    assert [state["own"] for state in stepped.state] == [1, 9, 17, 25, 33]
+    assert [state["groups"] for state in stepped.state] == [1, 3, 3, 1, 3]
+
+
 def test_scalars_follow_the_floating_point_standard():
     @rule
     def odd(p, g, t, *, lr=0.1):

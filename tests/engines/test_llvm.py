@@ -127,6 +127,20 @@ def test_the_wide_path_is_packed(made, dtypes):
     assert "call" not in loops[0]
 
 
+@pytest.mark.parametrize(
+    ("made", "dtype", "elements"),
+    [
+        (rules.sgd, "float32", 8),
+        (rules.momentum, "float64", 4),
+        (rules.adam, "float32", 32),
+        (rules.sgd, "bfloat16", 32),  # rounding is computing
+    ],
+)
+def test_what_computes_little_loads_little_at_a_time(made, dtype, elements):
+    kern = kernel(made)
+    assert Module(kern, (dtype,) * len(kern.columns), 64).width == elements
+
+
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-macosx14"])
 def test_on_arm_the_wide_path_is_packed_too(triple):
     """Compiled here for there; it has not been run there."""

@@ -5,6 +5,7 @@ Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
 """
 
 from ravine.torch.checkpoints import load_named_state_dict, named_state_dict
+from ravine.torch.checks import How
 from ravine.torch.classes import (
     ASGD,
     SGD,
@@ -37,6 +38,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "GroupingWarning",
+    "How",
     "InBackward",
     "Mixed",
     "Muon",
