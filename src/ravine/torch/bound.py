@@ -2,8 +2,8 @@
 
 `RuleOptimizer` looks at every parameter, group and state with care, and binds what it finds: tensors
 that one kernel steps become a `KernelPart`, the others a `CallPart`. Where there are kernels only, the
-next step asks `ready` whether anything but gradients and numbers is another than before, in a few
-passes over lists that run in C; that is what remains of Python in a step.
+next step asks `ready` whether anything but gradients and numbers is another than before, by a pass
+over lists and by torch's guards, in C; that is what remains of Python in a step.
 """
 
 from __future__ import annotations
