@@ -111,6 +111,17 @@ def test_options_that_are_tensors_are_read_each_time():
     assert agree(pair(make), 6, change=change) == 1
 
 
+def test_options_that_are_tensors_in_tuples_are_read_each_time():
+    def make(params, **how):
+        betas = tuple(torch.tensor(beta, dtype=torch.float64) for beta in (0.9, 0.99))
+        return rt.Adam(params, betas=betas, **how)
+
+    def change(stepper, step):
+        stepper.param_groups[0]["betas"][0].fill_(0.9 / (1 + step))
+
+    assert agree(pair(make), 6, change=change) == 1
+
+
 def test_an_equal_tensor_in_an_options_place_is_noticed():
     """Equal now, but it may change in place later."""
     made = pair(rt.Adam, lr=0.5)

@@ -235,7 +235,7 @@ class Bound:
         stepped = {id(p) for part in kernels for p in part.params}
         self.idle = [p for group in groups for p in group["params"] if id(p) not in stepped]
         self.scaled, self.scale = optimizer.__dict__.get("grad_scale") is not None, 1.0
-        self.volatile = self.scaled or not all(map(_constant, groups))
+        self.volatile = self.scaled or not _constant(groups)
         self.repeatable = not calls and bool(kernels) and all(k.repeatable for k in kernels)
 
     def _now(self) -> list[Any]:
@@ -272,7 +272,7 @@ class Bound:
         for part in self.kernels:
             for row in part.rows:
                 row.values = part.values(plans[row.group][1])
-        self.then, self.volatile = now, self.scaled or not all(map(_constant, groups))
+        self.then, self.volatile = now, self.scaled or not _constant(groups)
         return True
 
     def run(self) -> None:
@@ -296,8 +296,10 @@ def squares(kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> float:
     return by_hand + sum(part.step.squares() for part in kernels)
 
 
-def _constant(group: Mapping[str, Any]) -> bool:
-    """Whether none of a group's options can change without being replaced."""
-    options: Iterable[Any] = (v for k, v in group.items() if k not in ("params", "param_names"))
-    parts = _flat(v if isinstance(v, tuple) else (v,) for v in options)
-    return all(isinstance(x, (bool, int, float, str, type(None))) for x in parts)
+def _constant(groups: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether none of the groups' options can change without being replaced."""
+    named = _flat(group.items() for group in groups)
+    options = [v for k, v in named if k != "params" and k != "param_names"]
+    parts = _flat(v for v in options if type(v) is tuple)
+    kinds = {type(v) for v in options} - {tuple} | {type(v) for v in parts}
+    return all(issubclass(kind, (bool, int, float, str, type(None))) for kind in kinds)
