@@ -8,7 +8,6 @@ taken there too: it depends on how the heap lies, which contenders in one proces
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 import ravine.torch
-from ravine.bench.timing import summary, timed
+from ravine.bench.timing import in_a_process, summary, timed
 
 __all__ = ["CONTENDERS", "run"]
 
@@ -114,11 +113,7 @@ def run(
 
 
 def _in_a_process(*words: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "ravine.bench.memory", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
-    return json.loads(done.stdout)
+    return json.loads(in_a_process("ravine.bench.memory", *words))
 
 
 def _training(make: Make, layers: int, width: int, batch_size: int) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ravine.bench.contenders import Step, Twin
 
-__all__ = ["extra_bytes", "first_call", "summary", "take_turns", "timed"]
+__all__ = ["extra_bytes", "first_call", "in_a_process", "summary", "take_turns", "timed"]
 
 _TURN = 2e-4  # seconds that a turn lasts at least: neither the clock nor cold caches show
 _ROUNDS = 3
@@ -102,8 +102,16 @@ def first_call(rule: str, twin: Twin | None, engine: str, shapes: str) -> float:
     with the process's last line if it fails.
     """
     said = repr((twin.name, dict(twin.options)) if twin else ())
-    words = [sys.executable, "-m", "ravine.bench.first_call", rule, said, engine, shapes]
-    done = subprocess.run(words, capture_output=True, text=True)
+    return float(in_a_process("ravine.bench.first_call", rule, said, engine, shapes))
+
+
+def in_a_process(module: str, *words: object) -> str:
+    """What a module prints that is run with these words, in a fresh process.
+
+    Raises RuntimeError with the last line of what it complains of, if it fails.
+    """
+    command = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
-    return float(done.stdout)
+    return done.stdout

@@ -47,6 +47,7 @@ _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log", "pow": "pow"}
 
+# Operations that take long beside a load or a store.
 _SLOW = ("div", "sqrt", "exp", "log", "pow", "mod")
 
 
