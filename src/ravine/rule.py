@@ -12,13 +12,15 @@ from such a function; docs/architecture.md says how.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from ravine import ops
 from ravine.hyperparameters import Hyperparameter, look_up
@@ -28,6 +30,7 @@ __all__ = [
     "RuleError",
     "Slot",
     "filled",
+    "kept",
     "like_p",
     "modifier",
     "rule",
@@ -39,6 +42,31 @@ __all__ = [
 
 class RuleError(TypeError):
     """A function that is not a rule, or a rule that breaks the rules; the message says where."""
+
+
+Made = TypeVar("Made")
+_making = threading.RLock()
+
+
+def kept(owner: Any, key: Any, make: Callable[[], Made]) -> Made:
+    """What `make` makes of a rule, or of something made of it, such as its graph: made once, by one
+    thread, kept with its owner and gone with it.
+    """
+    known: dict[Any, Any] = vars(owner).setdefault("_kept", {})
+    if key not in known:
+        with _making:
+            if key not in known:
+                known[key] = make()
+    return known[key]
+
+
+def _after_fork() -> None:
+    global _making  # another thread may have held it
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)

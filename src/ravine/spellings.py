@@ -7,7 +7,7 @@ options mean one thing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
 from ravine.rule import Rule
 
-__all__ = ["Spelling", "options", "present", "spelling_of"]
+__all__ = ["Spelling", "options", "options_of", "present", "spelling_of"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Spelling:
     choose: the rule that the options ask for; where `by_ndim`, the options and the parameter's number
     of dimensions. options: ranges of what the chosen rule may not have. arguments: the rule's names
     for what an option says under another name, or says of several ("betas": "beta1 beta2").
-    translate: what the options, so named, say to the rule in other words. ndim: the number of
+    translate: what the options, so named, say to the rule in other words. paired: an option that
+    repeats others, for torch's schedulers, which cycle "betas" or "momentum" only. ndim: the number of
     dimensions that every parameter must have. real: whether a parameter may not be complex.
 
     Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
@@ -40,7 +41,8 @@ class Spelling:
     state_names: Mapping[str, str]
     options: Mapping[str, Hyperparameter] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
-    translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda _: {})
+    translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    paired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_ndim: bool = False
     ndim: int | None = None
     real: bool = False
@@ -61,7 +63,8 @@ class Spelling:
             name, *more = names.split()
             given = options[option] if more else (options[option],)
             values |= zip((name, *more), given, strict=True)
-        values |= self.translate(values)
+        if self.translate is not None:
+            values |= self.translate(values)
         return rule, {k: values[k] for k in rule.hyperparameters}
 
     def check(self, options: Mapping[str, Any]) -> None:
@@ -81,10 +84,20 @@ class Spelling:
                 )
         for name in self.options.keys() & options.keys():
             self.options[name].check(options[name], self.name)
-        for ndim in (1, 2) if self.by_ndim else (None,):
-            rule, values = self.compose(options, ndim)
+        for rule, values in self._compositions(options):
             for name, hyperparameter in rule.hyperparameters.items():
                 hyperparameter.check(values[name], where.get(name, self.name))
+
+    def _compositions(self, options: Mapping[str, Any]) -> Iterator[tuple[Rule, dict[str, Any]]]:
+        for ndim in (1, 2) if self.by_ndim else (None,):
+            yield self.compose(options, ndim)
+
+    def direct(self, options: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+        """The options that are hyperparameters of the rule under their own name, with their ranges."""
+        if self.translate is not None:
+            return {}
+        mine = {k: h for rule, _ in self._compositions(options) for k, h in rule.hyperparameters.items()}
+        return {k: h for k, h in mine.items() if k in options and k not in self.arguments}
 
     def check_parameter(self, shape: Sequence[int]) -> None:
         """ValueError when a parameter of this shape cannot be trained."""
@@ -114,7 +127,36 @@ def present(cls: type, rule: Rule, name: str) -> None:
 
 def spelling_of(rule: Rule) -> Spelling:
     """The spelling of a rule of one's own: its hyperparameters and slots under their own names."""
-    return Spelling(rule.name, lambda _: rule, {}, step="int")
+    betas = tuple(k for k in ("beta1", "beta2", "beta3") if k in rule.hyperparameters)
+    paired = {"betas": betas} if betas[:1] == ("beta1",) and "betas" not in rule.hyperparameters else {}
+    return Spelling(rule.name, lambda _: rule, {}, paired=paired)
+
+
+def options_of(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a rule of one's own: its hyperparameters, and "betas" if it has beta1.
+
+    given: those that do not have their defaults. Raises TypeError for an unknown one, and ValueError
+    for betas that differ from beta1 or that are not as many as the rule has.
+    """
+    given = dict(given)
+    for whole, parts in spelling_of(rule).paired.items():
+        values = given.pop(whole, None)
+        if values is not None:
+            if not isinstance(values, (tuple, list)) or len(values) != len(parts):
+                raise ValueError(
+                    f"rule {rule.name!r}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                    f"{', '.join(parts)}"
+                )
+            twice = [part for part in parts if part in given]
+            if twice:
+                raise ValueError(
+                    f"rule {rule.name!r}: {whole}={values!r} and {twice[0]}={given[twice[0]]!r} exclude "
+                    "each other; give one of them"
+                )
+            given |= zip(parts, values, strict=True)
+        options = rule.values(given)
+        return {**options, whole: tuple(options[part] for part in parts)}
+    return rule.values(given)
 
 
 @cache

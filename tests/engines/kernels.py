@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ravine.engines.cpu import Step, kernel
+from ravine.engines.cpu import READY, Step, kernel
 from ravine.engines.eager import plan
 from ravine.rule import Rule
 
@@ -80,17 +80,19 @@ class Kernel:
     def step(self, grads: Arrays, t: Sequence[int] | None = None, noise: int = 0, **hyper: Any):
         """One step; t, and hyperparameters as lists, are given for each group."""
         step = self.bind(grads)
-        self.t += 1
-        for i, name in enumerate(step.columns):
+        for i, name in enumerate(step.kernel.columns):
             step.point(name, [address(row[i]) for row in self.columns])
         for group in range(1 + max(self.groups)):
             values = {k: v[group] if isinstance(v, list) else v for k, v in hyper.items()}
-            values = {**self.hyper, **values, "t": t[group] if t else self.t}
+            values = {**self.hyper, **values}
             step.set_group(group, [values[name] for name in step.inputs])
+        numbers = {name: [np.array(float(s[name])) for s in self.state] for name in step.slots}
+        numbers["step"] = [np.array(float(t[g] - 1 if t else self.t)) for g in self.groups]
+        for name, values in numbers.items():
+            step.point(name, [address(x) for x in values])
+        assert step.run(len(self.ps), noise) == READY
+        self.t += 1
         for name in step.slots:
-            step.set_slot(name, [state[name] for state in self.state])
-        step.run(noise)
-        for name in step.slots:
-            for state, value in zip(self.state, step.get_slot(name), strict=True):
-                state[name] = value
+            for state, value in zip(self.state, numbers[name], strict=True):
+                state[name] = value.item()
         return step

@@ -504,16 +504,19 @@ def test_sparse_adam_takes_dense_gradients_too():
 # --- state
 
 
-def test_the_count_of_steps_is_a_number():
-    """torch's is a tensor, in most classes; both are loaded by both."""
+def test_the_count_of_steps_is_a_tensor_as_torchs():
     p = leaf(2)
     p.grad = torch.ones_like(p)
-    ours, theirs = (m.Adam([p]) for m in MODULES)
-    ours.step()
-    theirs.step()
-    assert ours.state[p]["step"] == 1
-    assert isinstance(ours.state[p]["step"], int)
-    assert isinstance(theirs.state[p]["step"], torch.Tensor)
+    for m in MODULES:
+        for dtype in (torch.float32, torch.float64):
+            stepper = m.Adam([p])
+            torch.set_default_dtype(dtype)
+            try:
+                stepper.step()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            count = stepper.state[p]["step"]
+            assert (type(count), count.dtype, count.item()) == (torch.Tensor, dtype, 1)
 
 
 def test_state_has_the_dtype_device_and_layout_of_its_parameter():

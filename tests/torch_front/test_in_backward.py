@@ -235,9 +235,9 @@ def test_hyperparameters_are_those_of_the_backward_pass():
 
 def test_a_step_is_bound_once(monkeypatch):
     calls = []
-    parts = rt.RuleOptimizer._parts
+    parts = rt.RuleOptimizer.parts
     monkeypatch.setattr(
-        rt.RuleOptimizer, "_parts", lambda self, c: calls.append(1) or parts(self, c)
+        rt.RuleOptimizer, "parts", lambda self, c: calls.append(1) or parts(self, c)
     )
     train(adamw, lambda model, optimizer: loop(model, optimizer, 20))
     assert len(calls) == 8
@@ -538,8 +538,9 @@ def test_backward_in_two_threads(monkeypatch):
         running.append(1)
         time.sleep(1e-4)  # others may go on here
         most.append(len(running))
-        run(*args)
+        status = run(*args)
         running.pop()
+        return status
 
     monkeypatch.setattr(KernelPart, "run", slowly)
 

@@ -54,11 +54,11 @@ def test_half_precision_states_are_computed_in_float32_by_both_engines():
     assert (results[0] - results[1]).abs().median() < 1e-7
 
 
-def test_numbers_in_the_state_stay_numbers():
+def test_numbers_in_the_state_stay_in_full():
     p = leaf(3)
     stepper = rt.NAdam([p], state_dtype=torch.bfloat16)
     take(stepper, [p], 1)
-    assert isinstance(stepper.state[p]["mu_product"], float)
+    assert stepper.state[p]["mu_product"].dtype is torch.float64
 
 
 # --- stochastic rounding
@@ -260,8 +260,8 @@ def test_complex_parameters_are_pairs_of_real_ones(name, engine):
             stepper.step()
         if how:
             assert stepper.engine.startswith(engine)
-            slots = [x for x in stepper.state[p].values() if isinstance(x, torch.Tensor)]
-            assert all(x.dtype == torch.complex128 for x in slots)
+            slots = {k: x for k, x in stepper.state[p].items() if k != "step"}
+            assert all(x.dtype == torch.complex128 for x in slots.values())
         results.append(torch.view_as_real(p.detach()))
     assert error(*results) <= 1e-13
 

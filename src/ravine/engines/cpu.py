@@ -1,17 +1,21 @@
 """Runs kernels printed by engines/llvm.py: compiles them, fills their tables, steps in threads.
 
     step = Step(kernel(graph), sizes=[100, 10], dtypes=[("float32",) * 4] * 2)    # p, g, m, v
-    for column in step.columns:
-        step.point(column, addresses[column])                             # one for each tensor
-    step.set_group(0, [t, *(hyper[name] for name in step.inputs[1:])])
-    step.run()
+    step.set_group(0, [hyper[name] for name in step.inputs])
+    with step.lock:
+        for column in step.columns:
+            step.point(column, addresses[column])                         # one for each tensor
+        step.run(expected=2)
 
-This module knows addresses and numbers only: who calls it keeps the arrays alive, contiguous (or
-all columns of a tensor in one dense layout), and in place.
+This module knows addresses and numbers only. Who calls it answers for the memory: each array is
+dense (all columns of a tensor in one layout), as long as its size says, writable, and kept alive by
+a reference until `run` has returned, since a kernel runs without the GIL.
 
 Threads: where torch is loaded and its library has `GOMP_parallel`, the kernel runs in torch's own
 team, so that no other threads compete with those that a backward pass leaves spinning. Elsewhere
 Python threads call it, which releases the GIL. After a fork, one thread: the team is gone.
+
+What is made of a graph is kept with it and is gone with it: the kernel, and its machine code.
 """
 
 from __future__ import annotations
@@ -21,11 +25,10 @@ import os
 import struct
 import sys
 import threading
-from array import array
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +36,12 @@ import llvmlite.binding as llvm
 
 from ravine.engines.graph import Graph
 from ravine.engines.kernel import DTYPES, GROUP, Kernel, KernelError, lower
-from ravine.engines.llvm import BATCH, RECORD, SCALARS, SPREAD, Module
+from ravine.engines.llvm import BATCH, COUNT_FULL, READY, RECORD, SCALARS, Module
+from ravine.rule import kept
 
 __all__ = [
+    "COUNT_FULL",
+    "READY",
     "Compiled",
     "KernelError",
     "Step",
@@ -56,77 +62,86 @@ _LONGEST_RUN, _FEWEST_RUNS = 8, 64
 # There is nothing between: OpenMP ends the threads that a smaller team leaves out, and torch's next
 # loop would have to start them again.
 _ALONE = 32768
+_PLAINLY, _IN_THREADS, _REFUSES = 0, 1, 2  # how a job is called
 
-_lock = threading.RLock()  # LLVM's code generation takes one thread at a time
+# Held where something is looked up or made that all threads share: LLVM's code generation takes one
+# thread at a time, and what two threads ask for at once is made once.
+_lock = threading.RLock()
 
 
-@cache
 def kernel(graph: Graph, squares: bool = False) -> Kernel:
     """The graph as a kernel. Raises KernelError, naming rule and operation, if it cannot be one.
 
     squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`.
     """
-    return lower(graph, squares)
+    return kept(graph, ("kernel", squares), lambda: lower(graph, squares))
 
 
 class Machine(NamedTuple):
-    """What code is generated for: the bytes of a vector register, the dtypes without instructions."""
+    """What code is generated for.
 
-    target: Any
+    vector_bytes: the width of the vector registers. missing: the dtypes without instructions.
+    triple, layout: LLVM's names of the target and of how it lays out data.
+    """
+
     vector_bytes: int
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...]
+    triple: str
+    layout: str
 
 
-@cache
+_found: dict[Any, Any] = {}  # the machine, torch's team, and pools by their number of threads
+
+
 def _machine() -> Machine:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
+    with _lock:
+        if "machine" not in _found:
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+            target = _target_machine()
+            features = llvm.get_host_cpu_features()
+            width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+            x86 = target.triple.startswith(("x86_64", "i686"))
+            missing = ("float16",) if x86 and not features.get("f16c") else ()
+            _found["machine"] = Machine(width, missing, target.triple, str(target.target_data))
+        return _found["machine"]
+
+
+def _target_machine() -> Any:
+    """A new one each time: an execution engine owns the one that it is made with, and frees it."""
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        jit=True,
     )
-    lacks_half = target.triple.startswith(("x86_64", "i686")) and not features.get("f16c")
-    return Machine(machine, width, ("float16",) * lacks_half)
 
 
-@dataclass(frozen=True)
 class Compiled:
     """Machine code for one kernel and its columns' dtypes.
 
-    address: of the functions groups, tensors_k, pass_k and drive. partials: how many partial sums
-    a chunk leaves.
+    address: of the functions row, begin, tensors_k, pass_k, finish and drive. partials: how many
+    partial sums a chunk leaves. The code is freed with this object.
     """
 
-    address: dict[str, int]
-    partials: int
-    engine: Any  # owns the code
+    def __init__(self, text: str, partials: int):
+        parsed = _parsed(text)
+        self._engine = llvm.create_mcjit_compiler(parsed, _target_machine())
+        self._engine.finalize_object()
+        names = [f.name for f in parsed.functions if not f.is_declaration]
+        self.address = {name: self._engine.get_function_address(name) for name in names}
+        self.partials = partials
 
 
 def _parsed(text: str) -> Any:
-    machine = _machine().target
+    machine = _machine()
     parsed = llvm.parse_assembly(text)
-    parsed.triple, parsed.data_layout = machine.triple, str(machine.target_data)
+    parsed.triple, parsed.data_layout = machine.triple, machine.layout
     return parsed
 
 
-@cache
-def _compiled(kernel: Kernel, dtypes: tuple[str, ...], stochastic: bool) -> Compiled:
-    module = Module(kernel, dtypes, _machine().vector_bytes, stochastic)
-    return _code(module.text(), module.partials)
-
-
-@cache
-def _code(text: str, partials: int) -> Compiled:
-    """Graphs traced for different values often print the same."""
-    with _lock:
-        parsed = _parsed(text)
-        engine = llvm.create_mcjit_compiler(parsed, _machine().target)
-        engine.finalize_object()
-        names = [f.name for f in parsed.functions if not f.is_declaration]
-        address = {name: engine.get_function_address(name) for name in names}
-        return Compiled(address, partials, engine)
+# By text: graphs traced for different values often print the same.
+_codes: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
 
 
 def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> Compiled:
@@ -141,7 +156,17 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
             raise ValueError(f"dtypes: {dtype!r} is not accepted; a column is {', '.join(DTYPES)}")
         if dtype in _machine().missing:
             kernel.refuse(dtype, "for which this processor has no instructions")
-    return _compiled(kernel, tuple(dtypes), stochastic)
+
+    def make() -> Compiled:
+        module = Module(kernel, tuple(dtypes), _machine().vector_bytes, stochastic)
+        text = module.text()
+        with _lock:
+            code = _codes.get(text)
+            if code is None:
+                code = _codes[text] = Compiled(text, module.partials)
+            return code
+
+    return kept(kernel, ("code", tuple(dtypes), stochastic), make)
 
 
 def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
@@ -152,7 +177,7 @@ def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
 def assembly(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
     """The kernel in this computer's assembly."""
     with _lock:
-        return _machine().target.emit_assembly(_parsed(ir(kernel, dtypes, stochastic)))
+        return _target_machine().emit_assembly(_parsed(ir(kernel, dtypes, stochastic)))
 
 
 @dataclass(frozen=True)
@@ -173,14 +198,15 @@ def team() -> Team:
     if _forked:
         return _ONE
     torch = sys.modules.get("torch")
-    return _torch_team(torch) if torch else _PYTHONS
+    if torch is None:
+        return _PYTHONS
+    return _found.get("torch") or _torch_team(torch)
 
 
-@cache
 def _torch_team(torch: Any) -> Team:
     address = _gomp_parallel(str(Path(torch.__file__).parent))
     name = "torch's threads" if address else "Python threads, as many as torch has"
-    return Team(name, torch.get_num_threads, address)
+    return _found.setdefault("torch", Team(name, torch.get_num_threads, address))
 
 
 def _gomp_parallel(torch_folder: str) -> int:
@@ -205,22 +231,33 @@ _PYTHONS = Team("Python threads", _cores)
 _forked = False
 
 
-@cache
 def _pool(helpers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(helpers, "ravine")
+    with _lock:
+        if helpers not in _found:
+            _found[helpers] = ThreadPoolExecutor(helpers, "ravine")
+        return _found[helpers]
+
+
+# A lock that another thread held at a fork is never released in the child.
+_steps: weakref.WeakSet[Step] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     global _forked, _lock
     _forked, _lock = True, threading.RLock()
-    _pool.cache_clear()
+    for step in _steps:
+        step.lock = threading.Lock()
+    for key in [key for key in _found if isinstance(key, int)]:
+        del _found[key]
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-_Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # calls release the GIL
-_Drive = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64)
+_Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
+_Drive = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64
+)
 
 
 def _in_python_threads(function: Any, argument: int, threads: int) -> None:
@@ -235,16 +272,19 @@ def _in_python_threads(function: Any, argument: int, threads: int) -> None:
 class Step:
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
-    sizes: the number of elements of each tensor. dtypes: for each tensor, the dtypes of its columns
-    (p, g and the live array slots, see `columns`). groups: for each tensor, the parameter group
-    that it takes t and the hyperparameters from; by default all from group 0. stochastic: see
-    :func:`compiled`. order: the order in which the tables hold the tensors, those of the same
-    dtypes beside each other.
+    sizes: the number of elements of each tensor, at least one. dtypes: for each tensor, the dtypes of
+    its array columns (p, g and the live array slots). groups: for each tensor, the parameter group
+    that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
+    dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
+    tells the noise of each tensor's stochastic rounding apart; by default their places. stochastic:
+    see :func:`compiled`.
 
-    Before a run, `point` says where the columns are, `set_group` what t and the hyperparameters
-    are, and `set_slot` what the scalar slots are; what has not changed need not be said again.
-    `point_all(*addresses)` says it of column after column, the tensors of each in `order`.
-    Two steps may run at once in two threads, one step may not.
+    columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
+    and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
+    counted. inputs: the hyperparameters that `set_group` takes. order: the order in which the tables
+    hold the tensors, those of the same dtypes beside each other.
+
+    Who points and runs holds `lock` meanwhile, and references to all memory that is pointed to.
     """
 
     def __init__(
@@ -254,6 +294,8 @@ class Step:
         dtypes: Sequence[Sequence[str]],
         groups: Sequence[int] | None = None,
         *,
+        counts: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
         stochastic: bool = False,
     ):
         groups = groups or [0] * len(sizes)
@@ -262,50 +304,58 @@ class Step:
                 "sizes, dtypes and groups must be equally long and not empty, got "
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
-        self.kernel, self.columns, self._stochastic = kernel, kernel.columns, stochastic
-        self.inputs, self.slots = kernel.inputs, kernel.slots
+        self.lock = threading.Lock()
+        self.kernel, self._stochastic = kernel, stochastic
+        self.slots = kernel.slots
+        self.columns = (*kernel.columns, *kernel.slots, "step")
+        self.inputs = tuple(name for name in kernel.inputs if name != "t")
         batches: dict[tuple[str, ...], list[int]] = {}
         for i, dtype in enumerate(dtypes):
             batches.setdefault(tuple(dtype), []).append(i)
         self.order = [i for members in batches.values() for i in members]
-        self._places = sorted(range(len(sizes)), key=self.order.__getitem__)
-        self._groups = groups
         self._codes = [compiled(kernel, dtype, stochastic) for dtype in batches]
 
+        many = len(sizes)
         self._group_rows = _words(len(kernel.group_row) * (1 + max(groups)))
-        self._tensor_rows = _words(len(kernel.tensor_row) * len(sizes))
-        self._group_values, self._tensor_values = map(
-            _doubles, (self._group_rows, self._tensor_rows)
-        )
-        self._addresses = _words(len(kernel.columns) * len(sizes))
-        self._records = _words(len(RECORD) * len(sizes))
+        self._own_rows = _words(len(kernel.group_row) * many)
+        self._tensor_rows = _words(len(kernel.tensor_row) * many)
+        self._addresses = _words(len(self.columns) * many)
+        self._records = _words(len(RECORD) * many)
         self._totals = _words(len(kernel.totals))
         self._scalars = _table(
             SCALARS,
             group_rows=_address(self._group_rows),
             group_count=1 + max(groups),
             records=_address(self._records),
-            tensor_count=len(sizes),
+            tensor_count=many,
             totals=_address(self._totals),
+            addresses=_address(self._addresses),
         )
         self._tables: list[Any] = []  # kept alive
         self._batches: list[Any] = []
         for code, members in zip(self._codes, batches.values(), strict=True):
             self._add_batch(code, [(sizes[i], groups[i]) for i in members])
+        for place, i in enumerate(self.order):
+            self._set_record(place, "number", i if numbers is None else numbers[i])
+            self._set_record(place, "wide_count", int(counts is None or counts[i] == "float64"))
         self._jobs = list(self._list_jobs())
         self._job_table = _words([word for job in self._jobs for word in job])
         self._drive = _Drive(self._codes[0].address["drive"])
         self._job_address = _address(self._job_table)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
-        self._pointers = struct.Struct(f"{len(sizes)}q")
-        everything = struct.Struct(f"{len(sizes) * len(self.columns)}q")
-        self.point_all = partial(everything.pack_into, self._addresses, 0)
+        self._pointers = struct.Struct(f"{many}q")
+        self.pack = struct.Struct(f"{many * len(self.columns)}q").pack
+        self.table = memoryview(self._addresses).cast("B")
         chunks = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = chunks if sum(sizes) >= _ALONE else 1
+        _steps.add(self)
+
+    def _set_record(self, place: int, field: str, value: int) -> None:
+        self._records[len(RECORD) * place + RECORD.index(field)] = value
 
     def _add_batch(self, code: Compiled, members: list[tuple[int, int]]) -> None:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
-        kernel = self.kernel
+        row, tensor_row = len(self.kernel.group_row), len(self.kernel.tensor_row)
         first = sum(batch[BATCH.index("tensor_count")] for batch in self._batches)
         lengths = [_chunk_length(n) for n, _ in members]
         counts = [-(-n // length) for (n, _), length in zip(members, lengths, strict=True)]
@@ -325,16 +375,17 @@ class Step:
                 RECORD,
                 numel=n,
                 chunk_length=length,
-                group_row=_address(self._group_rows, len(kernel.group_row) * group),
-                tensor_row=_address(self._tensor_rows, len(kernel.tensor_row) * place),
+                group_row=_address(self._group_rows, row * group),
+                tensor_row=_address(self._tensor_rows, tensor_row * place),
                 partials=_address(partials, code.partials * begun),
                 chunk_count=count,
-                number=self.order[place],
+                shared_row=_address(self._group_rows, row * group),
+                own_row=_address(self._own_rows, row * place),
             )
             begun += count
         columns = [
             _address(self._addresses, len(self.order) * column + first)
-            for column in range(len(self.columns))
+            for column in range(len(self.kernel.columns))
         ]
         batch = _table(
             BATCH,
@@ -350,47 +401,32 @@ class Step:
         self._tables += [partials, chunks]
 
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:
-        """(function, argument, whether it takes threads), in order."""
-        serial = self._codes[0].address
-        yield serial["groups"], _address(self._scalars), 0
+        """(function, argument, how it is called), in order."""
+        serial, scalars = self._codes[0].address, _address(self._scalars)
+        yield serial["begin"], scalars, _REFUSES
         for stage in range(self.kernel.stages):
             if f"tensors_{stage}" in serial:
-                yield serial[f"tensors_{stage}"], _address(self._scalars), 0
+                yield serial[f"tensors_{stage}"], scalars, _PLAINLY
             for code, batch in zip(self._codes, self._batches, strict=True):
                 if f"pass_{stage}" in code.address:
-                    yield code.address[f"pass_{stage}"], _address(batch), 1
+                    yield code.address[f"pass_{stage}"], _address(batch), _IN_THREADS
+        if "finish" in serial:
+            yield serial["finish"], scalars, _PLAINLY
 
     def point(self, column: str, addresses: Sequence[int]) -> None:
-        """Say where a column ("p", "g" or a slot) of each tensor stands in memory."""
+        """Say where a column of each tensor begins in memory.
+
+        A tensor whose "g" has the address 0 takes no part in the steps.
+        """
         if len(self._batches) > 1:
             addresses = [addresses[i] for i in self.order]
         place = self.columns.index(column)
         self._pointers.pack_into(self._addresses, self._pointers.size * place, *addresses)
 
     def set_group(self, group: int, values: Sequence[float]) -> None:
-        """Give a group its t and hyperparameters, in the order of `inputs`."""
-        row = 8 * len(self.kernel.group_row) * group
-        self._inputs.pack_into(self._group_rows, row, *values)
-
-    def set_slot(self, slot: str, values: Sequence[float]) -> None:
-        """Give each tensor the value of a scalar slot."""
-        if len(self._batches) > 1:
-            values = [values[i] for i in self.order]
-        self._tensor_values[self.slots.index(slot) :: len(self.kernel.tensor_row)] = array(
-            "d", values
-        )
-
-    def get_slot(self, slot: str) -> list[float]:
-        """The new value of a scalar slot of each tensor, after a run."""
-        kernel, new = self.kernel, self.kernel.outputs[slot]
-        if new.op == "constant":
-            return [new.leaf] * len(self.order)
-        if new.level == GROUP:
-            row = len(kernel.group_row)
-            values = self._group_values[kernel.group_row[new] :: row].tolist()
-            return [values[group] for group in self._groups]
-        values = self._tensor_values[kernel.tensor_row[new] :: len(kernel.tensor_row)].tolist()
-        return [values[i] for i in self._places] if len(self._batches) > 1 else values
+        """Give a group its hyperparameters, in the order of `inputs`."""
+        place = len(self.kernel.group_row) * group + len(self.kernel.inputs) - len(self.inputs)
+        self._inputs.pack_into(self._group_rows, 8 * place, *values)
 
     def squares(self) -> float:
         """The sum of the squared gradients of the last run, if the kernel was asked for it."""
@@ -400,31 +436,35 @@ class Step:
             self._totals, 8 * self.kernel.totals.index(squares)
         ).value
 
-    def run(self, noise: int = 0, first: int = 0) -> None:
-        """Take the step.
+    def run(self, expected: int, seed: int = 0) -> int:
+        """Take the step, or refuse it before anything has changed.
 
-        noise: an int of 64 bits that seeds stochastic rounding; the same one gives the same bits.
-        first: the number that the first tensor has there, so that tensors which are stepped one by
-        one round as if they were stepped together.
+        expected: how many tensors take part. seed: of stochastic rounding, 64 bits; with the counts
+        of steps and the numbers of the tensors it determines the noise.
+
+        Returns READY if the step was taken; NO_MEMORY if a column of a tensor that takes part has the
+        address 0, or another number of tensors takes part than expected; COUNT_FULL if a count in
+        float32 cannot be incremented, at 2**24.
         """
+        self._scalars[SCALARS.index("expected")] = expected
         if self._stochastic:
-            noise += first * len(self.columns) * SPREAD  # what the kernel adds for each tensor
-            for batch in self._batches:
-                batch[BATCH.index("noise")] = noise
+            self._scalars[SCALARS.index("seed")] = seed
         if self._chunks <= 1:
-            self._drive(0, 1, self._job_address, len(self._jobs))
-            return
+            return self._drive(0, 1, self._job_address, len(self._jobs))
         workers = team()
         threads = workers.threads()
         if threads == 1 or workers.parallel:
-            self._drive(workers.parallel, threads, self._job_address, len(self._jobs))
-            return
-        for function, argument, threaded in self._jobs:
-            if threaded:
+            return self._drive(workers.parallel, threads, self._job_address, len(self._jobs))
+        for function, argument, how in self._jobs:
+            call = _Function(function)
+            if how == _IN_THREADS:
                 ctypes.c_int64.from_address(argument).value = 0  # no chunk is claimed yet
-                _in_python_threads(_Function(function), argument, min(threads, self._chunks))
+                _in_python_threads(call, argument, min(threads, self._chunks))
             else:
-                _Function(function)(argument)
+                status = call(argument)
+                if how == _REFUSES and status != READY:
+                    return status
+        return READY
 
 
 def _words(content: int | Sequence[int]) -> Any:
@@ -432,11 +472,6 @@ def _words(content: int | Sequence[int]) -> Any:
     if isinstance(content, int):
         return (ctypes.c_int64 * content)()
     return (ctypes.c_int64 * len(content))(*content)
-
-
-def _doubles(block: Any) -> Any:
-    """The words of a block of memory as float64."""
-    return memoryview(block).cast("B").cast("d")
 
 
 def _table(names: Sequence[str], more: Sequence[int] = (), **values: int) -> Any:

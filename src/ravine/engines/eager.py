@@ -11,7 +11,7 @@ from typing import Any
 
 from ravine.engines.graph import Graph, line, trace
 from ravine.ops import Tensors
-from ravine.rule import Rule, RuleError
+from ravine.rule import Rule, RuleError, kept
 
 __all__ = ["Work", "plan", "steps"]
 
@@ -29,13 +29,8 @@ class Work:
 
 def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
     """The rule's graph for these values; the same one until a switch changes sides."""
-    key = rule, *(bool(hyper[k]) for k in rule.hyperparameters)
-    if key not in _plans:
-        _plans[key] = trace(rule, **hyper)
-    return _plans[key]
-
-
-_plans: dict[tuple[Any, ...], Graph] = {}  # by rule, and which hyperparameters are not zero
+    key = ("graph", *(bool(hyper[k]) for k in rule.hyperparameters))  # which of them are not zero
+    return kept(rule, key, lambda: trace(rule, **hyper))
 
 
 def steps(

@@ -1,9 +1,11 @@
 """A rule's graph printed as LLVM IR: the whole step over all tensors as one fused CPU kernel.
 
-What depends on scalars alone is computed once per parameter group or once per tensor, in float64,
-by the functions `groups` and `tensors_k`; what remains for every element is computed by `pass_k`,
-in registers, without temporaries. A reduction ends a pass: each chunk leaves a partial sum, and
+`begin` checks the tables, counts the step, and has `row` compute what depends on t and the
+hyperparameters alone: once for the tensors of a parameter group that have taken equally many steps.
+`tensors_k` computes what is one number for each tensor, `pass_k` what remains for every element, in
+registers, without temporaries. A reduction ends a pass: each chunk leaves a partial sum, and
 `tensors_k` adds them up in the order of the chunks, so the bits do not depend on the threads.
+`finish` stores the new scalar slots. A tensor whose gradient has the address 0 takes no part.
 
 Elements are computed in float64 if any column (p, g or a slot) is float64, in float32 otherwise,
 with the rule's operations in the rule's order and none of LLVM's fast-math flags: where a rule has
@@ -16,11 +18,14 @@ The tables that the kernel walks, in words of eight bytes (engines/cpu.py fills 
     group row    the inputs (t and the hyperparameters), then every scalar computed from them
     tensor row   the scalar slots, then every scalar computed for this tensor alone
     record       one tensor: see RECORD
+    addresses    column after column (p, g, the array slots, the scalar slots, the step count), where
+                 each tensor has it; scalar slots are float64, counts float32 or float64
     chunk        which tensor (its place in the batch), and the first element
     batch        tensors of the same dtypes: see BATCH, then, for each column, where the addresses
                  of its tensors stand
     scalars      see SCALARS
-    job          a function, its argument (a batch or the scalars), and whether it takes threads
+    job          a function, its argument (a batch or the scalars), and how it is called: 0 plainly,
+                 1 in threads, 2 as the one that may refuse the step
 """
 
 from __future__ import annotations
@@ -33,14 +38,29 @@ from dataclasses import dataclass
 
 from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, Pass, Value
 
-__all__ = ["BATCH", "RECORD", "SCALARS", "SPREAD", "Module"]
+__all__ = [
+    "BATCH",
+    "COUNT_FULL",
+    "NO_MEMORY",
+    "READY",
+    "RECORD",
+    "SCALARS",
+    "Module",
+]
 
 RECORD = ("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number")
+# The group's row; a row for a tensor whose count is another; whether the count is in float64.
+RECORD += ("shared_row", "own_row", "wide_count", "noise")
 # The counter from which threads claim chunks has a cache line of its own.
 BATCH = ("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records")
-BATCH += ("partials", "noise", "tensor_count", "run")
-SCALARS = ("group_rows", "group_count", "records", "tensor_count", "totals")
-SPREAD = 0x9E3779B97F4A7C15  # what the noise of a column is ahead of the one before, modulo 2**64
+BATCH += ("partials", "tensor_count", "run")
+SCALARS = ("group_rows", "group_count", "records", "tensor_count", "totals", "addresses")
+SCALARS += ("seed", "expected")
+READY, NO_MEMORY, COUNT_FULL = 0, 1, 2
+"""What `begin` finds, before anything is changed: a step can be taken; a tensor that takes part has a
+column without memory, or another number of tensors than expected takes part; a float32 count is at
+its end, 2**24."""
+_SPREAD = 0x9E3779B97F4A7C15  # what the noise of a column is ahead of the one before, modulo 2**64
 
 _MEMORY = {"float64": "double", "float32": "float", "bfloat16": "i16", "float16": "half"}
 _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -93,7 +113,7 @@ def _to_float32(value: float) -> float:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|again|any|batch|chunk|claim|end|entry|group|i|j|left|more|once|scalars|tensor|wide"
+    r"(add|again|any|batch|chunk|claim|end|entry|group|i|j|left|more|once|row|scalars|tensor|wide"
     r"|sum\d+|total\d+)$"
 )
 
@@ -112,12 +132,12 @@ class _Printer:
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
 
-    def begin(self, signature: str, *comments: str) -> None:
-        self.lines += ["", *(f"; {c}" for c in comments), f"define void {signature} {{", "entry:"]
+    def begin(self, signature: str, *comments: str, result: str = "void") -> None:
+        self.lines += ["", *(f"; {c}" for c in comments), f"define {result} {signature} {{", "entry:"]
         self.taken = {}
 
-    def end(self) -> None:
-        self.lines += ["  ret void", "}"]
+    def end(self, result: str = "void") -> None:
+        self.lines += [f"  ret {result}", "}"]
 
     def fresh(self, name: str) -> str:
         """A name that no value of this function has yet."""
@@ -270,11 +290,13 @@ class Module:
     def text(self) -> str:
         """The module as LLVM IR."""
         out = _Printer()
-        self._groups(out)
+        self._row(out)
+        self._begin(out)
         for stage in range(self.kernel.stages):
             self._tensors(out, stage)
         for walk in self.passes:
             _Walk(self, walk, out).print()
+        self._finish(out)
         out.lines += _DRIVE.splitlines()
         columns = ", ".join(f"{c} {d}" for c, d in self.dtype.items())
         return out.text(
@@ -283,18 +305,173 @@ class Module:
             f"; tensor row: {_row(self.kernel.tensor_row)}",
         )
 
-    def _groups(self, out: _Printer) -> None:
-        """For each parameter group: the scalars that depend on t and the hyperparameters."""
+    @property
+    def _counts(self) -> bool:
+        """Whether scalars depend on t, so that tensors of a group may need rows of their own."""
+        return self.kernel.inputs[:1] == ("t",)
+
+    def _row(self, out: _Printer) -> None:
+        """The scalars that depend on t and the hyperparameters."""
         row = self.kernel.group_row
-        out.begin("@groups(ptr %scalars)", "once per step and group, in float64")
-        rows = out.field("%scalars", SCALARS, "group_rows", "ptr")
-        count = out.field("%scalars", SCALARS, "group_count")
-        _loop(out, "group", count)
-        here = out.set("row", f"mul i64 %group, {len(row)}")
-        here = out.set("row", f"getelementptr double, ptr {rows}, i64 {here}")
+        out.begin("@row(ptr %row)", "for tensors of a group with one count, in float64")
         body = _Body(out, Type("double"))
-        self._scalars(body, {GROUP: here}, [v for v in self.kernel.needed if v in row])
+        self._scalars(body, {GROUP: "%row"}, [v for v in self.kernel.needed if v in row])
+        out.end()
+
+    def _begin(self, out: _Printer) -> None:
+        """Whether the step can be taken; if so, the counts, the groups' rows and the old scalar slots."""
+        kernel, columns = self.kernel, self.kernel.columns
+        out.begin("@begin(ptr %scalars)", "checks, counts, and the scalars of groups", result="i64")
+        rows = out.field("%scalars", SCALARS, "group_rows", "ptr")
+        groups = out.field("%scalars", SCALARS, "group_count")
+        table = _Table(out)
+        expected = out.field("%scalars", SCALARS, "expected")
+
+        # Nothing is changed before all is known to be there.
+        _loop(out, "check", table.count, carried=["present"], kind="i64")
+        table.skip_absent("check")
+        out.line("%present.more = add i64 %present, 1")
+        wanted = [c for c in columns if any(c in (*w.loads, *w.stores) for w in self.passes)]
+        wanted = [table.address(columns.index(c), "%check") for c in wanted if c != "g"]
+        wanted += [table.address(len(columns) + i, "%check") for i in range(len(kernel.slots))]
+        for address in wanted:
+            missing = out.set("missing", f"icmp eq ptr {address}, null")
+            there = out.fresh("there")[1:]
+            out.line(f"br i1 {missing}, label %no.memory, label %{there}")
+            out.label(there)
+        count = table.address(table.counts(kernel), "%check")
+        uncounted = out.set("uncounted", f"icmp eq ptr {count}, null")
+        record = table.record("%check")
+        wide = out.set("wide", f"icmp ne i64 {out.field(record, RECORD, 'wide_count')}, 0")
+        endless = out.set("endless", f"or i1 {uncounted}, {wide}")
+        out.line(f"br i1 {endless}, label %check.last, label %narrow")
+        out.label("narrow")
+        taken = out.set("taken", f"load float, ptr {count}, align 4")
+        full = out.set("full", f"fcmp oge float {taken}, {Type('float').constant(2.0**24)}")
+        out.line(f"br i1 {full}, label %count.full, label %check.last")
+        out.label("check.last")
+        _next(out, "check", "check.last", {"present": "%present.more"}, "check.body", kind="i64")
+        complete = out.set("complete", f"icmp eq i64 %present, {expected}")
+        out.line(f"br i1 {complete}, label %ready, label %no.memory")
+        out.label("no.memory")
+        out.line(f"ret i64 {NO_MEMORY}")
+        out.label("count.full")
+        out.line(f"ret i64 {COUNT_FULL}")
+
+        out.label("ready")
+        _loop(out, "group", groups, before="ready")
+        here = out.set("row", f"mul i64 %group, {len(kernel.group_row)}")
+        here = out.set("row", f"getelementptr double, ptr {rows}, i64 {here}")
+        if self._counts:  # not a number: no tensor's count yet
+            out.line(f"store double {Type('double').constant(math.nan)}, ptr {here}, align 8")
+        else:
+            out.line(f"call void @row(ptr {here})")
         _next(out, "group")
+
+        _loop(out, "tensor", table.count, before="group.end")
+        table.skip_absent("tensor")
+        record = table.record("%tensor")
+        self._count(out, table, record)
+        row = out.field(record, RECORD, "tensor_row", "ptr")
+        for i in range(len(kernel.slots)):
+            address = table.address(len(columns) + i, "%tensor")
+            old = out.set("slot", f"load double, ptr {address}, align 8")
+            at = out.set("at", f"getelementptr double, ptr {row}, i64 {i}")
+            out.line(f"store double {old}, ptr {at}, align 8")
+        out.line("br label %tensor.last")
+        out.label("tensor.last")
+        _next(out, "tensor", "tensor.last", skipped="tensor.body")
+        out.end(f"i64 {READY}")
+
+    def _count(self, out: _Printer, table: _Table, record: str) -> None:
+        """Add one to a tensor's count; find or compute the row of scalars for it."""
+        count = table.address(table.counts(self.kernel), "%tensor")
+        uncounted = out.set("uncounted", f"icmp eq ptr {count}, null")
+        out.line(f"br i1 {uncounted}, label %counted, label %count.one")
+        out.label("count.one")
+        wide = out.set("wide", f"icmp ne i64 {out.field(record, RECORD, 'wide_count')}, 0")
+        out.line(f"br i1 {wide}, label %count.wide, label %count.narrow")
+        for kind, label in (("double", "wide"), ("float", "narrow")):
+            out.label(f"count.{label}")
+            align = {"double": 8, "float": 4}[kind]
+            out.line(f"%old.{label} = load {kind}, ptr {count}, align {align}")
+            out.line(f"%t.{label} = fadd {kind} %old.{label}, 1.0")
+            out.line(f"store {kind} %t.{label}, ptr {count}, align {align}")
+            if kind == "float":
+                out.line("%t.exact = fpext float %t.narrow to double")
+            out.line("br label %counted")
+        out.label("counted")
+        ends = "[ 0.0, %tensor.here ], [ %t.wide, %count.wide ], [ %t.exact, %count.narrow ]"
+        out.line(f"%t = phi double {ends}")
+        if self.stochastic:
+            seed = out.field("%scalars", SCALARS, "seed")
+            noise = out.code(
+                f"""
+                count = fptosi double %t to i64
+                a = mul i64 %seed, {_signed(0x9E3779B97F4A7C15)}
+                b = mul i64 %count, {_signed(0xD1B54A32D192ED03)}
+                noise = add i64 %a, %b
+                """,
+                t="%t",
+                seed=seed,
+            )
+            at = out.set("at", f"getelementptr i64, ptr {record}, i64 {RECORD.index('noise')}")
+            out.line(f"store i64 {_splitmix(out, noise)}, ptr {at}, align 8")
+        if not self._counts:
+            return
+        shared = out.field(record, RECORD, "shared_row", "ptr")
+        own = out.field(record, RECORD, "own_row", "ptr")
+        of_row = out.set("of.row", f"load double, ptr {shared}, align 8")
+        same = out.set("same", f"fcmp oeq double {of_row}, %t")
+        out.line(f"br i1 {same}, label %row.known, label %row.other")
+        out.label("row.other")
+        free = out.set("free", f"fcmp uno double {of_row}, 0.0")
+        out.line(f"br i1 {free}, label %row.new, label %row.own")
+        out.label("row.own")
+        for i in range(1, len(self.kernel.inputs)):
+            source, target = (
+                out.set("at", f"getelementptr double, ptr {row}, i64 {i}") for row in (shared, own)
+            )
+            value = out.set("value", f"load double, ptr {source}, align 8")
+            out.line(f"store double {value}, ptr {target}, align 8")
+        out.line("br label %row.new")
+        out.label("row.new")
+        out.line(f"%row.here = phi ptr [ {shared}, %row.other ], [ {own}, %row.own ]")
+        out.line("store double %t, ptr %row.here, align 8")
+        out.line("call void @row(ptr %row.here)")
+        out.line("br label %row.known")
+        out.label("row.known")
+        out.line(f"%row.mine = phi ptr [ {shared}, %counted ], [ %row.here, %row.new ]")
+        at = out.set("at", f"getelementptr i64, ptr {record}, i64 {RECORD.index('group_row')}")
+        out.line(f"store ptr %row.mine, ptr {at}, align 8")
+
+    def _finish(self, out: _Printer) -> None:
+        """The new scalar slots, where they are kept."""
+        kernel = self.kernel
+        if not kernel.slots:
+            return
+        out.begin("@finish(ptr %scalars)", "the new scalar slots")
+        table = _Table(out)
+        _loop(out, "tensor", table.count)
+        table.skip_absent("tensor")
+        record = table.record("%tensor")
+        rows = {
+            GROUP: (out.field(record, RECORD, "group_row", "ptr"), kernel.group_row),
+            TENSOR: (out.field(record, RECORD, "tensor_row", "ptr"), kernel.tensor_row),
+        }
+        for i, slot in enumerate(kernel.slots):
+            new = kernel.outputs[slot]
+            if new.op == "constant":
+                value = Type("double").constant(float(new.leaf))
+            else:
+                row, places = rows[new.level]
+                at = out.set("at", f"getelementptr double, ptr {row}, i64 {places[new]}")
+                value = out.set(slot, f"load double, ptr {at}, align 8")
+            address = table.address(len(kernel.columns) + i, "%tensor")
+            out.line(f"store double {value}, ptr {address}, align 8")
+        out.line("br label %tensor.last")
+        out.label("tensor.last")
+        _next(out, "tensor", "tensor.last", skipped="tensor.body")
         out.end()
 
     def _tensors(self, out: _Printer, stage: int) -> None:
@@ -306,12 +483,12 @@ class Module:
         finished = [v for v in todo if v.op == "sum"]
         adding = [v for v in kernel.totals if v.stage == stage + 1]
         out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
-        records = out.field("%scalars", SCALARS, "records", "ptr")
-        count = out.field("%scalars", SCALARS, "tensor_count")
         totals = out.field("%scalars", SCALARS, "totals", "ptr")
-        _loop(out, "tensor", count, carried=[f"total{kernel.totals.index(v)}" for v in adding])
-        here = out.set("record", f"mul i64 %tensor, {len(RECORD)}")
-        here = out.set("record", f"getelementptr i64, ptr {records}, i64 {here}")
+        table = _Table(out)
+        carried = [f"total{kernel.totals.index(v)}" for v in adding]
+        _loop(out, "tensor", table.count, carried=carried)
+        table.skip_absent("tensor")
+        here = table.record("%tensor")
         rows = {
             GROUP: out.field(here, RECORD, "group_row", "ptr"),
             TENSOR: out.field(here, RECORD, "tensor_row", "ptr"),
@@ -326,7 +503,7 @@ class Module:
                     "at", f"getelementptr double, ptr {totals}, i64 {kernel.totals.index(v)}"
                 )
                 body.names[v] = out.set(v.name or "total", f"load double, ptr {at}, align 8")
-        before = "tensor.body"
+        before = "tensor.here"
         if finished:
             self._add_partials(out, here, finished, body)
             before = "add.end"
@@ -336,7 +513,7 @@ class Module:
             name = f"total{kernel.totals.index(v)}"
             text = f"fadd double %{name}, {body.number(v.args[0])}"
             results[name] = out.set(f"{name}.next", text)
-        _next(out, "tensor", before, results)
+        _next(out, "tensor", before, results, "tensor.body")
         for v in adding:
             place = kernel.totals.index(v)
             at = out.set("at", f"getelementptr double, ptr {totals}, i64 {place}")
@@ -348,7 +525,7 @@ class Module:
         chunks = out.field(record, RECORD, "chunk_count")
         walk = next(w for w in self.passes if w.sums and w.sums[0] in sums)
         names = [f"sum{i}" for i in range(len(walk.sums))]
-        _loop(out, "add", chunks, before="tensor.body", carried=names)
+        _loop(out, "add", chunks, before="tensor.here", carried=names)
         at = out.set("at", f"mul i64 %add, {self.partials}")
         results = {}
         for i, name in enumerate(names):
@@ -407,10 +584,9 @@ class _Walk:
         chunks = out.field("%batch", BATCH, "chunks", "ptr")
         records = out.field("%batch", BATCH, "records", "ptr")
         partials = out.field("%batch", BATCH, "partials", "ptr")
-        noise = out.field("%batch", BATCH, "noise")
         run = out.field("%batch", BATCH, "run")
         addresses = {}
-        for c in self.columns:
+        for c in dict.fromkeys(["g", *self.columns]):
             place = len(BATCH) + self.kernel.columns.index(c)
             at = out.set(f"{c}.at", f"getelementptr i64, ptr %batch, i64 {place}")
             addresses[c] = out.set(f"{c}.addresses", f"load ptr, ptr {at}, align 8")
@@ -424,11 +600,16 @@ class _Walk:
         out.line(f"%more = icmp ult i64 {first}, {last}")
         out.line("br i1 %more, label %chunk.begin, label %end")
         out.label("chunk.begin")
-        out.line(f"%chunk = phi i64 [ {first}, %claim ], [ %chunk.next, %chunk.end ]")
+        out.line(f"%chunk = phi i64 [ {first}, %claim ], [ %chunk.next, %chunk.past ]")
         out.line("%chunk.word = mul i64 %chunk, 2")
         out.line(f"%chunk.at = getelementptr i64, ptr {chunks}, i64 %chunk.word")
         tensor = out.field("%chunk.at", ("tensor", "start"), "tensor")
         start = out.field("%chunk.at", ("tensor", "start"), "start")
+        gradient = out.set("g.at", f"getelementptr ptr, ptr {addresses['g']}, i64 {tensor}")
+        gradient = out.set("g.whole", f"load ptr, ptr {gradient}, align 8")
+        absent = out.set("absent", f"icmp eq ptr {gradient}, null")
+        out.line(f"br i1 {absent}, label %chunk.past, label %chunk.here")
+        out.label("chunk.here")
         record = out.set("record", f"mul i64 {tensor}, {len(RECORD)}")
         record = out.set("record", f"getelementptr i64, ptr {records}, i64 {record}")
         numel = out.field(record, RECORD, "numel")
@@ -448,7 +629,7 @@ class _Walk:
             self.base[c] = out.set(f"{c}.here", f"getelementptr {kind}, ptr {whole}, i64 {start}")
         narrow, wide = self._load_scalars(rows)
         if self.noisy:
-            self._keys(noise, record, start)
+            self._keys(out.field(record, RECORD, "noise"), record, start)
 
         out.line(f"%wide.count = and i64 {count}, {-module.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
@@ -457,9 +638,9 @@ class _Walk:
         double = self.wide.like("double")
 
         out.label("wide")
-        out.line("%i = phi i64 [ 0, %chunk.begin ], [ %i.next, %wide ]")
+        out.line("%i = phi i64 [ 0, %chunk.here ], [ %i.next, %wide ]")
         for name in names:
-            zero = f"[ zeroinitializer, %chunk.begin ], [ %{name}.wide.next, %wide ]"
+            zero = f"[ zeroinitializer, %chunk.here ], [ %{name}.wide.next, %wide ]"
             out.line(f"%{name}.wide = phi {double} {zero}")
         self._elements(wide, "%i", "wide")
         out.line(f"%i.next = add i64 %i, {module.width}")
@@ -468,7 +649,7 @@ class _Walk:
 
         out.label("wide.end")
         for name in names:
-            ends = f"[ zeroinitializer, %chunk.begin ], [ %{name}.wide.next, %wide ]"
+            ends = f"[ zeroinitializer, %chunk.here ], [ %{name}.wide.next, %wide ]"
             out.line(f"%{name}.all = phi {double} {ends}")
         for name in names:
             function = f"@llvm.vector.reduce.fadd.v{module.width}f64"
@@ -496,6 +677,8 @@ class _Walk:
             at = out.set("at", f"add i64 {at}, {i}")
             at = out.set("at", f"getelementptr double, ptr {partials}, i64 {at}")
             out.line(f"store double %{name}, ptr {at}, align 8")
+        out.line("br label %chunk.past")
+        out.label("chunk.past")
         out.line("%chunk.next = add i64 %chunk, 1")
         out.line(f"%chunk.again = icmp ult i64 %chunk.next, {last}")
         out.line("br i1 %chunk.again, label %chunk.begin, label %claim")
@@ -671,21 +854,13 @@ class _Walk:
                 f"""
                 first = mul i64 %number, {len(self.kernel.columns)}
                 stream = add i64 %first, {self.kernel.columns.index(c) + 1}
-                spread = mul i64 %stream, {_signed(SPREAD)}
+                spread = mul i64 %stream, {_signed(_SPREAD)}
                 key = add i64 %spread, %noise
                 """,
                 number=number,
                 noise=noise,
             )
-            for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # as in splitmix64
-                key = out.code(
-                    f"""
-                    shifted = lshr i64 %key, 30
-                    mixed = xor i64 %key, %shifted
-                    key = mul i64 %mixed, {_signed(multiplier)}
-                    """,
-                    key=key,
-                )
+            key = _splitmix(out, key)
             first = out.set("key.first", f"trunc i64 {key} to i32")
             second = out.code(
                 """
@@ -737,39 +912,102 @@ def _row(row: dict[Value, int]) -> str:
     return ", ".join(str(v.leaf or v.name or v.op) for v in row) or "empty"
 
 
+class _Table:
+    """What a function over all tensors reads of them: their records and their addresses."""
+
+    def __init__(self, out: _Printer):
+        self.out = out
+        self.records = out.field("%scalars", SCALARS, "records", "ptr")
+        self.count = out.field("%scalars", SCALARS, "tensor_count")
+        self.addresses = out.field("%scalars", SCALARS, "addresses", "ptr")
+
+    @staticmethod
+    def counts(kernel: Kernel) -> int:
+        """The number of the column of step counts."""
+        return len(kernel.columns) + len(kernel.slots)
+
+    def record(self, tensor: str) -> str:
+        """The record of a tensor."""
+        at = self.out.set("record", f"mul i64 {tensor}, {len(RECORD)}")
+        return self.out.set("record", f"getelementptr i64, ptr {self.records}, i64 {at}")
+
+    def address(self, column: int, tensor: str) -> str:
+        """Where a tensor has a column."""
+        at = self.out.set("at", f"mul i64 {self.count}, {column}")
+        at = self.out.set("at", f"add i64 {at}, {tensor}")
+        at = self.out.set("at", f"getelementptr ptr, ptr {self.addresses}, i64 {at}")
+        return self.out.set("address", f"load ptr, ptr {at}, align 8")
+
+    def skip_absent(self, loop: str) -> None:
+        """In a loop's body: go on to the next tensor if this one has no gradient."""
+        absent = self.out.set("absent", f"icmp eq ptr {self.address(1, f'%{loop}')}, null")
+        self.out.line(f"br i1 {absent}, label %{loop}.tail, label %{loop}.here")
+        self.out.label(f"{loop}.here")
+
+
+def _splitmix(out: _Printer, key: str) -> str:
+    """64 bits mixed as in splitmix64."""
+    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        key = out.code(
+            f"""
+            shifted = lshr i64 %key, {shift}
+            mixed = xor i64 %key, %shifted
+            key = mul i64 %mixed, {_signed(multiplier)}
+            """,
+            key=key,
+        )
+    return key
+
+
 def _loop(
-    out: _Printer, name: str, count: str, before: str = "entry", carried: Iterable[str] = ()
+    out: _Printer,
+    name: str,
+    count: str,
+    before: str = "entry",
+    carried: Iterable[str] = (),
+    kind: str = "double",
 ) -> None:
     """Open a loop that counts %name from 0, carrying sums that start at zero."""
+    zero = "0.0" if kind == "double" else "0"
     out.line(f"br label %{name}.head")
     out.label(f"{name}.head")
     steps = f"[ 0, %{before} ], [ %{name}.next, %{name}.tail ]"
     out.line(f"%{name} = phi i64 {steps}")
     for x in carried:
-        out.line(f"%{x} = phi double [ 0.0, %{before} ], [ %{x}.carried, %{name}.tail ]")
+        ends = f"[ {zero}, %{before} ], [ %{x}.carried, %{name}.tail ]"
+        out.line(f"%{x} = phi {kind} {ends}")
     out.line(f"%{name}.more = icmp ult i64 %{name}, {count}")
     out.line(f"br i1 %{name}.more, label %{name}.body, label %{name}.end")
     out.label(f"{name}.body")
 
 
 def _next(
-    out: _Printer, name: str, before: str = "", carried: dict[str, str] | None = None
+    out: _Printer,
+    name: str,
+    before: str = "",
+    carried: dict[str, str] | None = None,
+    skipped: str = "",
+    kind: str = "double",
 ) -> None:
-    """Close the loop; its last block is `before`, the carried sums' new values are given."""
+    """Close the loop; its last block is `before`, the carried sums' new values are given.
+
+    skipped: the block from which tensors that take no part come; their sums stay as they are.
+    """
     out.line(f"br label %{name}.tail")
     out.label(f"{name}.tail")
     for x, value in (carried or {}).items():
-        out.line(f"%{x}.carried = phi double [ {value}, %{before} ]")
+        past = f", [ %{x}, %{skipped} ]" if skipped else ""
+        out.line(f"%{x}.carried = phi {kind} [ {value}, %{before} ]{past}")
     out.line(f"%{name}.next = add i64 %{name}, 1")
     out.line(f"br label %{name}.head")
     out.label(f"{name}.end")
 
 
 # The whole step in one call: each job in turn, by the team (`parallel` is GOMP_parallel) where it
-# takes threads and there are several.
+# takes threads and there are several. A job that returns another word than 0 ends the step with it.
 _DRIVE = """
 ; the step: the jobs in turn
-define void @drive(ptr %parallel, i32 %threads, ptr %jobs, i64 %count) {
+define i64 @drive(ptr %parallel, i32 %threads, ptr %jobs, i64 %count) {
 entry:
   %several = icmp ugt i32 %threads, 1
   br label %head
@@ -782,10 +1020,14 @@ body:
   %function = load ptr, ptr %at, align 8
   %argument.at = getelementptr i64, ptr %at, i64 1
   %argument = load ptr, ptr %argument.at, align 8
-  %threaded.at = getelementptr i64, ptr %at, i64 2
-  %threaded = load i64, ptr %threaded.at, align 8
-  %is.threaded = icmp ne i64 %threaded, 0
-  br i1 %is.threaded, label %chunks, label %alone
+  %how.at = getelementptr i64, ptr %at, i64 2
+  %how = load i64, ptr %how.at, align 8
+  switch i64 %how, label %alone [ i64 1, label %chunks
+                                  i64 2, label %first ]
+first:
+  %status = call i64 %function(ptr %argument)
+  %refused = icmp ne i64 %status, 0
+  br i1 %refused, label %refusal, label %tail
 chunks:
   store i64 0, ptr %argument, align 8
   br i1 %several, label %team, label %alone
@@ -798,7 +1040,9 @@ alone:
 tail:
   %job.next = add i64 %job, 1
   br label %head
+refusal:
+  ret i64 %status
 end:
-  ret void
+  ret i64 0
 }
 """

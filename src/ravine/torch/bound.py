@@ -1,68 +1,126 @@
-"""What a step works on, found once; the step is taken again while only gradients and numbers change.
+"""What a step works on, found once, and taken again while nothing but gradients and numbers changes.
 
 `RuleOptimizer` looks at every parameter, group and state with care, and binds what it finds: tensors
-that one kernel steps become a `KernelPart`, the others a `CallPart`. Where there are kernels only, the
-next step asks `ready` whether anything but gradients and numbers is another than before, by a pass
-over lists and by torch's guards, in C; that is what remains of Python in a step.
+that one kernel steps become a `KernelPart`, the others a `CallPart`. A part of a kernel holds every
+parameter that has ever had a gradient; those that have none at a step are left out by their address.
+Between steps nothing here refers to a tensor: parameters and states are looked up where the optimizer
+keeps them, so that what is taken out of it is freed.
+
+Where there are kernels only, the next step asks `take`, which compares what it finds with what was
+bound: torch's own guards do it in one call in C, and addresses say whether memory has moved.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter, getitem, is_, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ravine.engines.eager import Work, steps
+from ravine.engines.fused import bind
 from ravine.engines.graph import Graph
 from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
+from ravine.torch.memory import facts, intercepted
+from ravine.torch.options import Options
 from ravine.torch.sharded import Sharded, Shards
-from ravine.torch.tensors import as_real, facts, single
+from ravine.torch.state import number
+from ravine.torch.tensors import as_real, dtype_name, single
 
 if TYPE_CHECKING:
-    from ravine.engines.cpu import Step
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Bound", "CallPart", "KernelPart", "Member", "Row", "squares"]
+__all__ = ["Bound", "CallPart", "KernelPart", "Member", "READY", "Wave"]
 
-_grad, _params, _step = attrgetter("grad"), itemgetter("params"), itemgetter("step")
-_data_ptr, _values, _flat = torch.Tensor.data_ptr, dict.values, chain.from_iterable
+_grad, _params = attrgetter("grad"), itemgetter("params")
+_data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+READY = 0
+"""What a kernel says when it has taken a step."""
 
 
 @dataclass
 class Member:
     """A parameter in a step: the work as an engine sees it, and where its results are kept.
 
-    group: its number. state: the parameter's own, with the live slots under `keys`. rows: which of
-    its elements take part, where the gradient is sparse; `work` holds copies of them then.
+    place: its place among all parameters. key: what its hyperparameters are found by, its group's
+    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it has taken, None where nobody counts. whole: whether `count` is kept in
+    the state as an int. rows: which of its elements take part, where the gradient is sparse; `work`
+    holds copies of them then. present: whether it has a gradient in this step.
     """
 
     p: torch.Tensor
-    group: int
+    place: int
+    key: tuple[int, int | None]
     work: Work
     state: dict[str, Any]
     keys: Mapping[str, str]
+    count: torch.Tensor | None
+    whole: bool = False
     rows: tuple[torch.Tensor, ...] | None = None
+    present: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no elements (that have a gradient), so that there is nothing to compute."""
+        return isinstance(self.work.p, torch.Tensor) and not self.work.p.numel()
+
+    @property
+    def written(self) -> list[torch.Tensor]:
+        """The tensors that a step changes."""
+        arrays = [x for x in self.work.state.values() if type(x) in _PLAIN]
+        return [self.p, *arrays] if type(self.p) in _PLAIN else arrays
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
+        return (
+            self.work.p is self.p
+            and type(self.work.g) is torch.Tensor
+            and self.rows is None
+            and not self.whole
+            and all(self.state[key] is self.slots[slot] for slot, key in self.keys.items())
+        )
+
+    @property
+    def slots(self) -> dict[str, Any]:
+        """The slots as tensors: arrays as the engine sees them, numbers where they are kept."""
+        return {
+            slot: self.work.state[slot]
+            if isinstance(self.work.state[slot], (torch.Tensor, Sharded))
+            else self.state[key]
+            for slot, key in self.keys.items()
+        }
 
     def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
         """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
-        self.state["step"] = self.work.t
         self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
         for slot, value in new_state.items():
-            key = self.keys[slot]
-            if not isinstance(self.state[key], torch.Tensor):
-                self.state[key] = value if replace else float(value)
-            elif replace:
-                like = self.state[key]
-                self.state[key] = torch.view_as_complex(value) if like.is_complex() else value
+            key, state = self.keys[slot], self.state
+            if replace:
+                value = value if isinstance(value, torch.Tensor) else number(value)
+                state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
+            elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
+                self._write(self.work.state[slot], state[key], value)
             else:
-                self._write(self.work.state[slot], self.state[key], value)
+                state[key].fill_(float(value))
+        self.counted()
+
+    def counted(self) -> None:
+        """Keep that the step has been taken."""
+        if self.count is not None:
+            self.count.fill_(self.work.t)
+        self.keep_count()
+
+    def keep_count(self) -> None:
+        """Where a count is an int in the state, take it over from the tensor that a kernel counts in."""
+        if self.whole and self.count is not None and "step" in self.state:
+            self.state["step"] = int(self.count)
 
     def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
         if self.rows is not None:
@@ -74,25 +132,34 @@ class Member:
             view.fill_(value)
 
 
-@dataclass
 class CallPart:
     """Parameters whose rule is called, because no kernel can step them or none is wanted."""
 
-    graph: Graph
-    members: list[Member]
-    differentiable: bool
+    def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
+        self.graph, self.differentiable = graph, differentiable
+        self.members = [m for m in members if m.present]
+        self.results: list[Any] = []
 
-    def run(self) -> None:
-        """Take the step."""
-        for member in self.members:
-            member.state["step"] = member.work.t
-        members = [m for m in self.members if m.p.numel()]  # means of nothing are no numbers
+    def compute(self) -> None:
+        """Find the results, and change nothing yet."""
+        members = [m for m in self.members if not m.empty]  # means of nothing are no numbers
         works = [m.work for m in members]
         if not self.differentiable:
             works = [single(work) for work in works]
-        results = list(steps(self.graph.rule, works, self._bag(works)))
-        for member, (new_p, new_state) in zip(members, results, strict=True):
-            member.store(new_p, new_state, self.differentiable)
+        self.results = list(steps(self.graph.rule, works, self._bag(works)))
+
+    def store(self) -> None:
+        """Keep the results."""
+        results = iter(self.results)
+        for member in self.members:
+            if not member.empty:
+                member.store(*next(results), self.differentiable)
+            else:
+                member.counted()
+
+    def squares(self) -> float:
+        """The sum of the squared gradients."""
+        return sum(m.work.g.detach().double().square().sum().item() for m in self.members)
 
     def _bag(self, works: Sequence[Work]) -> type[Tensors] | None:
         """The bag that the rule is called on, once; without one it is called for each tensor.
@@ -104,202 +171,305 @@ class CallPart:
         return Foreach if any(work.p.device.type != "cpu" for work in works) else None
 
 
-@dataclass
-class Row:
-    """The tensors of a group that have taken as many steps: what the kernel reads once for all."""
+class Look(NamedTuple):
+    """What a part finds before a step: addresses, and the tensors that they are of, kept alive."""
 
-    group: int
-    t: int
-    values: list[float]
-    states: list[dict[str, Any]] = field(default_factory=list)
+    addresses: bytes
+    tensors: list[torch.Tensor]
+    present: Sequence[torch.Tensor]
 
 
 class KernelPart:
     """Parameters that one kernel steps, in place.
 
-    step: the kernel, bound to tensors of the members' sizes and dtypes. rows: for each member the
-    number of its row, which are numbered as they first appear.
+    places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
+    hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
+    again with `look` and `run`; the first time it is taken by `start`.
     """
 
-    def __init__(self, graph: Graph, step: Step, members: Sequence[Member], rows: Sequence[int]):
-        self.graph, self.step = graph, step
-        self.rows: list[Row] = []
-        for member, row in zip(members, rows, strict=True):
-            if row == len(self.rows):
-                values = self.values(member.work.hyper)
-                self.rows.append(Row(member.group, member.work.t - 1, values))
-            self.rows[row].states.append(member.state)
-        self.scalars = [
-            (slot, [m.state for m in members], [m.keys[slot] for m in members])
-            for slot in step.slots
-        ]
-        members = [members[i] for i in step.order]
-        self.params = tuple(m.p for m in members)
-        self.states = [m.state for m in members]
-        self.keys = [m.keys for m in members]
-        # Copies of rows: the kernel works on them, so they are kept here, and are then put back.
-        self.copied = [m for m in members if m.rows is not None]
-        slots = step.columns[2:]
-        columns = [[m.work.state[s] for m in members] for s in slots]
-        p, g = [m.work.p for m in members], [m.work.g for m in members]
-        tensors = [*p, *g, *_flat(columns)]
-        step.point_all(*map(_data_ptr, tensors))
-        # Views (of complex numbers, of shards) are made anew each step.
-        self.repeatable = all(
-            type(m.p) in _PLAIN and m.work.p is m.p and type(m.work.g) is torch.Tensor
-            for m in members
-        ) and all(
-            type(x) is torch.Tensor and m.state[m.keys[s]] is x
-            for s, column in zip(slots, columns, strict=True)
-            for m, x in zip(members, column, strict=True)
+    def __init__(self, graph: Graph, members: Sequence[Member], stochastic: bool, squares: bool):
+        self.graph = graph
+        rows: dict[tuple[int, int | None], int] = {}
+        numbers = [rows.setdefault(m.key, len(rows)) for m in members]
+        self.rows = list(rows)
+        self.step = step = bind(
+            graph,
+            [m.work for m in members],
+            dtype_name,
+            numbers,
+            squares=squares,
+            counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
+            numbers=[m.place for m in members],
+            stochastic=stochastic,
         )
+        self.inputs = {name: i for i, name in enumerate(step.inputs)}
+        first = dict(zip(reversed(numbers), reversed(members), strict=True))
+        self.values = [self._values(first[row].work.hyper) for row in range(len(rows))]
+        self.members = members = [members[i] for i in step.order]
+        self.places = [m.place for m in members]
+        self.pick = _picker(self.places)
+        self.present = sum(m.present for m in members)
+        self.repeatable = all(m.repeatable for m in members)
+        self.addresses = b""
         if not self.repeatable:
-            self.kept = members  # with copies that the kernel is pointed to
             return
-        self.facts = facts(tensors)
-        # Where each slot of each tensor is kept, in the order of the columns.
-        self.keepers = self.states * len(slots)
-        self.names = [keys[s] for s in slots for keys in self.keys]
+        # What of the state is looked up each time: slot after slot, and the counts if they are there.
+        names = [[m.keys[slot] for m in members] for slot in step.columns[2:-1]]
+        self.counts: list[torch.Tensor] = []
+        if all("step" in m.state and m.state["step"] is m.count for m in members):
+            names.append(["step"] * len(members))
+        else:
+            self.counts = [m.count for m in members if m.count is not None]
+        self.uncounted = (0,) * (members[0].count is None) * len(members)
+        self.names, self.keepers = list(_flat(names)), len(names)
+        self.pick_states: Callable[[Any], Any] | None = None
+        self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
+        self.absent: list[torch.Tensor] = []
+        tensors = [*(m.work.g for m in members), *(m.p for m in members)]
+        self.facts = facts([*tensors, *self._kept([m.state for m in members])])
 
-    def values(self, hyper: Mapping[str, Any]) -> list[float]:
-        """What a row holds for these hyperparameters."""
-        return [0.0 if name == "t" else hyper[name] for name in self.step.inputs]
+    def _kept(self, states: Sequence[Any]) -> list[torch.Tensor]:
+        """The slots of all parameters, column after column, and their counts."""
+        return [*map(getitem, [*states] * self.keepers, self.names), *self.counts]
 
-    def ready(self) -> bool:
-        """Whether parameters, gradients and states are what they were, but for the numbers in them."""
-        try:
-            slots = map(getitem, self.keepers, self.names)
-            tensors = [*self.params, *map(_grad, self.params), *slots]
-            if not self.facts.check(*tensors):
-                return False
-            for row in self.rows:
-                if list(map(_step, row.states)) != [row.t] * len(row.states):
-                    return False
-        except KeyError:  # a slot is gone
+    def _values(self, hyper: Mapping[str, Any]) -> list[float]:
+        return [hyper[name] for name in self.step.inputs]
+
+    def set(self, row: int, hyper: Mapping[str, Any]) -> None:
+        """Take over the hyperparameters of a row."""
+        self.values[row] = self._values(hyper)
+        self.step.set_group(row, self.values[row])
+
+    def set_one(self, row: int, name: str, value: float) -> bool:
+        """Take over one hyperparameter of a row, unless it is a switch that changes sides."""
+        if self.graph.switches.get(name, True) is not bool(value) and name in self.graph.switches:
             return False
-        self.step.point_all(*map(_data_ptr, tensors))
+        at = self.inputs.get(name)
+        if at is not None:
+            self.values[row][at] = value
+            self.step.set_group(row, self.values[row])
         return True
 
-    def run(self, seed: int | None, first: int = 0) -> None:
-        """Take the step.
+    def start(self, seed: int | None) -> None:
+        """Take the step for which the members were found, and let go of them."""
+        members, self.members = self.members, []
+        slots = [[m.slots[s] for m in members] for s in self.step.columns[2:-1]]
+        addresses = [
+            *(m.work.p.data_ptr() for m in members),
+            *(m.work.g.data_ptr() if m.present else 0 for m in members),
+            *map(_data_ptr, _flat(slots)),
+            *(0 if m.count is None else m.count.data_ptr() for m in members),
+        ]
+        present = [m.p for m in members if m.present]
+        look = Look(self.step.pack(*addresses), [], present)
+        if self.run(look, seed) != READY:  # all of this was looked up a moment ago
+            raise RuntimeError("memory or a step count has changed while a step was being taken")
+        for member in members:
+            if member.rows is not None:
+                columns = {s: member.work.state[s] for s in self.step.kernel.columns[2:]}
+                with torch.no_grad():
+                    member.store(member.work.p, columns)
+            member.keep_count()
 
-        seed: of stochastic rounding, if that is wanted. first: the number that the first parameter
-        has there.
-        """
-        step = self.step
-        counts = step.inputs[:1] == ("t",)
-        for i, row in enumerate(self.rows):
-            row.t += 1
-            if counts:
-                row.values[0] = row.t
-            step.set_group(i, row.values)
-        for slot, keepers, names in self.scalars:
-            step.set_slot(slot, list(map(getitem, keepers, names)))
-        step.run(0 if seed is None else _mixed(seed, max(row.t for row in self.rows)), first)
-        for row in self.rows:
-            t = row.t
-            for state in row.states:
-                state["step"] = t
-        for slot, keepers, names in self.scalars:
-            for state, name, value in zip(keepers, names, step.get_slot(slot), strict=True):
-                state[name] = value
-        if self.copied:
-            with torch.no_grad():
-                for member in self.copied:
-                    slots = {s: member.work.state[s] for s in step.columns[2:]}
-                    member.store(member.work.p, slots)
-        torch.autograd.graph.increment_version(self.params)
+    def look(self, params: Sequence[torch.Tensor], states: Sequence[Any]) -> Look | None:
+        """Find what a next step works on; None if it is anything but new gradients and numbers."""
+        grads: list[Any] = list(map(_grad, params))
+        try:
+            kept = self._kept(states)
+        except (KeyError, TypeError):  # a slot is gone
+            return None
+        present = params
+        if not self.facts.check(*grads, *params, *kept):
+            if not any(g is None for g in grads):
+                return None
+            # In the place of a gradient that is not there: a tensor like it, without memory.
+            self.absent = self.absent or list(map(_without_memory, self.gradients))
+            present = [p for p, g in zip(params, grads, strict=True) if g is not None]
+            pairs = zip(grads, self.absent, strict=True)
+            grads = [instead if g is None else g for g, instead in pairs]
+            if not self.facts.check(*grads, *params, *kept):
+                return None
+        tensors = [*params, *grads, *kept]
+        addresses = self.step.pack(*map(_data_ptr, tensors), *self.uncounted)
+        begin, end = 8 * len(params), 16 * len(params)
+        before = self.addresses
+        if before[:begin] != addresses[:begin] or before[end:] != addresses[end:]:
+            return None  # memory has moved
+        return Look(addresses, tensors, present)
+
+    def run(self, look: Look, seed: int | None) -> int:
+        """Take the step, unless the kernel refuses it: 0 if it was taken."""
+        self.present = len(look.present)
+        if not self.present:
+            return READY
+        self.step.table[:] = look.addresses
+        status = self.step.run(self.present, seed or 0)
+        if status == READY:
+            self.addresses = look.addresses
+            torch.autograd.graph.increment_version(look.present)
+        return status
+
+    def squares(self) -> float:
+        """The sum of the squared gradients of the last step."""
+        return self.step.squares() if self.present else 0.0
 
 
-def _mixed(seed: int, t: int) -> int:
-    """64 bits that differ from step to step and from seed to seed, and not by a pattern: splitmix64."""
-    bits = (seed * 0x9E3779B97F4A7C15 + t * 0xD1B54A32D192ED03) % 2**64
-    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
-    bits ^= bits >> 31
-    return bits - 2**64 if bits >= 2**63 else bits
+def _without_memory(like: tuple[torch.Size, tuple[int, ...], torch.dtype]) -> torch.Tensor:
+    shape, stride, dtype = like
+    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+    made.untyped_storage().resize_(0)
+    return made
+
+
+@dataclass
+class Wave:
+    """The parts of a step that can be taken at the same time, since they share no memory."""
+
+    kernels: list[KernelPart] = field(default_factory=list)
+    calls: list[CallPart] = field(default_factory=list)
+
+    def start(self, seed: int | None) -> None:
+        """Take the step: nothing is stored before everything that can fail has been computed."""
+        for call in self.calls:
+            call.compute()
+        for kernel in self.kernels:
+            kernel.start(seed)
+        for call in self.calls:
+            call.store()
 
 
 class Bound:
-    """The parts of a step, and what must not have changed for them to be taken again."""
+    """A step, and what must not have changed for it to be taken again."""
 
-    def __init__(
-        self,
-        optimizer: RuleOptimizer,
-        kernels: Sequence[KernelPart],
-        calls: Sequence[CallPart],
-    ):
-        self.optimizer, self.kernels, self.calls = optimizer, kernels, calls
-        groups, self.seed = optimizer.param_groups, optimizer.seed
-        self.then = self._now()
-        stepped = {id(p) for part in kernels for p in part.params}
-        self.idle = [p for group in groups for p in group["params"] if id(p) not in stepped]
-        self.scaled, self.scale = optimizer.__dict__.get("grad_scale") is not None, 1.0
-        self.volatile = self.scaled or not _constant(groups)
-        self.repeatable = not calls and bool(kernels) and all(k.repeatable for k in kernels)
+    def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
+        groups = optimizer.param_groups
+        self.key, self.owners = object(), 0
+        self.many = sum(len(group["params"]) for group in groups)
+        self.kernels = [kernel for wave in waves for kernel in wave.kernels]
+        stepped = {place for kernel in self.kernels for place in kernel.places}
+        self.idle = [place for place in range(self.many) if place not in stepped]
+        self.repeatable = (
+            bool(self.kernels)
+            and not any(wave.calls for wave in waves)
+            and all(kernel.repeatable for kernel in self.kernels)
+            and all(type(group) is Options for group in groups)
+        )
+        self.rows: list[list[tuple[KernelPart, int, int | None]]] = [[] for _ in groups]
+        for kernel in self.kernels:
+            for row, (group, ndim) in enumerate(kernel.rows):
+                self.rows[group].append((kernel, row, ndim))
+        self.scaled = optimizer.__dict__.get("grad_scale") is not None
+        self.scale = optimizer.scale
+        self.called = sum(call.squares() for wave in waves for call in wave.calls) if summed else 0.0
+        if self.repeatable:
+            for group in groups:
+                group.follow(self.key)
 
-    def _now(self) -> list[Any]:
-        """The groups, parameters and states, which must stay what they are, and the groups' options."""
-        groups = self.optimizer.param_groups
-        params, options = map(_params, groups), map(_values, groups)
-        states = self.optimizer.state.values()
-        return [*groups, *_flat(params), *states, *_flat(options)]
-
-    def ready(self) -> bool:
-        """Whether the step can be taken again; if not, nothing has been done."""
+    def take(self, optimizer: RuleOptimizer) -> Sequence[int] | None:
+        """Take the step again. Returns the places of the parameters that are not stepped yet and must
+        be bound anew: none where all is as it was; None, and nothing is done, where anything changed.
+        """
         if not self.repeatable:
-            return False
-        now = self._now()
-        same = len(now) == len(self.then) and all(map(is_, now, self.then))
-        if self.idle and not all(p.grad is None for p in self.idle):
-            return False
-        if self.scaled is not (self.optimizer.__dict__.get("grad_scale") is not None):
-            return False
-        if (self.volatile or not same) and not self._follow(now):
-            return False
-        return all(part.ready() for part in self.kernels)
+            return None
+        with self.kernels[0].step.lock:
+            looks = self.ready(optimizer)
+            if looks is None:
+                return None
+            seed = optimizer.seed
+            for i, (kernel, look) in enumerate(zip(self.kernels, looks, strict=True)):
+                if kernel.run(look, seed) != READY:
+                    return [place for rest in self.kernels[i:] for place in rest.places]
+        return ()
 
-    def _follow(self, now: list[Any]) -> bool:
-        """Take over new options, as a scheduler sets them, if all else stays the same."""
-        groups = self.optimizer.param_groups
-        options = sum(map(len, groups))
-        if len(now) != len(self.then) or not all(map(is_, now[:-options], self.then)):
+    def ready(self, optimizer: RuleOptimizer) -> list[Look] | None:
+        """What the kernels work on if the step is taken again; None if it cannot be."""
+        if not self.repeatable or intercepted() or not self._follow(optimizer):
+            return None
+        return self._look(optimizer)
+
+    def _look(self, optimizer: RuleOptimizer) -> list[Look] | None:
+        params = list(_flat(map(_params, optimizer.param_groups)))
+        if len(params) != self.many:
+            return None
+        if self.idle and not all(params[place].grad is None for place in self.idle):
+            return None
+        owners, states = list(optimizer.state), list(optimizer.state.values())
+        looks = []
+        for kernel in self.kernels:
+            mine, its = kernel.pick(params), ()
+            if kernel.keepers:
+                if kernel.pick_states is None:
+                    kernel.pick_states, self.owners = _places(owners, mine), len(owners)
+                if kernel.pick_states is None:
+                    return None
+                if len(owners) != self.owners or not all(
+                    map(is_, kernel.pick_states(owners), mine)
+                ):
+                    return None
+                its = kernel.pick_states(states)
+            look = kernel.look(mine, its)
+            if look is None:
+                return None
+            looks.append(look)
+        return looks
+
+    def _follow(self, optimizer: RuleOptimizer) -> bool:
+        """Take over new options, as a scheduler sets them; whether that was possible."""
+        groups = optimizer.param_groups
+        if len(groups) != len(self.rows):
             return False
-        plans = [self.optimizer.planned(group) for group in groups]
-        for part in self.kernels:
-            if any(plans[row.group][0] is not part.graph for row in part.rows):
+        scale = optimizer.__dict__.get("grad_scale")
+        if (scale is not None) is not self.scaled:
+            return False
+        for group, rows in zip(groups, self.rows, strict=True):
+            if type(group) is not Options:
                 return False
-        for part in self.kernels:
-            for row in part.rows:
-                row.values = part.values(plans[row.group][1])
-        self.then, self.volatile = now, self.scaled or not _constant(groups)
+            if group.followed is self.key and not self.scaled:
+                continue
+            if self.scaled or not self._follow_some(group, rows):
+                for kernel, row, ndim in rows:
+                    graph, hyper = optimizer.planned(group, ndim)
+                    if graph is not kernel.graph:
+                        return False
+                    kernel.set(row, hyper)
+            group.follow(self.key)
+        self.scale = optimizer.scale
         return True
 
-    def run(self) -> None:
-        """Take the step."""
-        scale = self.optimizer.__dict__.get("grad_scale")
-        self.scale = 1.0 if scale is None else float(scale)
-        for kernel in self.kernels:
-            kernel.run(self.seed)
-        for call in self.calls:
-            call.run()
+    def _follow_some(
+        self, group: Options, rows: Iterable[tuple[KernelPart, int, int | None]]
+    ) -> bool:
+        """The same where a few numbers changed that are hyperparameters as they are."""
+        if group.last is not self.key:
+            return False
+        for name in group.changed:
+            if name in group.known:
+                value = group.get(name)
+                if type(value) is not float or name not in group.direct:
+                    return False
+                if not all(kernel.set_one(row, name, value) for kernel, row, _ in rows):
+                    return False
+        return bool(group.changed)
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients of the last step, divided by the scale."""
-        return math.sqrt(squares(self.kernels, self.calls)) / self.scale
+        return math.sqrt(self.squares()) / self.scale
+
+    def squares(self) -> float:
+        """The sum of the squares of all gradients of the last step."""
+        return self.called + sum(kernel.squares() for kernel in self.kernels)
 
 
-def squares(kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> float:
-    """The sum of the squares of all gradients of the last step."""
-    called = (member.work.g for part in calls for member in part.members)
-    by_hand = sum(g.detach().double().square().sum().item() for g in called)
-    return by_hand + sum(part.step.squares() for part in kernels)
+def _picker(places: Sequence[int]) -> Callable[[Any], Any]:
+    """What picks the items at these places out of a list."""
+    first, many = places[0], len(places)
+    if list(places) == list(range(first, first + many)):
+        return itemgetter(slice(first, first + many))
+    return itemgetter(*places)
 
 
-def _constant(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether none of the groups' options can change without being replaced."""
-    named = _flat(group.items() for group in groups)
-    options = [v for k, v in named if k != "params" and k != "param_names"]
-    parts = _flat(v for v in options if type(v) is tuple)
-    kinds = {type(v) for v in options} - {tuple} | {type(v) for v in parts}
-    return all(issubclass(kind, (bool, int, float, str, type(None))) for kind in kinds)
+def _places(owners: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> Any:
+    """What picks the parameters, or what belongs to them, out of all that have a state."""
+    known = {id(p): i for i, p in enumerate(owners)}
+    places = [known.get(id(p)) for p in params]
+    return None if None in places else _picker(places)  # type: ignore[arg-type]

@@ -1,33 +1,36 @@
 """Checkpoints: a state_dict of Ravine's Adam is one of torch's, and the other way round.
 
-The fast path counts steps in Python ints and keeps scalar slots as Python floats; torch.optim saves
-both in tensors, or not at all. What is what is said by a class's spelling, and translated here, inside
-of torch's own `state_dict` and `load_state_dict`, so that hooks run as ever. Dtypes are kept as they
-were saved: torch would cast the state to the dtype of the parameter.
+The state is torch's already (see state.py). What is left to do happens inside of torch's own
+`state_dict` and `load_state_dict`, so that hooks run as ever. Dtypes are kept as they were saved: torch
+would cast the state to the dtype of the parameter.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ravine.hyperparameters import plain
 from ravine.rule import Slot
-from ravine.torch.tensors import as_real
+from ravine.spellings import Spelling
+from ravine.torch.options import as_number
+from ravine.torch.state import count_tensor, number, started
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["load_named_state_dict", "loading", "named_state_dict", "saving", "started"]
+__all__ = ["load_named_state_dict", "loading", "named_state_dict", "saving"]
 
 # What wrappers put into names: torch.compile, DistributedDataParallel, FSDP, activation checkpoints.
 _WRAPPERS = re.compile(
     r"^(?:(?:_orig_mod|module)\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-_EXACT = 2**24  # float32 has all whole numbers up to here
 
 
 def named_state_dict(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -82,19 +85,35 @@ def saving(optimizer: RuleOptimizer) -> Iterator[None]:
     handle = optimizer.register_state_dict_post_hook(
         lambda _, packed: _saved(optimizer, packed), prepend=True
     )
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    left = [p for p in optimizer.state if isinstance(p, torch.Tensor) and id(p) not in known]
+    whole = optimizer.state
+    if left:  # torch raises a KeyError that says nothing
+        warnings.warn(
+            f"{type(optimizer).__name__}: the state of {len(left)} tensor{'s' * (len(left) > 1)} that no "
+            f"param group has is not saved, the first of shape {tuple(left[0].shape)}; was a parameter "
+            "replaced? del optimizer.state[old] forgets it",
+            stacklevel=4,
+        )
+        some = {p: s for p, s in whole.items() if not any(p is other for other in left)}
+        optimizer.state = defaultdict(dict, some)
     try:
         yield
     finally:
+        optimizer.state = whole
         handle.remove()
 
 
 @contextmanager
-def loading(optimizer: RuleOptimizer) -> Iterator[None]:
-    """Within it, torch's load_state_dict takes torch's form, as hooks of the user's have left it."""
+def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
+    """Within it, torch's load_state_dict takes torch's form, as hooks of the user's have left it.
+
+    keep_options: load the state alone.
+    """
     state: dict[Any, Any] = {}
 
     def before(_: Any, saved: dict[str, Any]) -> dict[str, Any]:
-        loaded = _loaded(optimizer, saved)
+        loaded = _loaded(optimizer, saved, keep_options)
         state.update(loaded["state"])
         return {**loaded, "state": {}}  # torch would cast it
 
@@ -110,12 +129,6 @@ def loading(optimizer: RuleOptimizer) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-class _Loaded(float):
-    """A number that a checkpoint has in a tensor: until it changes, it goes back as it was."""
-
-    dtype = torch.float64
 
 
 # --- out
@@ -139,53 +152,26 @@ def _state_of(
     optimizer: RuleOptimizer, group: Mapping[str, Any], p: torch.Tensor
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(group)
-    state = dict(optimizer.state.get(p) or ({"step": 0} if spelling.early else {}))
+    state = dict(optimizer.state.get(p) or {})
+    if not state and spelling.early and spelling.step == "tensor":
+        state = {"step": count_tensor(None, 0, group, p)}
     if not state:
         return state
     # Complete, also where an option was switched on since the last step: loading insists on it.
-    graph, hyper = optimizer.planned(group, p)
+    graph, hyper = optimizer.planned(group, p.ndim)
     for slot in graph.live:
         key = spelling.state_names.get(slot, slot)
         if key not in state:
             state[key] = started(optimizer, graph.rule.slots[slot], p, hyper)
-    if spelling.step == "tensor":
-        return {k: _boxed(k, v, group, p) for k, v in state.items()}
-    if not spelling.step and optimizer.seed is None:  # by which roundings are drawn anew each step
-        state.pop("step", None)
     return state
-
-
-def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
-    """A slot before the first step of p, in the dtype that the optimizer's state has."""
-    made = slot.init(as_real(p.detach()), **hyper)
-    if not isinstance(made, torch.Tensor):
-        return made
-    dtype = optimizer._how.get("state_dtype")
-    if p.is_complex() and dtype is not None:
-        raise ValueError(
-            f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
-            "leave it out"
-        )
-    made = torch.view_as_complex(made) if p.is_complex() else made
-    return made.to(dtype or made.dtype)
-
-
-def _boxed(key: str, value: Any, group: Mapping[str, Any], p: torch.Tensor) -> Any:
-    """A number in a tensor, as torch has it. Slots are in float64: a resumed run has the same bits."""
-    if key == "step":
-        narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
-        dtype = torch.float32 if narrow and value <= _EXACT else torch.float64
-        device = p.device if group.get("fused") or group.get("capturable") else None
-        return torch.tensor(float(value), dtype=dtype, device=device)
-    if isinstance(value, float):
-        return torch.tensor(value, dtype=getattr(value, "dtype", torch.float64))
-    return value
 
 
 # --- in
 
 
-def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
+def _loaded(
+    optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool
+) -> dict[str, Any]:
     """A checkpoint's groups in the order of the optimizer's, and the state of each parameter."""
     name, here = type(optimizer).__name__, optimizer.param_groups
     there, names = _names(_checked(saved, name)), _names({"param_groups": here})
@@ -199,7 +185,7 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
         )
     groups, state, count = [], dict(saved["state"]), 0
     for i, (group, its) in enumerate(zip(here, saved["param_groups"], strict=True)):
-        options = _options(optimizer, i, group, its)
+        options = dict(group) if keep_options else _options(optimizer, i, group, its)
         groups.append(options)
         for j, (p, key) in enumerate(zip(group["params"], its["params"], strict=True)):
             which = repr(names[i][j]) if names is not None else f"{count} (counted from 0)"
@@ -215,7 +201,7 @@ def _options(
 ) -> dict[str, Any]:
     """A group's saved options, and those of here that it has not, if they are none but switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
-    options = {**group, **saved}
+    options = {**group, **{k: as_number(v) for k, v in saved.items()}}
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
         raise ValueError(
@@ -234,6 +220,7 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
+    spelling.check(options)
     return options
 
 
@@ -245,7 +232,7 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, _ = optimizer.planned(options, p)
+    graph, _ = optimizer.planned(options, p.ndim)
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
@@ -260,23 +247,37 @@ def _state_for(
     for key, value in saved.items():
         slot = slots.get(key)
         if key == "step":
-            state[key] = int(value)
-        elif not isinstance(value, torch.Tensor):
+            state[key] = _count(value, options, p, spelling, of)
+        elif slot is None or value is None:
             state[key] = value
-        elif slot is not None and slot.kind == "scalar" and not value.requires_grad:
-            state[key] = value.item()
-            if spelling.step == "tensor":
-                state[key] = _Loaded(state[key])
-                state[key].dtype = value.dtype
+        elif not isinstance(value, torch.Tensor):
+            if slot.kind != "scalar" or not isinstance(value, (int, float)):
+                raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
+            state[key] = number(float(value))
         else:
-            expected = _shape(slot, p) if slot is not None else value.shape
+            expected = _shape(slot, p)
             if value.shape != expected:
                 raise ValueError(
                     f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
                     f"{tuple(p.shape)}, so {key!r} has {tuple(expected)}"
                 )
-            state[key] = value.to(p.device)
+            if value.is_complex() and not p.is_complex():
+                raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
+            whole = not (value.is_floating_point() or value.is_complex())
+            like = torch.float64 if slot.kind == "scalar" else p.dtype
+            value = value.to(like) if whole else value
+            state[key] = value if slot.kind == "scalar" else value.to(p.device)
     return state
+
+
+def _count(
+    value: Any, options: Mapping[str, Any], p: torch.Tensor, spelling: Spelling, of: str
+) -> Any:
+    """A count of steps as it is kept here; ValueError for what is none."""
+    taken = plain(value)
+    if taken is None or not (taken >= 0 and taken == taken // 1):
+        raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
+    return int(taken) if spelling.step == "int" else count_tensor(value, int(taken), options, p)
 
 
 def _shape(slot: Slot, p: torch.Tensor) -> torch.Size:

@@ -11,7 +11,7 @@ from ravine import spellings
 from ravine.engines.eager import plan
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
-from ravine.spellings import spelling_of
+from ravine.spellings import options_of, spelling_of
 from ravine.torch.checks import How
 from ravine.torch.rule_optimizer import RuleOptimizer
 
@@ -49,7 +49,7 @@ class FromRule(RuleOptimizer):
 
     def __init__(self, params: ParamsT, **options: Any) -> None:
         how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
-        super().__init__(params, self.rule.values(options), **how)
+        super().__init__(params, options_of(self.rule, options), **how)
 
 
 def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]:

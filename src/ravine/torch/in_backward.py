@@ -12,7 +12,7 @@ import math
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from torch import nn
 
 from ravine.engines.graph import Graph
 from ravine.hyperparameters import look_up
-from ravine.torch.bound import CallPart, KernelPart, squares
+from ravine.torch.bound import READY, CallPart, KernelPart
+from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class InBackward:
         accumulate: int,
         clip_value: float | None,
     ):
-        self.optimizer, self.accumulate, self.clip_value = optimizer, accumulate, clip_value
+        # The optimizer refers to this object; a reference back would keep both until a collection.
+        self._optimizer = weakref.ref(optimizer)
+        self.accumulate, self.clip_value = accumulate, clip_value
         self._parameters: Callable[[], Iterable[torch.Tensor]]
         self._parameters = model.parameters if isinstance(model, nn.Module) else [*model].__iter__
         self._leaves: dict[torch.Tensor, _Leaf] = {}
@@ -148,13 +151,22 @@ class InBackward:
             self.remove()
             raise
 
+    @property
+    def optimizer(self) -> RuleOptimizer:
+        """The optimizer that is stepped; RuntimeError if it is gone."""
+        optimizer = self._optimizer()
+        if optimizer is None:
+            raise RuntimeError("step_in_backward: the optimizer does not exist any more")
+        return optimizer
+
     def remove(self) -> None:
         """Step in `optimizer.step()` again; gradients that are accumulated are left to it."""
         for leaf in self._leaves.values():
             leaf.hook.remove()
         self._leaves.clear()
-        if self.optimizer._in_backward is self:
-            self.optimizer._in_backward = None
+        optimizer = self._optimizer()
+        if optimizer is not None and optimizer._in_backward is self:
+            optimizer._in_backward = None
 
     def __enter__(self) -> Self:
         return self
@@ -173,9 +185,9 @@ class InBackward:
             )
         with self._lock, torch.no_grad():
             if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
-                bound = optimizer._bind()
-                bound.run()
-                self._count(bound.kernels, bound.calls)
+                bound = optimizer.step_all()
+                if optimizer._how.get("grad_norm"):
+                    self._squares += bound.squares()
                 for group in optimizer.param_groups:
                     for p in group["params"]:
                         p.grad = None
@@ -184,9 +196,7 @@ class InBackward:
                 leaf.gradients = 0
             self._places.clear()
             self._plans.clear()
-            scale = optimizer.__dict__.get("grad_scale")
-            norm = math.sqrt(self._squares)
-            self._norm, self._squares = norm if scale is None else norm / float(scale), 0.0
+            self._norm, self._squares = math.sqrt(self._squares) / optimizer.scale, 0.0
 
     def forget(self) -> None:
         """Gradients that wait for others have been dropped; `optimizer.zero_grad()` calls it."""
@@ -205,7 +215,7 @@ class InBackward:
 
         def arrived(p: torch.Tensor) -> None:
             this = me()
-            if this is not None:
+            if this is not None and this._optimizer() is not None:
                 this._arrived(p)
 
         for p in self._parameters():
@@ -227,7 +237,7 @@ class InBackward:
     def _planned(self, number: int, p: torch.Tensor) -> tuple[Graph, dict[str, Any]]:
         key = number, p.ndim
         if key not in self._plans:
-            graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p)
+            graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p.ndim)
             if graph.uses("total"):
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
@@ -258,28 +268,21 @@ class InBackward:
     def _step(self, p: torch.Tensor, leaf: _Leaf, group: int, number: int) -> None:
         optimizer, part = self.optimizer, leaf.part
         graph, hyper = self._planned(group, p)
-        calls: list[CallPart] = []
-        if (
-            part is not None
-            and part.graph is graph
-            and part.states[0] is optimizer.state.get(p)
-            and part.ready()
-        ):
-            part.rows[0].values = part.values(hyper)
-            kernels = [part]
-        else:
+        kernels: Sequence[KernelPart] = ()
+        calls: Sequence[CallPart] = ()
+        if part is not None and part.graph is graph and not intercepted():
+            look = part.look([p], [optimizer.state.get(p)])
+            if look is not None:
+                part.set(0, hyper)
+                if part.run(look, optimizer.seed) == READY:
+                    kernels = [part]
+        if not kernels:
             if _trim and p not in optimizer.state:
                 _trim(0)
             with torch.no_grad():
-                kernels, calls = optimizer._parts([(group, p)])
-            leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
-        for kernel in kernels:
-            kernel.run(optimizer.seed, number)
-        for call in calls:
-            with torch.no_grad():
-                call.run()
-        self._count(kernels, calls)
-
-    def _count(self, kernels: Iterable[KernelPart], calls: Iterable[CallPart]) -> None:
-        if self.optimizer._how.get("grad_norm"):
-            self._squares += squares(kernels, calls)
+                [wave] = optimizer.parts([(group, number, p)])
+                kernels, calls = wave.kernels, wave.calls
+                leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
+                wave.start(optimizer.seed)
+        if optimizer._how.get("grad_norm"):
+            self._squares += sum(part.squares() for part in (*kernels, *calls))

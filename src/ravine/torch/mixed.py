@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ravine import registry
 from ravine.rule import nearest
-from ravine.spellings import Spelling, spelling_of
+from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
 from ravine.torch.rule_optimizer import RuleOptimizer
 
@@ -60,9 +60,14 @@ class Mixed(RuleOptimizer):
             )
         super().add_param_group({**defaults, **param_group})
 
-    def spelling_of(self, group: Mapping[str, Any]) -> Spelling:
+    @classmethod
+    def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """The spelling of the class or the rule that the group names."""
         return _known(group["rule"])[0]
+
+    def known(self, group: Mapping[str, Any]) -> Iterable[str]:
+        """The options of the class or the rule that the group names."""
+        return ("rule", *_known(group["rule"])[1])
 
 
 @cache
@@ -74,9 +79,7 @@ def _known(name: str) -> tuple[Spelling, dict[str, Any]]:
         return made.spelling, {p.name: p.default for p in options if p.kind is not p.VAR_KEYWORD}
     rules = registry.rules()
     if name in rules:
-        return spelling_of(rules[name]), {
-            k: h.default for k, h in rules[name].hyperparameters.items()
-        }
+        return spelling_of(rules[name]), options_of(rules[name], {})
     names = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
     raise ValueError(
         f"Mixed: rule={name!r} is not accepted{nearest(str(name), [*names, *rules])}; it is a class, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
@@ -11,13 +10,13 @@ from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.fused import Fused, describe, insist
+from ravine.engines.fused import describe, insist, unfits
 from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value, unscale
-from ravine.rule import RuleError
+from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
-from ravine.torch import checkpoints
-from ravine.torch.bound import Bound, CallPart, KernelPart, Member
+from ravine.torch import checkpoints, state
+from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
 from ravine.torch.checks import (
     How,
     check_options,
@@ -25,8 +24,10 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
+from ravine.torch.memory import sharing
+from ravine.torch.options import Options, as_number, checked_names
 from ravine.torch.sharded import alike, is_spread, refusal
-from ravine.torch.tensors import as_real, dtype_name, seen_by, single, unfit
+from ravine.torch.tensors import as_real, seen_by, unfit
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RuleOptimizer"]
 
-_unscaled, _clipped = cache(unscale), cache(clip_by_value)  # traced and compiled once for each rule
+
+def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
+    """The rule modified; traced and compiled once."""
+    return kept(rule, modifier, lambda: modifier(rule))
 
 
 Loss = TypeVar("Loss")
@@ -52,6 +56,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _in_backward: InBackward | None = None
+    _last_step_skipped = False
+    tried = False
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
@@ -63,7 +69,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
-        super().__init__(checked_groups(params, name), defaults)
+        super().__init__(checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()})
 
     @property
     def engine(self) -> str:
@@ -76,13 +82,21 @@ class RuleOptimizer(torch.optim.Optimizer):
         graphs, whys = [], []
         for group in self.param_groups:
             for p in group["params"]:
-                graph, hyper = self.planned(group, p)
+                graph, hyper = self.planned(group, p.ndim)
                 graphs.append(graph)
-                view = seen_by(graph, p)
-                slots = {k: view(v) for k, v in self.state.get(p, {}).items() if k != "step"}
-                g = None if p.grad is None or p.grad.is_sparse else p.grad
-                whys.append(unfit(Work(view(p), view(g), slots, 0, hyper)))
+                if p.numel():
+                    whys.append(unfit(self._seen(group, graph, hyper, p)))
         return describe(self._wanted, graphs, whys)
+
+    def _seen(
+        self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
+    ) -> Work:
+        """What an engine would see of p now."""
+        view, names, its = seen_by(graph, p), self.spelling_of(group).state_names, self.state.get(p)
+        kept = {slot: (its or {}).get(names.get(slot, slot)) for slot in graph.live}
+        slots = {k: view(v) for k, v in kept.items() if graph.rule.slots[k].kind != "scalar"}
+        g = None if p.grad is None or p.grad.is_sparse else p.grad
+        return Work(view(p), view(g), slots, 0, hyper)
 
     @property
     def _wanted(self) -> str:
@@ -135,20 +149,30 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: a param group is a {type(param_group).__name__}; it must be a dict, such as "
                 '{"params": [...], "lr": 0.1}'
             )
-        options = {**self.defaults, **param_group}
+        options = {k: as_number(v) for k, v in {**self.defaults, **param_group}.items()}
+        checked_names({*options}, {*self.known(options)}, name)
         self.spelling_of(options).check(options)
         check_options(options, name, self._differentiable)
         params = checked_parameters(
             param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
         )
-        super().add_param_group({**param_group, "params": params})
-        group = self.param_groups[-1]
+        super().add_param_group({**options, "params": params})
+        group = self.param_groups[-1] = self._group(self.param_groups[-1])
         for p in group["params"]:
-            insist(self._wanted, self.planned(group, p)[0], name)
+            insist(self._wanted, self.planned(group, p.ndim)[0], name)
 
-    def spelling_of(self, group: Mapping[str, Any]) -> Spelling:
+    def _group(self, options: Mapping[str, Any]) -> Options:
+        """The options as a param group that checks what is set in it."""
+        return Options(options, type(self).__name__, self.known(options), self.spelling_of)
+
+    def known(self, group: Mapping[str, Any]) -> Iterable[str]:
+        """The names of the options that a group like this one may have."""
+        return self.defaults
+
+    @classmethod
+    def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """What a group's options and state are called: the class's spelling."""
-        return self.spelling
+        return cls.spelling
 
     @overload
     def step(self, closure: None = ...) -> None: ...
@@ -182,68 +206,125 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._last_step_skipped = bool(self.__dict__.get("found_inf"))
         if self._in_backward is not None:
             self._in_backward.finish()
             return loss
-        if self.__dict__.get("found_inf"):
+        if self._last_step_skipped or state.is_trial(self):
             return loss
         bound = self._bound
-        if bound is None or not bound.ready():
-            with torch.set_grad_enabled(self._differentiable):
-                bound = self._bound = self._bind()
-        if bound.calls:
-            with torch.set_grad_enabled(self._differentiable):
-                bound.run()
-        else:
-            bound.run()
+        left = bound.take(self) if bound is not None else None
+        if left is None:
+            self.step_all()
+        elif left:
+            self._start(left)
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_bare_step)
 
-    def _bind(self) -> Bound:
-        """Look at every group, parameter and gradient, and find out what steps what."""
-        groups = enumerate(self.param_groups)
-        chosen = ((i, p) for i, group in groups for p in group["params"] if p.grad is not None)
-        return Bound(self, *self._parts(chosen))
+    @property
+    def last_step_skipped(self) -> bool:
+        """Whether the last call of `step` took none, since `found_inf` was set, as GradScaler does."""
+        return self._last_step_skipped
 
-    def _parts(
-        self, chosen: Iterable[tuple[int, torch.Tensor]]
-    ) -> tuple[list[KernelPart], list[CallPart]]:
-        """What steps these parameters; each comes with its group's number, and has a gradient."""
+    @property
+    def scale(self) -> float:
+        """What the gradients are divided by on the way: 1, unless `grad_scale` is set."""
+        scale = self.__dict__.get("grad_scale")
+        return 1.0 if scale is None else float(scale)
+
+    def step_all(self) -> Bound:
+        """Take a step, whatever has changed since the last."""
+        return self._start(range(sum(len(group["params"]) for group in self.param_groups)))
+
+    def _start(self, places: Iterable[int]) -> Bound:
+        """Look at every group, parameter and gradient with care, and take the step.
+
+        places: of the parameters to be stepped, among all.
+        """
+        if self.tried:
+            self.tried = False
+            self.state.clear()
+        chosen = {*places}
+        every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
+        with torch.set_grad_enabled(self._differentiable):
+            waves = self.parts((i, n, p) for n, (i, p) in enumerate(every) if n in chosen)
+            for wave in waves:
+                wave.start(self.seed)
+        self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")))
+        return bound
+
+    def parts(self, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
+        """What steps these parameters, each with its group's number and its own among all; those of
+        later waves share memory with some of earlier ones.
+        """
         plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
-        # One list per graph: groups may choose different rules, or other switches, by their options.
-        todo: dict[Graph, list[Member]] = {}
-        for number, p in chosen:
+        members: list[tuple[Graph, Member]] = []
+        for number, place, p in chosen:
             group = self.param_groups[number]
             key = number, p.ndim if self.spelling_of(group).by_ndim else None
+            if p.grad is None and not (p.requires_grad and p.numel()):
+                continue
             if key not in plans:
-                plans[key] = self.planned(group, p)
+                plans[key] = self.planned(group, key[1])
             graph, hyper = plans[key]
-            todo.setdefault(graph, []).append(self._member(number, group, graph, hyper, p))
-        for graph in todo:
-            if graph.uses("total") and sum(other.rule is graph.rule for other in todo) > 1:
-                raise ValueError(
-                    f"{type(self).__name__}: {graph.rule.name!r} looks at all tensors at once, so "
-                    "a switch must be on or off for all tensors alike; the param groups differ"
-                )
-        kernels: list[KernelPart] = []
-        calls: list[CallPart] = []
-        for graph, members in todo.items():
-            works = [m.work for m in members]
-            whys = self._engines.unfits(graph, works, self._wanted, type(self).__name__)
-            fit = [m for m, why in zip(members, whys, strict=True) if not why]
-            rest = [m for m, why in zip(members, whys, strict=True) if why]
-            if fit:
-                step, rows = self._engines.bind(graph, [m.work for m in fit])
-                kernels.append(KernelPart(graph, step, fit, rows))
-            if rest:
-                calls.append(CallPart(graph, rest, self._differentiable))
-        if calls and self.seed is not None:
+            if p.grad is not None or state.is_begun(self, group, graph, p):
+                members.append((graph, self._member(place, key, group, graph, hyper, p)))
+        in_waves, alone = sharing(
+            [[m.work.g] if m.present else [] for _, m in members], [m.written for _, m in members]
+        )
+        # One list for each wave and graph: groups may choose different rules, or other switches.
+        todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
+        for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
+            total = graph.uses("total")
+            why = "its gradient shares memory with it" if i in alone or (total and wave) else ""
+            todo.setdefault((0 if total else wave, graph), []).append((member, why))
+        self._check_totals(graph for _, graph in todo)
+        waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
+        for (wave, graph), its in todo.items():
+            kernel, call = self._parts_of(graph, its)
+            waves[wave].kernels += [kernel] if kernel else []
+            waves[wave].calls += [call] if call else []
+        if self.seed is not None and any(wave.calls for wave in waves):
             raise RuleError(
                 f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
                 f"the engine is {self.engine!r}"
             )
-        return kernels, calls
+        return waves
+
+    def _parts_of(
+        self, graph: Graph, members: list[tuple[Member, str]]
+    ) -> tuple[KernelPart | None, CallPart | None]:
+        """What steps parameters by one graph: a kernel those that it can, calls the others."""
+        full = [(m, why) for m, why in members if not m.empty]
+        shared = {id(m.work): why for m, why in full}
+        whys = unfits(
+            graph,
+            [m.work for m, _ in full],
+            lambda work: shared[id(work)] or unfit(work),
+            self._wanted,
+            type(self).__name__,
+        )
+        fit = [m for (m, _), why in zip(full, whys, strict=True) if not why]
+        rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
+        rest += [m for m, _ in members if m.empty]
+        if not all(m.repeatable for m in fit) or any(m.present for m in rest):
+            fit = [m for m in fit if m.present]  # bound anew in each step anyway
+        rest = [m for m in rest if m.present]
+        summed = bool(self._how.get("grad_norm"))
+        return (
+            KernelPart(graph, fit, self.seed is not None, summed) if fit else None,
+            CallPart(graph, rest, self._differentiable) if rest else None,
+        )
+
+    def _check_totals(self, graphs: Iterable[Graph]) -> None:
+        rules = [graph.rule for graph in graphs if graph.uses("total")]
+        twice = next((rule for rule in rules if rules.count(rule) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"{type(self).__name__}: {twice.name!r} looks at all tensors at once, so "
+                "a switch must be on or off for all tensors alike; the param groups differ"
+            )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
@@ -251,47 +332,43 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._in_backward is not None:
             self._in_backward.forget()
 
-    @property
-    def _engines(self) -> Fused:
-        if "_fused" not in self.__dict__:
-            seeded, squares = self.seed is not None, bool(self._how.get("grad_norm"))
-            address = torch.Tensor.data_ptr
-            self._fused = Fused(address, dtype_name, unfit, single, seeded, squares)
-        return self._fused
-
     def planned(
-        self, group: Mapping[str, Any], p: torch.Tensor | None = None
+        self, group: Mapping[str, Any], ndim: int | None = None
     ) -> tuple[Graph, dict[str, Any]]:
-        """The graph of the rule that a group's options ask for (for p), and its hyperparameters."""
-        spelling = self.spelling_of(group)
-        rule, hyper = spelling.compose(group, p.ndim if p is not None else None)
+        """The graph of the rule that a group's options ask for, and its hyperparameters.
+
+        ndim: the number of dimensions of the parameter; it counts where the spelling says so.
+        """
+        rule, hyper = self.spelling_of(group).compose(group, ndim)
         clip = self._in_backward.clip_value if self._in_backward is not None else None
         if clip is not None:
-            rule, hyper = _clipped(rule), {**hyper, "clip_value": clip}
+            rule, hyper = _wrapped(clip_by_value, rule), {**hyper, "clip_value": clip}
         scale = self.__dict__.get("grad_scale")
         if scale is not None:
-            rule, hyper = _unscaled(rule), {**hyper, "grad_scale": scale}
+            rule, hyper = _wrapped(unscale, rule), {**hyper, "grad_scale": scale}
         if not self._differentiable:
             hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
         return plan(rule, hyper), hyper
 
     def _member(
         self,
-        number: int,
+        place: int,
+        key: tuple[int, int | None],
         group: Mapping[str, Any],
         graph: Graph,
         hyper: dict[str, Any],
         p: torch.Tensor,
     ) -> Member:
-        g, state = p.grad, self.state[p]
-        assert g is not None
+        present = p.grad is not None
+        g: Any = p.grad if present else p.detach()
         if g.shape != p.shape:
             raise ValueError(
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
-        keys, taken = self._begun(group, graph, hyper, p)
-        slots = {slot: state[key] for slot, key in keys.items()}
+        begun = state.begun(self, group, graph, hyper, p)
+        its = self.state[p] if begun.keys or begun.in_state else {}
+        slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
         rows, view = None, seen_by(graph, p)
         if why := refusal(p, graph, self._differentiable, bool(self._how.get("grad_norm"))):
             raise ValueError(f"{type(self).__name__}: {why}")
@@ -309,32 +386,10 @@ class RuleOptimizer(torch.optim.Optimizer):
                 return as_real(p.clone() if x is p else x)
 
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        work = Work(view(p), g, slots, taken + 1, hyper)
-        return Member(p, number, work, state, keys, rows)
-
-    def _begun(
-        self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
-    ) -> tuple[dict[str, str], int]:
-        """What the slots are called in a parameter's state, begun where it is new; the steps taken."""
-        state = self.state[p]
-        spelling = self.spelling_of(group)
-        keys = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
-        taken = state.get("step")
-        if not spelling.step and keys:
-            # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
-            begun = all(state.get(key) is not None for key in keys.values())
-            taken = max(1, taken or 0) if begun else 0
-        taken = state["step"] = int(taken or 0)
-        for slot, key in keys.items():
-            if state.get(key) is None:
-                state[key] = checkpoints.started(self, graph.rule.slots[slot], p, hyper)
-            kept = graph.rule.slots[slot]
-            if kept.kind != "scalar" and kept.axis is None and state[key].shape != p.shape:
-                raise ValueError(
-                    f"{type(self).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
-                    f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
-                )
-        return keys, taken
+        work = Work(view(p), g, slots, begun.taken + 1, hyper)
+        return Member(
+            p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present
+        )
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The values of a sparse gradient, and where they stand: only these elements are stepped."""
@@ -354,21 +409,45 @@ class RuleOptimizer(torch.optim.Optimizer):
         with checkpoints.saving(self):
             return super().state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], *, options: str = "load") -> None:
         """Load a state_dict of this class or of torch's: options and state, in the dtypes they have.
 
         By the names of the parameters where both have some, as made with model.named_parameters();
-        by their order otherwise. Options that the checkpoint has not stay as they are. Raises
-        ValueError, and loads nothing, if it is of other parameters, groups, shapes or options.
+        by their order otherwise. Options that the checkpoint has not stay as they are. options: "load"
+        takes the checkpoint's learning rates and other options over; "keep" leaves those of here as
+        they are, and loads the state alone. Raises ValueError, and loads nothing, if it is of other
+        parameters, groups or shapes, or has options or counts that are not accepted.
         """
-        with checkpoints.loading(self):
+        if options not in ("load", "keep"):
+            raise ValueError(
+                f"{type(self).__name__}: options={options!r} is not accepted; options is 'load' or 'keep'"
+            )
+        with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
+
+    def reset(self) -> None:
+        """Forget the state of all parameters: the next step is a first step. Options stay."""
+        self.state.clear()
+        self._bound = None
+        if self._in_backward is not None:
+            self._in_backward.forget()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_how": self._how}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bound, self.tried = None, False
+        self.param_groups = [self._group(group) for group in self.param_groups]
+
     def __repr__(self) -> str:
         return f"{super().__repr__()}\nengine: {self.engine}"
+
+
+def _seen(graph: Graph, slot: str, kept: Any) -> Any:
+    """What a rule gets for a slot: an array as it is kept, and one number as a number."""
+    scalar = graph.rule.slots[slot].kind == "scalar" and not kept.requires_grad
+    return kept.item() if scalar else kept
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from ravine.engines.eager import Work
 from ravine.engines.graph import Graph
+from ravine.torch.memory import intercepted, no_memory
 from ravine.torch.sharded import Sharded, is_spread
 
-__all__ = ["Facts", "as_real", "dtype_name", "facts", "seen_by", "single", "unfit"]
+__all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
@@ -23,16 +23,16 @@ def unfit(work: Work) -> str:
     p = work.p
     if isinstance(p, Sharded):
         return "sharded, with reductions"
+    if intercepted():
+        return "under a torch mode that sees each operation"
     tensors = [x for x in (p, work.g, *work.state.values()) if isinstance(x, torch.Tensor)]
     for x in tensors:
-        if x.device.type != "cpu":
-            return f"on {x.device.type}"
+        if why := no_memory(x):
+            return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
         if x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
-        if x.is_neg():
-            return "negated by a flag"
     if all(x.is_contiguous() for x in tensors):
         return ""
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
@@ -89,44 +89,3 @@ def _dense(x: torch.Tensor) -> bool:
             return False
         expected *= size
     return True
-
-
-class Facts(Protocol):
-    """What tensors were, but for their addresses and the numbers in them."""
-
-    def check(self, *now: Any) -> bool:
-        """Whether these are so too: their types, dtypes, devices, shapes, strides, flags."""
-
-
-def facts(tensors: Sequence[torch.Tensor]) -> Facts:
-    """What these tensors are, to be compared with others."""
-    try:  # what torch.compile guards its code with: one call in C++, a fifth of the time; not public
-        from torch._C._dynamo.guards import TensorGuards
-
-        return TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
-    except (ImportError, TypeError):
-        return _Facts(tensors)
-
-
-class _Facts:
-    """The same by what is public."""
-
-    _ASKED: tuple[Callable[[Any], Any], ...] = (
-        type,
-        *map(attrgetter, ("layout", "dtype", "device", "shape", "requires_grad")),
-        torch.Tensor.stride,
-        torch.Tensor.is_neg,
-        torch.Tensor.is_conj,
-    )
-
-    def __init__(self, tensors: Sequence[torch.Tensor]):
-        self.were = self._ask(tensors)
-
-    def check(self, *now: Any) -> bool:
-        try:
-            return self._ask(now) == self.were
-        except (AttributeError, TypeError, RuntimeError):  # no tensor, or without strides
-            return False
-
-    def _ask(self, tensors: Sequence[Any]) -> list[list[Any]]:
-        return [list(map(ask, tensors)) for ask in self._ASKED]

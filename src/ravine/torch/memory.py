@@ -1,0 +1,157 @@
+"""The gate before every address: which tensors a kernel may be pointed at, and which share memory.
+
+A kernel reads and writes plain memory. So a tensor must be of a class whose memory is its elements
+and nothing else, and have all of it; and no tensor in a step may be written while another one in it
+that is computed at the same time stands in the same place. All that is looked up here when a step is
+bound; what may have changed since is asked by `Facts`, and by comparing addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import attrgetter
+from typing import Any, Protocol
+
+import torch
+
+__all__ = ["Facts", "facts", "intercepted", "no_memory", "sharing"]
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+Span = tuple[int, int]
+
+
+def no_memory(x: torch.Tensor) -> str:
+    """Why a kernel cannot be pointed at a tensor, or nothing."""
+    if type(x) not in _PLAIN:
+        return f"of class {type(x).__name__}"
+    if x.device.type != "cpu":
+        return f"on {x.device.type}"
+    if x.layout is not torch.strided:
+        return f"of layout {str(x.layout).removeprefix('torch.')}"
+    if x.is_neg() or x.is_conj():
+        return "negated or conjugated by a flag"
+    if x.is_inference():
+        return "made in inference mode"
+    if _keys(x) != _plain_keys():  # as of functionalization, of vmap, or of gradients that are zero
+        return "not of plain memory"
+    if x.numel():
+        last = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
+        needed = (x.storage_offset() + 1 + last) * x.element_size()
+        if x.untyped_storage().nbytes() < needed or not x.data_ptr():
+            return "without all of its memory"
+    return ""
+
+
+def _keys(x: torch.Tensor) -> Any:
+    """What torch dispatches the operations on a tensor by; not public."""
+    keys = getattr(torch._C, "_dispatch_keys", None)
+    return keys(x) if keys else None
+
+
+@cache
+def _plain_keys() -> Any:
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    with _disable_current_modes(), torch.inference_mode(False):
+        return _keys(torch.empty(0))
+
+
+# Whether operations are watched, recorded or replaced, as by make_fx, FakeTensorMode and FLOP counters.
+_stack = getattr(torch._C, "_len_torch_dispatch_stack", None)
+
+
+def intercepted() -> bool:
+    """Whether a mode is active that sees torch's operations, and that a kernel would pass by."""
+    return bool(_stack and _stack())
+
+
+def span(x: torch.Tensor) -> Span:
+    """The addresses between which a tensor's elements are."""
+    if not x.numel():
+        return 0, 0
+    last = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
+    start = x.data_ptr()
+    return start, start + (1 + last) * x.element_size()
+
+
+def sharing(
+    read: Sequence[Sequence[torch.Tensor]], written: Sequence[Sequence[torch.Tensor]]
+) -> tuple[list[int], set[int]]:
+    """Which members of a step have memory in common, of which at least one writes it.
+
+    read, written: the tensors of each member that are only read, and those that are written.
+
+    Returns for each member the wave that it is stepped in, such that those of one wave can be stepped
+    at the same time: a member is in a later wave than those before it that it shares memory with.
+    Then the members that write where they themselves read or write something else.
+    """
+    found = [
+        (*span(x), i, writes)
+        for members, writes in ((read, False), (written, True))
+        for i, tensors in enumerate(members)
+        for x in tensors
+        if x.numel()
+    ]
+    before: dict[int, set[int]] = {}  # for a member, earlier ones that it shares memory with
+    alone: set[int] = set()
+    begun: list[tuple[int, int, int, bool]] = []
+    for one in sorted(found):
+        begun = [other for other in begun if other[1] > one[0]]
+        for other in begun:
+            first, second = sorted((other[2], one[2]))
+            if not (other[3] or one[3]):
+                continue
+            if first == second:
+                alone.add(first)
+            else:
+                before.setdefault(second, set()).add(first)
+        begun.append(one)
+    result = [0] * len(written)
+    for i in sorted(before):
+        result[i] = 1 + max(result[j] for j in before[i])
+    return result, alone
+
+
+class Facts(Protocol):
+    """What tensors were, but for their addresses and the numbers in them."""
+
+    def check(self, *now: Any) -> bool:
+        """Whether these are so too: their types, dtypes, devices, shapes, strides, flags."""
+
+
+def facts(tensors: Sequence[torch.Tensor]) -> Facts:
+    """What these tensors are, to be compared with others."""
+    try:  # what torch.compile guards its code with: one call in C++, a fifth of the time; not public
+        from torch._C._dynamo.guards import TensorGuards
+
+        return TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+    except (ImportError, TypeError):
+        return _Facts(tensors)
+
+
+class _Facts:
+    """The same by what is public."""
+
+    _ASKED: tuple[Callable[[Any], Any], ...] = (
+        type,
+        *map(attrgetter, ("layout", "dtype", "device", "shape", "requires_grad")),
+        torch.Tensor.stride,
+        torch.Tensor.is_neg,
+        torch.Tensor.is_conj,
+        torch.Tensor.is_inference,
+        _keys,
+    )
+
+    def __init__(self, tensors: Sequence[torch.Tensor]):
+        self.were = self._ask(tensors)
+
+    def check(self, *now: Any) -> bool:
+        try:
+            return self._ask(now) == self.were
+        except (AttributeError, TypeError, RuntimeError):  # no tensor, or without strides
+            return False
+
+    def _ask(self, tensors: Sequence[Any]) -> list[list[Any]]:
+        return [list(map(ask, tensors)) for ask in self._ASKED]

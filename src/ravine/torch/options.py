@@ -1,0 +1,160 @@
+"""A param group: a dict whose options are checked when they are set, and that knows when they were.
+
+torch.optim takes whatever is written into a group and finds out in the middle of training, or never.
+Here a group refuses at once what the constructor refuses, and a bound step need not look for changes:
+a group says whether there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ravine.spellings import Spelling
+
+__all__ = ["Options", "as_number", "checked_names"]
+
+_NOT_OPTIONS = ("params", "param_names")
+_PLAIN = (bool, int, float, str, type(None))
+_CLOSE = 0.85  # as "weigth_decay" is; "initial_weight_decay" and "max_momentum" are names of a user's own
+
+
+class Options(dict[str, Any]):
+    """A param group of :class:`ravine.torch.RuleOptimizer`.
+
+    Setting an option raises ValueError for a value that the constructor refuses. A key that is no
+    option is the user's own and left alone, unless it is almost the name of one.
+
+    known: the names of the class's options. spelling_of: the spelling of a group with such options.
+    direct: the options that are hyperparameters of the rule under their own name, each with the bounds
+    between which a float is certainly accepted. followed: the bound step that has taken over all options; None once one has changed. changed: the
+    options that have changed since.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        name: str,
+        known: Iterable[str],
+        spelling_of: Callable[[Mapping[str, Any]], Spelling],
+    ):
+        super().__init__({k: v if k in _NOT_OPTIONS else as_number(v) for k, v in options.items()})
+        self.name, self.known, self.spelling_of = name, {*known}, spelling_of
+        self.followed: object = None
+        self.last: object = None
+        self.changed: set[str] = set()
+        spelling = spelling_of(self)
+        spelling.check(self)
+        # Where a float is certainly accepted; most schedulers set one in each step.
+        self.direct = {k: (h.low, h.high) for k, h in spelling.direct(self).items()}
+        self._paired = {name for whole, parts in spelling.paired.items() for name in (whole, *parts)}
+
+    def __reduce__(self) -> Any:
+        # As a plain dict; the optimizer that it belongs to makes a group of it again.
+        return dict, (dict(self),)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set an option, checked as in the constructor; a NumPy scalar becomes a number."""
+        inside = self.direct.get(key)
+        if inside is None or type(value) is not float or not inside[0] < value < inside[1]:
+            value = self._checked(key, value)
+        super().__setitem__(key, value)
+        self.changed.add(key)
+        self.followed = None
+        if key in self._paired:
+            self._pair(key, value)
+
+    def _pair(self, key: str, value: Any) -> None:
+        """Keep an option of several numbers and its parts equal, whichever was set."""
+        [(whole, parts)] = self.spelling_of(self).paired.items()
+        if key == whole:
+            changed = dict(zip(parts, value, strict=True))
+        else:
+            changed = {whole: tuple(self[part] for part in parts)}
+        super().update(changed)
+        self.changed.update(changed)
+
+    def _checked(self, key: str, value: Any) -> Any:
+        if key in _NOT_OPTIONS:
+            return value
+        if key not in self.known:
+            checked_names({key}, self.known, self.name)
+            return value
+        value = as_number(value)
+        options = {**self, key: value}
+        self.spelling_of(options).check(options)
+        return value
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._note(key)
+
+    def _note(self, key: str) -> None:
+        self.changed.add(key)
+        self.followed = None
+
+    def follow(self, step: object) -> None:
+        """Let a bound step have taken over all options."""
+        self.changed.clear()
+        self.last, self.followed = step, step if self.constant else None
+
+    @property
+    def constant(self) -> bool:
+        """Whether no option can change without being replaced, as a tensor can."""
+        options = [v for k, v in self.items() if k in self.known]
+        parts = [x for v in options if type(v) is tuple for x in v]
+        return all(isinstance(x, _PLAIN) for x in (*options, *parts) if type(x) is not tuple)
+
+    def update(self, *others: Any, **options: Any) -> None:
+        """Set several options."""
+        for key, value in dict(*others, **options).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The option; set to the default where it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __ior__(self, other: Any) -> Options:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take a key out, such as one of the user's own."""
+        self._note(key)
+        return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last key out."""
+        key, value = super().popitem()
+        self._note(key)
+        return key, value
+
+    def clear(self) -> None:
+        """Take all keys out."""
+        for key in [*self]:
+            del self[key]
+
+
+def checked_names(keys: set[str], known: set[str], where: str) -> None:
+    """ValueError for a key that is almost an option's name; other keys are the user's own."""
+    for key in sorted(k for k in keys - known if isinstance(k, str)):
+        for name in sorted(known):
+            alike = key.lower() == name.lower()
+            if alike or len(name) > 2 and SequenceMatcher(None, key, name).ratio() >= _CLOSE:
+                raise ValueError(
+                    f"{where}: {key!r} is not an option; did you mean {name!r}? A key of your own in a "
+                    "param group needs a name that is not so close to an option's"
+                )
+
+
+def as_number(value: Any) -> Any:
+    """A NumPy scalar as a Python number, also in a tuple or a list; all else as it is."""
+    if type(value) in (tuple, list) and value and type(value[0]).__module__ == "numpy":
+        return type(value)(map(as_number, value))
+    if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
+        return value.item()
+    return value

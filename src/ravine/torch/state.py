@@ -1,0 +1,183 @@
+"""The state of a parameter: torch's, in tensors, from its first step on.
+
+What torch.optim's class of that name keeps in a tensor is one here, and it is the very tensor that a
+kernel reads and writes: the count of steps, scalar slots (in float64), array slots. Where torch keeps
+no count, as for SGD, it is not in the state either.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ravine.engines.graph import Graph
+from ravine.rule import Slot
+from ravine.spellings import Spelling
+from ravine.torch.tensors import as_real
+
+if TYPE_CHECKING:
+    from ravine.torch.rule_optimizer import RuleOptimizer
+
+__all__ = ["Begun", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
+
+_EXACT = 2**24  # float32 has all whole numbers up to here
+
+
+@dataclass
+class Begun:
+    """A parameter's state, complete: what the slots are called in it, the steps taken, and their count.
+
+    count: the tensor in which steps are counted, None where nothing needs to know. in_state: whether
+    it is in the state, as a tensor or (`whole`) as an int.
+    """
+
+    keys: Mapping[str, str]
+    taken: int = 0
+    count: torch.Tensor | None = None
+    in_state: bool = False
+    whole: bool = False
+
+
+def begun(
+    optimizer: RuleOptimizer,
+    group: Mapping[str, Any],
+    graph: Graph,
+    hyper: Mapping[str, Any],
+    p: torch.Tensor,
+) -> Begun:
+    """The state of a parameter, begun where it is new; in tensors that can be used in any mode."""
+    with torch.inference_mode(False):
+        return _begun(optimizer, group, graph, hyper, p)
+
+
+def _begun(
+    optimizer: RuleOptimizer,
+    group: Mapping[str, Any],
+    graph: Graph,
+    hyper: Mapping[str, Any],
+    p: torch.Tensor,
+) -> Begun:
+    spelling = optimizer.spelling_of(group)
+    keys, counted = _keys(spelling, graph), _counted(optimizer, spelling)
+    if not keys and not counted:
+        return Begun(keys)
+    state = optimizer.state[p]
+    taken = int(state["step"]) if counted and state.get("step") is not None else 0
+    if keys and not spelling.step:
+        # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
+        known = all(state.get(key) is not None for key in keys.values())
+        taken = max(1, taken) if known else 0
+    whole = spelling.step == "int"
+    if counted and not whole:
+        count = state["step"] = count_tensor(state.get("step"), taken, group, p)
+    else:
+        count = torch.tensor(float(taken), dtype=torch.float64, device="cpu")
+        if counted:
+            state["step"] = taken
+    for slot, key in keys.items():
+        kept = graph.rule.slots[slot]
+        if state.get(key) is None:
+            state[key] = started(optimizer, kept, p, hyper)
+        elif kept.kind == "scalar":
+            state[key] = _scalar(state[key])
+        elif kept.axis is None and state[key].shape != p.shape:
+            raise ValueError(
+                f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
+                f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
+            )
+    return Begun(keys, taken, count, counted, whole)
+
+
+def is_begun(
+    optimizer: RuleOptimizer, group: Mapping[str, Any], graph: Graph, p: torch.Tensor
+) -> bool:
+    """Whether a parameter has all the state that a step needs, if it needs any."""
+    spelling = optimizer.spelling_of(group)
+    state: Mapping[str, Any] = optimizer.state.get(p) or {}
+    keys = [*_keys(spelling, graph).values(), *["step"] * _counted(optimizer, spelling)]
+    return all(state.get(key) is not None for key in keys)
+
+
+def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
+    return {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
+
+
+def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
+    """Whether steps are counted in the state; by counts, stochastic roundings are drawn anew."""
+    return bool(spelling.step) or optimizer.seed is not None
+
+
+def count_tensor(
+    count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor
+) -> torch.Tensor:
+    """The count of steps as torch has it: one number in float32, on the CPU where `fused` does not
+    ask for the parameter's device; in float64 if that is the default dtype, or where float32 ends.
+    """
+    if (
+        type(count) is torch.Tensor
+        and count.dim() == 0
+        and (count.dtype is torch.float64 or (count.dtype is torch.float32 and taken < _EXACT))
+        and not count.requires_grad
+    ):
+        return count
+    on_device = group.get("fused") or group.get("capturable")
+    narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
+    dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
+    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+
+
+def number(value: float) -> torch.Tensor:
+    """A slot that is one number."""
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
+
+
+def _scalar(kept: Any) -> torch.Tensor:
+    """A scalar slot in float64; torch's checkpoints may have it in float32, older ones as a number."""
+    if isinstance(kept, torch.Tensor) and (kept.requires_grad or kept.dtype is torch.float64):
+        return kept
+    return number(float(kept))
+
+
+def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
+    """A slot before the first step of p, in the dtype that the optimizer's state has."""
+    made = slot.init(as_real(p.detach()), **hyper)
+    if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
+        return made if isinstance(made, torch.Tensor) else number(made)
+    dtype = optimizer._how.get("state_dtype")
+    if p.is_complex() and dtype is not None:
+        raise ValueError(
+            f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
+            "leave it out"
+        )
+    made = torch.view_as_complex(made) if p.is_complex() else made
+    return made.to(dtype or made.dtype)
+
+
+def is_trial(optimizer: RuleOptimizer) -> bool:
+    """Whether torch.distributed.checkpoint takes this step, to see what state there is.
+
+    It gives zeros as gradients and sets lr to 0. Such a step is not one: the state begins, nothing is
+    counted, and what begins with lr as its value begins anew in training.
+    """
+    if optimizer.state or optimizer.param_groups[0].get("lr", 1) != 0:
+        return False
+    frame: Any = sys._getframe(1)
+    for _ in range(8):
+        frame = frame and frame.f_back
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "_init_optim_state":
+            break
+    else:
+        return False
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                graph, hyper = optimizer.planned(group, p.ndim)
+                begun(optimizer, group, graph, hyper, p)
+    optimizer.tried = True
+    return True
