@@ -344,8 +344,7 @@ class Step:
         self._job_address = _address(self._job_table)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
-        self.pack = struct.Struct(f"{many * len(self.columns)}q").pack
-        self.table = memoryview(self._addresses).cast("B")
+        self._begin = {c: self._pointers.size * i for i, c in enumerate(self.columns)}
         chunks = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = chunks if sum(sizes) >= _ALONE else 1
         _steps.add(self)
@@ -418,10 +417,12 @@ class Step:
 
         A tensor whose "g" has the address 0 takes no part in the steps.
         """
-        if len(self._batches) > 1:
-            addresses = [addresses[i] for i in self.order]
-        place = self.columns.index(column)
-        self._pointers.pack_into(self._addresses, self._pointers.size * place, *addresses)
+        self.place(column, [addresses[i] for i in self.order])
+
+    def place(self, column: str, addresses: Sequence[int]) -> None:
+        """`point`, with the tensors in the order that the tables have them in."""
+        begin = self._begin[column]
+        self._pointers.pack_into(self._addresses, begin, *addresses)
 
     def set_group(self, group: int, values: Sequence[float]) -> None:
         """Give a group its hyperparameters, in the order of `inputs`."""

@@ -3,21 +3,20 @@
 `RuleOptimizer` looks at every parameter, group and state with care, and binds what it finds: tensors
 that one kernel steps become a `KernelPart`, the others a `CallPart`. A part of a kernel holds every
 parameter that has ever had a gradient; those that have none at a step are left out by their address.
-Between steps nothing here refers to a tensor: parameters and states are looked up where the optimizer
-keeps them, so that what is taken out of it is freed.
-
 Where there are kernels only, the next step asks `take`, which compares what it finds with what was
-bound: torch's own guards do it in one call in C, and addresses say whether memory has moved.
+bound: whether the tensors are the same ones, and are where they were; what new gradients are, torch's own
+guards find out in one call in C. What is bound refers to no gradient, and to states only until
+`optimizer.state` gives one up (see state.py), so that what is taken out of an optimizer is freed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter, getitem, is_, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -171,14 +170,6 @@ class CallPart:
         return Foreach if any(work.p.device.type != "cpu" for work in works) else None
 
 
-class Look(NamedTuple):
-    """What a part finds before a step: addresses, and the tensors that they are of, kept alive."""
-
-    addresses: bytes
-    tensors: list[torch.Tensor]
-    present: Sequence[torch.Tensor]
-
-
 class KernelPart:
     """Parameters that one kernel steps, in place.
 
@@ -207,30 +198,31 @@ class KernelPart:
         self.values = [self._values(first[row].work.hyper) for row in range(len(rows))]
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
-        self.pick = _picker(self.places)
-        self.present = sum(m.present for m in members)
+        self.params = [m.p for m in members]
+        self.present = self.params
         self.repeatable = all(m.repeatable for m in members)
-        self.addresses = b""
+        slots = [[m.slots[slot] for m in members] for slot in step.columns[2:-1]]
+        counts = [m.count for m in members]
+        for column, tensors in zip(step.columns[2:], (*slots, counts), strict=True):
+            step.place(column, [0 if x is None else x.data_ptr() for x in tensors])
+        step.place("p", [m.work.p.data_ptr() for m in members])
         if not self.repeatable:
             return
-        # What of the state is looked up each time: slot after slot, and the counts if they are there.
-        names = [[m.keys[slot] for m in members] for slot in step.columns[2:-1]]
-        self.counts: list[torch.Tensor] = []
-        if all("step" in m.state and m.state["step"] is m.count for m in members):
-            names.append(["step"] * len(members))
-        else:
-            self.counts = [m.count for m in members if m.count is not None]
-        self.uncounted = (0,) * (members[0].count is None) * len(members)
-        self.names, self.keepers = list(_flat(names)), len(names)
-        self.pick_states: Callable[[Any], Any] | None = None
+        self.facts = facts([m.work.g for m in members])
         self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
         self.absent: list[torch.Tensor] = []
-        tensors = [*(m.work.g for m in members), *(m.p for m in members)]
-        self.facts = facts([*tensors, *self._kept([m.state for m in members])])
-
-    def _kept(self, states: Sequence[Any]) -> list[torch.Tensor]:
-        """The slots of all parameters, column after column, and their counts."""
-        return [*map(getitem, [*states] * self.keepers, self.names), *self.counts]
+        # What the state must have where it is looked up: slot after slot, and then the counts, unless
+        # torch's class keeps none.
+        self.states = [m.state for m in members]
+        names = [[m.keys[slot] for m in members] for slot in step.columns[2:-1]]
+        kept: list[Any] = list(_flat(slots))
+        if all("step" in m.state and m.state["step"] is m.count for m in members):
+            names.append(["step"] * len(members))
+            kept += counts
+        self.keepers, self.names, self.kept = self.states * len(names), list(_flat(names)), kept
+        own = counts if len(names) < len(step.columns) - 2 and counts[0] is not None else []
+        self.fixed: list[Any] = [*self.params, *kept, *own]
+        self.where = list(map(_data_ptr, self.fixed))
 
     def _values(self, hyper: Mapping[str, Any]) -> list[float]:
         return [hyper[name] for name in self.step.inputs]
@@ -253,17 +245,11 @@ class KernelPart:
     def start(self, seed: int | None) -> None:
         """Take the step for which the members were found, and let go of them."""
         members, self.members = self.members, []
-        slots = [[m.slots[s] for m in members] for s in self.step.columns[2:-1]]
-        addresses = [
-            *(m.work.p.data_ptr() for m in members),
-            *(m.work.g.data_ptr() if m.present else 0 for m in members),
-            *map(_data_ptr, _flat(slots)),
-            *(0 if m.count is None else m.count.data_ptr() for m in members),
-        ]
-        present = [m.p for m in members if m.present]
-        look = Look(self.step.pack(*addresses), [], present)
-        if self.run(look, seed) != READY:  # all of this was looked up a moment ago
-            raise RuntimeError("memory or a step count has changed while a step was being taken")
+        self.present = [m.p for m in members if m.present]
+        self.step.place("g", [m.work.g.data_ptr() if m.present else 0 for m in members])
+        with self.step.lock:
+            if self.run(seed) != READY:  # all of this was looked up a moment ago
+                raise RuntimeError("memory or a step count has changed while a step was being taken")
         for member in members:
             if member.rows is not None:
                 columns = {s: member.work.state[s] for s in self.step.kernel.columns[2:]}
@@ -271,42 +257,39 @@ class KernelPart:
                     member.store(member.work.p, columns)
             member.keep_count()
 
-    def look(self, params: Sequence[torch.Tensor], states: Sequence[Any]) -> Look | None:
-        """Find what a next step works on; None if it is anything but new gradients and numbers."""
-        grads: list[Any] = list(map(_grad, params))
+    def look(self) -> list[Any] | None:
+        """Point the kernel at new gradients, and return them: they are to be kept until it has run.
+        None if anything but gradients and numbers has changed.
+        """
+        grads: list[Any] = list(map(_grad, self.params))
         try:
-            kept = self._kept(states)
-        except (KeyError, TypeError):  # a slot is gone
+            if not all(map(is_, map(getitem, self.keepers, self.names), self.kept)):
+                return None
+        except KeyError:  # a slot is gone
             return None
-        present = params
-        if not self.facts.check(*grads, *params, *kept):
-            if not any(g is None for g in grads):
-                return None
-            # In the place of a gradient that is not there: a tensor like it, without memory.
-            self.absent = self.absent or list(map(_without_memory, self.gradients))
-            present = [p for p, g in zip(params, grads, strict=True) if g is not None]
-            pairs = zip(grads, self.absent, strict=True)
-            grads = [instead if g is None else g for g, instead in pairs]
-            if not self.facts.check(*grads, *params, *kept):
-                return None
-        tensors = [*params, *grads, *kept]
-        addresses = self.step.pack(*map(_data_ptr, tensors), *self.uncounted)
-        begin, end = 8 * len(params), 16 * len(params)
-        before = self.addresses
-        if before[:begin] != addresses[:begin] or before[end:] != addresses[end:]:
+        self.present = self.params
+        if not self.facts.check(*grads) and not self._some(grads):
+            return None
+        if list(map(_data_ptr, self.fixed)) != self.where:
             return None  # memory has moved
-        return Look(addresses, tensors, present)
+        self.step.place("g", list(map(_data_ptr, grads)))
+        return grads
 
-    def run(self, look: Look, seed: int | None) -> int:
-        """Take the step, unless the kernel refuses it: 0 if it was taken."""
-        self.present = len(look.present)
+    def _some(self, grads: list[Any]) -> bool:
+        """Put a tensor without memory in the place of gradients that are not there."""
+        self.present = [p for p, g in zip(self.params, grads, strict=True) if g is not None]
+        self.absent = self.absent or list(map(_without_memory, self.gradients))
+        pairs = zip(grads, self.absent, strict=True)
+        grads[:] = [absent if g is None else g for g, absent in pairs]
+        return len(self.present) < len(grads) and self.facts.check(*grads)
+
+    def run(self, seed: int | None) -> int:
+        """Take the step, unless the kernel refuses it: READY if it was taken."""
         if not self.present:
             return READY
-        self.step.table[:] = look.addresses
-        status = self.step.run(self.present, seed or 0)
+        status = self.step.run(len(self.present), seed or 0)
         if status == READY:
-            self.addresses = look.addresses
-            torch.autograd.graph.increment_version(look.present)
+            torch.autograd.graph.increment_version(self.present)
         return status
 
     def squares(self) -> float:
@@ -343,11 +326,11 @@ class Bound:
 
     def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
         groups = optimizer.param_groups
-        self.key, self.owners = object(), 0
-        self.many = sum(len(group["params"]) for group in groups)
+        self.key = object()
+        self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]
         stepped = {place for kernel in self.kernels for place in kernel.places}
-        self.idle = [place for place in range(self.many) if place not in stepped]
+        self.idle = [p for place, p in enumerate(self.params) if place not in stepped]
         self.repeatable = (
             bool(self.kernels)
             and not any(wave.calls for wave in waves)
@@ -372,46 +355,29 @@ class Bound:
         if not self.repeatable:
             return None
         with self.kernels[0].step.lock:
-            looks = self.ready(optimizer)
-            if looks is None:
+            grads = self.ready(optimizer)
+            if grads is None:
                 return None
             seed = optimizer.seed
-            for i, (kernel, look) in enumerate(zip(self.kernels, looks, strict=True)):
-                if kernel.run(look, seed) != READY:
+            for i, kernel in enumerate(self.kernels):
+                if kernel.run(seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
+            del grads  # the kernels have returned
         return ()
 
-    def ready(self, optimizer: RuleOptimizer) -> list[Look] | None:
-        """What the kernels work on if the step is taken again; None if it cannot be."""
+    def ready(self, optimizer: RuleOptimizer) -> list[Any] | None:
+        """The gradients to take the step again with, once the kernels point at them; None if anything
+        else has changed.
+        """
         if not self.repeatable or intercepted() or not self._follow(optimizer):
             return None
-        return self._look(optimizer)
-
-    def _look(self, optimizer: RuleOptimizer) -> list[Look] | None:
         params = list(_flat(map(_params, optimizer.param_groups)))
-        if len(params) != self.many:
+        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return None
-        if self.idle and not all(params[place].grad is None for place in self.idle):
+        if self.idle and not all(p.grad is None for p in self.idle):
             return None
-        owners, states = list(optimizer.state), list(optimizer.state.values())
-        looks = []
-        for kernel in self.kernels:
-            mine, its = kernel.pick(params), ()
-            if kernel.keepers:
-                if kernel.pick_states is None:
-                    kernel.pick_states, self.owners = _places(owners, mine), len(owners)
-                if kernel.pick_states is None:
-                    return None
-                if len(owners) != self.owners or not all(
-                    map(is_, kernel.pick_states(owners), mine)
-                ):
-                    return None
-                its = kernel.pick_states(states)
-            look = kernel.look(mine, its)
-            if look is None:
-                return None
-            looks.append(look)
-        return looks
+        grads = [kernel.look() for kernel in self.kernels]
+        return None if None in grads else grads
 
     def _follow(self, optimizer: RuleOptimizer) -> bool:
         """Take over new options, as a scheduler sets them; whether that was possible."""
@@ -458,18 +424,3 @@ class Bound:
     def squares(self) -> float:
         """The sum of the squares of all gradients of the last step."""
         return self.called + sum(kernel.squares() for kernel in self.kernels)
-
-
-def _picker(places: Sequence[int]) -> Callable[[Any], Any]:
-    """What picks the items at these places out of a list."""
-    first, many = places[0], len(places)
-    if list(places) == list(range(first, first + many)):
-        return itemgetter(slice(first, first + many))
-    return itemgetter(*places)
-
-
-def _places(owners: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> Any:
-    """What picks the parameters, or what belongs to them, out of all that have a state."""
-    known = {id(p): i for i, p in enumerate(owners)}
-    places = [known.get(id(p)) for p in params]
-    return None if None in places else _picker(places)  # type: ignore[arg-type]

@@ -204,6 +204,11 @@ class InBackward:
             if leaf.gradients < self.accumulate:
                 leaf.gradients = 0
 
+    def unbind(self) -> None:
+        """Forget the kernels that are bound."""
+        for leaf in self._leaves.values():
+            leaf.part = None
+
     def grad_norm(self) -> float | None:
         """The norm of all gradients of the last step; None before it has ended."""
         return self._norm
@@ -271,10 +276,10 @@ class InBackward:
         kernels: Sequence[KernelPart] = ()
         calls: Sequence[CallPart] = ()
         if part is not None and part.graph is graph and not intercepted():
-            look = part.look([p], [optimizer.state.get(p)])
-            if look is not None:
+            grads = part.look()
+            if grads is not None:
                 part.set(0, hyper)
-                if part.run(look, optimizer.seed) == READY:
+                if part.run(optimizer.seed) == READY:
                     kernels = [part]
         if not kernels:
             if _trim and p not in optimizer.state:

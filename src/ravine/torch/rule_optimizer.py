@@ -26,6 +26,7 @@ from ravine.torch.checks import (
 )
 from ravine.torch.memory import sharing
 from ravine.torch.options import Options, as_number, checked_names
+from ravine.torch.state import State
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.tensors import as_real, seen_by, unfit
 
@@ -70,6 +71,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "autograd cannot see through a kernel"
             )
         super().__init__(checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()})
+        self.state = State(self, self.state)
 
     @property
     def engine(self) -> str:
@@ -428,9 +430,14 @@ class RuleOptimizer(torch.optim.Optimizer):
     def reset(self) -> None:
         """Forget the state of all parameters: the next step is a first step. Options stay."""
         self.state.clear()
-        self._bound = None
         if self._in_backward is not None:
             self._in_backward.forget()
+
+    def unbind(self) -> None:
+        """Look at everything with care in the next step."""
+        self._bound = None
+        if self._in_backward is not None:
+            self._in_backward.unbind()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_how": self._how}
@@ -438,6 +445,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._bound, self.tried = None, False
+        self.state = State(self, self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
 
     def __repr__(self) -> str:

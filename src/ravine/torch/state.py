@@ -8,6 +8,8 @@ no count, as for SGD, it is not in the state either.
 from __future__ import annotations
 
 import sys
+import weakref
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,9 +24,55 @@ from ravine.torch.tensors import as_real
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Begun", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
+__all__ = ["Begun", "State", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
 
 _EXACT = 2**24  # float32 has all whole numbers up to here
+
+
+class State(defaultdict[Any, dict[str, Any]]):
+    """`optimizer.state`: lets the optimizer know when a parameter's state is put in or taken out, so
+    that a bound step holds on to none that is gone.
+    """
+
+    def __init__(self, optimizer: RuleOptimizer, states: Mapping[Any, dict[str, Any]]):
+        super().__init__(dict, states)
+        self._optimizer = weakref.ref(optimizer)
+
+    def __reduce__(self) -> Any:
+        return defaultdict, (dict, dict(self))
+
+    def _tell(self) -> None:
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            optimizer.unbind()
+
+    def __setitem__(self, key: Any, value: dict[str, Any]) -> None:
+        super().__setitem__(key, value)
+        self._tell()
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(key)
+        self._tell()
+
+    def pop(self, *args: Any) -> Any:
+        """Take a state out."""
+        self._tell()
+        return super().pop(*args)
+
+    def popitem(self) -> Any:
+        """Take the last state out."""
+        self._tell()
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Take all states out."""
+        super().clear()
+        self._tell()
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put states in."""
+        super().update(*args, **more)
+        self._tell()
 
 
 @dataclass
