@@ -96,7 +96,9 @@ class Spelling:
         """The options that are hyperparameters of the rule under their own name, with their ranges."""
         if self.translate is not None:
             return {}
-        mine = {k: h for rule, _ in self._compositions(options) for k, h in rule.hyperparameters.items()}
+        mine = {
+            k: h for rule, _ in self._compositions(options) for k, h in rule.hyperparameters.items()
+        }
         return {k: h for k, h in mine.items() if k in options and k not in self.arguments}
 
     def check_parameter(self, shape: Sequence[int]) -> None:
@@ -128,7 +130,9 @@ def present(cls: type, rule: Rule, name: str) -> None:
 def spelling_of(rule: Rule) -> Spelling:
     """The spelling of a rule of one's own: its hyperparameters and slots under their own names."""
     betas = tuple(k for k in ("beta1", "beta2", "beta3") if k in rule.hyperparameters)
-    paired = {"betas": betas} if betas[:1] == ("beta1",) and "betas" not in rule.hyperparameters else {}
+    paired = (
+        {"betas": betas} if betas[:1] == ("beta1",) and "betas" not in rule.hyperparameters else {}
+    )
     return Spelling(rule.name, lambda _: rule, {}, paired=paired)
 
 

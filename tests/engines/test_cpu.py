@@ -16,8 +16,9 @@ from hypothesis import given, settings
 
 from ravine import modifier, rule, rules, scalar
 from ravine.engines import cpu
-from ravine.engines.cpu import KernelError, Step, Team, kernel, team
+from ravine.engines.cpu import READY, KernelError, Step, Team, kernel, team
 from ravine.engines.eager import Work, plan, steps
+from ravine.engines.llvm import SCALARS
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import abs, exp, log, maximum, mean, minimum, norm, sign, sum, total, where
 
@@ -228,26 +229,21 @@ def test_a_step_works_where_it_was_pointed_last():
     ps, gs = np.arange(3.0), np.ones(3)
     step = Step(kernel(plan(rules.sgd, {"lr": 1.0})), [1], [("float64", "float64")])
     step.set_group(0, [1.0])
-    here = [[ps.ctypes.data + 8 * i, gs.ctypes.data] for i in range(3)]
-    step.point_all(*here[0])
-    step.run()
-    step.point("p", here[1][:1])
-    step.run()
-    step.point_all(*here[0])
-    step.run()
-    step.point_all(*here[2])
-    step.run()
+    step.point("g", [gs.ctypes.data])
+    for place in (0, 1, 0, 2):
+        step.point("p", [ps.ctypes.data + 8 * place])
+        assert step.run(1) == READY
     assert ps.tolist() == [-2.0, 0.0, 1.0]
 
 
 def test_changed_hyperparameters_recompile_nothing():
     stepped = Kernel(rules.adam, [np.ones(3)])
     stepped.step([np.ones(3)])
-    before = cpu._code.cache_info().misses
+    before = {*cpu._codes.values()}
     stepped.hyper["lr"], stepped.hyper["beta1"] = 0.123, 0.5
     stepped.step([np.ones(3)])
     Kernel(rules.adam, [np.ones(3)], lr=0.0).step([np.ones(3)])  # traced again
-    assert cpu._code.cache_info().misses == before
+    assert {*cpu._codes.values()} == before
 
 
 # Dtypes: computed in float32 (in float64 if a column is), stored to the nearest even.
@@ -343,7 +339,7 @@ def test_unknown_dtypes_are_refused(monkeypatch):
         Step(kernel(plan(rules.sgd, rules.sgd.check())), [3], [("int32", "float32")])
     with pytest.raises(ValueError, match="not empty, got 0, 0 and 0"):
         Step(kernel(plan(rules.sgd, rules.sgd.check())), [], [])
-    monkeypatch.setattr(cpu, "_machine", lambda: cpu.Machine(None, 16, ("float16",)))
+    monkeypatch.setattr(cpu, "_machine", lambda: cpu.Machine(16, ("float16",), "", ""))
     with pytest.raises(
         KernelError, match=r"'sgd' .* uses float16, for which this processor has no"
     ):
@@ -363,10 +359,11 @@ def test_more_elements_than_32_bits_count():
     step.set_group(0, [0.5])
     g[-12345:] = np.arange(1, 12346)
     p[-20000] = g[-20000] = 1.0
-    [(groups, scalars, _), (walk, batch, _)] = step._jobs
+    [(begin, scalars, _), (walk, batch, _)] = step._jobs
+    ctypes.c_int64.from_address(scalars + 8 * SCALARS.index("expected")).value = 1
     counter, chunk_count = (ctypes.c_int64.from_address(batch + 8 * i) for i in (0, 8))
     assert chunk_count.value <= 1024
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(groups)(scalars)
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(begin)(scalars) == READY
     counter.value = chunk_count.value - 1
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(walk)(batch)
     np.testing.assert_array_equal(p[-12345:], -0.5 * np.arange(1, 12346, dtype=np.float32))
@@ -414,7 +411,7 @@ def test_the_team_is_torchs_and_as_large_as_torch_says(monkeypatch):
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)(data)
 
     address = ctypes.cast(parallel, ctypes.c_void_p).value
-    monkeypatch.setattr(cpu, "_torch_team", cpu._torch_team.__wrapped__)  # not cached
+    monkeypatch.setattr(cpu, "_found", {"machine": cpu._machine()})
     monkeypatch.setattr(cpu, "_gomp_parallel", lambda folder: address)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     ps, path = arrays(MANY, 1, np.float32)
@@ -424,6 +421,7 @@ def test_the_team_is_torchs_and_as_large_as_torch_says(monkeypatch):
     run(rules.adam, ps, path)
     assert len(asked) == 2
     monkeypatch.setattr(cpu, "_gomp_parallel", lambda folder: 0)
+    del cpu._found["torch"]
     assert team().name == "Python threads, as many as torch has"
     ps, path = arrays(MANY, 1, np.float32)
     assert_same(run(cautious(rules.adam), ps, path), got)
@@ -471,19 +469,19 @@ step = Step(kernel(plan(rules.sgd, rules.sgd.check())), [n], [("float32", "float
 step.point("p", [ctypes.addressof(p)])
 step.point("g", [ctypes.addressof(g)])
 step.set_group(0, [0.5])
-step.run()
+step.run(1)
 assert team().name == TEAM, team()
 assert set(p) == {-0.5}
 child = os.fork()
 if not child:
     import signal
     signal.alarm(20)
-    step.run()
+    step.run(1)
     assert team().name == "one thread, in a forked process" and team().threads() == 1
     fresh = Step(kernel(plan(rules.momentum, rules.momentum.check())), [2], [("float64",) * 3])
     os._exit(set(p) == {-1.0})
 assert os.waitpid(child, 0)[1] == 256
-step.run()
+step.run(1)
 assert set(p) == {-1.0}
 """
 

@@ -113,10 +113,10 @@ def test_the_wide_path_is_packed(made, dtypes):
     """In the wide loop every square root and division is of whole registers."""
     kern = kernel(made)
     dtypes = (*dtypes, *[dtypes[-1]] * len(kern.columns))[: len(kern.columns)]
-    machine, width, _ = cpu._machine()
+    machine = cpu._machine()
     if not machine.triple.startswith("x86_64"):
         pytest.skip("reads x86-64 assembly")
-    register = {64: "zmm", 32: "ymm", 16: "xmm"}[width]
+    register = {64: "zmm", 32: "ymm", 16: "xmm"}[machine.vector_bytes]
     walk = cpu.assembly(kern, dtypes).split("pass_0:")[1].split(".cfi_endproc")[0]
     kind = "pd" if "float64" in dtypes else "ps"
     wide = re.findall(rf"v?sqrt{kind}\s.*%{register}", walk)

@@ -29,13 +29,14 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import DTYPES, GROUP, Kernel, KernelError, lower
+from ravine.engines.kernel import DTYPES, Kernel, KernelError, lower
 from ravine.engines.llvm import BATCH, COUNT_FULL, READY, RECORD, SCALARS, Module
 from ravine.rule import kept
 
@@ -426,8 +427,19 @@ class Step:
 
     def set_group(self, group: int, values: Sequence[float]) -> None:
         """Give a group its hyperparameters, in the order of `inputs`."""
-        place = len(self.kernel.group_row) * group + len(self.kernel.inputs) - len(self.inputs)
-        self._inputs.pack_into(self._group_rows, 8 * place, *values)
+        self._inputs.pack_into(self._group_rows, self._input(group, 0), *values)
+
+    def setter(self, group: int, name: str) -> Callable[[float], None] | None:
+        """What gives a group one hyperparameter; None where the kernel does not use it."""
+        if name not in self.inputs:
+            return None
+        at = self._input(group, self.inputs.index(name))
+        return partial(struct.Struct("d").pack_into, self._group_rows, at)
+
+    def _input(self, group: int, number: int) -> int:
+        """Where in the table of groups an input begins; the step count comes before all."""
+        row = len(self.kernel.group_row) * group
+        return 8 * (row + len(self.kernel.inputs) - len(self.inputs) + number)
 
     def squares(self) -> float:
         """The sum of the squared gradients of the last run, if the kernel was asked for it."""

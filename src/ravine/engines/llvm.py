@@ -133,7 +133,12 @@ class _Printer:
         self.lines.append(f"{name}:")
 
     def begin(self, signature: str, *comments: str, result: str = "void") -> None:
-        self.lines += ["", *(f"; {c}" for c in comments), f"define {result} {signature} {{", "entry:"]
+        self.lines += [
+            "",
+            *(f"; {c}" for c in comments),
+            f"define {result} {signature} {{",
+            "entry:",
+        ]
         self.taken = {}
 
     def end(self, result: str = "void") -> None:

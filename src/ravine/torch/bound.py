@@ -12,7 +12,7 @@ guards find out in one call in C. What is bound refers to no gradient, and to st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter, getitem, is_, itemgetter
@@ -34,7 +34,7 @@ from ravine.torch.tensors import as_real, dtype_name, single
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Bound", "CallPart", "KernelPart", "Member", "READY", "Wave"]
+__all__ = ["READY", "Bound", "CallPart", "KernelPart", "Member", "Wave"]
 
 _grad, _params = attrgetter("grad"), itemgetter("params")
 _data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
@@ -43,7 +43,7 @@ READY = 0
 """What a kernel says when it has taken a step."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """A parameter in a step: the work as an engine sees it, and where its results are kept.
 
@@ -68,6 +68,11 @@ class Member:
     def empty(self) -> bool:
         """Whether it has no elements (that have a gradient), so that there is nothing to compute."""
         return isinstance(self.work.p, torch.Tensor) and not self.work.p.numel()
+
+    @property
+    def read(self) -> list[torch.Tensor]:
+        """The tensors that a step only reads."""
+        return [self.work.g] if self.present and type(self.work.g) in _PLAIN else []
 
     @property
     def written(self) -> list[torch.Tensor]:
@@ -127,8 +132,8 @@ class Member:
             real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
         elif isinstance(value, torch.Tensor) or isinstance(view, Sharded):
             view.copy_(value)
-        else:
-            view.fill_(value)
+        else:  # too large a number for a dtype is infinity, as in a kernel
+            view.copy_(number(float(value)))
 
 
 class CallPart:
@@ -137,23 +142,24 @@ class CallPart:
     def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
         self.graph, self.differentiable = graph, differentiable
         self.members = [m for m in members if m.present]
+        self.called: list[Member] = []
         self.results: list[Any] = []
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        members = [m for m in self.members if not m.empty]  # means of nothing are no numbers
-        works = [m.work for m in members]
+        # Means of nothing are no numbers; a rule without any has slots that are numbers to compute.
+        self.called = [m for m in self.members if self.graph.pointwise or not m.empty]
+        works = [m.work for m in self.called]
         if not self.differentiable:
             works = [single(work) for work in works]
         self.results = list(steps(self.graph.rule, works, self._bag(works)))
 
     def store(self) -> None:
         """Keep the results."""
-        results = iter(self.results)
+        for member, result in zip(self.called, self.results, strict=True):
+            member.store(*result, self.differentiable)
         for member in self.members:
-            if not member.empty:
-                member.store(*next(results), self.differentiable)
-            else:
+            if member not in self.called:
                 member.counted()
 
     def squares(self) -> float:
@@ -193,9 +199,6 @@ class KernelPart:
             numbers=[m.place for m in members],
             stochastic=stochastic,
         )
-        self.inputs = {name: i for i, name in enumerate(step.inputs)}
-        first = dict(zip(reversed(numbers), reversed(members), strict=True))
-        self.values = [self._values(first[row].work.hyper) for row in range(len(rows))]
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
         self.params = [m.p for m in members]
@@ -224,23 +227,9 @@ class KernelPart:
         self.fixed: list[Any] = [*self.params, *kept, *own]
         self.where = list(map(_data_ptr, self.fixed))
 
-    def _values(self, hyper: Mapping[str, Any]) -> list[float]:
-        return [hyper[name] for name in self.step.inputs]
-
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
-        self.values[row] = self._values(hyper)
-        self.step.set_group(row, self.values[row])
-
-    def set_one(self, row: int, name: str, value: float) -> bool:
-        """Take over one hyperparameter of a row, unless it is a switch that changes sides."""
-        if self.graph.switches.get(name, True) is not bool(value) and name in self.graph.switches:
-            return False
-        at = self.inputs.get(name)
-        if at is not None:
-            self.values[row][at] = value
-            self.step.set_group(row, self.values[row])
-        return True
+        self.step.set_group(row, [hyper[name] for name in self.step.inputs])
 
     def start(self, seed: int | None) -> None:
         """Take the step for which the members were found, and let go of them."""
@@ -249,7 +238,9 @@ class KernelPart:
         self.step.place("g", [m.work.g.data_ptr() if m.present else 0 for m in members])
         with self.step.lock:
             if self.run(seed) != READY:  # all of this was looked up a moment ago
-                raise RuntimeError("memory or a step count has changed while a step was being taken")
+                raise RuntimeError(
+                    "memory or a step count has changed while a step was being taken"
+                )
         for member in members:
             if member.rows is not None:
                 columns = {s: member.work.state[s] for s in self.step.kernel.columns[2:]}
@@ -341,9 +332,18 @@ class Bound:
         for kernel in self.kernels:
             for row, (group, ndim) in enumerate(kernel.rows):
                 self.rows[group].append((kernel, row, ndim))
+        # How to set a number of a group that is a hyperparameter as it is, and no switch.
+        self.setters: list[dict[str, list[Callable[[float], None]]]] = [{} for _ in groups]
+        for group, rows, setters in zip(groups, self.rows, self.setters, strict=True):
+            for name in getattr(group, "direct", ()):
+                if not any(name in kernel.graph.switches for kernel, _, _ in rows):
+                    found = [kernel.step.setter(row, name) for kernel, row, _ in rows]
+                    setters[name] = [setter for setter in found if setter is not None]
         self.scaled = optimizer.__dict__.get("grad_scale") is not None
         self.scale = optimizer.scale
-        self.called = sum(call.squares() for wave in waves for call in wave.calls) if summed else 0.0
+        self.called = (
+            sum(call.squares() for wave in waves for call in wave.calls) if summed else 0.0
+        )
         if self.repeatable:
             for group in groups:
                 group.follow(self.key)
@@ -387,35 +387,22 @@ class Bound:
         scale = optimizer.__dict__.get("grad_scale")
         if (scale is not None) is not self.scaled:
             return False
-        for group, rows in zip(groups, self.rows, strict=True):
+        key, scaled = self.key, self.scaled
+        for group, setters, rows in zip(groups, self.setters, self.rows, strict=True):
             if type(group) is not Options:
                 return False
-            if group.followed is self.key and not self.scaled:
+            if group.followed is key and not scaled:
                 continue
-            if self.scaled or not self._follow_some(group, rows):
+            if scaled or group.last is not key or not _set(group, setters):
                 for kernel, row, ndim in rows:
                     graph, hyper = optimizer.planned(group, ndim)
                     if graph is not kernel.graph:
                         return False
                     kernel.set(row, hyper)
-            group.follow(self.key)
-        self.scale = optimizer.scale
+            group.follow(key)
+        if scaled:
+            self.scale = optimizer.scale
         return True
-
-    def _follow_some(
-        self, group: Options, rows: Iterable[tuple[KernelPart, int, int | None]]
-    ) -> bool:
-        """The same where a few numbers changed that are hyperparameters as they are."""
-        if group.last is not self.key:
-            return False
-        for name in group.changed:
-            if name in group.known:
-                value = group.get(name)
-                if type(value) is not float or name not in group.direct:
-                    return False
-                if not all(kernel.set_one(row, name, value) for kernel, row, _ in rows):
-                    return False
-        return bool(group.changed)
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients of the last step, divided by the scale."""
@@ -424,3 +411,15 @@ class Bound:
     def squares(self) -> float:
         """The sum of the squares of all gradients of the last step."""
         return self.called + sum(kernel.squares() for kernel in self.kernels)
+
+
+def _set(group: Options, setters: Mapping[str, Sequence[Callable[[float], None]]]) -> bool:
+    """Set the numbers that have changed in a group; False if something else has."""
+    for name in group.changed:
+        value = group.get(name)
+        if name in setters and type(value) is float:
+            for setter in setters[name]:
+                setter(value)
+        elif name in group.known:
+            return False
+    return bool(group.changed)

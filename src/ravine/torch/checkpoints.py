@@ -169,9 +169,7 @@ def _state_of(
 # --- in
 
 
-def _loaded(
-    optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool
-) -> dict[str, Any]:
+def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool) -> dict[str, Any]:
     """A checkpoint's groups in the order of the optimizer's, and the state of each parameter."""
     name, here = type(optimizer).__name__, optimizer.param_groups
     there, names = _names(_checked(saved, name)), _names({"param_groups": here})

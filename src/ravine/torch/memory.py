@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import torch
 
-__all__ = ["Facts", "facts", "intercepted", "no_memory", "sharing"]
+from ravine.engines.overlap import Span
+
+__all__ = ["Facts", "facts", "intercepted", "lacks_memory", "no_memory", "span"]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-
-Span = tuple[int, int]
 
 
 def no_memory(x: torch.Tensor) -> str:
@@ -36,12 +36,25 @@ def no_memory(x: torch.Tensor) -> str:
         return "made in inference mode"
     if _keys(x) != _plain_keys():  # as of functionalization, of vmap, or of gradients that are zero
         return "not of plain memory"
-    if x.numel():
-        last = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
-        needed = (x.storage_offset() + 1 + last) * x.element_size()
-        if x.untyped_storage().nbytes() < needed or not x.data_ptr():
-            return "without all of its memory"
-    return ""
+    return "without all of its memory" if _lacking(x) else ""
+
+
+def lacks_memory(x: Any) -> bool:
+    """Whether a tensor claims more memory than it has, so that torch's own operations would crash."""
+    plain = type(x) in _PLAIN and x.device.type == "cpu" and x.layout is torch.strided
+    return plain and _keys(x) == _plain_keys() and _lacking(x)
+
+
+def _lacking(x: torch.Tensor) -> bool:
+    if not x.numel():
+        return False
+    needed = (x.storage_offset() + 1 + _last(x)) * x.element_size()
+    return x.untyped_storage().nbytes() < needed or not x.data_ptr()
+
+
+def _last(x: torch.Tensor) -> int:
+    """How far the last element is behind the first."""
+    return sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def _keys(x: torch.Tensor) -> Any:
@@ -71,47 +84,8 @@ def span(x: torch.Tensor) -> Span:
     """The addresses between which a tensor's elements are."""
     if not x.numel():
         return 0, 0
-    last = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
     start = x.data_ptr()
-    return start, start + (1 + last) * x.element_size()
-
-
-def sharing(
-    read: Sequence[Sequence[torch.Tensor]], written: Sequence[Sequence[torch.Tensor]]
-) -> tuple[list[int], set[int]]:
-    """Which members of a step have memory in common, of which at least one writes it.
-
-    read, written: the tensors of each member that are only read, and those that are written.
-
-    Returns for each member the wave that it is stepped in, such that those of one wave can be stepped
-    at the same time: a member is in a later wave than those before it that it shares memory with.
-    Then the members that write where they themselves read or write something else.
-    """
-    found = [
-        (*span(x), i, writes)
-        for members, writes in ((read, False), (written, True))
-        for i, tensors in enumerate(members)
-        for x in tensors
-        if x.numel()
-    ]
-    before: dict[int, set[int]] = {}  # for a member, earlier ones that it shares memory with
-    alone: set[int] = set()
-    begun: list[tuple[int, int, int, bool]] = []
-    for one in sorted(found):
-        begun = [other for other in begun if other[1] > one[0]]
-        for other in begun:
-            first, second = sorted((other[2], one[2]))
-            if not (other[3] or one[3]):
-                continue
-            if first == second:
-                alone.add(first)
-            else:
-                before.setdefault(second, set()).add(first)
-        begun.append(one)
-    result = [0] * len(written)
-    for i in sorted(before):
-        result[i] = 1 + max(result[j] for j in before[i])
-    return result, alone
+    return start, start + (1 + _last(x)) * x.element_size()
 
 
 class Facts(Protocol):

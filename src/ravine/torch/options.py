@@ -45,11 +45,14 @@ class Options(dict[str, Any]):
         self.followed: object = None
         self.last: object = None
         self.changed: set[str] = set()
+        self._constant: bool | None = None  # not looked at yet
         spelling = spelling_of(self)
         spelling.check(self)
         # Where a float is certainly accepted; most schedulers set one in each step.
         self.direct = {k: (h.low, h.high) for k, h in spelling.direct(self).items()}
-        self._paired = {name for whole, parts in spelling.paired.items() for name in (whole, *parts)}
+        self._paired = {
+            name for whole, parts in spelling.paired.items() for name in (whole, *parts)
+        }
 
     def __reduce__(self) -> Any:
         # As a plain dict; the optimizer that it belongs to makes a group of it again.
@@ -60,6 +63,7 @@ class Options(dict[str, Any]):
         inside = self.direct.get(key)
         if inside is None or type(value) is not float or not inside[0] < value < inside[1]:
             value = self._checked(key, value)
+            self._constant = None
         super().__setitem__(key, value)
         self.changed.add(key)
         self.followed = None
@@ -92,16 +96,18 @@ class Options(dict[str, Any]):
         self._note(key)
 
     def _note(self, key: str) -> None:
+        self._constant = None
         self.changed.add(key)
         self.followed = None
 
     def follow(self, step: object) -> None:
         """Let a bound step have taken over all options."""
         self.changed.clear()
-        self.last, self.followed = step, step if self.constant else None
+        if not self._constant:
+            self._constant = self._is_constant()
+        self.last, self.followed = step, step if self._constant else None
 
-    @property
-    def constant(self) -> bool:
+    def _is_constant(self) -> bool:
         """Whether no option can change without being replaced, as a tensor can."""
         options = [v for k, v in self.items() if k in self.known]
         parts = [x for v in options if type(v) is tuple for x in v]
@@ -144,7 +150,7 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
     for key in sorted(k for k in keys - known if isinstance(k, str)):
         for name in sorted(known):
             alike = key.lower() == name.lower()
-            if alike or len(name) > 2 and SequenceMatcher(None, key, name).ratio() >= _CLOSE:
+            if alike or (len(name) > 2 and SequenceMatcher(None, key, name).ratio() >= _CLOSE):
                 raise ValueError(
                     f"{where}: {key!r} is not an option; did you mean {name!r}? A key of your own in a "
                     "param group needs a name that is not so close to an option's"

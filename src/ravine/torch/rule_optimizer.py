@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
@@ -12,6 +13,7 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 from ravine.engines.eager import Work, plan
 from ravine.engines.fused import describe, insist, unfits
 from ravine.engines.graph import Graph
+from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
@@ -24,10 +26,10 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
-from ravine.torch.memory import sharing
+from ravine.torch.memory import lacks_memory, span
 from ravine.torch.options import Options, as_number, checked_names
-from ravine.torch.state import State
 from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.state import State
 from ravine.torch.tensors import as_real, seen_by, unfit
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ if TYPE_CHECKING:
     from ravine.torch.in_backward import InBackward
 
 __all__ = ["RuleOptimizer"]
+
+
+# torch keeps its compiler from tracing these, and imports it for that when they are first called: two
+# seconds, and frames that hold the optimizer until a garbage collection.
+_add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+_zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
 def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
@@ -70,7 +78,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
-        super().__init__(checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()})
+        super().__init__(
+            checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
+        )
         self.state = State(self, self.state)
 
     @property
@@ -158,7 +168,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         params = checked_parameters(
             param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
         )
-        super().add_param_group({**options, "params": params})
+        _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
         for p in group["params"]:
             insist(self._wanted, self.planned(group, p.ndim)[0], name)
@@ -273,7 +283,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if p.grad is not None or state.is_begun(self, group, graph, p):
                 members.append((graph, self._member(place, key, group, graph, hyper, p)))
         in_waves, alone = sharing(
-            [[m.work.g] if m.present else [] for _, m in members], [m.written for _, m in members]
+            [[span(x) for x in m.read] for _, m in members],
+            [[span(x) for x in m.written] for _, m in members],
         )
         # One list for each wave and graph: groups may choose different rules, or other switches.
         todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
@@ -330,7 +341,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
-        super().zero_grad(set_to_none)
+        _zero_grad(self, set_to_none)
         if self._in_backward is not None:
             self._in_backward.forget()
 
@@ -369,6 +380,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
         begun = state.begun(self, group, graph, hyper, p)
+        for x in (p, g, *(self.state[p].values() if begun.keys else ())):
+            if lacks_memory(x):
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
+                    "state has less memory than its elements need; was a storage resized?"
+                )
         its = self.state[p] if begun.keys or begun.in_state else {}
         slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
         rows, view = None, seen_by(graph, p)
@@ -389,9 +406,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
         work = Work(view(p), g, slots, begun.taken + 1, hyper)
-        return Member(
-            p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present
-        )
+        return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The values of a sparse gradient, and where they stand: only these elements are stepped."""

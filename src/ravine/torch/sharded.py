@@ -98,9 +98,9 @@ class Sharded(Operable):
         """Where this process has its part."""
         return self.local.device
 
-    def float(self) -> Sharded:
-        """The same numbers in float32."""
-        return self._with(self.local.float())
+    def to(self, dtype: torch.dtype) -> Sharded:
+        """The same numbers in another dtype."""
+        return self._with(self.local.to(dtype))
 
     def copy_(self, value: Any) -> None:
         """Take over a value: spread in any way, or one number for all elements."""

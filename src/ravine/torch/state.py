@@ -30,7 +30,7 @@ _EXACT = 2**24  # float32 has all whole numbers up to here
 
 
 class State(defaultdict[Any, dict[str, Any]]):
-    """`optimizer.state`: lets the optimizer know when a parameter's state is put in or taken out, so
+    """`optimizer.state`: lets the optimizer know when a parameter's state is replaced or taken out, so
     that a bound step holds on to none that is gone.
     """
 
@@ -47,8 +47,10 @@ class State(defaultdict[Any, dict[str, Any]]):
             optimizer.unbind()
 
     def __setitem__(self, key: Any, value: dict[str, Any]) -> None:
+        replaced = key in self
         super().__setitem__(key, value)
-        self._tell()
+        if replaced:
+            self._tell()
 
     def __delitem__(self, key: Any) -> None:
         super().__delitem__(key)
@@ -159,9 +161,7 @@ def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
     return bool(spelling.step) or optimizer.seed is not None
 
 
-def count_tensor(
-    count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor
-) -> torch.Tensor:
+def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
     """The count of steps as torch has it: one number in float32, on the CPU where `fused` does not
     ask for the parameter's device; in float64 if that is the default dtype, or where float32 ends.
     """
@@ -192,17 +192,17 @@ def _scalar(kept: Any) -> torch.Tensor:
 
 def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
     """A slot before the first step of p, in the dtype that the optimizer's state has."""
-    made = slot.init(as_real(p.detach()), **hyper)
+    dtype = optimizer._how.get("state_dtype")
+    like = as_real(p.detach())
+    made = slot.init(like.to(dtype or like.dtype), **hyper)
     if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)
-    dtype = optimizer._how.get("state_dtype")
     if p.is_complex() and dtype is not None:
         raise ValueError(
             f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
             "leave it out"
         )
-    made = torch.view_as_complex(made) if p.is_complex() else made
-    return made.to(dtype or made.dtype)
+    return torch.view_as_complex(made) if p.is_complex() else made
 
 
 def is_trial(optimizer: RuleOptimizer) -> bool:

@@ -14,7 +14,6 @@ from ravine.torch.sharded import Sharded, is_spread
 
 __all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
 
-_HALF = (torch.float16, torch.bfloat16)
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
@@ -41,20 +40,23 @@ def unfit(work: Work) -> str:
 
 
 def single(work: Work) -> Work:
-    """Half precision is computed in float32 (beside float64 in that), and stored in its own dtype."""
-    arrays = (work.p, work.g, *work.state.values())
-    if not any(map(_half, arrays)):
+    """What a kernel computes in: float64 if a tensor of the work is float64, and float32 otherwise.
+    Results are stored in the dtypes that the tensors have.
+    """
+    arrays = [x for x in (work.p, work.g, *work.state.values()) if _is_array(x)]
+    wanted = torch.float64 if any(x.dtype == torch.float64 for x in arrays) else torch.float32
+    if all(x.dtype == wanted for x in arrays):
         return work
 
     def wide(x: Any) -> Any:
-        return x.float() if _half(x) else x
+        return x.to(wanted) if _is_array(x) else x
 
     slots = {k: wide(v) for k, v in work.state.items()}
     return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper)
 
 
-def _half(x: Any) -> bool:
-    return isinstance(x, (torch.Tensor, Sharded)) and x.dtype in _HALF
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (torch.Tensor, Sharded))
 
 
 def seen_by(graph: Graph, p: torch.Tensor) -> Callable[[Any], Any]:

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ravine.torch.tensors import facts
+from ravine.torch.memory import facts
 
 GUARDS = "torch._C._dynamo.guards"
 

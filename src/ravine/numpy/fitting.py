@@ -1,0 +1,160 @@
+"""Training loops on arrays: a model and a loss as functions, and mini-batches."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ravine import registry
+from ravine.modifiers import clip_by_value
+from ravine.numpy.classes import optimizer as class_of
+from ravine.rule import Rule
+from ravine.rule import rule as as_rule
+
+__all__ = ["History", "Loss", "Model", "fit", "linear", "mean_squared_error"]
+
+
+class Model(NamedTuple):
+    """A model as two functions.
+
+    predict(params, x): the predictions for the rows of x. gradient(params, x, d): the gradient of
+    the loss by the parameters, in their structure, where d is its gradient by the predictions.
+    """
+
+    predict: Callable[[Any, Any], Any]
+    gradient: Callable[[Any, Any, Any], Any]
+
+
+class Loss(NamedTuple):
+    """A loss as two functions of predictions and targets: its value, its gradient by predictions."""
+
+    value: Callable[[Any, Any], float]
+    gradient: Callable[[Any, Any], Any]
+
+
+linear = Model(
+    predict=lambda params, x: np.dot(x, params["m"]) + params["b"],
+    gradient=lambda params, x, d: {"m": np.dot(d, x), "b": np.sum(d)},
+)
+"""The line m*x + b, with params {"m": slope, "b": intercept}; for x of shape (n, k), m has shape (k,)."""
+
+mean_squared_error = Loss(
+    value=lambda prediction, y: float(np.mean((prediction - y) ** 2)),
+    gradient=lambda prediction, y: 2 * (prediction - y) / np.size(y),
+)
+"""mean((prediction - y)**2)."""
+
+
+@dataclass
+class History:
+    """What :func:`fit` did.
+
+    params: after the last epoch. losses: of all rows, after each epoch. path: the parameters after
+    each epoch. steps: how many were taken. seconds: wall time. stopped: "epochs" (all were run),
+    "threshold" (the loss changed by less), "diverged" (it is not finite) or "callback".
+    """
+
+    params: Any
+    losses: list[float] = field(default_factory=list)
+    path: list[Any] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    stopped: str = "epochs"
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run."""
+        return len(self.losses)
+
+
+def fit(
+    model: Model,
+    loss: Loss,
+    params: Any,
+    x: Any,
+    y: Any,
+    *,
+    optimizer: str | Rule | Callable[..., Any] = "adam",
+    learning_rate: float | None = None,
+    epochs: int = 100,
+    batch_size: int | str = 64,
+    stopping_threshold: float | None = None,
+    clipping: float | None = None,
+    seed: Any = 0,
+    callback: Callable[[int, Any, float], bool | None] | None = None,
+    **hyperparameters: Any,
+) -> History:
+    """Train a model on rows of data, mini-batch by mini-batch.
+
+    model, loss: see :class:`Model`, :class:`Loss`; `linear` and `mean_squared_error` are at hand.
+    params: where to start; they are copied. x, y: arrays of n rows. optimizer: a rule, or its name.
+    learning_rate: its lr; by default the rule's own. epochs: passes over the data, at the most.
+    batch_size: rows per step; 1 is SGD, "all" is gradient descent. stopping_threshold: stop when
+    the loss of all rows changes by less from one epoch to the next. clipping: bring each coordinate
+    of the gradient into [-clipping, clipping]. seed: a number, or a NumPy random generator (the
+    legacy RandomState as well), which shuffles the rows anew in each epoch. callback(epoch, params,
+    loss): called after each epoch, counted from 1; return True to stop. Further keywords are the
+    rule's hyperparameters. Raises ValueError or TypeError for what is not accepted.
+
+    >>> x = np.linspace(-1, 1, 100)
+    >>> done = fit(linear, mean_squared_error, {"m": 0.0, "b": 0.0}, x, 2 * x + 1, learning_rate=0.1)
+    >>> round(done.params["m"], 3), round(done.params["b"], 3)
+    (2.0, 1.0)
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    rows = len(x)
+    if len(y) != rows or not rows:
+        raise ValueError(
+            f"fit: x has {rows} rows and y {len(y)}; both must have the same number, at least 1"
+        )
+    batch: Any = rows if batch_size == "all" else batch_size
+    for name, value in (("epochs", epochs), ("batch_size", batch)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            also = ' or "all"' * (name == "batch_size")
+            raise ValueError(
+                f"fit: {name}={value!r} is not accepted; {name} is a whole number >= 1{also}"
+            )
+    if stopping_threshold is not None and not stopping_threshold >= 0:
+        raise ValueError(
+            f"fit: stopping_threshold={stopping_threshold!r} is not accepted; it is a number >= 0, or None"
+        )
+    rule = registry.get(optimizer) if isinstance(optimizer, str) else optimizer
+    rule = rule if isinstance(rule, Rule) else as_rule(rule)
+    if clipping is not None:
+        rule = clip_by_value(rule, clip_value=clipping)
+    if learning_rate is not None:
+        hyperparameters["lr"] = learning_rate
+    stepper = class_of(rule)(copy.deepcopy(params), **hyperparameters)
+    random = seed if hasattr(seed, "permutation") else np.random.default_rng(seed)
+
+    done = History(stepper.params)
+    start, before = time.perf_counter(), np.inf
+    with np.errstate(over="ignore", invalid="ignore"):  # `stopped` says it
+        for epoch in range(1, epochs + 1):
+            order = random.permutation(rows)
+            x, y = x[order], y[order]
+            for i in range(0, rows, batch):
+                x_batch, y_batch = x[i : i + batch], y[i : i + batch]
+                d = loss.gradient(model.predict(stepper.params, x_batch), y_batch)
+                stepper.step(model.gradient(stepper.params, x_batch, d))
+                done.steps += 1
+            now = loss.value(model.predict(stepper.params, x), y)
+            done.losses.append(now)
+            done.path.append(copy.deepcopy(stepper.params))
+            if callback is not None and callback(epoch, stepper.params, now):
+                done.stopped = "callback"
+            elif not np.isfinite(now):
+                done.stopped = "diverged"
+            elif stopping_threshold is not None and abs(before - now) < stopping_threshold:
+                done.stopped = "threshold"
+            else:
+                before = now
+                continue
+            break
+    done.params, done.seconds = stepper.params, time.perf_counter() - start
+    return done

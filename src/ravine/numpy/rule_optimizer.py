@@ -1,0 +1,387 @@
+"""An optimizer of NumPy arrays that steps by a rule."""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ravine.engines.eager import Work, plan, steps
+from ravine.engines.fused import bind, check_engine, describe, insist, unfits
+from ravine.engines.graph import Graph
+from ravine.engines.overlap import Span, sharing
+from ravine.rule import Rule
+from ravine.spellings import Spelling
+
+if TYPE_CHECKING:
+    from ravine.engines.cpu import Step
+
+__all__ = ["RuleOptimizer"]
+
+_KEPT = 16  # tables for so many patterns of sizes, dtypes and groups
+_DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
+_PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
+
+
+@dataclass
+class _Todo:
+    """A parameter's step: what an engine works on, and where its state will be kept."""
+
+    path: str
+    work: Work
+    state: dict[str, Any]
+
+
+class RuleOptimizer:
+    """Steps a structure of arrays by a rule. Made by :func:`optimizer`.
+
+    params: an array, a number, or lists, tuples and dicts of these, nested as you like. Arrays are
+    updated in place; numbers cannot be, so `step` returns the structure with their new values.
+    options: the hyperparameters; change them between steps as you like (`opt.options["lr"] = 0.1`).
+    engine: "auto" steps by a fused CPU kernel where the rule and the arrays allow, and calls the
+    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+    """
+
+    spelling: ClassVar[Spelling]
+
+    def __init__(self, params: Any, options: dict[str, Any], engine: str = "auto") -> None:
+        self._engine = check_engine(engine, self._name)
+        self._tables: dict[Any, _Tables] = {}
+        self._known: list[Any] = []
+        self.options = options
+        self.spelling.check(options)
+        self.params = params
+        self.state: dict[str, dict[str, Any]] = {}
+        if not list(_leaves(params, "params")):
+            raise ValueError(
+                f"{self._name}: params={params!r} is empty; it must hold at least one array or number"
+            )
+        self._check_params()
+        self._plan()
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tables hold addresses: a copy makes its own.
+        return {**self.__dict__, "_tables": {}, "_known": []}
+
+    def _check_params(self) -> dict[str, Any]:
+        """The parameters by path, if each can be stepped; looked at again only where they changed."""
+        mine = dict(_leaves(self.params, "params"))
+        now = list(mine.values())
+        if len(now) == len(self._known) and all(
+            a is b for a, b in zip(now, self._known, strict=True)
+        ):
+            for path, p in mine.items():
+                self._check_writeable(path, p)
+            return mine
+        for path, p in mine.items():
+            if isinstance(p, np.ma.MaskedArray):
+                raise TypeError(
+                    f"{self._name}: {path} is a masked array, and a step would pass its mask by; pass "
+                    "its data, such as p.filled(0.0)"
+                )
+            if (
+                not isinstance(p, (float, np.ndarray, np.floating))
+                or np.asarray(p).dtype.kind != "f"
+            ):
+                kind = f"array of {p.dtype}" if isinstance(p, np.ndarray) else type(p).__name__
+                raise TypeError(
+                    f"{self._name}: {path} is of type {kind}; it must be a float or an array of floats"
+                )
+            self._check_writeable(path, p)
+            self.spelling.check_parameter(np.shape(p))
+        self._check_apart(mine)
+        self._known = now
+        return mine
+
+    def _check_writeable(self, path: str, p: Any) -> None:
+        if isinstance(p, np.ndarray) and not p.flags.writeable:
+            raise ValueError(
+                f"{self._name}: {path} is read-only; arrays are updated in place, so pass a copy"
+            )
+
+    def _check_apart(self, mine: Mapping[str, Any]) -> None:
+        """No two parameters are one array, or views that have elements in common."""
+        arrays = [(path, p) for path, p in mine.items() if isinstance(p, np.ndarray) and p.size]
+        arrays.sort(key=lambda entry: _span(entry[1]))
+        for i, (path, p) in enumerate(arrays):
+            if (
+                p.size > 1
+                and 0 in p.strides
+                and any(n > 1 for n, stride in zip(p.shape, p.strides, strict=True) if not stride)
+            ):
+                raise ValueError(
+                    f"{self._name}: {path} has one element in several places, as np.broadcast_to makes "
+                    "it; pass a copy"
+                )
+            for other, q in arrays[i + 1 :]:
+                if _span(q)[0] >= _span(p)[1]:
+                    break
+                if _shared(p, q):
+                    raise ValueError(
+                        f"{self._name}: {path} and {other} share memory, so that a step would move it "
+                        "twice; give the array one name, and add its gradients up"
+                    )
+
+    def _plan(self) -> dict[int, tuple[Graph, dict[str, Any]]]:
+        """What the options ask for now, by the number of dimensions of an array: the rule's graph,
+        and the hyperparameters' values.
+        """
+        plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
+        known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
+        for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
+            rule, hyper = self.spelling.compose(self.options, ndim)
+            if rule not in known:
+                hyper = rule.check(self._name, **hyper)
+                known[rule] = plan(rule, hyper), hyper
+                insist(self._engine, known[rule][0], self._name)
+            plans[ndim] = known[rule]
+        return plans
+
+    @property
+    def engine(self) -> str:
+        """Which engine steps, and why: "kernel", or "eager: ..." with the reason.
+
+        Where some arrays cannot take part in the kernel, it says how many and why.
+        """
+        works = []
+        for path, p in _leaves(self.params, "params"):
+            state = {k: v for k, v in self.state.get(path, {}).items() if k != "step"}
+            if np.size(p):
+                works.append(Work(p, p, state, 0, {}))
+        graphs = [graph for graph, _ in self._plan().values()]
+        return describe(self._engine, graphs, map(_unfit, works))
+
+    def step(self, grads: Any) -> Any:
+        """One step: arrays change in place; returns the parameters in their structure.
+
+        grads: the gradients, in the structure of the parameters; None leaves a parameter alone.
+        Raises ValueError where structure or shape differ, where an array has become read-only, and
+        TypeError for masked arrays; then nothing has changed, and the step does not count.
+        """
+        plans, mine = self._plan(), self._check_params()
+        given = self._gradients(grads, mine)
+        todo: dict[Graph, list[_Todo]] = {}
+        for path, g in given.items():
+            graph, hyper = plans[np.ndim(mine[path])]
+            todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g))
+        self._copy_shared([one for its in todo.values() for one in its])
+
+        in_kernels: list[tuple[Graph, list[_Todo]]] = []
+        called: list[tuple[_Todo, tuple[Any, dict[str, Any]]]] = []
+        for graph, its in todo.items():
+            its = [one for one in its if np.size(one.work.p)]  # there is nothing else to compute
+            works = [one.work for one in its]
+            whys = unfits(graph, works, _unfit, self._engine, self._name)
+            rest = [one for one, why in zip(its, whys, strict=True) if why]
+            results = steps(graph.rule, [_single(one.work) for one in rest])
+            called += zip(rest, results, strict=True)
+            in_kernels.append((graph, [o for o, why in zip(its, whys, strict=True) if not why]))
+        # Nothing can fail from here on.
+        for graph, its in in_kernels:
+            if its:
+                self._bound(graph, its).run(its)
+        changed: dict[str, Any] = {}
+        for one, (new_p, new_state) in called:
+            self._store(one, new_p, new_state, changed)
+        for its in todo.values():
+            for one in its:
+                one.state["step"] = one.work.t
+                self.state[one.path] = one.state
+        if changed:
+            self.params = _replace(self.params, "params", changed)
+        return self.params
+
+    def _gradients(self, grads: Any, mine: Mapping[str, Any]) -> dict[str, Any]:
+        """The gradients by path, if they are those of the parameters; those that are None left out."""
+        given = dict(_leaves(grads, "params"))
+        for path, p in mine.items():
+            if path not in given:
+                raise ValueError(
+                    f"step: no gradient for {path}; grads has {', '.join(given) or 'nothing'}"
+                )
+            g = given[path]
+            if isinstance(g, np.ma.MaskedArray):
+                raise TypeError(
+                    f"step: the gradient of {path} is a masked array, and a step would pass its mask by; "
+                    "pass its data, such as g.filled(0.0)"
+                )
+            if g is not None and np.shape(g) != np.shape(p):
+                raise ValueError(
+                    f"step: the gradient of {path} has shape {np.shape(g)}; it must be {np.shape(p)}"
+                )
+        unknown = next((path for path in given if path not in mine), None)
+        if unknown is not None:
+            raise ValueError(f"step: a gradient for {unknown}, which is not a parameter")
+        return {path: given[path] for path in mine if given[path] is not None}
+
+    def _todo(self, graph: Graph, hyper: dict[str, Any], path: str, p: Any, g: Any) -> _Todo:
+        # A copy: a state that is begun for a step that fails is not kept.
+        state = {"step": 0, **self.state.get(path, {})}
+        for slot in graph.live:
+            if slot not in state:
+                made = graph.rule.slots[slot].init(p, **hyper)
+                # NumPy makes numbers of arrays without dimensions.
+                state[slot] = np.asarray(made) if isinstance(made, np.generic) else made
+            elif isinstance(state[slot], np.ndarray) and not state[slot].flags.writeable:
+                raise ValueError(
+                    f"{self._name}: the state {slot!r} of {path} is read-only; it is updated in place, "
+                    "so put a copy there"
+                )
+        if isinstance(p, np.ndarray):
+            g = np.asarray(g, p.dtype, order="C" if p.flags.c_contiguous else None)
+        else:
+            g = type(p)(g)
+        slots = {slot: state[slot] for slot in graph.live}
+        return _Todo(path, Work(p, g, slots, state["step"] + 1, hyper), state)
+
+    def _copy_shared(self, todo: Sequence[_Todo]) -> None:
+        """Copy gradients out of memory that the step writes, such as that of their parameters."""
+        arrays = [one for one in todo if isinstance(one.work.g, np.ndarray)]
+        waves, alone = sharing(
+            [[_span(one.work.g)] for one in arrays],
+            [[_span(x) for x in (one.work.p, *_arrays(one.work))] for one in arrays],
+        )
+        if alone or any(waves):
+            for one in arrays:
+                one.work = replace(one.work, g=one.work.g.copy(order="K"))
+
+    def _bound(self, graph: Graph, todo: Sequence[_Todo]) -> _Tables:
+        """The kernel's tables for such arrays; kept for the next step like this one."""
+        works = [one.work for one in todo]
+        rows: dict[int, int] = {}
+        numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
+        facts = [(w.p.size, w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        key = graph, tuple(facts), tuple(numbers)
+        if key not in self._tables:
+            if len(self._tables) >= _KEPT:
+                self._tables.clear()
+            self._tables[key] = _Tables(bind(graph, works, _dtype, numbers), numbers)
+        return self._tables[key]
+
+    def _store(
+        self, one: _Todo, new_p: Any, new_state: Mapping[str, Any], changed: dict[str, Any]
+    ) -> None:
+        p = one.work.p
+        if not isinstance(p, np.ndarray):
+            changed[one.path] = type(p)(new_p)
+        else:
+            p[...] = new_p
+        for slot, value in new_state.items():
+            if isinstance(one.state[slot], np.ndarray):
+                one.state[slot][...] = value
+            else:
+                one.state[slot] = float(value)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
+        return f"{self._name}({options}) on engine {self.engine}"
+
+
+class _Tables:
+    """A kernel bound to arrays of certain sizes; counts and scalar slots are copied in and out."""
+
+    def __init__(self, step: Step, rows: Sequence[int]):
+        self.step, self.rows = step, rows
+        self.numbers = {column: (ctypes.c_double * len(rows))() for column in (*step.slots, "step")}
+        for column, block in self.numbers.items():
+            begin = ctypes.addressof(block)
+            step.point(column, [begin + 8 * i for i in range(len(rows))])
+
+    def run(self, todo: Sequence[_Todo]) -> None:
+        """One step, in place; new scalar slots are put into the state."""
+        step, works = self.step, [one.work for one in todo]
+        with step.lock:
+            step.point("p", [w.p.ctypes.data for w in works])
+            step.point("g", [w.g.ctypes.data for w in works])
+            for slot in step.kernel.columns[2:]:
+                step.point(slot, [w.state[slot].ctypes.data for w in works])
+            for row, work in dict(zip(self.rows, works, strict=True)).items():
+                step.set_group(row, [work.hyper[name] for name in step.inputs])
+            self.numbers["step"][:] = array("d", [work.t - 1 for work in works])
+            for slot in step.slots:
+                self.numbers[slot][:] = array("d", [work.state[slot] for work in works])
+            if step.run(len(works)):
+                raise RuntimeError("memory has changed while a step was being taken")
+            for slot in step.slots:
+                for one, value in zip(todo, self.numbers[slot], strict=True):
+                    one.state[slot] = value
+
+
+def _dtype(x: np.ndarray) -> str:
+    return _DTYPES[x.dtype]
+
+
+def _arrays(work: Work) -> list[np.ndarray]:
+    """The slots that are arrays."""
+    return [x for x in work.state.values() if isinstance(x, np.ndarray)]
+
+
+def _span(x: np.ndarray) -> Span:
+    """The addresses between which an array's elements are."""
+    if not (x.flags.c_contiguous or x.flags.f_contiguous):
+        return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
+    begin = x.ctypes.data
+    return begin, begin + x.nbytes
+
+
+def _shared(p: np.ndarray, q: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(p, q, max_work=10**6)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _unfit(work: Work) -> str:
+    """Why a parameter cannot take part in a kernel, or nothing."""
+    p = work.p
+    if not isinstance(p, np.ndarray):
+        return "not an array"
+    arrays = [x for x in (p, work.g, *work.state.values()) if isinstance(x, np.ndarray)]
+    for x in arrays:
+        if type(x) not in _PLAIN:
+            return f"of class {type(x).__name__}"
+        if x.dtype not in _DTYPES:
+            return f"dtype {x.dtype}"
+        if x.shape != p.shape:
+            return f"state of shape {x.shape}"
+    if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
+        return ""
+    if all(x.flags.f_contiguous and x.flags.aligned for x in arrays):
+        return ""
+    return "not dense, or not in one memory layout"
+
+
+def _single(work: Work) -> Work:
+    """Half precision is computed in float32, and stored in the parameter's dtype."""
+    if not isinstance(work.p, np.ndarray) or work.p.dtype != np.float16:
+        return work
+    slots = {k: np.float32(v) if isinstance(v, np.ndarray) else v for k, v in work.state.items()}
+    return Work(np.float32(work.p), np.float32(work.g), slots, work.t, work.hyper)
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}[{key!r}]")
+    elif isinstance(tree, (list, tuple)):
+        for i, value in enumerate(tree):
+            yield from _leaves(value, f"{path}[{i}]")
+    else:
+        yield path, tree
+
+
+def _replace(tree: Any, path: str, changed: dict[str, Any]) -> Any:
+    if isinstance(tree, dict):
+        return {k: _replace(v, f"{path}[{k!r}]", changed) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        values = [_replace(v, f"{path}[{i}]", changed) for i, v in enumerate(tree)]
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    return changed.get(path, tree)
