@@ -67,7 +67,8 @@ def _keys(x: torch.Tensor) -> Any:
 def _plain_keys() -> Any:
     from torch.utils._python_dispatch import _disable_current_modes
 
-    with _disable_current_modes(), torch.inference_mode(False):
+    # Whatever surrounds the first step must not get into what counts as plain.
+    with _disable_current_modes(), torch._C._DisableFuncTorch(), torch.inference_mode(False):
         return _keys(torch.empty(0))
 
 
@@ -81,11 +82,12 @@ def intercepted() -> bool:
 
 
 def span(x: torch.Tensor) -> Span:
-    """The addresses between which a tensor's elements are."""
-    if not x.numel():
+    """The addresses between which a tensor's elements are; nothing where they have none."""
+    try:
+        start = x.data_ptr()
+    except RuntimeError:  # as of vmap, functionalization and sparse layouts
         return 0, 0
-    start = x.data_ptr()
-    return start, start + (1 + _last(x)) * x.element_size()
+    return start, start + (1 + _last(x)) * x.element_size() if start and x.numel() else start
 
 
 class Facts(Protocol):
