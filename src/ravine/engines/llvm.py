@@ -48,14 +48,21 @@ __all__ = [
     "Module",
 ]
 
-RECORD = ("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number")
 # The group's row; a row for a tensor whose count is another; whether the count is in float64.
-RECORD += ("shared_row", "own_row", "wide_count", "noise")
+_ROWS = ("shared_row", "own_row", "wide_count")
+RECORD = (
+    *("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number"),
+    *(*_ROWS, "noise"),
+)
 # The counter from which threads claim chunks has a cache line of its own.
-BATCH = ("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records")
-BATCH += ("partials", "tensor_count", "run")
-SCALARS = ("group_rows", "group_count", "records", "tensor_count", "totals", "addresses")
-SCALARS += ("seed", "expected")
+BATCH = (
+    *("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records"),
+    *("partials", "tensor_count", "run"),
+)
+SCALARS = (
+    *("group_rows", "group_count", "records", "tensor_count", "totals", "addresses"),
+    *("seed", "expected"),
+)
 READY, NO_MEMORY, COUNT_FULL = 0, 1, 2
 """What `begin` finds, before anything is changed: a step can be taken; a tensor that takes part has a
 column without memory, or another number of tensors than expected takes part; a float32 count is at

@@ -29,8 +29,8 @@ class Options(dict[str, Any]):
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
-    between which a float is certainly accepted. followed: the bound step that has taken over all options; None once one has changed. changed: the
-    options that have changed since.
+    between which a float is certainly accepted. last: the bound step that took over all options last.
+    followed: the same, until an option changes. changed: the options that have changed since.
     """
 
     def __init__(
