@@ -63,7 +63,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
-        super().__init__(checked_groups(params, name), defaults)
+        # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
+        torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
 
     @property
     def engine(self) -> str:
@@ -366,6 +367,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_how": self._how}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        torch.optim.Optimizer.__setstate__(self, state)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}\nengine: {self.engine}"
