@@ -25,6 +25,7 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
+from ravine.torch.layers import settled
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.tensors import as_real, dtype_name, seen_by, single, unfit
 
@@ -136,6 +137,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: a param group is a {type(param_group).__name__}; it must be a dict, such as "
                 '{"params": [...], "lr": 0.1}'
             )
+        param_group = dict(settled(param_group, self.defaults, name))
         options = {**self.defaults, **param_group}
         self.spelling_of(options).check(options)
         check_options(options, name, self._differentiable)
