@@ -506,12 +506,14 @@ def muon(
     eps: Any = 1e-7,
     ns_steps: Any = 5,
     match_adamw: bool = False,
+    unclamped: bool = False,
 ) -> Steps:
     """Muon; the algorithm box of torch.optim.Muon, without its decay, in exact arithmetic.
 
     The box has B_t = mu B_{t-1} + g_t; the code, as Jordan's, takes the mean, (1 - mu) g_t, and so
     for the look ahead: a factor that the normalization takes out again, unless epsilon acts.
-    NS is written with S = X X^T for tall matrices too: (X X^T) X = X (X^T X).
+    NS is written with S = X X^T for tall matrices too: (X X^T) X = X (X^T X). unclamped: as Bernstein
+    derives it, ||step||_op = lr sqrt(fan-out / fan-in).
     """
     mu, b = momentum, 0 * theta
     for t in count(1):
@@ -524,7 +526,8 @@ def muon(
             x = ns_a * x + (ns_b * s + ns_c * s * s) * x
         rows, columns = mpf(theta.rows), mpf(theta.cols)
         as_adamw = sqrt(max(rows, columns)) / 5
-        scale = as_adamw if match_adamw else sqrt(max(1, rows / columns))
+        ratio = rows / columns if unclamped else max(1, rows / columns)
+        scale = as_adamw if match_adamw else sqrt(ratio)
         theta = yield theta - lr(t) * scale * x
 
 

@@ -154,6 +154,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"lr": 0.1, "momentum": 0.5},
         {"nesterov": False},
         {"match_adamw": True},
+        {"unclamped": True},
         {"ns_a": 2.0, "ns_b": -1.5, "ns_c": 0.5, "ns_steps": 8},
         {"ns_a": 1.5, "ns_b": -0.5, "ns_c": 0.0},
         {"eps": 10.0, "ns_steps": 3},

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from cases import default_dtype, error, gradients
+from installed import CLASSES
 from torch.optim import lr_scheduler, swa_utils
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -26,7 +27,6 @@ import ravine.torch as rt
 
 ROOT = Path(__file__).parents[2]
 MODULES = (rt, torch.optim)
-CLASSES = [n for n in rt.__all__ if hasattr(torch.optim, n)]
 DENSE = [n for n in CLASSES if n != "SparseAdam"]
 POINTWISE = [n for n in DENSE if n not in ("Adafactor", "Muon")]
 SHAPES = [(4, 3), (2, 5)]
@@ -687,10 +687,6 @@ def test_a_step_in_a_compiled_training_loop():
                 run(torch.ones(4, 3, dtype=torch.float64))
         results.append([*model.parameters()])
     assert worst(*results) <= 1e-14
-
-
-def test_the_lbfgs_of_torch_has_no_twin():
-    assert not hasattr(rt, "LBFGS")
 
 
 # --- the table

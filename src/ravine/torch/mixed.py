@@ -11,6 +11,7 @@ from ravine import registry
 from ravine.rule import nearest
 from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
+from ravine.torch.layers import settled
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Mixed(RuleOptimizer):
                 f"Mixed: {param_group['rule']!r} has no option {unknown!r}"
                 f"{nearest(unknown, [*defaults])}; it has {', '.join(defaults)}"
             )
-        super().add_param_group({**defaults, **param_group})
+        super().add_param_group({**defaults, **settled(param_group, defaults, "Mixed")})
 
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
