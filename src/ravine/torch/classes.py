@@ -20,6 +20,7 @@ from ravine.rule import rule as as_rule
 from ravine.spellings import options_of, spelling_of
 from ravine.torch.checks import How
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.state import begun
 
 if TYPE_CHECKING:
     from torch.optim import Muon as _Muon
@@ -333,7 +334,7 @@ class Adagrad(RuleOptimizer, torch.optim.Adagrad):  # type: ignore[override]
         """Move the sums into memory that processes share, for Hogwild; before the first step, too."""
         for group in self.param_groups:
             for p in group["params"]:
-                self._begun(group, *self.planned(group, p), p)
+                begun(self, group, *self.planned(group, p.ndim), p)
                 self.state[p]["sum"].share_memory_()
 
 
