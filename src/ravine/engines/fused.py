@@ -116,7 +116,7 @@ class Fused:
         fit = [work for work, why in zip(works, whys, strict=True) if not why]
         rest = [self.single(work) for work, why in zip(works, whys, strict=True) if why]
         in_place = iter(self.run(graph, fit) if fit else ())
-        called = steps(graph.rule, rest)
+        called = iter(steps(graph.rule, rest))
         for why in whys:
             yield next(called) if why else (None, next(in_place))
 
