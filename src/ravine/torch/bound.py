@@ -143,26 +143,19 @@ class CallPart:
     def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
         self.graph, self.differentiable = graph, differentiable
         self.members = [m for m in members if m.present]
-        self.called: list[Member] = []
         self.results: list[Any] = []
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        # Means of nothing are no numbers; a rule without any has slots that are numbers to compute.
-        self.called = [m for m in self.members if self.graph.pointwise or not m.empty]
-        works = [m.work for m in self.called]
+        works = [m.work for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
-        self.results = list(steps(self.graph.rule, works, self._bag(works)))
+        self.results = steps(self.graph.rule, works, self._bag(works))
 
     def store(self) -> None:
         """Keep the results."""
-        for member, result in zip(self.called, self.results, strict=True):
-            new_p, new_state = result
+        for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
             member.store(new_p, new_state, self.differentiable)
-        for member in self.members:
-            if member not in self.called:
-                member.counted()
 
     def squares(self) -> float:
         """The sum of the squared gradients."""
