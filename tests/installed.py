@@ -2,10 +2,19 @@
 newest; what they compare with is asked for here, and no test asks for a version.
 """
 
+import inspect
 import math
+import warnings
+from functools import cache
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 import ravine.torch as rt
 
@@ -29,6 +38,66 @@ def takes(name: str, **options: Any) -> bool:
     except (AttributeError, TypeError, ValueError):
         return False
     return True
+
+
+def lacks(name: str) -> set[str]:
+    """The options of Ravine's class that the installed torch's has not, and a newer one's has."""
+    newer = {"Adam": {"decoupled_weight_decay"}, "AdamW": {"decoupled_weight_decay"}}.get(name)
+    if newer is None:
+        return set()
+    made = getattr(torch.optim, name)([torch.zeros(2, requires_grad=True)])
+    return newer - made.defaults.keys()
+
+
+def as_torchs(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state_dict without the options that the installed torch's class of that name has not."""
+    saved, less = optimizer.state_dict(), lacks(type(optimizer).__name__)
+    groups = [{k: v for k, v in x.items() if k not in less} for x in saved["param_groups"]]
+    return {**saved, "param_groups": groups}
+
+
+@cache
+def differentiates() -> bool:
+    """Whether torch's own Adam can be differentiated by its lr, over several steps."""
+    lr = torch.tensor(0.1, requires_grad=True)
+    p = torch.ones(2, requires_grad=True).clone()
+    stepper = torch.optim.Adam([p], lr=lr, differentiable=True)
+    for _ in range(3):
+        (p.grad,) = torch.autograd.grad(p.sum() ** 2, p, create_graph=True)
+        stepper.step()
+    try:
+        torch.autograd.grad(p.sum(), lr)
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
+def flat_may_lack() -> bool:
+    """Whether a flattened checkpoint may lack some of the state that an optimizer has."""
+    model, flat = (
+        torch.nn.Linear(1, 1, bias=False),
+        StateDictOptions(flatten_optimizer_state_dict=True),
+    )
+    stepper = torch.optim.Adam(model.parameters())
+    model(torch.ones(1)).backward()
+    stepper.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a run of one process
+        saved = get_optimizer_state_dict(model, stepper, options=flat)
+        saved.pop("state.weight.exp_avg")
+        try:
+            set_optimizer_state_dict(model, stepper, saved, options=flat)
+        except KeyError:
+            return False
+    return True
+
+
+ALONE = {"no_dist": True} if "no_dist" in inspect.signature(dcp.save).parameters else {}
+"""What tells torch.distributed.checkpoint that there is one process; older ones find out."""
+
+SHARDS_ON_THE_CPU = hasattr(torch.cpu.Stream, "record_event")
+"""Whether fully_shard works there."""
 
 
 class Muon(torch.optim.Optimizer):

@@ -2,7 +2,31 @@
 
 import pytest
 import torch
-from installed import Muon, takes
+from installed import (
+    ALONE,
+    CLASSES,
+    RAVINES,
+    SHARDS_ON_THE_CPU,
+    Muon,
+    differentiates,
+    flat_may_lack,
+    lacks,
+    takes,
+)
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.optim, "swap_in_optimizer_params_and_state"), reason="an older torch"
+)
+def test_a_newer_torch_has_all_that_is_asked_for():
+    """Else a wrong question would skip what it is to find out."""
+    assert differentiates()
+    assert flat_may_lack()
+    assert SHARDS_ON_THE_CPU
+    assert ALONE
+    assert CLASSES == RAVINES
+    assert not any(map(lacks, CLASSES))
+
 
 OPTIONS = [
     {},

@@ -21,7 +21,7 @@ from cases import (
     run,
     schedule_free,
 )
-from installed import Muon, reference, takes
+from installed import Muon, lacks, reference, takes
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LambdaLR,
@@ -218,6 +218,12 @@ GROUPS = [
 ]
 
 
+GROUPS = [
+    (name, *({k: v for k, v in options.items() if k not in lacks(name)} for options in both))
+    for name, *both in GROUPS
+]
+
+
 @pytest.mark.parametrize(("name", "first", "second"), GROUPS)
 def test_groups_with_options_of_their_own_are_torchs(name, first, second):
     ours = train(getattr(rt, name), halves(first, second), lr=0.01)
@@ -274,9 +280,9 @@ def test_betas_may_be_a_list_or_tensors():
 @pytest.mark.parametrize("name", CLASSES)
 def test_options_may_change_while_training(name):
     results = []
-    for module in (rt, torch.optim):
+    for cls in (getattr(rt, name), reference(name)):
         params = parameters(shapes=shapes(name))
-        stepper = getattr(module, name)(params, lr=0.01)
+        stepper = cls(params, lr=0.01)
         group = stepper.param_groups[0]
         for t, row in enumerate(steps_of_gradients(100, shapes=shapes(name))):
             if t == 30:
@@ -395,18 +401,18 @@ def test_groups_may_be_added_while_training():
     assert worst(*results) <= 1e-12
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if hasattr(torch.optim, name)])
 def test_signatures_and_groups_are_torchs(name):
     ours, theirs = (inspect.signature(getattr(m, name)) for m in (rt, torch.optim))
-    assert list(ours.parameters) == [*theirs.parameters, "how"]
-    for k, parameter in list(ours.parameters.items())[:-1]:
-        other = theirs.parameters[k]
+    names = [k for k in ours.parameters if k not in lacks(name)]
+    assert names == [*theirs.parameters, "how"]
+    for k in names[:-1]:
+        parameter, other = ours.parameters[k], theirs.parameters[k]
         assert (parameter.default, parameter.kind) == (other.default, other.kind), k
     params = parameters(shapes=shapes(name))
     ours, theirs = (getattr(m, name)(params).param_groups[0] for m in (rt, torch.optim))
-    assert {k: ours[k] for k in ours if k != "params"} == {
-        k: theirs[k] for k in ours if k != "params"
-    }
+    options = ours.keys() - {"params"} - lacks(name)
+    assert {k: ours[k] for k in options} == {k: theirs[k] for k in options}
     assert theirs.keys() - ours.keys() <= {"decoupled_weight_decay"}
 
 
@@ -607,7 +613,8 @@ def test_float32_is_torchs_to_a_few_ulp_per_step(name, engine):
         found = [max(found[0], of_p), max(found[1], of_state * (not options.get("weight_decay")))]
     print(f"{name} in float32, {engine}, ulp per step: p {found[0]:g}, state {found[1]:g}")
     assert found[0] <= 8
-    assert found[0] > 0 or name == "Rprop"  # or one would have been compared with itself
+    # Or one would have been compared with itself; some versions of torch's Adam round as Ravine's.
+    assert found[0] > 0 or name in ("Rprop", "Adam")
     assert found[1] <= (8 if name == "Adadelta" else 4)  # whose second mean is of what it computed
 
 

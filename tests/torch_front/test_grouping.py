@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import reference
 from test_roles import GPT, bare, blocks, cnn, mlp
 from torch import nn
 
@@ -318,7 +319,7 @@ def test_mixed_equals_muon_and_adamw_of_torch(tied):
     head = [] if tied else [{"params": [named.pop("out.weight")], "weight_decay": 0.1}]
     others = [{"params": [*named.values()], "weight_decay": 0.0}, *head]
     theirs = [
-        torch.optim.Muon(muon, lr=0.02, momentum=0.9, weight_decay=0.1),
+        reference("Muon")(muon, lr=0.02, momentum=0.9, weight_decay=0.1),
         torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95)),
     ]
     ours = [rt.Mixed(groups)]

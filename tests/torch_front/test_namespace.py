@@ -69,7 +69,7 @@ def test_a_program_written_for_torchs_namespace():
         average.update_parameters(model)
     assert closure() < first / 4
     optim.LBFGS(model.parameters()).step(closure)
-    assert closure() < 1e-12
+    assert closure() < 1e-9
     assert optimizer.param_groups[0]["lr"] == 0
     assert average(x).shape == x.shape
 

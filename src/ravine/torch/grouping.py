@@ -135,16 +135,16 @@ def param_groups(
         options = asked.of(row.role)
         _refuse(row, asked)
         own = "weight_decay" in asked.own.get(row.role, {})
+        if lr is not None:
+            options.setdefault("lr", lr)
+        if shares:
+            options = _scaled(options, shares[i], lrs)
         if decayless(options.get("rule")):
             pass  # a "weight_decay" that is in the options all the same is the optimizer's to refuse
         elif i in spared or (row.role in roles_spared and not own):
             options["weight_decay"] = 0.0
         elif weight_decay is not None:
             options.setdefault("weight_decay", weight_decay)
-        if lr is not None:
-            options.setdefault("lr", lr)
-        if shares:
-            options = _scaled(options, shares[i], lrs)
         index = next((k for k, group in enumerate(groups) if same(group, options)), len(groups))
         if index == len(groups):
             options["params"] = []

@@ -116,7 +116,7 @@ def _listed(layers: Any, names: list[str]) -> dict[str, _Key]:
         )
     places: dict[str, _Key] = {}
     for i, entry in enumerate(layers):
-        for pattern in [entry] if isinstance(entry, str) else entry:
+        for pattern in entry if isinstance(entry, (tuple, list)) else [entry]:
             found = [x for name in names if (x := _match(pattern, name)) is not None]
             if not found:
                 near = ", ".join(map(repr, get_close_matches(str(pattern), names, cutoff=0.0)))
@@ -217,7 +217,8 @@ def _guessed(model: nn.Module, rows: Sequence[Row]) -> list[_Key]:
     main = [c for c in main if c.blocks] or main or [c for c in chains if len(chains) == 1]
     why = "has no nn.Sequential, nn.ModuleList or numbered modules to tell them by"
     if len(main) > 1:
-        found = " and ".join(repr(chain.name) for chain in main)
+        names = [repr(chain.name) for chain in main]
+        found = " and ".join(names[:3] + [f"{len(names) - 3} more"] * (len(names) > 3))
         why = f"has the sequences {found}, of which none is known to come first"
     elif main:
         places = main[0].places()
