@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import os
 import re
 import sys
 import traceback
@@ -48,9 +49,9 @@ def is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place or "\\" in place or _exists(place)
 
 
-def _exists(place: str) -> bool:
+def _exists(place: str | Path, folder: bool = False) -> bool:
     try:
-        return Path(place).is_file()
+        return Path(place).is_dir() if folder else Path(place).is_file()
     except (OSError, ValueError):  # too long for a path
         return False
 
@@ -79,17 +80,13 @@ def load(place: str) -> ModuleType:
 
 
 def _file(place: str) -> ModuleType:
-    path = Path(place).expanduser()
-    if path.is_dir():
-        raise LookupError(
-            f"{place!r} is a folder; a rule of your own is named as path/to/file.py:name"
-        )
-    if not _exists(str(path)):
-        raise LookupError(f"no file {place!r}; a rule of your own is named as path/to/file.py:name")
-    if path.suffix != ".py":
-        raise LookupError(
-            f"{place!r} is not a Python file; a rule of your own is named as path/to/file.py:name"
-        )
+    path, wrong = Path(os.path.expanduser(place)), ""  # which leaves an unknown ~user as it is
+    if not _exists(path):
+        wrong = f"{place!r} is a folder" if _exists(path, folder=True) else f"no file {place!r}"
+    elif path.suffix != ".py":
+        wrong = f"{place!r} is not a Python file"
+    if wrong:
+        raise LookupError(f"{wrong}; a rule of your own is named as path/to/file.py:name")
     path = path.resolve()
     before = _loaded.get(path)
     if before and all(_digest(p) == digest for p, digest in before.digests.items()):

@@ -7,6 +7,7 @@ what is wrong with one takes nothing else away.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
@@ -69,13 +70,16 @@ def _package(installed: Distribution) -> Package | None:
         return package
     for entry in entries:
         try:
-            for rule in _rules(entry):
-                if package.rules.setdefault(rule.name, rule) is not rule:
-                    package.wrong.append(
-                        f"it has two rules called {rule.name!r}, of which the first is taken"
-                    )
+            rules, said = _rules(entry)
         except Exception as error:
             package.wrong.append(f"its entry point {entry.name!r} is left out: {error}")
+            continue
+        package.wrong += said
+        for rule in rules:
+            if package.rules.setdefault(rule.name, rule) is not rule:
+                package.wrong.append(
+                    f"it has two rules called {rule.name!r}, of which the first is taken"
+                )
     return package
 
 
@@ -105,14 +109,24 @@ def _folder(installed: Distribution) -> tuple[str, str]:
     return name, rest.rpartition(".")[0]
 
 
-def _rules(entry: EntryPoint) -> list[Rule]:
-    """The rules that an entry point names. Raises LookupError that says what is wrong with it."""
+def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
+    """The rules that an entry point names, and the warnings given as it was imported.
+
+    Raises LookupError that says what is wrong with it.
+    """
     try:
-        value: Any = entry.load()
+        with warnings.catch_warnings(record=True) as given:
+            if any(action == "error" for action, *_ in warnings.filters):
+                warnings.simplefilter("always")  # to warn is no reason to be left out
+            value: Any = entry.load()
+        said = [f"its import warns: {w.category.__name__}: {w.message}" for w in given]
         if isinstance(value, Rule):
-            return [value]
+            return [value], said
         if isinstance(value, ModuleType):
-            return list(dict.fromkeys(x for x in vars(value).values() if issubclass(type(x), Rule)))
+            found = [x for x in vars(value).values() if issubclass(type(x), Rule)]
+            return [
+                rule for i, rule in enumerate(found) if all(rule is not x for x in found[:i])
+            ], said
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit, and a test runner's skip, are no Exceptions
