@@ -137,6 +137,11 @@ class Found:
             inside.append(f"{option}={value!r}")
         return f"{self.head}({', '.join(inside)})" if inside else self.head
 
+    @property
+    def label(self) -> str:
+        """What to call it in a table: the rule's name; `name` where that sets options."""
+        return self.name if "=" in self.name else self.rule.name
+
 
 def get(name: str) -> Rule:
     """The rule of that name, as people write it; see the module's description.
