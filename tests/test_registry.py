@@ -417,15 +417,18 @@ def test_a_mistake_in_the_place_is_explained(tmp_path, monkeypatch):
         f"{path}:sign_decent": f"has no rule 'sign_decent'; did you mean 'sign_descent'. I{has[1:]}",
         f"{path}:number": f"has no rule 'number'; {has}",
         f"{path}:": f"names no rule; write .*mine.py:NAME; {has}",
-        "mine.py": f"'mine.py' names no rule in a file; write path/to/file.py:NAME; {has}",
+        "mine.py": f"'mine.py' is a file's name; a rule in it is mine.py:NAME; {has}",
         "mine:plain": "no module 'mine'; a rule in the file mine.py is named as mine.py:NAME",
         f"{tmp_path}/gone.py:adam": r"no file '.*gone\.py'.*path/to/file\.py:name",
         f"{tmp_path}:adam": "is a folder; a rule of your own is named as path/to/file.py:name",
         "no_such_module:adam": "no module 'no_such_module'$",
-        "no such module:adam": "no module is called 'no such module'",
+        "no such module:adam": "no module 'no such module'$",
+        "mine": f"'mine' is a file's name; a rule in it is mine.py:NAME; {has}",
+        "gone.py": "'gone.py' is no rule; a rule of your own is named as path/to/file.py:name",
+        ".:adam": "'.' is a folder; a rule of your own is named as path/to/file.py:name",
         ":adam": "':adam' names no file; write path/to/file.py:adam",
     }.items():
         with pytest.raises(LookupError, match=message):
             get(name)
-    with pytest.raises(RuleError, match="a rule is made from a function"):
+    with pytest.raises(RuleError, match="math:sqrt: a rule is made from a function"):
         get("math:sqrt")

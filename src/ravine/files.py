@@ -25,8 +25,9 @@ from types import ModuleType
 
 from ravine.rule import RuleError
 
-__all__ = ["failure", "is_file", "load"]
+__all__ = ["exists", "failure", "is_file", "load"]
 
+_HOW = "a rule of your own is named as path/to/file.py:name"
 _log = logging.getLogger("ravine")
 _lock = RLock()
 _running: list[Path] = []
@@ -46,10 +47,11 @@ _loaded: dict[Path, _Loaded] = {}
 
 def is_file(place: str) -> bool:
     """Whether a place is meant as a file, not as a module."""
-    return place.endswith(".py") or "/" in place or "\\" in place or _exists(place)
+    return place.endswith(".py") or "/" in place or "\\" in place or exists(place)
 
 
-def _exists(place: str | Path, folder: bool = False) -> bool:
+def exists(place: str | Path, folder: bool = False) -> bool:
+    """Whether there is a file of that name, or a folder."""
     try:
         return Path(place).is_dir() if folder else Path(place).is_file()
     except (OSError, ValueError):  # too long for a path
@@ -66,27 +68,36 @@ def load(place: str) -> ModuleType:
         with _lock:
             return _file(place)
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place):
-        raise LookupError(f"no module is called {place!r}")
+        raise LookupError(_no_module(place))
     try:
+        if place not in sys.modules:
+            _log.info("importing %s", place)
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if place != error.name and not place.startswith(f"{error.name}."):
             raise failure(place, error) from error
-        file = f"{place}.py"
-        hint = f"; a rule in the file {file} is named as {file}:NAME" if _exists(file) else ""
-        raise LookupError(f"no module {place!r}{hint}") from error
+        raise LookupError(_no_module(place)) from error
     except (Exception, SystemExit) as error:
         raise failure(place, error) from error
 
 
+def _no_module(place: str) -> str:
+    file = f"{place}.py"
+    if exists(file):
+        return f"no module {place!r}; a rule in the file {file} is named as {file}:NAME"
+    if exists(place, folder=True):
+        return f"{place!r} is a folder; {_HOW}"
+    return f"no module {place!r}"
+
+
 def _file(place: str) -> ModuleType:
     path, wrong = Path(os.path.expanduser(place)), ""  # which leaves an unknown ~user as it is
-    if not _exists(path):
-        wrong = f"{place!r} is a folder" if _exists(path, folder=True) else f"no file {place!r}"
+    if not exists(path):
+        wrong = f"{place!r} is a folder" if exists(path, folder=True) else f"no file {place!r}"
     elif path.suffix != ".py":
         wrong = f"{place!r} is not a Python file"
     if wrong:
-        raise LookupError(f"{wrong}; a rule of your own is named as path/to/file.py:name")
+        raise LookupError(f"{wrong}; {_HOW}")
     path = path.resolve()
     before = _loaded.get(path)
     if before and all(_digest(p) == digest for p, digest in before.digests.items()):

@@ -16,7 +16,8 @@ from functools import cache
 __all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
 
 WORDS = {
-    "sgd": "gradient descent, GD, steepest descent, batch gradient descent, vanilla SGD, "
+    "sgd": "gradient descent, GD, steepest descent, vanilla SGD, vanilla gradient descent, "
+    "batch gradient descent, "
     "stochastic gradient descent, mini-batch gradient descent",
     "momentum": "SGD with momentum, SGD momentum, momentum SGD, SGDM, gradient descent with momentum, "
     "stochastic gradient descent with momentum",
@@ -171,7 +172,7 @@ def _of_package(package: str, name: str) -> Meaning:
         expression, differs = meant
         note = f"{package}.{name} is not here; the nearest is {expression}. {differs}"
         return Meaning(expression, note)
-    return Meaning(meant, "" if meant == plain(name) else f"{package}.{name} is {meant}")
+    return Meaning(meant, f"{package}.{name} is {meant}" if "(" in meant else "")
 
 
 def _in_packages(name: str, expression: str) -> str:

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from ravine import modifiers, naming
-from ravine.files import is_file, load
+from ravine.files import exists, is_file, load
 from ravine.packages import Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
@@ -191,8 +191,11 @@ def _unknown(text: str, found: Rules) -> str:
         return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
     if naming.plain(text) in map(naming.plain, modifiers.__all__):
         return f"{shown} is a modifier, a function from rule to rule; write {text}(adam)"
+    for file in (text, f"{text}.py"):
+        if Path(file).suffix == ".py" and exists(file):
+            return f"{shown} is a file's name; a rule in it is {file}:NAME{_defined(file)}"
     if is_file(text):
-        return f"{shown} names no rule in a file; write path/to/file.py:NAME{_defined(text)}"
+        return f"{shown} is no rule; a rule of your own is named as path/to/file.py:name"
     slip = naming.typo(text, [*found, *naming.known()])
     return (
         f"no rule is called {shown}{f'{slip} There' if slip else '; there'} are {', '.join(found)}"
@@ -310,7 +313,10 @@ def _placed(text: str) -> Rule:
         if made:
             return made
     value = _attribute(text)
-    return value if isinstance(value, Rule) else _as_rule(value)
+    try:
+        return value if isinstance(value, Rule) else _as_rule(value)
+    except RuleError as error:
+        raise RuleError(f"{text}: {error}") from None
 
 
 def _attribute(text: str) -> Any:

@@ -44,7 +44,8 @@ def main() -> None:
                 raise  # a fault of ours: show where
             fail(str(error), 2)
         except OSError as error:
-            fail(str(error), 1)
+            nameless = error.errno and not error.filename
+            fail(f"the output cannot be written: {error.strerror}" if nameless else str(error), 1)
         except ImportError as error:
             if not error.name:
                 raise

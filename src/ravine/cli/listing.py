@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ravine import registry
 from ravine.cli.names import quiet
-from ravine.cli.terminal import line, out
+from ravine.cli.terminal import line, out, width
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -40,5 +40,6 @@ def list_rules(json: Json = False) -> None:
         for row in offered:
             name = (f"{row['rule']:<{columns}}", "bold")
             text = Text.assemble(name, f"  {row['summary']}")
-            # On a terminal each has one line; in a pipe nothing is cut off.
-            out.print(text, no_wrap=True, overflow="ellipsis", soft_wrap=not out.is_terminal)
+            if out.is_terminal:  # in a pipe nothing is cut off
+                text.truncate(width(), overflow="ellipsis")
+            out.print(text)

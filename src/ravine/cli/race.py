@@ -37,10 +37,13 @@ Out = Annotated[
         help="The run folder; one that exists goes on where it was left. Default: runs/<time>.",
     ),
 ]
-Seeds = Annotated[
-    int | None,
-    typer.Option(min=1, max=10_000, help="How many seeds. Default: 12 diamonds, 3 figure-1."),
-]
+
+
+def _seeds(default: str) -> Any:
+    return typer.Option(min=1, max=10_000, help=f"How many seeds. Default: {default}.")
+
+
+Seeds = Annotated[int | None, _seeds("12 diamonds, 3 figure-1")]
 Quick = Annotated[
     bool, typer.Option("--quick", help="Few seeds and iterations: a look, not a result.")
 ]
@@ -68,7 +71,7 @@ def race_all(
 @race.command("diamonds")
 def race_diamonds(
     out: Out = None,
-    seeds: Seeds = None,
+    seeds: Annotated[int | None, _seeds("12, or 3 with --quick or in the exercise")] = None,
     quick: Quick = False,
     json: Json = False,
     lr: Annotated[
@@ -115,7 +118,7 @@ def _whole(text: str | None) -> int | str | None:
 @race.command("figure-1")
 def race_figure_1(
     out: Out = None,
-    seeds: Seeds = None,
+    seeds: Annotated[int | None, _seeds("3, or 1 with --quick")] = None,
     quick: Quick = False,
     json: Json = False,
     as_published: Annotated[
@@ -138,7 +141,10 @@ def race_figure_1(
 
 @race.command("claims")
 def race_claims(
-    out: Out = None, seeds: Seeds = None, quick: Quick = False, json: Json = False
+    out: Out = None,
+    seeds: Annotated[int | None, _seeds("20, or 6 with --quick")] = None,
+    quick: Quick = False,
+    json: Json = False,
 ) -> None:
     """What posts and textbooks say of optimizers, each sentence measured and given a verdict."""
     from ravine.races.claims import specs
@@ -151,7 +157,10 @@ def race_claims(
 
 @race.command("conditioning")
 def race_conditioning(
-    out: Out = None, seeds: Seeds = None, quick: Quick = False, json: Json = False
+    out: Out = None,
+    seeds: Annotated[int | None, _seeds("10, or 3 with --quick")] = None,
+    quick: Quick = False,
+    json: Json = False,
 ) -> None:
     """When adaptive methods help: least squares on the diamonds, raw and standardised."""
     from ravine.races.conditioning import specs

@@ -100,9 +100,15 @@ def code(source: str, language: str = "python", fold: bool = False) -> None:
         out.print(Syntax(source, language, background_color="default", word_wrap=True))
         return
     for row in source.splitlines():
-        indent = re.match(" *", row)[0]  # type: ignore[index]
-        pieces = _wrapped(row.strip(), width() - len(indent), " " * 4) if fold else [row.strip()]
-        print("\n".join(f"{indent}{piece}" if piece else "" for piece in pieces))
+        print("\n".join(_folded(row)) if fold and cell_len(row) > width() else row)
+
+
+def _folded(row: str) -> list[str]:
+    """A line of code that is too long: its comment above it, and what follows further in."""
+    indent, statement, comment = re.fullmatch(r"( *)(.*?)(?:  (# .*))?", row).groups()  # type: ignore[union-attr]
+    within = width() - len(indent)
+    pieces = _wrapped(comment, within, "# ") if comment else []
+    return [f"{indent}{piece}" for piece in [*pieces, *_wrapped(statement, within, " " * 4)]]
 
 
 def number(value: float | None, how: str) -> str:
