@@ -258,14 +258,7 @@ def test_what_differs_elsewhere_is_said(name, note):
     assert bool(note) == bool(found)
 
 
-OTHERS = """
-    Adan AdamP AdamC AdamS Adam+ QHAdam Adai AdaMod AdaBelief AdaBound AdaHessian Lion LAMB LARS Yogi
-    SGDP SGDW Padam AdamaxW2 NAdamW RAdamW RMSpropTF AMSBound NovoGrad Shampoo SOAP Sophia Prodigy
-    Lookahead Ranger Signum SignSGD Tiger ADOPT CAME MARS LaProp Fromage Muon2 AdaShift AccSGD
-"""
-
-
-@pytest.mark.parametrize("name", OTHERS.split())
+@pytest.mark.parametrize("name", [*naming.OTHERS.split(), "adam2", "SGD3", "zzzz"])
 def test_no_suggestion_leads_to_another_optimizer(name):
     with pytest.raises(LookupError) as caught:
         get(name)
@@ -276,6 +269,8 @@ def test_no_suggestion_leads_to_another_optimizer(name):
     ("name", "meant"),
     [
         ("adma", "adam"),
+        ("adamv", "adam"),
+        ("adsm", "adam"),
         ("adamm", "adam"),
         ("adm", "adam"),
         ("sdg", "sgd"),

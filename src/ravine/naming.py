@@ -287,36 +287,51 @@ def number(value: str, where: str) -> float | bool:
 # ---- slips ---------------------------------------------------------------------------------------
 
 
+OTHERS = """
+AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
+AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX Adai AdaiV2
+Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ AdamS AdamSN AdamT AdamU
+AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
+BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
+Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LAMB LARS LaRS LBFGS
+LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamW NAdamax Nero NGD NormMuon NorMuon
+NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RAdamW RACS Ranger
+Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD
+Signum SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
+TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
+"""
+"""Optimizers that are not here: their names are no slips for names of ours."""
+
+
 def typo(name: str, names: Iterable[str]) -> str:
     """'; did you mean "adam"?' where a name is one of these, mistyped; otherwise nothing.
 
-    The names of optimizers are close to each other: a letter more, or another one, is mostly
-    another optimizer (Adan, AdamP, Lamb and Lars). So this takes for a slip only letters in
-    another order, a letter doubled or left out, and, in a long name, a wrong letter within it.
+    The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamW.
     """
     given = plain(name)
+    if given in _others():
+        return ""
     slips = [other for other in names if _slip(given, plain(other))]
-    slips.sort(key=lambda other: sorted(plain(other)) != sorted(given))
+    # Letters in another order are the commonest slip: "adma" is "adam".
+    slips.sort(
+        key=lambda other: (sorted(plain(other)) != sorted(given), _distance(given, plain(other)))
+    )
     return f"; did you mean {slips[0]!r}?" if slips else ""
 
 
+@cache
+def _others() -> frozenset[str]:
+    return frozenset(map(plain, OTHERS.split()))
+
+
 def _slip(given: str, meant: str) -> bool:
-    if given == meant or min(len(given), len(meant)) < 3:
-        return given == meant
-    distance = _distance(given, meant)
-    if sorted(given) == sorted(meant):
-        return distance <= 2
-    if any(
-        given[:i] + given[i + 1 :] == meant
-        for i in range(1, len(given))
-        if given[i] == given[i - 1]
-    ):
-        return True  # doubled
-    if distance == 1 and len(given) < len(meant):
-        return given[0] == meant[0]  # left out; what nadam has before adam is no slip
-    if given.startswith(meant) or given.endswith(meant):
+    if max(len(given), len(meant)) < 4 and sorted(given) != sorted(meant):
         return False
-    return len(meant) >= 7 and distance <= (2 if len(meant) >= 10 else 1)
+    if given[-1].isdigit() and not meant[-1].isdigit():  # a version of its own
+        return False
+    distance = _distance(given, meant)
+    far = 2 if len(meant) >= 10 or sorted(given) == sorted(meant) else 1
+    return distance <= far
 
 
 def _distance(a: str, b: str) -> int:
