@@ -88,6 +88,18 @@ def momentum_classical(theta: Any, grad: Gradient, lr: Any = 1e-3, momentum: Any
         theta = yield theta + v
 
 
+def momentum_ema(theta: Any, grad: Gradient, lr: Any = 1e-2, beta1: Any = 0.9) -> Steps:
+    """Gradient descent with momentum; Andrew Ng, "Improving Deep Neural Networks", week 2.
+
+    V_dW = beta V_dW + (1 - beta) dW; W = W - alpha V_dW; V_dW starts at zero. The course calls the
+    hyperparameter beta, with 0.9 as its usual value, and does not correct the average's bias.
+    """
+    beta, v = beta1, mpf(0)
+    for t in count(1):
+        v = beta * v + (1 - beta) * grad(t, theta)
+        theta = yield theta - lr(t) * v
+
+
 def rmsprop(
     theta: Any,
     grad: Gradient,
@@ -538,6 +550,7 @@ ALGORITHMS = {
         momentum,
         nesterov,
         momentum_classical,
+        momentum_ema,
         rmsprop,
         adam,
         amsgrad,
