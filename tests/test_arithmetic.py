@@ -62,11 +62,8 @@ def test_where_has_the_shape_and_dtype_of_both_branches(make):
 def test_no_gradient_comes_from_the_branch_that_is_not_taken():
     where, x = meaning("where", "torch"), torch.tensor([0.0, 1.0], requires_grad=True)
     for taken in (1.0, torch.ones(3, 1)):
-        result = where(False, x.log() * math.inf, taken) + x
-        assert (
-            torch.autograd.grad(result.sum(), x)[0].tolist()
-            == [result.shape[0] if result.ndim > 1 else 1.0] * 2
-        )
+        result = where(False, x.log(), taken) * x
+        assert torch.autograd.grad(result.mean(), x)[0].tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

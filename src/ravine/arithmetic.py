@@ -200,8 +200,12 @@ def _where(kind: str, condition: Any, x: Any, y: Any) -> Any:
         return _shaped(kind, *((x, y) if condition else (y, x)))
     if _number(x) and _number(y) and hasattr(like.get(), "dtype"):
         x = _typed(kind, x, like.get().dtype, condition)  # two plain numbers would be of any dtype
-    if kind == "torch" and condition.dtype != library.bool:
-        condition = condition != 0
+    if kind == "torch":  # which takes no other conditions, nor numbers that overflow to infinity
+        condition = condition if condition.dtype == library.bool else condition != 0
+        x, y = (
+            _typed(kind, a, b.dtype, b) if _number(a) and not _number(b) else a
+            for a, b in ((x, y), (y, x))
+        )
     return library.where(condition, x, y)
 
 
@@ -211,7 +215,8 @@ def _shaped(kind: str, x: Any, other: Any) -> Any:
     if not shape or (getattr(x, "shape", ()) == shape and x.dtype == other.dtype):
         return x
     if _number(x):
-        return library.full_like(other, x)
+        full = library.zeros_like(other)
+        return full + _typed(kind, x, other.dtype, other)  # infinity, where it overflows
     shape, dtype = library.broadcast_shapes(x.shape, shape), library.result_type(x, other)
     x = library.broadcast_to(x, shape)
     return x.to(dtype) if kind == "torch" else x.astype(dtype)

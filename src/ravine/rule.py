@@ -175,12 +175,12 @@ class Rule:
     def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
         token = ops._like.set(args[0])
         try:
-            args, values = self._arguments.prepare(args, self.values(hyperparameters))
-            return [leave(x) for x in self.take(args, values)]
+            args, values = self._inputs.prepare(args, self.values(hyperparameters))
+            return [leave(x) for x in self._take(args, values)]
         finally:
             ops._like.reset(token)
 
-    def take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The results of the function, each as it is, of arguments that are prepared already."""
         result = self.function(*args, **values)
         if not isinstance(result, tuple):
@@ -193,7 +193,7 @@ class Rule:
         return result
 
     @cached_property
-    def _arguments(self) -> Arguments:
+    def _inputs(self) -> Arguments:
         return Arguments(self.function)
 
     @cached_property
@@ -445,7 +445,7 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
             def step(p: Any, g: Any) -> Any:
                 nonlocal state
                 values = {k: hyperparameters[k] for k in inner.hyperparameters}
-                p, *after = inner.take([p, g, *state, *[t] * inner.takes_t], values)
+                p, *after = inner._take([p, g, *state, *[t] * inner.takes_t], values)
                 state = tuple(after)
                 return p
 

@@ -39,7 +39,7 @@ class _Printer:
         self.taken = {n.value for n in leaves} | {*ops.__all__, *keyword.kwlist, "float", "float64"}
         self.inputs = {n.value: n.index for n in leaves if n.op in ("input", "scalar")}
         nodes = [n for n in graph.needed(outputs.values()) if n.args]
-        # Python's own numbers may raise, or go complex.
+        # Python's own numbers may raise in it, or become complex; NumPy's do not.
         self.risky = scalar and any(n.op in ("div", "pow", "mod") for n in nodes)
         # Scalars first: nothing on the step level depends on a higher one.
         nodes.sort(key=lambda n: (n.level != STEP, n.index))
@@ -129,11 +129,9 @@ class _Printer:
                 return text, 0
             return (f"1.0 * ({text})", 2) if self.scalar else self._where(text, "1.0", "0.0")
         if node.op == "where":
-            if self.risky:  # numbers of NumPy's, as all others
-                constant = [a.op == "constant" for a in node.args]
-                args = [
-                    (f"float64({x[0]})", 9) if c else x for x, c in zip(args, constant, strict=True)
-                ]
+            if self.risky:
+                pairs = zip(node.args, args, strict=True)
+                args = [(f"float64({x[0]})", 9) if a.op == "constant" else x for a, x in pairs]
             condition, yes, no = (_within(x, 0) for x in args)
             if node.args[0].index not in self.conditions:
                 condition = f"{_within(args[0], 1)} != 0"
@@ -224,10 +222,8 @@ def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
     printer = _Printer(graph, outputs, scalar=True)
     body = [f"{target} = {expression}" for _, target, expression in printer.statements()]
     results = [printer.expression(n)[0] for n in outputs.values()]
-    nodes = graph.needed(outputs.values())
-    if any(
-        n.op in ("div", "pow", "mod") for n in nodes
-    ):  # Python's own numbers raise, or go complex
+    if printer.risky:
+        nodes = graph.needed(outputs.values())
         read = {n.value for n in nodes if n.op in ("input", "scalar", "hyperparameter")}
         numbers = [name for name in ("p", "g", "t", *graph.live, *hyper) if name in read]
         made = ", ".join(f"float64({name})" for name in numbers)
