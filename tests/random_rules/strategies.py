@@ -128,7 +128,7 @@ class _Drawing:
 
 @st.composite
 def _subtrees(draw: Draw, drawing: _Drawing, depth: int, highest: int) -> Node:
-    """A strategy of its own: hypothesis knows which parts are subtrees, and puts them in their parent's place."""
+    """A strategy: hypothesis knows which parts are subtrees, and puts them in their parent's place."""
     kinds = ["leaf", *drawing.kinds_of(highest)] if depth else ["leaf"]
     return drawing.make(draw(st.sampled_from(kinds)), depth, highest)
 
