@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ravine import get, names, naming
+from ravine import RuleError, get, names, naming
 from ravine.registry import resolve
 
 WRITTEN = {
@@ -321,9 +321,17 @@ def test_any_text_is_read_or_refused(text):
 
 
 @given(st.text(max_size=30))
+@example("!")
+@example("sgd()")
 def test_any_name_resolves_or_is_refused(text):
-    with contextlib.suppress(LookupError, ValueError):
-        assert get(text).name in names()
+    try:
+        name = get(text).name
+    except (LookupError, ValueError, RuleError) as error:
+        wrong = type(error)
+    else:
+        wrong = None
+        assert name in names()
+    assert wrong in (None, LookupError, ValueError, RuleError)  # no IndexError: that is a fault
 
 
 @given(st.text(), st.text())

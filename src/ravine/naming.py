@@ -309,7 +309,7 @@ def typo(name: str, names: Iterable[str]) -> str:
     The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamW.
     """
     given = plain(name)
-    if given in _others():
+    if not given or given in _others():
         return ""
     slips = [other for other in names if _slip(given, plain(other))]
     # Letters in another order are the commonest slip: "adma" is "adam".

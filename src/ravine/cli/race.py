@@ -182,7 +182,7 @@ def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any] | None) -
     if exercise is not None:
         exercise_specs(seeds=count, **exercise)
     if missing := lacking("numba"):
-        say(f"{missing}; meanwhile the plain NumPy loop runs, some 50 times slower")
+        say(f"{missing}; without it the plain NumPy loop runs, some 50 times slower")
         warnings.filterwarnings("ignore", "numba (is not|cannot)", RuntimeWarning)
     return partial(diamonds, seeds=count, exercise=exercise)
 
@@ -200,7 +200,7 @@ def _race(path: Path | None, json: bool, *races: Race) -> None:
     from ravine.races.store import RunFolder
 
     if missing := lacking("matplotlib"):
-        say(f"{missing}; meanwhile there are tables without figures")
+        say(f"{missing}; without it there are tables, but no figures")
     path = path or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = RunFolder(path)
     folder.manifest(status="running")

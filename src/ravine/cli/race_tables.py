@@ -44,13 +44,18 @@ def _corrected(rows: Rows) -> None:
         [(r["method"], f"{r['seconds']:.3f}", f"{r['rmse']:.4f}", str(r["epochs"])) for r in rows],
     )
     line()
-    _seeds(rows, f"Diamonds corrected, over {rows[0]['seeds']} seeds")
+    _seeds(rows, f"Diamonds corrected, over {_counted(rows)}")
 
 
 def _exercise(rows: Rows) -> None:
-    batch, seeds = rows[0]["batch_size"], rows[0]["seeds"]
+    batch = rows[0]["batch_size"]
     kind = {1: "SGD", "all": "gradient descent"}.get(batch, "mini-batch")
-    _seeds(rows, f"Diamonds, the reader's exercise: batch size {batch} ({kind}), {seeds} seeds")
+    _seeds(rows, f"Diamonds, the reader's exercise: batch size {batch} ({kind}), {_counted(rows)}")
+
+
+def _counted(rows: Rows) -> str:
+    count = rows[0]["seeds"]
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _seeds(rows: Rows, heading: str) -> None:
@@ -63,7 +68,7 @@ def _seeds(rows: Rows, heading: str) -> None:
         epochs = (f"{r[f'epochs_{k}']:.0f}" for k in quartiles)
         cells.append((r["method"], number(r["lr"], "g"), *rmse, *epochs, f"{r['us_per_step']:.2f}"))
     table(("method", ">lr", *spread, ">µs/step"), cells)
-    stopped = ", ".join(f"{r['method']} {r['stopped']}" for r in rows)
+    stopped = ", ".join(f"{r['method']}\xa0{r['stopped']}" for r in rows)
     below = [("stopped by the threshold", f"{stopped}, of {rows[0]['seeds']} each")]
     if any(math.isnan(r["rmse_median"]) for r in rows):
         below.append(("nan", "a run diverged"))

@@ -165,6 +165,9 @@ def _row(
     cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int, style: str = ""
 ) -> None:
     pieces = [_wrapped(cell, w) for cell, w in zip(cells, widths, strict=True)]
+    if style:  # what stands above a column stands right above it
+        lines = max(map(len, pieces))
+        pieces = [[""] * (lines - len(piece)) + piece for piece in pieces]
     for parts in zip_longest(*pieces, fillvalue=""):
         padded = (_padded(x, w, flush) for x, w, flush in zip(parts, widths, right, strict=True))
         line((" " * gap).join(padded).rstrip(), style)
