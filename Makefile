@@ -6,13 +6,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test test-frameworks docs lint format bench clean
+.PHONY: race test fuzz test-frameworks docs lint format bench clean
 
 race: $(VENV)/.race
 	$(BIN)/ravine race $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
+	PYTHONPATH=tests $(BIN)/python -m random_rules $(or $(SECONDS),60) $(or $(SEED),0)
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)

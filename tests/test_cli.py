@@ -131,6 +131,59 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
     assert rows.splitlines()[1].endswith("0.5")
 
 
+def test_what_runs_a_file_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loud.py").write_text(
+        "print('hello')\n\ndef tiny(p, g, *, lr=0.5):\n    return p - lr * g\n"
+    )
+    done = ravine("show", "l2(loud.py:tiny)", "--worked", 1, "--csv")
+    assert done.stderr == "ravine: running loud.py\nhello\n"
+    assert len(done.stdout.splitlines()) == 2
+    assert "runs that file" in " ".join(ravine("show", "--help").stdout.replace("│", " ").split())
+
+
+def test_a_name_of_a_package_is_explained_and_shown():
+    done = ravine("show", "Nadam")
+    assert done.stdout.startswith("nadam: ")
+    assert "Keras" in done.stdout
+    assert done.stderr == (
+        "ravine: Nadam is nadam here; keras.Nadam is nadam(lr=0.001, eps=1e-7, momentum_decay=1)\n"
+    )
+    assert ravine("show", "AdamW").stderr == ""
+    keras = ravine("show", "keras.Nadam").stdout
+    assert keras.startswith("nadam(lr=0.001, eps=1e-07, momentum_decay=1.0): ")
+    assert re.search(r"^momentum_decay +1.0 ", keras, re.M)
+
+
+def test_a_stack_is_shown():
+    text = ravine("show", "clip_by_norm(L2(adam), max_norm=0.5)").stdout
+    assert text.startswith("clip_by_norm(l2(adam), max_norm=0.5): ")
+    assert "def clip_by_norm(step, p, g" in text
+    assert re.search(r"^max_norm +0.5 ", text, re.M)
+    changed = ravine("show", "adam", "--set", "lr=0.25").stdout
+    assert re.search(r"^lr +0.001 +0.25 ", changed, re.M)
+    assert re.search(r"^eps +1e-08 +a finite", changed, re.M)
+
+
+def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from ravine.ops import sqrt\n\n"
+        "def late(p, g, m, t, *, lr=0.5):\n"
+        "    if t > 1:\n        half = m / 2\n        g = g + half\n"
+        "    return p - lr * g, g\n"
+    )
+    with mock.patch("ravine.reading.worked.trace") as trace:
+        trace.return_value.of_arrays, trace.return_value.live = False, ("m",)
+        table = ravine("show", "mine.py:late", "--worked", 2).stdout.splitlines()
+        rows = ravine("show", "mine.py:late", "--csv").stdout.splitlines()
+    assert table[1].split() == ["t", "g", "m", "step", "p", "half"]
+    assert table[2].split()[-1] == "—"
+    assert table[3].split()[-1] == "0.25"
+    assert table[4] == "—: the rule has not computed this value in that step"
+    assert rows[1].endswith(",")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -186,6 +239,80 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
         (("bench", "stacks", "--shapes", "cube"), "shapes='cube' is not accepted"),
         (("bench", "stacks", "--out", "no/x.json"), "there is no folder no"),
         (("rase",), "No such command 'rase'"),
+        (("show", "Adan"), "no rule is called 'Adan'; there are"),
+        (("show", ""), "no name of a rule is given"),
+        (("show", "l2"), r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
+        (("show", "adam(weight_decay=1)"), "has no hyperparameter 'weight_decay'"),
+        (
+            ("show", "matrices.py"),
+            "'matrices.py' is a file's name; a rule in it is matrices.py:NAME",
+        ),
+        (("show", "matrices:x"), "no module 'matrices'; a rule in the file matrices.py is named"),
+        (("show", ".:x"), "'.' is a folder"),
+        (("show", "matrices.py:Whiten"), "matrices.py has no rule 'Whiten'; did you mean 'whiten'"),
+        (
+            ("show", "broken.py:x"),
+            r"broken.py cannot be run: .*broken.py, line 2: ZeroDivisionError",
+        ),
+        (("show", "adam", "--latex", "--kernel"), "--latex and --kernel ask for different things"),
+        (("show", "adam", "--llvm", "--asm"), "--llvm and --asm ask for different things"),
+        (("show", "adam", "--worked", "3", "--latex"), "--latex and --worked ask for different"),
+        (("show", "adam", "--csv", "--kernel"), "--kernel and --csv ask for different things"),
+        (("show", "adam", "--worked", "0"), "Invalid value for '--worked'"),
+        (
+            ("show", "adam", "--gradients", "1"),
+            "--gradients does nothing without --worked or --csv",
+        ),
+        (("show", "adam", "--start", "1"), "--start does nothing without --worked or --csv"),
+        (("show", "adam", "--latex", "--set", "lr=1"), "--set does nothing beside --latex"),
+        (
+            ("show", "adam", "--set", "lr=1", "--set", "lr=2"),
+            "'lr=2' is not accepted; lr is set twice",
+        ),
+        (
+            ("race", "--seeds", "3", "diamonds"),
+            "--seeds does nothing before diamonds; write ravine race",
+        ),
+        (("race", "--quick", "claims"), "--quick does nothing before claims"),
+        (("race", "--json", "figure-1"), "--json does nothing before figure-1"),
+        (("race", "diamonds", "--out", ""), "Invalid value for '--out': name a folder"),
+        (("race", "diamonds", "--optimizers", ""), "no name of a rule is given"),
+        (("race", "diamonds", "--optimizers", "adam,"), "no name of a rule is given"),
+        (
+            ("race", "diamonds", "--optimizers", "adam,Adam"),
+            "'adam,Adam' is not accepted; adam is in it",
+        ),
+        (
+            ("race", "diamonds", "--optimizers", "muon"),
+            "'muon' cannot run here, .*: it works on arrays, such as matrices",
+        ),
+        (
+            ("race", "diamonds", "--optimizers", "sgd,clip_by_global_norm(adam)"),
+            r"'clip_by_global_norm\(adam\)' cannot run here, .*: it looks at all parameters together",
+        ),
+        (
+            ("race", "diamonds", "--optimizers", "matrices.py:whiten"),
+            "'matrices.py:whiten' cannot run here",
+        ),
+        (("race", "diamonds", "--quick", "--seeds", "2"), "--quick does nothing beside --seeds"),
+        (("race", "diamonds", "--quick", "--lr", "1"), "--quick does nothing in the exercise"),
+        (("race", "diamonds", "--batch-size", "²"), "batch_size='²' is not accepted"),
+        (("race", "claims", "--seeds", "1001"), "seeds"),
+        (("bench", "step", "--rules", ""), "no name of a rule is given"),
+        (("bench", "step", "--rules", "adam,ADAM"), "adam is in it twice"),
+        (
+            ("bench", "step", "--shapes", "mlp,mlp"),
+            "--shapes 'mlp,mlp' is not accepted; mlp is in it",
+        ),
+        (
+            ("bench", "step", "--shapes", "mlp", "--all-engines"),
+            "--all-engines does nothing without gpt2",
+        ),
+        (("bench", "step", "--seconds", "inf"), "--seconds inf is not accepted"),
+        (
+            ("bench", "step", "--rules", "momentum_classical", "--figure", "x.png"),
+            "--figure does nothing where torch has none of the rules",
+        ),
     ],
 )
 def test_what_is_not_accepted_is_one_clear_message(words, message, tmp_path, monkeypatch):
@@ -193,9 +320,13 @@ def test_what_is_not_accepted_is_one_clear_message(words, message, tmp_path, mon
     (tmp_path / "matrices.py").write_text(
         "def whiten(p, g, *, lr=0.1):\n    return p - lr * (g @ p)\n"
     )
+    (tmp_path / "broken.py").write_text("x = 1\n1 / 0\n")
+    before = {*tmp_path.iterdir()}
     done = ravine(*words, code=2)
     assert re.search(message, " ".join(done.stderr.replace("│", " ").split()))
     assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert {*tmp_path.iterdir()} == before, "it is refused before there is a folder"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -325,8 +456,11 @@ def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(tmp_path):
     with mock.patch.dict(sys.modules, {"ravine.races.figure1": None, "torch": None}):
         sys.modules.pop("ravine.races.figure1")
         done = ravine("race", "figure-1", "--quick", "--out", tmp_path, code=1)
-    assert "torch is not installed; pip install 'ravine[torch]' brings it" in done.stderr
-    assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "failed"
+    said = (
+        "torch is not installed; pip install '.[torch]' in the folder of Ravine's source brings it"
+    )
+    assert said in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_bench_diamonds():

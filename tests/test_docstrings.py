@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-MODULES = ["ops", "hyperparameters", "rule", "numpy", "reading.worked"]
+MODULES = ["ops", "hyperparameters", "rule", "numpy.classes", "numpy.fitting", "reading.worked"]
 MODULES += ["torch.classes", "torch.mixed"]
 
 

@@ -75,7 +75,7 @@ REFUSED = {
     "ns_steps": [-1, 100, 2.5],
 }
 SWITCHES = ["centered", "maximize", "nesterov", "amsgrad", "decoupled_weight_decay"]
-SWITCHES += ["bfloat16", "match_adamw"]
+SWITCHES += ["bfloat16", "match_adamw", "unclamped"]
 
 
 def test_the_table_is_covered():

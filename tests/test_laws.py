@@ -225,13 +225,16 @@ matrices = arrays(float, (4, 3, 5), elements=nonzero)
 
 @given(matrices, st.booleans())
 def test_muon_does_not_know_the_axes(grads, nesterov):
-    """Neither rotated nor transposed; the step of a tall matrix is longer by the root of its ratio."""
+    """Neither rotated nor transposed; the step of a tall matrix is longer by the root of its ratio, and
+    unclamped, that of a wide one is shorter."""
     p, turn = np.zeros((3, 5)), np.linalg.qr(np.sin(np.arange(9.0).reshape(3, 3)))[0]
     plain = end(muon, p, grads, nesterov=nesterov)
     close = {"rtol": 1e-7, "atol": 1e-9}
     np.testing.assert_allclose(end(muon, p, turn @ grads, nesterov=nesterov), turn @ plain, **close)
     tall = end(muon, p.T, grads.mT, nesterov=nesterov)
     np.testing.assert_allclose(tall.T, plain * math.sqrt(5 / 3), **close)
+    unclamped = end(muon, p, grads, nesterov=nesterov, unclamped=True)
+    np.testing.assert_allclose(unclamped, plain * math.sqrt(3 / 5), **close)
     as_adamw = end(muon, p, grads, nesterov=nesterov, match_adamw=True)
     np.testing.assert_allclose(as_adamw, plain * 0.2 * math.sqrt(5), **close)
 

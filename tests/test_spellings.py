@@ -109,10 +109,11 @@ MUON |= {"ns_coefficients": (1.5, -0.5, 0.0)}
 
 
 @pytest.mark.parametrize("spelling", [spellings.MUON, spellings.MUON_IN_FULL])
-@pytest.mark.parametrize("adjust", [None, "original", "match_rms_adamw"])
+@pytest.mark.parametrize("adjust", [None, "original", "match_rms_adamw", "spectral_unclamped"])
 def test_muons_words_are_the_rules_switches(spelling, adjust):
     _, values = spelling.compose({**MUON, "adjust_lr_fn": adjust})
     assert values["match_adamw"] == (adjust == "match_rms_adamw")
+    assert values["unclamped"] == (adjust == "spectral_unclamped")
     assert values["bfloat16"] == (spelling is spellings.MUON)
     assert (values["ns_a"], values["ns_b"], values["ns_c"]) == (1.5, -0.5, 0.0)
 

@@ -171,6 +171,9 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "ns_steps": Hyperparameter("Newton-Schulz: how many steps", 0, 99, whole=True),
     "bfloat16": Hyperparameter("compute the Newton-Schulz steps in bfloat16"),
     "match_adamw": Hyperparameter("scale steps to the size that AdamW's usually have"),
+    "unclamped": Hyperparameter(
+        "scale steps by sqrt(rows / columns), also where that is below 1: for wide matrices"
+    ),
     "eps": Hyperparameter(
         "added to the denominator, in units of the gradient", 0.0, search=(1e-10, 1e-3)
     ),

@@ -2,7 +2,7 @@
 
 Each works on whatever it is given: Python floats, NumPy arrays, torch tensors, JAX arrays, the
 symbols of the tracer, and :class:`Tensors`, a bag of any of these. No framework is imported here:
-an array brings its own.
+an array brings its own. What each means is said in ravine/arithmetic.py.
 
 Element by element: `sqrt abs sign exp log maximum minimum clip where`.
 Over one tensor, giving a scalar: `sum mean norm rms`; `sum` and `mean` along an axis as well.
@@ -13,14 +13,15 @@ On matrices: `matmul transpose qr eigh newton_schulz`.
 from __future__ import annotations
 
 import builtins
-import math
-import operator
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
 from typing import Any
+
+from ravine.arithmetic import ALONG as ALONG
+from ravine.arithmetic import COMPARISONS, ON_NUMBERS, OPERATORS, home, meaning, real
+from ravine.arithmetic import like as _like
+from ravine.arithmetic import typed_like as typed_like
 
 __all__ = [
     "Tensors",
@@ -47,177 +48,47 @@ __all__ = [
     "where",
 ]
 
-# Python's operators, by the names that the tracer's graph uses for them.
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "pow": operator.pow,
-    "mod": operator.mod,
-    "neg": operator.neg,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-}
-
-
-def _exp(x: float) -> float:
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf
-
-
-# What each operation does on Python floats: IEEE 754, so nothing raises.
-_ON_FLOATS: dict[str, Callable[..., Any]] = {
-    "sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan,
-    "abs": builtins.abs,
-    "sign": lambda x: float((x > 0) - (x < 0)) if x == x else x,
-    "exp": _exp,
-    "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
-    "maximum": lambda x, y: x if x >= y or x != x else y,
-    "minimum": lambda x, y: x if x <= y or x != x else y,
-    "where": lambda condition, x, y: x if condition else y,
-    "sum": float,
-    "mean": float,
-    "epsilon": lambda _: sys.float_info.epsilon,
-}
-
-# Sums and means that leave an axis in place, with length 1, so that they meet the array again.
-ALONG = {"sum_along": "sum", "mean_along": "mean"}
-
-_like: ContextVar[Any] = ContextVar("ravine_like", default=None)
-
-
-@contextmanager
-def typed_like(p: Any) -> Iterator[None]:
-    """Within it, plain numbers that need a dtype (both branches of a `where`) take p's."""
-    token = _like.set(p)
-    try:
-        yield
-    finally:
-        _like.reset(token)
-
 
 def apply(name: str, *args: Any) -> Any:
     """The operation called `name` on the arguments, by the rules of the arguments' own kind."""
-    kind = "float"
+    if len(args) == 1 and type(args[0]) is Number and name in ON_NUMBERS:  # for speed
+        return Number(ON_NUMBERS[name](float(args[0])))
+    plain: list[Any] = []
+    number = array = False
     for x in args:
-        if isinstance(x, Operable):
-            return x.operate(name, args)
-        kind = _home(type(x)) or kind  # type: ignore[arg-type]  # classes are hashable
+        if type(x) is Number:
+            x, number = float(x), True
+        elif type(x) is Array:
+            x, array = x.value, True
+        plain.append(x)
+    result = _on_plain(name, plain)
+    return _lift(result, array) if number or array else result
+
+
+def is_odd(x: Any) -> bool:
+    """Whether x is True or False, or a whole number that may be too large for a float."""
+    return type(x) is bool or (type(x) is int and builtins.abs(x) >= 2**1023)
+
+
+def _on_plain(name: str, args: Sequence[Any]) -> Any:
+    kind = ""
+    for x in args:
+        if isinstance(x, Operable) and not isinstance(x, Tensors):
+            return x.operate(name, tuple(args))
+        kind = home(type(x)) or kind
     if name in OPERATORS:
-        return OPERATORS[name](*args)
-    if kind == "float":
-        if name not in _ON_FLOATS:
-            raise TypeError(f"ravine.ops.{name} needs an array or a tensor, got {args!r}")
-        return _ON_FLOATS[name](*args)
-    if name in ALONG:
-        return getattr(_module(kind), ALONG[name])(args[0], axis=args[1], keepdims=True)
-    if name == "size":
-        return args[0].shape[args[1]]
-    if name == "epsilon":
-        return float(_module(kind).finfo(args[0].dtype).eps)
-    if name == "newton_schulz":
-        return _newton_schulz(*args)
-    return _ON_ARRAYS[kind](name, args)
+        args = [real(x) if is_odd(x) else x for x in args]
+    bag = next((x for x in args if isinstance(x, Tensors)), None)
+    return meaning(name, kind)(*args) if bag is None else bag.operate(name, tuple(args))
 
 
-def _module(kind: str) -> Any:
-    return sys.modules["jax"].numpy if kind.startswith("jax") else sys.modules[kind]
-
-
-@cache
-def _home(cls: type) -> str:
-    """The array library that a class, or one that it is made from, belongs to."""
-    modules = (base.__module__.partition(".")[0] for base in cls.__mro__)
-    return next((module for module in modules if module in _ON_ARRAYS), "")
-
-
-def _on_numpy(name: str, args: tuple[Any, ...]) -> Any:
-    np = sys.modules["numpy"]
-    if name == "where":
-        condition, x, y = args
-        if np.ndim(condition) == 0:
-            return x if condition else y
-        if _is_number(x) and _is_number(y) and hasattr(_like.get(), "dtype"):
-            x = _like.get().dtype.type(x)  # two plain numbers would make float64
-        return np.where(condition, x, y)
-    if name in ("qr", "eigh"):
-        return tuple(getattr(np.linalg, name)(*args))
-    return np.swapaxes(args[0], -1, -2) if name == "transpose" else getattr(np, name)(*args)
-
-
-def _on_torch(name: str, args: tuple[Any, ...]) -> Any:
-    torch = sys.modules["torch"]
-    if name == "where":
-        condition, x, y = args
-        if not isinstance(condition, torch.Tensor):
-            return x if condition else y
-        if _is_number(x) and _is_number(y) and isinstance(_like.get(), torch.Tensor):
-            x = torch.tensor(x, dtype=_like.get().dtype, device=condition.device)
-        return torch.where(condition, x, y)
-    if name in ("maximum", "minimum"):
-        x = next(x for x in args if isinstance(x, torch.Tensor))
-        args = tuple(
-            torch.tensor(a, dtype=x.dtype, device=x.device) if _is_number(a) else a for a in args
-        )
-    if name in ("qr", "eigh"):
-        return tuple(getattr(torch.linalg, name)(*args))
-    if name == "sign":  # torch's says 0 for NaN
-        return torch.where(args[0].isnan(), args[0], torch.sign(args[0]))
-    return args[0].mT if name == "transpose" else getattr(torch, name)(*args)
-
-
-def _on_jax(name: str, args: tuple[Any, ...]) -> Any:
-    jnp = sys.modules["jax"].numpy
-    if name == "where" and _is_number(args[1]) and _is_number(args[2]):
-        condition, x, y = args
-        return jnp.where(condition, jnp.asarray(x, getattr(_like.get(), "dtype", None)), y)
-    if name in ("qr", "eigh"):
-        return tuple(getattr(jnp.linalg, name)(*args))
-    return jnp.swapaxes(args[0], -1, -2) if name == "transpose" else getattr(jnp, name)(*args)
-
-
-def _newton_schulz(
-    x: Any, a: float, b: float, c: float, eps: float, steps: int, bfloat16: bool
-) -> Any:
-    kind, like = _home(type(x)), x.dtype  # type: ignore[arg-type]  # classes are hashable
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x  # the Gram matrix of the shorter side
-    if bfloat16 and kind == "numpy":
-        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
-    if bfloat16 and kind == "torch":
-        x = _newton_schulz_as_torch(x.bfloat16(), a, b, c, eps, steps).to(like)
-        return x.mT if tall else x
-    x = x.astype("bfloat16") if bfloat16 else x
-    x = x / maximum((x * x).sum((-2, -1), keepdims=True) ** 0.5, eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    x = x.astype(like) if bfloat16 else x
-    return x.mT if tall else x
-
-
-def _newton_schulz_as_torch(x: Any, a: float, b: float, c: float, eps: float, steps: int) -> Any:
-    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
-    addmm = sys.modules["torch"].addmm
-    x = x / x.norm().clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
-
-
-_ON_ARRAYS = {"numpy": _on_numpy, "torch": _on_torch, "jax": _on_jax, "jaxlib": _on_jax}
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not hasattr(x, "dtype")
+def _lift(result: Any, array: bool) -> Any:
+    """The result of an operation on a Number or, if array, on an Array, as one of these."""
+    if isinstance(result, tuple):  # as of qr
+        return tuple(_lift(x, array) for x in result)
+    if type(result) in (float, int):
+        return Number(real(result))
+    return Array(result) if array and not isinstance(result, Operable) else result
 
 
 class Operable:
@@ -232,19 +103,86 @@ class Operable:
         raise NotImplementedError
 
 
-def _dunder(name: str, reflected: bool = False) -> Callable[..., Any]:
+def _dunder(name: str, swapped: bool = False) -> Callable[..., Any]:
     def method(self: Operable, *other: Any) -> Any:
-        return self.operate(name, (*other, self) if reflected else (self, *other))
+        return apply(name, *other, self) if swapped else apply(name, self, *other)
 
     return method
 
 
 _DUNDERS = {n: n for n in OPERATORS} | {"div": "truediv", "abs": "abs", "matmul": "matmul"}
+_SWAPPED = ("add", "sub", "mul", "div", "pow", "mod", "matmul")
 for _name, _python in _DUNDERS.items():
     setattr(Operable, f"__{_python}__", _dunder(_name))
-    if _name in ("add", "sub", "mul", "div", "pow", "mod", "matmul"):
-        setattr(Operable, f"__r{_python}__", _dunder(_name, reflected=True))
-        setattr(Operable, f"__i{_python}__", _dunder(_name))  # in place, a list would grow
+    if _name in _SWAPPED:
+        setattr(Operable, f"__r{_python}__", _dunder(_name, swapped=True))
+        # In place, an array would change, and a list would grow.
+        setattr(Operable, f"__i{_python}__", _dunder(_name))
+
+
+class Array(Operable):
+    """An array whose operators mean what ravine/arithmetic.py says, not what its library makes of them."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f".{name} is not part of the rule language; use operators and ravine.ops"
+        )
+
+
+class Number(float):
+    """A float that follows IEEE 754 where Python's raise or go complex: 1/0, overflow, (-1)**0.5.
+
+    What is made of it and of other numbers is one, too. A comparison is a number, 1 or 0. Beside an
+    array it is the plain float, so that it widens no dtype.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # makes `array * number` come to us
+    __hash__ = float.__hash__
+
+    def __neg__(self) -> Number:
+        return Number(-float(self))
+
+    def __abs__(self) -> Number:
+        return Number(builtins.abs(float(self)))
+
+
+def _operator(name: str, python: str, swapped: bool = False) -> Callable[..., Any]:
+    """Without `apply` where it can be, for speed: where two floats meet, or a float and an array."""
+    on_floats, beside_array = getattr(float, python), OPERATORS[name]
+    is_power = name == "pow"
+    if name == "div" and not swapped:  # torch's 1 / array is another
+        beside_array = partial(apply, name)
+
+    def method(self: Number, other: Any, _: Any = None) -> Any:
+        try:
+            result = on_floats(self, other)
+        except (ZeroDivisionError, OverflowError):
+            result = None
+        kind = type(result)
+        if kind is bool or (kind is float and not (is_power and result in (0.0, inf))):
+            return Number(result)
+        if result is NotImplemented:
+            plain = float(self)
+            return beside_array(other, plain) if swapped else beside_array(plain, other)
+        return apply(name, other, self) if swapped else apply(name, self, other)
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "div", "mod", "pow", *COMPARISONS):
+    _python = _DUNDERS[_name]
+    setattr(Number, f"__{_python}__", _operator(_name, f"__{_python}__"))
+    if _name in _SWAPPED:
+        setattr(Number, f"__r{_python}__", _operator(_name, f"__r{_python}__", swapped=True))
 
 
 class Tensors(Operable, list):  # type: ignore[type-arg, misc]
@@ -268,41 +206,22 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
             return tuple(type(self)(part) for part in zip(*results, strict=True))
         return type(self)(results)
 
+    def __pow__(self, other: Any) -> Any:
+        """A power as ravine/arithmetic.py has it, also where a bag has functions of its own."""
+        if isinstance(other, (float, int)):
+            if other == 2:
+                return apply("mul", self, self)
+            if other == 0.5:
+                return apply("sqrt", self)
+            if other in (-0.5, -2):
+                return Tensors.operate(self, "pow", (self, float(other)))
+        return apply("pow", self, other)
+
     def __bool__(self) -> bool:
         """A switch that differs from tensor to tensor cannot be decided for all of them."""
         if builtins.all(self) or not builtins.any(self):
             return builtins.bool(len(self)) and builtins.bool(self[0])
         raise ValueError(f"a switch must be on or off for all tensors alike, got {list(self)}")
-
-
-class Ieee(Operable):
-    """A number that follows IEEE 754 where Python raises or goes complex: 1/0, overflow, (-1)**0.5.
-
-    Beside an array it is the plain number, so that it widens no dtype.
-    """
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def operate(self, name: str, args: tuple[Any, ...]) -> Any:
-        """Among numbers an Ieee (a bool, of a comparison); with an array, what the array makes of it."""
-        import numpy as np
-
-        plain = [x.value if isinstance(x, Ieee) else x for x in args]
-        if not all(isinstance(x, (int, float)) for x in plain):
-            return apply(name, *plain)
-        if name in _ON_FLOATS:
-            return Ieee(_ON_FLOATS[name](*plain))
-        if name not in OPERATORS:
-            return apply(name, *plain)  # which says what it needs
-        with np.errstate(all="ignore"):
-            result = OPERATORS[name](*map(np.float64, plain)).item()
-        return result if isinstance(result, bool) else Ieee(result)
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
 
 
 def sqrt(x: Any) -> Any:
@@ -372,7 +291,7 @@ def rms(x: Any) -> Any:
 
 def size(x: Any, axis: int) -> Any:
     """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
-    return apply("size", x, axis)
+    return _lift(apply("size", x, axis), array=False)
 
 
 def epsilon(x: Any) -> Any:
@@ -382,7 +301,9 @@ def epsilon(x: Any) -> Any:
 
 def total(x: Any) -> Any:
     """The sum over all tensors that the optimizer holds."""
-    return x.operate("total", (x,)) if isinstance(x, Operable) else sum(x)
+    if type(x) is Array or not isinstance(x, Operable):
+        return sum(x)
+    return _lift(x.operate("total", (x,)), array=False)
 
 
 def matmul(x: Any, y: Any) -> Any:

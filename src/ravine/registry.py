@@ -1,37 +1,108 @@
-"""Finds the rules by name: those in `ravine.rules`, and those of other packages.
+"""Finds rules by name: those in `ravine.rules`, those of other packages, and those in your files.
 
-A package offers its rules through an entry point of the group "ravine.rules" that names a module;
-every rule in it is found. A rule of your own is found as "path/to/file.py:name" or "module:name".
+A name may be written as people write it ("RMSprop", "keras.Nadam", "heavy ball"), with options
+("nadam(beta1=0.8)"), and as a stack of modifiers ("clip_by_norm(l2(adam), max_norm=0.5)"). A rule of
+your own is "path/to/file.py:name", which runs that file, or "module:name". A package offers its
+rules through an entry point of the group "ravine.rules" that names a module, or one rule; they are
+found by their names, and always as "package:name".
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
-import sys
-from functools import cache
+import inspect
+import pkgutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ravine.rule import Rule, nearest, rule
+from ravine import modifiers, naming
+from ravine.files import exists, is_file, load
+from ravine.packages import Package, normal, offers, packages
+from ravine.rule import Rule, RuleError, rule
 
-__all__ = ["get", "names", "rules"]
+__all__ = ["Found", "Rules", "get", "names", "resolve", "rules"]
+
+Options = tuple[tuple[str, float | bool], ...]
+
+
+class Rules(Mapping[str, Rule]):
+    """Rules by name, in order of name: Ravine's own, and those of other packages.
+
+    A package's rule whose name is Ravine's or another package's, too, is here as "package:name".
+    """
+
+    def __init__(self, ours: Mapping[str, Rule], others: list[Package]):
+        self._others = {normal(package.name): package for package in others}
+        self._rules, self._from = dict(ours), {}
+        offered = [(made, package) for package in others for made in package.rules.values()]
+        new = {id(made): (made, package) for made, package in reversed(offered)}  # each rule once
+        for made in ours.values():
+            new.pop(id(made), None)
+        counts = Counter(made.name for made, _ in new.values())
+        for made, package in new.values():
+            name = made.name
+            if counts[name] > 1 or name in ours or naming.meaning(name, ours):
+                whose = "Ravine's" if counts[name] == 1 else "another package's"
+                name = f"{package.name}:{name}"
+                package.wrong.append(
+                    f"its rule {made.name!r} has {whose} name, and is {name!r} here"
+                )
+            self._rules[name] = made
+            self._from[name] = f"{package.name} {package.version}".rstrip()
+        self._rules = dict(sorted(self._rules.items()))
+
+    def __getitem__(self, name: str) -> Rule:
+        return self._rules[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def package(self, name: str) -> str:
+        """The package that the rule of that name is from, with its version; "" for Ravine's own."""
+        return self._from.get(name, "")
+
+    def of_package(self, package: str, name: str) -> Rule | None:
+        """A package's rule, by its own name."""
+        offered = self._others.get(normal(package))
+        return offered.rules.get(name) if offered else None
 
 
 @cache
-def rules() -> dict[str, Rule]:
-    """All rules by name, in order of name."""
-    import pkgutil
-    from importlib.metadata import entry_points
+def rules() -> Rules:
+    """All rules by name. What is wrong with a package that offers some is one UserWarning."""
+    others = packages()
+    found = Rules(_ours(), others)
+    for package in others:
+        if package.wrong:
+            warnings.warn(
+                f"{package.name} {package.version} offers rules to Ravine: {'; '.join(package.wrong)}",
+                stacklevel=2,
+            )
+    return found
 
+
+def names() -> list[str]:
+    """The names of all rules, sorted."""
+    return list(rules())
+
+
+def _ours() -> dict[str, Rule]:
+    """Ravine's own rules: no other package is looked at for them."""
     import ravine.rules
 
-    modules = [
-        importlib.import_module(f"ravine.rules.{info.name}")
-        for info in pkgutil.iter_modules(ravine.rules.__path__)
-    ]
-    modules += [entry.load() for entry in entry_points(group="ravine.rules")]
     found: dict[str, Rule] = {}
-    for module in modules:
+    for info in pkgutil.iter_modules(ravine.rules.__path__):
+        module = importlib.import_module(f"ravine.rules.{info.name}")
         for value in vars(module).values():
             if isinstance(value, Rule) and found.setdefault(value.name, value) is not value:
                 raise ValueError(
@@ -40,46 +111,238 @@ def rules() -> dict[str, Rule]:
     return dict(sorted(found.items()))
 
 
-def names() -> list[str]:
-    """The names of all rules, sorted."""
-    return list(rules())
+# ---- look-up -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name led to: the rule, and what there is to say of the name.
+
+    head: the rule's or the outermost modifier's name, or where it is, "file.py:name"; inner: what a
+    modifier is applied to; options: hyperparameters set in the name. note: what the name means in
+    the package that has it, where that is not quite this rule.
+    """
+
+    rule: Rule
+    head: str
+    inner: Found | None = None
+    options: Options = ()
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The one way to write this rule: two names of one rule lead to the same."""
+        inside = [self.inner.name] if self.inner else []
+        for option, value in self.options:
+            inside.append(f"{option}={value!r}")
+        return f"{self.head}({', '.join(inside)})" if inside else self.head
+
+    @property
+    def label(self) -> str:
+        """What to call it in a table: the rule's name; `name` where that sets options."""
+        return self.name if "=" in self.name else self.rule.name
 
 
 def get(name: str) -> Rule:
-    """The rule of that name, or from "file.py:name" or "module:name".
+    """The rule of that name, as people write it; see the module's description.
 
-    Raises LookupError with the nearest name when there is none.
+    Raises LookupError for a name that is none, with the nearest where it is a slip of the keyboard,
+    and ValueError for options that are not accepted.
     """
-    if name in rules():
-        return rules()[name]
-    place, _, attribute = name.rpartition(":")
-    if not place:
+    return resolve(name).rule
+
+
+def resolve(name: str) -> Found:
+    """The rule of that name and what there is to say of it. Raises as :func:`get` does."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a rule is a string, got {name!r}")
+    try:
+        return _resolve(name.strip())
+    except RecursionError:
+        raise LookupError("the name of the rule is nested too deeply") from None
+
+
+def _resolve(text: str) -> Found:
+    ours = _ours()
+    if text in ours:
+        return Found(ours[text], text)
+    meant = None if ":" in text else naming.meaning(text, ours)
+    if meant:
+        found = _resolve(meant.expression)
+        return replace(found, note=meant.note or found.note)
+    call = naming.call(text)
+    if call:
+        return _modified(call) if call.inner is not None else _with_options(call)
+    if ":" in text:
+        return Found(_placed(text), text)
+    found_in = rules()
+    same = [name for name in found_in if naming.plain(name) == naming.plain(text)]
+    if text in found_in or len(same) == 1:
+        name = text if text in found_in else same[0]
+        return Found(found_in[name], name)
+    raise LookupError(_unknown(text, found_in))
+
+
+def _unknown(text: str, found: Rules) -> str:
+    shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
+    if not text:
+        return f"no name of a rule is given; there are {', '.join(found)}"
+    if qualified := [name for name in found if name.partition(":")[2] == text]:
+        return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
+    if naming.plain(text) in map(naming.plain, modifiers.__all__):
+        return f"{shown} is a modifier, a function from rule to rule; write {text}(adam)"
+    for file in (text, f"{text}.py"):
+        if Path(file).suffix == ".py" and exists(file):
+            return f"{shown} is a file's name; a rule in it is {file}:NAME{_defined(file)}"
+    if is_file(text):
+        return f"{shown} is no rule; a rule of your own is named as path/to/file.py:name"
+    slip = naming.typo(text, [*found, *naming.known()])
+    return (
+        f"no rule is called {shown}{f'{slip} There' if slip else '; there'} are {', '.join(found)}"
+    )
+
+
+def _defined(place: str) -> str:
+    """The functions of a file that was not run."""
+    try:
+        tree = ast.parse(Path(place).read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return ""
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return f"; it has {', '.join(functions)}" if functions else ""
+
+
+def _with_options(call: naming.Call) -> Found:
+    """A rule with other defaults; an option that is another rule's name chooses that: SGD(nesterov=True)."""
+    if not call.options and naming.plain(call.head) in map(naming.plain, modifiers.__all__):
+        raise LookupError(_unknown(call.head, rules()))
+    found, options = _resolve(call.head), dict(call.options)
+    for option, value in call.options:
+        other = naming.meaning(f"{call.head} with {option}", _ours())
+        if option in found.rule.hyperparameters or not other:
+            continue
+        if value:
+            found = replace(_resolve(other.expression), note=other.note)
+        if option not in found.rule.hyperparameters or value is True:
+            del options[option]
+    return _set(found, options)
+
+
+def _modified(call: naming.Call) -> Found:
+    assert call.inner is not None
+    (name, modify), inner = _modifier(call.head), _resolve(call.inner)
+    try:
+        made = _apply(modify, inner.rule)
+    except RuleError:
+        raise
+    except Exception as error:
         raise LookupError(
-            f"no rule is called {name!r}{nearest(name, names())}; there are {', '.join(names())}"
-        )
-    value: Any = getattr(_load(place), attribute, None)
-    if isinstance(value, Rule):
+            f"{call.head} cannot modify {inner.name}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(made, Rule):
+        raise LookupError(f"{call.head} is no modifier: of {inner.name} it makes {made!r}, no rule")
+    return _set(Found(made, name, inner, note=inner.note), dict(call.options))
+
+
+def _modifier(head: str) -> tuple[str, Callable[[Rule], Any]]:
+    """A modifier by its name, or from "file.py:name" or "module:name"."""
+    if ":" in head:
+        return head, _attribute(head)
+    own = {naming.plain(name): name for name in modifiers.__all__}
+    name = own.get(naming.plain(head))
+    if name:
+        return name, getattr(modifiers, name)
+    slip = naming.typo(head, own.values())
+    if not slip and naming.meaning(head, _ours()):
+        slip = f", which is a rule: {head}(lr=0.1) sets its options"
+    raise LookupError(
+        f"no modifier is called {head!r}{slip}; modifiers are {', '.join(own.values())}"
+    )
+
+
+def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
+    """The rule with the options as its defaults. Raises ValueError for those that it does not take."""
+    if not options:
+        return found
+    hyperparameters = found.rule.hyperparameters
+    try:
+        found.rule.values(options)
+    except TypeError as error:
+        raise ValueError(f"{error}{_in_modifiers(found.name, options, hyperparameters)}") from None
+    checked = {k: hyperparameters[k].check(v, found.name) for k, v in options.items()}
+    together = tuple({**dict(found.options), **checked}.items())
+    return replace(found, rule=_named(found.rule, tuple(checked.items())), options=together)
+
+
+def _in_modifiers(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Where an option that the rule has not got is found: weight_decay."""
+    for option in options:
+        stacks = [
+            f"{modifier}({name}, {option}=...)"
+            for modifier in modifiers.__all__
+            if option in getattr(modifiers, modifier)(_ours()["sgd"]).hyperparameters
+        ]
+        if option not in known and stacks:
+            return f"; write {' or '.join(stacks)}"
+    return ""
+
+
+# One rule for one name: what engines keep for a rule is found again.
+@lru_cache(maxsize=256)
+def _named(made: Rule, defaults: Options) -> Rule:
+    values: dict[str, Any] = dict(defaults)
+    return made.named(made.name, **values)
+
+
+@lru_cache(maxsize=256)
+def _apply(modify: Callable[[Rule], Any], inner: Rule) -> Any:
+    return modify(inner)
+
+
+_as_rule = lru_cache(maxsize=256)(rule)
+
+
+# ---- rules of one's own --------------------------------------------------------------------------
+
+
+def _placed(text: str) -> Rule:
+    """The rule in "file.py:name", "module:name" or "package:name"."""
+    place, _, name = text.rpartition(":")
+    if not is_file(place) and offers(place):
+        made = rules().of_package(place, name)
+        if made:
+            return made
+    value = _attribute(text)
+    try:
+        return value if isinstance(value, Rule) else _as_rule(value)
+    except RuleError as error:
+        raise RuleError(f"{text}: {error}") from None
+
+
+def _attribute(text: str) -> Any:
+    """What stands in a file or a module under a name: a rule, or a function."""
+    place, _, name = (part.strip() for part in text.rpartition(":"))
+    if not place:
+        raise LookupError(f"{text!r} names no file; write path/to/file.py:{name or 'NAME'}")
+    module = load(place)
+    value = getattr(module, name, None)
+    if isinstance(value, Rule) or callable(value):
         return value
-    if callable(value):
-        return rule(value)
-    raise LookupError(f"{place} has no rule {attribute!r}")
+    there = ", ".join(_rules_in(module))
+    has = f"it has {there}" if there else "there is none in it"
+    if not name:
+        raise LookupError(f"{text!r} names no rule; write {place}:NAME; {has}")
+    slip = naming.typo(name, _rules_in(module))
+    raise LookupError(
+        f"{place} has no rule {name!r}{slip}{f' {has.capitalize()}' if slip else f'; {has}'}"
+    )
 
 
-def _load(place: str) -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-
-    if not place.endswith(".py"):
-        try:
-            return importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise LookupError(f"no module {place!r} ({error})") from error
-    path = Path(place)
-    if not path.is_file():
-        raise LookupError(f"no file {place!r}; a rule of your own is named as path/to/file.py:name")
-    spec = spec_from_file_location(f"ravine_file_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look it up there
-    spec.loader.exec_module(module)
-    return module
+def _rules_in(module: ModuleType) -> list[str]:
+    """The names in a module of rules, and of functions that may be some."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Rule)
+        or (inspect.isfunction(value) and value.__module__ == module.__name__)
+    ]

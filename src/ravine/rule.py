@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from ravine import ops
+from ravine.arguments import Arguments, Mark, enter, leave
+from ravine.arithmetic import home
 from ravine.hyperparameters import Hyperparameter, look_up
 
 __all__ = [
@@ -95,7 +98,8 @@ class Slot:
         if self.kind == "scalar" or isinstance(p, (int, float)):
             return float(p) if self.kind == "like_p" else 1.0 * value
         if self.kind == "like_p":
-            return p * 1
+            # NumPy makes a number of an array without dimensions.
+            return p.copy() if home(type(p)) == "numpy" else p * 1
         like = p if self.axis is None else ops.sum(p, self.axis)
         return ops.apply("full_like", like, value)
 
@@ -157,65 +161,59 @@ class Rule:
             raise TypeError(
                 f"rule {self.name!r} takes {', '.join(['p', 'g', *names])}; got {2 + len(state_and_t)} values"
             )
-        t = state_and_t[-1] if self.takes_t else 0
-        p, state = self.update(p, g, state_and_t[: len(self.slots)], t, **hyperparameters)
-        return (p, *state) if self.slots else p
+        result = self._step((p, g, *state_and_t), hyperparameters)
+        return tuple(result) if self.slots else result[0]
 
     def update(
         self, p: Any, g: Any, state: Sequence[Any], t: Any, **hyperparameters: Any
     ) -> tuple[Any, tuple[Any, ...]]:
         """One step in the form that every rule has: (new p, new state)."""
-        values = self.values(hyperparameters)
-        last = (t,) if self.takes_t else ()
-        with ops.typed_like(p):
-            try:
-                result = self._tuple(p, g, *state, *last, **values)
-                again = any(isinstance(x, complex) for x in result)
-            except (ZeroDivisionError, OverflowError):
-                again = True
-            if again:  # where Python's numbers leave IEEE 754
-                result = self._on_ieee((p, g, *state, *last), values)
+        args = (p, g, *state, t) if self.takes_t else (p, g, *state)
+        p, *state = self._step(args, hyperparameters)
+        return p, tuple(state)
+
+    def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
+        token = ops._like.set(args[0])
+        try:
+            args, values = self._inputs.prepare(args, self.values(hyperparameters))
+            return [leave(x) for x in self._take(args, values)]
+        finally:
+            ops._like.reset(token)
+
+    def _take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The results of the function, each as it is, of arguments that are prepared already."""
+        result = self.function(*args, **values)
+        if not isinstance(result, tuple):
+            result = (result,)
         if len(result) != 1 + len(self.slots):
             raise RuleError(
                 f"rule {self.name!r} returns {len(result)} value{'s' * (len(result) != 1)}; "
                 f"it must return {1 + len(self.slots)}: {', '.join(['p', *self.slots])}"
             )
-        return result[0], result[1:]
+        return result
+
+    @cached_property
+    def _inputs(self) -> Arguments:
+        return Arguments(self.function)
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {name: h.default for name, h in self.hyperparameters.items()}
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown."""
-        unknown = next((name for name in given if name not in self.hyperparameters), None)
-        if unknown:
+        values = {**self._defaults, **given}
+        if len(values) > len(self._defaults):
+            unknown = next(name for name in given if name not in self.hyperparameters)
             raise TypeError(
                 f"rule {self.name!r} has no hyperparameter {unknown!r}; it has "
                 f"{', '.join(self.hyperparameters) or 'none'}{nearest(unknown, list(self.hyperparameters))}"
             )
-        # A numpy.float64 is not a plain float: it would turn float32 arrays into float64.
-        plain = {
-            k: v.item() if type(v).__module__ == "numpy" and v.ndim == 0 else v
-            for k, v in given.items()
-        }
-        return {name: plain.get(name, h.default) for name, h in self.hyperparameters.items()}
-
-    def _tuple(self, *args: Any, **values: Any) -> tuple[Any, ...]:
-        result = self.function(*args, **values)
-        return result if isinstance(result, tuple) else (result,)
-
-    def _on_ieee(self, args: tuple[Any, ...], values: dict[str, Any]) -> tuple[Any, ...]:
-        """The step once more, with numbers that have inf and nan where Python's raise."""
-
-        def wrap(x: Any) -> Any:
-            if isinstance(x, ops.Tensors):
-                return ops.Tensors(map(wrap, x))
-            return ops.Ieee(x) if isinstance(x, (int, float)) and not isinstance(x, bool) else x
-
-        def unwrap(x: Any) -> Any:
-            if isinstance(x, ops.Tensors):
-                return ops.Tensors(map(unwrap, x))
-            return x.value if isinstance(x, ops.Ieee) else x
-
-        result = self._tuple(*map(wrap, args), **{k: wrap(v) for k, v in values.items()})
-        return tuple(map(unwrap, result))
+        for name, x in given.items():
+            # A numpy.float64 is not a plain float: it would turn float32 arrays into float64.
+            if type(x) is not float and type(x).__module__ == "numpy" and x.ndim == 0:
+                values[name] = x.item()
+        return values
 
     def check(self, where: str = "", **hyperparameters: Any) -> dict[str, Any]:
         """All hyperparameters as plain numbers, defaults filled in; ValueError if one is out of range."""
@@ -236,7 +234,8 @@ class Rule:
             return p
         given = dict(zip(self.slots, state, strict=True)) | self.values(hyperparameters)
         with ops.typed_like(p):
-            return self.evaluation(p, **{k: given[k] for k in _arguments(self.evaluation)})
+            asked = {k: enter(given[k]) for k in _arguments(self.evaluation)}
+            return leave(self.evaluation(enter(p), **asked))
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -446,7 +445,8 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
             def step(p: Any, g: Any) -> Any:
                 nonlocal state
                 values = {k: hyperparameters[k] for k in inner.hyperparameters}
-                p, state = inner.update(p, g, state, t, **values)
+                p, *after = inner._take([p, g, *state, *[t] * inner.takes_t], values)
+                state = tuple(after)
                 return p
 
             mine = {k: hyperparameters[k] for k in keyword}
@@ -487,6 +487,8 @@ def watch(watched: Rule) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     def on_event(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code in codes:
             values = frame.f_locals
+            if any(isinstance(x, Mark) for x in values.values()):
+                return  # no step: see ravine/arguments.py
             order = [n for n in frame.f_code.co_varnames if n in values]
             seen.append((codes[frame.f_code], {n: values[n] for n in order}))
 

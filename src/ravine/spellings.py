@@ -274,12 +274,16 @@ ADAFACTOR = Spelling(
 
 def _adjust_lr(o: Mapping[str, Any]) -> dict[str, bool]:
     adjust = o["adjust_lr_fn"]
-    if adjust not in (None, "original", "match_rms_adamw"):
+    if adjust not in (None, "original", "match_rms_adamw", "spectral_unclamped"):
         raise ValueError(
             f"Muon: adjust_lr_fn={adjust!r} is not accepted; adjust_lr_fn is 'original', "
-            "'match_rms_adamw' or None"
+            "'match_rms_adamw', 'spectral_unclamped' or None"
         )
-    return {"match_adamw": adjust == "match_rms_adamw", "bfloat16": True}
+    return {
+        "match_adamw": adjust == "match_rms_adamw",
+        "unclamped": adjust == "spectral_unclamped",
+        "bfloat16": True,
+    }
 
 
 _muon = decoupled_decay(rules.muon)

@@ -1,5 +1,8 @@
 """The reference engine: what it calls the rule with, and bags where all tensors count."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,9 @@ from ravine import RuleError, like_p, ops, rule, rules, scalar
 from ravine.engines.eager import Work, plan, steps
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
-from ravine.ops import Tensors, matmul, sqrt, total, where
+from ravine.ops import Tensors, matmul, sqrt, total, transpose, where
 from ravine.rules import adam, momentum, rmsprop, sgd
+from ravine.torch.foreach import Foreach
 
 SHAPES = [(3, 2), (4,), ()]
 
@@ -179,8 +183,18 @@ def test_a_plan_looks_at_no_value_but_zero():
     """Also where 0.5, or the default, would not be accepted."""
     low = Hyperparameter("a number far from zero", -100, 0)
     made = rule(k=low)(lambda p, g, v, *, k=0.0: (p - (v if k else g), v + g))
-    assert plan(made, {"k": -50.0}).live == ("v",)
-    assert plan(made, {"k": 0.0}).live == ()
+    for k in (-50.0, 0.0):
+        graph = plan(made, {"k": k})
+        assert graph.live == ("v",)
+        assert graph.switches == {"k": k != 0}
+
+
+def test_plans_go_with_their_rule():
+    made = rule(lambda p, g, *, lr=0.1: p - lr * g)
+    graph = weakref.ref(plan(made, made.check()))
+    del made
+    gc.collect()
+    assert graph() is None
 
 
 def test_a_rule_that_cannot_be_traced_is_refused():
@@ -233,3 +247,169 @@ def test_what_does_not_fit_is_refused_by_rule_and_line(made, words, bag):
     ones = np.ones((2, 3))
     with pytest.raises(RuleError, match=words):
         list(steps(made, [Work(ones, ones, {"b": ones * 0}, 1, made.check())], bag))
+
+
+# --- everything is computed before anything is stored
+
+
+@rule(prev=like_p)
+def heavy_ball(p, g, prev, *, lr=0.1, beta=0.9):
+    return p - lr * g + beta * (p - prev), p
+
+
+@rule(c=like_p, evaluate=lambda p, a, b: a - b)
+def swapped(p, g, a, b, c, *, lr=0.1):
+    return c, b, a, p
+
+
+@rule(evaluate=lambda p, a, b: a + b)
+def doubled(p, g, a, b):
+    a = a + g
+    return p - a, a, a
+
+
+@rule(evaluate=lambda p, a: a)
+def remembered(p, g, a):
+    return p - g, g
+
+
+@rule(evaluate=lambda p, a: a)
+def transposed(p, g, a):
+    return transpose(g), transpose(transpose(p))
+
+
+@rule(anchor=like_p)
+def kept(p, g, anchor, m, t):
+    return p - 0.1 * (g + p - anchor), where(t > 0, anchor, m), where(t > 0, m, p)
+
+
+@rule(n=scalar(0.0), evaluate=lambda p, a: a)
+def shared(p, g, n, a):
+    a = total(g * g)
+    return p - a * g, n + 1, a
+
+
+STORED = [heavy_ball, swapped, doubled, remembered, transposed, kept, shared]
+
+
+def views(shape, make):
+    """Arrays that are views of one, side by side."""
+    whole = make(np.random.default_rng(0).normal(size=(6, *shape)))
+    return [whole[i] for i in range(6)]
+
+
+def owners(shape, make):
+    draw = np.random.default_rng(0)
+    return [make(draw.normal(size=shape)) for _ in range(6)]
+
+
+def store(old, new):
+    if new is old:
+        return
+    if isinstance(old, np.ndarray):
+        old[...] = new
+    else:
+        old.copy_(torch.as_tensor(new))
+
+
+@pytest.mark.parametrize("made", STORED, ids=lambda r: r.name)
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+@pytest.mark.parametrize("arrays", [owners, views])
+@pytest.mark.parametrize("bag", [None, Tensors, Foreach])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_results_can_be_stored_in_any_order(made, make, arrays, bag, backwards):
+    given = []
+    for seed in (0, 1):
+        p, g, *slots = arrays((2, 2), make)
+        state = {
+            k: 1.0 if made.slots[k].kind == "scalar" else slots[i] for i, k in enumerate(made.slots)
+        }
+        given.append(Work(p, g + seed, state, 3, made.check()))
+    copied = [
+        Work(w.p * 1, w.g * 1, {k: v * 1 for k, v in w.state.items()}, w.t, w.hyper) for w in given
+    ]
+    bags = [(bag or Tensors)(x) for x in ([w.p for w in copied], [w.g for w in copied])]
+    states = [Tensors(w.state[k] for w in copied) for k in made.slots]
+    want = made.update(*bags, states, 3)
+    results = steps(made, given, bag)
+    todo = []
+    for work, (p, state) in zip(given, results, strict=True):
+        todo += [(work.p, p), *((work.state[k], v) for k, v in state.items() if k != "n")]
+    for old, new in reversed(todo) if backwards else todo:
+        store(old, new)
+    columns = [x if isinstance(x, list) else [x] * 2 for x in (want[0], *want[1])]
+    for i, work in enumerate(given):
+        for name, column in zip(("p", *made.slots), columns, strict=True):
+            if name != "n":
+                got = work.p if name == "p" else work.state[name]
+                np.testing.assert_allclose(got, np.broadcast_to(column[i], (2, 2)), rtol=1e-14)
+
+
+def memory(x):
+    return x.__array_interface__["data"][0] if isinstance(x, np.ndarray) else x.data_ptr()
+
+
+@pytest.mark.parametrize("made", STORED, ids=lambda r: r.name)
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+@pytest.mark.parametrize("bag", [None, Tensors])
+@pytest.mark.parametrize("inference", [False, True])
+def test_results_share_no_memory_but_for_what_stays_as_it_is(made, make, bag, inference):
+    given = []
+    with torch.inference_mode(inference):
+        for _ in range(2):
+            p, g, *slots = owners((2, 2), make)
+            state = dict(zip(made.slots, slots, strict=False))
+            state |= {k: 1.0 for k in made.slots if made.slots[k].kind == "scalar"}
+            given.append(Work(p, g, state, 3, made.check()))
+        results = steps(made, given, bag)
+    taken = {
+        memory(x) for w in given for x in (w.p, w.g, *w.state.values()) if not isinstance(x, float)
+    }
+    for work, (p, state) in zip(given, results, strict=True):
+        for name, x in (("p", p), *state.items()):
+            if isinstance(x, float) or x is (work.p if name == "p" else work.state[name]):
+                continue
+            assert memory(x) not in taken, name
+            taken.add(memory(x))
+
+
+def test_what_stays_as_it_is_is_handed_back():
+    p, g, anchor, m = owners((2,), np.array)[:4]
+    ((_, state),) = steps(kept, [Work(p, g, {"anchor": anchor, "m": m}, 1, {})])
+    assert state["anchor"] is anchor
+    off = rule(lambda p, g, *, on=False: p - g if on else p)
+    ((new, _),) = steps(off, [Work(p, g, {}, 1, off.check())])
+    assert new is p
+
+
+def test_a_wrong_shape_of_the_last_tensor_is_found_before_the_first_is_handed_over():
+    made = rule(evaluate=lambda p, b: b)(lambda p, g, b: (p - g, ops.sum(g, 0)))
+    good, bad = np.ones((1, 2)), np.ones((3, 2))
+    works = [Work(x, x, {"b": x}, 1, {}) for x in (good, bad)]
+    assert len(steps(made, works[:1])) == 1
+    for bag in (None, Tensors):
+        with pytest.raises(
+            RuleError, match=r"as new b, an array of shape \(1, 2\) in place of one"
+        ):
+            steps(made, works, bag)
+
+
+@pytest.mark.parametrize("bag", [None, Tensors])
+def test_a_tensor_without_elements_takes_no_part(bag):
+    made = rule(n=scalar(0.0))(
+        lambda p, g, m, n: (p - total(ops.mean(g)) * (m + n), m + g, n + ops.mean(g))
+    )
+    full, empty = np.array([1.0, 3.0]), np.ones((0, 2))
+    works = [Work(x, x, {"m": x * 1, "n": 0.5}, 1, {}) for x in (empty, full, empty)]
+    results = steps(made, works, bag)
+    assert [p.tolist() for p, _ in results] == [[], [-2.0, -4.0], []]
+    assert [state["n"] for _, state in results] == [0.5, 2.5, 0.5]
+    assert results[0][0] is empty
+    assert results[0][1]["m"] is works[0].state["m"]
+    assert steps(made, [works[0]], bag)[0][0] is empty
+
+
+def test_p_may_become_a_number_for_all_in_a_bag_too():
+    made = rule(lambda p, g, *, lr=0.5: lr)
+    works = [Work(np.ones(n), np.ones(n), {}, 1, made.check()) for n in (2, 3)]
+    assert [p for p, _ in steps(made, works, Tensors)] == [0.5, 0.5]

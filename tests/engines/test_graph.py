@@ -3,6 +3,7 @@
 import cProfile
 import math
 import sys
+import time
 from inspect import currentframe
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 from cases import ELEMENTWISE, REDUCING, lookahead, schedule_free
 
-from ravine import RuleError, like_p, ops, rule, rules, scalar, zeros
+from ravine import RuleError, filled, like_p, ops, rule, rules, scalar, zeros
 from ravine.engines.graph import ELEMENT, STEP, TENSOR, trace
+from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
 from ravine.ops import (
     eigh,
@@ -77,6 +79,12 @@ def test_constants_that_print_apart_are_apart():
     assert values == ["0.0", "-0.0", "1", "1.0", "nan"]
 
 
+def test_whole_numbers_too_large_for_floats_are_infinite():
+    graph = trace(rule(lambda p, g: p * 10**400 - 10**300 * g - 10**400))
+    values = [n.value for n in graph.nodes if n.op == "constant"]
+    assert values == [math.inf, 10**300]
+
+
 def test_numpy_and_torch_numbers_become_constants():
     graph = trace(rule(lambda p, g: p * np.float64(0.5) + np.float32(2) + torch.tensor(3.0) * g))
     values = [n.value for n in graph.nodes if n.op == "constant"]
@@ -135,6 +143,97 @@ def test_a_switch_chooses_by_its_zero():
 )
 def test_state_that_p_never_depends_on_is_dead(made, values, live):
     assert trace(made, **values).live == live
+
+
+def warmed_up(p, g, m, *, lr=0.1):
+    m = 0.5 * m + 0.5 * g
+    return (p - lr * m if lr else p), m
+
+
+def nested(p, g, a, b, c, *, k=0.0, j=0.0, on=False):
+    if k:
+        p = p - (a if j else g)
+    if j:
+        a = a + (b if on else g)
+    return p, a, b + g, c + g
+
+
+def fails_by_itself(p, g, m, *, k=0.0, j=1.0):
+    if k and j:
+        raise ValueError("not both")
+    return p - (m if k else g), m + g
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "live"),
+    [
+        # A number may change, whatever it is now; a bool may not.
+        (warmed_up, {"lr": 0.0}, ("m",)),
+        (nested, {}, ()),
+        (nested, {"on": True}, ("b",)),
+        (nested, {"k": 1.0}, ()),
+        (nested, {"j": 1.0}, ("a",)),
+        (nested, {"j": 1.0, "on": True}, ("a", "b")),
+        (fails_by_itself, {}, ("m",)),
+        (lambda p, g, m, *, k=0.0, on=False: (p - (m if k and on else g), m + g), {}, ()),
+        (lambda p, g, m, *, k=0.0, on=False: (p - (m if k or on else g), m + g), {}, ("m",)),
+    ],
+)
+def test_state_that_p_may_depend_on_once_numbers_change_is_live(function, values, live):
+    assert trace(rule(function), **values).live == live
+
+
+def test_only_what_a_number_may_be_is_asked():
+    positive = Hyperparameter("never off", 0, open_low=True)
+    zero = Hyperparameter("never on", 0, 0)
+
+    def function(p, g, m, *, k=0.0):
+        return p - (m if k else g), m + g
+
+    assert trace(rule(function)).live == ("m",)
+    assert trace(rule(k=zero)(function)).live == ()
+
+    def other(p, g, m, *, k=1.0):
+        return p - (g if k else m), m + g
+
+    assert trace(rule(other)).live == ("m",)
+    assert trace(rule(k=positive)(other)).live == ()
+
+
+def test_what_is_neither_read_nor_changed_need_not_exist_unless_it_would_start_otherwise_later():
+    def later(p, g, m, *, lr=0.1, k=0.0):
+        if k:
+            m = m + g
+        return p - lr * (g + k * m if k else g), m
+
+    assert trace(rule(later)).live == ()
+    assert trace(rule(m=filled(2.0))(later)).live == ()
+    assert trace(rule(m=scalar(1.0))(lambda p, g, m, *, k=0.0: (p - (m if k else g), m))).live == ()
+    # By then, p and lr may be others.
+    assert trace(rule(m=like_p)(later)).live == ("m",)
+    assert trace(rule(m=filled("lr"))(later)).live == ("m",)
+    # Read, though never changed.
+    assert trace(rule(m=like_p)(lambda p, g, m: (p - g + m, m))).live == ("m",)
+    evaluated = rule(evaluate=lambda p, m: m)(lambda p, g, m, *, k=0.0: (p - g, m + g if k else m))
+    assert trace(evaluated).live == ("m",)
+
+
+def test_many_switches_are_taken_to_need_all_state():
+    switches = [f"k{i}" for i in range(20)]
+    lines = [f"def made(p, g, a, b, c, *, {', '.join(f'{k}=0.0' for k in switches)}):"]
+    lines += [f"    if {k}: a = a + {k} * b" for k in switches]
+    space = {}
+    exec("\n".join([*lines, "    return p - g, a, b + g, c + g"]), space)
+    start = time.process_time()
+    assert trace(rule(space["made"])).live == ("b", "c")
+    assert time.process_time() - start < 5
+
+
+def test_other_settings_leave_the_graph_alone():
+    graph = trace(rmsprop)
+    assert graph.switches == {"centered": False, "momentum": False}
+    assert not graph.uses("where")
+    assert {n.graph for n in graph.nodes} == {graph}
 
 
 def test_what_the_weights_to_evaluate_with_need_is_live():

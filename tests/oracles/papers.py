@@ -88,6 +88,18 @@ def momentum_classical(theta: Any, grad: Gradient, lr: Any = 1e-3, momentum: Any
         theta = yield theta + v
 
 
+def momentum_ema(theta: Any, grad: Gradient, lr: Any = 1e-2, beta1: Any = 0.9) -> Steps:
+    """Gradient descent with momentum; Andrew Ng, "Improving Deep Neural Networks", week 2.
+
+    V_dW = beta V_dW + (1 - beta) dW; W = W - alpha V_dW; V_dW starts at zero. The course calls the
+    hyperparameter beta, with 0.9 as its usual value, and does not correct the average's bias.
+    """
+    beta, v = beta1, mpf(0)
+    for t in count(1):
+        v = beta * v + (1 - beta) * grad(t, theta)
+        theta = yield theta - lr(t) * v
+
+
 def rmsprop(
     theta: Any,
     grad: Gradient,
@@ -506,12 +518,14 @@ def muon(
     eps: Any = 1e-7,
     ns_steps: Any = 5,
     match_adamw: bool = False,
+    unclamped: bool = False,
 ) -> Steps:
     """Muon; the algorithm box of torch.optim.Muon, without its decay, in exact arithmetic.
 
     The box has B_t = mu B_{t-1} + g_t; the code, as Jordan's, takes the mean, (1 - mu) g_t, and so
     for the look ahead: a factor that the normalization takes out again, unless epsilon acts.
-    NS is written with S = X X^T for tall matrices too: (X X^T) X = X (X^T X).
+    NS is written with S = X X^T for tall matrices too: (X X^T) X = X (X^T X). unclamped: as Bernstein
+    derives it, ||step||_op = lr sqrt(fan-out / fan-in).
     """
     mu, b = momentum, 0 * theta
     for t in count(1):
@@ -524,7 +538,8 @@ def muon(
             x = ns_a * x + (ns_b * s + ns_c * s * s) * x
         rows, columns = mpf(theta.rows), mpf(theta.cols)
         as_adamw = sqrt(max(rows, columns)) / 5
-        scale = as_adamw if match_adamw else sqrt(max(1, rows / columns))
+        ratio = rows / columns if unclamped else max(1, rows / columns)
+        scale = as_adamw if match_adamw else sqrt(ratio)
         theta = yield theta - lr(t) * scale * x
 
 
@@ -535,6 +550,7 @@ ALGORITHMS = {
         momentum,
         nesterov,
         momentum_classical,
+        momentum_ema,
         rmsprop,
         adam,
         amsgrad,

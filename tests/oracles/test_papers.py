@@ -99,6 +99,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
     "nesterov": [{}, {"lr": 0.3, "momentum": 0.99}, {"momentum": 0.0}, {"lr": SCHEDULE}],
     "momentum_classical": [{}, {"lr": 0.3, "momentum": 0.99}, {"momentum": 0.0}, {"lr": SCHEDULE}],
+    "momentum_ema": [{}, {"lr": 0.3, "beta1": 0.99}, {"beta1": 0.0}, {"lr": SCHEDULE}],
     "rmsprop": [
         {**variant, **case}
         for variant in ({}, {"centered": True}, {"momentum": 0.9})
@@ -154,6 +155,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"lr": 0.1, "momentum": 0.5},
         {"nesterov": False},
         {"match_adamw": True},
+        {"unclamped": True},
         {"ns_a": 2.0, "ns_b": -1.5, "ns_c": 0.5, "ns_steps": 8},
         {"ns_a": 1.5, "ns_b": -0.5, "ns_c": 0.0},
         {"eps": 10.0, "ns_steps": 3},
@@ -441,6 +443,32 @@ def apart(
     return deviation(a, b)  # type: ignore[arg-type]
 
 
+def test_momentum_of_the_course_has_its_published_numbers() -> None:
+    """deeplearning.ai, "Optimization methods": the output printed for update_parameters_with_momentum."""
+    random = np.random.RandomState(1)
+    shapes = ((2, 3), (2, 1), (3, 3), (3, 1))
+    parameters = [random.randn(*shape) for shape in shapes]
+    gradients = [random.randn(*shape) for shape in shapes]
+    published = [
+        [[1.62544598, -0.61290114, -0.52907334], [-1.07347112, 0.86450677, -2.30085497]],
+        [[1.74493465], [-0.76027113]],
+        [
+            [0.31930698, -0.24990073, 1.4627996],
+            [-2.05974396, -0.32173003, -0.38320915],
+            [1.13444069, -1.0998786, -0.1713109],
+        ],
+        [[-0.87809283], [0.04055394], [0.58207317]],
+    ]
+    velocity = [[-0.11006192, 0.11447237, 0.09015907], [0.05024943, 0.09008559, -0.06837279]]
+    course = registry.get("momentum_ema")
+    found = [
+        course(p, g, 0 * p, lr=0.01, beta1=0.9) for p, g in zip(parameters, gradients, strict=True)
+    ]
+    for (p, _), expected in zip(found, published, strict=True):
+        np.testing.assert_allclose(p, expected, rtol=0, atol=5.1e-9)
+    np.testing.assert_allclose(found[0][1], velocity, rtol=0, atol=5.1e-9)
+
+
 def test_oracles_agree_where_the_papers_say_so() -> None:
     """Polyak's two points are Sutskever's velocity; looking ahead is the shifted form at one lr."""
     assert apart("momentum_classical", "heavy_ball", lr=SCHEDULE, l2=0.1) < 1e-45
@@ -448,6 +476,8 @@ def test_oracles_agree_where_the_papers_say_so() -> None:
     assert apart("nesterov", "nesterov_ahead", lr=SCHEDULE) > CAUGHT
     assert apart("momentum", "momentum_classical", lr=0.1) < 1e-45
     assert apart("momentum", "momentum_classical", lr=SCHEDULE) > CAUGHT
+    averaged = {"lr": 1.0, "beta1": 0.75}  # at lr * (1 - beta1) the sum takes the mean's steps
+    assert apart("momentum", "momentum_ema", averaged, lr=0.25, momentum=0.75) < 1e-45
     decayed = {"lr": SCHEDULE, "decoupled_decay": 0.1}
     assert apart("adamw", "adam", decayed, lr=SCHEDULE, weight_decay=0.1) < 1e-45
 
@@ -509,6 +539,18 @@ def lr_inside_the_velocity(p, g, v, *, lr=1e-3, momentum=0.9):
 def lr_outside_the_velocity(p, g, v, *, lr=1e-3, momentum=0.9):
     v = momentum * v + g
     return p - lr * v, v
+
+
+@wrong("momentum_ema")
+def ema_starting_at_the_gradient(p, g, v, t, *, lr=1e-2, beta1=0.9):
+    v = where(t == 1, g, beta1 * v + (1 - beta1) * g)
+    return p - lr * v, v
+
+
+@wrong("momentum_ema")
+def ema_corrected_for_its_start(p, g, v, t, *, lr=1e-2, beta1=0.9):
+    v = beta1 * v + (1 - beta1) * g
+    return p - lr * v / (1 - beta1**t), v
 
 
 @wrong("nesterov")

@@ -192,7 +192,7 @@ LIMITS = {"epochs": 3, "batch_size": 64, "stopping_threshold": 0.0}
 def test_without_numba_the_plain_loop_runs(monkeypatch, name):
     expected = list(fast(name, np.random.RandomState(2), **LIMITS))
     monkeypatch.setattr(diamonds_loop, "numba", None)
-    with pytest.warns(RuntimeWarning, match=r"pip install 'ravine\[race\]'.*plain NumPy"):
+    with pytest.warns(RuntimeWarning, match=r"pip install '\.\[race\]'.*plain NumPy"):
         got = list(fast(name, np.random.RandomState(2), **LIMITS))
     assert got == expected
 

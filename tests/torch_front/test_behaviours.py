@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from cases import default_dtype, error, gradients
+from installed import CLASSES, differentiates, lacks
 from torch.optim import lr_scheduler, swa_utils
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -26,7 +27,6 @@ import ravine.torch as rt
 
 ROOT = Path(__file__).parents[2]
 MODULES = (rt, torch.optim)
-CLASSES = [n for n in rt.__all__ if hasattr(torch.optim, n)]
 DENSE = [n for n in CLASSES if n != "SparseAdam"]
 POINTWISE = [n for n in DENSE if n not in ("Adafactor", "Muon")]
 SHAPES = [(4, 3), (2, 5)]
@@ -62,11 +62,13 @@ def test_signatures_defaults_and_groups_are_torchs(name):
     ours, theirs = (inspect.signature(getattr(m, name)) for m in MODULES)
     *parameters, how = ours.parameters.values()
     assert how.kind is how.VAR_KEYWORD
-    assert [(p.name, p.default, p.kind) for p in parameters] == [
+    newer = lacks(name)
+    assert [(p.name, p.default, p.kind) for p in parameters if p.name not in newer] == [
         (p.name, p.default, p.kind) for p in theirs.parameters.values()
     ]
     ours, theirs = (getattr(m, name)([leaf(2, 2)]) for m in MODULES)
-    assert {**theirs.defaults, **ours.defaults} == theirs.defaults
+    shared = {k: v for k, v in ours.defaults.items() if k not in newer}
+    assert {**theirs.defaults, **shared} == theirs.defaults
     # torch's AdamW says of itself that it decouples; what that is called is an option of Adam.
     assert theirs.defaults.keys() - ours.defaults.keys() <= {"decoupled_weight_decay"}
     group = {k: v for k, v in ours.param_groups[0].items() if k != "params"}
@@ -118,7 +120,8 @@ def test_a_repr_shows_torchs_lines_and_the_engine():
     ours, theirs = (
         m.Adam([{"params": [leaf(2)]}, {"params": [leaf(3)], "lr": 0.1}]) for m in MODULES
     )
-    assert repr(ours) == f"{theirs!r}\nengine: kernel"
+    shown = [x for x in repr(ours).splitlines() if x.strip().split(":")[0] not in lacks("Adam")]
+    assert shown == [*repr(theirs).splitlines(), "engine: kernel"]
 
 
 def test_a_class_can_be_subclassed():
@@ -387,6 +390,7 @@ def test_conjugates_and_negatives_that_are_flags_only(engine):
         rt.SGD([torch.nn.Parameter(p.detach().conj())])
 
 
+@pytest.mark.skipif(not differentiates(), reason="the installed torch's Adam cannot be")
 def test_the_steps_of_complex_parameters_can_be_differentiated():
     slopes = []
     for m in MODULES:
@@ -469,7 +473,7 @@ def test_what_torch_refuses_of_sparse_gradients_steps_the_rows_that_have_one(nam
 
 @pytest.mark.parametrize("name", ["Adafactor", "Muon"])
 def test_rules_of_matrices_refuse_sparse_gradients(name):
-    for m in MODULES:
+    for m in [m for m in MODULES if hasattr(m, name)]:
         p = leaf(6, 3)
         p.grad = sparse_gradient(0, True)
         with pytest.raises(RuntimeError, match="sparse"):
@@ -593,6 +597,7 @@ def test_every_scheduler_of_torchs_is_here():
     assert found - {"LRScheduler", "_LRScheduler"} <= SCHEDULERS.keys()
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # of torch's own SequentialLR, once
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_steers_as_in_torch(scheduler):
     def trained(m, name, options):
@@ -687,10 +692,6 @@ def test_a_step_in_a_compiled_training_loop():
                 run(torch.ones(4, 3, dtype=torch.float64))
         results.append([*model.parameters()])
     assert worst(*results) <= 1e-14
-
-
-def test_the_lbfgs_of_torch_has_no_twin():
-    assert not hasattr(rt, "LBFGS")
 
 
 # --- the table

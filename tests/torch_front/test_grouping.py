@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import reference
 from test_roles import GPT, bare, blocks, cnn, mlp
 from torch import nn
 
+import ravine
 import ravine.torch as rt
 from ravine.torch import GroupingWarning, grouping
 from ravine.torch.grouping import NO_DECAY, param_groups
@@ -318,7 +320,7 @@ def test_mixed_equals_muon_and_adamw_of_torch(tied):
     head = [] if tied else [{"params": [named.pop("out.weight")], "weight_decay": 0.1}]
     others = [{"params": [*named.values()], "weight_decay": 0.0}, *head]
     theirs = [
-        torch.optim.Muon(muon, lr=0.02, momentum=0.9, weight_decay=0.1),
+        reference("Muon")(muon, lr=0.02, momentum=0.9, weight_decay=0.1),
         torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95)),
     ]
     ours = [rt.Mixed(groups)]
@@ -601,3 +603,23 @@ def test_the_examples():
     failed, attempted = doctest.testmod(grouping)
     assert attempted > 0
     assert failed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("heavy ball", "momentum_classical"), ("Nesterov", "nesterov"), ("l2(sgd)", "l2(sgd)")],
+)
+def test_a_group_names_its_rule_as_people_write_it(name, rule):
+    p = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    q = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    mixed = rt.Mixed([{"params": [p], "rule": name, "lr": 0.1}])
+    alone = rt.optimizer(ravine.get(rule))([q], lr=0.1)
+    for _ in range(3):
+        p.grad, q.grad = torch.full_like(p, 0.5), torch.full_like(q, 0.5)
+        mixed.step()
+        alone.step()
+    assert p.tolist() == q.tolist() != [1.0, 1.0]
+    with pytest.raises(
+        ValueError, match=r"Mixed: rule='Lion' is not accepted.*no rule is called 'Lion'"
+    ):
+        rt.Mixed([{"params": [p], "rule": "Lion"}])

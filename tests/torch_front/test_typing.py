@@ -1,12 +1,17 @@
 """Type checkers accept user code, know what it makes, and refuse what is wrong in it."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+import ravine
+
+SOURCE = str(Path(ravine.__file__).parents[1])  # the checkers are to read what is imported here
 
 # Lines that end in "# refused" must be errors, and no others.
 USER_CODE = """
@@ -18,8 +23,11 @@ from torch.optim.lr_scheduler import OneCycleLR, StepLR
 from typing_extensions import assert_type
 
 import ravine.torch
+import ravine.torch as optim
 from ravine.rules import adam
 from ravine.torch import SGD, Adam, AdamW, Mixed, Muon, RuleOptimizer, param_groups
+from ravine.torch.lr_scheduler import CosineAnnealingLR
+from ravine.torch.swa_utils import AveragedModel, SWALR
 
 model = nn.Linear(2, 2)
 opt = Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.95), engine="kernel")
@@ -31,6 +39,7 @@ grouped = SGD(groups, lr=0.1, momentum=0.9, stochastic_rounding=7, grad_norm=Tru
 assert_type(grouped.last_grad_norm, float)
 decayed = AdamW(param_groups(model), lr=1e-3)
 muon = Muon([model.weight], adjust_lr_fn="match_rms_adamw")
+muon = Muon([model.weight], adjust_lr_fn="spectral_unclamped")
 mixed = Mixed([{"params": [model.weight], "rule": "Muon"}], engine="auto")
 every: list[RuleOptimizer] = [opt, named, grouped, decayed, muon, mixed]
 
@@ -50,6 +59,14 @@ opt.load_state_dict(opt.state_dict())
 opt.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
 assert_type(opt.engine, str)
 
+torchs: torch.optim.AdamW = named
+an_adam: Adam = named
+an_optimizer: optim.Optimizer = optim.LBFGS(model.parameters(), lr=0.1)
+assert_type(optim.LBFGS(model.parameters()), torch.optim.LBFGS)
+cosine: optim.lr_scheduler.LRScheduler = CosineAnnealingLR(opt, 10)
+assert_type(optim.lr_scheduler.StepLR(opt, 10), StepLR)
+averaged = AveragedModel(model), optim.swa_utils.SWALR(opt, 0.1), SWALR(opt, 0.1)
+
 Lion = ravine.torch.optimizer(adam, name="Lion")
 lion = Lion(model.parameters(), lr=1e-3, beta1=0.5, engine="eager")
 as_any: torch.optim.Optimizer = lion
@@ -62,6 +79,8 @@ Adam(model.parameters(), state_dtype="bfloat16")  # refused
 Adam(model)  # refused
 Muon(model.parameters(), adjust_lr_fn="fast")  # refused
 opt.stepp()  # refused
+not_a_sgd: SGD = opt  # refused
+optim.lr_scheduler.StepLr(opt, 10)  # refused
 opt.step(3)  # refused
 opt.add_param_group([model.weight])  # refused
 ravine.torch.optimizer("adam")  # refused
@@ -70,15 +89,16 @@ REFUSED = {i for i, x in enumerate(USER_CODE.splitlines(), 1) if x.endswith("# r
 
 
 def mypy(path, cache):
-    words = ["-m", "mypy", "--config-file=", f"--cache-dir={cache}", "--output=json", path]
+    words = ["-m", "mypy", "--config-file=", f"--cache-dir={cache}", "--output=json", path.name]
     for line in run(words, path.parent).splitlines():
         found = json.loads(line)
-        if found["severity"] == "error":
+        if found["severity"] == "error" and found["file"] == path.name:
             yield found["line"], found["message"]
 
 
 def basedpyright(path, _):
-    (path.parent / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    settings = {"typeCheckingMode": "standard", "extraPaths": [SOURCE]}
+    (path.parent / "pyrightconfig.json").write_text(json.dumps(settings))
     words = ["-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, path]
     for found in json.loads(run(words, path.parent))["generalDiagnostics"]:
         if found["severity"] == "error":
@@ -86,9 +106,8 @@ def basedpyright(path, _):
 
 
 def run(words, folder):
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True
-    ).stdout
+    words, environment = [sys.executable, *words], {**os.environ, "MYPYPATH": SOURCE}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("checker", [mypy, basedpyright], ids=lambda f: f.__name__)
@@ -102,6 +121,4 @@ def test_user_code_is_accepted_and_wrong_code_is_not(checker, tmp_path, pytestco
 
 
 def test_the_package_says_that_it_is_typed():
-    import ravine
-
     assert Path(ravine.__file__).with_name("py.typed").exists()

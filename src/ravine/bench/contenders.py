@@ -269,7 +269,7 @@ class Kernel:
         from ravine.engines.llvm import Module
 
         kernel = cpu.kernel(plan(rule, values))
-        self.params, self.t = params, 0
+        self.params = params
 
         def first(slot: str) -> list[Any]:
             return [rule.slots[slot].init(p.detach(), **values) for p in params]
@@ -277,16 +277,17 @@ class Kernel:
         self.slots = [
             [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.columns[2:]
         ]
-        self.scalars = {slot: first(slot) for slot in kernel.slots}
+        numbers = [*map(first, kernel.slots), [0.0] * len(params)]  # and the counts of steps
+        tensors = [[torch.tensor(x, dtype=torch.float64) for x in column] for column in numbers]
+        self.kept = [*self.slots, *tensors]
         columns = [params, [p.grad for p in params], *self.slots]
         dtypes = [
             [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
         ]
         self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes)
-        for name, column in zip(kernel.columns[2:], self.slots, strict=True):
+        for name, column in zip(self.bound.columns[2:], self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
-        self.values = [values.get(name, 0.0) for name in kernel.inputs]
-        self.counts = kernel.inputs[:1] == ("t",)
+        self.values = [values[name] for name in self.bound.inputs]
         size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
         walks = Module(kernel, tuple(dtypes[0])).passes
         each = sum(size[c] for walk in walks for c in (*walk.loads, *walk.stores))
@@ -294,16 +295,10 @@ class Kernel:
 
     def __call__(self) -> None:
         """Take a step."""
-        self.t += 1
-        if self.counts:
-            self.values[0] = self.t
         self.bound.point("p", [p.data_ptr() for p in self.params])
         self.bound.point("g", [p.grad.data_ptr() for p in self.params])  # type: ignore[union-attr]
         self.bound.set_group(0, self.values)
-        for slot, values in self.scalars.items():
-            self.bound.set_slot(slot, values)
-        self.bound.run()
-        self.scalars = {slot: self.bound.get_slot(slot) for slot in self.scalars}
+        self.bound.run(len(self.params))
 
 
 def roof(slots: int) -> Rule:

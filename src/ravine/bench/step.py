@@ -18,6 +18,7 @@ from ravine import registry
 from ravine.bench import contenders
 from ravine.bench.contenders import SHAPES, Kernel, Step, Twin
 from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
+from ravine.naming import split
 from ravine.rule import Rule
 
 __all__ = ["SHAPES", "choose", "run", "run_in_training"]
@@ -35,7 +36,7 @@ def choose(rules: str) -> list[str]:
     """
     if rules == "all":
         return registry.names()
-    names = contenders.rules_of_torch() if rules == "torch" else rules.split(",")
+    names = contenders.rules_of_torch() if rules == "torch" else split(rules)
     for name in names:
         registry.get(name)
     return names

@@ -5,12 +5,13 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ravine.arithmetic import home
 from ravine.engines.graph import Graph, line, trace
-from ravine.ops import Tensors
+from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 
 __all__ = ["Work", "plan", "steps"]
@@ -29,51 +30,104 @@ class Work:
 
 def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
     """The rule's graph for these values; the same one until a switch changes sides."""
-    key = ("graph", *(bool(hyper[k]) for k in rule.hyperparameters))  # which of them are not zero
-    return kept(rule, key, lambda: trace(rule, **hyper))
+    on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
+    return kept(rule, ("graph", on), lambda: _traced(rule, hyper))
+
+
+def _traced(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
+    """A graph whose switches stand as these values have them; numbers that are none do not matter."""
+    graphs: list[Graph] = kept(rule, "graphs", list)
+    for graph in graphs:
+        if all(bool(hyper[k]) is on for k, on in graph.switches.items()):
+            return graph
+    graphs.append(trace(rule, **hyper))
+    return graphs[-1]
 
 
 def steps(
     rule: Rule, works: Sequence[Work], bag: type[Tensors] | None = None
-) -> Iterator[tuple[Any, dict[str, Any]]]:
+) -> list[tuple[Any, dict[str, Any]]]:
     """For each tensor in turn, the new p and the new live state.
 
     bag: call the rule once, on bags of this kind of all tensors, even if it does not ask for that.
+
+    All is computed and checked before anything is returned, and can be stored in any order: arrays
+    share no memory with one another, nor with an array of any work. Only what a step leaves as it is
+    comes back as the very object that stands in its place in the work, and need not be stored. A
+    plain number, or an array without dimensions, stands for an array full of it. A tensor without
+    elements takes no part in the step of a rule with reductions: means of nothing are no numbers.
+
+    Raises RuleError where an array has another shape than what it takes the place of.
     """
+    empty = [_is_empty(work) and not plan(rule, work.hyper).pointwise for work in works]
+    todo = [work for work, nothing in zip(works, empty, strict=True) if not nothing]
+    rows = iter(_rows(rule, todo, bag))
+    taken = {id(_array(x)) for w in works for x in (w.p, w.g, *w.state.values())}
+    results: list[tuple[Any, dict[str, Any]]] = []
+    hyper: Any = None
+    live: tuple[str, ...] = ()
+    for work, nothing in zip(works, empty, strict=True):
+        state = work.state
+        if work.hyper is not hyper:
+            hyper = work.hyper
+            live = plan(rule, hyper).live
+        if nothing:
+            results.append((work.p, {slot: state[slot] for slot in live}))
+            continue
+        p, *slots = next(rows)
+        p = _kept(rule, work, "p", p, work.p, taken)
+        new = {
+            slot: _kept(rule, work, slot, x, state[slot], taken)
+            for slot, x in zip(rule.slots, slots, strict=True)
+            if slot in live
+        }
+        results.append((p, new))
+    return results
+
+
+def _is_empty(work: Work) -> bool:
+    return 0 in getattr(work.p, "shape", ())
+
+
+def _array(x: Any) -> Any:
+    """What has the memory: of an array that is spread over processes, this one's part."""
+    return getattr(x, "local", x) if isinstance(x, Operable) else x
+
+
+def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Sequence[Sequence[Any]]:
+    """For each tensor the new p and the new slots, as the rule returns them."""
     if not works:
-        return
-    graph = plan(rule, works[0].hyper)
-    if bag is None and not graph.uses("total"):
-        for work in works:
-            live = plan(rule, work.hyper).live
-            state = [work.state.get(slot, 0.0) for slot in rule.slots]
-            p, new = _call(rule, work.p, work.g, state, work.t, work.hyper)
-            yield _alike(
-                rule, work, p, {k: v for k, v in zip(rule.slots, new, strict=True) if k in live}
-            )
-        return
+        return []
+    states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
+    if bag is None and not plan(rule, works[0].hyper).uses("total"):
+        return [
+            _call(rule, work.p, work.g, state, work.t, work.hyper)
+            for work, state in zip(works, states, strict=True)
+        ]
     bag = bag or Tensors
 
-    def together(values: list[Any]) -> Any:
+    def together(values: Sequence[Any]) -> Any:
         return values[0] if all(v == values[0] for v in values) else bag(values)
 
-    state = [bag(w.state.get(slot, 0.0) for w in works) for slot in rule.slots]
-    hyper = {k: together([w.hyper[k] for w in works]) for k in rule.hyperparameters}
-    t = together([w.t for w in works])
-    p, g = bag(w.p for w in works), bag(w.g for w in works)
-    ps, new = _call(rule, p, g, state, t, hyper)
-    columns = [x if isinstance(x, Tensors) else [x] * len(works) for x in new]
-    for i, (work, new_p) in enumerate(zip(works, ps, strict=True)):
-        row = {k: c[i] for k, c in zip(rule.slots, columns, strict=True) if k in graph.live}
-        yield _alike(rule, work, new_p, row)
+    columns = _call(
+        rule,
+        bag(work.p for work in works),
+        bag(work.g for work in works),
+        [bag(column) for column in zip(*states, strict=True)],
+        together([work.t for work in works]),
+        {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
+    )
+    return [
+        *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
+    ]
 
 
 def _call(
     rule: Rule, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
-) -> Any:
+) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
     try:
-        return rule.update(p, g, state, t, **hyper)
+        p, state = rule.update(p, g, state, t, **hyper)
     except (ValueError, RuntimeError, IndexError) as error:
         place = line(rule, error)
         if not place:
@@ -82,20 +136,49 @@ def _call(
         raise RuleError(
             f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
         ) from error
+    return (p, *state)
 
 
 def _members(p: Any) -> Sequence[Any]:
     return [x for x in (p if isinstance(p, Tensors) else [p]) if hasattr(x, "shape")]
 
 
-def _alike(rule: Rule, work: Work, p: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The results, if each has the shape of what it takes the place of, or is one number for all."""
-    for name, new in (("p", p), *state.items()):
-        old = work.p if name == "p" else work.state[name]
-        shape, was = (tuple(getattr(x, "shape", ())) for x in (new, old))
-        if shape not in ((), was):
-            raise RuleError(
-                f"rule {rule.name!r} returns, as new {name}, an array of shape {shape} in place of one "
-                f"of shape {was}; an operation in it mixes up shapes"
-            )
-    return p, state
+def _kept(rule: Rule, work: Work, name: str, new: Any, old: Any, taken: set[int]) -> Any:
+    """A result, or a copy if it shares memory with what the rule was given or with another result.
+
+    taken: the ids of all arrays given, and of the results so far. Rules are pure, so other results
+    are new, or views of what the call was given. Raises RuleError for an array of another shape than
+    what it takes the place of.
+    """
+    if new is old or type(new) is float:
+        return new
+    shape, was = getattr(new, "shape", ()), getattr(old, "shape", ())
+    if shape != was and shape:
+        raise RuleError(
+            f"rule {rule.name!r} returns, as new {name}, an array of shape {tuple(shape)} in place "
+            f"of one of shape {tuple(was)}; an operation in it mixes up shapes"
+        )
+    array = _array(new)
+    if id(array) in taken or _is_view(array, work):
+        return _copied(new)
+    taken.add(id(array))
+    return new
+
+
+def _is_view(x: Any, work: Work) -> bool:
+    """Whether an array may be a view of one that the work has; JAX's are not, since none changes."""
+    kind = home(type(x))
+    if kind == "numpy":
+        return x.base is not None
+    return kind == "torch" and (x._is_view() or (x.is_inference() and _begins_with(x, work)))
+
+
+def _begins_with(x: Any, work: Work) -> bool:
+    """Whether a tensor begins where one of the work's does: inference mode keeps no track of views."""
+    given = map(_array, (work.p, work.g, *work.state.values()))
+    return any(x.data_ptr() == y.data_ptr() for y in given if home(type(y)) == "torch")
+
+
+def _copied(x: Any) -> Any:
+    kind = home(type(x))
+    return x.clone() if kind == "torch" else x.copy() if kind == "numpy" else x * 1

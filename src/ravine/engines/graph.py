@@ -6,18 +6,22 @@ value per element of the parameter. Nodes are shared: the same operation on the 
 the same node.
 
 `if` is allowed on switches only: a bool, or a hyperparameter whose zero means off. It is decided
-while tracing, and the graph remembers which switches it was decided on.
+while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
+number may change from step to step, and with it what is computed. So which state has to be kept
+depends on all that numbers may decide.
 """
 
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from ravine import hyperparameters, ops
+from ravine.arithmetic import real
 from ravine.rule import Rule, RuleError, watch
 
 __all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
@@ -36,6 +40,7 @@ OF_ARRAYS = (
 )
 """Operations that numbers have not: the rows and columns of a matrix count."""
 PAIRS = ("qr", "eigh")
+_MOST_SETTINGS = 64  # with more, all slots are taken to be needed
 _LEAVES = ("input", "scalar", "hyperparameter", "constant")
 
 
@@ -116,12 +121,13 @@ class Graph:
 
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
-    hyperparameters that an `if` was decided on, and how. live: the slots that the new p, or
-    the weights to evaluate with, depend on, now or later; the others need not be stored.
+    hyperparameters that an `if` was decided on, and how; those in `forced` as it says, the others
+    by their values. live: the slots to be stored, see :func:`trace`.
     """
 
     rule: Rule
     values: Mapping[str, Any]
+    forced: Mapping[str, bool] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, Node] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -148,7 +154,7 @@ class Graph:
             raise RuleError(
                 f"a {type(x).__name__} ({x!r:.60}) in a rule; only numbers can be constants"
             )
-        return self.leaf("constant", number)
+        return self.leaf("constant", number if abs(number) < 2**1023 else float(real(number)))
 
     def _node(self, op: str, args: tuple[Node, ...], level: int, value: Any) -> Node:
         # repr keeps 0.0 and -0.0, 1 and 1.0 and True apart
@@ -161,7 +167,8 @@ class Graph:
 
     def decide(self, switch: str) -> bool:
         """Whether a hyperparameter is on (not zero), remembering that it was asked."""
-        return self.switches.setdefault(switch, bool(self.values[switch]))
+        on = self.forced[switch] if switch in self.forced else bool(self.values[switch])
+        return self.switches.setdefault(switch, on)
 
     def needed(self, roots: Iterable[Node]) -> list[Node]:
         """The nodes that the given ones depend on, themselves included, in order."""
@@ -200,12 +207,25 @@ class Graph:
 def trace(rule: Rule, **values: Any) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
-    values: the hyperparameters; they decide the switches and appear in the graph by name.
+    values: the hyperparameters; they decide the switches and appear in the graph by name. Bools are
+    taken to stay what they are, numbers to change.
+
+    Live, and so to be stored, is a slot that the new p or the weights to evaluate with may depend
+    on, now or later, whatever the numbers become; but one that is neither read nor changed while
+    they are as they are need not exist before that ends, if it starts at a number.
+
     Raises RuleError, naming the rule, the line and what to write instead, where the rule does
     something that cannot be known without numbers.
     """
-    values = rule.check(**values)
-    graph = Graph(rule, values)
+    graph = Graph(rule, rule.check(**values))
+    _call(graph)
+    graph.live = _live(graph)
+    return graph
+
+
+def _call(graph: Graph) -> None:
+    """Call the rule with symbols."""
+    rule, values = graph.rule, graph.values
     p, g = graph.leaf("input", "p", ELEMENT), graph.leaf("input", "g", ELEMENT)
     state = [
         graph.leaf("scalar", name) if slot.kind == "scalar" else graph.leaf("input", name, ELEMENT)
@@ -236,7 +256,6 @@ def trace(rule: Rule, **values: Any) -> Graph:
             raise RuleError(
                 f"rule {rule.name!r}: the new {name} is an array, but {name} is declared a scalar"
             )
-    graph.live = _live(graph)
     inputs = {"p", "g", "t", *rule.slots, *values}
     for _, local in seen:
         for name, value in local.items():
@@ -245,7 +264,6 @@ def trace(rule: Rule, **values: Any) -> Graph:
     for name, node in graph.outputs.items():
         if node.op not in _LEAVES:
             graph.names[node.index] = name
-    return graph
 
 
 def _symbols(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,17 +277,63 @@ def _symbols(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _live(graph: Graph) -> tuple[str, ...]:
-    live: list[str] = []
+    slots, evaluated = graph.rule.slots, graph.rule.evaluated
+    ever = _reached([graph], evaluated)
+    if len(ever) < len(slots):
+        others = list(islice(_others(graph), _MOST_SETTINGS))
+        possible = [graph, *(other for other in others if other.outputs)]
+        ever = {*slots} if len(others) == _MOST_SETTINGS else _reached(possible, evaluated)
+    # Neither changed now, nor another when it is begun later.
+    idle = {
+        k
+        for k, slot in slots.items()
+        if graph.outputs[k].op in ("input", "scalar")
+        and graph.outputs[k].value == k
+        and slot.kind != "like_p"
+        and not isinstance(slot.value, str)
+    }
+    live = _reached([graph], {*evaluated, *(ever - idle)})
+    return tuple(k for k in slots if k in live)
+
+
+def _reached(graphs: Sequence[Graph], roots: Iterable[str]) -> set[str]:
+    """The slots that the new p, or the new values of those given, depend on, now or later."""
+    reached = {*roots}
     while True:
         read = {
-            n.value
-            for n in graph.needed(graph.outputs[name] for name in ("p", *live))
-            if not n.args
-        } | {*graph.rule.evaluated}
-        more = [slot for slot in graph.rule.slots if slot in read]
-        if more == live:
-            return tuple(live)
-        live = more
+            node.value
+            for graph in graphs
+            for node in graph.needed(graph.outputs[k] for k in ("p", *reached))
+            if node.op in ("input", "scalar") and node.value in graph.rule.slots
+        }
+        if read <= reached:
+            return reached
+        reached |= read
+
+
+def _others(graph: Graph) -> Iterator[Graph]:
+    """What the rule computes where numbers decide its switches otherwise; without outputs, if nothing."""
+    forced = dict(graph.forced)
+    for switch, on in graph.switches.items():
+        if switch in forced or isinstance(graph.values[switch], bool):
+            continue
+        if _may_be(graph.rule.hyperparameters[switch], not on):
+            other = Graph(graph.rule, graph.values, {**forced, switch: not on})
+            try:
+                _call(other)
+            except Exception:  # so no step will be taken like that
+                other.outputs.clear()
+            yield other
+            yield from _others(other)
+        forced[switch] = on
+
+
+def _may_be(hyperparameter: hyperparameters.Hyperparameter, on: bool) -> bool:
+    """Whether it is accepted as a switch that is on, or off."""
+    try:
+        return hyperparameter.low < hyperparameter.high if on else hyperparameter.check(0, "") == 0
+    except ValueError:
+        return False
 
 
 def line(rule: Rule, error: BaseException) -> str:

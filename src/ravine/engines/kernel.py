@@ -8,20 +8,23 @@ of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, combinations
+from itertools import combinations
 from typing import Any
 
+from ravine.arithmetic import ALONG, real
 from ravine.engines.graph import REDUCTIONS, Graph, Node
-from ravine.ops import ALONG
 from ravine.rule import RuleError
 
 __all__ = [
     "DTYPES",
     "ELEMENT",
     "GROUP",
+    "LARGEST",
+    "SMALLEST",
     "TENSOR",
     "Kernel",
     "KernelError",
@@ -34,6 +37,11 @@ DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """The dtypes that a column may have, and the bytes of an element."""
 
 GROUP, TENSOR, ELEMENT = 0, 1, 2
+
+SMALLEST, LARGEST = 2.0**-126, 2.0**126
+"""Between these, a number and its reciprocal are normal numbers also of float32."""
+
+_FEW = 16  # columns of which pairs are tried
 
 # The operations on elements and on scalars; the reductions besides.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
@@ -113,29 +121,56 @@ class Kernel:
             called = f"{ALONG[op]} along an axis" if op in ALONG else op
             what = "depends on the dtype" if op == "epsilon" else "is not an operation on elements"
             self.refuse(called, f"which {what}")
-        if level == ELEMENT and op == "pow" and b.op == "constant":
-            power = self._power(a, float(b.leaf), name)
+        if op == "pow" and b.op == "constant":
+            power = self._power(a, b.leaf, name)
             if power:
                 return power
         if op == "div" and level == ELEMENT and b.level < ELEMENT:
-            # One division for all elements: those of vectors take most of Adam's time in the caches.
-            one = self.leaf("constant", 1.0, GROUP)
-            return self.add("mul", a, self.add("div", one, b), name=name)
+            return self._quotient(a, b, name)
         return self._value(op, args, level, stage, name=name)
 
+    def _constant(self, number: float) -> Value:
+        return self.leaf("constant", number, GROUP)
+
     def _power(self, x: Value, exponent: float, name: str) -> Value | None:
-        one = self.leaf("constant", 1.0, GROUP)
-        if exponent in (0.5, -0.5):
-            root = self.add("sqrt", x)
-            return root if exponent > 0 else self.add("div", one, root, name=name)
-        if exponent in (-1, -2):
-            power = self._power(x, -exponent, "")
-            return power and self.add("div", one, power, name=name)
+        """x to the power of a constant without `pow`, also of zeros and infinities; None: not so."""
         if exponent == 1:
             return x
         if exponent == 2:
             return self.add("mul", x, x, name=name)
-        return self.add("mul", self.add("mul", x, x), x, name=name) if exponent == 3 else None
+        if exponent == 3:
+            return self.add("mul", self.add("mul", x, x), x, name=name)
+        if exponent == 0.5:
+            return self.add("sqrt", x, name=name)
+        if exponent == -1:
+            return self.add("div", self._constant(1.0), x, name=name)
+        if exponent == -2:  # x * x may overflow where this is a number
+            inverse = self.add("div", self._constant(1.0), x)
+            return self.add("mul", inverse, inverse, name=name)
+        if exponent == -0.5:  # of -0.0, inf; of -inf, 0
+            root = self.add("sqrt", self.add("add", x, self._constant(0.0)))
+            power = self.add("div", self._constant(1.0), root)
+            lowest = self.add("eq", x, self._constant(-math.inf))
+            return self.add("where", lowest, self._constant(0.0), power, name=name)
+        return None
+
+    def _quotient(self, a: Value, b: Value, name: str) -> Value:
+        """Elements divided by a scalar: multiplied by its reciprocal, so that all share one division.
+
+        Those of vectors take most of Adam's time in the caches. Where the reciprocal would overflow,
+        or lose bits as a denormal, the elements are multiplied by a power of two first (by 1
+        elsewhere), and divisor and reciprocal are scaled to match. `narrow` is for elements in
+        float32, which a divisor out of float32's range meets rounded to it.
+        """
+        if b.op == "constant" and SMALLEST <= abs(b.leaf) <= LARGEST:
+            return self.add("mul", a, self.add("div", self._constant(1.0), b), name=name)
+        scale = self._value("scale", (b,), b.level, b.stage)
+        wide, narrow = (
+            self.add("div", self._constant(1.0), self.add("mul", x, scale))
+            for x in (b, self._value("narrow", (b,), b.level, b.stage))
+        )
+        stage = max(a.stage, b.stage)
+        return self._value("quotient", (a, scale, wide, narrow), ELEMENT, stage, name=name)
 
     def _value(
         self,
@@ -217,14 +252,29 @@ class Kernel:
             and self.outputs[c].level == ELEMENT
             and size[c] == exact
         ]
-        choices = chain.from_iterable(combinations(can, r) for r in range(len(can) + 1))
-        plans = [plan for early in choices if (plan := self._passes(early)) is not None]
 
-        def cost(plan: list[Pass]) -> tuple[int, int]:
+        def cost(early: Sequence[str]) -> tuple[float, ...]:
+            plan = self._passes(early)
+            if plan is None:
+                return (math.inf,)
             moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
-            return moved, sum(len(walk.values) for walk in plan)
+            return moved, sum(len(walk.values) for walk in plan), -len(early)
 
-        return min(plans, key=cost)
+        # From none and from all of them, by one column or two as long as that costs less, or lets
+        # more be stored early. To try all subsets takes seconds with a dozen columns.
+        moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
+        found = []
+        for start in ((), tuple(can)):
+            best, before = (cost(start), start), None
+            while best != before:
+                before = best
+                for move in moves:
+                    early = tuple(c for c in can if (c in best[1]) != (c in move))
+                    best = min(best, (cost(early), early))
+            found.append(best)
+        plan = self._passes(min(found)[1])
+        assert plan is not None
+        return plan
 
     def _passes(self, early: Sequence[str]) -> list[Pass] | None:
         """The walks if the given columns are stored as soon as they are known; None: impossible."""
@@ -294,7 +344,7 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
 
 def _lower(kernel: Kernel, node: Node, args: list[Value]) -> Value:
     if node.op == "constant":
-        return kernel.leaf("constant", float(node.value), GROUP)
+        return kernel.leaf("constant", float(real(node.value)), GROUP)
     if node.args:
         return kernel.add(node.op, *args, name=kernel.graph.names.get(node.index, ""))
     slot = kernel.graph.rule.slots.get(node.value)

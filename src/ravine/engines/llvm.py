@@ -36,7 +36,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, Pass, Value
+from ravine.engines.kernel import DTYPES, GROUP, LARGEST, SMALLEST, TENSOR, Kernel, Pass, Value
 
 __all__ = [
     "BATCH",
@@ -48,14 +48,21 @@ __all__ = [
     "Module",
 ]
 
-RECORD = ("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number")
 # The group's row; a row for a tensor whose count is another; whether the count is in float64.
-RECORD += ("shared_row", "own_row", "wide_count", "noise")
+_ROWS = ("shared_row", "own_row", "wide_count")
+RECORD = (
+    *("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number"),
+    *(*_ROWS, "noise"),
+)
 # The counter from which threads claim chunks has a cache line of its own.
-BATCH = ("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records")
-BATCH += ("partials", "tensor_count", "run")
-SCALARS = ("group_rows", "group_count", "records", "tensor_count", "totals", "addresses")
-SCALARS += ("seed", "expected")
+BATCH = (
+    *("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records"),
+    *("partials", "tensor_count", "run"),
+)
+SCALARS = (
+    *("group_rows", "group_count", "records", "tensor_count", "totals", "addresses"),
+    *("seed", "expected"),
+)
 READY, NO_MEMORY, COUNT_FULL = 0, 1, 2
 """What `begin` finds, before anything is changed: a step can be taken; a tensor that takes part has a
 column without memory, or another number of tensors than expected takes part; a float32 count is at
@@ -232,34 +239,81 @@ class _Body:
             x, y = (self.number(a) for a in value.args[1:])
             self.names[value] = self.select(name, condition, x, y)
             return
+        special = {"mod": self._modulo, "quotient": self._quotient}
+        special |= {"scale": self._divisor, "narrow": self._divisor}
+        if op in special:
+            self.names[value] = special[op](value)
+            return
         x, y = (self.number(a) for a in (value.args[0], value.args[-1]))
         if op in _INFIX:
             result = self.out.set(name, f"{_INFIX[op]} {kind} {x}, {y}")
         elif op == "neg":
             result = self.out.set(name, f"fneg {kind} {x}")
+        elif op == "pow":
+            result = self.out.call(name, "pow", kind, x, y)
+            if value.args[1].op != "constant":  # x**0.5 is the square root, also of -0.0 and -inf
+                root = self.out.call("root", "sqrt", kind, x)
+                result = self.select(name, self._compare("oeq", y, 0.5), root, result)
         elif op in _INTRINSIC:
-            args = (x, y) if op == "pow" else (x,)
-            result = self.out.call(name, _INTRINSIC[op], kind, *args)
+            result = self.out.call(name, _INTRINSIC[op], kind, x)
         elif op in ("maximum", "minimum"):  # NaN if either is
             first = self._compare("ogt" if op == "maximum" else "olt", x, y)
             result = self.select(name, first, x, y)
             result = self.select(name, self._compare("uno", x, 0.0), x, result)
-        elif op == "sign":
+        else:  # sign
             result = self.select(name, self._compare("olt", x, 0.0), kind.constant(-1.0), x)
             result = self.select(name, self._compare("ogt", x, 0.0), kind.constant(1.0), result)
-        else:  # mod, as in Python: the result has the sign of y
-            result = self.out.code(
-                f"""
-                rest = frem {kind} %x, %y
-                other = fmul {kind} %rest, %y
-                apart = fcmp olt {kind} %other, {kind.constant(0.0)}
-                moved = fadd {kind} %rest, %y
-                mod = select {kind.like("i1")} %apart, {kind} %moved, {kind} %rest
-                """,
-                x=x,
-                y=y,
-            )
+            result = self.out.set(name, f"fadd {kind} {result}, {kind.constant(0.0)}")  # of -0.0
         self.names[value] = result
+
+    def operands(self, value: Value) -> tuple[Value, ...]:
+        """The arguments that are used in computing of this type."""
+        if value.op != "quotient":
+            return value.args
+        a, scale, wide, narrow = value.args
+        return a, scale, wide if self.kind.of == "double" else narrow
+
+    def _quotient(self, value: Value) -> str:
+        """See Kernel.add."""
+        x, scale, inverse = map(self.number, self.operands(value))
+        x = self.out.set("scaled", f"fmul {self.kind} {x}, {scale}")
+        return self.out.set(value.name or "div", f"fmul {self.kind} {x}, {inverse}")
+
+    def _divisor(self, value: Value) -> str:
+        """A scalar that elements are divided by: rounded to float32 ("narrow"), or what to scale
+        the elements by ("scale"), if it is out of range; itself, or 1, if not.
+        """
+        x, kind = self.number(value.args[0]), self.kind
+        size = self.out.call("size", "fabs", kind, x)
+        small = self._compare("olt", size, SMALLEST)
+        large = self._compare("ogt", size, LARGEST)
+        if value.op == "scale":
+            result = self.select("scale", small, kind.constant(2.0**64), kind.constant(1.0))
+            return self.select("scale", large, kind.constant(2.0**-64), result)
+        single = self.out.set("single", f"fptrunc {kind} {x} to float")
+        single = self.out.set("single", f"fpext float {single} to {kind}")
+        return self.select("narrow", small, single, self.select("narrow", large, single, x))
+
+    def _modulo(self, value: Value) -> str:
+        """As in Python: the result has the sign of y, also if it is zero."""
+        kind, truth = self.kind, self.kind.like("i1")
+        x, y = map(self.number, value.args)
+        zero = self.out.call("zero", "copysign", kind, kind.constant(0.0), y)
+        return self.out.code(
+            f"""
+            rest = frem {kind} %x, %y
+            none = fcmp oeq {kind} %rest, {kind.constant(0.0)}
+            down = fcmp olt {kind} %rest, {kind.constant(0.0)}
+            below = fcmp olt {kind} %y, {kind.constant(0.0)}
+            apart = xor {truth} %down, %below
+            sum = fadd {kind} %rest, %y
+            moved = select {truth} %apart, {kind} %sum, {kind} %rest
+            mod = select {truth} %none, {kind} %zero, {kind} %moved
+            """,
+            x=x,
+            y=y,
+            zero=zero,
+        )
 
 
 @dataclass
@@ -290,7 +344,7 @@ class Module:
     @property
     def partials(self) -> int:
         """How many partial sums a chunk leaves at most."""
-        return max(len(walk.sums) for walk in self.passes)
+        return max((len(walk.sums) for walk in self.passes), default=0)
 
     def text(self) -> str:
         """The module as LLVM IR."""
@@ -694,8 +748,10 @@ class _Walk:
         """The scalars that the elements meet, as single numbers and as vectors."""
         out = self.out
         narrow, wide = (_Body(out, kind) for kind in (self.one, self.wide))
+        used = {x for v in self.walk.values for x in wide.operands(v)}
+        used |= {*self.walk.stores.values(), *(x for v in self.walk.sums for x in v.args)}
         for v in self.walk.scalars:
-            if v.op == "constant":
+            if v.op == "constant" or v not in used:
                 continue
             row = (self.kernel.group_row, self.kernel.tensor_row)[v.level]
             name = v.leaf or v.name or v.op

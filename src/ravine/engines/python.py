@@ -36,9 +36,11 @@ class _Printer:
         self.names = graph.names
         self.text: dict[int, str] = {}
         leaves = [n for n in graph.nodes if not n.args and n.op != "constant"]
-        self.taken = {n.value for n in leaves} | {*ops.__all__, *keyword.kwlist}
+        self.taken = {n.value for n in leaves} | {*ops.__all__, *keyword.kwlist, "float", "float64"}
         self.inputs = {n.value: n.index for n in leaves if n.op in ("input", "scalar")}
         nodes = [n for n in graph.needed(outputs.values()) if n.args]
+        # Python's own numbers may raise in it, or become complex; NumPy's do not.
+        self.risky = scalar and any(n.op in ("div", "pow", "mod") for n in nodes)
         # Scalars first: nothing on the step level depends on a higher one.
         nodes.sort(key=lambda n: (n.level != STEP, n.index))
         uses = Counter(a.index for n in nodes for a in n.args)
@@ -49,6 +51,10 @@ class _Printer:
             for n in nodes
             if n.index in self.names or uses[n.index] > 1 or n.index in wanted | hoisted
         ]
+        # A comparison is a number, 1 or 0, but where it is nothing but a condition.
+        asked = {n.args[0].index for n in nodes if n.op == "where"}
+        counted = {a.index for n in nodes for a in n.args[n.op == "where" :]} | wanted
+        self.conditions = asked - counted
         self.last_read = self._last_reads(outputs)
 
     def _last_reads(self, outputs: dict[str, Node]) -> dict[int, int]:
@@ -96,23 +102,40 @@ class _Printer:
                 if abs(node.value) != float("inf") and node.value == node.value
                 else ""
             )
-            return text or f"float('{node.value}')", 9 if node.value >= 0 else 3
+            return text or f"float('{node.value}')", 3 if text.startswith("-") else 9
         if not node.args:
             return node.value, 9
         args = [self.expression(a) for a in node.args]
+        if node.op == "pow" and node.args[1].value == 0.5:  # which is the square root, also of -0.0
+            return f"sqrt({args[0][0]})", 9
         if node.op in _INFIX:
             sign, level = _INFIX[node.op]
             left = level + 1 if node.op == "pow" else level
             right = level if node.op == "pow" else level + 1
             gap = "" if node.op == "pow" else " "
-            return f"{_within(args[0], left)}{gap}{sign}{gap}{_within(args[1], right)}", level
+            if node.op == "pow" and self.scalar and node.args[1].op == "constant":
+                # Numba's powers by a whole number raise at zero.
+                exponent = node.args[1].value
+                args[1] = (repr(float(exponent)), 3) if exponent < 0 else args[1]
+            text = f"{_within(args[0], left)}{gap}{sign}{gap}{_within(args[1], right)}"
+            if node.op == "pow" and self.scalar and node.args[1].op != "constant":
+                return self._where(f"{_within(args[1], 1)} == 0.5", f"sqrt({args[0][0]})", text)
+            return text, level
         if node.op == "neg":
             return f"-{_within(args[0], 3)}", 3
         if node.op in _COMPARE:
-            return f"{_within(args[0], 1)} {_COMPARE[node.op]} {_within(args[1], 1)}", 0
-        if node.op == "where" and self.scalar:
-            condition, yes, no = args
-            return f"{_within(yes, 0)} if {_within(condition, 0)} else {_within(no, 0)}", -1
+            text = f"{_within(args[0], 1)} {_COMPARE[node.op]} {_within(args[1], 1)}"
+            if node.index in self.conditions:
+                return text, 0
+            return (f"1.0 * ({text})", 2) if self.scalar else self._where(text, "1.0", "0.0")
+        if node.op == "where":
+            if self.risky:
+                pairs = zip(node.args, args, strict=True)
+                args = [(f"float64({x[0]})", 9) if a.op == "constant" else x for a, x in pairs]
+            condition, yes, no = (_within(x, 0) for x in args)
+            if node.args[0].index not in self.conditions:
+                condition = f"{_within(args[0], 1)} != 0"
+            return self._where(condition, yes, no)
         if node.op in REDUCTIONS and self.scalar:
             return args[0]
         if node.op == "epsilon" and self.scalar:
@@ -121,7 +144,14 @@ class _Printer:
             return f"{args[0][0]}[{args[1][0]}]", 9
         if node.op in ops.ALONG:
             return f"{ops.ALONG[node.op]}({args[0][0]}, axis={args[1][0]})", 9
+        if node.op == "sign" and self.scalar:  # Numba's is -0.0 for -0.0
+            return f"sign({args[0][0]}) + 0.0", 1
         return f"{node.op}({', '.join(text for text, _ in args)})", 9
+
+    def _where(self, condition: str, yes: str, no: str) -> tuple[str, int]:
+        if self.scalar:
+            return f"{yes} if {condition} else {no}", -1
+        return f"where({condition}, {yes}, {no})", 9
 
 
 def _within(part: tuple[str, int], level: int) -> str:
@@ -169,10 +199,8 @@ class ScalarUpdate:
         """sqrt, exp and so on, as NumPy has them."""
         import numpy as np
 
-        return {
-            name: getattr(np, name)
-            for name in ("sqrt", "abs", "sign", "exp", "log", "maximum", "minimum")
-        }
+        names = ("sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "float64")
+        return {name: getattr(np, name) for name in names}
 
     def initial(self, p: float) -> tuple[float, ...]:
         """The state before the first step, for the parameter p."""
@@ -194,6 +222,12 @@ def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
     printer = _Printer(graph, outputs, scalar=True)
     body = [f"{target} = {expression}" for _, target, expression in printer.statements()]
     results = [printer.expression(n)[0] for n in outputs.values()]
+    if printer.risky:
+        nodes = graph.needed(outputs.values())
+        read = {n.value for n in nodes if n.op in ("input", "scalar", "hyperparameter")}
+        numbers = [name for name in ("p", "g", "t", *graph.live, *hyper) if name in read]
+        made = ", ".join(f"float64({name})" for name in numbers)
+        body.insert(0, f"{', '.join(numbers)} = {made}")
     for names, whole in ((hyper, "hyper"), (graph.live, "state")):
         if names:
             body.insert(

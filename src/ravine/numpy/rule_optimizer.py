@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -305,9 +304,9 @@ class _Tables:
                 step.point(slot, [w.state[slot].ctypes.data for w in works])
             for row, work in dict(zip(self.rows, works, strict=True)).items():
                 step.set_group(row, [work.hyper[name] for name in step.inputs])
-            self.numbers["step"][:] = array("d", [work.t - 1 for work in works])
+            self.numbers["step"][:] = [work.t - 1 for work in works]
             for slot in step.slots:
-                self.numbers[slot][:] = array("d", [work.state[slot] for work in works])
+                self.numbers[slot][:] = [work.state[slot] for work in works]
             if step.run(len(works)):
                 raise RuntimeError("memory has changed while a step was being taken")
             for slot in step.slots:
@@ -334,7 +333,7 @@ def _span(x: np.ndarray) -> Span:
 
 def _shared(p: np.ndarray, q: np.ndarray) -> bool:
     try:
-        return np.shares_memory(p, q, max_work=10**6)
+        return np.shares_memory(p, q, max_work=10**6)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

@@ -32,10 +32,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine.data import diamonds
+from ravine.engines.graph import trace
 from ravine.engines.python import ScalarUpdate, scalar_update
 from ravine.modifiers import clip_by_value, maximize
 from ravine.races import diamonds_loop
-from ravine.registry import get
+from ravine.registry import get, resolve
 
 Array = NDArray[np.float64]
 Spec = Mapping[str, Any]
@@ -303,14 +304,19 @@ def exercise_specs(
 
     lr: the learning rate of all; by default the protocol's, or the rule's. batch_size: rows for a
     step; 1 is SGD in the strict sense, "all" is gradient descent. epochs: at most so many.
-    stopping_threshold: 0 for never. optimizers: rules, by name or as file.py:name; those of the
-    protocol keep its other settings, its clipping too. seeds: as in :func:`corrected_specs`.
+    stopping_threshold: 0 for never. optimizers: rules, by any of their names or as file.py:name;
+    those of the protocol keep its other settings, its clipping too. seeds: as in
+    :func:`corrected_specs`.
 
-    Raises ValueError, and LookupError for a rule that is not there.
+    Raises LookupError for a rule that is not there, and ValueError for one that cannot run here, as
+    for everything else that is not accepted.
     """
     names, seeds = list(optimizers), _seeds(seeds)
     if not names:
         raise ValueError(f"optimizers={names!r} is not accepted; name at least one rule")
+    rules = [resolve(name).name for name in names]
+    if twice := [name for name in rules if rules.count(name) > 1]:
+        raise ValueError(f"optimizers={names!r} is not accepted; {twice[0]} is there twice")
     settings: dict[str, Any] = {
         "batch_size": batch_size,
         "max_epochs": epochs,
@@ -318,7 +324,24 @@ def exercise_specs(
     }
     if lr is not None:
         settings["lr"] = lr
-    return [_spec(name, stream=seed, **settings) for name in names for seed in seeds]
+    specs: list[Spec] = [_spec(name, stream=seed, **settings) for name in rules for seed in seeds]
+    for spec in specs[:: len(seeds)]:
+        _refuse_what_cannot_run(spec)
+    return specs
+
+
+def _refuse_what_cannot_run(spec: Spec) -> None:
+    graph = trace(get(spec["optimizer"]), **spec["hyperparameters"])
+    if graph.of_arrays:
+        why = "works on arrays, such as matrices"
+    elif graph.uses("total"):
+        why = "looks at all parameters together"
+    else:
+        return
+    raise ValueError(
+        f"optimizers: {spec['optimizer']!r} cannot run here, where two numbers are trained, each by "
+        f"itself: it {why}"
+    )
 
 
 def exercise_table(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -433,9 +456,10 @@ def _spec(
     number = isinstance(stopping_threshold, (int, float)) and math.isfinite(stopping_threshold)
     if not (number and stopping_threshold >= 0):
         _refuse("stopping_threshold", stopping_threshold, "a finite number >= 0")
-    rule = get(optimizer)
+    found = resolve(optimizer)
+    rule = found.rule
     known = PROTOCOL.get(
-        optimizer, {"method": rule.name, "hyperparameters": {}, "clip_value": None}
+        optimizer, {"method": found.label, "hyperparameters": {}, "clip_value": None}
     )
     try:
         values = rule.check(**{**known["hyperparameters"], **hyperparameters})

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine.engines.python import ScalarUpdate
+from ravine.extras import without
 from ravine.races import as_published
 
 try:
@@ -73,7 +74,7 @@ def compiled(update: ScalarUpdate) -> Callable[..., Any] | None:
 
     It takes one to two seconds for the first update, a third of a second for another.
     """
-    why = "Numba is not installed (pip install 'ravine[race]')"
+    why = without("numba")
     if numba:
         try:
             namespace = tuple(update.namespace.items())

@@ -2,7 +2,7 @@
 
 Each function takes the folder, what to vary, and `progress(name, specs)`, which hands the specs
 through one by one and may show how far it is. It returns the tables as lists of rows, and leaves
-them in the folder with every point and the figures.
+them in the folder with every point and, where matplotlib is installed, the figures.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ravine.extras import lacking
 from ravine.races.store import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["claims", "conditioning", "diamonds", "figure_1"]
 
@@ -38,6 +42,13 @@ def _keep(folder: RunFolder, tables: Mapping[str, Rows]) -> None:
         folder.table(name, rows)
 
 
+def _draw(folder: RunFolder, figures: Callable[[], Mapping[str, Figure]], dpi: int = 300) -> None:
+    """Draw figures and keep them. Without matplotlib a race has its tables."""
+    if not lacking("matplotlib"):
+        for name, figure in figures().items():
+            folder.figure(name, figure, dpi=dpi)
+
+
 def figure_1(
     folder: RunFolder,
     progress: Progress,
@@ -54,17 +65,23 @@ def figure_1(
     of Fashion-MNIST where it is installed. Returns the tables "figure-1", "figure-1-pairs" and,
     as published, "figure-1-faults".
     """
-    from ravine.races import figure1, plots
+    from ravine.races import figure1
 
     count = iterations or figure1.ITERATIONS
     specs = figure1.specs(seeds, iterations=count, as_published=as_published, full=full)
     folder.manifest(**{"figure-1": {"seeds": list(seeds), "iterations": count, "full": full}})
     results = _units(folder, "figure-1", specs, figure1.run, progress)
     tables = {"figure-1": figure1.table(results), "figure-1-pairs": figure1.pairs(results)}
-    folder.figure("figure-1", plots.figure_1(results))
     if as_published:
         tables["figure-1-faults"] = figure1.faults(results)
-        folder.figure("figure-1-faults", plots.figure_1_faults(results))
+
+    def figures() -> Mapping[str, Figure]:
+        from ravine.races import plots
+
+        faults = {"figure-1-faults": plots.figure_1_faults(results)} if as_published else {}
+        return {"figure-1": plots.figure_1(results), **faults}
+
+    _draw(folder, figures)
     _keep(folder, tables)
     folder.table("figure-1-points", figure1.points(results))
     return tables
@@ -85,7 +102,6 @@ def diamonds(
     "diamonds-floor", or "diamonds-exercise" and "diamonds-floor".
     """
     from ravine.races import diamonds as race
-    from ravine.races import plots
 
     folder.manifest(diamonds={"seeds": list(seeds), "exercise": exercise})
     floor = race.floor()
@@ -116,17 +132,20 @@ def diamonds(
             race.optimization_results(tables["diamonds-as-published"]),
         )
     _keep(folder, tables)
-    for name, rows in shown.items():
-        folder.figure(name, plots.diamonds_bars(rows, _TITLES[name]))
-    best = {row["line"]: row["test_rmse"] for row in floor}
-    folder.figure(
-        "diamonds-seeds",
-        plots.diamonds_seeds(
+
+    def figures() -> Mapping[str, Figure]:
+        from ravine.races import plots
+
+        best = {row["line"]: row["test_rmse"] for row in floor}
+        bars = {name: plots.diamonds_bars(rows, _TITLES[name]) for name, rows in shown.items()}
+        seeds = plots.diamonds_seeds(
             seeded,
             best_line=best["best line for the test rows"],
             least_squares=best["least squares"],
-        ),
-    )
+        )
+        return {**bars, "diamonds-seeds": seeds}
+
+    _draw(folder, figures)
     folder.table("diamonds-points", race.points(results))
     return tables
 
@@ -168,8 +187,12 @@ def claims(
     }
     _keep(folder, tables)
     folder.json("claims-evidence", verdicts)
-    for name, figure in race.figures(results).items():
-        folder.figure(name if name.startswith("claim") else f"claims-{name}", figure, dpi=150)
+
+    def figures() -> Mapping[str, Figure]:
+        drawn = race.figures(results).items()
+        return {name if name.startswith("claim") else f"claims-{name}": f for name, f in drawn}
+
+    _draw(folder, figures, dpi=150)
     return tables
 
 
@@ -190,6 +213,5 @@ def conditioning(
         "conditioning-conclusion": [{"conclusion": race.conclusion(results)}],
     }
     _keep(folder, tables)
-    for name, figure in race.figures(results).items():
-        folder.figure(name, figure, dpi=150)
+    _draw(folder, partial(race.figures, results), dpi=150)
     return tables

@@ -15,7 +15,9 @@ def sgd(p, g, *, lr=1e-3):
     samples gradient descent. The rule is the same.
 
     Elsewhere:
-        torch.optim.SGD: the same, with momentum=0; default lr 1e-3. Keras: default lr 0.01.
+        torch.optim.SGD: this rule, with momentum=0; default lr 1e-3.
+        Keras: this rule, with momentum=0; default lr 0.01.
+        optax.sgd: this rule, without momentum; lr has no default.
     """
     return p - lr * g
 
@@ -71,3 +73,24 @@ def momentum_classical(p, g, v, *, lr=1e-3, momentum=0.9):
     """
     v = momentum * v + lr * g
     return p - v, v
+
+
+@rule(
+    paper="Ng, Katanforoosh & Bensouda Mourri, 2017. Improving Deep Neural Networks, deeplearning.ai",
+    at="week 2, Gradient descent with momentum: the exponentially weighted average, starting at zero",
+)
+def momentum_ema(p, g, v, *, lr=1e-2, beta1=0.9):
+    """Momentum as a running mean of the gradients.
+
+    The velocity is an average of the gradients, where that of `momentum` is their sum: at the same lr
+    its steps are shorter by the factor 1 - beta1. The average starts at zero, and nothing corrects
+    for that.
+
+    Elsewhere:
+        deeplearning.ai: this rule; beta1 is called beta.
+        torch.optim.SGD: the same steps with lr * (1 - beta1) and momentum=beta1. With dampening=beta1
+            it differs from this rule, since its buffer starts at g.
+        Adam: its m is this v; it is corrected for the start at zero.
+    """
+    v = beta1 * v + (1 - beta1) * g
+    return p - lr * v, v

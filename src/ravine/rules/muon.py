@@ -6,7 +6,8 @@ from ravine.rule import rule
 
 @rule(
     paper="Jordan et al., 2024. Muon: An Optimizer for Hidden Layers in Neural Networks",
-    at="kellerjordan.github.io/posts/muon; match_adamw: Liu et al., 2025, arXiv:2502.16982, section 2.2",
+    at="kellerjordan.github.io/posts/muon; match_adamw: Liu et al., 2025, arXiv:2502.16982, section 2.2; "
+    "unclamped: Bernstein, 2025, jeremybernste.in/writing/deriving-muon",
 )
 def muon(
     p,
@@ -23,6 +24,7 @@ def muon(
     ns_steps=5,
     bfloat16=False,
     match_adamw=False,
+    unclamped=False,
 ):
     """Momentum whose step has singular values near 1.
 
@@ -31,15 +33,19 @@ def muon(
 
     Elsewhere:
         torch.optim.Muon: this rule in `decoupled_decay`, with bfloat16; its adjust_lr_fn
-            "match_rms_adamw" is match_adamw. It refuses parameters that are not matrices.
+            "match_rms_adamw" is match_adamw, and "spectral_unclamped" (torch 2.14) is unclamped. It
+            refuses parameters that are not matrices.
         Jordan's muon.py: eps is added to the norm; lr 0.02; in bfloat16 as well, though with other
             roundings.
         Liu et al. 2025: match_adamw, so that AdamW's lr and weight_decay can be used.
+        Bernstein 2025: unclamped, so that a step changes a layer's output by as much whatever its
+            shape. With match_adamw it has no effect.
     """
     m = momentum * m + (1 - momentum) * g
     u = momentum * m + (1 - momentum) * g if nesterov else m
     o = newton_schulz(u, ns_a, ns_b, ns_c, eps, ns_steps, bfloat16)
     rows, columns = size(p, -2), size(p, -1)
     as_adamw = 0.2 * sqrt(maximum(rows, columns))
-    scale = as_adamw if match_adamw else sqrt(maximum(1, rows / columns))
+    spectral = sqrt(rows / columns)
+    scale = as_adamw if match_adamw else spectral if unclamped else maximum(1, spectral)
     return p - lr * scale * o, m

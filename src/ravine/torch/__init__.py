@@ -1,8 +1,14 @@
-"""Train PyTorch models with Ravine: torch.optim's classes, and `optimizer(rule)` for any rule.
+"""Train PyTorch models with Ravine: torch.optim's namespace, and `optimizer(rule)` for any rule.
 
-from ravine.torch import Adam               # instead of torch.optim
+import ravine.torch as optim                # instead of torch.optim
+from ravine.torch import Adam               # or so
 Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
+
+The first-order classes are Ravine's, each a subclass of torch's. LBFGS, which needs the closure inside
+its step, Optimizer, lr_scheduler and swa_utils are torch's own.
 """
+
+from torch.optim import LBFGS, Optimizer, lr_scheduler, swa_utils
 
 from ravine.torch.checkpoints import load_named_state_dict, named_state_dict
 from ravine.torch.checks import How
@@ -30,6 +36,7 @@ from ravine.torch.rule_optimizer import RuleOptimizer
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",
@@ -43,6 +50,7 @@ __all__ = [
     "Mixed",
     "Muon",
     "NAdam",
+    "Optimizer",
     "ParamGroups",
     "RAdam",
     "RMSprop",
@@ -50,8 +58,17 @@ __all__ = [
     "RuleOptimizer",
     "SparseAdam",
     "load_named_state_dict",
+    "lr_scheduler",
     "named_state_dict",
     "optimizer",
     "param_groups",
     "step_in_backward",
+    "swa_utils",
 ]
+
+try:
+    from torch.optim import swap_in_optimizer_params_and_state
+except ImportError:  # torch has it from 2.13 on
+    pass
+else:
+    __all__ += ["swap_in_optimizer_params_and_state"]

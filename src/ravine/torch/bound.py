@@ -48,9 +48,10 @@ class Member:
     """A parameter in a step: the work as an engine sees it, and where its results are kept.
 
     place: its place among all parameters. key: what its hyperparameters are found by, its group's
-    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it has taken, None where nobody counts. whole: whether `count` is kept in
-    the state as an int. rows: which of its elements take part, where the gradient is sparse; `work`
-    holds copies of them then. present: whether it has a gradient in this step.
+    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it
+    has taken, None where nobody counts. whole: whether `count` is kept in the state as an int. rows:
+    which of its elements take part, where the gradient is sparse; `work` holds copies of them then.
+    present: whether it has a gradient in this step.
     """
 
     p: torch.Tensor
@@ -142,25 +143,19 @@ class CallPart:
     def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
         self.graph, self.differentiable = graph, differentiable
         self.members = [m for m in members if m.present]
-        self.called: list[Member] = []
         self.results: list[Any] = []
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        # Means of nothing are no numbers; a rule without any has slots that are numbers to compute.
-        self.called = [m for m in self.members if self.graph.pointwise or not m.empty]
-        works = [m.work for m in self.called]
+        works = [m.work for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
-        self.results = list(steps(self.graph.rule, works, self._bag(works)))
+        self.results = steps(self.graph.rule, works, self._bag(works))
 
     def store(self) -> None:
         """Keep the results."""
-        for member, result in zip(self.called, self.results, strict=True):
-            member.store(*result, self.differentiable)
-        for member in self.members:
-            if member not in self.called:
-                member.counted()
+        for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
+            member.store(new_p, new_state, self.differentiable)
 
     def squares(self) -> float:
         """The sum of the squared gradients."""
@@ -316,7 +311,7 @@ class Bound:
     """A step, and what must not have changed for it to be taken again."""
 
     def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
-        groups = optimizer.param_groups
+        groups: Any = optimizer.param_groups
         self.key = object()
         self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]

@@ -1,4 +1,10 @@
-"""torch.optim's classes, spelt with Ravine's rules, and a class from any rule."""
+"""torch.optim's classes, spelt with Ravine's rules, and a class from any rule.
+
+Each class is a subclass of torch's, since programs ask `isinstance(optimizer, torch.optim.AdamW)`.
+Nothing of torch's class runs: RuleOptimizer stands before it, overrides what it has, and passes it over
+on the way to torch.optim.Optimizer. (mypy objects to a property that overrides an attribute of torch's,
+`_step_supports_amp_scaling`.)
+"""
 
 from __future__ import annotations
 
@@ -14,10 +20,14 @@ from ravine.rule import rule as as_rule
 from ravine.spellings import options_of, spelling_of
 from ravine.torch.checks import How
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.state import begun
 
 if TYPE_CHECKING:
+    from torch.optim import Muon as _Muon
     from torch.optim.optimizer import ParamsT
     from typing_extensions import Unpack
+else:
+    _Muon = getattr(torch.optim, "Muon", torch.optim.Optimizer)  # torch's, from 2.9 on
 
 __all__ = [
     "ASGD",
@@ -83,7 +93,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]
     return Optimizer
 
 
-class SGD(RuleOptimizer):
+class SGD(RuleOptimizer, torch.optim.SGD):  # type: ignore[override]
     """Gradient descent, with momentum, Nesterov's momentum and L2 regularisation.
 
     As torch.optim.SGD. lr: length of the step. momentum: share of the velocity kept. dampening:
@@ -110,10 +120,10 @@ class SGD(RuleOptimizer):
         fused: bool | None = None,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class RMSprop(RuleOptimizer):
+class RMSprop(RuleOptimizer, torch.optim.RMSprop):
     """RMSprop: the gradient over its root mean square; eps outside the root.
 
     As torch.optim.RMSprop. lr: length of the step. alpha: decay rate of the mean square. eps: added
@@ -139,10 +149,10 @@ class RMSprop(RuleOptimizer):
         differentiable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Adam(RuleOptimizer):
+class Adam(RuleOptimizer, torch.optim.Adam):  # type: ignore[override]
     """Adam; with amsgrad=True, AMSGrad; weight_decay is L2 unless decoupled_weight_decay.
 
     As torch.optim.Adam. lr: length of the step. betas: decay rates of the means of the gradient and
@@ -170,10 +180,10 @@ class Adam(RuleOptimizer):
         decoupled_weight_decay: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class AdamW(RuleOptimizer):
+class AdamW(Adam, torch.optim.AdamW):  # type: ignore[override]
     """Adam with decoupled weight decay: the weights shrink by lr * weight_decay, then step.
 
     As torch.optim.AdamW. lr: length of the step. betas: decay rates of the means of the gradient
@@ -201,10 +211,10 @@ class AdamW(RuleOptimizer):
         fused: bool | None = None,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class NAdam(RuleOptimizer):
+class NAdam(RuleOptimizer, torch.optim.NAdam):
     """NAdam: Adam with Nesterov's look ahead, and a momentum that warms up.
 
     As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient
@@ -232,10 +242,10 @@ class NAdam(RuleOptimizer):
         differentiable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class RAdam(RuleOptimizer):
+class RAdam(RuleOptimizer, torch.optim.RAdam):
     """RAdam: Adam whose first steps, while its denominator is uncertain, are momentum's.
 
     As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient
@@ -261,10 +271,10 @@ class RAdam(RuleOptimizer):
         differentiable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Adamax(RuleOptimizer):
+class Adamax(RuleOptimizer, torch.optim.Adamax):
     """Adamax: Adam over the largest recent gradient instead of the root mean square.
 
     As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient
@@ -289,10 +299,10 @@ class Adamax(RuleOptimizer):
         capturable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Adagrad(RuleOptimizer):
+class Adagrad(RuleOptimizer, torch.optim.Adagrad):  # type: ignore[override]
     """Adagrad: the gradient over the root of the sum of its squares.
 
     As torch.optim.Adagrad. lr: length of the step. lr_decay: lr falls as 1 / (1 + lr_decay * steps
@@ -318,10 +328,17 @@ class Adagrad(RuleOptimizer):
         fused: bool | None = None,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
+
+    def share_memory(self) -> None:
+        """Move the sums into memory that processes share, for Hogwild; before the first step, too."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                begun(self, group, *self.planned(group, p.ndim), p)
+                self.state[p]["sum"].share_memory_()
 
 
-class Adadelta(RuleOptimizer):
+class Adadelta(RuleOptimizer, torch.optim.Adadelta):
     """Adadelta: steps as long as the last ones were, in the parameter's unit.
 
     As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
@@ -346,10 +363,10 @@ class Adadelta(RuleOptimizer):
         differentiable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Rprop(RuleOptimizer):
+class Rprop(RuleOptimizer, torch.optim.Rprop):
     """Rprop: step sizes that grow while a gradient keeps its sign, and shrink when it turns.
 
     As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of
@@ -373,10 +390,10 @@ class Rprop(RuleOptimizer):
         differentiable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class ASGD(RuleOptimizer):
+class ASGD(RuleOptimizer, torch.optim.ASGD):
     """Averaged SGD: the mean of the weights from step t0 on is in the state, as "ax".
 
     As torch.optim.ASGD. lr: length of the first step. lambd: pull of the weights towards zero, and
@@ -401,10 +418,10 @@ class ASGD(RuleOptimizer):
         capturable: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Adafactor(RuleOptimizer):
+class Adafactor(RuleOptimizer, torch.optim.Adafactor):
     """Adafactor: steps relative to the weights, the squares of matrices kept by row and column.
 
     As torch.optim.Adafactor. lr: largest relative step, and factor of the decay. beta2_decay: power
@@ -429,16 +446,18 @@ class Adafactor(RuleOptimizer):
         maximize: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class Muon(RuleOptimizer):
+class Muon(RuleOptimizer, _Muon):
     """Muon: momentum whose steps have singular values near 1; for matrices only.
 
     As torch.optim.Muon. lr: length of the step. weight_decay: decoupled. momentum: share of the
     momentum kept. nesterov: look one momentum ahead. ns_coefficients, eps, ns_steps: of the
-    Newton-Schulz iteration, which is computed in bfloat16. adjust_lr_fn: "original" (also None), or
-    "match_rms_adamw", with which AdamW's lr and weight_decay fit. Rule: muon.
+    Newton-Schulz iteration, which is computed in bfloat16. adjust_lr_fn: how lr depends on the
+    shape, (rows, columns). "original" (also None): times sqrt(max(1, rows / columns)).
+    "match_rms_adamw": times 0.2 sqrt(max(rows, columns)), with which AdamW's lr and weight_decay fit.
+    "spectral_unclamped": times sqrt(rows / columns); torch.optim has it from 2.14 on. Rule: muon.
     """
 
     spelling = spellings.MUON
@@ -453,13 +472,13 @@ class Muon(RuleOptimizer):
         ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
         eps: float = 1e-7,
         ns_steps: int = 5,
-        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+        adjust_lr_fn: Literal["original", "match_rms_adamw", "spectral_unclamped"] | None = None,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
 
-class SparseAdam(RuleOptimizer):
+class SparseAdam(RuleOptimizer, torch.optim.SparseAdam):
     """Adam for sparse gradients: only the rows that a gradient has are stepped.
 
     As torch.optim.SparseAdam; nn.Embedding(sparse=True) makes such gradients. lr: length of the
@@ -478,4 +497,4 @@ class SparseAdam(RuleOptimizer):
         maximize: bool = False,
         **how: Unpack[How],
     ) -> None:
-        super().__init__(params, spellings.options(locals()), **how)
+        RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)

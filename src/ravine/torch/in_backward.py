@@ -290,4 +290,5 @@ class InBackward:
                 leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
                 wave.start(optimizer.seed)
         if optimizer._how.get("grad_norm"):
-            self._squares += sum(part.squares() for part in (*kernels, *calls))
+            stepped: list[Any] = [*kernels, *calls]
+            self._squares += sum(part.squares() for part in stepped)

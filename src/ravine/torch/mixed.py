@@ -8,9 +8,11 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ravine import registry
+from ravine.naming import typo
 from ravine.rule import nearest
 from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
+from ravine.torch.layers import settled
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ class Mixed(RuleOptimizer):
     """An optimizer whose param groups are stepped by rules of their own, in one step.
 
     params: dicts as of any torch optimizer, each with "rule": a class's name, such as "AdamW" or
-    "Muon", or a registered rule's, such as "adam". A group's other keys are that class's arguments,
-    and what is missing takes its defaults. Schedulers, hooks and checkpoints see one optimizer.
-    Raises ValueError, naming the group, for a rule that does not exist and an option that the rule
-    has not.
+    "Muon", or a rule's, as :func:`ravine.get` takes it: "adam", "heavy ball", "l2(sgd)". A group's
+    other keys are that class's arguments, and what is missing takes its defaults. Schedulers, hooks
+    and checkpoints see one optimizer. Raises ValueError, naming the group, for a rule that does not
+    exist and an option that the rule has not.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
@@ -58,7 +60,7 @@ class Mixed(RuleOptimizer):
                 f"Mixed: {param_group['rule']!r} has no option {unknown!r}"
                 f"{nearest(unknown, [*defaults])}; it has {', '.join(defaults)}"
             )
-        super().add_param_group({**defaults, **param_group})
+        super().add_param_group({**defaults, **settled(param_group, defaults, "Mixed")})
 
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
@@ -77,11 +79,13 @@ def _known(name: str) -> tuple[Spelling, dict[str, Any]]:
     if isinstance(made, type) and issubclass(made, RuleOptimizer):
         options = list(signature(made).parameters.values())[1:]
         return made.spelling, {p.name: p.default for p in options if p.kind is not p.VAR_KEYWORD}
-    rules = registry.rules()
-    if name in rules:
-        return spelling_of(rules[name]), options_of(rules[name], {})
-    names = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
-    raise ValueError(
-        f"Mixed: rule={name!r} is not accepted{nearest(str(name), [*names, *rules])}; it is a class, "
-        f"{', '.join(names)}, or a rule, {', '.join(rules)}"
-    )
+    try:
+        rule = registry.get(name)
+    except (LookupError, TypeError, ValueError) as error:
+        names = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
+        slip = typo(str(name), names)
+        raise ValueError(
+            f"Mixed: rule={name!r} is not accepted{f'{slip} It' if slip else '; it'} is a class, "
+            f"{', '.join(names)}, or a rule: {error}"
+        ) from None
+    return spelling_of(rule), options_of(rule, {})

@@ -29,8 +29,8 @@ class Options(dict[str, Any]):
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
-    between which a float is certainly accepted. followed: the bound step that has taken over all options; None once one has changed. changed: the
-    options that have changed since.
+    between which a float is certainly accepted. last: the bound step that took over all options last.
+    followed: the same, until an option changes. changed: the options that have changed since.
     """
 
     def __init__(
@@ -87,9 +87,12 @@ class Options(dict[str, Any]):
             checked_names({key}, self.known, self.name)
             return value
         value = as_number(value)
-        options = {**self, key: value}
-        self.spelling_of(options).check(options)
+        self._check({**self, key: value})
         return value
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        if self.known <= options.keys():  # a group that is being emptied and filled is not a group
+            self.spelling_of(options).check(options)
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
@@ -114,9 +117,17 @@ class Options(dict[str, Any]):
         return all(isinstance(x, _PLAIN) for x in (*options, *parts) if type(x) is not tuple)
 
     def update(self, *others: Any, **options: Any) -> None:
-        """Set several options."""
-        for key, value in dict(*others, **options).items():
-            self[key] = value
+        """Set several options; those that only together make sense are checked together."""
+        new = {
+            k: v if k in _NOT_OPTIONS else as_number(v) for k, v in dict(*others, **options).items()
+        }
+        checked_names({*new} - {*self}, self.known, self.name)
+        self._check({**self, **new})
+        for key, value in new.items():
+            super().__setitem__(key, value)
+            self._note(key)
+            if key in self._paired:
+                self._pair(key, value)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The option; set to the default where it is missing."""

@@ -53,7 +53,8 @@ class Row:
     """One parameter in the audit. names: all of them, if it is shared. why: what its role was
     decided from. inside: whether it is in a repeated block. stacked: whether it holds several
     matrices, one above the other. tied: whether it is an embedding and another layer's weight as
-    well. group: the index of its group; -1 if it is frozen, and so in none.
+    well. layer: counted from the input; -1 if nobody asked for layers. group: the index of its group;
+    -1 if it is frozen, and so in none.
     """
 
     names: tuple[str, ...]
@@ -63,6 +64,7 @@ class Row:
     inside: bool = False
     stacked: bool = False
     tied: bool = False
+    layer: int = -1
     group: int = -1
 
 

@@ -26,6 +26,7 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
+from ravine.torch.layers import settled
 from ravine.torch.memory import lacks_memory, span
 from ravine.torch.options import Options, as_number, checked_names
 from ravine.torch.sharded import alike, is_spread, refusal
@@ -78,8 +79,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
-        super().__init__(
-            checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
+        # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
+        torch.optim.Optimizer.__init__(
+            self, checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
         )
         self.state = State(self, self.state)
 
@@ -161,6 +163,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: a param group is a {type(param_group).__name__}; it must be a dict, such as "
                 '{"params": [...], "lr": 0.1}'
             )
+        param_group = dict(settled(param_group, self.defaults, name))
         options = {k: as_number(v) for k, v in {**self.defaults, **param_group}.items()}
         checked_names({*options}, {*self.known(options)}, name)
         self.spelling_of(options).check(options)
@@ -341,7 +344,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
-        _zero_grad(self, set_to_none)
+        compiling = torch.compiler.is_compiling()
+        (torch.optim.Optimizer.zero_grad if compiling else _zero_grad)(self, set_to_none)
         if self._in_backward is not None:
             self._in_backward.forget()
 
@@ -458,7 +462,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return {**super().__getstate__(), "_how": self._how}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self.tried = None, False
         self.state = State(self, self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]

@@ -193,7 +193,7 @@ def _scalar(kept: Any) -> torch.Tensor:
 def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
     """A slot before the first step of p, in the dtype that the optimizer's state has."""
     dtype = optimizer._how.get("state_dtype")
-    like = as_real(p.detach())
+    like: Any = as_real(p.detach())
     made = slot.init(like.to(dtype or like.dtype), **hyper)
     if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)

@@ -1,0 +1,230 @@
+"""How numbers and arrays are handed to a rule's function, so that they mean the same everywhere.
+
+A rule is a plain function. Python's numbers leave IEEE 754 in it: 1/0 raises, (-1)**0.5 is complex;
+a `Number` does neither, but costs ten times as much. Array libraries differ in what comparisons mean
+in arithmetic, in powers and remainders; an `Array` does not, but costs more as well. So a rule is
+called once with marks, which find out what it does with its arguments. From then on only those that
+have to be are made Numbers or Arrays: of Adam's, beside arrays, t alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ravine.arithmetic import COMPARISONS, OPERATORS, home, real
+from ravine.ops import Array, Number, Operable, Tensors, is_odd
+
+__all__ = ["Arguments", "Mark", "enter", "leave"]
+
+Place = int | str  # of an argument: its number among the positional ones, or its name
+_SIZE = "size"  # stands for what ops.size gives, which is a Number already
+_ALIKE = (0, 1, 2, 3, -1)  # powers that all libraries take alike
+
+
+def enter(x: Any) -> Any:
+    """A number or an array as a Number or an Array; all else, such as a switch, as it is."""
+    if type(x) in (float, int):
+        return Number(real(x))
+    return Array(x) if _is_array(x) else x
+
+
+def leave(x: Any) -> Any:
+    """What a rule returns, as its caller gets it: a plain number, an array, a bag."""
+    if type(x) is Number or type(x) is bool:
+        return float(x)
+    return x.value if type(x) is Array else x
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "dtype") and not isinstance(x, Operable)
+
+
+def _of_numpy(x: Any) -> bool:
+    """Whether x is one of NumPy's numbers, which widen arrays."""
+    return home(type(x)) == "numpy" and isinstance(x, sys.modules["numpy"].generic)
+
+
+class _Findings:
+    """What a rule does with its arguments.
+
+    torch: whether its arrays are torch's. arrays: whether it does something that array libraries
+    differ in. risks: for each operation that may be another on plain numbers, the places of the
+    arguments that its numbers depend on. switches: the hyperparameters that an `if` asked for, and
+    whether they are on.
+    """
+
+    def __init__(self, torch: bool = False) -> None:
+        self.torch, self.arrays = torch, False
+        self.risks: list[frozenset[Place]] = []
+        self.switches: dict[str, bool] = {}
+
+    def numbers(self) -> set[Place]:
+        """Places that make each operation at risk one on a Number, if they hold Numbers."""
+        chosen: set[Place] = {_SIZE}
+        often = Counter(place for places in self.risks for place in places)
+        for places in self.risks:
+            if places and not chosen & places:
+                chosen.add(max(places, key=lambda place: (often[place], str(place))))
+        return chosen
+
+
+class Mark(Operable):
+    """Stands for an argument of a rule, or for what is made of it.
+
+    number: whether it is a number, not an array. places: of the arguments that a number depends on.
+    answer: whether it is that of a comparison. asked: the name and value of a hyperparameter.
+    """
+
+    __slots__ = ("answer", "asked", "found", "number", "places")
+
+    def __init__(
+        self,
+        found: _Findings,
+        number: bool = False,
+        places: frozenset[Place] = frozenset(),
+        answer: bool = False,
+        asked: tuple[str, Any] | None = None,
+    ) -> None:
+        self.found, self.number, self.places = found, number, places
+        self.answer, self.asked = answer, asked
+
+    def operate(self, name: str, args: tuple[Any, ...]) -> Any:
+        """The mark of the result; what is found out is noted."""
+        found = self.found
+        marks = [x for x in args if isinstance(x, Mark)]
+        number = all(x.number for x in marks)
+        places = frozenset(place for x in marks for place in x.places if number)
+        if name in COMPARISONS:
+            return Mark(found, number, places, answer=True)
+        answers = [x for x in args[name == "where" :] if isinstance(x, Mark) and x.answer]
+        found.arrays |= not all(x.number for x in answers)
+        if name in OPERATORS:
+            found.risks += [x.places for x in answers if x.number]
+            odd = any(map(is_odd, args))
+            if number and (odd or name in ("div", "pow", "mod")):
+                found.risks.append(places)
+            elif not number:
+                self._note(name, *args)
+                found.arrays |= odd
+        if name in ("qr", "eigh"):
+            return Mark(found), Mark(found)
+        if name in ("size", "epsilon"):
+            return Mark(found, True, frozenset([_SIZE] if name == "size" else []))
+        return Mark(found, number, places, answer=name == "where" and bool(answers))
+
+    def _note(self, name: str, x: Any, y: Any = None) -> None:
+        """Note where an array library's own operator would mean something else."""
+        found = self.found
+        if name == "mod" or (name == "pow" and (isinstance(y, Mark) or y not in _ALIKE)):
+            found.arrays = True
+        elif name == "div" and found.torch:  # a number by an array: torch multiplies by 1 / y
+            if isinstance(x, Mark) and x.number:
+                found.risks.append(x.places)
+            found.arrays |= not isinstance(x, Mark) and x != 1
+
+    def __bool__(self) -> bool:
+        if self.asked is None:
+            raise TypeError("a rule cannot be asked what it does where an `if` is on values")
+        name, value = self.asked
+        return self.found.switches.setdefault(name, bool(value))
+
+
+Converters = tuple[tuple[Any, Callable[[Any], Any]], ...]
+
+
+class _Plan(NamedTuple):
+    """What is made of the arguments, as long as switches are as they were."""
+
+    switches: tuple[tuple[str, bool], ...]
+    positional: Converters
+    named: Converters
+
+
+class Arguments:
+    """Prepares the arguments of a rule's function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._plans: dict[tuple[type, ...], list[_Plan]] = {}
+
+    def prepare(
+        self, args: Sequence[Any], values: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The positional and the named arguments, as the function is to get them."""
+        kinds = (*map(type, args), *map(type, values.values()))
+        plan = self._known(kinds, values)
+        if plan is None:
+            plan = self._plan(args, values)
+            self._plans.setdefault(kinds, []).append(plan)
+        if plan.positional:
+            args = _converted([*args], plan.positional)
+        if plan.named:
+            values = _converted({**values}, plan.named)
+        return args, values
+
+    def _known(self, kinds: tuple[type, ...], values: Mapping[str, Any]) -> _Plan | None:
+        for plan in self._plans.get(kinds, ()):
+            try:
+                for name, on in plan.switches:
+                    if bool(values[name]) is not on:
+                        break
+                else:
+                    return plan
+            except ValueError:  # neither on nor off: the call itself will say so
+                continue
+        return None
+
+    def _plan(self, args: Sequence[Any], values: Mapping[str, Any]) -> _Plan:
+        """Call the function with marks, and see what has to be a Number or an Array."""
+        p = args[0]
+        if isinstance(p, Operable) and not isinstance(p, Tensors):  # a symbol of the tracer's
+            return _Plan((), (), ())
+        given: dict[Any, Any] = {**dict(enumerate(args)), **values}
+        plain = {
+            place
+            for place, x in given.items()
+            if type(x) in (float, int) or (_of_numpy(x) and not _of_numpy(p))
+        }
+        found = _Findings(home(type(p)) == "torch")
+
+        def mark(place: Place) -> Any:
+            x = given[place]
+            if isinstance(x, bool) or x is None:
+                return x
+            places = frozenset([place] if place in plain else [])
+            asked = (place, x) if isinstance(place, str) else None
+            return Mark(found, place in plain, places, asked=asked)
+
+        try:
+            result = self._function(*map(mark, range(len(args))), **{k: mark(k) for k in values})
+            results = result if isinstance(result, tuple) else (result,)
+            found.arrays |= any(isinstance(x, Mark) and x.answer and not x.number for x in results)
+            numbers = found.numbers()
+        except Exception:  # if it is wrong, the call itself will say so
+            found, numbers = _Findings(), plain
+        converters: dict[Place, Callable[[Any], Any]] = {}
+        for place, x in given.items():
+            if place in plain and place in numbers:
+                converters[place] = Number
+            elif place in plain and type(x) is not float:
+                converters[place] = float
+            elif found.arrays and _is_array(x):
+                converters[place] = Array
+        switches = {k: x for k, x in values.items() if isinstance(x, bool)} | found.switches
+        return _Plan(
+            tuple(switches.items()),
+            tuple((k, f) for k, f in converters.items() if isinstance(k, int)),
+            tuple((k, f) for k, f in converters.items() if isinstance(k, str)),
+        )
+
+
+def _converted(values: Any, converters: Converters) -> Any:
+    for place, convert in converters:
+        try:
+            values[place] = convert(values[place])
+        except OverflowError:  # a whole number
+            values[place] = convert(real(values[place]))
+    return values

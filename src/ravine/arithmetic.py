@@ -1,0 +1,327 @@
+"""What each operation means on Python's numbers and on arrays: IEEE 754, the same everywhere.
+
+On numbers nothing raises, and nothing becomes complex: 1/0 is inf, (-1)**0.5 is NaN, and what overflows
+is inf. A comparison is a number: 1 or 0. x**0.5 is the square root of x, of -0.0 and -inf as well. x % y
+has the sign of y. `where` takes NaN as true; its result has the shape of both branches, whichever is
+taken. Of 0.0 and -0.0, `maximum` and `minimum` give either.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import Any
+
+__all__ = [
+    "ALONG",
+    "COMPARISONS",
+    "ON_NUMBERS",
+    "OPERATORS",
+    "home",
+    "like",
+    "meaning",
+    "real",
+    "typed_like",
+]
+
+# Python's operators, by the names that the tracer's graph uses for them.
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "pow": operator.pow,
+    "mod": operator.mod,
+    "neg": operator.neg,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+# Sums and means that leave an axis in place, with length 1, so that they meet the array again.
+ALONG = {"sum_along": "sum", "mean_along": "mean"}
+
+like: ContextVar[Any] = ContextVar("ravine_like", default=None)
+
+
+@contextmanager
+def typed_like(p: Any) -> Iterator[None]:
+    """Within it, numbers that need a dtype take p's: comparisons, and both branches of a `where`."""
+    token = like.set(p)
+    try:
+        yield
+    finally:
+        like.reset(token)
+
+
+def _home(cls: type) -> str:
+    """The array library that a class, or one that it is made from, belongs to; "" if to none."""
+    modules = (base.__module__.partition(".")[0] for base in cls.__mro__)
+    return next((module for module in modules if module in _ON_ARRAYS), "")
+
+
+home: Callable[[type], str] = cache(_home)
+
+
+@cache
+def meaning(name: str, kind: str) -> Callable[..., Any]:
+    """What the operation called `name` is on arrays of a library; on plain numbers, if kind is ""."""
+    if not kind and name in ON_NUMBERS:
+        return lambda *args: ON_NUMBERS[name](*map(real, args))
+    if name in COMPARISONS:
+        return lambda x, y: _counted(OPERATORS[name](x, y))
+    known = _ON_ARRAYS.get(kind, {}).get(name) or OPERATORS.get(name)
+    if known or not kind:
+        return known or partial(_refuse, name)
+    if name in ALONG:
+        return partial(_along, kind, ALONG[name])
+    return _ON_ANY_ARRAY.get(name) or getattr(_library(kind), name)
+
+
+def _refuse(name: str, *args: Any) -> Any:
+    raise TypeError(f"ravine.ops.{name} needs an array or a tensor, got {args!r}")
+
+
+def real(x: Any) -> Any:
+    """Python's whole numbers and truths as floats, which know infinity; all else as it is."""
+    if not isinstance(x, int):
+        return x
+    try:
+        return float(x)
+    except OverflowError:
+        return math.inf if x > 0 else -math.inf
+
+
+def _counted(answer: Any) -> Any:
+    """The answer of a comparison as a number: 1 or 0, of arrays in p's dtype."""
+    kind = home(type(answer))
+    if not kind:
+        return float(answer)
+    dtype = getattr(like.get(), "dtype", None)
+    if kind == "torch":
+        return answer.to(dtype or sys.modules["torch"].get_default_dtype())
+    return answer.astype(dtype or float)
+
+
+# --- numbers
+
+
+def _divide(x: float, y: float) -> float:
+    if y:
+        return x / y
+    return x * math.copysign(math.inf, y) if x else math.nan
+
+
+def _raise(x: float, y: float) -> float:
+    if y == 2:
+        return x * x
+    if y == 0.5:
+        return _sqrt(x)
+    try:
+        result = x**y
+    except (ZeroDivisionError, OverflowError):
+        if x < 0 and y % 1:
+            return math.nan
+        return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
+    return math.nan if isinstance(result, complex) else result
+
+
+def _sqrt(x: float) -> float:
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _answer(compare: Callable[..., Any], x: float, y: float) -> float:
+    return float(compare(x, y))
+
+
+ON_NUMBERS: dict[str, Callable[..., Any]] = {
+    **OPERATORS,
+    **{name: partial(_answer, OPERATORS[name]) for name in COMPARISONS},
+    "div": _divide,
+    "pow": _raise,
+    "mod": lambda x, y: x % y if y else math.nan,
+    "abs": builtins.abs,
+    "sqrt": _sqrt,
+    "sign": lambda x: float((x > 0) - (x < 0)) if x == x else x,
+    "exp": _exp,
+    "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
+    "maximum": lambda x, y: x if x > y or x != x else y,
+    "minimum": lambda x, y: x if x < y or x != x else y,
+    "where": lambda condition, x, y: x if condition else y,
+    "sum": lambda x: x,
+    "mean": lambda x: x,
+    "epsilon": lambda _: sys.float_info.epsilon,
+}
+
+
+# --- arrays
+
+
+def _library(kind: str) -> Any:
+    return sys.modules["jax"].numpy if kind.startswith("jax") else sys.modules[kind]
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not hasattr(x, "dtype")
+
+
+def _along(kind: str, reduction: str, x: Any, axis: int) -> Any:
+    return getattr(_library(kind), reduction)(x, axis=axis, keepdims=True)
+
+
+def _parts(kind: str, decomposition: str, x: Any) -> tuple[Any, ...]:
+    return tuple(getattr(_library(kind).linalg, decomposition)(x))
+
+
+def _epsilon(x: Any) -> float:
+    return float(_library(home(type(x))).finfo(x.dtype).eps)
+
+
+def _where(kind: str, condition: Any, x: Any, y: Any) -> Any:
+    library = _library(kind)
+    if not getattr(condition, "ndim", 0) and home(type(condition)) in ("", "numpy"):
+        return _shaped(kind, *((x, y) if condition else (y, x)))
+    if _number(x) and _number(y) and hasattr(like.get(), "dtype"):
+        x = _typed(kind, x, like.get().dtype, condition)  # two plain numbers would be of any dtype
+    if kind == "torch":  # which takes no other conditions, nor numbers that overflow to infinity
+        condition = condition if condition.dtype == library.bool else condition != 0
+        x, y = (
+            _typed(kind, a, b.dtype, b) if _number(a) and not _number(b) else a
+            for a, b in ((x, y), (y, x))
+        )
+    return library.where(condition, x, y)
+
+
+def _shaped(kind: str, x: Any, other: Any) -> Any:
+    """One branch of a `where`, in the shape and dtype of both."""
+    library, shape = _library(kind), getattr(other, "shape", ())
+    if not shape or (getattr(x, "shape", ()) == shape and x.dtype == other.dtype):
+        return x
+    if _number(x):
+        full = library.zeros_like(other)
+        return full + _typed(kind, x, other.dtype, other)  # infinity, where it overflows
+    shape, dtype = library.broadcast_shapes(x.shape, shape), library.result_type(x, other)
+    x = library.broadcast_to(x, shape)
+    return x.to(dtype) if kind == "torch" else x.astype(dtype)
+
+
+def _typed(kind: str, x: float, dtype: Any, beside: Any) -> Any:
+    library = _library(kind)
+    if kind == "torch":
+        return library.tensor(x, dtype=dtype, device=beside.device)
+    return library.asarray(x, dtype)
+
+
+def _power(kind: str, x: Any, y: Any) -> Any:
+    library = _library(kind)
+    if not _number(y):
+        half = y == 0.5
+        if kind == "numpy" and not half.any():  # lest roots that nobody asked for warn
+            return x**y
+        return _where(kind, half, meaning("sqrt", home(type(x)))(x), x**y)
+    if y == 2:
+        return x * x
+    if y == 0.5:
+        return library.sqrt(x)
+    if kind == "torch" and y in (-0.5, -2):  # not 1 / sqrt(x), -inf for -0.0, nor 1 / (x * x)
+        y = library.tensor(y, dtype=x.dtype, device=x.device)
+    return x**y
+
+
+def _quotient_of_torch(x: Any, y: Any) -> Any:
+    if _number(x) and y.is_floating_point():  # torch multiplies by 1 / y, which may overflow
+        x = sys.modules["torch"].tensor(x, dtype=y.dtype)
+    return x / y
+
+
+def _modulo_of_torch(x: Any, y: Any) -> Any:
+    torch = sys.modules["torch"]
+    # Not of contiguous tensors: torch's code for these is NaN where x / y overflows.
+    x, y = (torch.stack((a, a), -1)[..., 0] if isinstance(a, torch.Tensor) else a for a in (x, y))
+    rest = x % y
+    return torch.where(rest == 0, torch.copysign(rest, y), rest)  # torch's zero has the sign of x
+
+
+def _extremum_of_torch(name: str, *args: Any) -> Any:
+    torch = sys.modules["torch"]
+    beside = next(x for x in args if isinstance(x, torch.Tensor))
+    args = tuple(_typed("torch", x, beside.dtype, beside) if _number(x) else x for x in args)
+    return getattr(torch, name)(*args)
+
+
+def _sign_of_torch(x: Any) -> Any:
+    torch = sys.modules["torch"]
+    return torch.where(x.isnan(), x, torch.sign(x))  # torch's is 0 for NaN
+
+
+def _newton_schulz(
+    x: Any, a: float, b: float, c: float, eps: float, steps: float, bfloat16: bool
+) -> Any:
+    kind, dtype = home(type(x)), x.dtype
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x  # the Gram matrix of the shorter side
+    if bfloat16 and kind == "numpy":
+        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+    if bfloat16 and kind == "torch":
+        x = _newton_schulz_as_torch(x.bfloat16(), a, b, c, eps, int(steps)).to(dtype)
+        return x.mT if tall else x
+    x = x.astype("bfloat16") if bfloat16 else x
+    x = x / meaning("maximum", kind)((x * x).sum((-2, -1), keepdims=True) ** 0.5, eps)
+    for _ in range(int(steps)):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = x.astype(dtype) if bfloat16 else x
+    return x.mT if tall else x
+
+
+def _newton_schulz_as_torch(x: Any, a: float, b: float, c: float, eps: float, steps: int) -> Any:
+    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
+    addmm = sys.modules["torch"].addmm
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+_ON_ANY_ARRAY: dict[str, Callable[..., Any]] = {
+    "abs": builtins.abs,
+    "epsilon": _epsilon,
+    "newton_schulz": _newton_schulz,
+    "size": lambda x, axis: x.shape[axis],
+    "transpose": lambda x: x.mT,
+}
+
+_ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {
+    kind: {
+        "pow": partial(_power, kind),
+        "where": partial(_where, kind),
+        "qr": partial(_parts, kind, "qr"),
+        "eigh": partial(_parts, kind, "eigh"),
+    }
+    for kind in ("numpy", "torch", "jax", "jaxlib")
+}
+_ON_ARRAYS["torch"] |= {
+    "div": _quotient_of_torch,
+    "mod": _modulo_of_torch,
+    "maximum": partial(_extremum_of_torch, "maximum"),
+    "minimum": partial(_extremum_of_torch, "minimum"),
+    "sign": _sign_of_torch,
+}

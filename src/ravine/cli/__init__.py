@@ -1,0 +1,17 @@
+"""The command line: parse, call, print. Nothing is computed here.
+
+Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted.
+"""
+
+from ravine.cli.app import app, main
+from ravine.cli.bench import bench as _bench
+from ravine.cli.listing import list_rules as _list
+from ravine.cli.race import race as _race
+from ravine.cli.show import show as _show
+
+__all__ = ["app", "main"]
+
+app.command("list")(_list)
+app.command("show")(_show)
+app.add_typer(_race, name="race", invoke_without_command=True)
+app.add_typer(_bench, name="bench")

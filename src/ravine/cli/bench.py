@@ -1,0 +1,206 @@
+"""`ravine bench`."""
+
+from __future__ import annotations
+
+import json as json_
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ravine.cli.bench_tables import PRINTERS
+from ravine.cli.listing import Json
+from ravine.cli.names import RUNS_FILE, depends, find_all, require
+from ravine.cli.progress import progress
+from ravine.cli.terminal import err
+from ravine.registry import get
+
+bench = typer.Typer(help="Measure speed, side by side in one run.", no_args_is_help=True)
+
+Rows = Sequence[Mapping[str, Any]]
+File = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write everything as JSON, too.")
+]
+
+
+@bench.command("diamonds")
+def bench_diamonds(
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = 5,
+    json: Json = False,
+) -> None:
+    """The diamonds loop, compiled from the rule's graph, against the post's plain NumPy loop."""
+    require("numba")
+    from ravine.bench import diamonds
+
+    rows = diamonds.run(repeats=repeats)
+    if json:
+        return print(json_.dumps(rows, indent=2))
+    PRINTERS["diamonds"](rows)
+
+
+@bench.command("step")
+def bench_step(
+    rules: Annotated[
+        str,
+        typer.Option(
+            help=f'Rules, with commas between; "torch": all that it has too; or "all". {RUNS_FILE}'
+        ),
+    ] = "torch",
+    shapes: Annotated[
+        str,
+        typer.Option(
+            help="Of scalars, mlp, resnet18, gpt2; with commas between. gpt2 takes 8 to 11 GiB of "
+            "memory, and is skipped where less is free."
+        ),
+    ] = "scalars,mlp,resnet18,gpt2",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="For each rule and shape; everything is timed 3 times at least."
+        ),
+    ] = 1.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Add torch.compile of torch's step.")
+    ] = False,
+    all_engines: Annotated[
+        bool, typer.Option("--all-engines", help="Time the eager engine on gpt2 as well.")
+    ] = False,
+    first: Annotated[
+        bool,
+        typer.Option(
+            "--first/--no-first",
+            help="Time the first calls on the first shape too, each in a new process: 3 s each.",
+        ),
+    ] = True,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training/--no-training", help="Then time steps inside training, after a backward."
+        ),
+    ] = True,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the ratios to torch, as .png or .svg."),
+    ] = None,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """One step of an optimizer: Ravine's engines and torch.optim's loops, taking turns."""
+    require("torch", *["matplotlib"] * bool(figure))
+    from ravine.bench import contenders, step
+
+    on = shapes.split(",")
+    _checked(seconds, on, file)
+    _writable("--figure", figure, ".png", ".svg")
+    depends("--all-engines", all_engines, "without gpt2 among the shapes", "gpt2" in on)
+    if rules not in ("torch", "all"):
+        rules = ",".join(found.name for found in find_all("--rules", rules))
+    chosen = step.choose(rules)
+    in_torch = figure is None or any(contenders.in_torch(get(name)) for name in chosen)
+    depends("--figure", figure is not None, "where torch has none of the rules", in_torch)
+    options: dict[str, Any] = {"compiled": compiled, "progress": progress}
+    runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
+    if training:
+        runs["training"] = step.run_in_training(chosen, seconds, **options)
+    tables = _bench(runs, file, json)
+    if figure:
+        from ravine.bench.plots import against_torch
+        from ravine.races.store import picture, write
+
+        write(figure, picture(against_torch(tables["step"]), figure.suffix[1:]))
+
+
+@bench.command("stacks")
+def bench_stacks(
+    shapes: Annotated[
+        str, typer.Option(help="As for step; with commas between. gpt2 takes 4 GiB of memory.")
+    ] = "resnet18,gpt2",
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For each shape; everything is timed 3 times at least.")
+    ] = 5.0,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Modifiers on Adam, and its state in bfloat16: kernels, and what torch has of the kind."""
+    require("torch", "llvmlite")
+    from ravine.bench import stacks
+
+    on = shapes.split(",")
+    _checked(seconds, on, file)
+    _bench({"stacks": stacks.run(on, seconds, progress)}, file, json)
+
+
+@bench.command("memory")
+def bench_memory(
+    layers: Annotated[int, typer.Option(min=1, help="Linear layers of the model.")] = 24,
+    width: Annotated[int, typer.Option(min=1, help="Inputs and outputs of a layer.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 16,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For each process; a step is timed 3 times at least.")
+    ] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes for each contender.")] = 3,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Peak memory and time of a training step: ordinary steps, and steps in backward. On Linux."""
+    require("torch")
+    from ravine.bench import memory
+
+    _checked(seconds, [], file)
+    rows = memory.run(layers, width, batch_size, seconds, rounds, progress)
+    _bench({"memory": rows}, file, json)
+
+
+def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
+    """Refuse what could not be measured, and a file that could not be written, before anything is."""
+    if not math.isfinite(seconds):
+        raise ValueError(f"--seconds {seconds} is not accepted; it is a finite number >= 0")
+    for name in shapes:
+        if shapes.count(name) > 1:
+            raise ValueError(
+                f"--shapes {','.join(shapes)!r} is not accepted; {name} is in it twice"
+            )
+    _writable("--out", file, ".json")
+
+
+def _writable(option: str, path: Path | None, *kinds: str) -> None:
+    """Refuse, before anything is measured, a file that could not be written after it."""
+    if path is None:
+        return
+    if path.suffix not in kinds:
+        raise ValueError(f"{option} {str(path)!r} is not accepted; it ends in {' or '.join(kinds)}")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"{option} {str(path)!r} is not accepted; there is no folder {path.parent}"
+        )
+
+
+def _bench(
+    runs: Mapping[str, Iterable[Mapping[str, Any]]], file: Path | None, json: bool
+) -> dict[str, Rows]:
+    """Run the measurements and tell; what is done when they are interrupted is told all the same."""
+    from ravine.races.store import environment, to_json, write
+
+    tables: dict[str, list[Mapping[str, Any]]] = {name: [] for name in runs}
+    interrupted = False
+    try:
+        for name, rows in runs.items():
+            for row in rows:
+                tables[name].append(row)
+    except KeyboardInterrupt:
+        interrupted = True
+        err.print("\nInterrupted; this is what was measured before.")
+    text = to_json({"environment": environment(), **tables})
+    if file:
+        write(file, text.encode())
+    if json:
+        print(text)
+    else:
+        for name, done in tables.items():
+            PRINTERS[name](done)
+    if interrupted:
+        sys.exit(130)
+    return {**tables}

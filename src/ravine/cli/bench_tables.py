@@ -1,0 +1,145 @@
+"""The tables of the benchmarks, as they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ravine.cli.terminal import NONE, line, notes, number, paragraph, table, title
+
+__all__ = ["PRINTERS"]
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _diamonds(rows: Rows) -> None:
+    title("One epoch of the diamonds protocol: 250 steps, permutation, loss")
+    cells = []
+    for r in rows:
+        times = f"{r['plain_us']:.0f}", f"{r['fast_us']:.1f}", f"{r['ratio']:.1f}"
+        cells.append((r["method"], *times, str(r["digits"]), f"{r['compile_seconds']:.2f}"))
+    table(("method", ">plain µs", ">compiled µs", ">ratio", ">equal digits", ">compile s"), cells)
+
+
+def _step(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        here = [r for r in rows if r["shapes"] == shapes]
+        title(f"One step on {shapes}, float32; ratio: the time of torch's fastest over this one's")
+        columns = ["rule", "engine", ">µs", ">ratio", ">GB/s", ">of roof", ">extra", ">first s"]
+        timed = any(r.get("first_seconds") is not None for r in here)
+        cells = [
+            (
+                name,
+                r["engine"],
+                f"{r['us']:,.1f}",
+                number(r["against_torch"], ".2f"),
+                number(r["gb_per_s"], ".1f"),
+                number(r["of_roof"], ".2f"),
+                _size(r["extra_bytes"]),
+                *[number(r["first_seconds"], ".2f")] * timed,
+            )
+            for name, r in _measured(here)
+        ]
+        columns = columns if timed else columns[:-1]
+        table(columns, cells)
+        _dashes(
+            columns,
+            cells,
+            {
+                "ratio": "torch has no such optimizer",
+                "GB/s": "the rule has no kernel whose bytes could be counted",
+                "first s": "not timed",
+            },
+        )
+        _skipped(here)
+        line()
+
+
+def _training(rows: Rows) -> None:
+    title("The step inside training an MLP, after a backward pass; µs, and torch's fastest over it")
+    columns = ("rule", "engine", ">µs", ">ratio")
+    cells = [
+        (name, r["engine"], f"{r['us']:,.1f}", number(r["against_torch"], ".2f"))
+        for name, r in _measured(rows)
+    ]
+    table(columns, cells)
+    _dashes(columns, cells, {"ratio": "torch has no such optimizer"})
+    _skipped(rows)
+
+
+def _stacks(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        title(f"One step of a stack on {shapes}; × Adam: over the time of its kernel in float32")
+        columns = ("stack", ">µs", ">moves", ">× Adam", ">per byte", ">ratio")
+        cells = [
+            (
+                r["stack"],
+                f"{r['us']:,.0f}",
+                _size(r["bytes"]),
+                f"{r['time_of_adam']:.2f}",
+                number(r["time_per_byte_of_adam"], ".2f"),
+                number(r["against_torch"], ".2f"),
+            )
+            for r in rows
+            if r["shapes"] == shapes
+        ]
+        table(columns, cells)
+        paragraph(
+            f"ratio: torch's fused Adam, clipping alike, over this; {NONE}: none, or not known"
+        )
+        line()
+
+
+def _memory(rows: Rows) -> None:
+    gradients = _size(rows[0]["gradient_bytes"]) if rows else NONE
+    title(f"A training step with AdamW, float32; all gradients together take {gradients}")
+    cells = []
+    for r in rows:
+        saved = f"{r['gradients_saved']:.0%}"
+        cells.append((r["contender"], _size(r["peak_bytes"]), saved, f"{r['us']:,.0f}"))
+    table(("contender", ">peak", ">gradients saved", ">µs"), cells)
+
+
+def _size(count: int | None) -> str:
+    """Bytes, in the unit that suits them."""
+    if count is None:
+        return NONE
+    unit, name = next(
+        (x for x in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= x[0]), (1, "B")
+    )
+    return f"{count / unit:.3g}\xa0{name}"
+
+
+def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """The rows with a measurement, each with its rule's name if it is the rule's first."""
+    before = None
+    for r in rows:
+        if "skipped" not in r:
+            yield ("" if r["rule"] == before else r["rule"]), r
+            before = r["rule"]
+
+
+def _dashes(columns: Sequence[str], cells: Iterable[Sequence[str]], why: Mapping[str, str]) -> None:
+    """Say below a table what a dash stands for, in each column that has one."""
+    heads = [column.lstrip(">") for column in columns]
+    empty = {head for row in cells for head, cell in zip(heads, row, strict=True) if cell == NONE}
+    notes((f"{NONE} {head}", text) for head, text in why.items() if head in empty)
+
+
+def _skipped(rows: Rows) -> None:
+    whys: dict[str, list[str]] = {}
+    for r in rows:
+        if "skipped" in r:
+            whys.setdefault(f"{r['engine']} skipped: {r['skipped']}", []).append(r["rule"])
+    for why, rules in whys.items():
+        paragraph(f"{why} ({', '.join(rules)})")
+
+
+PRINTERS: dict[str, Callable[[Rows], None]] = {
+    "diamonds": _diamonds,
+    "step": _step,
+    "training": _training,
+    "stacks": _stacks,
+    "memory": _memory,
+}
+"""How the rows of each benchmark are printed, by its name."""

@@ -1,0 +1,174 @@
+"""`ravine show`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ravine.cli.names import RUNS_FILE, complete, depends, exclusive, find, given, settings
+from ravine.cli.terminal import NONE, code, line, notes, number, out, paragraph, table, width
+from ravine.registry import Found
+from ravine.rule import Rule
+
+
+def show(
+    context: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=f'A rule, or a stack such as "l2(adam)". {RUNS_FILE}', autocompletion=complete
+        ),
+    ],
+    latex: Annotated[bool, typer.Option("--latex", help="Only the equations, as LaTeX.")] = False,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="Only the step as printed from the rule's graph.")
+    ] = False,
+    llvm: Annotated[
+        bool, typer.Option("--llvm", help="Only the fused CPU kernel, as LLVM IR.")
+    ] = False,
+    asm: Annotated[
+        bool, typer.Option("--asm", help="Only the fused CPU kernel, in this machine's assembly.")
+    ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="What --llvm and --asm are for: float64, float32, bfloat16 or float16. "
+            "Default: float32."
+        ),
+    ] = None,
+    worked: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            min=1,
+            help="Work this many steps by hand: every named value. Default: 5 with --csv.",
+        ),
+    ] = None,
+    gradients: Annotated[
+        str, typer.Option(help="The gradients to work with, as 0.5,-0.2,...; repeated as needed.")
+    ] = "0.5,0.3,-0.2,0.4,0.1",
+    start: Annotated[float, typer.Option(help="The parameter before the first worked step.")] = 1.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a hyperparameter.")
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="The worked steps as CSV, all digits.")
+    ] = False,
+) -> None:
+    """Show a rule: source, equations, paper, hyperparameters, state, how packages differ."""
+    steps = worked is not None or as_csv
+    exclusive(
+        {
+            "--latex": latex,
+            "--kernel": kernel,
+            "--llvm": llvm,
+            "--asm": asm,
+            "--csv" if worked is None else "--worked": steps,
+        }
+    )
+    if dtype and not (llvm or asm):
+        raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
+    for option in ("gradients", "start"):
+        depends(f"--{option}", given(context, option), "without --worked or --csv", steps)
+    depends("--set", bool(set_), "beside --latex: the equations are for all values", not latex)
+    found = find(name)
+    rule, values = found.rule, settings(found.rule, set_ or [])
+    if latex:
+        from ravine.reading.equations import latex as typeset
+
+        return print("\n".join(typeset(function) for function in rule.sources))
+    if kernel:
+        from ravine.engines.graph import trace
+        from ravine.engines.python import kernel_source
+
+        return code(kernel_source(trace(rule, **values)))
+    if llvm or asm:
+        return _show_compiled(rule, values, dtype or "float32", asm)
+    if steps:
+        return _show_worked(found, worked or 5, gradients, start, values, as_csv)
+    _show_all(found, values)
+
+
+def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) -> None:
+    from ravine.engines import cpu
+    from ravine.engines.graph import trace
+    from ravine.engines.kernel import DTYPES
+
+    if dtype not in DTYPES:
+        raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")
+    kernel = cpu.kernel(trace(rule, **values))
+    dtypes = [dtype] * len(kernel.columns)
+    if asm:
+        code(cpu.assembly(kernel, dtypes), "gas")
+    else:
+        code(cpu.ir(kernel, dtypes), "llvm")
+
+
+def _show_all(found: Found, values: dict[str, Any]) -> None:
+    from ravine.reading.about import about, source
+    from ravine.reading.equations import terminal
+
+    rule, facts = found.rule, about(found.rule, **values)
+    paragraph(f"{found.label}: {facts.summary}")
+    line()
+    if facts.text:
+        paragraph(f"{facts.text}\n")
+    if rule.paper:
+        paragraph(f"{rule.paper}\n{rule.at}\n")
+    for function in rule.sources:
+        code(source(function), fold=True)
+        line()
+    plain = not out.encoding.lower().startswith("utf")
+    for function in rule.sources:
+        print(terminal(function, width=width(), plain=plain), end="\n\n")
+    changed = {k for k, h in rule.hyperparameters.items() if values[k] != h.default}
+    rows = []
+    for h in rule.hyperparameters.values():
+        # An interval and a bound are not broken.
+        accepted = h.accepted.replace(", ", ",\xa0").replace("= ", "=\xa0").replace("> ", ">\xa0")
+        now = [str(values[h.name]) if h.name in changed else ""] * bool(changed)
+        rows.append((h.name, str(h.default), *now, accepted, h.meaning))
+    table(("hyperparameter", ">default", *[">set to"] * bool(changed), "accepted", "meaning"), rows)
+    line()
+    notes([("State   ", facts.kept())])
+    if facts.elsewhere:
+        line("\nElsewhere")
+        notes(facts.elsewhere)
+
+
+def _show_worked(
+    found: Found,
+    steps: int,
+    gradients: str,
+    start: float,
+    values: dict[str, Any],
+    as_csv: bool,
+) -> None:
+    from ravine.reading.worked import worked
+
+    try:
+        numbers = [float(x) for x in gradients.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--gradients {gradients!r} is not accepted; write numbers with commas between, such as 0.5,-0.2"
+        ) from None
+    rows = worked(found.rule, [numbers[i % len(numbers)] for i in range(steps)], start, **values)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+        writer.writeheader()
+        return writer.writerows(rows)
+    settings = ", ".join(f"{k}={v}" for k, v in values.items())
+    paragraph(f"{found.label}, {settings}; p starts at {start:g}")
+    digits = 6 if len(columns) <= 8 else 4
+    cells = [[_shown(row.get(column), digits) for column in columns] for row in rows]
+    table([f">{column}" for column in columns], cells)
+    if any(NONE in row for row in cells):
+        paragraph(f"{NONE}: the rule has not computed this value in that step")
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return str(value) if isinstance(value, int) else number(value, f".{digits}g")

@@ -1,0 +1,27 @@
+"""What is not installed, and what brings it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__all__ = ["lacking", "without"]
+
+_EXTRAS = {"torch": "torch", "llvmlite": "torch", "matplotlib": "race", "numba": "race"}
+
+
+def without(package: str, error: ImportError | None = None) -> str:
+    """Say that a package is missing, and how to install it; what is wrong if it is there and fails."""
+    top = package.partition(".")[0]
+    if error and not (isinstance(error, ModuleNotFoundError) and error.name == top):
+        return f"{top} cannot be imported ({error})"
+    brings = f"; pip install '.[{_EXTRAS[top]}]' in the folder of Ravine's source brings it"
+    return f"{top} is not installed{brings if top in _EXTRAS else ''}"
+
+
+def lacking(package: str) -> str:
+    """What :func:`without` says, or "" where the package can be imported."""
+    try:
+        import_module(package)
+    except ImportError as error:
+        return without(package, error)
+    return ""

@@ -1,0 +1,349 @@
+"""Names as people write them: what each means here, and how a stack of modifiers is written.
+
+A rule has one name. torch.optim, Keras, optax and the literature have others for it; they are
+written down here, once. Case and punctuation do not count: "RMSprop", "rms_prop" and "RMSProp" are
+one name. A package may stand before a name: "keras.Nadam".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+__all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
+
+WORDS = {
+    "sgd": "gradient descent, GD, steepest descent, vanilla SGD, vanilla gradient descent, "
+    "batch gradient descent, "
+    "stochastic gradient descent, mini-batch gradient descent",
+    "momentum": "SGD with momentum, SGD momentum, momentum SGD, SGDM, gradient descent with momentum, "
+    "stochastic gradient descent with momentum",
+    "momentum_classical": "heavy ball, Polyak momentum, Polyak's heavy ball, classical momentum",
+    "momentum_ema": "EMA momentum, deeplearning.ai momentum, course momentum",
+    "nesterov": "Nesterov momentum, Nesterov accelerated gradient, Nesterov's accelerated gradient "
+    "descent, NAG, accelerated gradient, SGD with Nesterov, SGD with Nesterov momentum, SGD Nesterov, "
+    "Nesterov SGD, momentum with Nesterov",
+    "rmsprop": "root mean square propagation",
+    "adagrad": "adaptive gradient, adaptive subgradient",
+    "adam": "adaptive moment estimation",
+    "adam_eps_hat": "SparseAdam, TensorFlow Adam, Adam with epsilon hat",
+    "amsgrad": "Adam with AMSGrad, AMSGrad Adam",
+    "adamw": "Adam with decoupled weight decay",
+    "decoupled_decay(amsgrad)": "AdamW with AMSGrad",
+    "decoupled_decay(adamax)": "AdamaxW",
+    "nadam": "Nesterov Adam, Nesterov-accelerated Adam",
+    "radam": "rectified Adam",
+    "rprop": "resilient propagation, resilient backpropagation",
+    "asgd": "averaged SGD, averaged stochastic gradient descent, Polyak averaging, "
+    "Polyak-Ruppert averaging",
+}
+"""Other names of the rules, and of stacks of them, that belong to no package."""
+
+NOTES = {
+    "momentum": "lr is outside the velocity, as in torch.optim and optax; in Keras and the textbooks "
+    "it is inside (momentum_classical). The two are equal while lr is constant",
+    "momentum_classical": "lr is inside the velocity, as in Polyak 1964 and Keras; in torch.optim and "
+    "optax it is outside (momentum). The two are equal while lr is constant",
+}
+"""What is said when one of the names in WORDS, which people use for two rules, is looked up."""
+
+_TORCH: dict[str, str | tuple[str, str]] = {
+    "ASGD": "asgd",
+    "Adadelta": "adadelta",
+    "Adafactor": "adafactor",
+    "Adagrad": "adagrad",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "Adamax": "adamax",
+    "Muon": "decoupled_decay(muon, weight_decay=0.1, bfloat16=true)",
+    "NAdam": "nadam",
+    "RAdam": "radam",
+    "RMSprop": "rmsprop",
+    "Rprop": "rprop",
+    "SGD": "sgd",
+    "SparseAdam": "adam_eps_hat",
+}
+_KERAS: dict[str, str | tuple[str, str]] = {
+    "Adadelta": "adadelta(lr=0.001, rho=0.95, eps=1e-7)",
+    "Adafactor": ("adafactor(lr=0.001)", "Keras has the paper's eps1"),
+    "Adagrad": ("adagrad(lr=0.001, v0=0.1, eps=1e-7)", "Keras has eps inside the root"),
+    "Adam": "adam_eps_hat(eps=1e-7)",
+    "Adam with AMSGrad": ("amsgrad(eps=1e-7)", "Keras adds eps before the bias correction"),
+    "AdamW": "decoupled_decay(adam_eps_hat, weight_decay=0.004, eps=1e-7)",
+    "AdamW with AMSGrad": (
+        "decoupled_decay(amsgrad, weight_decay=0.004, eps=1e-7)",
+        "Keras adds eps before the bias correction",
+    ),
+    "Adamax": ("adamax(lr=0.001, eps=1e-7)", "Keras adds eps to u, not to the gradient's size"),
+    "Muon": ("decoupled_decay(muon, weight_decay=0.004)", "Keras scales the step differently"),
+    "Nadam": "nadam(lr=0.001, eps=1e-7, momentum_decay=1)",
+    "RMSprop": (
+        "rmsprop(lr=0.001, alpha=0.9, eps=1e-7)",
+        "Keras has eps inside the root, and lr inside the momentum",
+    ),
+    "SGD": "sgd(lr=0.01)",
+    "SGD with momentum": "momentum_classical(lr=0.01)",
+    "SGD with Nesterov": (
+        "nesterov(lr=0.01)",
+        "Keras has lr inside the velocity; the two are equal while lr is constant",
+    ),
+}
+_OPTAX: dict[str, str | tuple[str, str]] = {
+    "adadelta": "adadelta",
+    "adafactor": ("adafactor", "optax factors large matrices only, and has other defaults"),
+    "adagrad": ("adagrad(v0=0.1, eps=1e-7)", "optax has eps inside the root"),
+    "adam": "adam",
+    "adamax": "adamax",
+    "adamaxw": "decoupled_decay(adamax, weight_decay=1e-4)",
+    "adamw": "adamw(weight_decay=1e-4)",
+    "amsgrad": ("amsgrad", "optax takes the maximum after the bias correction"),
+    "muon": ("muon", "optax steps by Adam what is not a matrix"),
+    "nadam": ("nadam", "in optax the momentum is not warmed up"),
+    "radam": ("radam", "optax adds eps after the bias correction"),
+    "rmsprop": ("rmsprop(alpha=0.9)", "optax has eps inside the root, unless eps_in_sqrt=False"),
+    "rprop": ("rprop", "optax applies the update of the step before"),
+    "sgd": "sgd",
+    "sgd with momentum": "momentum",
+    "sgd with Nesterov": "nesterov",
+}
+PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
+"""What a package's names mean, at the package's defaults; with a note where no rule here is equal."""
+
+_PREFIX = re.compile(
+    r"(?:(?P<torch>(?:py)?torch(?:\W*optim)?)"
+    r"|(?P<keras>(?:(?:tf|tensorflow)\W)?keras(?:\W*optimizers)?|(?:tf|tensorflow)\W*optimizers)"
+    r"|(?P<optax>optax(?:\W*contrib)?)"
+    r"|ravine\W*(?:rules|torch|numpy)?)[.\s_]+(?=\w)",
+    re.IGNORECASE,
+)
+_FILLING = re.compile(r"optimi[sz]er|optimi[sz]ation|algorithm|method")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a name means: an expression in our own names, and what there is to say of it, if anything."""
+
+    expression: str
+    note: str = ""
+
+
+def plain(name: str) -> str:
+    """The name without case, punctuation, and words such as "optimizer".
+
+    >>> plain("RMSPropOptimizer")
+    'rmsprop'
+    """
+    text = re.sub(r"['’]s\b", "", unicodedata.normalize("NFKC", name).casefold())
+    text = "".join(c for c in text if c.isalnum() or c == "+")  # Adam+ is another optimizer
+    return _FILLING.sub("", text) or text
+
+
+def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
+    """What a name means that is not a rule's as it stands; None where it means nothing.
+
+    ours: the names of the rules.
+    """
+    prefix = _PREFIX.match(name)
+    package = prefix.lastgroup or "" if prefix else ""
+    rest = name[prefix.end() :] if prefix else name
+    if package:
+        package = {"torch": "torch.optim"}.get(package, package)
+        known = _by_plain_name(package).get(plain(rest))
+        if known:
+            return _of_package(package, known)
+        if package != "torch.optim":  # whose forms are those of the rules
+            return None
+    by_plain_name = {plain(own): own for own in ours}
+    expression = by_plain_name.get(plain(rest)) or _words().get(plain(rest))
+    if not expression:
+        return None
+    if package:
+        return Meaning(expression)
+    ambiguous = "" if plain(rest) in by_plain_name else NOTES.get(expression, "")
+    return Meaning(expression, ambiguous or _in_packages(rest, expression))
+
+
+def _of_package(package: str, name: str) -> Meaning:
+    meant = PACKAGES[package][name]
+    if isinstance(meant, tuple):
+        expression, differs = meant
+        note = f"{package}.{name} is not here; the nearest is {expression}. {differs}"
+        return Meaning(expression, note)
+    return Meaning(meant, f"{package}.{name} is {meant}" if "(" in meant else "")
+
+
+def _in_packages(name: str, expression: str) -> str:
+    """What there is to say of a name that packages have, so spelt, for something else only."""
+    found = {p: _of_package(p, name) for p, names in PACKAGES.items() if name in names}
+    if not found or any(meant.expression == expression for meant in found.values()):
+        return ""
+    return f"{name} is {expression} here; " + "; ".join(m.note for m in found.values())
+
+
+@cache
+def _by_plain_name(package: str) -> Mapping[str, str]:
+    return {plain(name): name for name in PACKAGES[package]}
+
+
+@cache
+def _words() -> Mapping[str, str]:
+    return {plain(name): rule for rule, names in WORDS.items() for name in names.split(", ")}
+
+
+def known() -> list[str]:
+    """Every name in WORDS."""
+    return [name for names in WORDS.values() for name in names.split(", ")]
+
+
+# ---- stacks --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stack as it is written: head(inner, option=value); without inner, a rule and its options."""
+
+    head: str
+    inner: str | None
+    options: tuple[tuple[str, float | bool], ...]
+
+
+def call(text: str) -> Call | None:
+    """Take `head(inner, option=value)` apart; None where the text is not of that form.
+
+    Raises ValueError where what is in the parentheses cannot be read.
+
+    >>> call("clip_by_norm(l2(adam), max_norm=0.5)")
+    Call(head='clip_by_norm', inner='l2(adam)', options=(('max_norm', 0.5),))
+    """
+    if text.count("(") != text.count(")") and (":" not in text or text.endswith(")")):
+        raise ValueError(f"{text!r} is not accepted; its parentheses do not match")
+    start = _opening(text)
+    if start is None:
+        return None
+    inside = text[start + 1 : -1]
+    arguments = [x.strip() for x in split(inside)] if inside.strip() else []
+    inner = [x for x in arguments if not re.match(r"\w+\s*=", x)]
+    if len(inner) > 1 or arguments[: len(inner)] != inner or "" in arguments:
+        raise ValueError(
+            f"{text!r} is not accepted; write one rule and then options, as in "
+            "clip_by_norm(adam, max_norm=0.5)"
+        )
+    options: dict[str, float | bool] = {}
+    for argument in arguments[len(inner) :]:
+        name, value = setting(argument)
+        if name in options:
+            raise ValueError(f"{text!r} sets {name} twice")
+        options[name] = value
+    return Call(text[:start].strip(), inner[0] if inner else None, tuple(options.items()))
+
+
+def _opening(text: str) -> int | None:
+    """Where the parenthesis opens that the last character closes, if something stands before it."""
+    depth = 0
+    for place in range(len(text) - 1, 0, -1):
+        depth += {")": 1, "(": -1}.get(text[place], 0)
+        if depth == 0:
+            return place if text.endswith(")") else None
+    return None
+
+
+def split(text: str) -> list[str]:
+    """Split at the commas that are in no parentheses.
+
+    >>> split("adam,clip_by_norm(sgd, max_norm=1)")
+    ['adam', 'clip_by_norm(sgd, max_norm=1)']
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def setting(text: str) -> tuple[str, float | bool]:
+    """NAME=VALUE as a name and a number or a bool. Raises ValueError for anything else."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals):
+        raise ValueError(f"{text!r} is not accepted; write NAME=VALUE, such as lr=0.1")
+    return name, number(value, text)
+
+
+def number(value: str, where: str) -> float | bool:
+    """A number, true or false. Raises ValueError, which says where it stands."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{where!r}: {value!r} is not a number, true or false") from None
+
+
+# ---- slips ---------------------------------------------------------------------------------------
+
+
+OTHERS = """
+AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
+AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX Adai AdaiV2
+Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ AdamS AdamSN AdamT AdamU
+AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
+BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
+Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LAMB LARS LaRS LBFGS
+LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamW NAdamax Nero NGD NormMuon NorMuon
+NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RAdamW RACS Ranger
+Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD
+Signum SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
+TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
+"""
+"""Optimizers that are not here: their names are no slips for names of ours."""
+
+
+def typo(name: str, names: Iterable[str]) -> str:
+    """'; did you mean "adam"?' where a name is one of these, mistyped; otherwise nothing.
+
+    The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamW.
+    """
+    given = plain(name)
+    if not given or given in _others():
+        return ""
+    slips = [other for other in names if _slip(given, plain(other))]
+    # Letters in another order are the commonest slip: "adma" is "adam".
+    slips.sort(
+        key=lambda other: (sorted(plain(other)) != sorted(given), _distance(given, plain(other)))
+    )
+    return f"; did you mean {slips[0]!r}?" if slips else ""
+
+
+@cache
+def _others() -> frozenset[str]:
+    return frozenset(map(plain, OTHERS.split()))
+
+
+def _slip(given: str, meant: str) -> bool:
+    if max(len(given), len(meant)) < 4 and sorted(given) != sorted(meant):
+        return False
+    if given[-1].isdigit() and not meant[-1].isdigit():  # a version of its own
+        return False
+    distance = _distance(given, meant)
+    far = 2 if len(meant) >= 10 or sorted(given) == sorted(meant) else 1
+    return distance <= far
+
+
+def _distance(a: str, b: str) -> int:
+    """How many letters to add, drop, replace, or exchange with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row, older = row, [i], before
+        for j, y in enumerate(b, 1):
+            best = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                best = min(best, older[j - 2] + 1)
+            row.append(best)
+        before = above
+    return row[-1]

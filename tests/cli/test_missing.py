@@ -1,0 +1,98 @@
+"""Without matplotlib, Numba, torch or llvmlite: said before anything is computed, or done without."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+EXERCISE = ("race", "diamonds", "--optimizers", "adam", "--epochs", "2", "--seeds", "1")
+
+
+@pytest.fixture
+def without(tmp_path):
+    """Run the command in a process where packages cannot be imported: without(packages, *words)."""
+
+    def run(
+        packages,
+        *words,
+        error="ModuleNotFoundError(f'No module named {__name__!r}', name=__name__)",
+    ):
+        for package in packages.split():
+            (tmp_path / "blocked" / package).mkdir(parents=True)
+            (tmp_path / "blocked" / package / "__init__.py").write_text(f"raise {error}\n")
+        path = os.pathsep.join([str(tmp_path / "blocked"), *sys.path])
+        return subprocess.run(
+            [sys.executable, "-m", "ravine", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    return run
+
+
+BRINGS = "is not installed; pip install '.[{}]' in the folder of Ravine's source brings it"
+
+
+def test_without_matplotlib_a_race_has_its_tables(without, tmp_path):
+    done = without("matplotlib", *EXERCISE, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    said = (
+        f"ravine: matplotlib {BRINGS.format('race')}; without it there are tables, but no figures"
+    )
+    assert done.stderr.splitlines()[0] == said
+    assert "Diamonds, the reader's exercise" in done.stdout
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "diamonds-exercise.csv" in made
+    assert not {name for name in made if name.endswith((".png", ".svg"))}
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["status"] == "complete"
+
+
+def test_without_matplotlib_every_race_ends(without, tmp_path):
+    done = without("matplotlib", "race", "conditioning", "--quick", "--seeds", "1", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "Does adapting to each coordinate help" in done.stdout
+
+
+def test_without_numba_the_plain_loop_runs_and_it_is_said_once(without, tmp_path):
+    done = without("numba", *EXERCISE, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    said = f"ravine: numba {BRINGS.format('race')}; without it the plain NumPy loop runs, some 50 times slower"
+    assert done.stderr.splitlines()[0] == said
+    assert done.stderr.count("numba") == 1
+    assert "1570." in done.stdout or "1569." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("packages", "extra", "words"),
+    [
+        ("torch", "torch", ("race", "--out", "run")),
+        ("torch", "torch", ("race", "figure-1", "--out", "run")),
+        ("torch", "torch", ("bench", "step")),
+        ("torch", "torch", ("bench", "stacks")),
+        ("torch", "torch", ("bench", "memory")),
+        ("numba", "race", ("bench", "diamonds")),
+        ("matplotlib", "race", ("bench", "step", "--figure", "x.png")),
+        ("llvmlite", "torch", ("show", "adam", "--llvm")),
+        ("llvmlite", "torch", ("bench", "stacks")),
+    ],
+)
+def test_what_cannot_be_done_without_is_said_first(without, tmp_path, packages, extra, words):
+    done = without(packages, *words)
+    assert done.returncode == 1
+    assert f"ravine: {packages} {BRINGS.format(extra)}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"blocked"}
+
+
+def test_what_is_installed_and_fails_says_why(without):
+    done = without(
+        "numba", "bench", "diamonds", error="ImportError('Numba needs NumPy 2.3 or less')"
+    )
+    assert done.returncode == 1
+    assert done.stderr == "ravine: numba cannot be imported (Numba needs NumPy 2.3 or less)\n"
