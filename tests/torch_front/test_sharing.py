@@ -175,3 +175,69 @@ def test_what_is_taken_out_is_freed_at_once():
     command = [sys.executable, "-W", "ignore", "-c", FREE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def transposed(p, state):
+    p.data = p.data.t()
+
+
+def transposed_in_place(p, state):
+    with torch.no_grad():
+        p.t_()
+
+
+CHANGES = {
+    "p.data is transposed": transposed,
+    "p is transposed": transposed_in_place,
+    "a moment is transposed": lambda p, state: state["exp_avg"].t_(),
+    "a moment's data is transposed": lambda p, state: setattr(
+        state["exp_avg"], "data", state["exp_avg"].data.t()
+    ),
+    "p.data is replaced": lambda p, state: setattr(p, "data", p.data.clone()),
+    "a moment's data is replaced": lambda p, state: setattr(
+        state["exp_avg"], "data", torch.ones_like(state["exp_avg"])
+    ),
+    "a count's data is replaced": lambda p, state: setattr(
+        state["step"], "data", torch.tensor(50.0)
+    ),
+    "a count's data is wider": lambda p, state: setattr(
+        state["step"], "data", torch.tensor(50.0, dtype=F64)
+    ),
+    "p is shared": lambda p, state: p.share_memory_(),
+    "the state is shared": lambda p, state: [x.share_memory_() for x in state.values()],
+    "p is swapped": lambda p, state: torch.utils.swap_tensors(p, parameter(4, 4)),
+    "a moment is swapped": lambda p, state: torch.utils.swap_tensors(
+        state["exp_avg"], torch.ones(4, 4, dtype=F64)
+    ),
+    "a count is swapped": lambda p, state: torch.utils.swap_tensors(
+        state["step"], torch.tensor(30.0)
+    ),
+    "the gradient is transposed": lambda p, state: setattr(p, "grad", p.grad.t()),
+    "the gradient is negated by a flag": lambda p, state: setattr(
+        p, "grad", torch._neg_view(p.grad)
+    ),
+    "the gradient is a lazy clone": lambda p, state: setattr(p, "grad", torch._lazy_clone(p.grad)),
+    "p has a lazy clone": lambda p, state: setattr(p, "kept", torch._lazy_clone(p.detach())),
+    "the state is zeroed": lambda p, state: [x.zero_() for x in state.values()],
+    "p is frozen": lambda p, state: p.requires_grad_(False),
+}
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happens_to_memory_between_steps_is_seen(change, engine):
+    results = []
+    for module, how in ((rt, {"engine": engine}), (torch.optim, {"foreach": False})):
+        torch.manual_seed(0)
+        p, q = (torch.nn.Parameter(torch.randn(s, dtype=F64)) for s in ((4, 4), (3,)))
+        stepper = module.Adam([p, q], lr=0.1, **how)
+        for step in range(6):
+            for x in (p, q):
+                x.grad = torch.randn(x.shape, dtype=F64)
+            if step == 3:
+                CHANGES[change](p, stepper.state[p])
+            stepper.step()
+        results.append(torch.cat([p.detach().flatten(), q.detach()]))
+    assert torch.allclose(*results, rtol=1e-12, atol=0)
+    if change == "p has a lazy clone":
+        assert not torch.equal(p.kept, p)

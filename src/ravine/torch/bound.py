@@ -12,9 +12,10 @@ guards find out in one call in C. What is bound refers to no gradient, and to st
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress, cycle, starmap
 from operator import attrgetter, getitem, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -206,9 +207,8 @@ class KernelPart:
         step.place("p", [m.work.p.data_ptr() for m in members])
         if not self.repeatable:
             return
-        self.facts = facts([m.work.g for m in members])
         self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
-        self.absent: list[torch.Tensor] = []
+        self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
         self.states = [m.state for m in members]
@@ -217,10 +217,13 @@ class KernelPart:
         if all("step" in m.state and m.state["step"] is m.count for m in members):
             names.append(["step"] * len(members))
             kept += counts
-        self.keepers, self.names, self.kept = self.states * len(names), list(_flat(names)), kept
         own = counts if len(names) < len(step.columns) - 2 and counts[0] is not None else []
+        self.names, self.kept = list(_flat(names)), kept
         self.fixed: list[Any] = [*self.params, *kept, *own]
-        self.where = list(map(_data_ptr, self.fixed))
+        self.where = _addresses(self.fixed)
+        # Matrices may be transposed in their place; their strides are then others.
+        self.matrices = [x for x in self.fixed if x.ndim > 1]
+        self.facts = facts([*(m.work.g for m in members), *self.matrices])
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
@@ -248,26 +251,32 @@ class KernelPart:
         None if anything but gradients and numbers has changed.
         """
         grads: list[Any] = list(map(_grad, self.params))
+        states, names, kept = self.states, self.names, self.kept
+        fixed, where = self.fixed, self.where
+        self.present = self.params
+        if not self.facts.check(*grads, *self.matrices):
+            here = [g is not None for g in grads]
+            self.present = list(compress(self.params, here))
+            self.absent = self.absent or list(starmap(_without_memory, self.gradients))
+            pairs = zip(grads, self.absent, strict=True)
+            grads = [absent if g is None else g for g, absent in pairs]
+            if not self.facts.check(*grads, *self.matrices):
+                return None
+            if len(here) - len(self.present) > max(16, len(here) // 4):
+                # Where many are missing, their states need not come into the caches.
+                here *= len(fixed) // len(here)
+                states, names = list(compress(states, here)), list(compress(names, here))
+                fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
+                kept = fixed[len(states) : len(states) + len(names)]
         try:
-            if not all(map(is_, map(getitem, self.keepers, self.names), self.kept)):
+            if not all(map(is_, map(getitem, cycle(states), names), kept)):
                 return None
         except KeyError:  # a slot is gone
             return None
-        self.present = self.params
-        if not self.facts.check(*grads) and not self._some(grads):
-            return None
-        if list(map(_data_ptr, self.fixed)) != self.where:
+        if _addresses(fixed) != where:
             return None  # memory has moved
         self.step.place("g", list(map(_data_ptr, grads)))
         return grads
-
-    def _some(self, grads: list[Any]) -> bool:
-        """Put a tensor without memory in the place of gradients that are not there."""
-        self.present = [p for p, g in zip(self.params, grads, strict=True) if g is not None]
-        self.absent = self.absent or list(map(_without_memory, self.gradients))
-        pairs = zip(grads, self.absent, strict=True)
-        grads[:] = [absent if g is None else g for g, absent in pairs]
-        return len(self.present) < len(grads) and self.facts.check(*grads)
 
     def run(self, seed: int | None) -> int:
         """Take the step, unless the kernel refuses it: READY if it was taken."""
@@ -283,8 +292,11 @@ class KernelPart:
         return self.step.squares() if self.present else 0.0
 
 
-def _without_memory(like: tuple[torch.Size, tuple[int, ...], torch.dtype]) -> torch.Tensor:
-    shape, stride, dtype = like
+def _addresses(tensors: list[torch.Tensor]) -> array[int]:
+    return array("q", list(map(_data_ptr, tensors)))
+
+
+def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
     made.untyped_storage().resize_(0)
     return made
