@@ -42,15 +42,15 @@ def made():
     return [torch.nn.Parameter(torch.randn(s)) for s in SHAPES]
 
 
-def masks(steps, many=len(SHAPES)):
+def masks(steps):
     """Who has a gradient: now and then all, none, or all but one."""
     draw = random.Random(1)
     for _ in range(steps):
         kind = draw.randrange(6)
-        odd = draw.randrange(many)
+        odd = draw.randrange(len(SHAPES))
         yield [
             kind == 0 or (kind != 1 and (i != odd if kind == 2 else draw.random() < 0.5))
-            for i in range(many)
+            for i in range(len(SHAPES))
         ]
 
 

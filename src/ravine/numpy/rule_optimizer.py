@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -51,6 +52,7 @@ class RuleOptimizer:
         self._engine = check_engine(engine, self._name)
         self._tables: dict[Any, _Tables] = {}
         self._known: list[Any] = []
+        self._seen: list[Any] = []
         self.options = options
         self.spelling.check(options)
         self.params = params
@@ -68,15 +70,14 @@ class RuleOptimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         # Tables hold addresses: a copy makes its own.
-        return {**self.__dict__, "_tables": {}, "_known": []}
+        return {**self.__dict__, "_tables": {}, "_known": [], "_seen": []}
 
     def _check_params(self) -> dict[str, Any]:
         """The parameters by path, if each can be stepped; looked at again only where they changed."""
         mine = dict(_leaves(self.params, "params"))
-        now = list(mine.values())
-        if len(now) == len(self._known) and all(
-            a is b for a, b in zip(now, self._known, strict=True)
-        ):
+        now = [*mine.values()]
+        seen = [(getattr(p, "dtype", None), getattr(p, "strides", ())) for p in now]
+        if seen == self._seen and all(map(is_, now, self._known)):
             for path, p in mine.items():
                 self._check_writeable(path, p)
             return mine
@@ -97,7 +98,7 @@ class RuleOptimizer:
             self._check_writeable(path, p)
             self.spelling.check_parameter(np.shape(p))
         self._check_apart(mine)
-        self._known = now
+        self._known, self._seen = now, seen
         return mine
 
     def _check_writeable(self, path: str, p: Any) -> None:
@@ -107,18 +108,14 @@ class RuleOptimizer:
             )
 
     def _check_apart(self, mine: Mapping[str, Any]) -> None:
-        """No two parameters are one array, or views that have elements in common."""
+        """No two parameters or states are one array, or views that have elements in common."""
         arrays = [(path, p) for path, p in mine.items() if isinstance(p, np.ndarray) and p.size]
         arrays.sort(key=lambda entry: _span(entry[1]))
         for i, (path, p) in enumerate(arrays):
-            if (
-                p.size > 1
-                and 0 in p.strides
-                and any(n > 1 for n, stride in zip(p.shape, p.strides, strict=True) if not stride)
-            ):
+            if _folded(p):
                 raise ValueError(
-                    f"{self._name}: {path} has one element in several places, as np.broadcast_to makes "
-                    "it; pass a copy"
+                    f"{self._name}: {path} has elements that share memory, as np.broadcast_to and "
+                    "sliding_window_view make them; pass a copy"
                 )
             for other, q in arrays[i + 1 :]:
                 if _span(q)[0] >= _span(p)[1]:
@@ -126,7 +123,7 @@ class RuleOptimizer:
                 if _shared(p, q):
                     raise ValueError(
                         f"{self._name}: {path} and {other} share memory, so that a step would move it "
-                        "twice; give the array one name, and add its gradients up"
+                        "twice; a parameter has one name, and an array of the state is no other's"
                     )
 
     def _plan(self) -> dict[int, tuple[Graph, dict[str, Any]]]:
@@ -212,6 +209,10 @@ class RuleOptimizer:
                     f"step: the gradient of {path} is a masked array, and a step would pass its mask by; "
                     "pass its data, such as g.filled(0.0)"
                 )
+            if g is not None and (kind := np.asarray(g).dtype).kind not in "biuf":
+                raise TypeError(
+                    f"step: the gradient of {path} is of {kind}; it must be of real numbers"
+                )
             if g is not None and np.shape(g) != np.shape(p):
                 raise ValueError(
                     f"step: the gradient of {path} has shape {np.shape(g)}; it must be {np.shape(p)}"
@@ -222,24 +223,46 @@ class RuleOptimizer:
         return {path: given[path] for path in mine if given[path] is not None}
 
     def _todo(self, graph: Graph, hyper: dict[str, Any], path: str, p: Any, g: Any) -> _Todo:
+        if isinstance(p, np.ndarray):
+            p = np.asarray(p)  # operators of np.matrix and others mean something else
         # A copy: a state that is begun for a step that fails is not kept.
         state = {"step": 0, **self.state.get(path, {})}
+        if not (isinstance(state["step"], (int, float, np.number)) and state["step"] >= 0):
+            raise ValueError(
+                f"{self._name}: the state of {path} has step={state['step']!r}; it must be a number of "
+                "steps"
+            )
         for slot in graph.live:
             if slot not in state:
                 made = graph.rule.slots[slot].init(p, **hyper)
                 # NumPy makes numbers of arrays without dimensions.
                 state[slot] = np.asarray(made) if isinstance(made, np.generic) else made
-            elif isinstance(state[slot], np.ndarray) and not state[slot].flags.writeable:
-                raise ValueError(
-                    f"{self._name}: the state {slot!r} of {path} is read-only; it is updated in place, "
-                    "so put a copy there"
-                )
+            else:
+                scalar = graph.rule.slots[slot].kind == "scalar" or not isinstance(p, np.ndarray)
+                self._check_slot(f"the state {slot!r} of {path}", state[slot], scalar)
         if isinstance(p, np.ndarray):
             g = np.asarray(g, p.dtype, order="C" if p.flags.c_contiguous else None)
         else:
             g = type(p)(g)
         slots = {slot: state[slot] for slot in graph.live}
         return _Todo(path, Work(p, g, slots, state["step"] + 1, hyper), state)
+
+    def _check_slot(self, what: str, kept: Any, scalar: bool) -> None:
+        if scalar:
+            if not isinstance(kept, (int, float, np.number)):
+                raise TypeError(f"{self._name}: {what} is {kept!r}; it must be a number")
+        elif (
+            not isinstance(kept, np.ndarray)
+            or isinstance(kept, np.ma.MaskedArray)
+            or kept.dtype.kind != "f"
+        ):
+            kind = f"of {kept.dtype}" if type(kept) is np.ndarray else f"a {type(kept).__name__}"
+            raise TypeError(f"{self._name}: {what} is {kind}; it must be an array of floats")
+        elif not kept.flags.writeable or _folded(kept):
+            why = "has elements that share memory" if kept.flags.writeable else "is read-only"
+            raise ValueError(
+                f"{self._name}: {what} {why}; it is updated in place, so put a copy there"
+            )
 
     def _copy_shared(self, todo: Sequence[_Todo]) -> None:
         """Copy gradients out of memory that the step writes, such as that of their parameters."""
@@ -249,6 +272,12 @@ class RuleOptimizer:
             [[_span(x) for x in (one.work.p, *_arrays(one.work))] for one in arrays],
         )
         if alone or any(waves):
+            written = {one.path: one.work.p for one in arrays}
+            for one in arrays:
+                for slot, x in one.work.state.items():
+                    if isinstance(x, np.ndarray):
+                        written[f"the state {slot!r} of {one.path}"] = x
+            self._check_apart(written)
             for one in arrays:
                 one.work = replace(one.work, g=one.work.g.copy(order="K"))
 
@@ -329,6 +358,24 @@ def _span(x: np.ndarray) -> Span:
         return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
     begin = x.ctypes.data
     return begin, begin + x.nbytes
+
+
+def _folded(x: np.ndarray) -> bool:
+    """Whether elements of an array have memory in common."""
+    if x.flags.c_contiguous:
+        return False
+    steps = sorted((abs(step), n) for n, step in zip(x.shape, x.strides, strict=True) if n > 1)
+    extent = x.itemsize
+    for step, n in steps:
+        if step < extent:
+            break
+        extent += step * (n - 1)
+    else:
+        return False
+    places = np.zeros(1, np.int64)  # these are rare
+    for step, n in steps:
+        places = np.add.outer(places, step * np.arange(n)).ravel()
+    return bool((np.diff(np.sort(places)) < x.itemsize).any())
 
 
 def _shared(p: np.ndarray, q: np.ndarray) -> bool:
