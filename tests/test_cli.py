@@ -473,7 +473,7 @@ def test_bench_step(tmp_path):
     words = ("bench", "step", "--shapes", "scalars", "--rules", "adam,nesterov", "--seconds", 0)
     words = (*words, "--no-first")
     done = json.loads(ravine(*words, "--json", "--out", tmp_path / "bench.json").stdout)
-    assert list(done) == ["environment", "step", "training"]
+    assert list(done) == ["environment", "step", "training", "experts"]
     assert done["environment"]["cpu"]
     for rows in (done["step"], done["training"]):
         engines = [row["engine"] for row in rows if row["rule"] == "adam"]

@@ -1,5 +1,6 @@
 """The step benchmark: what it steps, what it says."""
 
+import itertools
 from unittest import mock
 
 import pytest
@@ -159,3 +160,30 @@ def test_training_trains():
         list(step.run_in_training(["adam"], 0.0))
     assert all(all(x > 0 for x in sums) for sums in seen)
     assert len({sums[0] for sums in seen}) > 3  # each batch is new
+
+
+def test_the_rows_with_experts():
+    rows = list(step.run_with_experts(["sgd"], seconds=0.0))
+    cases = dict.fromkeys((r["tensors"], r["gradients"]) for r in rows)
+    assert list(cases) == [(n, g) for n in (8, 64, 300) for g in ("half", "all but one")]
+    assert [r["engine"] for r in rows] == ["Ravine", "eager", *TORCHS] * 6
+    assert all(r["us"] > 0 and r["turns"] == 3 for r in rows)
+
+
+def test_other_experts_have_gradients_in_each_step():
+    seen = []
+
+    def make(engine, rule, twin, params):
+        return lambda: seen.append((engine, [p.grad is not None for p in params]))
+
+    with mock.patch.object(step.contenders, "make", make):
+        list(step.run_with_experts(["adamw"], 0.0))
+    assert all(seen[0][1])  # the state of all has begun
+    for many, missing in ((8, 4), (64, 32), (300, 150), (8, 1), (64, 1), (300, 1)):
+        mine = [
+            has
+            for engine, has in seen
+            if engine == "Ravine" and (len(has), has.count(False)) == (many, missing)
+        ]
+        assert len(mine) == 6  # three turns of two steps
+        assert all(a != b for a, b in itertools.pairwise(mine))

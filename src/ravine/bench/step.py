@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,11 +22,12 @@ from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
 from ravine.naming import split
 from ravine.rule import Rule
 
-__all__ = ["SHAPES", "choose", "run", "run_in_training"]
+__all__ = ["SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 Row = dict[str, Any]
 
+_EXPERTS = (8, 64, 300)  # tensors of 1,000 numbers
 _LARGE = "gpt2"  # where a step of the eager engine takes seconds
 
 
@@ -145,6 +147,54 @@ def run_in_training(
         taken = take_turns(steps, seconds, before=backward)
         for row in _rows(engines, taken, skipped):
             yield {"rule": rule.name, **row}
+
+
+def run_with_experts(
+    rules: Iterable[str] = ("adamw",),
+    seconds: float = 1.0,
+    *,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[Row]:
+    """Time a step where other tensors have gradients each time, as with mixtures of experts.
+
+    Of 8, 64 and 300 tensors of 1,000 numbers either every second one has a gradient, by turns, or all
+    but one, another each time. rules, seconds, progress: as in :func:`run`. Yields rows as
+    :func:`run_in_training`, with ``tensors``, how many, and ``gradients``: "half" or "all but one".
+    """
+    cases = [(tensors, gradients) for tensors in _EXPERTS for gradients in ("half", "all but one")]
+    units = [
+        {"optimizer": name, "tensors": tensors, "gradients": gradients}
+        for name in rules
+        for tensors, gradients in cases
+    ]
+    for unit in progress("experts", units):
+        rule, many = registry.get(unit["optimizer"]), unit["tensors"]
+        torch.manual_seed(0)
+        params = [torch.randn(1000).requires_grad_() for _ in range(many)]
+        turns, half = count(), unit["gradients"] == "half"
+
+        def backward(
+            params: Sequence[torch.Tensor] = params, turns: Iterator[int] = turns, half: bool = half
+        ) -> None:
+            turn = next(turns)
+            for i, p in enumerate(params):
+                missing = (i + turn) % 2 if half else i == turn % len(params)
+                p.grad = None if missing else torch.randn(1000)
+
+        for p in params:  # all have begun
+            p.grad = torch.randn(1000)
+        twin = contenders.in_torch(rule)
+        # The bare kernel has no front that could leave tensors out.
+        engines = [engine for engine in contenders.engines(twin) if engine != "kernel"]
+        steps, skipped = _made(rule, twin, params, engines, {})
+        taken = take_turns(steps, seconds, before=backward)
+        for row in _rows(engines, taken, skipped):
+            yield {
+                "rule": rule.name,
+                "tensors": many,
+                "gradients": unit["gradients"],
+                **row,
+            }
 
 
 def _case(

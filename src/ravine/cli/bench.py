@@ -78,7 +78,9 @@ def bench_step(
     training: Annotated[
         bool,
         typer.Option(
-            "--training/--no-training", help="Then time steps inside training, after a backward."
+            "--training/--no-training",
+            help="Then time steps inside training, after a backward, and with other gradients "
+            "missing each time.",
         ),
     ] = True,
     figure: Annotated[
@@ -105,6 +107,7 @@ def bench_step(
     runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
     if training:
         runs["training"] = step.run_in_training(chosen, seconds, **options)
+        runs["experts"] = step.run_with_experts(seconds=seconds, progress=progress)
     tables = _bench(runs, file, json)
     if figure:
         from ravine.bench.plots import against_torch

@@ -67,6 +67,21 @@ def _training(rows: Rows) -> None:
     _skipped(rows)
 
 
+def _experts(rows: Rows) -> None:
+    title("One step where other gradients are missing each time; µs, and torch's fastest over it")
+    columns = ("tensors", "with gradients", "rule", "engine", ">µs", ">ratio")
+    cells = []
+    before: tuple[Any, ...] = ()
+    for r in rows:
+        if "skipped" not in r:
+            case = str(r["tensors"]), r["gradients"], r["rule"]
+            times = f"{r['us']:,.1f}", number(r["against_torch"], ".2f")
+            cells.append((*(case if case != before else ("", "", "")), r["engine"], *times))
+            before = case
+    table(columns, cells)
+    _skipped(rows)
+
+
 def _stacks(rows: Rows) -> None:
     for shapes in dict.fromkeys(r["shapes"] for r in rows):
         title(f"One step of a stack on {shapes}; × Adam: over the time of its kernel in float32")
@@ -139,6 +154,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
     "training": _training,
+    "experts": _experts,
     "stacks": _stacks,
     "memory": _memory,
 }
