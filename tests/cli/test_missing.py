@@ -61,7 +61,8 @@ def test_without_matplotlib_every_race_ends(without, tmp_path):
 def test_without_numba_the_plain_loop_runs_and_it_is_said_once(without, tmp_path):
     done = without("numba", *EXERCISE, "--out", "run")
     assert done.returncode == 0, done.stderr
-    said = f"ravine: numba {BRINGS.format('race')}; without it the plain NumPy loop runs, some 50 times slower"
+    brings = BRINGS.format("race")
+    said = f"ravine: numba {brings}; without it the plain NumPy loop runs, some 50 times slower"
     assert done.stderr.splitlines()[0] == said
     assert done.stderr.count("numba") == 1
     assert "1570." in done.stdout or "1569." in done.stdout

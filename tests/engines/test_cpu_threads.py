@@ -111,7 +111,7 @@ children = []
 for _ in range(10):
     child = os.fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(60)
         torch.set_num_threads(1)  # torch's own loops wait for threads that a child does not have
         mine = rt.Adam(ps)
         mine.step()

@@ -58,7 +58,8 @@ def _tensors(x: Any) -> bool:
 
 
 def _number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool)
+    """A number that every dtype takes; torch refuses what overflows to infinity."""
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 6e4
 
 
 def _numbers(x: Any) -> bool:
