@@ -154,6 +154,8 @@ REFUSED = {  # what is done to (params, state of p, state of q, gradients), and 
     "two moments are one": (lambda p, s, r, g: s.update(m=s["v"]), "share memory"),
     "a moment is in a parameter": (lambda p, s, r, g: r.update(m=p["p"][1:3]), "share memory"),
     "a count is negative": (lambda p, s, r, g: r.update(step=-3), "step=-3"),
+    "a count is infinite": (lambda p, s, r, g: r.update(step=float("inf")), "step=inf"),
+    "a count is not whole": (lambda p, s, r, g: r.update(step=1.5), "step=1.5"),
     "a count is no number": (lambda p, s, r, g: r.update(step="3"), "step='3'"),
     "a parameter is given twice": (lambda p, s, r, g: p.update(r=p["p"]), "share memory"),
     "a gradient is missing": (lambda p, s, r, g: g.pop("q"), "no gradient for .*'q'"),

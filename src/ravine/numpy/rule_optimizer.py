@@ -228,9 +228,10 @@ class RuleOptimizer:
         # A copy: a state that is begun for a step that fails is not kept.
         state = {"step": 0, **self.state.get(path, {})}
         taken: Any = state["step"]
-        if not (isinstance(taken, (int, float, np.number)) and taken >= 0):
+        counted = isinstance(taken, (int, float, np.number)) and taken >= 0
+        if not (counted and float(taken) % 1 == 0):
             raise ValueError(
-                f"{self._name}: the state of {path} has step={taken!r}; it must be a number of steps"
+                f"{self._name}: the state of {path} has step={taken!r}; it must be a whole number"
             )
         for slot in graph.live:
             if slot not in state:
@@ -245,7 +246,7 @@ class RuleOptimizer:
         else:
             g = type(p)(g)
         slots = {slot: state[slot] for slot in graph.live}
-        return _Todo(path, Work(p, g, slots, taken + 1, hyper), state)
+        return _Todo(path, Work(p, g, slots, int(taken) + 1, hyper), state)
 
     def _check_slot(self, what: str, kept: Any, scalar: bool) -> None:
         if scalar:
