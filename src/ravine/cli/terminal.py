@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import textwrap
@@ -47,8 +48,9 @@ def fail(text: str, code: int) -> NoReturn:
 
 
 def width() -> int:
-    """Columns to print in."""
-    return max(out.width, 20)
+    """Columns to print in: COLUMNS as it is now, which rich asks for once, or the terminal's."""
+    columns = os.environ.get("COLUMNS", "")
+    return max(int(columns) if columns.isdigit() else out.width, 20)
 
 
 def line(text: str = "", style: str = "") -> None:
@@ -182,7 +184,7 @@ def _listed(heads: Sequence[str], rows: Iterable[Sequence[str]], numbered: bool)
     """Each row as its first value, with its name if it is a number, and a line for each other."""
     left = max(map(cell_len, heads[1:]), default=0) + 2
     for first, *others in rows:
-        line(f"{heads[0]} {first}" if numbered else first, "bold")
+        title(f"{heads[0]} {first}" if numbered else first)
         for head, value in zip(heads[1:], others, strict=True):
             if not value:
                 continue
