@@ -34,6 +34,7 @@ OPTIONS = {
 KERNELS = [name for name in OPTIONS if name != "Adafactor"]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", OPTIONS)
 def test_classes_equal_torch(name):
     import torch
@@ -58,6 +59,7 @@ def test_classes_equal_torch(name):
         np.testing.assert_allclose(stepper.state["params[0]"]["ax"], average, rtol=1e-12)
 
 
+@pytest.mark.torch
 def test_muon_is_torchs_but_for_bfloat16():
     """With coefficients that converge, both come near the same orthogonal matrix."""
     import torch
