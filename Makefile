@@ -2,8 +2,8 @@
 #   make race    make the virtual environment, install, run both experiments
 #   make test    the same, then the tests
 # And on other versions, each in a virtual environment of its own:
-#   make test-torch VERSION=2.6.0    the tests of the torch front
-#   make test-python VERSION=3.12    all tests that need no torch, or with EXTRAS=all,test all
+#   make test-torch VERSION=2.6.0    of torch
+#   make test-python VERSION=3.12    of Python, without torch; with it: EXTRAS=all,test
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -23,15 +23,14 @@ test-frameworks: $(VENV)/.frameworks
 
 # The oldest torch, on Linux as root, from Debian: for CPUs, where PyPI's is for CUDA and ten times the size.
 FROM ?= $(if $(filter 2.6.0/Linux/0,$(VERSION)/$(shell uname)/$(shell id -u)),debian,pypi)
-TORCH_TESTS := tests/torch_front tests/test_torch.py tests/test_installed.py
 
 test-torch: test-torch-$(FROM)
 
 test-torch-pypi: .venv-torch-$(VERSION)/.made
-	.venv-torch-$(VERSION)/bin/python -m pytest $(TORCH_TESTS) $(ARGS)
+	.venv-torch-$(VERSION)/bin/python -m pytest -rs $(ARGS)
 
 test-torch-debian: .debian/opt/ravine/.made
-	scripts/in_debian.sh .debian python -m pytest $(TORCH_TESTS) $(ARGS)
+	scripts/in_debian.sh .debian python -m pytest -rs $(ARGS)
 
 EXTRAS ?= race,test
 test-python: .venv-python-$(VERSION)/.made
@@ -72,14 +71,14 @@ $(VENV)/.frameworks: $(VENV)/.dev
 	$(PYTHON) -m venv .venv-torch-$*
 	sed 's/^torch==.*/torch==$*/' constraints.txt > .venv-torch-$*/constraints.txt
 	.venv-torch-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint .venv-torch-$*/constraints.txt --editable '.[torch,test]'
+	  --constraint .venv-torch-$*/constraints.txt --editable '.[all,test]'
 	touch $@
 
 .debian/opt/ravine/.made: pyproject.toml constraints.txt scripts/in_debian.sh
 	scripts/in_debian.sh .debian python3 -m venv --system-site-packages /opt/ravine
 	sed '/^torch==/d' constraints.txt > .debian/opt/ravine/constraints.txt
 	scripts/in_debian.sh .debian pip install --quiet --disable-pip-version-check \
-	  --constraint /opt/ravine/constraints.txt --editable '.[torch,test]'
+	  --constraint /opt/ravine/constraints.txt --editable '.[all,test]'
 	touch $@
 
 # python3.12 from the path, or pyenv's.
