@@ -1,12 +1,16 @@
 # Two commands do everything, with Python and pip alone:
 #   make race    make the virtual environment, install, run both experiments
 #   make test    the same, then the tests
+# And on other versions, each in a virtual environment of its own:
+#   make test-torch VERSION=2.6.0    of torch
+#   make test-python VERSION=3.12    of Python, without torch; with it: EXTRAS=all,test
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz test-frameworks docs lint format bench clean
+.PHONY: race test fuzz test-torch test-torch-pypi test-torch-debian test-python test-frameworks docs lint format
+.PHONY: bench clean
 
 race: $(VENV)/.race
 	$(BIN)/ravine race $(ARGS)
@@ -19,6 +23,21 @@ fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
+
+# The oldest torch, on Linux as root, from Debian: for CPUs, where PyPI's is for CUDA and ten times the size.
+FROM ?= $(if $(filter 2.6.0/Linux/0,$(VERSION)/$(shell uname)/$(shell id -u)),debian,pypi)
+
+test-torch: test-torch-$(FROM)
+
+test-torch-pypi: .venv-torch-$(VERSION)/.made
+	.venv-torch-$(VERSION)/bin/python -m pytest -rs $(ARGS)
+
+test-torch-debian: .debian/opt/ravine/.made
+	scripts/in_debian.sh .debian python -m pytest -rs $(ARGS)
+
+EXTRAS ?= race,test
+test-python: .venv-python-$(VERSION)/.made
+	.venv-python-$(VERSION)/bin/python -m pytest -rs $(ARGS)
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -51,5 +70,28 @@ $(VENV)/.frameworks: $(VENV)/.dev
 	$(INSTALL) --editable '.[frameworks]'
 	touch $@
 
+.venv-torch-%/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-torch-$*
+	sed 's/^torch==.*/torch==$*/' constraints.txt > .venv-torch-$*/constraints.txt
+	.venv-torch-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint .venv-torch-$*/constraints.txt --editable '.[all,test]'
+	touch $@
+
+.debian/opt/ravine/.made: pyproject.toml constraints.txt scripts/in_debian.sh
+	scripts/in_debian.sh .debian python3 -m venv --system-site-packages /opt/ravine
+	sed '/^torch==/d' constraints.txt > .debian/opt/ravine/constraints.txt
+	scripts/in_debian.sh .debian pip install --quiet --disable-pip-version-check \
+	  --constraint /opt/ravine/constraints.txt --editable '.[all,test]'
+	touch $@
+
+# python3.12 from the path, or pyenv's.
+.venv-python-%/.made: pyproject.toml constraints.txt
+	for python in python$* $(HOME)/.pyenv/versions/$*.*/bin/python; do \
+	  $$python -c '' 2> /dev/null && exec $$python -m venv .venv-python-$*; \
+	done; echo 'python$* was not found: install it, or have pyenv install it' >&2; exit 1
+	.venv-python-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist runs site src/*.egg-info
+	rm -rf $(VENV) .venv-torch-* .venv-python-* .debian build dist runs site src/*.egg-info

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
 from ravine import like_p, modifier, registry, rule, rules, scalar
 from ravine.engines.fused import refusal
@@ -110,7 +109,7 @@ def run(made: Rule, p: Any, grads: Any, **hyper: Any) -> list[tuple[Any, ...]]:
 
 def error(a: Any, b: Any) -> float:
     """The largest difference over the largest size; 0 where NaN stands against NaN."""
-    a, b = (np.asarray(x.detach() if isinstance(x, torch.Tensor) else x, float) for x in (a, b))
+    a, b = (np.asarray(x.detach() if hasattr(x, "detach") else x, float) for x in (a, b))
     assert a.shape == b.shape, (a.shape, b.shape)
     nan = np.isnan(b)
     if not (np.isnan(a) == nan).all():
@@ -123,7 +122,10 @@ def error(a: Any, b: Any) -> float:
 
 
 @contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: Any) -> Iterator[None]:
+    """Within it, torch's default dtype is this one."""
+    import torch
+
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -128,22 +128,28 @@ class Muon(torch.optim.Optimizer):
     def _step(p, g, state, lr, weight_decay, momentum, nesterov, eps, **group):
         buffer = state.setdefault("momentum_buffer", torch.zeros_like(g))
         buffer.lerp_(g, 1 - momentum)
-        x = (g.lerp(buffer, momentum) if nesterov else buffer).bfloat16()
+        x = g.lerp(buffer, momentum) if nesterov else buffer
+        x = zeroth_power(x, group["ns_coefficients"], group["ns_steps"], eps)
         rows, columns = p.shape
-        tall = rows > columns
-        x = x.T if tall else x
-        x = x / x.norm().clamp(min=eps)
-        a, b, c = group["ns_coefficients"]
-        for _ in range(group["ns_steps"]):
-            s = x @ x.T
-            x = torch.addmm(x, torch.addmm(s, s, s, beta=b, alpha=c), x, beta=a)
         factor = {
             None: math.sqrt(max(1, rows / columns)),
             "original": math.sqrt(max(1, rows / columns)),
             "match_rms_adamw": 0.2 * math.sqrt(max(rows, columns)),
             "spectral_unclamped": math.sqrt(rows / columns),
         }[group["adjust_lr_fn"]]
-        p.mul_(1 - lr * weight_decay).add_(x.T if tall else x, alpha=-lr * factor)
+        p.mul_(1 - lr * weight_decay).add_(x, alpha=-lr * factor)
+
+
+def zeroth_power(x, coefficients, steps, eps):
+    """What torch's Muon makes of its momentum, in bfloat16."""
+    a, b, c = coefficients
+    tall = x.size(0) > x.size(1)
+    x = x.bfloat16().T if tall else x.bfloat16()
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        s = x @ x.T
+        x = torch.addmm(x, torch.addmm(s, s, s, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
 
 
 OPTIONS_OF_MUON = (

@@ -322,6 +322,8 @@ def test_what_is_not_accepted_is_one_clear_message(words, message, tmp_path, mon
     )
     (tmp_path / "broken.py").write_text("x = 1\n1 / 0\n")
     before = {*tmp_path.iterdir()}
+    if words[0] == "bench":
+        pytest.importorskip("torch", reason="torch is not installed")
     done = ravine(*words, code=2)
     assert re.search(message, " ".join(done.stderr.replace("│", " ").split()))
     assert "Traceback" not in done.stderr
@@ -376,6 +378,7 @@ def test_diamonds_exercise(tmp_path):
     assert again.stdout == done.stdout
 
 
+@pytest.mark.torch
 def test_figure_1_quick_as_json(tmp_path):
     done = ravine("race", "figure-1", "--quick", "--as-published", "--json", "--out", tmp_path)
     tables = json.loads(done.stdout)
@@ -469,6 +472,7 @@ def test_bench_diamonds():
     assert all(row["ratio"] > 1 and row["digits"] >= 10 for row in rows)
 
 
+@pytest.mark.torch
 def test_bench_step(tmp_path):
     words = ("bench", "step", "--shapes", "scalars", "--rules", "adam,nesterov", "--seconds", 0)
     words = (*words, "--no-first")
@@ -487,6 +491,7 @@ def test_bench_step(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.torch
 def test_bench_step_says_who_is_skipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
@@ -501,6 +506,7 @@ def test_bench_step_says_who_is_skipped(tmp_path, monkeypatch):
     assert table[2].split()[:2] == ["adafactor", "Ravine"]  # named though its kernel is skipped
 
 
+@pytest.mark.torch
 def test_an_interrupted_benchmark_says_what_it_has():
     def rows(*given, **options):
         yield {"rule": "sgd", "engine": "kernel", "us": 2.5, "against_torch": None}
@@ -515,6 +521,7 @@ def test_an_interrupted_benchmark_says_what_it_has():
     assert "Interrupted" in done.stderr
 
 
+@pytest.mark.torch
 def test_bench_stacks(tmp_path):
     words = ("bench", "stacks", "--shapes", "scalars", "--seconds", 0)
     done = json.loads(ravine(*words, "--json").stdout)
@@ -525,6 +532,7 @@ def test_bench_stacks(tmp_path):
     assert [line.split("  ")[0] for line in table[2:-2]] == names
 
 
+@pytest.mark.torch
 def test_bench_memory(tmp_path):
     measured = {"peak_bytes": 4e8, "taken": [0.07, 0.08]}
     with (

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 MODULES = ["ops", "hyperparameters", "rule", "numpy.classes", "numpy.fitting", "reading.worked"]
-MODULES += ["torch.classes", "torch.mixed"]
+MODULES += [pytest.param(f"torch.{x}", marks=pytest.mark.torch) for x in ("classes", "mixed")]
 
 
 @pytest.mark.parametrize("name", MODULES)

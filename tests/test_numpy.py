@@ -34,6 +34,7 @@ OPTIONS = {
 KERNELS = [name for name in OPTIONS if name != "Adafactor"]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", OPTIONS)
 def test_classes_equal_torch(name):
     import torch
@@ -58,17 +59,19 @@ def test_classes_equal_torch(name):
         np.testing.assert_allclose(stepper.state["params[0]"]["ax"], average, rtol=1e-12)
 
 
+@pytest.mark.torch
 def test_muon_is_torchs_but_for_bfloat16():
     """With coefficients that converge, both come near the same orthogonal matrix."""
     import torch
+    from installed import reference
 
     ours, theirs = np.ones((3, 4)), torch.ones(3, 4, dtype=torch.float64, requires_grad=True)
     options = {"lr": 0.1, "ns_coefficients": (1.5, -0.5, 0.0), "ns_steps": 15}
-    stepper, reference = rn.Muon(ours, **options), torch.optim.Muon([theirs], **options)
+    stepper, torchs = rn.Muon(ours, **options), reference("Muon")([theirs], **options)
     for g in gradients((3, 4), 10):
         stepper.step(g)
         theirs.grad = torch.tensor(g)
-        reference.step()
+        torchs.step()
     difference = np.abs(ours - theirs.detach().numpy()).max()
     assert 0 < difference < 0.02
     step = ours.copy()

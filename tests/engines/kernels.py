@@ -32,6 +32,11 @@ class ByReciprocal(np.ndarray):
         except ZeroDivisionError:
             return self * np.inf
 
+    def __array_function__(self, *call: Any) -> Any:
+        """np.where would make a plain array."""
+        made = super().__array_function__(*call)
+        return made.view(ByReciprocal) if isinstance(made, np.ndarray) else made
+
 
 def array(x: Any) -> Any:
     """NumPy makes numbers of arrays without dimensions."""

@@ -401,15 +401,19 @@ def run_torch(
     return rows
 
 
+def decouples(name: str) -> bool:
+    return "decoupled_weight_decay" in signature(TORCH[name][0]).parameters
+
+
 def has_torch(name: str, settings: dict[str, Any]) -> bool:
     """What torch lacks: classical momentum (torch's own until lr changes), Muon in float64, and some
-    decays.
+    decays, or the installed torch does.
     """
     options = {"l2", "decoupled_decay"} & {*settings}
     own = {"adamw", "adam_eps_hat", "adafactor", "adafactor_vector", "rprop"}  # or have none
     return name in TORCH and not (
         (name == "momentum_classical" and settings.get("lr") is SCHEDULE)
-        or ("decoupled_decay" in options and name not in ("adam", "amsgrad", "nadam", "radam"))
+        or ("decoupled_decay" in options and not decouples(name))
         or (options and name in own)
     )
 

@@ -59,19 +59,20 @@ def losses(names, n=20):
     ]
 
 
-def figures():
-    return {
-        "figure_1": plots.figure_1(losses(OPTIMIZERS)),
-        "figure_1_faults": plots.figure_1_faults(losses([*OPTIMIZERS, *FAULTY])),
-        "diamonds_bars": plots.diamonds_bars(PUBLISHED, "As published"),
-        "diamonds_seeds": plots.diamonds_seeds(SEEDS, best_line=1569.6, least_squares=1569.75),
-    }
+FIGURES = {
+    "figure_1": lambda: plots.figure_1(losses(OPTIMIZERS)),
+    "figure_1_faults": lambda: plots.figure_1_faults(losses([*OPTIMIZERS, *FAULTY])),
+    "diamonds_bars": lambda: plots.diamonds_bars(PUBLISHED, "As published"),
+    "diamonds_seeds": lambda: plots.diamonds_seeds(SEEDS, best_line=1569.6, least_squares=1569.75),
+}
+OF_TORCH = [pytest.param(name, marks=pytest.mark.torch) for name in FIGURES if "figure" in name]
 
 
 def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+@pytest.mark.torch
 def test_figure_1_has_the_eight_curves_in_order_over_the_iterations():
     (axes,) = plots.figure_1(losses(OPTIMIZERS)).axes
     assert legend(axes) == OPTIMIZERS
@@ -84,6 +85,7 @@ def test_figure_1_has_the_eight_curves_in_order_over_the_iterations():
     assert any(line.get_visible() for line in axes.get_xgridlines())
 
 
+@pytest.mark.torch
 def test_figure_1_shows_both_curves_of_a_pair():
     """Ravine's lies upon torch's, thinner, darker and dotted."""
     (axes,) = plots.figure_1(losses(OPTIMIZERS)).axes
@@ -94,6 +96,7 @@ def test_figure_1_shows_both_curves_of_a_pair():
         assert sum(to_rgb(upon.get_color())) < 0.6 * sum(to_rgb(below.get_color()))
 
 
+@pytest.mark.torch
 def test_figure_1_has_a_band_from_the_least_seed_to_the_greatest():
     (axes,) = plots.figure_1(losses(OPTIMIZERS)).axes
     assert len(axes.collections) == 4
@@ -102,6 +105,7 @@ def test_figure_1_has_a_band_from_the_least_seed_to_the_greatest():
     assert ends.y1 == pytest.approx(3.3)
 
 
+@pytest.mark.torch
 def test_faults_are_drawn_beside_the_right_optimizer():
     momentum, adam, momentum_step, adam_step = plots.figure_1_faults(
         losses([*OPTIMIZERS, *FAULTY])
@@ -192,10 +196,10 @@ def test_seeds_show_each_run_its_median_and_the_floor():
     assert left.lines[0].get_xdata() == pytest.approx([0.15, 0.15])
 
 
-@pytest.mark.parametrize("name", ["figure_1", "figure_1_faults", "diamonds_bars", "diamonds_seeds"])
+@pytest.mark.parametrize("name", [*OF_TORCH, "diamonds_bars", "diamonds_seeds"])
 def test_files_are_the_same_each_time(name):
     def files():
-        figure = figures()[name]
+        figure = FIGURES[name]()
         for kind in ("svg", "png"):
             file = io.BytesIO()
             figure.savefig(file, format=kind, dpi=50)

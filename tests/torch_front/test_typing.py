@@ -11,6 +11,7 @@ import pytest
 
 import ravine
 
+pytest.importorskip("torch", reason="torch is not installed")
 SOURCE = str(Path(ravine.__file__).parents[1])  # the checkers are to read what is imported here
 
 # Lines that end in "# refused" must be errors, and no others.

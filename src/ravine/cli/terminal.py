@@ -29,6 +29,9 @@ __all__ = [
     "title",
 ]
 
+if not os.environ.get("COLUMNS", "").strip("0"):
+    os.environ.pop("COLUMNS", None)  # 0 columns: unknown, which rich takes for a width
+
 out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 

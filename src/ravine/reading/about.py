@@ -84,12 +84,14 @@ def source(function: Callable[..., Any]) -> str:
     """
     try:
         lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    except OSError as error:
+        tree = ast.parse("\n".join(lines)).body[0]
+        # From 3.13 on, inspect takes what `python -c` runs for the source of what exec was given.
+        if not isinstance(tree, ast.FunctionDef) or tree.name != function.__code__.co_name:
+            raise OSError("another's source was found")
+    except (OSError, SyntaxError) as error:
         raise ValueError(
             f"the source of {function.__name__} cannot be found; put it in a file"
         ) from error
-    tree = ast.parse("\n".join(lines)).body[0]
-    assert isinstance(tree, ast.FunctionDef)
     first = tree.body[0]
     skipped: set[int] = set(range(1, tree.lineno))
     if isinstance(first, ast.Expr) and ast.get_docstring(tree) is not None:

@@ -143,19 +143,22 @@ def read(function: Callable[..., Any]) -> list[Equation]:
     if not inspect.isfunction(function):
         raise TypeError(f"equations are read from a Python function, got {function!r}")
     name = function.__code__.co_name
+    error: Exception | None = None
     try:
         source = inspect.getsource(function)
         source = f"if True:\n{source}" if source[0].isspace() else source
-        nodes = list(ast.walk(ast.parse(source)))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"the source of {name} cannot be found (was it defined in an interactive session, or "
-            "by exec?); equations are typeset from a function written in a file"
-        ) from error
-    for node in nodes:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return Reader(node, source).equations()
-    raise ValueError(f"equations are typeset from a function written with def, got {name}")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return Reader(node, source).equations()
+    except (OSError, SyntaxError) as e:
+        error = e
+    if error is None and (name == "<lambda>" or inspect.iscoroutinefunction(function)):
+        raise ValueError(f"equations are typeset from a function written with def, got {name}")
+    # Or another's was found: from 3.13 on, inspect takes what `python -c` runs for what exec was given.
+    raise ValueError(
+        f"the source of {name} cannot be found (was it defined in an interactive session, or "
+        "by exec?); equations are typeset from a function written in a file"
+    ) from error
 
 
 class Reader:
