@@ -94,10 +94,14 @@ def test_names_as_people_write_them(name, meant):
 def test_every_class_of_torch_has_a_meaning():
     offered = ((name, getattr(torch.optim, name)) for name in torch.optim.__all__)
     classes = {name for name, made in offered if isinstance(made, type)} - {"LBFGS", "Optimizer"}
-    assert classes == {*naming.PACKAGES["torch.optim"]}
+    known = {*naming.PACKAGES["torch.optim"]}
+    assert classes <= known
+    assert known - classes <= {"Muon"}  # torch has it since 2.9
 
 
-@pytest.mark.parametrize("name", naming.PACKAGES["torch.optim"])
+@pytest.mark.parametrize(
+    "name", [name for name in naming.PACKAGES["torch.optim"] if hasattr(torch.optim, name)]
+)
 def test_a_name_of_torch_steps_as_torch_does(name):
     rule = get(f"torch.optim.{name}")
     random = np.random.default_rng(0)
