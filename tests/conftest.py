@@ -40,5 +40,6 @@ if MISSING:
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "torch" in MISSING and item.get_closest_marker("torch"):
+        needs_torch = item.get_closest_marker("torch") or "torch_front" in item.path.parts
+        if "torch" in MISSING and needs_torch:
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))

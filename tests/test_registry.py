@@ -144,7 +144,7 @@ BROKEN = {
     "not a rule's form": (
         "from ravine import rule\n\n@rule\ndef f(x): ...",
         f"mine = {NAME}",
-        f"{NAME}.py, line 3: RuleError",
+        f"{NAME}.py, line [34]: RuleError",
     ),
     "warns": ("import warnings\nwarnings.warn('old')", f"mine = {NAME}", "warns: UserWarning: old"),
 }

@@ -77,9 +77,11 @@ def test_without_numba_the_plain_loop_runs_and_it_is_said_once(without, tmp_path
         ("torch", "torch", ("bench", "stacks")),
         ("torch", "torch", ("bench", "memory")),
         ("numba", "race", ("bench", "diamonds")),
-        ("matplotlib", "race", ("bench", "step", "--figure", "x.png")),
+        pytest.param(
+            "matplotlib", "race", ("bench", "step", "--figure", "x.png"), marks=pytest.mark.torch
+        ),
         ("llvmlite", "torch", ("show", "adam", "--llvm")),
-        ("llvmlite", "torch", ("bench", "stacks")),
+        pytest.param("llvmlite", "torch", ("bench", "stacks"), marks=pytest.mark.torch),
     ],
 )
 def test_what_cannot_be_done_without_is_said_first(without, tmp_path, packages, extra, words):

@@ -131,6 +131,7 @@ def run(source, *args):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("many", ["2", "8", "16"])
 def test_threads_that_compile_at_once(many):
     run(COMPILING_AT_ONCE, many)
@@ -140,10 +141,12 @@ def test_what_is_made_in_a_loop_is_freed():
     run(MADE_IN_A_LOOP)
 
 
+@pytest.mark.torch
 def test_threads_that_step_one_optimizer():
     run(ONE_OPTIMIZER)
 
 
+@pytest.mark.torch
 @pytest.mark.skipif(sys.platform == "win32", reason="cannot fork")
 def test_a_fork_while_another_thread_steps():
     run(FORKED)
