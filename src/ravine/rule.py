@@ -287,6 +287,35 @@ def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
     return list(inspect.signature(evaluation).parameters)[1:] if evaluation else []
 
 
+def _composed(
+    inner: Callable[..., Any] | None, outer: Callable[..., Any] | None
+) -> Callable[..., Any] | None:
+    """The outer evaluation of what the inner one gives."""
+    if inner is None or outer is None:
+        return outer or inner
+    asked = {evaluation: _arguments(evaluation) for evaluation in (inner, outer)}
+
+    def evaluation(p: Any, **given: Any) -> Any:
+        for each, names in asked.items():
+            p = each(p, **{k: given[k] for k in names})
+        return p
+
+    kind = inspect.Parameter
+    names = dict.fromkeys(["p", *asked[inner], *asked[outer]])
+    parameters = [kind(k, kind.POSITIONAL_OR_KEYWORD) for k in names]
+    evaluation.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return evaluation
+
+
+def _check_evaluation(
+    evaluation: Callable[..., Any] | None, name: str, known: Sequence[str]
+) -> None:
+    """RuleError if an `evaluate` asks for what the rule or modifier has not."""
+    unknown = next((k for k in _arguments(evaluation) if k not in known), None)
+    if unknown:
+        raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
+
+
 def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mapping[str, Any]) -> Any:
     """Slots, hyperparameters and the use of t, read off a function's signature."""
     name = getattr(function, "__name__", repr(function))
@@ -389,13 +418,7 @@ def _rule(
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
-    known = {*slots, *hyperparameters}
-    unknown = next((k for k in _arguments(evaluate) if k not in known), None)
-    if unknown:
-        raise RuleError(
-            f"{function.__name__}: evaluate asks for {unknown!r}; it has "
-            f"{', '.join(['p', *slots, *hyperparameters])}"
-        )
+    _check_evaluation(evaluate, function.__name__, [*slots, *hyperparameters])
     return Rule(
         function=function,
         name=function.__name__,
@@ -410,20 +433,30 @@ def _rule(
     )
 
 
-def modifier(function: Any = None, /, **declared: Any) -> Any:
+def modifier(
+    function: Any = None,
+    /,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    **declared: Any,
+) -> Any:
     """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
 
     The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
     `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
     A keyword without default is shared with the inner rule. The result, applied to a rule, is a
     rule, whose slots are the inner ones, then the modifier's own.
+
+    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
+    the weights that the inner rule evaluates with.
     """
     if function is None:
-        return lambda f: modifier(f, **declared)
+        return lambda f: modifier(f, evaluate=evaluate, **declared)
     slots, keyword, takes_t = _read(function, ("step", "p", "g"), declared)
     shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
+    _check_evaluation(evaluate, name, [*slots, *keyword])
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):
@@ -465,7 +498,7 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
             at=inner.at,
             doc=inner.doc,
             sources=(function, *inner.sources),
-            evaluation=inner.evaluation,
+            evaluation=_composed(inner.evaluation, evaluate),
         )
         return made.named(made.name, **defaults)
 

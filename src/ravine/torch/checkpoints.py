@@ -19,6 +19,7 @@ import torch
 from ravine.hyperparameters import plain
 from ravine.rule import Slot
 from ravine.spellings import Spelling
+from ravine.torch import evaluation
 from ravine.torch.options import as_number
 from ravine.torch.state import count_tensor, number, started
 
@@ -119,6 +120,7 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
 
     def after(_: Any) -> None:
         optimizer.state.update(state)
+        optimizer.in_evaluation = evaluation.is_saved_in(state)
 
     handles = (
         optimizer.register_load_state_dict_pre_hook(before),

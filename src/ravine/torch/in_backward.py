@@ -21,6 +21,7 @@ from torch import nn
 
 from ravine.engines.graph import Graph
 from ravine.hyperparameters import look_up
+from ravine.torch import evaluation
 from ravine.torch.bound import READY, CallPart, KernelPart
 from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
@@ -257,6 +258,8 @@ class InBackward:
             place = self._place(p)
             if place is None:
                 return
+            if self.optimizer.in_evaluation:
+                raise evaluation.refusal(self.optimizer)
             leaf = self._leaves[p]
             if leaf.gradients == self.accumulate:
                 raise RuntimeError(

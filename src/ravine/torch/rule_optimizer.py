@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
@@ -17,7 +18,7 @@ from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
-from ravine.torch import checkpoints, state
+from ravine.torch import checkpoints, evaluation, state
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
 from ravine.torch.checks import (
     How,
@@ -68,6 +69,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     tried = False
+    in_evaluation = False
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
@@ -217,6 +219,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
+        if self.in_evaluation:
+            raise evaluation.refusal(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -446,8 +450,32 @@ class RuleOptimizer(torch.optim.Optimizer):
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
 
+    def eval(self) -> None:
+        """Put the weights to evaluate with in the place of the parameters, until :meth:`train`.
+
+        They are what the rule's `evaluate=` says, such as a mean of the weights so far; where it says
+        nothing, the parameters themselves. `step` is refused meanwhile.
+        """
+        evaluation.begin(self)
+
+    def train(self) -> None:
+        """Put the parameters that :meth:`eval` has taken out back in their place, bit for bit."""
+        evaluation.end(self)
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """A context in which the parameters are the weights to evaluate with.
+
+        with optimizer.evaluating():
+            accuracy = evaluate(model)
+        """
+        return evaluation.evaluating(self)
+
     def reset(self) -> None:
-        """Forget the state of all parameters: the next step is a first step. Options stay."""
+        """Forget the state of all parameters: the next step is a first step. Options stay.
+
+        Where the weights to evaluate with are in place, those in training are put back first.
+        """
+        evaluation.end(self)
         self.state.clear()
         if self._in_backward is not None:
             self._in_backward.forget()
@@ -465,6 +493,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self.tried = None, False
         self.state = State(self, self.state)
+        self.in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
 
     def __repr__(self) -> str:
