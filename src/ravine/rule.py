@@ -38,6 +38,7 @@ __all__ = [
     "modifier",
     "rule",
     "scalar",
+    "shared",
     "watch",
     "zeros",
 ]
@@ -78,12 +79,13 @@ class Slot:
 
     kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
     the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
-    along which an array has length 1.
+    along which an array has length 1. shared: whether the number is one for the whole optimizer.
     """
 
     kind: str
     value: float | str = 0.0
     axis: int | None = None
+    shared: bool = False
 
     @property
     def start(self) -> str:
@@ -112,6 +114,16 @@ like_p = Slot("like_p")
 def scalar(value: float | str) -> Slot:
     """A slot of one number for each tensor, starting at `value`: a number, or a hyperparameter's name."""
     return Slot("scalar", value)
+
+
+def shared(value: float | str) -> Slot:
+    """A slot of one number for the whole optimizer, such as Prodigy's estimate of the distance.
+
+    All tensors read the same number, and its new value is the same for all of them: it may depend on
+    hyperparameters, on shared slots and, through `total`, on everything else. So a tensor whose
+    gradient comes late, or is missing at times, does not keep a number of its own.
+    """
+    return Slot("scalar", value, shared=True)
 
 
 def filled(value: float | str) -> Slot:
@@ -354,7 +366,7 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
         (
             slots,
             Slot,
-            "slot {}={!r}; declare it as like_p, scalar(value), filled(value) or zeros(axis)",
+            "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value) or zeros(axis)",
         ),
         (keyword, Hyperparameter, "hyperparameter {}={!r}; declare it as a Hyperparameter(...)"),
     ):
@@ -397,8 +409,8 @@ def rule(
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
-    (`like_p`, `scalar(1.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter` with its own
-    meaning and range.
+    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter`
+    with its own meaning and range.
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:

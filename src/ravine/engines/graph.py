@@ -186,6 +186,44 @@ class Graph:
         """Whether the step contains such an operation."""
         return op in self._operations
 
+    @cached_property
+    def common(self) -> dict[str, tuple[str, ...]]:
+        """The live shared slots, and the hyperparameters that their new values depend on beside totals."""
+        shared = [slot for slot in self.live if self.rule.slots[slot].shared]
+        nodes = {slot: self._beside_totals(self.outputs[slot]) for slot in shared}
+        return {
+            slot: tuple(n.value for n in its if n.op == "hyperparameter")
+            for slot, its in nodes.items()
+        }
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all tensors have to be stepped at once, since a step looks at all of them."""
+        return self.uses("total") or bool(self.common)
+
+    def not_common(self, node: Node) -> str:
+        """What a value depends on that differs from tensor to tensor, or nothing."""
+        slots = self.rule.slots
+        for x in self._beside_totals(node):
+            if x.op == "input" or (
+                x.op == "scalar" and not (x.value in slots and slots[x.value].shared)
+            ):
+                return x.value
+            if x.op in ("sum", "mean", "size", "epsilon"):
+                return f"its {x.op}"
+        return ""
+
+    def _beside_totals(self, root: Node) -> list[Node]:
+        """The nodes that a value depends on, but for what is summed over all tensors."""
+        seen: dict[int, Node] = {}
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node.index not in seen:
+                seen[node.index] = node
+                stack.extend(() if node.op == "total" else node.args)
+        return list(seen.values())
+
     @property
     def of_arrays(self) -> bool:
         """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
@@ -258,6 +296,11 @@ def _call(graph: Graph) -> None:
         if slot and slot.kind == "scalar" and graph.outputs[name].level == ELEMENT:
             raise RuleError(
                 f"rule {rule.name!r}: the new {name} is an array, but {name} is declared a scalar"
+            )
+        if slot and slot.shared and (why := graph.not_common(graph.outputs[name])):
+            raise RuleError(
+                f"rule {rule.name!r}: {name} is shared by all tensors, but the new {name} depends on "
+                f"{why}, of which each tensor has another; use total, or another shared slot"
             )
     inputs = {"p", "g", "t", *rule.slots, *values}
     for _, local in seen:

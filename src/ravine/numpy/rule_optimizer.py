@@ -198,6 +198,10 @@ class RuleOptimizer:
             for one in its:
                 one.state["step"] = one.work.t
                 self.state[one.path] = one.state
+        for graph, its in todo.items():
+            for slot in graph.common if its else ():
+                values = [one.state.pop(slot) for one in its]
+                self.state.setdefault("shared", {})[slot] = values[0]
         if changed:
             self.params = _replace(self.params, "params", changed)
         return self.params
@@ -240,7 +244,10 @@ class RuleOptimizer:
             raise ValueError(
                 f"{self._name}: the state of {path} has step={taken!r}; it must be a whole number"
             )
+        common = self.state.get("shared", {})
         for slot in graph.live:
+            if graph.rule.slots[slot].shared and slot in common:
+                state[slot] = common[slot]
             if slot not in state:
                 made = graph.rule.slots[slot].init(p, **hyper)
                 # NumPy makes numbers of arrays without dimensions.

@@ -244,7 +244,7 @@ class InBackward:
         key = number, p.ndim
         if key not in self._plans:
             graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p.ndim)
-            if graph.uses("total"):
+            if graph.at_once:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
                     "gradients of all parameters at once, and the first must be applied before the last "

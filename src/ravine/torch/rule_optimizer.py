@@ -296,10 +296,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         # One list for each wave and graph: groups may choose different rules, or other switches.
         todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
         for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
-            total = graph.uses("total")
-            why = "its gradient shares memory with it" if i in alone or (total and wave) else ""
-            todo.setdefault((0 if total else wave, graph), []).append((member, why))
-        self._check_totals(graph for _, graph in todo)
+            at_once = graph.at_once
+            why = "its gradient shares memory with it" if i in alone or (at_once and wave) else ""
+            todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
+        self._check_at_once(todo)
         waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
         for (wave, graph), its in todo.items():
             kernel, call = self._parts_of(graph, its)
@@ -337,14 +337,23 @@ class RuleOptimizer(torch.optim.Optimizer):
             CallPart(graph, rest, self._differentiable) if rest else None,
         )
 
-    def _check_totals(self, graphs: Iterable[Graph]) -> None:
-        rules = [graph.rule for graph in graphs if graph.uses("total")]
+    def _check_at_once(self, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]) -> None:
+        """ValueError where groups differ in what must be the same for all tensors."""
+        name, rules = type(self).__name__, [graph.rule for _, graph in todo if graph.at_once]
         twice = next((rule for rule in rules if rules.count(rule) > 1), None)
         if twice is not None:
             raise ValueError(
-                f"{type(self).__name__}: {twice.name!r} looks at all tensors at once, so "
+                f"{name}: {twice.name!r} looks at all tensors at once, so "
                 "a switch must be on or off for all tensors alike; the param groups differ"
             )
+        for (_, graph), members in todo.items():
+            for slot, option in ((s, o) for s, options in graph.common.items() for o in options):
+                values = dict.fromkeys(m.work.hyper[option] for m, _ in members)
+                if len(values) > 1:
+                    raise ValueError(
+                        f"{name}: {slot} is shared by all tensors and depends on {option}, which differs "
+                        f"between the param groups: {', '.join(map(repr, values))}"
+                    )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
