@@ -22,7 +22,8 @@ class About:
 
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
     hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
-    for a tensor; shared: those of one number for all tensors; reduced: those of one number for a row, or for a column. starts: what slots start at, if not 0.
+    for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
+    row, or for a column. starts: what slots start at, if not 0.
     """
 
     summary: str

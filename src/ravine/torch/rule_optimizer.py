@@ -64,6 +64,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     spelling: ClassVar[Spelling]
+    state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _in_backward: InBackward | None = None
