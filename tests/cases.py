@@ -42,6 +42,7 @@ def lookahead(step, p, g, slow, t, *, k=5, pull=0.5):
     weight_sum=scalar(0.0),
     lr_max=scalar(0.0),
     lr=Hyperparameter("learning rate; at 0 the weights of the mean are 0 / 0", 0, open_low=True),
+    evaluate=lambda p, z, beta1: z + (p - z) / beta1,
 )
 def schedule_free(p, g, z, v, weight_sum, lr_max, t, *, lr=2.5e-3, beta1=0.9, beta2=0.999, r=0.0):
     v = beta2 * v + (1 - beta2) * g**2

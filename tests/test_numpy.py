@@ -403,6 +403,24 @@ def test_fit_refuses(options, message):
         train(**options)
 
 
+def test_fit_with_targets_in_a_column():
+    x = np.linspace(-1, 1, 50)
+    y = 2 * x + 1
+    row, column = (
+        rn.fit(rn.linear, rn.mean_squared_error, START, x, z, epochs=5) for z in (y, y[:, None])
+    )
+    assert row.params == column.params
+    assert row.losses == column.losses
+    with pytest.raises(
+        ValueError, match=r"y has shape \(50, 2\) and the model's predictions \(50,\)"
+    ):
+        rn.fit(rn.linear, rn.mean_squared_error, START, x, np.stack([y, y], 1))
+    with pytest.raises(
+        ValueError, match=r"y has shape \(50,\) and the model's predictions \(50, 1\)"
+    ):
+        rn.fit(rn.linear, rn.mean_squared_error, START, x[:, None], y)
+
+
 def test_fit_refuses_rows_that_do_not_match_and_unknown_names():
     x, y = line()
     with pytest.raises(ValueError, match="x has 200 rows and y 199"):

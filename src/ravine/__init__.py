@@ -6,7 +6,7 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 """
 
 from ravine.registry import get, names
-from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, zeros
+from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, shared, zeros
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "names",
     "rule",
     "scalar",
+    "shared",
     "zeros",
 ]

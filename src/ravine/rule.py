@@ -38,6 +38,7 @@ __all__ = [
     "modifier",
     "rule",
     "scalar",
+    "shared",
     "watch",
     "zeros",
 ]
@@ -78,12 +79,13 @@ class Slot:
 
     kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
     the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
-    along which an array has length 1.
+    along which an array has length 1. shared: whether the number is one for the whole optimizer.
     """
 
     kind: str
     value: float | str = 0.0
     axis: int | None = None
+    shared: bool = False
 
     @property
     def start(self) -> str:
@@ -112,6 +114,16 @@ like_p = Slot("like_p")
 def scalar(value: float | str) -> Slot:
     """A slot of one number for each tensor, starting at `value`: a number, or a hyperparameter's name."""
     return Slot("scalar", value)
+
+
+def shared(value: float | str) -> Slot:
+    """A slot of one number for the whole optimizer, such as Prodigy's estimate of the distance.
+
+    All tensors read the same number, and its new value is the same for all of them: it may depend on
+    hyperparameters, on shared slots and, through `total`, on everything else. So a tensor whose
+    gradient comes late, or is missing at times, does not keep a number of its own.
+    """
+    return Slot("scalar", value, shared=True)
 
 
 def filled(value: float | str) -> Slot:
@@ -287,6 +299,35 @@ def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
     return list(inspect.signature(evaluation).parameters)[1:] if evaluation else []
 
 
+def _composed(
+    inner: Callable[..., Any] | None, outer: Callable[..., Any] | None
+) -> Callable[..., Any] | None:
+    """The outer evaluation of what the inner one gives."""
+    if inner is None or outer is None:
+        return outer or inner
+    asked = {evaluation: _arguments(evaluation) for evaluation in (inner, outer)}
+
+    def evaluation(p: Any, **given: Any) -> Any:
+        for each, names in asked.items():
+            p = each(p, **{k: given[k] for k in names})
+        return p
+
+    kind = inspect.Parameter
+    names = dict.fromkeys(["p", *asked[inner], *asked[outer]])
+    parameters = [kind(k, kind.POSITIONAL_OR_KEYWORD) for k in names]
+    evaluation.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return evaluation
+
+
+def _check_evaluation(
+    evaluation: Callable[..., Any] | None, name: str, known: Sequence[str]
+) -> None:
+    """RuleError if an `evaluate` asks for what the rule or modifier has not."""
+    unknown = next((k for k in _arguments(evaluation) if k not in known), None)
+    if unknown:
+        raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
+
+
 def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mapping[str, Any]) -> Any:
     """Slots, hyperparameters and the use of t, read off a function's signature."""
     name = getattr(function, "__name__", repr(function))
@@ -325,7 +366,7 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
         (
             slots,
             Slot,
-            "slot {}={!r}; declare it as like_p, scalar(value), filled(value) or zeros(axis)",
+            "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value) or zeros(axis)",
         ),
         (keyword, Hyperparameter, "hyperparameter {}={!r}; declare it as a Hyperparameter(...)"),
     ):
@@ -368,8 +409,8 @@ def rule(
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
-    (`like_p`, `scalar(1.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter` with its own
-    meaning and range.
+    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter`
+    with its own meaning and range.
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
@@ -389,13 +430,7 @@ def _rule(
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
-    known = {*slots, *hyperparameters}
-    unknown = next((k for k in _arguments(evaluate) if k not in known), None)
-    if unknown:
-        raise RuleError(
-            f"{function.__name__}: evaluate asks for {unknown!r}; it has "
-            f"{', '.join(['p', *slots, *hyperparameters])}"
-        )
+    _check_evaluation(evaluate, function.__name__, [*slots, *hyperparameters])
     return Rule(
         function=function,
         name=function.__name__,
@@ -410,20 +445,30 @@ def _rule(
     )
 
 
-def modifier(function: Any = None, /, **declared: Any) -> Any:
+def modifier(
+    function: Any = None,
+    /,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    **declared: Any,
+) -> Any:
     """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
 
     The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
     `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
     A keyword without default is shared with the inner rule. The result, applied to a rule, is a
     rule, whose slots are the inner ones, then the modifier's own.
+
+    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
+    the weights that the inner rule evaluates with.
     """
     if function is None:
-        return lambda f: modifier(f, **declared)
+        return lambda f: modifier(f, evaluate=evaluate, **declared)
     slots, keyword, takes_t = _read(function, ("step", "p", "g"), declared)
     shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
+    _check_evaluation(evaluate, name, [*slots, *keyword])
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):
@@ -465,7 +510,7 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
             at=inner.at,
             doc=inner.doc,
             sources=(function, *inner.sources),
-            evaluation=inner.evaluation,
+            evaluation=_composed(inner.evaluation, evaluate),
         )
         return made.named(made.name, **defaults)
 

@@ -16,6 +16,8 @@ from ravine.ops import Tensors, matmul, sqrt, total, transpose, where
 from ravine.rules import adam, momentum, rmsprop, sgd
 from ravine.torch.foreach import Foreach
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+
 SHAPES = [(3, 2), (4,), ()]
 
 

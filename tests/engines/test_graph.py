@@ -4,6 +4,7 @@ import cProfile
 import math
 import sys
 import time
+import warnings
 from inspect import currentframe
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from cases import ELEMENTWISE, REDUCING, lookahead, schedule_free
 
-from ravine import RuleError, filled, like_p, ops, rule, rules, scalar, zeros
+from ravine import RuleError, filled, like_p, ops, registry, rule, rules, scalar, zeros
 from ravine.engines.graph import ELEMENT, STEP, TENSOR, trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
@@ -29,6 +30,8 @@ from ravine.ops import (
     where,
 )
 from ravine.rules import adam, amsgrad, momentum, rmsprop, sgd
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
 
 
 def named(graph, name):
@@ -481,3 +484,26 @@ def test_a_rule_is_traced_while_a_program_is_profiled():
 def test_where_is_what_branches_are_written_with():
     graph = trace(rule(start=like_p)(lambda p, g, start, t: (where(t == 1, p, start) - g, start)))
     assert graph.uses("where")
+
+
+def test_a_slot_that_is_never_used_is_a_warning():
+    @rule
+    def lost(p, g, mean_p, m, *, lr=0.1, beta1=0.0, on=False):
+        m = beta1 * m + g if beta1 else m
+        return p - lr * (m if on else g), mean_p + p, m
+
+    with pytest.warns(UserWarning, match=r"'lost': the slot 'mean_p' is never used") as warned:
+        assert trace(lost).live == ()
+    assert len(warned) == 1  # m may yet be used
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once is enough
+        assert trace(lost, on=True, beta1=0.5).live == ("m",)
+        kept = rule(evaluate=lambda p, mean_p: mean_p)(lost.function)
+        assert trace(kept).live == ("mean_p",)
+
+
+@pytest.mark.parametrize("made", registry.rules().values(), ids=lambda made: made.name)
+def test_every_slot_of_the_rules_is_of_use(made):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace(made)

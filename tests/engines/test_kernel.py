@@ -17,6 +17,8 @@ from ravine.engines.kernel import DTYPES, ELEMENT, lower
 from ravine.engines.llvm import Module
 from ravine.ops import norm, sum, total
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+
 
 def kernel(made, **hyper):
     return lower(plan(made, made.check(**hyper)))

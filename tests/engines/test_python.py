@@ -16,6 +16,8 @@ from ravine.modifiers import l2, maximize
 from ravine.ops import exp, log, mean, norm, sign, sqrt, where
 from ravine.rules import adam, momentum, rmsprop, sgd
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+
 STEPS = 6
 
 

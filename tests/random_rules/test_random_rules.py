@@ -8,6 +8,8 @@ from random_rules.cases import Case, Tensor
 from random_rules.strategies import cases, ordinary
 from random_rules.trees import ELEMENT, RandomRule, leaf, node
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+
 HOW = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 

@@ -301,6 +301,24 @@ def fully_shard_trains_as_one_process_does(rank):
         ), name
 
 
+def evaluation_is_that_of_the_whole(rank):
+    from torch.nn.parallel import DistributedDataParallel
+
+    for net in (sharded(model()), DistributedDataParallel(model())):
+        alone = model()
+        ours, theirs = (of_rule(schedule_free, lr=0.05)(x) for x in (net, alone))
+        train(net, ours, rank)
+        train(alone, theirs)
+        before = [whole(p).clone() for p in params_of(ours)]
+        with ours.evaluating(), theirs.evaluating():
+            pairs = list(zip(params_of(ours), params_of(theirs), strict=True))
+            assert all(error(whole(p), q) <= 1e-12 for p, q in pairs)
+            assert not any(torch.equal(q, p) for (_, q), p in zip(pairs, before, strict=True))
+            kept = ours.state[params_of(ours)[0]]["training_p"]
+            assert torch.equal(whole(kept), before[0])
+        assert all(map(torch.equal, map(whole, params_of(ours)), before))
+
+
 def even():
     """As some ways of sharding ask for: 6 and 2 are two halves."""
     torch.manual_seed(0)
@@ -497,6 +515,7 @@ def test_a_sharded_model_trains_as_in_one_process(tmp_path):
     together(
         tmp_path,
         fully_shard_trains_as_one_process_does,
+        evaluation_is_that_of_the_whole,
         columns_may_be_sharded,
         copies_may_be_sharded,
         mixed_precision_is_torchs,

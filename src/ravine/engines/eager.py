@@ -113,7 +113,10 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         rule,
         bag(work.p for work in works),
         bag(work.g for work in works),
-        [bag(column) for column in zip(*states, strict=True)],
+        [
+            column[0] if slot.shared else bag(column)
+            for slot, column in zip(rule.slots.values(), zip(*states, strict=True), strict=True)
+        ],
         together([work.t for work in works]),
         {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
     )

@@ -14,6 +14,7 @@ depends on all that numbers may decide.
 from __future__ import annotations
 
 import linecache
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from typing import Any
 
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
-from ravine.rule import Rule, RuleError, watch
+from ravine.rule import Rule, RuleError, kept, watch
 
 __all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
 
@@ -185,6 +186,44 @@ class Graph:
         """Whether the step contains such an operation."""
         return op in self._operations
 
+    @cached_property
+    def common(self) -> dict[str, tuple[str, ...]]:
+        """The live shared slots, and the hyperparameters that their new values depend on beside totals."""
+        shared = [slot for slot in self.live if self.rule.slots[slot].shared]
+        nodes = {slot: self._beside_totals(self.outputs[slot]) for slot in shared}
+        return {
+            slot: tuple(n.value for n in its if n.op == "hyperparameter")
+            for slot, its in nodes.items()
+        }
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all tensors have to be stepped at once, since a step looks at all of them."""
+        return self.uses("total") or bool(self.common)
+
+    def not_common(self, node: Node) -> str:
+        """What a value depends on that differs from tensor to tensor, or nothing."""
+        slots = self.rule.slots
+        for x in self._beside_totals(node):
+            if x.op == "input" or (
+                x.op == "scalar" and not (x.value in slots and slots[x.value].shared)
+            ):
+                return x.value
+            if x.op in ("sum", "mean", "size", "epsilon"):
+                return f"its {x.op}"
+        return ""
+
+    def _beside_totals(self, root: Node) -> list[Node]:
+        """The nodes that a value depends on, but for what is summed over all tensors."""
+        seen: dict[int, Node] = {}
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node.index not in seen:
+                seen[node.index] = node
+                stack.extend(() if node.op == "total" else node.args)
+        return list(seen.values())
+
     @property
     def of_arrays(self) -> bool:
         """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
@@ -214,12 +253,14 @@ def trace(rule: Rule, **values: Any) -> Graph:
     on, now or later, whatever the numbers become; but one that is neither read nor changed while
     they are as they are need not exist before that ends, if it starts at a number.
 
-    Raises RuleError, naming the rule, the line and what to write instead, where the rule does
-    something that cannot be known without numbers.
+    Warns of a slot that is never live. Raises RuleError, naming the rule, the line and what to write
+    instead, where the rule does something that cannot be known without numbers.
     """
     graph = Graph(rule, rule.check(**values))
     _call(graph)
     graph.live = _live(graph)
+    if len(graph.live) < len(rule.slots):
+        kept(rule, "warned", lambda: _warn_of_unused(graph))
     return graph
 
 
@@ -255,6 +296,11 @@ def _call(graph: Graph) -> None:
         if slot and slot.kind == "scalar" and graph.outputs[name].level == ELEMENT:
             raise RuleError(
                 f"rule {rule.name!r}: the new {name} is an array, but {name} is declared a scalar"
+            )
+        if slot and slot.shared and (why := graph.not_common(graph.outputs[name])):
+            raise RuleError(
+                f"rule {rule.name!r}: {name} is shared by all tensors, but the new {name} depends on "
+                f"{why}, of which each tensor has another; use total, or another shared slot"
             )
     inputs = {"p", "g", "t", *rule.slots, *values}
     for _, local in seen:
@@ -296,6 +342,22 @@ def _live(graph: Graph) -> tuple[str, ...]:
     return tuple(k for k in slots if k in live)
 
 
+def _warn_of_unused(graph: Graph) -> None:
+    """Warn of slots that are dead whatever the switches become."""
+    rule = graph.rule
+    others = list(islice(_others(graph, bools=True), _MOST_SETTINGS))
+    if len(others) == _MOST_SETTINGS:
+        return
+    used = _reached([graph, *(x for x in others if x.outputs)], rule.evaluated)
+    for slot in rule.slots.keys() - used:
+        warnings.warn(
+            f"rule {rule.name!r}: the slot {slot!r} is never used, so it is not kept: neither the new p "
+            "nor the weights to evaluate with depend on it; if these are made of it, say so with "
+            f"evaluate=lambda p, {slot}: ...",
+            stacklevel=4,
+        )
+
+
 def _reached(graphs: Sequence[Graph], roots: Iterable[str]) -> set[str]:
     """The slots that the new p, or the new values of those given, depend on, now or later."""
     reached = {*roots}
@@ -311,20 +373,24 @@ def _reached(graphs: Sequence[Graph], roots: Iterable[str]) -> set[str]:
         reached |= read
 
 
-def _others(graph: Graph) -> Iterator[Graph]:
-    """What the rule computes where numbers decide its switches otherwise; without outputs, if nothing."""
+def _others(graph: Graph, bools: bool = False) -> Iterator[Graph]:
+    """What the rule computes where numbers decide its switches otherwise, or bools as well; without
+    outputs, if nothing.
+    """
     forced = dict(graph.forced)
     for switch, on in graph.switches.items():
-        if switch in forced or isinstance(graph.values[switch], bool):
+        if switch in forced or (isinstance(graph.values[switch], bool) and not bools):
             continue
-        if _may_be(graph.rule.hyperparameters[switch], not on):
-            other = Graph(graph.rule, graph.values, {**forced, switch: not on})
+        is_bool = isinstance(graph.values[switch], bool)
+        if is_bool or _may_be(graph.rule.hyperparameters[switch], not on):
+            values = {**graph.values, switch: not on} if is_bool else graph.values
+            other = Graph(graph.rule, values, {**forced, switch: not on})
             try:
                 _call(other)
             except Exception:  # so no step will be taken like that
                 other.outputs.clear()
             yield other
-            yield from _others(other)
+            yield from _others(other, bools)
         forced[switch] = on
 
 

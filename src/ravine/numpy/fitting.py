@@ -130,6 +130,7 @@ def fit(
     if learning_rate is not None:
         hyperparameters["lr"] = learning_rate
     stepper = class_of(rule)(copy.deepcopy(params), **hyperparameters)
+    y = _shaped(y, np.shape(model.predict(stepper.params, x)))
     random = seed if hasattr(seed, "permutation") else np.random.default_rng(seed)
 
     done = History(stepper.params)
@@ -158,3 +159,14 @@ def fit(
             break
     done.params, done.seconds = stepper.params, time.perf_counter() - start
     return done
+
+
+def _shaped(y: Any, shape: tuple[int, ...]) -> Any:
+    """The targets in the shape of the predictions: NumPy would make a table of a row and a column."""
+    if y.shape == (*shape, 1):
+        y = y[..., 0]
+    if y.shape != shape:
+        raise ValueError(
+            f"fit: y has shape {y.shape} and the model's predictions {shape}; they must be the same"
+        )
+    return y

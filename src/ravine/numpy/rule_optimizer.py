@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,6 +54,7 @@ class RuleOptimizer:
         self._tables: dict[Any, _Tables] = {}
         self._known: list[Any] = []
         self._seen: list[Any] = []
+        self._training: dict[str, Any] | None = None  # while others are in place
         self.options = options
         self.spelling.check(options)
         self.params = params
@@ -162,6 +164,11 @@ class RuleOptimizer:
         Raises ValueError where structure or shape differ, where an array has become read-only, and
         TypeError for masked arrays; then nothing has changed, and the step does not count.
         """
+        if self._training is not None:
+            raise RuntimeError(
+                f"{self._name}: the parameters are the weights to evaluate with; take steps outside of "
+                "evaluating(), or after train()"
+            )
         plans, mine = self._plan(), self._check_params()
         given = self._gradients(grads, mine)
         todo: dict[Graph, list[_Todo]] = {}
@@ -191,6 +198,10 @@ class RuleOptimizer:
             for one in its:
                 one.state["step"] = one.work.t
                 self.state[one.path] = one.state
+        for graph, its in todo.items():
+            for slot in graph.common if its else ():
+                values = [one.state.pop(slot) for one in its]
+                self.state.setdefault("shared", {})[slot] = values[0]
         if changed:
             self.params = _replace(self.params, "params", changed)
         return self.params
@@ -233,7 +244,10 @@ class RuleOptimizer:
             raise ValueError(
                 f"{self._name}: the state of {path} has step={taken!r}; it must be a whole number"
             )
+        common = self.state.get("shared", {})
         for slot in graph.live:
+            if graph.rule.slots[slot].shared and slot in common:
+                state[slot] = common[slot]
             if slot not in state:
                 made = graph.rule.slots[slot].init(p, **hyper)
                 # NumPy makes numbers of arrays without dimensions.
@@ -309,6 +323,65 @@ class RuleOptimizer:
             else:
                 one.state[slot] = float(value)
 
+    def eval(self) -> Any:
+        """Put the weights to evaluate with in the place of the parameters, until :meth:`train`, and
+        return them in their structure.
+
+        They are what the rule's `evaluate=` says, such as a mean of the weights so far; where it says
+        nothing, the parameters themselves. `step` is refused meanwhile.
+        """
+        if self._training is None:
+            weights: dict[str, Any] = {}
+            plans, mine = self._plan(), self._check_params()
+            for path, p in mine.items():
+                graph, hyper = plans[np.ndim(p)]
+                rule, state = graph.rule, self.state.get(path, {})
+                if rule.evaluation is not None and all(slot in state for slot in graph.live):
+                    work = _single(Work(p, p, {k: state[k] for k in graph.live}, 0, hyper))
+                    slots = [work.state.get(slot, 0.0) for slot in rule.slots]
+                    weights[path] = rule.evaluate(work.p, slots, **hyper)
+            self._training = self._put(mine, weights)
+        return self.params
+
+    def train(self) -> Any:
+        """Put the parameters that :meth:`eval` has taken out back in their place, bit for bit, and
+        return them in their structure.
+        """
+        if self._training is not None:
+            self._put(dict(_leaves(self.params, "params")), self._training)
+            self._training = None
+        return self.params
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Any]:
+        """A context in which the parameters are the weights to evaluate with; it gives them in their
+        structure.
+
+        with opt.evaluating() as params:
+            loss = evaluate(params)
+        """
+        within = self._training is not None
+        try:
+            yield self.eval()
+        finally:
+            if not within:
+                self.train()
+
+    def _put(self, mine: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        """Have parameters be other numbers, and return what they were."""
+        before = {
+            path: np.copy(mine[path]) if _is_array(mine[path]) else mine[path] for path in new
+        }
+        changed = {}
+        for path, value in new.items():
+            if _is_array(mine[path]):
+                mine[path][...] = value
+            else:
+                changed[path] = type(mine[path])(value)
+        if changed:
+            self.params = _replace(self.params, "params", changed)
+        return before
+
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
         return f"{self._name}({options}) on engine {self.engine}"
@@ -342,6 +415,10 @@ class _Tables:
             for slot in step.slots:
                 for one, value in zip(todo, self.numbers[slot], strict=True):
                     one.state[slot] = value
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, np.ndarray)
 
 
 def _dtype(x: np.ndarray) -> str:

@@ -334,7 +334,7 @@ def _refuse_what_cannot_run(spec: Spec) -> None:
     graph = trace(get(spec["optimizer"]), **spec["hyperparameters"])
     if graph.of_arrays:
         why = "works on arrays, such as matrices"
-    elif graph.uses("total"):
+    elif graph.at_once:
         why = "looks at all parameters together"
     else:
         return

@@ -21,8 +21,9 @@ class About:
     """A rule's documentation: the summary, the text below it, and how other packages differ.
 
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
-    hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number;
-    reduced: those of one number for a row, or for a column. starts: what slots start at, if not 0.
+    hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
+    for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
+    row, or for a column. starts: what slots start at, if not 0.
     """
 
     summary: str
@@ -30,6 +31,7 @@ class About:
     elsewhere: tuple[tuple[str, str], ...]
     state: tuple[str, ...]
     scalars: tuple[str, ...]
+    shared: tuple[str, ...]
     reduced: tuple[str, ...]
     starts: tuple[tuple[str, str], ...]
 
@@ -52,6 +54,8 @@ class About:
             parts.append(f"{listed(self.reduced)}: one number per row or column")
         if self.scalars:
             parts.append(f"{listed(self.scalars)}: one number per tensor")
+        if self.shared:
+            parts.append(f"{listed(self.shared)}: one number for all tensors")
         parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
         return "; ".join(parts) or "none: 0 bytes per parameter"
 
@@ -64,14 +68,16 @@ def about(rule: Rule, **hyperparameters: Any) -> About:
     pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
     live = trace(rule, **hyperparameters).live
     slots = {name: rule.slots[name] for name in live}
-    scalars = tuple(name for name, slot in slots.items() if slot.kind == "scalar")
+    shared = tuple(name for name, slot in slots.items() if slot.shared)
+    scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
     reduced = tuple(name for name, slot in slots.items() if slot.axis is not None)
     return About(
         summary=summary,
         text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
         elsewhere=tuple((package, what) for package, _, what in pairs),
-        state=tuple(name for name in live if name not in scalars + reduced),
+        state=tuple(name for name in live if name not in scalars + shared + reduced),
         scalars=scalars,
+        shared=shared,
         reduced=reduced,
         starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
     )

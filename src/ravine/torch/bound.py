@@ -400,6 +400,8 @@ class Bound:
                 return False
             if group.followed is key and not scaled:
                 continue
+            if any(kernel.graph.common and len(kernel.rows) > 1 for kernel, _, _ in rows):
+                return False  # groups must agree in what is shared
             if scaled or group.last is not key or not _set(group, setters):
                 for kernel, row, ndim in rows:
                     graph, hyper = optimizer.planned(group, ndim)

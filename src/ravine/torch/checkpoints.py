@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,9 @@ import torch
 from ravine.hyperparameters import plain
 from ravine.rule import Slot
 from ravine.spellings import Spelling
+from ravine.torch import evaluation
 from ravine.torch.options import as_number
-from ravine.torch.state import count_tensor, number, started
+from ravine.torch.state import State, count_tensor, number, started
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -96,7 +96,7 @@ def saving(optimizer: RuleOptimizer) -> Iterator[None]:
             stacklevel=4,
         )
         some = {p: s for p, s in whole.items() if not any(p is other for other in left)}
-        optimizer.state = defaultdict(dict, some)
+        optimizer.state = State(optimizer, some)
     try:
         yield
     finally:
@@ -119,6 +119,7 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
 
     def after(_: Any) -> None:
         optimizer.state.update(state)
+        optimizer.in_evaluation = evaluation.is_saved_in(state)
 
     handles = (
         optimizer.register_load_state_dict_pre_hook(before),
@@ -162,7 +163,7 @@ def _state_of(
     for slot in graph.live:
         key = spelling.state_names.get(slot, slot)
         if key not in state:
-            state[key] = started(optimizer, graph.rule.slots[slot], p, hyper)
+            state[key] = started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
     return state
 
 

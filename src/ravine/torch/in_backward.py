@@ -21,6 +21,7 @@ from torch import nn
 
 from ravine.engines.graph import Graph
 from ravine.hyperparameters import look_up
+from ravine.torch import evaluation
 from ravine.torch.bound import READY, CallPart, KernelPart
 from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
@@ -243,7 +244,7 @@ class InBackward:
         key = number, p.ndim
         if key not in self._plans:
             graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p.ndim)
-            if graph.uses("total"):
+            if graph.at_once:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
                     "gradients of all parameters at once, and the first must be applied before the last "
@@ -257,6 +258,8 @@ class InBackward:
             place = self._place(p)
             if place is None:
                 return
+            if self.optimizer.in_evaluation:
+                raise evaluation.refusal(self.optimizer)
             leaf = self._leaves[p]
             if leaf.gradients == self.accumulate:
                 raise RuntimeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
@@ -17,7 +18,7 @@ from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
-from ravine.torch import checkpoints, state
+from ravine.torch import checkpoints, evaluation, state
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
 from ravine.torch.checks import (
     How,
@@ -63,11 +64,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     spelling: ClassVar[Spelling]
+    state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     tried = False
+    in_evaluation = False
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
@@ -217,6 +220,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
+        if self.in_evaluation:
+            raise evaluation.refusal(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -292,10 +297,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         # One list for each wave and graph: groups may choose different rules, or other switches.
         todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
         for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
-            total = graph.uses("total")
-            why = "its gradient shares memory with it" if i in alone or (total and wave) else ""
-            todo.setdefault((0 if total else wave, graph), []).append((member, why))
-        self._check_totals(graph for _, graph in todo)
+            at_once = graph.at_once
+            why = "its gradient shares memory with it" if i in alone or (at_once and wave) else ""
+            todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
+        self._check_at_once(todo)
         waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
         for (wave, graph), its in todo.items():
             kernel, call = self._parts_of(graph, its)
@@ -333,14 +338,23 @@ class RuleOptimizer(torch.optim.Optimizer):
             CallPart(graph, rest, self._differentiable) if rest else None,
         )
 
-    def _check_totals(self, graphs: Iterable[Graph]) -> None:
-        rules = [graph.rule for graph in graphs if graph.uses("total")]
+    def _check_at_once(self, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]) -> None:
+        """ValueError where groups differ in what must be the same for all tensors."""
+        name, rules = type(self).__name__, [graph.rule for _, graph in todo if graph.at_once]
         twice = next((rule for rule in rules if rules.count(rule) > 1), None)
         if twice is not None:
             raise ValueError(
-                f"{type(self).__name__}: {twice.name!r} looks at all tensors at once, so "
+                f"{name}: {twice.name!r} looks at all tensors at once, so "
                 "a switch must be on or off for all tensors alike; the param groups differ"
             )
+        for (_, graph), members in todo.items():
+            for slot, option in ((s, o) for s, options in graph.common.items() for o in options):
+                values = dict.fromkeys(m.work.hyper[option] for m, _ in members)
+                if len(values) > 1:
+                    raise ValueError(
+                        f"{name}: {slot} is shared by all tensors and depends on {option}, which differs "
+                        f"between the param groups: {', '.join(map(repr, values))}"
+                    )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
@@ -446,8 +460,32 @@ class RuleOptimizer(torch.optim.Optimizer):
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
 
+    def eval(self) -> None:
+        """Put the weights to evaluate with in the place of the parameters, until :meth:`train`.
+
+        They are what the rule's `evaluate=` says, such as a mean of the weights so far; where it says
+        nothing, the parameters themselves. `step` is refused meanwhile.
+        """
+        evaluation.begin(self)
+
+    def train(self) -> None:
+        """Put the parameters that :meth:`eval` has taken out back in their place, bit for bit."""
+        evaluation.end(self)
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """A context in which the parameters are the weights to evaluate with.
+
+        with optimizer.evaluating():
+            accuracy = evaluate(model)
+        """
+        return evaluation.evaluating(self)
+
     def reset(self) -> None:
-        """Forget the state of all parameters: the next step is a first step. Options stay."""
+        """Forget the state of all parameters: the next step is a first step. Options stay.
+
+        Where the weights to evaluate with are in place, those in training are put back first.
+        """
+        evaluation.end(self)
         self.state.clear()
         if self._in_backward is not None:
             self._in_backward.forget()
@@ -465,6 +503,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self.tried = None, False
         self.state = State(self, self.state)
+        self.in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
 
     def __repr__(self) -> str:

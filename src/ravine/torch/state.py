@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,14 @@ class State(defaultdict[Any, dict[str, Any]]):
     def __init__(self, optimizer: RuleOptimizer, states: Mapping[Any, dict[str, Any]]):
         super().__init__(dict, states)
         self._optimizer = weakref.ref(optimizer)
+        self._shared: dict[tuple[str, str], torch.Tensor] = {}
 
     def __reduce__(self) -> Any:
         return defaultdict, (dict, dict(self))
 
     def _tell(self) -> None:
+        if not self:
+            self._shared.clear()
         optimizer = self._optimizer()
         if optimizer is not None:
             optimizer.unbind()
@@ -58,23 +61,36 @@ class State(defaultdict[Any, dict[str, Any]]):
 
     def pop(self, *args: Any) -> Any:
         """Take a state out."""
+        state = super().pop(*args)
         self._tell()
-        return super().pop(*args)
+        return state
 
     def popitem(self) -> Any:
         """Take the last state out."""
+        item = super().popitem()
         self._tell()
-        return super().popitem()
+        return item
 
     def clear(self) -> None:
         """Take all states out."""
         super().clear()
         self._tell()
 
-    def update(self, *args: Any, **more: Any) -> None:
-        """Put states in."""
-        super().update(*args, **more)
-        self._tell()
+    def shared(
+        self, optimizer: RuleOptimizer, spelling: Spelling, key: str, start: Callable[[], Any]
+    ) -> torch.Tensor:
+        """The one tensor that all parameters of a rule have under a key; begun where none has it yet."""
+        known = spelling.name, key
+        if known not in self._shared:
+            mine = (
+                self.get(p) or {}
+                for group in optimizer.param_groups
+                if optimizer.spelling_of(group).name == spelling.name
+                for p in group["params"]
+            )
+            kept = next((its[key] for its in mine if its.get(key) is not None), None)
+            self._shared[known] = start() if kept is None else _scalar(kept)
+        return self._shared[known]
 
 
 @dataclass
@@ -130,8 +146,8 @@ def _begun(
             state["step"] = taken
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
-        if state.get(key) is None:
-            state[key] = started(optimizer, kept, p, hyper)
+        if kept.shared or state.get(key) is None:
+            state[key] = started(optimizer, group, key, kept, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
         elif kept.axis is None and state[key].shape != p.shape:
@@ -190,8 +206,22 @@ def _scalar(kept: Any) -> torch.Tensor:
     return number(float(kept))
 
 
-def started(optimizer: RuleOptimizer, slot: Slot, p: torch.Tensor, hyper: Mapping[str, Any]) -> Any:
-    """A slot before the first step of p, in the dtype that the optimizer's state has."""
+def started(
+    optimizer: RuleOptimizer,
+    group: Mapping[str, Any],
+    key: str,
+    slot: Slot,
+    p: torch.Tensor,
+    hyper: Mapping[str, Any],
+) -> Any:
+    """A slot before the first step of p, in the dtype that the optimizer's state has; if it is shared,
+    what the others have.
+    """
+    if slot.shared:
+        spelling = optimizer.spelling_of(group)
+        return optimizer.state.shared(
+            optimizer, spelling, key, lambda: number(slot.init(0.0, **hyper))
+        )
     dtype = optimizer._how.get("state_dtype")
     like: Any = as_real(p.detach())
     made = slot.init(like.to(dtype or like.dtype), **hyper)
