@@ -337,7 +337,7 @@ def _spread(key: str, runs: Iterable[Result]) -> dict[str, float]:
     }
 
 
-# ---- The points ----------------------------------------------------------------------------------
+# ---- The points --------------------------------------------------------------------------------
 
 
 def points(results: Iterable[Result]) -> list[dict[str, Any]]:

@@ -141,7 +141,10 @@ class _Walk:
         body: Body,
         columns: Columns,
     ) -> None:
-        """Step elements, as many at a time as the body is wide; sums begin at `start`."""
+        """Step the elements of a span, as many at a time as the body is wide.
+
+        start: what a sum begins at, with {} for its name.
+        """
         out, (begin, end), before = self.out, span, self.out.block
         out.label(label)
         out.line(f"%{i} = phi i64 [ {begin}, %{before} ], [ %{i}.next, %{label} ]")
