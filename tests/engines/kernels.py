@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases import gradients
 
 from ravine.engines.cpu import READY, Step, kernel
 from ravine.engines.eager import plan
@@ -101,3 +102,33 @@ class Kernel:
             for state, value in zip(self.state, numbers[name], strict=True):
                 state[name] = value.item()
         return step
+
+
+def arrays(sizes, steps, dtype=np.float64, seed=0):
+    """Parameters, and gradients for each step; none of them aligned to more than an element."""
+    draw = np.random.default_rng(seed)
+    ps = [draw.normal(size=n + 1).astype(dtype)[1:] for n in sizes]
+    columns = [gradients((n + 1,), steps, seed=i)[:, 1:].astype(dtype) for i, n in enumerate(sizes)]
+    return ps, [list(grads) for grads in zip(*columns, strict=True)]
+
+
+def run(made, ps, path, **hyper):
+    """The rule's steps by the kernel: parameters and live state of each after the last."""
+    stepped = Kernel(made, [p.copy() for p in ps], **hyper)
+    for grads in path:
+        stepped.step(grads)
+    return stepped.ps, stepped.state
+
+
+def assert_same(got, want, check=np.testing.assert_array_equal):
+    for mine, theirs in zip(got[0], want[0], strict=True):
+        assert mine.dtype == np.asarray(theirs).dtype
+        check(mine, theirs)
+    for mine, theirs in zip(got[1], want[1], strict=True):
+        assert mine.keys() == theirs.keys()
+        for slot in mine:
+            check(mine[slot], theirs[slot])
+
+
+def name(case):
+    return case.name if hasattr(case, "name") else "-".join(f"{k}={v}" for k, v in case.items())

@@ -1,24 +1,21 @@
-"""The kernels in motion: against the eager engine, in all dtypes, on all threads."""
+"""The kernels in motion: against the eager engine, in all dtypes."""
 
 import ctypes
 import mmap
-import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 import torch
-from cases import ELEMENTWISE, REDUCING, cautious, error, gradients, lion, schedule_free, variants
-from engines.kernels import ByReciprocal, Kernel
+from cases import ELEMENTWISE, REDUCING, error, lion, schedule_free, variants
+from engines.kernels import ByReciprocal, Kernel, arrays, assert_same, name, run
 from engines.test_python import ODD, programs
 from hypothesis import given, settings
 
 from ravine import modifier, rule, rules, scalar
-from ravine.engines import cpu
-from ravine.engines.cpu import READY, KernelError, Step, Team, kernel, team
+from ravine.engines.cpu import READY, Step, kernel
 from ravine.engines.eager import Work, plan, steps
-from ravine.engines.llvm import SCALARS
+from ravine.engines.llvm.tables import SCALARS
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import abs, exp, log, maximum, mean, minimum, norm, sign, sum, total, where
 
@@ -52,41 +49,11 @@ def full(x, p):
     return np.broadcast_to(x, np.shape(p)).astype(p.dtype).view(type(p))
 
 
-def arrays(sizes, steps, dtype=np.float64, seed=0):
-    """Parameters, and gradients for each step; none of them aligned to more than an element."""
-    draw = np.random.default_rng(seed)
-    ps = [draw.normal(size=n + 1).astype(dtype)[1:] for n in sizes]
-    columns = [gradients((n + 1,), steps, seed=i)[:, 1:].astype(dtype) for i, n in enumerate(sizes)]
-    return ps, [list(grads) for grads in zip(*columns, strict=True)]
-
-
-def run(made, ps, path, **hyper):
-    """The same by the kernel."""
-    stepped = Kernel(made, [p.copy() for p in ps], **hyper)
-    for grads in path:
-        stepped.step(grads)
-    return stepped.ps, stepped.state
-
-
-def assert_same(got, want, check=np.testing.assert_array_equal):
-    for mine, theirs in zip(got[0], want[0], strict=True):
-        assert mine.dtype == np.asarray(theirs).dtype
-        check(mine, theirs)
-    for mine, theirs in zip(got[1], want[1], strict=True):
-        assert mine.keys() == theirs.keys()
-        for slot in mine:
-            check(mine[slot], theirs[slot])
-
-
 def close(limit):
     def check(a, b):
         assert error(a, b) <= limit
 
     return check
-
-
-def name(case):
-    return case.name if hasattr(case, "name") else "-".join(f"{k}={v}" for k, v in case.items())
 
 
 @pytest.mark.parametrize("made", [*ELEMENTWISE, *REDUCING], ids=name)
@@ -236,16 +203,6 @@ def test_a_step_works_where_it_was_pointed_last():
     assert ps.tolist() == [-2.0, 0.0, 1.0]
 
 
-def test_changed_hyperparameters_recompile_nothing():
-    stepped = Kernel(rules.adam, [np.ones(3)])
-    stepped.step([np.ones(3)])
-    before = {*cpu._codes.values()}
-    stepped.hyper["lr"], stepped.hyper["beta1"] = 0.123, 0.5
-    stepped.step([np.ones(3)])
-    Kernel(rules.adam, [np.ones(3)], lr=0.0).step([np.ones(3)])  # traced again
-    assert {*cpu._codes.values()} == before
-
-
 # Dtypes: computed in float32 (in float64 if a column is), stored to the nearest even.
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -334,18 +291,6 @@ def test_stochastic_rounding_is_reproducible_and_independent():
             assert abs(float((a * b).mean() / a.std() / b.std())) < 4 / np.sqrt(20000)
 
 
-def test_unknown_dtypes_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="'int32' is not accepted; a column is float64, float32"):
-        Step(kernel(plan(rules.sgd, rules.sgd.check())), [3], [("int32", "float32")])
-    with pytest.raises(ValueError, match="not empty, got 0, 0 and 0"):
-        Step(kernel(plan(rules.sgd, rules.sgd.check())), [], [])
-    monkeypatch.setattr(cpu, "_machine", lambda: cpu.Machine(16, ("float16",), "", ""))
-    with pytest.raises(
-        KernelError, match=r"'sgd' .* uses float16, for which this processor has no"
-    ):
-        Step(kernel(plan(rules.sgd, rules.sgd.check())), [3], [("float16", "float16")])
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reserves no memory on Linux only")
 def test_more_elements_than_32_bits_count():
     """Address space is reserved, but only the pages of the last chunk are ever touched."""
@@ -368,136 +313,3 @@ def test_more_elements_than_32_bits_count():
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(walk)(batch)
     np.testing.assert_array_equal(p[-12345:], -0.5 * np.arange(1, 12346, dtype=np.float32))
     assert p[12344] == 0.0
-
-
-# Threads.
-
-
-def python_threads(monkeypatch, count):
-    monkeypatch.setattr(cpu, "team", lambda: Team("Python threads", lambda: count))
-
-
-CHUNKY = [rules.adam, cautious(rules.adamw), clip_by_global_norm(rules.rmsprop, max_norm=0.5)]
-MANY = [*range(1, 40), 40000, 8193, 100000]
-
-
-@pytest.mark.parametrize("made", CHUNKY, ids=name)
-def test_any_number_of_threads_gives_the_same_bits(made, monkeypatch):
-    ps, path = arrays(MANY, 3, np.float32)
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            results.append(run(made, ps, path))
-    finally:
-        torch.set_num_threads(before)
-    for count in (1, 2, 5):
-        python_threads(monkeypatch, count)
-        results.append(run(made, ps, path))
-    for result in results[1:]:
-        assert_same(result, results[0])
-
-
-def test_the_team_is_torchs_and_as_large_as_torch_says(monkeypatch):
-    real, asked = team(), []
-    assert real.name == "torch's threads"
-    assert real.parallel
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-    def parallel(function, data, threads, flags):
-        asked.append((threads, flags))
-        for _ in range(threads):
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)(data)
-
-    address = ctypes.cast(parallel, ctypes.c_void_p).value
-    monkeypatch.setattr(cpu, "_found", {"machine": cpu._machine()})
-    monkeypatch.setattr(cpu, "_gomp_parallel", lambda folder: address)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    ps, path = arrays(MANY, 1, np.float32)
-    got = run(cautious(rules.adam), ps, path)
-    assert asked == [(3, 0), (3, 0)]
-    ps, path = arrays([10, 20], 1, np.float32)  # not worth waking anyone
-    run(rules.adam, ps, path)
-    assert len(asked) == 2
-    monkeypatch.setattr(cpu, "_gomp_parallel", lambda folder: 0)
-    del cpu._found["torch"]
-    assert team().name == "Python threads, as many as torch has"
-    ps, path = arrays(MANY, 1, np.float32)
-    assert_same(run(cautious(rules.adam), ps, path), got)
-
-
-def test_a_torch_without_the_entry_point_is_noticed(tmp_path):
-    assert cpu._gomp_parallel(str(tmp_path)) == 0
-
-
-def test_two_threads_step_different_optimizers_at_once(monkeypatch):
-    jobs = [(rules.adam, 1), (cautious(rules.adamw), 2), (rules.momentum, 3)]
-    data = [arrays([50000, 3], 20, np.float32, seed) for _, seed in jobs]
-    want = [run(made, *given) for (made, _), given in zip(jobs, data, strict=True)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for fallback in (False, True):
-            if fallback:
-                python_threads(monkeypatch, 2)
-            got = [None] * len(jobs)
-
-            def work(i, got=got):
-                got[i] = run(jobs[i][0], *data[i])
-
-            threads = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            for mine, theirs in zip(got, want, strict=True):
-                assert_same(mine, theirs)
-    finally:
-        torch.set_num_threads(before)
-
-
-STEP = """
-import ctypes, os, sys
-from ravine import rules
-from ravine.engines.cpu import KernelError, Step, kernel, team
-from ravine.engines.eager import plan
-FRAMEWORK
-n = 100000
-p, g = (ctypes.c_float * n)(), (ctypes.c_float * n)(*[1.0] * n)
-step = Step(kernel(plan(rules.sgd, rules.sgd.check())), [n], [("float32", "float32")])
-step.point("p", [ctypes.addressof(p)])
-step.point("g", [ctypes.addressof(g)])
-step.set_group(0, [0.5])
-step.run(1)
-assert team().name == TEAM, team()
-assert set(p) == {-0.5}
-child = os.fork()
-if not child:
-    import signal
-    signal.alarm(20)
-    step.run(1)
-    assert team().name == "one thread, in a forked process" and team().threads() == 1
-    fresh = Step(kernel(plan(rules.momentum, rules.momentum.check())), [2], [("float64",) * 3])
-    os._exit(set(p) == {-1.0})
-assert os.waitpid(child, 0)[1] == 256
-step.run(1)
-assert set(p) == {-1.0}
-"""
-
-
-@pytest.mark.parametrize(
-    ("framework", "name"),
-    [
-        ("import torch; torch.set_num_threads(2)", "torch's threads"),
-        (
-            "assert not {'torch', 'numpy'} & set(sys.modules); os.sched_getaffinity = lambda _: (0, 1)",
-            "Python threads",
-        ),
-    ],
-)
-def test_a_forked_child_steps_alone(framework, name):
-    source = STEP.replace("FRAMEWORK", framework).replace("TEAM", repr(name))
-    command = [sys.executable, "-W", "ignore", "-c", source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ravine import filled, like_p, ops, rule, scalar
 from ravine.engines.eager import plan
 from ravine.engines.kernel import DTYPES, ELEMENT, lower
-from ravine.engines.llvm import Module
+from ravine.engines.llvm.module import text
+from ravine.engines.llvm.variant import Variant
 from ravine.ops import norm, sum, total
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
@@ -206,9 +207,9 @@ def test_a_step_by_a_kernel_is_the_call_and_then_all_is_stored_at_once(made, siz
 def test_what_stays_as_it_is_is_neither_loaded_nor_stored():
     nothing = kernel(rule(idle))
     assert nothing.passes(("float64",) * 2) == []
-    module = Module(nothing, ("float64",) * 2)
-    assert module.partials == 0
-    assert "@pass_0" not in module.text()
+    variant = Variant(nothing, ("float64",) * 2)
+    assert variant.partials == 0
+    assert "@pass_0" not in text(variant)
     (walk,) = kernel(rule(off), on=True).passes(("float64",) * 3)
     assert (list(walk.loads), list(walk.stores)) == (["p", "g", "m"], ["p", "m"])
     kept = rule(anchor=like_p)(lambda p, g, anchor: (p - g + anchor, anchor))

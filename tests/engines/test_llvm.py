@@ -6,11 +6,12 @@ import pytest
 from cases import ELEMENTWISE, REDUCING, cautious, schedule_free, variants
 
 from ravine import RuleError, like_p, rule, rules, scalar, zeros
-from ravine.engines import cpu
+from ravine.engines import compiler
 from ravine.engines.eager import plan
 from ravine.engines.graph import trace
 from ravine.engines.kernel import KernelError, lower
-from ravine.engines.llvm import Module
+from ravine.engines.llvm.module import text
+from ravine.engines.llvm.variant import Variant
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import matmul, norm, qr, sqrt, sum, total, transpose, where
 
@@ -61,8 +62,7 @@ def test_a_slot_that_does_not_change_is_not_written():
 
 
 def test_scalars_are_computed_outside_the_loops():
-    text = cpu.ir(kernel(rules.adam), ("float32",) * 4)
-    groups, walk = text.split("define void @pass_0")
+    groups, walk = compiler.ir(kernel(rules.adam), ("float32",) * 4).split("define void @pass_0")
     assert groups.count("llvm.pow.f64") == 2
     loop = re.search(r"\nwide:\n(.*?)\n\w[\w.]*:\n", walk, re.S).group(1)
     assert "double" not in loop
@@ -74,11 +74,11 @@ def test_scalars_are_computed_outside_the_loops():
 
 
 def test_the_rules_names_are_the_kernels_names():
-    text = cpu.ir(kernel(rules.adam), ("float32",) * 4)
+    ir = compiler.ir(kernel(rules.adam), ("float32",) * 4)
     for name in ("%m_hat", "%v_hat", "%beta1", "%lr"):
-        assert f"{name} = " in text
-    assert "; adam: p float32, g float32, m float32, v float32" in text
-    assert "reads p g m v, writes p m v; 28 bytes" in text
+        assert f"{name} = " in ir
+    assert "; adam: p float32, g float32, m float32, v float32" in ir
+    assert "reads p g m v, writes p m v; 28 bytes" in ir
 
 
 @rule(sum0=like_p, end=scalar(1.0))
@@ -100,8 +100,8 @@ def test_every_rule_is_printed_in_all_dtypes(made):
         for dtype in ("float64", "float32", "bfloat16", "float16"):
             for stochastic in {False, dtype.endswith("16")}:
                 for width in (16, 64):
-                    module = Module(kern, (dtype,) * len(kern.columns), width, stochastic)
-                    cpu.llvm.parse_assembly(module.text()).verify()
+                    variant = Variant(kern, (dtype,) * len(kern.columns), width, stochastic)
+                    compiler.llvm.parse_assembly(text(variant)).verify()
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_the_wide_path_is_packed(made, dtypes):
     """In the wide loop every square root and division is of whole registers."""
     kern = kernel(made)
     dtypes = (*dtypes, *[dtypes[-1]] * len(kern.columns))[: len(kern.columns)]
-    machine = cpu._machine()
+    machine = compiler.host()
     if not machine.triple.startswith("x86_64"):
         pytest.skip("reads x86-64 assembly")
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[machine.vector_bytes]
-    walk = cpu.assembly(kern, dtypes).split("pass_0:")[1].split(".cfi_endproc")[0]
+    walk = compiler.assembly(kern, dtypes).split("pass_0:")[1].split(".cfi_endproc")[0]
     kind = "pd" if "float64" in dtypes else "ps"
     wide = re.findall(rf"v?sqrt{kind}\s.*%{register}", walk)
     assert len(wide) == 2, "two registers at a time"
@@ -139,23 +139,23 @@ def test_the_wide_path_is_packed(made, dtypes):
 )
 def test_what_computes_little_loads_little_at_a_time(made, dtype, elements):
     kern = kernel(made)
-    assert Module(kern, (dtype,) * len(kern.columns), 64).width == elements
+    assert Variant(kern, (dtype,) * len(kern.columns), 64).width == elements
 
 
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-macosx14"])
 def test_on_arm_the_wide_path_is_packed_too(triple):
     """Compiled here for there; it has not been run there."""
-    cpu.llvm.initialize_all_targets()
-    cpu.llvm.initialize_all_asmprinters()
-    machine = cpu.llvm.Target.from_triple(triple).create_target_machine(opt=3, jit=True)
+    compiler.llvm.initialize_all_targets()
+    compiler.llvm.initialize_all_asmprinters()
+    machine = compiler.llvm.Target.from_triple(triple).create_target_machine(opt=3, jit=True)
     for dtype, vector in (
         ("float32", "4s"),
         ("float64", "2d"),
         ("bfloat16", "4s"),
         ("float16", "4s"),
     ):
-        module = Module(kernel(rules.adam), (dtype,) * 4, 16)
-        code = machine.emit_assembly(cpu.llvm.parse_assembly(module.text()))
+        variant = Variant(kernel(rules.adam), (dtype,) * 4, 16)
+        code = machine.emit_assembly(compiler.llvm.parse_assembly(text(variant)))
         assert len(re.findall(rf"fsqrt.*\b{vector}\b", code)) == 2, "two registers at a time"
 
 
@@ -205,8 +205,8 @@ def test_reductions_of_numbers_are_the_numbers():
 
 
 def test_modifiers_add_no_pass_and_no_bytes():
-    plain = Module(kernel(rules.adam), ("float32",) * 4)
-    stacked = Module(kernel(l2(rules.adam)), ("float32",) * 4)
+    plain = Variant(kernel(rules.adam), ("float32",) * 4)
+    stacked = Variant(kernel(l2(rules.adam)), ("float32",) * 4)
     assert len(plain.passes) == len(stacked.passes) == 1
     assert walks(l2(rules.adam)) == walks(rules.adam)
     assert len(walks(clip_by_global_norm(cautious(rules.adam)))) == 3

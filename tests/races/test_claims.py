@@ -1,42 +1,15 @@
-"""The claims: every verdict can come out every way, and the units measure what they say."""
+"""The claims: every verdict can come out every way."""
 
 import json
 
 import numpy as np
 import pytest
 
-from ravine import registry
-from ravine.races import claims
-from ravine.races.claims import (
-    ALIKE,
-    CLAIMS,
-    CONTRADICTS,
-    CURVATURES,
-    DEPENDS,
-    EVERY,
-    FAILS,
-    HOLDS,
-    LEARNING_RATES,
-    MOST,
-    NOISES,
-    OPTIMIZERS,
-    SUPPORTS,
-    TUNING_SEEDS,
-    UNDECIDED,
-    binomial,
-    combine,
-    decide,
-    interval,
-    judge,
-    row,
-    run,
-    specs,
-    table,
-    verdicts,
-    width,
-)
+from ravine.races.claims import CLAIMS, run, specs, table, verdicts
+from ravine.races.claims.adam import width
+from ravine.races.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
+from ravine.races.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
 from ravine.races.problems import PROBLEMS
-from ravine.races.store import RunFolder
 
 # ---- made-up results ---------------------------------------------------------------------------
 
@@ -108,7 +81,7 @@ def results(loss=lambda *_: 0.1, steps=lambda *_: 100, good=lambda *_: 2, **unit
                 "lost": [0, 1, 2, 3, 4, 5],
             }
         )
-    constant = [[r**2 * 1.01**k for k in range(3)] for r in claims.FLOOR_RATES]
+    constant = [[r**2 * 1.01**k for k in range(3)] for r in FLOOR_RATES]
     return [*made, {"unit": "floor", "constant": constant, "decayed": constant}]
 
 
@@ -288,218 +261,11 @@ def test_the_rival_of_adam_is_named_by_the_tuning_seeds():
     assert found["rivals"]["tuned: raw"] == "nesterov"
 
 
-# ---- rules of judgement ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("counts", "most", "every"),
-    [
-        ((8, 0, 0), HOLDS, HOLDS),
-        ((5, 3, 0), HOLDS, DEPENDS),
-        ((5, 0, 3), HOLDS, HOLDS),
-        ((4, 4, 0), DEPENDS, DEPENDS),
-        ((4, 0, 4), DEPENDS, ALIKE),
-        ((3, 0, 5), ALIKE, ALIKE),
-        ((0, 8, 0), FAILS, FAILS),
-        ((0, 1, 7), ALIKE, FAILS),
-        ((1, 1, 6), ALIKE, DEPENDS),
-        ((0, 0, 8), ALIKE, ALIKE),
-    ],
-)
-def test_decide(counts, most, every):
-    kinds = (SUPPORTS, CONTRADICTS, UNDECIDED)
-    rows = [{"outcome": o} for o, n in zip(kinds, counts, strict=True) for _ in range(n)]
-    assert decide(rows, MOST) == most
-    assert decide(rows, EVERY) == every
-
-
-@pytest.mark.parametrize(
-    ("found", "most", "every"),
-    [
-        ([HOLDS, HOLDS], HOLDS, HOLDS),
-        ([ALIKE], ALIKE, ALIKE),
-        ([HOLDS, FAILS], DEPENDS, DEPENDS),
-        ([HOLDS, ALIKE], DEPENDS, DEPENDS),
-        ([ALIKE, FAILS], FAILS, FAILS),
-        ([DEPENDS, FAILS], FAILS, DEPENDS),
-        ([DEPENDS, ALIKE], DEPENDS, DEPENDS),
-        ([DEPENDS, FAILS, HOLDS], DEPENDS, DEPENDS),
-    ],
-)
-def test_combine(found, most, every):
-    for order in (found, found[::-1]):
-        assert combine(order, MOST) == most
-        assert combine(order, EVERY) == every
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "below", "above"),
-    [
-        (0.1, 0.4, SUPPORTS, CONTRADICTS),
-        (0.6, 0.9, CONTRADICTS, SUPPORTS),
-        (0.4, 0.6, UNDECIDED, UNDECIDED),
-        (0.5, 0.5, UNDECIDED, UNDECIDED),
-        (0.5, 0.9, UNDECIDED, UNDECIDED),
-    ],
-)
-def test_row(low, high, below, above):
-    measured = ((low + high) / 2, low, high)
-    assert row("c", "x", measured, 0.5, below=True)["outcome"] == below
-    assert row("c", "x", measured, 0.5, below=False)["outcome"] == above
-    bounded = row("c", "x", measured, 0.5, below=True, bound=True)["outcome"]
-    assert bounded == (UNDECIDED if below == CONTRADICTS else below)
-
-
-def test_contrast_does_not_count():
-    def judged(contrast):
-        return judge(
-            "n",
-            "claim",
-            "source",
-            rows=[row("c", "x", (2, 2, 2), 1, below=False)],
-            contrast=contrast,
-            quantifier=MOST,
-            cases="cases",
-            criterion="",
-            says="It does so",
-            measure="",
-            threshold=1,
-        )
-
-    against = [row("d", "x", (0, 0, 0), 1, below=False)] * 9
-    assert judged([])["verdict"] == judged(against)["verdict"] == HOLDS
-    assert judged([])["sentence"] == "It does so in 1 of 1 case."
-
-
-def test_interval_covers_the_mean_as_often_as_it_says():
-    draws = np.random.default_rng(1).normal(2.0, 1.0, size=(150, 20))
-    for level, least, most in ((0.95, 0.88, 0.97), (0.5, 0.4, 0.56)):
-        found = [interval(x, level) for x in draws]
-        covered = np.mean([low <= 2.0 <= high for _, low, high in found])
-        assert least < covered < most
-    assert interval([3.0] * 5) == (3.0, 3.0, 3.0)
-
-
-def test_binomial_is_wilson_s():
-    share, low, high = binomial(5, 10)
-    assert (share, round(low, 4), round(high, 4)) == (0.5, 0.2366, 0.7634)
-    assert binomial(0, 10)[:2] == pytest.approx((0, 0))
-    assert round(binomial(0, 10)[2], 4) == 0.2775
-    assert binomial(10, 10)[2] == pytest.approx(1)
-    assert binomial(5, 10, 0.999)[1] < low
-
-
 def test_width_counts_decades_within_a_hundredth_of_the_descent():
     rates = [1e-3, 1e-2, 1e-1, 1.0]
     assert width([0.5, 0.1, 0.108, 0.11], rates) == pytest.approx(2)
     assert width([0.5, 0.1, 0.5, np.inf], rates) == pytest.approx(1)
     assert width([0.1, 0.1, 0.1, 0.1], [1e-2, 1e-1, 1.0, 10.0]) == pytest.approx(4)
-
-
-# ---- units of work -----------------------------------------------------------------------------
-
-
-def units(kind, **like):
-    return [
-        s for s in specs([0, 1]) if s["unit"] == kind and all(s[k] == v for k, v in like.items())
-    ]
-
-
-def test_specs_are_distinct_and_complete():
-    every = specs()
-    assert len({json.dumps(s) for s in every}) == len(every)
-    assert {s["unit"] for s in every} == {"race", "memory", "ravine", "escape", "floor"}
-    races = [s for s in every if s["unit"] == "race"]
-    assert {tuple(s["learning_rates"]) for s in races} == {LEARNING_RATES}
-    assert len(races[0]["seeds"]) >= 10
-    for chosen in (every, specs(quick=True)):
-        for s in chosen:
-            if s["unit"] == "race":
-                default = registry.get(s["optimizer"]).hyperparameters["lr"].default
-                assert default in s["learning_rates"]
-    with pytest.raises(ValueError, match=r"seeds is \[3, 1004\]"):
-        specs([3, TUNING_SEEDS[-1]])
-
-
-def test_a_race_is_a_pure_function_and_survives_the_run_folder(tmp_path):
-    (asked,) = units("race", problem="line", optimizer="adam", decay=False, clip=False)
-    folder = RunFolder(tmp_path)
-    first = folder.unit(asked, lambda: run(asked))
-    assert folder.unit(asked, lambda: pytest.fail("computed twice")) == first == run(asked)
-
-
-def test_a_race_takes_the_best_rate_of_the_tuning_seeds_and_reports_others():
-    (asked,) = units("race", problem="line", optimizer="sgd", decay=False, clip=False)
-    found, other = run(asked), run({**asked, "seeds": [2, 3]})
-    means = np.log10(np.clip(found["tuning"], 1e-6, 10)).mean(1)
-    assert found["tuned"]["learning_rate"] == LEARNING_RATES[int(means.argmin())]
-    assert found["tuned"]["tuning_loss"] == pytest.approx(means.min())
-    assert found["default"]["learning_rate"] == 1e-3
-    assert found["tuned"]["learning_rate"] == other["tuned"]["learning_rate"]
-    assert found["tuned"]["losses"] != other["tuned"]["losses"]
-    assert len(found["tuned"]["losses"]) == 2
-    assert found["fast"]["learning_rate"] > found["tuned"]["learning_rate"]
-    assert max(found["tuned"]["losses"]) < 1e-3 < min(found["default"]["losses"])
-    assert not found["tuned"]["edge"]
-    assert run({**asked, "learning_rates": [1e-4, 1e-3]})["tuned"]["edge"]
-
-
-def test_clipping_and_decay_change_the_race():
-    (plain,) = units("race", problem="spikes", optimizer="sgd", clip=False)
-    (clipped,) = units("race", problem="spikes", optimizer="sgd", clip=True)
-    a, b = (run({**s, "learning_rates": [1e-3, 0.1]}) for s in (plain, clipped))
-    assert np.mean(b["tuned"]["losses"]) < 0.2 * np.mean(a["tuned"]["losses"])
-    constant, decayed = (
-        run(s) for s in units("race", problem="line", optimizer="momentum", clip=False)
-    )
-    assert np.mean(decayed["tuned"]["losses"]) < np.mean(constant["tuned"]["losses"])
-
-
-def test_memory_is_that_of_the_live_state():
-    kept = {s["optimizer"]: run(s)["bytes"]["10000"] for s in units("memory")}
-    assert kept == {"sgd": 0, "momentum": 4, "nesterov": 4, "rmsprop": 4, "adam": 8, "amsgrad": 12}
-
-
-def test_the_way_across_the_ravine_is_the_one_worked_out_by_hand():
-    (asked,) = units("ravine", momentum=0.0)
-    found = run(asked)
-    c = np.array(CURVATURES)
-    with np.errstate(divide="ignore"):
-        by_hand = np.where(c <= 1, 1, np.where(c < 2, c / (2 - c), np.inf))
-    got = np.array(found["travel"])
-    assert np.isinf(got[c > 2]).all()
-    np.testing.assert_allclose(got[c < 2], by_hand[c < 2], rtol=1e-6)
-    assert np.all(np.array(found["turns"])[c <= 1] == 0)
-    assert found["steps"][found["best"]] == min(found["steps"])
-    # Momentum's two eigenvalues, from the text-book recursion x'' - (1 + m - c) x' + m x = 0.
-    (heavy,) = units("ravine", momentum=0.9)
-    x = [1.0, 1.0]
-    for _ in range(claims.SWINGS):
-        x.append((1 + 0.9 - 0.5) * x[-1] - 0.9 * x[-2])
-    expected = np.abs(np.diff(x)).sum()
-    assert run(heavy)["travel"][CURVATURES.index(0.5)] == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_wells_have_the_gradient_that_is_descended():
-    x = np.linspace(-2, 2, 9)
-    slope = (claims.wells(x + 1e-6) - claims.wells(x - 1e-6)) / 2e-6
-    np.testing.assert_allclose(slope, x**3 - x + 0.1, atol=1e-8)
-    assert claims.wells(-1.0) < claims.wells(1.0)
-
-
-def test_without_noise_nobody_escapes_and_with_much_some_do():
-    found = run({"unit": "escape", "learning_rate": 0.1, "runs": 100})
-    escaped = dict(zip(NOISES, found["escaped"], strict=True))
-    lost = dict(zip(NOISES, found["lost"], strict=True))
-    assert escaped[0.0] == lost[0.0] == 0
-    assert escaped[2.0] > 50 > lost[2.0] > 5
-
-
-def test_the_floor_goes_like_the_learning_rate():
-    found = run({"unit": "floor", "seeds": [0, 1, 2]})
-    slope = np.polyfit(np.log10(claims.FLOOR_RATES), np.log10(found["constant"]).mean(1), 1)[0]
-    assert slope == pytest.approx(1.08, abs=0.1)
-    assert np.all(np.mean(found["decayed"], axis=1) < np.mean(found["constant"], axis=1))
 
 
 def test_the_table_has_a_row_for_each_race():

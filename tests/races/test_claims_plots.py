@@ -1,4 +1,4 @@
-"""The pictures of claims and conditioning show the numbers that they are given."""
+"""The pictures of claims show the numbers that they are given."""
 
 import io
 
@@ -7,8 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ravine.races import claims, claims_plots, conditioning
-from ravine.races.claims_plots import OUTCOMES, STYLES
+from ravine.races import claims, claims_plots
+from ravine.races.claims.units import NAMES, OPTIMIZERS
+from ravine.races.claims_plots import OUTCOMES
+from ravine.races.plots import STYLES
 
 TITLE = "“A claim”: it depends"
 
@@ -111,19 +113,7 @@ def race():
     ]
     small = {"runs": 30, "learning_rates": [1e-3, 1e-2, 0.1]}
     results = [claims.run({**s, **{k: v for k, v in small.items() if k in s}}) for s in few]
-    return results, claims.figures(results)
-
-
-@pytest.fixture(scope="module")
-def diamonds():
-    shown = [
-        s
-        for s in conditioning.specs([0, 1])
-        if s["columns"] == "numeric" and s["optimizer"] in ("sgd", "adam")
-    ]
-    small = {"steps": 30, "learning_rates": [1e-4, 1e-2]}
-    results = [conditioning.run({**s, **small}) for s in shown]
-    return results, conditioning.figures(results)
+    return results, claims_plots.claims(results, claims.verdicts(results))
 
 
 def test_every_claim_has_a_picture(race):
@@ -155,9 +145,7 @@ def test_learning_rates_show_the_tuning_runs(race):
 def test_curves_show_the_fastest_runs_and_the_target(race):
     results, figures = race
     axes = figures["claims-curves"].axes[0]
-    assert [line.get_label() for line in axes.get_lines()[:5]] == [
-        claims.NAMES[o] for o in claims.OPTIMIZERS
-    ]
+    assert [line.get_label() for line in axes.get_lines()[:5]] == [NAMES[o] for o in OPTIMIZERS]
     assert list(axes.get_lines()[-1].get_ydata()) == [1e-3, 1e-3]
     r = next(r for r in results if r["unit"] == "race" and r["problem"] == "line")
     (line,) = lines(axes, "SGD")
@@ -194,60 +182,3 @@ def test_memory_is_stacked(race):
     totals = [t.get_text() for t in axes.texts]
     assert totals == ["8", "12", "12", "12", "16", "20"]
     assert [bar.get_width() for bar in axes.patches[-6:]] == [0, 4, 4, 4, 8, 12]
-
-
-def test_gaps_have_theory_beside_exact_gradients_and_bands_around_batches(diamonds):
-    results, figures = diamonds
-    exact, noisy = figures["conditioning"], figures["conditioning-batches"]
-    raw, standardised = exact.axes[0], exact.axes[3]
-    assert raw.get_title().endswith("raw: condition number 3.5e7")
-    assert standardised.get_title() == "standardised: condition number 298"
-    (line,) = lines(standardised, "worst case: gradient descent")
-    t, bound = line.get_xdata(), line.get_ydata()
-    condition = next(r["condition"] for r in results if r["form"] == "standardised")
-    np.testing.assert_allclose(bound, ((condition - 1) / (condition + 1)) ** (2 * np.array(t)))
-    (ball,) = lines(standardised, "worst case: heavy ball")
-    root = np.sqrt(condition)
-    np.testing.assert_allclose(ball.get_ydata(), ((root - 1) / (root + 1)) ** (2 * np.array(t)))
-    (sgd,) = lines(raw, "SGD")
-    r = next(r for r in results if r["batch"] == "all" and r["form"] == "raw")
-    np.testing.assert_allclose(sgd.get_ydata(), r["gaps"][0][1:])
-    assert not lines(noisy.axes[0], "worst case: gradient descent")
-    assert not exact.axes[0].collections
-    assert len(noisy.axes[0].collections) == 2
-    assert not exact.axes[1].get_lines()  # a problem that was not run
-
-
-def test_coordinates_mark_steps_and_misses(diamonds):
-    results, _ = diamonds
-    changed = [
-        {**r, "to": [[17.0 if r["optimizer"] == "adam" else np.inf], [np.inf]]}
-        for r in results
-        if r["batch"] == "all"
-    ]
-    (axes,) = claims_plots.coordinates(changed).axes
-    labels = [t.get_text() for t in axes.get_yticklabels()]
-    assert labels[0] == "raw\n3.5e7 → 5.3e4"
-    assert len(labels) == 5
-    marks = {
-        STYLES[o]["marker"]: [
-            line.get_xdata()[0]
-            for line in axes.get_lines()
-            if line.get_marker() == STYLES[o]["marker"]
-        ]
-        for o in ("sgd", "adam")
-    }
-    assert marks["D"] == [17.0] * 5
-    assert marks["o"] == [2.2 * 30] * 5
-    assert axes.get_xticklabels()[-1].get_text() == "not in\n30"
-
-
-def test_the_same_numbers_make_the_same_svg(diamonds):
-    results, figures = diamonds
-    written = []
-    for figure in (figures["conditioning-coordinates"], claims_plots.coordinates(results)):
-        data = io.BytesIO()
-        figure.savefig(data, format="svg")
-        written.append(data.getvalue())
-    assert written[0] == written[1]
-    assert b"<dc:date>" not in written[0]

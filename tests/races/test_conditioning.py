@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ravine import registry
-from ravine.races import conditioning
+from ravine.races import conditioning_plots
 from ravine.races.conditioning import (
     ADAPTIVE,
     CASES,
@@ -188,5 +188,5 @@ def test_the_pictures_are_three():
         for batch in ("all", BATCH_SIZE)
         for o in ("sgd", "adam")
     ]
-    drawn = conditioning.figures(results)
+    drawn = conditioning_plots.conditioning(results)
     assert list(drawn) == ["conditioning", "conditioning-batches", "conditioning-coordinates"]

@@ -266,7 +266,7 @@ class Kernel:
         from ravine.engines import cpu
         from ravine.engines.eager import plan
         from ravine.engines.kernel import DTYPES
-        from ravine.engines.llvm import Module
+        from ravine.engines.llvm.variant import Variant
 
         kernel = cpu.kernel(plan(rule, values))
         self.params = params
@@ -289,7 +289,7 @@ class Kernel:
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
         size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
-        walks = Module(kernel, tuple(dtypes[0])).passes
+        walks = Variant(kernel, tuple(dtypes[0])).passes
         each = sum(size[c] for walk in walks for c in (*walk.loads, *walk.stores))
         self.bytes = each * sum(p.numel() for p in params)
 

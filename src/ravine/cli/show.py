@@ -93,18 +93,19 @@ def show(
 
 
 def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) -> None:
-    from ravine.engines import cpu
+    from ravine.engines import compiler
+    from ravine.engines.cpu import kernel as made
     from ravine.engines.graph import trace
     from ravine.engines.kernel import DTYPES
 
     if dtype not in DTYPES:
         raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")
-    kernel = cpu.kernel(trace(rule, **values))
+    kernel = made(trace(rule, **values))
     dtypes = [dtype] * len(kernel.columns)
     if asm:
-        code(cpu.assembly(kernel, dtypes), "gas")
+        code(compiler.assembly(kernel, dtypes), "gas")
     else:
-        code(cpu.ir(kernel, dtypes), "llvm")
+        code(compiler.ir(kernel, dtypes), "llvm")
 
 
 def _show_all(found: Found, values: dict[str, Any]) -> None:

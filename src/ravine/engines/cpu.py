@@ -1,4 +1,4 @@
-"""Runs kernels printed by engines/llvm.py: compiles them, fills their tables, steps in threads.
+"""Steps by kernels: fills the tables that they walk, and runs them in threads.
 
     step = Step(kernel(graph), sizes=[100, 10], dtypes=[("float32",) * 4] * 2)    # p, g, m, v
     step.set_group(0, [hyper[name] for name in step.inputs])
@@ -11,48 +11,36 @@ This module knows addresses and numbers only. Who calls it answers for the memor
 dense (all columns of a tensor in one layout), as long as its size says, writable, and kept alive by
 a reference until `run` has returned, since a kernel runs without the GIL.
 
-Threads: where torch is loaded and its library has `GOMP_parallel`, the kernel runs in torch's own
-team, so that no other threads compete with those that a backward pass leaves spinning. Elsewhere
-Python threads call it, which releases the GIL. After a fork, one thread: the team is gone.
-
 What is made of a graph is kept with it and is gone with it: the kernel, and its machine code.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
-
+from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import DTYPES, Kernel, KernelError, lower
-from ravine.engines.llvm import BATCH, COUNT_FULL, READY, RECORD, SCALARS, Module
+from ravine.engines.kernel import Kernel, KernelError, lower
+from ravine.engines.llvm.tables import (
+    BATCH,
+    COUNT_FULL,
+    IN_THREADS,
+    PLAINLY,
+    READY,
+    RECORD,
+    REFUSES,
+    SCALARS,
+)
+from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
-__all__ = [
-    "COUNT_FULL",
-    "READY",
-    "Compiled",
-    "KernelError",
-    "Step",
-    "Team",
-    "assembly",
-    "compiled",
-    "ir",
-    "kernel",
-    "team",
-]
+__all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel"]
 
 # Chunks are small enough to balance many cores, and few enough that their table is.
 _SHORTEST_CHUNK, _MOST_CHUNKS = 8192, 1024
@@ -63,11 +51,6 @@ _LONGEST_RUN, _FEWEST_RUNS = 8, 64
 # There is nothing between: OpenMP ends the threads that a smaller team leaves out, and torch's next
 # loop would have to start them again.
 _ALONE = 32768
-_PLAINLY, _IN_THREADS, _REFUSES = 0, 1, 2  # how a job is called
-
-# Held where something is looked up or made that all threads share: LLVM's code generation takes one
-# thread at a time, and what two threads ask for at once is made once.
-_lock = threading.RLock()
 
 
 def kernel(graph: Graph, squares: bool = False) -> Kernel:
@@ -78,196 +61,21 @@ def kernel(graph: Graph, squares: bool = False) -> Kernel:
     return kept(graph, ("kernel", squares), lambda: lower(graph, squares))
 
 
-class Machine(NamedTuple):
-    """What code is generated for.
-
-    vector_bytes: the width of the vector registers. missing: the dtypes without instructions.
-    triple, layout: LLVM's names of the target and of how it lays out data.
-    """
-
-    vector_bytes: int
-    missing: tuple[str, ...]
-    triple: str
-    layout: str
-
-
-_found: dict[Any, Any] = {}  # the machine, torch's team, and pools by their number of threads
-
-
-def _machine() -> Machine:
-    with _lock:
-        if "machine" not in _found:
-            llvm.initialize_native_target()
-            llvm.initialize_native_asmprinter()
-            target = _target_machine()
-            features = llvm.get_host_cpu_features()
-            width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
-            x86 = target.triple.startswith(("x86_64", "i686"))
-            missing = ("float16",) if x86 and not features.get("f16c") else ()
-            _found["machine"] = Machine(width, missing, target.triple, str(target.target_data))
-        return _found["machine"]
-
-
-def _target_machine() -> Any:
-    """A new one each time: an execution engine owns the one that it is made with, and frees it."""
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        jit=True,
-    )
-
-
-class Compiled:
-    """Machine code for one kernel and its columns' dtypes.
-
-    address: of the functions row, begin, tensors_k, pass_k, finish and drive. partials: how many
-    partial sums a chunk leaves. The code is freed with this object.
-    """
-
-    def __init__(self, text: str, partials: int):
-        parsed = _parsed(text)
-        self._engine = llvm.create_mcjit_compiler(parsed, _target_machine())
-        self._engine.finalize_object()
-        names = [f.name for f in parsed.functions if not f.is_declaration]
-        self.address = {name: self._engine.get_function_address(name) for name in names}
-        self.partials = partials
-
-
-def _parsed(text: str) -> Any:
-    machine = _machine()
-    parsed = llvm.parse_assembly(text)
-    parsed.triple, parsed.data_layout = machine.triple, machine.layout
-    return parsed
-
-
-# By text: graphs traced for different values often print the same.
-_codes: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
-
-
-def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> Compiled:
-    """The kernel's machine code for columns (p, g, slots) of these dtypes; compiled once.
-
-    stochastic: store bfloat16 and float16 stochastically instead of to the nearest even.
-    Raises ValueError for a dtype that is not float64, float32, bfloat16 or float16, and KernelError
-    for float16 on a processor that cannot convert it.
-    """
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtypes: {dtype!r} is not accepted; a column is {', '.join(DTYPES)}")
-        if dtype in _machine().missing:
-            kernel.refuse(dtype, "for which this processor has no instructions")
-
-    def make() -> Compiled:
-        module = Module(kernel, tuple(dtypes), _machine().vector_bytes, stochastic)
-        text = module.text()
-        with _lock:
-            code = _codes.get(text)
-            if code is None:
-                code = _codes[text] = Compiled(text, module.partials)
-            return code
-
-    return kept(kernel, ("code", tuple(dtypes), stochastic), make)
-
-
-def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
-    """The kernel as LLVM IR, for this computer's vector registers."""
-    return Module(kernel, tuple(dtypes), _machine().vector_bytes, stochastic).text()
-
-
-def assembly(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
-    """The kernel in this computer's assembly."""
-    with _lock:
-        return _target_machine().emit_assembly(_parsed(ir(kernel, dtypes, stochastic)))
-
-
-@dataclass(frozen=True)
-class Team:
-    """Who runs the chunks.
-
-    name: in words. threads: how many there are now. parallel: the address of GOMP_parallel, or 0
-    where Python threads are used (or a single thread).
-    """
-
-    name: str
-    threads: Callable[[], int]
-    parallel: int = 0
-
-
-def team() -> Team:
-    """The threads that a step would run in now: torch's, or Python's, or one after a fork."""
-    if _forked:
-        return _ONE
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return _PYTHONS
-    return _found.get("torch") or _torch_team(torch)
-
-
-def _torch_team(torch: Any) -> Team:
-    address = _gomp_parallel(str(Path(torch.__file__).parent))
-    name = "torch's threads" if address else "Python threads, as many as torch has"
-    return _found.setdefault("torch", Team(name, torch.get_num_threads, address))
-
-
-def _gomp_parallel(torch_folder: str) -> int:
-    """The address of the OpenMP entry point that torch's own loops use; 0 where there is none."""
-    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
-        try:
-            function = ctypes.CDLL(str(Path(torch_folder, "lib", name))).GOMP_parallel
-        except (OSError, AttributeError):
-            continue
-        return ctypes.cast(function, ctypes.c_void_p).value or 0
-    return 0
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-_ONE = Team("one thread, in a forked process", lambda: 1)
-_PYTHONS = Team("Python threads", _cores)
-_forked = False
-
-
-def _pool(helpers: int) -> ThreadPoolExecutor:
-    with _lock:
-        if helpers not in _found:
-            _found[helpers] = ThreadPoolExecutor(helpers, "ravine")
-        return _found[helpers]
-
-
 # A lock that another thread held at a fork is never released in the child.
 _steps: weakref.WeakSet[Step] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    global _forked, _lock
-    _forked, _lock = True, threading.RLock()
     for step in _steps:
         step.lock = threading.Lock()
-    for key in [key for key in _found if isinstance(key, int)]:
-        del _found[key]
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
 
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
 _Drive = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64
 )
-
-
-def _in_python_threads(function: Any, argument: int, threads: int) -> None:
-    """Call it in several threads at once; those that have not begun when it is done need not."""
-    helpers = [_pool(threads - 1).submit(function, argument) for _ in range(threads - 1)]
-    function(argument)
-    for helper in helpers:
-        if not helper.cancel():
-            helper.result()
 
 
 class Step:
@@ -278,7 +86,7 @@ class Step:
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
     tells the noise of each tensor's stochastic rounding apart; by default their places. stochastic:
-    see :func:`compiled`.
+    see :func:`ravine.engines.compiler.compiled`.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
@@ -403,15 +211,15 @@ class Step:
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:
         """(function, argument, how it is called), in order."""
         serial, scalars = self._codes[0].address, _address(self._scalars)
-        yield serial["begin"], scalars, _REFUSES
+        yield serial["begin"], scalars, REFUSES
         for stage in range(self.kernel.stages):
             if f"tensors_{stage}" in serial:
-                yield serial[f"tensors_{stage}"], scalars, _PLAINLY
+                yield serial[f"tensors_{stage}"], scalars, PLAINLY
             for code, batch in zip(self._codes, self._batches, strict=True):
                 if f"pass_{stage}" in code.address:
-                    yield code.address[f"pass_{stage}"], _address(batch), _IN_THREADS
+                    yield code.address[f"pass_{stage}"], _address(batch), IN_THREADS
         if "finish" in serial:
-            yield serial["finish"], scalars, _PLAINLY
+            yield serial["finish"], scalars, PLAINLY
 
     def point(self, column: str, addresses: Sequence[int]) -> None:
         """Say where a column of each tensor begins in memory.
@@ -470,12 +278,12 @@ class Step:
             return self._drive(workers.parallel, threads, self._job_address, len(self._jobs))
         for function, argument, how in self._jobs:
             call = _Function(function)
-            if how == _IN_THREADS:
+            if how == IN_THREADS:
                 ctypes.c_int64.from_address(argument).value = 0  # no chunk is claimed yet
-                _in_python_threads(call, argument, min(threads, self._chunks))
+                in_python_threads(call, argument, min(threads, self._chunks))
             else:
                 status = call(argument)
-                if how == _REFUSES and status != READY:
+                if how == REFUSES and status != READY:
                     return status
         return READY
 

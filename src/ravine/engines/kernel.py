@@ -2,7 +2,7 @@
 
 The step of a fused kernel has three kinds of values: those of a parameter group (what depends on t
 and the hyperparameters alone), those of a tensor (reductions, scalar slots, and what depends on
-them), and elements. A reduction ends a pass over the elements. Printers (engines/llvm.py) make code
+them), and elements. A reduction ends a pass over the elements. Printers (engines/llvm/) make code
 of it.
 """
 
@@ -67,6 +67,11 @@ class Value:
     stage: int
     leaf: Any = None
     name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What it is called in printed code."""
+        return str(self.leaf or self.name or self.op)
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,10 @@ class Kernel:
         slots = [self.leaf("scalar", name, TENSOR) for name in self.slots]
         others = [v for v in self.needed if v.level == TENSOR]
         return {v: i for i, v in enumerate(dict.fromkeys([*slots, *others]))}
+
+    def place(self, scalar: Value) -> int:
+        """Where in the row of its group or tensor a scalar stands."""
+        return (self.group_row, self.tensor_row)[scalar.level][scalar]
 
     @cached_property
     def totals(self) -> list[Value]:

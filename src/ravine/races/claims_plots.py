@@ -1,4 +1,4 @@
-"""The pictures of the claims and of conditioning, as matplotlib figures that the caller saves."""
+"""The pictures of the claims, as matplotlib figures that the caller saves."""
 
 from __future__ import annotations
 
@@ -12,146 +12,37 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ravine.races import claims as race
-from ravine.races.conditioning import number
-from ravine.races.plots import BLACK, BLUE, GREEN, ORANGE, RED, Picture
-from ravine.races.problems import COLUMNS, FLOOR, PROBLEMS
-
-PURPLE, GREY, PALE = "#CC79A7", "#6E6E6E", "#D9D9D9"
-
-STYLES: dict[str, dict[str, Any]] = {
-    "sgd": {"color": BLUE, "marker": "o", "linestyle": "-"},
-    "momentum": {"color": ORANGE, "marker": "s", "linestyle": "-"},
-    "nesterov": {"color": PURPLE, "marker": "v", "linestyle": "--"},
-    "rmsprop": {"color": GREEN, "marker": "^", "linestyle": "-."},
-    "adam": {"color": RED, "marker": "D", "linestyle": "-"},
-    "amsgrad": {"color": BLACK, "marker": "P", "linestyle": ":"},
-}
-"""How each optimizer is drawn, everywhere."""
+from ravine.races.claims.judging import CONTRADICTS, SUPPORTS, UNDECIDED, binomial
+from ravine.races.claims.units import (
+    CONDITION,
+    CURVATURES,
+    NAMES,
+    NOISES,
+    SWINGS,
+    WANDER,
+    wells,
+)
+from ravine.races.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    RED,
+    STYLES,
+    Picture,
+    legend,
+    marker_style,
+)
+from ravine.races.problems import FLOOR, PROBLEMS
 
 OUTCOMES: dict[str, dict[str, Any]] = {
-    race.SUPPORTS: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    race.UNDECIDED: {"color": GREY, "marker": "o", "markerfacecolor": "white"},
-    race.CONTRADICTS: {"color": RED, "marker": "s", "markerfacecolor": RED},
+    SUPPORTS: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
+    UNDECIDED: {"color": GREY, "marker": "o", "markerfacecolor": "white"},
+    CONTRADICTS: {"color": RED, "marker": "s", "markerfacecolor": RED},
 }
 """How the outcome of a row is drawn: by colour, and by shape as well."""
-
-
-# ---- conditioning ------------------------------------------------------------------------------
-
-
-def gaps(results: Sequence[Mapping[str, Any]], *, batch: int | str) -> Figure:
-    """Draw the gap to the optimum against steps: a panel for each problem, a line an optimizer.
-
-    results: of :func:`ravine.races.conditioning.run`. batch: "all", with the worst case of theory
-    beside the lines, or the size of the mini-batches: then a line is the median over the seeds, and
-    the band reaches from the least to the greatest.
-    """
-    shown = [r for r in results if r["batch"] == batch]
-    forms, columns = ("raw", "standardised"), [c for c in COLUMNS if c != "carat"]
-    picture = Picture(11.5, 7)
-    grid = picture.subplots(2, 3, sharex=True, sharey="row", squeeze=False)
-    for form, axes_row in zip(forms, grid, strict=True):
-        for column, axes in zip(columns, axes_row, strict=True):
-            of = [r for r in shown if (r["columns"], r["form"]) == (column, form)]
-            for r in of:
-                style = STYLES[r["optimizer"]]
-                line = {"color": style["color"], "linestyle": style["linestyle"]}
-                at, values = np.array(r["at"][1:]), np.array(r["gaps"])[:, 1:]
-                if len(values) > 1:
-                    band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-                    axes.fill_between(at, values.min(0), values.max(0), **band)
-                axes.plot(
-                    at, np.median(values, axis=0), label=race.NAMES[r["optimizer"]], lw=1.7, **line
-                )
-            if of:
-                condition, last = of[0]["condition"], of[0]["at"][-1]
-                if batch == "all":
-                    _theory(axes, condition, last)
-                above = f"{COLUMNS[column]}\n" if form == forms[0] else ""
-                axes.set_title(f"{above}{form}: condition number {number(condition)}", size=11)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.grid(alpha=0.35)
-    exact, noisy = {"raw": 1e-5, "standardised": 1e-8}, {"raw": 5e-3, "standardised": 2e-4}
-    low = exact if batch == "all" else noisy
-    for form, axes_row in zip(forms, grid, strict=True):
-        axes_row[0].set_ylim(low[form], 2)
-        axes_row[0].set_ylabel("gap to the optimum, at the start 1")
-    for axes in grid[-1]:
-        axes.set_xlabel("steps")
-    kind = "all rows" if batch == "all" else f"mini-batches of {batch}"
-    picture.suptitle(f"Price of diamonds by least squares, gradients of {kind}")
-    _legend(picture, grid[0, 0], columns=4 if batch == "all" else 6)
-    return picture
-
-
-def _theory(axes: Axes, condition: float, last: int) -> None:
-    t = np.geomspace(1, last, 300)
-    root = np.sqrt(condition)
-    for ratio, style, label in (
-        ((condition - 1) / (condition + 1), (0, (1, 1)), "worst case: gradient descent"),
-        ((root - 1) / (root + 1), (0, (4, 2)), "worst case: heavy ball"),
-    ):
-        axes.plot(t, ratio ** (2 * t), color=GREY, linestyle=style, lw=1.2, label=label)
-
-
-def coordinates(results: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw why adaptive methods help: steps to a gap of 1e-2 when the coordinates change.
-
-    results: of :func:`ravine.races.conditioning.run`; the six numeric columns and all rows are
-    shown. A row is the same data in other coordinates, with its condition number, and what is left
-    of that once each coordinate is scaled; a mark is an optimizer.
-    """
-    shown = [r for r in results if r["columns"] == "numeric" and r["batch"] == "all"]
-    forms = [
-        ("raw", "raw"),
-        ("turned", "raw, turned at random"),
-        ("axes", "raw, turned onto the axes"),
-        ("scaled", "columns scaled"),
-        ("standardised", "columns standardised"),
-    ]
-    forms = [(form, label) for form, label in forms if any(r["form"] == form for r in shown)]
-    picture = Picture(10, 6.6)
-    axes = picture.add_subplot()
-    budget = max(r["steps"] for r in shown)
-    never = 2.2 * budget
-    optimizers = list(dict.fromkeys(r["optimizer"] for r in shown))
-    labels: list[str] = []
-    for y, (form, label) in enumerate(forms):
-        of = [r for r in shown if r["form"] == form]
-        for r in of:
-            shift = (optimizers.index(r["optimizer"]) - (len(optimizers) - 1) / 2) * 0.14
-            steps = r["to"][0][0]
-            style = {k: v for k, v in STYLES[r["optimizer"]].items() if k != "linestyle"}
-            axes.plot(min(steps, never), y + shift, ms=7, lw=0, clip_on=False, **style)
-        numbers = f"{number(of[0]['condition'])} → {number(of[0]['scaled_condition'])}"
-        labels.append(f"{label}\n{numbers}")
-        if y:
-            axes.axhline(y - 0.5, color=PALE, lw=0.8)
-    axes.axvspan(1.35 * budget, 3.6 * budget, color=PALE, alpha=0.5, lw=0)
-    axes.set_xscale("log")
-    axes.set_xlim(2, 3.6 * budget)
-    axes.set_xticks([10, 100, 1000, never], ["10", "100", "1,000", f"not in\n{budget:,}"])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", alpha=0.4)
-    axes.set_yticks(range(len(forms)), labels)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(forms) - 0.5, -0.5)
-    axes.set_xlabel("steps to a gap of 1e-2 of that at the start")
-    axes.set_title(
-        "The same diamonds in other coordinates\n"
-        "(condition number → condition number once each coordinate is scaled)",
-        fontsize=11,
-    )
-    handles = [
-        Line2D([], [], lw=0, ms=7, label=race.NAMES[o], **_marker(STYLES[o])) for o in optimizers
-    ]
-    picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    return picture
-
-
-# ---- claims ------------------------------------------------------------------------------------
 
 
 def claims(
@@ -186,7 +77,7 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
             share = count / len(v["rows"])
             axes.barh(y, share, left=left, color=colour, height=0.62)
             if count:
-                ink = "black" if outcome == race.UNDECIDED else "white"
+                ink = "black" if outcome == UNDECIDED else "white"
                 axes.text(left + share / 2, y, count, color=ink, ha="center", va="center", size=9)
             left += share
         axes.text(1.02, y, v["verdict"], va="center", weight="bold", size=10)
@@ -236,7 +127,7 @@ def forest(verdict: Mapping[str, Any]) -> Figure:
             _plain_ticks(axes.xaxis, LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=5))
     _title(picture, verdict)
     handles = [
-        Line2D([], [], lw=2, ms=6.5, label=f"{o} the claim" if o != race.UNDECIDED else o, **style)
+        Line2D([], [], lw=2, ms=6.5, label=f"{o} the claim" if o != UNDECIDED else o, **style)
         for o, style in OUTCOMES.items()
     ]
     picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
@@ -258,7 +149,7 @@ def memory(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> 
         left += values
     for y, total in enumerate(left):
         axes.text(total + 0.3, y, f"{total:g}", va="center")
-    axes.set_yticks(range(len(kept)), [race.NAMES[o] for o in kept])
+    axes.set_yticks(range(len(kept)), [NAMES[o] for o in kept])
     axes.set_ylim(len(kept) - 0.5, -0.5)
     axes.set_xlim(0, left.max() + 2)
     axes.set_xticks(range(0, int(left.max()) + 1, 4))
@@ -279,7 +170,7 @@ def oscillations(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any
         [[str(m), "travel"] for m in shown], width_ratios=(1.25, 1), sharex=False
     )
     x, y = np.meshgrid(np.linspace(-11, 6, 200), np.linspace(-1.35, 1.35, 120))
-    height = (x**2 + race.CONDITION * y**2) / 2
+    height = (x**2 + CONDITION * y**2) / 2
     for m in shown:
         axes, r = grid[str(m)], ravines[m]
         path = np.array(r["path"])
@@ -287,7 +178,7 @@ def oscillations(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any
         axes.plot(*path.T, color=colours[m], lw=1.1, marker="o", ms=2.6)
         axes.plot(0, 0, marker="+", color=BLACK, ms=9, mew=1.5)
         steps = r["steps"][r["best"]]
-        told = f"{steps:.0f} steps" if np.isfinite(steps) else f"not in {race.SWINGS} steps"
+        told = f"{steps:.0f} steps" if np.isfinite(steps) else f"not in {SWINGS} steps"
         axes.set_title(f"{_momentum(m)} at its best rate: {told}", fontsize=9.5)
         axes.set_xlim(-11, 6)
         axes.set_ylim(-1.35, 1.35)
@@ -297,7 +188,7 @@ def oscillations(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any
     axes = grid["travel"]
     for m, r in ravines.items():
         travel = np.where(np.isfinite(r["travel"]), r["travel"], np.nan)
-        axes.plot(race.CURVATURES, travel, color=colours[m], marker="o", ms=2.6, label=_momentum(m))
+        axes.plot(CURVATURES, travel, color=colours[m], marker="o", ms=2.6, label=_momentum(m))
     for at, text in ((1, "SGD begins\nto swing"), (2, "SGD\ndiverges")):
         axes.axvline(at, color=GREY, linestyle=":", lw=1.2)
         axes.annotate(
@@ -326,17 +217,17 @@ def escape(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> 
     picture = Picture(11, 4.6)
     left, middle, right = picture.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     x = np.linspace(-1.65, 1.6, 400)
-    left.plot(x, race.wells(x), color=BLACK)
+    left.plot(x, wells(x), color=BLACK)
     shallow, top, deep = sorted(np.roots([1.0, 0.0, -1.0, 0.1]).real, reverse=True)
     for at, text, where in (
         (shallow, "shallow", (0, -14)),
         (deep, "deep", (0, -14)),
         (top, "the top between", (0, 8)),
     ):
-        left.plot(at, race.wells(at), "o", color=BLACK, ms=5)
+        left.plot(at, wells(at), "o", color=BLACK, ms=5)
         left.annotate(
             text,
-            (at, race.wells(at)),
+            (at, wells(at)),
             where,
             textcoords="offset points",
             ha="center",
@@ -346,11 +237,11 @@ def escape(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> 
     left.set_xlabel("parameter")
     left.set_ylabel("loss")
     left.set_title("the valley", fontsize=10)
-    position = np.arange(len(race.NOISES))
+    position = np.arange(len(NOISES))
     styles = zip((BLUE, ORANGE, GREEN, RED), ("o", "s", "^", "D"), strict=True)
     for k, (r, (colour, marker)) in enumerate(zip(units, styles, strict=False)):
         for axes, key in ((middle, "escaped"), (right, "lost")):
-            share = np.array([race.binomial(n, r["runs"]) for n in r[key]])
+            share = np.array([binomial(n, r["runs"]) for n in r[key]])
             error = np.abs(share[:, 1:].T - share[:, 0])
             axes.errorbar(
                 position + 0.06 * (k - 1.5),
@@ -367,13 +258,13 @@ def escape(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> 
         (middle, "from the shallow minimum to the deep one"),
         (right, "from the deep minimum to the shallow one"),
     ):
-        axes.set_xticks(position, [f"{noise:g}" for noise in race.NOISES])
+        axes.set_xticks(position, [f"{noise:g}" for noise in NOISES])
         axes.set_xlabel("noise of the gradient (standard deviation)")
         axes.set_ylim(-0.03, 1.03)
         axes.grid(alpha=0.35)
         axes.set_title(title, fontsize=10)
     middle.axhline(0.5, color=BLACK, linestyle="--", lw=1)
-    middle.set_ylabel(f"share of runs after {race.WANDER:,} steps")
+    middle.set_ylabel(f"share of runs after {WANDER:,} steps")
     right.legend(title="learning rate", fontsize=9)
     _title(picture, verdict)
     return picture
@@ -391,9 +282,9 @@ def learning_rates(results: Sequence[Mapping[str, Any]]) -> Figure:
             loss = np.clip(np.median(r["tuning"], axis=1), FLOOR, 2.0)
             rates = r["learning_rates"]
             shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(rates, loss, label=race.NAMES[r["optimizer"]], lw=1.5, **shown)
+            axes.plot(rates, loss, label=NAMES[r["optimizer"]], lw=1.5, **shown)
             default = rates.index(r["default"]["learning_rate"])
-            axes.plot(rates[default], loss[default], ms=7, lw=0, mec="white", **_marker(style))
+            axes.plot(rates[default], loss[default], ms=7, lw=0, mec="white", **marker_style(style))
         axes.set_xscale("log")
         axes.set_yscale("log")
         _plain_ticks(axes.xaxis, FixedLocator([1e-4, 1e-2, 1, 100]))
@@ -419,7 +310,7 @@ def curves(results: Sequence[Mapping[str, Any]]) -> Figure:
             at = curve["steps"][1:]
             axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
             shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(at, median, label=race.NAMES[r["optimizer"]], lw=1.6, **shown)
+            axes.plot(at, median, label=NAMES[r["optimizer"]], lw=1.6, **shown)
         if races:
             axes.axhline(races[0]["target"], color=BLACK, linestyle="--", lw=0.9)
         axes.set_xscale("log")
@@ -454,12 +345,7 @@ def _finish(picture: Figure, grid: Mapping[str, Axes], x: str, y: str) -> None:
         axes.set_xlabel(x)
     for axes in rows[:: len(rows) // 2]:
         axes.set_ylabel(y)
-    _legend(picture, next(iter(grid.values())), columns=5)
-
-
-def _legend(picture: Figure, axes: Axes, columns: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    legend(picture, next(iter(grid.values())), columns=5)
 
 
 def _plain_ticks(axis: Axis, locator: Any) -> None:
@@ -478,10 +364,6 @@ def _loss_ticks(axes: Axes) -> None:
 
 def _title(picture: Figure, verdict: Mapping[str, Any]) -> None:
     picture.suptitle(f"“{verdict['claim']}”: {verdict['verdict']}", fontsize=12)
-
-
-def _marker(style: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in style.items() if k != "linestyle"}
 
 
 def _momentum(value: float) -> str:

@@ -11,21 +11,18 @@ written in other coordinates, turned at random, and turned so that the ellipse l
 the same valley for gradient descent, and another one for Adam.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
-    table(results), conclusion(results), figures(results)
+    table(results), conclusion(results)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from ravine import registry
 from ravine.races.problems import BATCH_SIZE, choose, diverged, least_squares, report_seeds, train
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "amsgrad")
 ADAPTIVE = ("rmsprop", "adam", "amsgrad")
@@ -175,17 +172,6 @@ def conclusion(results: Iterable[Mapping[str, Any]]) -> str:
         f"Does adapting to each coordinate help to bring the gap down to {TARGETS[0]:g} of what it "
         f"was? {'; '.join(parts)}."
     )
-
-
-def figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Draw the pictures of the race, by name."""
-    from ravine.races import claims_plots as plots
-
-    return {
-        "conditioning": plots.gaps(results, batch="all"),
-        "conditioning-batches": plots.gaps(results, batch=BATCH_SIZE),
-        "conditioning-coordinates": plots.coordinates(results),
-    }
 
 
 def _arrival(row: Mapping[str, Any], others: str) -> str:

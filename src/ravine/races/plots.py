@@ -1,4 +1,4 @@
-"""The pictures of both experiments, as matplotlib figures that the caller saves.
+"""The pictures of both experiments, as matplotlib figures that the caller saves; what all pictures share.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart. The same numbers make the
 same files, byte for byte.
@@ -18,6 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
+PURPLE, GREY, PALE = "#CC79A7", "#6E6E6E", "#D9D9D9"
+
+STYLES: dict[str, dict[str, Any]] = {
+    "sgd": {"color": BLUE, "marker": "o", "linestyle": "-"},
+    "momentum": {"color": ORANGE, "marker": "s", "linestyle": "-"},
+    "nesterov": {"color": PURPLE, "marker": "v", "linestyle": "--"},
+    "rmsprop": {"color": GREEN, "marker": "^", "linestyle": "-."},
+    "adam": {"color": RED, "marker": "D", "linestyle": "-"},
+    "amsgrad": {"color": BLACK, "marker": "P", "linestyle": ":"},
+}
+"""How each optimizer is drawn, everywhere."""
 
 
 class Picture(Figure):
@@ -211,3 +222,14 @@ def _dark(colour: str) -> tuple[float, ...]:
 def _plain(value: float, _position: int | None = None) -> str:
     """Write a tick of a logarithmic axis without an exponent."""
     return f"{value:,.0f}" if value >= 1 else f"{value:.10f}".rstrip("0")
+
+
+def legend(picture: Figure, axes: Axes, columns: int) -> None:
+    """Put the labels of one panel below all of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def marker_style(style: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the style without its line."""
+    return {k: v for k, v in style.items() if k != "linestyle"}

@@ -189,7 +189,9 @@ def claims(
     folder.json("claims-evidence", verdicts)
 
     def figures() -> Mapping[str, Figure]:
-        drawn = race.figures(results).items()
+        from ravine.races import claims_plots as plots
+
+        drawn = plots.claims(results, verdicts).items()
         return {name if name.startswith("claim") else f"claims-{name}": f for name, f in drawn}
 
     _draw(folder, figures, dpi=150)
@@ -213,5 +215,11 @@ def conditioning(
         "conditioning-conclusion": [{"conclusion": race.conclusion(results)}],
     }
     _keep(folder, tables)
-    _draw(folder, partial(race.figures, results), dpi=150)
+
+    def figures() -> Mapping[str, Figure]:
+        from ravine.races import conditioning_plots as plots
+
+        return plots.conditioning(results)
+
+    _draw(folder, figures, dpi=150)
     return tables

@@ -1,0 +1,139 @@
+"""Compiles printed kernels (engines/llvm/) for this computer, with llvmlite.
+
+The machine code of a kernel is kept with it and is gone with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+
+from ravine.engines.kernel import DTYPES, Kernel
+from ravine.engines.llvm.module import text
+from ravine.engines.llvm.variant import Variant
+from ravine.engines.threads import after_fork
+from ravine.rule import kept
+
+__all__ = ["Compiled", "Machine", "assembly", "compiled", "host", "ir"]
+
+# LLVM's code generation takes one thread at a time, and what two ask for at once is made once.
+_lock = threading.RLock()
+
+
+class Machine(NamedTuple):
+    """What code is generated for.
+
+    vector_bytes: the width of the vector registers. missing: the dtypes without instructions.
+    triple, layout: LLVM's names of the target and of how it lays out data.
+    """
+
+    vector_bytes: int
+    missing: tuple[str, ...]
+    triple: str
+    layout: str
+
+
+_host: list[Machine] = []
+
+
+def host() -> Machine:
+    """This computer."""
+    with _lock:
+        if not _host:
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+            target = _target_machine()
+            features = llvm.get_host_cpu_features()
+            width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+            x86 = target.triple.startswith(("x86_64", "i686"))
+            missing = ("float16",) if x86 and not features.get("f16c") else ()
+            _host.append(Machine(width, missing, target.triple, str(target.target_data)))
+        return _host[0]
+
+
+def _target_machine() -> Any:
+    """A new one each time: an execution engine owns the one that it is made with, and frees it."""
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        jit=True,
+    )
+
+
+class Compiled:
+    """Machine code for one kernel and its columns' dtypes.
+
+    address: of the functions row, begin, tensors_k, pass_k, finish and drive. partials: how many
+    partial sums a chunk leaves. The code is freed with this object.
+    """
+
+    def __init__(self, text: str, partials: int):
+        parsed = _parsed(text)
+        self._engine = llvm.create_mcjit_compiler(parsed, _target_machine())
+        self._engine.finalize_object()
+        names = [f.name for f in parsed.functions if not f.is_declaration]
+        self.address = {name: self._engine.get_function_address(name) for name in names}
+        self.partials = partials
+
+
+def _parsed(text: str) -> Any:
+    parsed = llvm.parse_assembly(text)
+    parsed.triple, parsed.data_layout = host().triple, host().layout
+    return parsed
+
+
+# By text: graphs traced for different values often print the same.
+_codes: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    global _lock  # another thread may have held it
+    _lock = threading.RLock()
+
+
+after_fork(_after_fork)
+
+
+def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> Compiled:
+    """The kernel's machine code for columns (p, g, slots) of these dtypes; compiled once.
+
+    stochastic: store bfloat16 and float16 stochastically instead of to the nearest even.
+    Raises ValueError for a dtype that is not float64, float32, bfloat16 or float16, and KernelError
+    for float16 on a processor that cannot convert it.
+    """
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtypes: {dtype!r} is not accepted; a column is {', '.join(DTYPES)}")
+        if dtype in host().missing:
+            kernel.refuse(dtype, "for which this processor has no instructions")
+
+    def make() -> Compiled:
+        variant = _variant(kernel, dtypes, stochastic)
+        printed = text(variant)
+        with _lock:
+            code = _codes.get(printed)
+            if code is None:
+                code = _codes[printed] = Compiled(printed, variant.partials)
+            return code
+
+    return kept(kernel, ("code", tuple(dtypes), stochastic), make)
+
+
+def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Variant:
+    return Variant(kernel, tuple(dtypes), host().vector_bytes, stochastic)
+
+
+def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
+    """The kernel as LLVM IR, for this computer's vector registers."""
+    return text(_variant(kernel, dtypes, stochastic))
+
+
+def assembly(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
+    """The kernel in this computer's assembly."""
+    with _lock:
+        return _target_machine().emit_assembly(_parsed(ir(kernel, dtypes, stochastic)))

@@ -1,0 +1,89 @@
+"""The whole module: what a step does, function by function, and `drive`, which calls them in turn.
+
+`begin` checks the tables, counts the step, and has `row` compute what depends on t and the
+hyperparameters alone. `tensors_k` computes what is one number for each tensor, `pass_k` what remains
+for every element. A reduction ends a pass: each chunk leaves a partial sum, and `tensors_k` adds them
+up. `finish` stores the new scalar slots. A tensor whose gradient has the address 0 takes no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ravine.engines.kernel import Value
+from ravine.engines.llvm import scalars
+from ravine.engines.llvm.begin import begin
+from ravine.engines.llvm.printer import Printer
+from ravine.engines.llvm.tables import IN_THREADS, REFUSES
+from ravine.engines.llvm.variant import Variant
+from ravine.engines.llvm.walk import print_pass
+
+__all__ = ["text"]
+
+
+def text(variant: Variant) -> str:
+    """The module as LLVM IR."""
+    out, kernel = Printer(), variant.kernel
+    scalars.row(out, kernel)
+    begin(out, variant)
+    for stage in range(kernel.stages):
+        scalars.tensors(out, variant, stage)
+    for walk in variant.passes:
+        print_pass(out, variant, walk)
+    scalars.finish(out, kernel)
+    out.lines += _DRIVE.splitlines()
+    columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())
+    return out.text(
+        f"{kernel.graph.rule.name}: {columns}; computed in {variant.of}",
+        f"group row: {_row(kernel.group_row)}",
+        f"tensor row: {_row(kernel.tensor_row)}",
+    )
+
+
+def _row(row: Iterable[Value]) -> str:
+    return ", ".join(str(v.called) for v in row) or "empty"
+
+
+# The whole step in one call: each job in turn, by the team (`parallel` is GOMP_parallel) where it
+# takes threads and there are several. A job that returns another word than 0 ends the step with it.
+_DRIVE = f"""
+; the step: the jobs in turn
+define i64 @drive(ptr %parallel, i32 %threads, ptr %jobs, i64 %count) {{
+entry:
+  %several = icmp ugt i32 %threads, 1
+  br label %head
+head:
+  %job = phi i64 [ 0, %entry ], [ %job.next, %tail ]
+  %more = icmp ult i64 %job, %count
+  br i1 %more, label %body, label %end
+body:
+  %at = getelementptr [3 x i64], ptr %jobs, i64 %job
+  %function = load ptr, ptr %at, align 8
+  %argument.at = getelementptr i64, ptr %at, i64 1
+  %argument = load ptr, ptr %argument.at, align 8
+  %how.at = getelementptr i64, ptr %at, i64 2
+  %how = load i64, ptr %how.at, align 8
+  switch i64 %how, label %alone [ i64 {IN_THREADS}, label %chunks
+                                  i64 {REFUSES}, label %first ]
+first:
+  %status = call i64 %function(ptr %argument)
+  %refused = icmp ne i64 %status, 0
+  br i1 %refused, label %refusal, label %tail
+chunks:
+  store i64 0, ptr %argument, align 8
+  br i1 %several, label %team, label %alone
+team:
+  call void %parallel(ptr %function, ptr %argument, i32 %threads, i32 0)
+  br label %tail
+alone:
+  call void %function(ptr %argument)
+  br label %tail
+tail:
+  %job.next = add i64 %job, 1
+  br label %head
+refusal:
+  ret i64 %status
+end:
+  ret i64 0
+}}
+"""

@@ -1,0 +1,50 @@
+"""How a kernel is printed for columns of given dtypes: in which arithmetic, and how wide.
+
+Elements are computed in float64 if any column (p, g or a slot) is float64, in float32 otherwise;
+reductions and scalars in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ravine.engines.kernel import DTYPES, Kernel
+
+__all__ = ["Variant"]
+
+# Operations that take long beside a load or a store.
+_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod")
+
+
+@dataclass
+class Variant:
+    """The kernel for columns of given dtypes.
+
+    vector_bytes: the width of the machine's vector registers. stochastic: columns narrower than
+    the arithmetic are rounded up or down with the probability that keeps their mean, instead of to
+    the nearest even.
+
+    of: the type of the arithmetic. dtype: of each column. passes: the walks over the elements.
+    width: how many elements are computed at a time.
+    """
+
+    kernel: Kernel
+    dtypes: tuple[str, ...]
+    vector_bytes: int = 16
+    stochastic: bool = False
+
+    def __post_init__(self) -> None:
+        self.of = "double" if "float64" in self.dtypes else "float"
+        self.dtype = dict(zip(self.kernel.columns, self.dtypes, strict=True))
+        self.passes = self.kernel.passes(self.dtypes)
+        # Two registers of numbers at a time; where there is little to compute, short loads and
+        # stores stream through memory better (sgd: a seventh faster, on a processor with AVX-512).
+        size = 8 if self.of == "double" else 4
+        light = not any(v.op in _SLOW for walk in self.passes for v in walk.values)
+        light = light and all(DTYPES[d] == size for d in self.dtypes)
+        self.width = (min(2 * self.vector_bytes, 32) if light else 2 * self.vector_bytes) // size
+
+    @property
+    def partials(self) -> int:
+        """How many partial sums a chunk leaves at most."""
+        return max((len(walk.sums) for walk in self.passes), default=0)

@@ -1,0 +1,194 @@
+"""`pass_k`: one pass over the elements, in registers, without temporaries.
+
+Threads claim runs of chunks, so that each walks long ways through memory. In a chunk there is a wide
+loop, then one for the elements left over; what they add up is left as the chunk's partial sums.
+"""
+
+from __future__ import annotations
+
+from ravine.engines.kernel import DTYPES, Pass
+from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
+from ravine.engines.llvm.noise import Noise
+from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.tables import BATCH, CHUNK, RECORD, record_of, rows_of, scalar
+from ravine.engines.llvm.variant import Variant
+
+__all__ = ["print_pass"]
+
+
+def print_pass(out: Printer, variant: Variant, walk: Pass) -> None:
+    """The function that walks over the elements of a batch's tensors."""
+    moved = sum(DTYPES[variant.dtype[c]] for c in (*walk.loads, *walk.stores))
+    out.begin(
+        f"@pass_{walk.stage}(ptr %batch)",
+        f"for every element: reads {' '.join(walk.loads) or 'nothing'}, "
+        f"writes {' '.join(walk.stores) or 'partial sums'}; {moved} bytes",
+    )
+    _Walk(out, variant, walk).claim_chunks()
+    out.end()
+
+
+class _Walk:
+    """The parts of the function, from the outermost loop to the elements."""
+
+    def __init__(self, out: Printer, variant: Variant, walk: Pass):
+        self.out, self.variant, self.walk = out, variant, walk
+        self.kernel = variant.kernel
+        self.columns = [c for c in self.kernel.columns if c in (*walk.loads, *walk.stores)]
+        self.one, self.wide = Type(variant.of), Type(variant.of, variant.width)
+        self.sums = [f"sum{i}" for i in range(len(walk.sums))]
+
+    def claim_chunks(self) -> None:
+        """Claim runs of chunks, and walk over those of tensors that have a gradient."""
+        out = self.out
+        chunk_count = out.field("%batch", BATCH, "chunk_count")
+        chunks = out.field("%batch", BATCH, "chunks", "ptr")
+        records = out.field("%batch", BATCH, "records", "ptr")
+        partials = out.field("%batch", BATCH, "partials", "ptr")
+        run = out.field("%batch", BATCH, "run")
+        addresses = {}
+        for c in dict.fromkeys(["g", *self.columns]):
+            place = len(BATCH) + self.kernel.columns.index(c)
+            at = out.at("%batch", place, "i64", f"{c}.at")
+            addresses[c] = out.load(f"{c}.addresses", at, "ptr")
+        out.jump("claim")
+
+        out.label("claim")
+        first = out.set("first", f"atomicrmw add ptr %batch, i64 {run} monotonic")
+        beyond = out.set("beyond", f"add i64 {first}, {run}")
+        whole = out.set("whole", f"icmp ult i64 {beyond}, {chunk_count}")
+        last = out.set("last", f"select i1 {whole}, i64 {beyond}, i64 {chunk_count}")
+        out.line(f"%more = icmp ult i64 {first}, {last}")
+        out.branch("%more", "chunk.begin", "end")
+        out.label("chunk.begin")
+        out.line(f"%chunk = phi i64 [ {first}, %claim ], [ %chunk.next, %chunk.past ]")
+        at = out.set("chunk.word", f"mul i64 %chunk, {len(CHUNK)}")
+        at = out.at(chunks, at, "i64", "chunk.at")
+        tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
+        gradient = out.load("g.whole", out.at(addresses["g"], tensor, "ptr", "g.at"), "ptr")
+        absent = out.set("absent", f"icmp eq ptr {gradient}, null")
+        out.branch(absent, "chunk.past", "chunk.here")
+        out.label("chunk.here")
+        self.chunk(record_of(out, records, tensor), tensor, start, addresses)
+        for i, name in enumerate(self.sums):
+            at = out.set("at", f"mul i64 %chunk, {self.variant.partials}")
+            at = out.set("at", f"add i64 {at}, {i}")
+            out.store(f"%{name}", out.at(partials, at))
+        out.jump("chunk.past")
+        out.label("chunk.past")
+        out.line("%chunk.next = add i64 %chunk, 1")
+        out.line(f"%chunk.again = icmp ult i64 %chunk.next, {last}")
+        out.branch("%chunk.again", "chunk.begin", "claim")
+        out.label("end")
+
+    def chunk(self, record: str, tensor: str, start: str, addresses: dict[str, str]) -> None:
+        """Walk over the elements of a chunk: sums them up as %sum0, %sum1, ..."""
+        out, walk, variant = self.out, self.walk, self.variant
+        numel = out.field(record, RECORD, "numel")
+        length = out.field(record, RECORD, "chunk_length")
+        rest = out.set("rest", f"sub i64 {numel}, {start}")
+        full = out.set("full", f"icmp ult i64 {length}, {rest}")
+        count = out.set("count", f"select i1 {full}, i64 {length}, i64 {rest}")
+        rows = rows_of(out, record)
+        base = {}
+        for c in self.columns:
+            at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
+            whole = out.load(f"{c}.whole", at, "ptr")
+            base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here")
+        narrow, wide = self.scalars(rows)
+        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
+        noise = None
+        if rounded:
+            noise = Noise(
+                out,
+                self.kernel.columns,
+                rounded,
+                noise=out.field(record, RECORD, "noise"),
+                number=out.field(record, RECORD, "number"),
+                start=start,
+                width=variant.width,
+            )
+        columns = Columns(out, variant.dtype, base, noise)
+
+        out.line(f"%wide.count = and i64 {count}, {-variant.width}")
+        out.line("%any.wide = icmp ugt i64 %wide.count, 0")
+        out.branch("%any.wide", "wide", "wide.end")
+        self.loop("wide", "i", ("0", "%wide.count"), "zeroinitializer", wide, columns)
+        out.label("wide.end")
+        double = self.wide.like("double")
+        for x in self.sums:
+            ends = f"[ zeroinitializer, %chunk.here ], [ %{x}.i.next, %wide ]"
+            out.line(f"%{x}.all = phi {double} {ends}")
+        for x in self.sums:
+            function = f"@llvm.vector.reduce.fadd.{double.suffix}"
+            out.declared[f"declare double {function}(double, {double})"] = None
+            out.line(f"%{x}.start = call double {function}(double 0.0, {double} %{x}.all)")
+        out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
+        out.branch("%any.left", "left.over", "left.over.end")
+        self.loop("left.over", "j", ("%wide.count", count), "%{}.start", narrow, columns)
+        out.label("left.over.end")
+        for x in self.sums:
+            ends = f"[ %{x}.start, %wide.end ], [ %{x}.j.next, %left.over ]"
+            out.line(f"%{x} = phi double {ends}")
+
+    def loop(
+        self,
+        label: str,
+        i: str,
+        span: tuple[str, str],
+        start: str,
+        body: Body,
+        columns: Columns,
+    ) -> None:
+        """Step the elements of a span, as many at a time as the body is wide.
+
+        start: what a sum begins at, with {} for its name.
+        """
+        out, (begin, end), before = self.out, span, self.out.block
+        out.label(label)
+        out.line(f"%{i} = phi i64 [ {begin}, %{before} ], [ %{i}.next, %{label} ]")
+        double = body.kind.like("double")
+        for x in self.sums:
+            ends = f"[ {start.format(x)}, %{before} ], [ %{x}.{i}.next, %{label} ]"
+            out.line(f"%{x}.{i} = phi {double} {ends}")
+        self.elements(f"%{i}", body, columns)
+        out.line(f"%{i}.next = add i64 %{i}, {body.kind.width}")
+        out.line(f"%{i}.more = icmp ult i64 %{i}.next, {end}")
+        out.branch(f"%{i}.more", label, f"{label}.end")
+
+    def elements(self, i: str, body: Body, columns: Columns) -> None:
+        """The step for the elements from i on: as many as the body is wide."""
+        out = self.out
+        for c, v in self.walk.loads.items():
+            body.names[v] = columns.load(c, body.kind, i)
+        for v in self.walk.values:
+            body.compute(v)
+        double = body.kind.like("double")
+        for sum_, v in zip(self.sums, self.walk.sums, strict=True):
+            x = body.number(v.args[0])
+            if body.kind.of == "float":
+                x = out.set("wider", f"fpext {body.kind} {x} to {double}")
+            out.line(f"%{sum_}.{i[1:]}.next = fadd {double} %{sum_}.{i[1:]}, {x}")
+        stores = {c: body.number(v) for c, v in self.walk.stores.items()}
+        for c, x in stores.items():
+            columns.store(c, body.kind, i, x)
+
+    def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
+        """The scalars that the elements meet, as single numbers and as vectors."""
+        out = self.out
+        narrow, wide = (Body(out, kind) for kind in (self.one, self.wide))
+        used = {x for v in self.walk.values for x in wide.operands(v)}
+        used |= {*self.walk.stores.values(), *(x for v in self.walk.sums for x in v.args)}
+        conditions = {v.args[0] for v in self.walk.values if v.op == "where"}
+        for v in self.walk.scalars:
+            if v.op == "constant" or v not in used:
+                continue
+            number = scalar(out, self.kernel, rows, v)
+            if v in conditions:
+                test = ("i1", out.set(f"{v.called}.on", f"fcmp une double {number}, 0.0"))
+                narrow.truths[v] = wide.truths[v] = test
+            if self.one.of == "float":
+                number = out.set(f"{v.called}.f", f"fptrunc double {number} to float")
+            narrow.names[v], wide.names[v] = number, out.splat(number, self.wide)
+        return narrow, wide
