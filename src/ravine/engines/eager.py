@@ -6,11 +6,13 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ravine.arithmetic import home
 from ravine.engines.graph import Graph, line, trace
+from ravine.engines.lazy import results
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 
@@ -99,9 +101,10 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     if not works:
         return []
     states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
-    if bag is None and not plan(rule, works[0].hyper).uses("total"):
+    graph = plan(rule, works[0].hyper)
+    if bag is None and not graph.uses("total"):
         return [
-            _call(rule, work.p, work.g, state, work.t, work.hyper)
+            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper)
             for work, state in zip(works, states, strict=True)
         ]
     bag = bag or Tensors
@@ -110,7 +113,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         return values[0] if all(v == values[0] for v in values) else bag(values)
 
     columns = _call(
-        rule,
+        graph,
         bag(work.p for work in works),
         bag(work.g for work in works),
         [
@@ -126,9 +129,14 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
 
 
 def _call(
-    rule: Rule, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
+    graph: Graph, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
+    rule = graph.rule
+    if graph.lazy:
+        slots = dict(zip(rule.slots, state, strict=True))
+        with suppress(ValueError, RuntimeError, IndexError):  # the call says in which line
+            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.values(hyper)})
     try:
         p, state = rule.update(p, g, state, t, **hyper)
     except (ValueError, RuntimeError, IndexError) as error:
