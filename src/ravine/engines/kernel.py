@@ -332,7 +332,7 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
-    short = next((s for s in graph.live if slots[s].axis is not None), None)
+    short = next((s for s in graph.live if slots[s].short), None)
     kernel = Kernel(
         graph,
         columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),
