@@ -215,6 +215,25 @@ def test_slots_may_start_at_a_hyperparameter_or_be_shorter_along_an_axis():
         rule(a=filled("rate"))(lambda p, g, a, *, lr=0.5: (p, a))
 
 
+@pytest.mark.parametrize("make", [np.ones, torch.ones])
+def test_a_slot_may_be_shorter_along_all_axes_but_one(make):
+    made = rule(r=zeros(keep=0), c=zeros(keep=-1))(lambda p, g, r, c: (p - r - c, r, c))
+    shapes = {
+        (5, 2, 3): [(5, 1, 1), (1, 1, 3)],
+        (2, 3): [(2, 1), (1, 3)],
+        (3,): [(3,), (3,)],
+        (): [(), ()],
+    }
+    for shape, expected in shapes.items():
+        found = made.init(make(shape))
+        assert [tuple(x.shape) for x in found] == expected
+        assert not any(x.any() for x in found)
+    assert made.init(7.0) == (0.0, 0.0)
+    for given in ({}, {"axis": 0, "keep": 0}):
+        with pytest.raises(TypeError, match=r"zeros takes an axis or keep, got axis=\w+, keep=\w+"):
+            zeros(**given)
+
+
 def test_a_modified_rules_slots_start_at_the_hyperparameters_too():
     made = maximize(decoupled_decay(rules.rprop))
     assert [x.tolist() for x in made.init(np.zeros(2), lr=0.5)] == [[0, 0], [0.5, 0.5]]

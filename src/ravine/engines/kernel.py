@@ -15,7 +15,8 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from ravine.arithmetic import ALONG, real
+from ravine.arithmetic import real
+from ravine.arrays import ALONG, KEPT
 from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
 
@@ -124,6 +125,7 @@ class Kernel:
             return a
         if op not in _KNOWN:
             called = f"{ALONG[op]} along an axis" if op in ALONG else op
+            called = f"{KEPT[op]} over all axes but one" if op in KEPT else called
             what = "depends on the dtype" if op == "epsilon" else "is not an operation on elements"
             self.refuse(called, f"which {what}")
         if op == "pow" and b.op == "constant":
@@ -330,7 +332,7 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
-    short = next((s for s in graph.live if slots[s].axis is not None), None)
+    short = next((s for s in graph.live if slots[s].short), None)
     kernel = Kernel(
         graph,
         columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),

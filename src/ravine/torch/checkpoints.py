@@ -283,6 +283,9 @@ def _shape(slot: Slot, p: torch.Tensor) -> torch.Size:
     shape = [] if slot.kind == "scalar" else list(p.shape)
     if slot.axis is not None:
         shape[slot.axis] = 1
+    if slot.keep is not None and shape:
+        kept = slot.keep % len(shape)
+        shape = [n if i == kept else 1 for i, n in enumerate(shape)]
     return torch.Size(shape)
 
 

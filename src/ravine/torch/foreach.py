@@ -22,6 +22,9 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "abs": torch._foreach_abs,
     "exp": torch._foreach_exp,
     "log": torch._foreach_log,
+    "tanh": torch._foreach_tanh,
+    "floor": torch._foreach_floor,
+    "round": torch._foreach_round,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "add": torch._foreach_add,

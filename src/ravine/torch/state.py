@@ -155,7 +155,7 @@ def _begun(
             state[key] = started(optimizer, group, key, kept, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
-        elif kept.axis is None and state[key].shape != p.shape:
+        elif not kept.short and state[key].shape != p.shape:
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
                 f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
