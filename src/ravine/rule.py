@@ -430,6 +430,8 @@ def modifier(function: Any = None, /, **declared: Any) -> Any:
     shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
+    for k in declared.keys() & {*shared}:
+        raise RuleError(f"{name}: {k} has no default, so it is the inner rule's; declare it there")
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):

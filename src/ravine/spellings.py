@@ -235,10 +235,7 @@ ADAGRAD = Spelling(
     "Adagrad",
     lambda o: _decayed(rules.adagrad),
     {"v": "sum"},
-    {
-        k: rules.adagrad.hyperparameters["v0"].named(k, 0.0)
-        for k in ("initial_accumulator_value",)
-    },
+    {k: rules.adagrad.hyperparameters["v0"].named(k, 0.0) for k in ("initial_accumulator_value",)},
     {"initial_accumulator_value": "v0"},
     early=True,
 )

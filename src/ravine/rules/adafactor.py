@@ -8,7 +8,7 @@ _NAMES = {
     "lr": Hyperparameter(
         "longest step, relative to the weights; after 1 / lr**2 steps it falls as 1 / sqrt(t)",
         low=0.0,
-        search=(1e-4, 1.0),  # above 1 nothing changes: the first step is at most 1
+        search=(1e-4, 1.0),  # above 1 the steps stay the same: lr bounds 1 / sqrt(t)
     ),
     "beta2_decay": Hyperparameter(
         "the decay rate of the mean of the squared gradients, at step t, is 1 - t to this power",
