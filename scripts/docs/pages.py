@@ -30,7 +30,7 @@ REFERENCE = {
     "ravine": "The language: rules, modifiers, slots, and finding rules by name.",
     "ravine.ops": "What rules are written in.",
     "ravine.modifiers": "Functions from rule to rule.",
-    "ravine.hyperparameters": "Meaning, valid range and search range of each name.",
+    "ravine.hyperparameters": "Meaning, valid range and search range of a hyperparameter.",
     "ravine.torch": "Train PyTorch models.",
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",

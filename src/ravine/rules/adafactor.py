@@ -1,10 +1,12 @@
 """Adafactor: the mean squares of a matrix from those of its rows and columns."""
 
+from typing import Any
+
 from ravine.hyperparameters import Hyperparameter
 from ravine.ops import epsilon, maximum, mean, minimum, rms, sqrt
 from ravine.rule import rule, zeros
 
-_NAMES = {
+_NAMES: dict[str, Any] = {
     "lr": Hyperparameter(
         "longest step, relative to the weights; after 1 / lr**2 steps it falls as 1 / sqrt(t)",
         low=0.0,
