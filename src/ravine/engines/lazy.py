@@ -14,8 +14,9 @@ from typing import Any
 
 from ravine import ops
 from ravine.arguments import enter, leave
-from ravine.arithmetic import ALONG, ON_NUMBERS, typed_like
-from ravine.engines.graph import PAIRS, Graph, Node
+from ravine.arithmetic import ON_NUMBERS, typed_like
+from ravine.arrays import ALONG, KEPT
+from ravine.engines.graph import PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import kept
 
@@ -23,8 +24,9 @@ __all__ = ["results"]
 
 Shape = tuple[int, ...]
 
-_NUMBERS = {"sum", "mean", "total", "size", "epsilon"}
+_NUMBERS = {*REDUCTIONS, "size", "epsilon"}
 _ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS
+_SAME = ("newton_schulz", "cholesky", "inverse_root")
 
 
 def results(graph: Graph, given: dict[str, Any]) -> list[Any]:
@@ -123,6 +125,10 @@ class _Shapes:
             return _broadcast(*shapes)
         if node.op in ALONG and first:
             return tuple(1 if i == last % len(first) else n for i, n in enumerate(first))
+        if node.op in KEPT and first:
+            return tuple(n if i == last % len(first) else 1 for i, n in enumerate(first))
+        if node.op == "argsort":
+            return first
         if len(first) < 2:
             return None
         *batch, rows, columns = first
@@ -139,7 +145,7 @@ class _Shapes:
             return made[node.args[0].op][int(last)]
         if node.op == "transpose":
             return (*batch, columns, rows)
-        return first if node.op in (*PAIRS, "newton_schulz") else None
+        return first if node.op in (*PAIRS, *_SAME) else None
 
 
 def _broadcast(*shapes: Shape | None) -> Shape | None:
