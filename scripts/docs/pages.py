@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -204,7 +205,7 @@ def _modifiers() -> str:
         ]
         parts += [
             f"## {name}",
-            markdown(modifier.__doc__),
+            markdown(inspect.cleandoc(modifier.__doc__)),
             _source(function),
             f"$$\n{latex(function)}\n$$",
             _hyperparameters(own),

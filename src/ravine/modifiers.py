@@ -6,7 +6,7 @@ last: `maximize(l2(sgd))` negates the gradient, then adds the decay, as torch.op
 
 from ravine.hyperparameters import Hyperparameter
 from ravine.ops import clip as _clip
-from ravine.ops import maximum, norm, sqrt, total
+from ravine.ops import maximum, norm, sqrt, stored, total
 from ravine.rule import modifier
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "decoupled_decay",
+    "kahan",
     "l2",
     "maximize",
     "unscale",
@@ -53,6 +54,18 @@ def maximize(step, p, g, *, maximize=True):
 def unscale(step, p, g, *, grad_scale=1.0):
     """The gradient is divided by what the loss was multiplied by, or by a count of batches."""
     return step(p, g / grad_scale)
+
+
+@modifier
+def kahan(step, p, g, lost):
+    """Kahan summation: what rounding took from p is kept, and added to the next step.
+
+    For parameters in half precision, whose steps are often too short to reach the next number, so that
+    p never moves. `lost` is kept in the dtype of the state.
+    """
+    u = step(p, g) - p + lost
+    new = stored(p + u)
+    return new, u - (new - p)
 
 
 @modifier(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ravine.arithmetic import home
+from ravine.arithmetic import home, stored_in
 from ravine.engines.graph import Graph, line, trace
 from ravine.engines.lazy import results
 from ravine.ops import Operable, Tensors
@@ -21,13 +21,17 @@ __all__ = ["Work", "plan", "steps"]
 
 @dataclass
 class Work:
-    """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values."""
+    """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
+
+    dtype: what p is kept in, where it is computed in another.
+    """
 
     p: Any
     g: Any
     state: Mapping[str, Any]
     t: int
     hyper: Mapping[str, Any]
+    dtype: Any = None
 
 
 def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
@@ -104,7 +108,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     graph = plan(rule, works[0].hyper)
     if bag is None and not graph.uses("total"):
         return [
-            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper)
+            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper, work.dtype)
             for work, state in zip(works, states, strict=True)
         ]
     bag = bag or Tensors
@@ -122,6 +126,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         ],
         together([work.t for work in works]),
         {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
+        together([work.dtype for work in works]),
     )
     return [
         *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
@@ -129,9 +134,18 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
 
 
 def _call(
-    graph: Graph, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
+    graph: Graph,
+    p: Any,
+    g: Any,
+    state: Sequence[Any],
+    t: Any,
+    hyper: Mapping[str, Any],
+    dtype: Any,
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
+    if dtype is not None:
+        with stored_in(dtype):
+            return _call(graph, p, g, state, t, hyper, None)
     rule = graph.rule
     if graph.lazy:
         slots = dict(zip(rule.slots, state, strict=True))
