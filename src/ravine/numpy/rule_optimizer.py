@@ -310,7 +310,7 @@ class RuleOptimizer:
         works = [one.work for one in todo]
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
-        shape = np.shape if by_lines(graph) else np.size
+        shape: Any = np.shape if by_lines(graph) else np.size
         facts = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
         key = graph, tuple(facts), tuple(numbers)
         if key not in self._tables:
