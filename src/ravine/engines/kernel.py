@@ -25,6 +25,7 @@ __all__ = [
     "ELEMENT",
     "GROUP",
     "LARGEST",
+    "PARTIAL",
     "SMALLEST",
     "TENSOR",
     "Kernel",
@@ -42,11 +43,15 @@ GROUP, TENSOR, ELEMENT = 0, 1, 2
 SMALLEST, LARGEST = 2.0**-126, 2.0**126
 """Between these, a number and its reciprocal are normal numbers also of float32."""
 
+PARTIAL = ("sum", "greatest", "least")
+"""The reductions of which each chunk of elements leaves a part; a mean is made of a sum."""
+
 _FEW = 16  # columns of which pairs are tried
 
 # The operations on elements and on scalars; the reductions besides.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
 _KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where"}
+_KNOWN |= {"tanh", "atan2", "floor", "round"}
 
 
 class KernelError(RuleError):
@@ -77,7 +82,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Pass:
-    """One walk over the elements: what is loaded, computed (in order), added up and stored."""
+    """One walk over the elements: what is loaded, computed (in order), reduced and stored."""
 
     stage: int
     loads: dict[str, Value]
@@ -115,7 +120,7 @@ class Kernel:
         level, stage = max(x.level for x in args), max(x.stage for x in args)
         if op in REDUCTIONS:
             if a.level == ELEMENT:
-                a = self._value("sum", (a,), TENSOR, stage + 1)
+                a = self._value(op if op in PARTIAL else "sum", (a,), TENSOR, stage + 1)
             elif op == "total" and a.level == GROUP:
                 self.refuse("total", "of a number that does not depend on the tensor")
             if op == "mean" and args[0].level == ELEMENT:
@@ -222,7 +227,7 @@ class Kernel:
     def last(self) -> int:
         """The stage after whose pass over the elements no other is needed."""
         stored = [self.outputs[c].stage for c in self.columns if c in self.outputs]
-        return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op == "sum"))
+        return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op in PARTIAL))
 
     @cached_property
     def group_row(self) -> dict[Value, int]:
@@ -294,7 +299,7 @@ class Kernel:
         }
         result = []
         for stage in range(self.last + 1):
-            sums = [v for v in self.needed if v.op == "sum" and v.stage == stage + 1]
+            sums = [v for v in self.needed if v.op in PARTIAL and v.stage == stage + 1]
             stores = {
                 c: self.outputs[c]
                 for c, at in stored.items()

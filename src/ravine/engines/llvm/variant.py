@@ -13,7 +13,7 @@ from ravine.engines.kernel import DTYPES, Kernel
 __all__ = ["Variant"]
 
 # Operations that take long beside a load or a store.
-_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod")
+_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2")
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """`pass_k`: one pass over the elements, in registers, without temporaries.
 
 Threads claim runs of chunks, so that each walks long ways through memory. In a chunk there is a wide
-loop, then one for the elements left over; what they add up is left as the chunk's partial sums.
+loop, then one for the elements left over; what they sum up, or find to be the greatest or the least,
+is left as the chunk's part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
 from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.tables import BATCH, CHUNK, RECORD, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
@@ -37,7 +39,7 @@ class _Walk:
         self.kernel = variant.kernel
         self.columns = [c for c in self.kernel.columns if c in (*walk.loads, *walk.stores)]
         self.one, self.wide = Type(variant.of), Type(variant.of, variant.width)
-        self.sums = [f"sum{i}" for i in range(len(walk.sums))]
+        self.sums = {f"sum{i}": v.op for i, v in enumerate(walk.sums)}
 
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
@@ -83,7 +85,7 @@ class _Walk:
         out.label("end")
 
     def chunk(self, record: str, tensor: str, start: str, addresses: dict[str, str]) -> None:
-        """Walk over the elements of a chunk: sums them up as %sum0, %sum1, ..."""
+        """Walk over the elements of a chunk: what they are reduced to is %sum0, %sum1, ..."""
         out, walk, variant = self.out, self.walk, self.variant
         numel = out.field(record, RECORD, "numel")
         length = out.field(record, RECORD, "chunk_length")
@@ -114,19 +116,19 @@ class _Walk:
         out.line(f"%wide.count = and i64 {count}, {-variant.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
         out.branch("%any.wide", "wide", "wide.end")
-        self.loop("wide", "i", ("0", "%wide.count"), "zeroinitializer", wide, columns)
-        out.label("wide.end")
         double = self.wide.like("double")
+        starts = {x: identity(op, double) for x, op in self.sums.items()}
+        self.loop("wide", "i", ("0", "%wide.count"), starts, wide, columns)
+        out.label("wide.end")
         for x in self.sums:
-            ends = f"[ zeroinitializer, %chunk.here ], [ %{x}.i.next, %wide ]"
+            ends = f"[ {starts[x]}, %chunk.here ], [ %{x}.i.next, %wide ]"
             out.line(f"%{x}.all = phi {double} {ends}")
-        for x in self.sums:
-            function = f"@llvm.vector.reduce.fadd.{double.suffix}"
-            out.declared[f"declare double {function}(double, {double})"] = None
-            out.line(f"%{x}.start = call double {function}(double 0.0, {double} %{x}.all)")
+        for x, op in self.sums.items():
+            out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
         out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
         out.branch("%any.left", "left.over", "left.over.end")
-        self.loop("left.over", "j", ("%wide.count", count), "%{}.start", narrow, columns)
+        starts = {x: f"%{x}.start" for x in self.sums}
+        self.loop("left.over", "j", ("%wide.count", count), starts, narrow, columns)
         out.label("left.over.end")
         for x in self.sums:
             ends = f"[ %{x}.start, %wide.end ], [ %{x}.j.next, %left.over ]"
@@ -137,20 +139,20 @@ class _Walk:
         label: str,
         i: str,
         span: tuple[str, str],
-        start: str,
+        starts: dict[str, str],
         body: Body,
         columns: Columns,
     ) -> None:
         """Step the elements of a span, as many at a time as the body is wide.
 
-        start: what a sum begins at, with {} for its name.
+        starts: what each reduction begins at.
         """
         out, (begin, end), before = self.out, span, self.out.block
         out.label(label)
         out.line(f"%{i} = phi i64 [ {begin}, %{before} ], [ %{i}.next, %{label} ]")
         double = body.kind.like("double")
         for x in self.sums:
-            ends = f"[ {start.format(x)}, %{before} ], [ %{x}.{i}.next, %{label} ]"
+            ends = f"[ {starts[x]}, %{before} ], [ %{x}.{i}.next, %{label} ]"
             out.line(f"%{x}.{i} = phi {double} {ends}")
         self.elements(f"%{i}", body, columns)
         out.line(f"%{i}.next = add i64 %{i}, {body.kind.width}")
@@ -166,10 +168,11 @@ class _Walk:
             body.compute(v)
         double = body.kind.like("double")
         for sum_, v in zip(self.sums, self.walk.sums, strict=True):
+            found = f"%{sum_}.{i[1:]}"
             x = body.number(v.args[0])
             if body.kind.of == "float":
                 x = out.set("wider", f"fpext {body.kind} {x} to {double}")
-            out.line(f"%{sum_}.{i[1:]}.next = fadd {double} %{sum_}.{i[1:]}, {x}")
+            out.line(f"{found}.next = {more(out, v.op, double, found, x)}")
         stores = {c: body.number(v) for c, v in self.walk.stores.items()}
         for c, x in stores.items():
             columns.store(c, body.kind, i, x)
