@@ -26,9 +26,11 @@ __all__ = [
     "ON_NUMBERS",
     "OPERATORS",
     "home",
+    "kept_as",
     "like",
     "meaning",
     "real",
+    "stored_in",
     "typed_like",
 ]
 
@@ -51,6 +53,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 like: ContextVar[Any] = ContextVar("ravine_like", default=None)
+kept_as: ContextVar[Any] = ContextVar("ravine_kept_as", default=None)
+"""The dtype that p is kept in where it is computed in another; None where it is computed as it is."""
 
 
 @contextmanager
@@ -61,6 +65,24 @@ def typed_like(p: Any) -> Iterator[None]:
         yield
     finally:
         like.reset(token)
+
+
+@contextmanager
+def stored_in(dtype: Any) -> Iterator[None]:
+    """Within it, `stored` rounds to a dtype; to none if it is None."""
+    token = kept_as.set(dtype)
+    try:
+        yield
+    finally:
+        kept_as.reset(token)
+
+
+def _stored(x: Any) -> Any:
+    dtype = kept_as.get()
+    if dtype is None:
+        return x
+    kind = home(type(x))
+    return x.to(dtype).to(x.dtype) if kind == "torch" else x.astype(dtype).astype(x.dtype)
 
 
 def _home(cls: type) -> str:
@@ -177,6 +199,7 @@ ON_NUMBERS: dict[str, Callable[..., Any]] = {
     **{name: lambda x: x for name in REDUCED},
     **{name: lambda x, _: x for name in KEPT},
     "epsilon": lambda _: sys.float_info.epsilon,
+    "stored": lambda x: x,
 }
 
 
@@ -275,6 +298,7 @@ def _sign_of_torch(x: Any) -> Any:
 _ON_ANY_ARRAY: dict[str, Callable[..., Any]] = {
     "abs": builtins.abs,
     "epsilon": _epsilon,
+    "stored": _stored,
 }
 
 _ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {

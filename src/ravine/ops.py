@@ -22,9 +22,18 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from ravine.arithmetic import COMPARISONS, ON_NUMBERS, OPERATORS, home, meaning, real
+from ravine.arithmetic import (
+    COMPARISONS,
+    ON_NUMBERS,
+    OPERATORS,
+    home,
+    meaning,
+    real,
+    stored_in,
+    typed_like,
+)
+from ravine.arithmetic import kept_as as _kept_as
 from ravine.arithmetic import like as _like
-from ravine.arithmetic import typed_like as typed_like
 
 __all__ = [
     "POLAR_EXPRESS",
@@ -55,6 +64,7 @@ __all__ = [
     "size",
     "solve_triangular",
     "sqrt",
+    "stored",
     "sum",
     "take",
     "tanh",
@@ -212,10 +222,13 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
         """Map the operation over the bag; plain values go to every member."""
         if name == "total":
             return builtins.sum(apply("sum", x) for x in self)
-        columns = [x if isinstance(x, Tensors) else [x] * len(self) for x in (_like.get(), *args)]
+        columns = [
+            x if isinstance(x, Tensors) else [x] * len(self)
+            for x in (_like.get(), _kept_as.get(), *args)
+        ]
         results = []
-        for like, *row in zip(*columns, strict=True):
-            with typed_like(like):
+        for like, dtype, *row in zip(*columns, strict=True):
+            with typed_like(like), stored_in(dtype):
                 results.append(apply(name, *row))
         if results and isinstance(results[0], tuple):  # as of qr: a bag of each part
             return tuple(type(self)(part) for part in zip(*results, strict=True))
@@ -373,6 +386,15 @@ def _whole(name: str, number: Any, argument: str = "axis") -> int:
 def size(x: Any, axis: int) -> Any:
     """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
     return _lift(apply("size", x, axis), array=False)
+
+
+def stored(x: Any) -> Any:
+    """What will be read back once x has been stored as the new p: x, rounded to the dtype of p.
+
+    Parameters in half precision are computed in float32, and rounded when they are stored. With
+    `lost = x - stored(x)` a rule knows what that loses, and may keep it: Kahan summation.
+    """
+    return apply("stored", x)
 
 
 def epsilon(x: Any) -> Any:

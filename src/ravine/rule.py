@@ -26,7 +26,7 @@ from typing import Any, TypeVar, overload
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
 from ravine.arithmetic import home
-from ravine.hyperparameters import Hyperparameter, look_up
+from ravine.hyperparameters import Hyperparameter, Search, look_up
 
 __all__ = [
     "Rule",
@@ -381,7 +381,12 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
             Slot,
             "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value) or zeros(axis)",
         ),
-        (keyword, Hyperparameter, "hyperparameter {}={!r}; declare it as a Hyperparameter(...)"),
+        (
+            keyword,
+            (Hyperparameter, Search, str),
+            "hyperparameter {}={!r}; declare its meaning as text, its search range as "
+            "searched(low, high), or all of it as a Hyperparameter(...)",
+        ),
     ):
         for k in known:
             if not isinstance(declared.get(k), (kind, type(None))):
@@ -422,8 +427,10 @@ def rule(
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
-    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), or a
-    :class:`Hyperparameter` with its own meaning and range.
+    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), and what
+    a hyperparameter has different from others of its name: text is its meaning in this rule,
+    `searched(1e-4, 10)` where a search looks for it, and a :class:`Hyperparameter` all of it, its
+    valid range too.
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
@@ -482,6 +489,8 @@ def modifier(
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
     _check_evaluation(evaluate, name, [*slots, *keyword])
+    for k in declared.keys() & {*shared}:
+        raise RuleError(f"{name}: {k} has no default, so it is the inner rule's; declare it there")
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ravine.engines.eager import Work
 from ravine.engines.graph import Graph
-from ravine.rule import RuleError
+from ravine.rule import RuleError, kept
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
@@ -51,6 +51,10 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
 
 def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
+    return kept(graph, "refusal", lambda: _refusal(graph))
+
+
+def _refusal(graph: Graph) -> str:
     try:
         from ravine.engines.cpu import kernel
     except ImportError:

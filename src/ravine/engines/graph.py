@@ -234,6 +234,15 @@ class Graph:
         """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
         return not self._operations.isdisjoint(OF_ARRAYS)
 
+    @cached_property
+    def lazy(self) -> bool:
+        """Whether an operation on matrices is needed at some steps only, as numbers of the step decide."""
+        ways = [n for n in self.needed(self.live_outputs().values()) if n.op == "where"]
+        return any(
+            n.args[0].level == STEP and any(x.op in OF_ARRAYS for x in self.needed(n.args[1:]))
+            for n in ways
+        )
+
     @property
     def pointwise(self) -> bool:
         """Whether each element is stepped without a look at the others."""

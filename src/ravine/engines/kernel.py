@@ -50,7 +50,7 @@ _FEW = 16  # columns of which pairs are tried
 
 # The operations on elements and on scalars; the reductions besides.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
-_KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where"}
+_KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
 _KNOWN |= {"tanh", "atan2", "floor", "round"}
 
 
@@ -133,6 +133,8 @@ class Kernel:
             called = f"{KEPT[op]} over all axes but one" if op in KEPT else called
             what = "depends on the dtype" if op == "epsilon" else "is not an operation on elements"
             self.refuse(called, f"which {what}")
+        if op == "stored" and level < ELEMENT:
+            return a
         if op == "pow" and b.op == "constant":
             power = self._power(a, b.leaf, name)
             if power:

@@ -139,6 +139,8 @@ class _Printer:
             return self._where(condition, yes, no)
         if node.op in (*REDUCTIONS, *KEPT) and self.scalar:
             return args[0]
+        if node.op == "stored" and self.scalar:
+            return args[0]
         if node.op == "epsilon" and self.scalar:
             return repr(ops.epsilon(1.0)), 9
         if node.op == "item":

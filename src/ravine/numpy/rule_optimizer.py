@@ -488,7 +488,7 @@ def _single(work: Work) -> Work:
     if not isinstance(work.p, np.ndarray) or work.p.dtype != np.float16:
         return work
     slots = {k: np.float32(v) if isinstance(v, np.ndarray) else v for k, v in work.state.items()}
-    return Work(np.float32(work.p), np.float32(work.g), slots, work.t, work.hyper)
+    return Work(np.float32(work.p), np.float32(work.g), slots, work.t, work.hyper, np.float16)
 
 
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -76,6 +76,11 @@ class State(defaultdict[Any, dict[str, Any]]):
         super().clear()
         self._tell()
 
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put states in."""
+        super().update(*args, **more)
+        self._tell()
+
     def shared(
         self, optimizer: RuleOptimizer, spelling: Spelling, key: str, start: Callable[[], Any]
     ) -> torch.Tensor:

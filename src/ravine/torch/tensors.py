@@ -52,7 +52,8 @@ def single(work: Work) -> Work:
         return x.to(wanted) if _is_array(x) else x
 
     slots = {k: wide(v) for k, v in work.state.items()}
-    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper)
+    kept = work.p.dtype if work.p.dtype != wanted else None
+    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, kept)
 
 
 def _is_array(x: Any) -> bool:

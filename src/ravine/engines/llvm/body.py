@@ -7,6 +7,8 @@ a scalar differs, see Kernel._quotient. (Fusing multiplications and additions ga
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ravine.engines.kernel import LARGEST, SMALLEST, Value
 from ravine.engines.llvm import functions
 from ravine.engines.llvm.printer import Printer, Type
@@ -26,6 +28,7 @@ class Body:
         self.out, self.kind = out, kind
         self.names: dict[Value, str] = {}
         self.truths: dict[Value, tuple[str, str]] = {}  # (i1 or a vector of them, its name)
+        self.stored: Callable[[Type, str], str] | None = None  # rounds as a store of p does
 
     def number(self, value: Value) -> str:
         """The value as a floating-point operand."""
@@ -69,7 +72,9 @@ class Body:
             self.names[value] = special[op](value)
             return
         x, y = (self.number(a) for a in (value.args[0], value.args[-1]))
-        if op in _INFIX:
+        if op == "stored" and self.stored:
+            result = self.stored(kind, x)
+        elif op in _INFIX:
             result = self.out.set(name, f"{_INFIX[op]} {kind} {x}, {y}")
         elif op == "neg":
             result = self.out.set(name, f"fneg {kind} {x}")

@@ -112,6 +112,7 @@ class _Walk:
                 width=variant.width,
             )
         columns = Columns(out, variant.dtype, base, noise)
+        narrow.stored = wide.stored = columns.stored
 
         out.line(f"%wide.count = and i64 {count}, {-variant.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
