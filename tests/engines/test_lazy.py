@@ -13,14 +13,23 @@ from ravine.engines.eager import Work, plan, steps
 from ravine.engines.graph import trace
 from ravine.ops import (
     Tensors,
+    argsort,
+    atan2,
+    cholesky,
     eigh,
+    greatest,
+    inverse_root,
+    least,
     matmul,
     mean,
     newton_schulz,
     norm,
     qr,
+    round,
     size,
+    solve_triangular,
     sqrt,
+    take,
     total,
     transpose,
     where,
@@ -51,12 +60,27 @@ def of_many_shapes(p, g, m, t, *, lr=0.1, k=2.0):
 
 
 @rule
+def of_many_reductions(p, g, m, t, *, lr=0.1, k=2.0):
+    """What is reduced over some axes is smaller than the other branch, which has its shape all the same."""
+    a = where(t % k == 0, mean(g, keep=0), g)
+    b = where(t % k == 1, greatest(g, axis=-2), m)
+    c = where(t % k == 0, take(g, argsort(g)), solve_triangular(cholesky(eye_like(g)), g))
+    d = where(t % k == 1, inverse_root(eye_like(g), 4), round(atan2(g, m)))
+    return p - lr * (ops.sum(a) + mean(b) + norm(c) + d), m + where(t % k == 0, least(g), a)
+
+
+def eye_like(g):
+    """A symmetric positive definite matrix of its size."""
+    return matmul(g, transpose(g)) + 0.5 * matmul(qr(g)[0], transpose(qr(g)[0]))
+
+
+@rule
 def one_for_all(p, g, m, t, *, lr=0.1, k=2.0):
     m = where(t % k == 1, matmul(g, transpose(g)) / sqrt(total(g * g)), m)
     return p - lr * matmul(m, g), m
 
 
-RULES = [shampoo_like, of_many_shapes, one_for_all]
+RULES = [shampoo_like, of_many_shapes, of_many_reductions, one_for_all]
 
 
 @pytest.fixture

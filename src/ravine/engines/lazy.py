@@ -25,7 +25,7 @@ __all__ = ["results"]
 Shape = tuple[int, ...]
 
 _NUMBERS = {*REDUCTIONS, "size", "epsilon"}
-_ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS
+_ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT}
 _SAME = ("newton_schulz", "cholesky", "inverse_root")
 
 

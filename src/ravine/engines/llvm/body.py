@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ravine.engines.kernel import LARGEST, SMALLEST, Value
+from ravine.engines.llvm import functions
 from ravine.engines.llvm.printer import Printer, Type
 
 __all__ = ["Body"]
 
 _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
-_INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log", "tanh": "tanh"}
+_INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log"}
 _INTRINSIC |= {"floor": "floor", "round": "rint"}  # rint: halves to even
 
 
@@ -82,8 +83,10 @@ class Body:
             if value.args[1].op != "constant":  # x**0.5 is the square root, also of -0.0 and -inf
                 root = self.out.call("root", "sqrt", kind, x)
                 result = self.select(name, self._compare("oeq", y, 0.5), root, result)
+        elif op == "tanh":
+            result = functions.tanh(self.out, kind, x)
         elif op == "atan2":
-            result = self.out.call(name, "atan2", kind, x, y)
+            result = functions.atan2(self.out, kind, x, y)
         elif op in _INTRINSIC:
             result = self.out.call(name, _INTRINSIC[op], kind, x)
         elif op in ("maximum", "minimum"):  # NaN if either is
