@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "bind", "check_engine", "describe", "insist", "refusal", "unfits"]
 
+_FEW = 10  # kernels for what a rule reads, one after another
 ENGINES = ("auto", "kernel", "eager")
 
 
@@ -41,7 +42,7 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
     """Which engine steps rules with these graphs, and tensors with these reasons not to fit."""
     if engine == "eager":
         return "eager: asked for"
-    whys = {refusal(graph) for graph in graphs} - {""}
+    whys = {refusal(graph) or _restless(engine, graph) for graph in graphs} - {""}
     if whys:
         return f"eager: {'; '.join(sorted(whys))}"
     left = Counter(why for why in unfit if why)
@@ -62,6 +63,17 @@ def refusal(graph: Graph) -> str:
     return ""
 
 
+def _restless(engine: str, graph: Graph) -> str:
+    """Why it is not worth a new kernel each time that something which the rule reads has changed."""
+    reads = graph.reads
+    if engine != "auto" or reads is None or reads.number <= _FEW:
+        return ""
+    return (
+        f"rule {graph.rule.name!r} reads {', '.join(reads.moved)}, which has changed {reads.number} "
+        "times; as a hyperparameter it may"
+    )
+
+
 def unfits(
     graph: Graph,
     works: Sequence[Work],
@@ -74,7 +86,7 @@ def unfits(
     unfit: why a work's arrays cannot take part in a kernel, or nothing. Raises RuleError, beginning
     with `where`, where engine="kernel" is not possible.
     """
-    if engine == "eager" or refusal(graph):
+    if engine == "eager" or refusal(graph) or _restless(engine, graph):
         return ["eager"] * len(works)
     whys = [unfit(work) for work in works]
     first = next((i for i, why in enumerate(whys) if why), None)
