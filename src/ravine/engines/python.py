@@ -222,7 +222,7 @@ class ScalarUpdate:
         return tuple(float(self.rule.slots[name].init(p, **values)) for name in self.slots)
 
 
-def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
+def scalar_update(rule: Rule, /, **hyperparameters: Any) -> ScalarUpdate:
     """The rule's step on one scalar parameter, printed from its graph.
 
     hyperparameters: their values; the switches among them are decided here. Reductions over a
@@ -242,14 +242,11 @@ def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
         numbers = [name for name in ("p", "g", "t", *graph.live, *hyper) if name in read]
         made = ", ".join(f"float64({name})" for name in numbers)
         body.insert(0, f"{', '.join(numbers)} = {made}")
-    for names, whole in ((hyper, "hyper"), (graph.live, "state")):
-        if names:
-            body.insert(
-                0,
-                f"{', '.join(names)}, = {whole}"
-                if len(names) == 1
-                else f"{', '.join(names)} = {whole}",
-            )
+    # In one statement: a slot may be called hyper, and a hyperparameter state.
+    parts = [(names, whole) for names, whole in ((graph.live, "state"), (hyper, "hyper")) if names]
+    if parts:
+        targets = [f"({', '.join(names)},)" for names, _ in parts]
+        body.insert(0, f"{', '.join(targets)} = {', '.join(whole for _, whole in parts)}")
     body.append(f"return {results[0]}, ({', '.join(results[1:])}{',' * (len(results) == 2)})")
     source = "\n    ".join(["def update(p, g, state, t, hyper):", *body]) + "\n"
     values = tuple(float(graph.values[k]) for k in hyper)
