@@ -77,6 +77,45 @@ def test_show_is_complete_and_80_wide(name):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def table_of(text):
+    """Each hyperparameter's row, in one line."""
+    rows, name = {}, None
+    lines = text.partition("hyperparameter ")[2].partition("\n\n")[0].splitlines()[1:]
+    for row in lines:
+        name = row.split()[0] if row[0] != " " else name
+        rows[name] = " ".join(f"{rows.get(name, '')} {row}".split())
+    return rows
+
+
+def test_show_says_what_is_accepted_and_searched_in_this_rule(tmp_path, monkeypatch):
+    rows = table_of(ravine("show", "adam").stdout)
+    assert rows["lr"].endswith("; search 1e-05 to 0.1")
+    assert "squared gradients; search 0.9 to 0.9999" in rows["beta2"]
+    rows = table_of(ravine("show", "clip_by_norm(l2(sgd))").stdout)
+    assert rows["lr"].endswith("; search 0.0001 to 10")
+    assert "a finite number > 0 largest Euclidean norm" in rows["max_norm"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from ravine import rule\n"
+        "from ravine.hyperparameters import searched\n"
+        "from ravine.ops import sign\n"
+        "@rule(lr=searched(1e-3, 2), rho='radius')\n"
+        "def lion(p, g, m, *, lr=1e-2, beta1=0.9, beta2=0.99, alpha=5.0, d=0.25, rho=2.0):\n"
+        "    m = beta2 * m + (1 - beta2) * g\n"
+        "    return p - lr * sign(beta1 * m + (1 - beta1) * g) * alpha * d * rho, m\n"
+    )
+    rows = table_of(ravine("show", "mine.py:lion", "--set", "alpha=-7", "--set", "rho=3").stdout)
+    assert "search 0.001 to 2" in rows["lr"]
+    for name in ("beta1", "beta2"):
+        assert "gradient" not in rows[name]
+        assert "a number in [0, 1)" in rows[name]
+    for name in ("alpha", "d", "rho"):
+        assert "a finite number" in rows[name]
+        assert "search" not in rows[name]
+    assert rows["alpha"].startswith("alpha 5.0 -7.0 ")
+    assert "radius" in rows["rho"]
+
+
 def test_show_without_utf8_is_ascii():
     text = in_a_process("show", "adam", PYTHONIOENCODING="ascii")
     assert text.isascii()

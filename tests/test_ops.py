@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cases import default_dtype
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from installed import zeroth_power
 
@@ -22,6 +22,10 @@ SPECIAL = [
     -1.0,
     0.3,
     -2.5,
+    0.5,
+    1.5,
+    -0.5,
+    2.0**52 + 0.5,
     1e-320,
     1e308,
     709.0,
@@ -32,7 +36,7 @@ SPECIAL = [
     -inf,
     nan,
 ]
-UNARY = ["sqrt", "abs", "sign", "exp", "log"]
+UNARY = ["sqrt", "abs", "sign", "exp", "log", "tanh", "floor", "round"]
 BINARY = ["maximum", "minimum"]
 ARRAYS = [np.array, partial(torch.tensor, dtype=torch.float64)]
 floats = st.one_of(st.sampled_from(SPECIAL), st.floats(width=64))
@@ -66,6 +70,59 @@ def test_maximum_and_minimum_on_floats_are_numpys(name, x, y):
     result = getattr(ops, name)(x, y)
     expected = getattr(np, name)(x, y)
     assert result == expected or same(result, expected)
+
+
+@given(y=floats, x=floats)
+@example(y=0.0, x=-0.0)
+@example(y=-0.0, x=-1.0)
+@example(y=-inf, x=-inf)
+@example(y=5e-324, x=-inf)
+def test_atan2_on_floats_is_numpys(y, x):
+    result = ops.atan2(y, x)
+    assert type(result) is float
+    assert same(result, np.atan2(y, x), ulp=2)
+
+
+SINGLE = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.3,
+    -2.5,
+    0.5,
+    1.5,
+    1e-45,
+    -1e-41,
+    1e-20,
+    1e20,
+    3e38,
+    inf,
+    -inf,
+    nan,
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["tanh", "floor", "round", "atan2"])
+def test_functions_of_tensors_are_those_of_numpy_in_every_dtype(name, dtype):
+    """atan2 of tensors, and of a number on either side."""
+    x = torch.tensor(
+        SPECIAL + SINGLE if dtype == "float64" else SINGLE, dtype=getattr(torch, dtype)
+    )
+    pairs = [(x,)]
+    if name == "atan2":
+        pairs = [(a, x) for a in (1.5, -0.0, -inf)] + [(x, a) for a in (1.5, -0.0, -inf)]
+        pairs.append(tuple(a.flatten() for a in torch.meshgrid(x, x, indexing="ij")))
+    for args in pairs:
+        got = getattr(ops, name)(*args)
+        assert got.dtype == x.dtype
+        wide = [a.double().numpy() if isinstance(a, torch.Tensor) else a for a in args]
+        want = getattr(np, name)(*wide)
+        info, found = torch.finfo(x.dtype), got.double().numpy()
+        np.testing.assert_allclose(found, want, rtol=2 * info.eps, atol=info.tiny * info.eps)
+        known = ~np.isnan(want)
+        assert (np.signbit(found) == np.signbit(want))[known].all()
 
 
 @pytest.mark.parametrize("name", UNARY)

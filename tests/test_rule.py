@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from cases import (
-    EAGER,
     ELEMENTWISE,
+    OF_ARRAYS,
     REDUCING,
     REGISTERED,
     default_dtype,
@@ -101,10 +101,10 @@ def test_tensors_keep_their_dtype_and_are_not_touched(made):
             assert {x.dtype for x in (p, *state) if isinstance(x, torch.Tensor)} == {dtype}
 
 
-MATRICES = [r for r in EAGER if trace(r).of_arrays]
+MATRICES = [r for r in OF_ARRAYS if trace(r).of_arrays]
 
 
-@pytest.mark.parametrize("made", EAGER, ids=by_name)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=by_name)
 @pytest.mark.parametrize("shape", [(2, 3), (4, 2), (2, 2, 3)])
 def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
     p, grads = np.random.default_rng(0).normal(size=shape), gradients(shape, STEPS)
@@ -116,7 +116,7 @@ def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
             check_torch(made, p, grads, expected, hyper, 100 * ROUNDING)
 
 
-@pytest.mark.parametrize("made", EAGER, ids=by_name)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=by_name)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_what_only_the_eager_engine_steps_keeps_dtypes_and_shapes(made, dtype):
     p = torch.ones(3, 2, dtype=dtype)
@@ -215,6 +215,25 @@ def test_slots_may_start_at_a_hyperparameter_or_be_shorter_along_an_axis():
         rule(a=filled("rate"))(lambda p, g, a, *, lr=0.5: (p, a))
 
 
+@pytest.mark.parametrize("make", [np.ones, torch.ones])
+def test_a_slot_may_be_shorter_along_all_axes_but_one(make):
+    made = rule(r=zeros(keep=0), c=zeros(keep=-1))(lambda p, g, r, c: (p - r - c, r, c))
+    shapes = {
+        (5, 2, 3): [(5, 1, 1), (1, 1, 3)],
+        (2, 3): [(2, 1), (1, 3)],
+        (3,): [(3,), (3,)],
+        (): [(), ()],
+    }
+    for shape, expected in shapes.items():
+        found = made.init(make(shape))
+        assert [tuple(x.shape) for x in found] == expected
+        assert not any(x.any() for x in found)
+    assert made.init(7.0) == (0.0, 0.0)
+    for given in ({}, {"axis": 0, "keep": 0}):
+        with pytest.raises(TypeError, match=r"zeros takes an axis or keep, got axis=\w+, keep=\w+"):
+            zeros(**given)
+
+
 def test_a_modified_rules_slots_start_at_the_hyperparameters_too():
     made = maximize(decoupled_decay(rules.rprop))
     assert [x.tolist() for x in made.init(np.zeros(2), lr=0.5)] == [[0, 0], [0.5, 0.5]]
@@ -301,7 +320,7 @@ def test_numbers_in_a_rule_do_not_widen_arrays():
         ),
         (
             lambda: rule(m=1.0)(lambda p, g, m: p),
-            ["m=1.0", "like_p, scalar(value), filled(value) or zeros(axis)"],
+            ["m=1.0", "like_p, scalar(value), shared(value), filled(value) or zeros(axis)"],
         ),
         (lambda: rule(lr=3)(lambda p, g, *, lr=1.0: p), ["lr=3", "Hyperparameter"]),
         (lambda: rule(lambda p, g, lr=0.1: p - lr * g), ["lr", "after a *"]),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ REFERENCE = {
     "ravine": "The language: rules, modifiers, slots, and finding rules by name.",
     "ravine.ops": "What rules are written in.",
     "ravine.modifiers": "Functions from rule to rule.",
-    "ravine.hyperparameters": "Meaning, valid range and search range of each name.",
+    "ravine.hyperparameters": "Meaning, valid range and search range of a hyperparameter.",
     "ravine.torch": "Train PyTorch models.",
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
@@ -48,6 +49,7 @@ MODULES = {
         "ravine.engines.graph",
         "ravine.engines.python",
         "ravine.engines.eager",
+        "ravine.engines.digest",
     ],
     "ravine.races": ["ravine.races.store", "ravine.races.diamonds", "ravine.races.figure1"],
 }
@@ -160,15 +162,8 @@ def _hyperparameters(given: Iterable[Hyperparameter]) -> str:
         accepted = h.accepted.replace(", ", ",&nbsp;").replace(
             "= ", "=&nbsp;"
         )  # [0, 1) in one piece
-        rows.append((f"`{h.name}`", f"`{h.default}`", plain(h.meaning), accepted, _search(h)))
+        rows.append((f"`{h.name}`", f"`{h.default}`", plain(h.meaning), accepted, h.searched))
     return _table(("name", ">default", "meaning", "accepted", "worth searching"), rows)
-
-
-def _search(h: Hyperparameter) -> str:
-    if h.search is None:
-        return ""
-    distance = f"{h.towards:g} − {h.name}: " if h.towards else ""
-    return f"{distance}{h.search[0]:g} to {h.search[1]:g}"
 
 
 def _state(rule: Rule) -> Iterator[str]:
@@ -211,7 +206,7 @@ def _modifiers() -> str:
         ]
         parts += [
             f"## {name}",
-            markdown(modifier.__doc__),
+            markdown(inspect.cleandoc(modifier.__doc__)),
             _source(function),
             f"$$\n{latex(function)}\n$$",
             _hyperparameters(own),

@@ -3,7 +3,8 @@
 On numbers nothing raises, and nothing becomes complex: 1/0 is inf, (-1)**0.5 is NaN, and what overflows
 is inf. A comparison is a number: 1 or 0. x**0.5 is the square root of x, of -0.0 and -inf as well. x % y
 has the sign of y. `where` takes NaN as true; its result has the shape of both branches, whichever is
-taken. Of 0.0 and -0.0, `maximum` and `minimum` give either.
+taken. Of 0.0 and -0.0, `maximum`, `minimum`, `greatest` and `least` give either. A number is an array
+without axes: there is none to go along, and keeping one leaves it as it is.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
+from ravine.arrays import ALONG, KEPT, ON_ARRAYS, REDUCED
+
 __all__ = [
-    "ALONG",
     "COMPARISONS",
     "ON_NUMBERS",
     "OPERATORS",
     "home",
+    "kept_as",
     "like",
     "meaning",
     "real",
+    "stored_in",
     "typed_like",
 ]
 
@@ -48,10 +52,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
-# Sums and means that leave an axis in place, with length 1, so that they meet the array again.
-ALONG = {"sum_along": "sum", "mean_along": "mean"}
-
 like: ContextVar[Any] = ContextVar("ravine_like", default=None)
+kept_as: ContextVar[Any] = ContextVar("ravine_kept_as", default=None)
+"""The dtype that p is kept in where it is computed in another; None where it is computed as it is."""
 
 
 @contextmanager
@@ -62,6 +65,24 @@ def typed_like(p: Any) -> Iterator[None]:
         yield
     finally:
         like.reset(token)
+
+
+@contextmanager
+def stored_in(dtype: Any) -> Iterator[None]:
+    """Within it, `stored` rounds to a dtype; to none if it is None."""
+    token = kept_as.set(dtype)
+    try:
+        yield
+    finally:
+        kept_as.reset(token)
+
+
+def _stored(x: Any) -> Any:
+    dtype = kept_as.get()
+    if dtype is None:
+        return x
+    kind = home(type(x))
+    return x.to(dtype).to(x.dtype) if kind == "torch" else x.astype(dtype).astype(x.dtype)
 
 
 def _home(cls: type) -> str:
@@ -83,13 +104,14 @@ def meaning(name: str, kind: str) -> Callable[..., Any]:
     known = _ON_ARRAYS.get(kind, {}).get(name) or OPERATORS.get(name)
     if known or not kind:
         return known or partial(_refuse, name)
-    if name in ALONG:
-        return partial(_along, kind, ALONG[name])
+    if name in ON_ARRAYS:
+        return partial(ON_ARRAYS[name], _library(kind))
     return _ON_ANY_ARRAY.get(name) or getattr(_library(kind), name)
 
 
 def _refuse(name: str, *args: Any) -> Any:
-    raise TypeError(f"ravine.ops.{name} needs an array or a tensor, got {args!r}")
+    called = f"{ALONG[name]} along an axis" if name in ALONG else name
+    raise TypeError(f"ravine.ops.{called} needs an array or a tensor, got {args!r}")
 
 
 def real(x: Any) -> Any:
@@ -147,6 +169,11 @@ def _exp(x: float) -> float:
         return math.inf
 
 
+def _whole(function: Callable[..., Any], x: float) -> float:
+    """Rounded to a whole number, which has the sign of x, if it is zero too."""
+    return math.copysign(function(x), x) if math.isfinite(x) else x
+
+
 def _answer(compare: Callable[..., Any], x: float, y: float) -> float:
     return float(compare(x, y))
 
@@ -162,12 +189,17 @@ ON_NUMBERS: dict[str, Callable[..., Any]] = {
     "sign": lambda x: float((x > 0) - (x < 0)) if x == x else x,
     "exp": _exp,
     "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
+    "tanh": math.tanh,
+    "atan2": math.atan2,
+    "floor": partial(_whole, math.floor),
+    "round": partial(_whole, builtins.round),
     "maximum": lambda x, y: x if x > y or x != x else y,
     "minimum": lambda x, y: x if x < y or x != x else y,
     "where": lambda condition, x, y: x if condition else y,
-    "sum": lambda x: x,
-    "mean": lambda x: x,
+    **{name: lambda x: x for name in REDUCED},
+    **{name: lambda x, _: x for name in KEPT},
     "epsilon": lambda _: sys.float_info.epsilon,
+    "stored": lambda x: x,
 }
 
 
@@ -180,14 +212,6 @@ def _library(kind: str) -> Any:
 
 def _number(x: Any) -> bool:
     return isinstance(x, (int, float)) and not hasattr(x, "dtype")
-
-
-def _along(kind: str, reduction: str, x: Any, axis: int) -> Any:
-    return getattr(_library(kind), reduction)(x, axis=axis, keepdims=True)
-
-
-def _parts(kind: str, decomposition: str, x: Any) -> tuple[Any, ...]:
-    return tuple(getattr(_library(kind).linalg, decomposition)(x))
 
 
 def _epsilon(x: Any) -> float:
@@ -259,7 +283,7 @@ def _modulo_of_torch(x: Any, y: Any) -> Any:
     return torch.where(rest == 0, torch.copysign(rest, y), rest)  # torch's zero has the sign of x
 
 
-def _extremum_of_torch(name: str, *args: Any) -> Any:
+def _of_two_in_torch(name: str, *args: Any) -> Any:
     torch = sys.modules["torch"]
     beside = next(x for x in args if isinstance(x, torch.Tensor))
     args = tuple(_typed("torch", x, beside.dtype, beside) if _number(x) else x for x in args)
@@ -271,57 +295,22 @@ def _sign_of_torch(x: Any) -> Any:
     return torch.where(x.isnan(), x, torch.sign(x))  # torch's is 0 for NaN
 
 
-def _newton_schulz(
-    x: Any, a: float, b: float, c: float, eps: float, steps: float, bfloat16: bool
-) -> Any:
-    kind, dtype = home(type(x)), x.dtype
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x  # the Gram matrix of the shorter side
-    if bfloat16 and kind == "numpy":
-        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
-    if bfloat16 and kind == "torch":
-        x = _newton_schulz_as_torch(x.bfloat16(), a, b, c, eps, int(steps)).to(dtype)
-        return x.mT if tall else x
-    x = x.astype("bfloat16") if bfloat16 else x
-    x = x / meaning("maximum", kind)((x * x).sum((-2, -1), keepdims=True) ** 0.5, eps)
-    for _ in range(int(steps)):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    x = x.astype(dtype) if bfloat16 else x
-    return x.mT if tall else x
-
-
-def _newton_schulz_as_torch(x: Any, a: float, b: float, c: float, eps: float, steps: int) -> Any:
-    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
-    addmm = sys.modules["torch"].addmm
-    x = x / x.norm().clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
-
-
 _ON_ANY_ARRAY: dict[str, Callable[..., Any]] = {
     "abs": builtins.abs,
     "epsilon": _epsilon,
-    "newton_schulz": _newton_schulz,
-    "size": lambda x, axis: x.shape[axis],
-    "transpose": lambda x: x.mT,
+    "stored": _stored,
 }
 
 _ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {
     kind: {
         "pow": partial(_power, kind),
         "where": partial(_where, kind),
-        "qr": partial(_parts, kind, "qr"),
-        "eigh": partial(_parts, kind, "eigh"),
     }
     for kind in ("numpy", "torch", "jax", "jaxlib")
 }
 _ON_ARRAYS["torch"] |= {
     "div": _quotient_of_torch,
     "mod": _modulo_of_torch,
-    "maximum": partial(_extremum_of_torch, "maximum"),
-    "minimum": partial(_extremum_of_torch, "minimum"),
+    **{name: partial(_of_two_in_torch, name) for name in ("maximum", "minimum", "atan2")},
     "sign": _sign_of_torch,
 }

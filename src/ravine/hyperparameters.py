@@ -1,14 +1,16 @@
-"""The field's hyperparameters: what each name means, what it may be, where a search looks for it.
+"""Hyperparameters: what a name means, what it may be, where a search looks for it.
 
-Written down once here, and used for validation, documentation, checks and tuning. A rule that
-means something else by a name says so in its decorator: `@rule(alpha=Hyperparameter(...))`.
+Shared is what the field agrees on: the meaning of a name such as lr or eps, and a range only where
+every paper has it. What a name means in one rule, and where it is searched there, stands in the
+rule's decorator: `beta2="decay rate of the momentum"` changes the meaning alone,
+`lr=searched(1e-4, 10)` the search range alone, and `alpha=Hyperparameter(...)` says all of it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,7 @@ class Hyperparameter:
     """One hyperparameter: its meaning, its valid range, and the range worth searching.
 
     `low` and `high` bound the valid values; `open_low`, `open_high` exclude the bound; `whole`: only
-    whole numbers are valid. `search` is the
-    interval a tuner draws from, log-uniformly, of the distance that `towards` names: the value
-    itself, or, with `towards=1`, one minus the value (as for beta1).
+    whole numbers are valid. `search` and `towards` are as :func:`searched` takes them.
     """
 
     meaning: str
@@ -50,6 +50,20 @@ class Hyperparameter:
             return f"a {number} {'<' if self.open_high else '<='} {self.high:g}"
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
         return f"a {number.removeprefix('finite ')} in {left}{self.low:g}, {self.high:g}{right}"
+
+    @property
+    def searched(self) -> str:
+        """The values that are worth searching, in words; "" where nobody has said.
+
+        >>> HYPERPARAMETERS["beta2"].searched
+        '0.9 to 0.9999'
+        """
+        return " to ".join(f"{end:g}" for end in self._ends)
+
+    @property
+    def _ends(self) -> list[float]:
+        """The smallest and the largest value that a search draws; empty where nobody has said."""
+        return sorted(self.towards - x if self.towards else x for x in self.search or ())
 
     def check(self, value: Any, where: str) -> Any:
         """The value as a plain Python number, or a ValueError that says what is accepted.
@@ -91,108 +105,85 @@ def plain(value: Any) -> int | float | None:
         return None
 
 
-def _decay(meaning: str, search: tuple[float, float]) -> Hyperparameter:
-    return Hyperparameter(meaning, 0.0, 1.0, open_high=True, search=search, towards=1.0)
+class Search(NamedTuple):
+    """A search range on its own; see :func:`searched`."""
+
+    low: float
+    high: float
+    towards: float = 0.0
+
+
+def searched(low: float, high: float, towards: float = 0.0) -> Search:
+    """A search range, for the decorator of a rule whose hyperparameter is otherwise the usual one.
+
+    low, high: a tuner draws from here, log-uniformly. towards: what it draws is the distance from
+    this number; with towards=1, one minus the value (as for beta1). Raises ValueError unless
+    0 < low < high.
+
+    >>> from ravine import rule
+    >>> made = rule(lr=searched(1e-3, 10))(lambda p, g, *, lr=0.1: p - lr * g)
+    >>> made.hyperparameters["lr"].search
+    (0.001, 10)
+    """
+    ends = plain(low), plain(high)
+    if None in ends or not 0 < ends[0] < ends[1] < math.inf:  # type: ignore[operator]
+        raise ValueError(
+            f"searched(low={low!r}, high={high!r}) is not accepted; a search range has 0 < low < high"
+        )
+    return Search(low, high, towards)
+
+
+def _decay(search: tuple[float, float]) -> Hyperparameter:
+    return Hyperparameter(
+        "decay rate: weight of the past in a running mean",
+        0.0,
+        1.0,
+        open_high=True,
+        search=search,
+        towards=1.0,
+    )
 
 
 HYPERPARAMETERS: dict[str, Hyperparameter] = {
-    "lr": Hyperparameter("learning rate: the length of the step", 0.0, search=(1e-4, 10.0)),
+    "lr": Hyperparameter("learning rate: the factor of the step", 0.0),
     "momentum": Hyperparameter(
-        "share of the velocity kept from step to step", 0.0, search=(1e-3, 1.0), towards=1.0
+        "share of the velocity kept from step to step", search=(1e-3, 1.0), towards=1.0
     ),
-    "dampening": Hyperparameter("share of the gradient kept out of the velocity"),
-    "beta1": _decay("decay rate of the mean of the gradients, per step", (1e-3, 1.0)),
-    "beta2": _decay("decay rate of the mean of the squared gradients, per step", (1e-4, 1e-1)),
-    "alpha": Hyperparameter(
-        "decay rate of the mean of the squared gradients, per step",
-        0.0,
-        1.0,
-        search=(1e-4, 1e-1),
-        towards=1.0,
-    ),
-    "rho": Hyperparameter(
-        "decay rate of the means of the squared gradients and squared steps, per step",
-        0.0,
-        1.0,
-        search=(1e-3, 0.5),
-        towards=1.0,
-    ),
-    "momentum_decay": Hyperparameter(
-        "how fast the momentum warms up: half of it is there at first, 3/4 after 17 / this steps",
-        0.0,
-        search=(1e-4, 1e-1),
-    ),
-    "lr_decay": Hyperparameter(
-        "lr falls as 1 / (1 + this * steps taken)", 0.0, search=(1e-6, 1e-1)
-    ),
-    "v0": Hyperparameter(
-        "what the sum of the squared gradients starts at", 0.0, search=(1e-4, 1.0)
-    ),
-    "lambd": Hyperparameter(
-        "pull of the weights towards zero, and decay of lr", search=(1e-6, 1e-2)
-    ),
-    "t0": Hyperparameter(
-        "the weights are averaged from two steps after this one on", search=(1.0, 1e6)
-    ),
-    "eta_minus": Hyperparameter(
-        "factor of a step size when the gradient changes its sign",
-        0.0,
-        1.0,
-        open_low=True,
-        open_high=True,
-        search=(0.1, 0.9),
-    ),
-    "eta_plus": Hyperparameter(
-        "factor of a step size while the gradient keeps its sign",
-        1.0,
-        open_low=True,
-        search=(1.01, 2.0),
-    ),
-    "step_min": Hyperparameter("smallest step size", 0.0, search=(1e-9, 1e-3)),
-    "step_max": Hyperparameter("largest step size", 0.0, search=(1e-2, 100.0)),
-    "beta2_decay": Hyperparameter(
-        "beta2 of step t is 1 - t to this power: the mean of the squares gets longer and longer",
-        high=0.0,
-    ),
-    "eps1": Hyperparameter(
-        "smallest size of a gradient; 0: the epsilon of the parameter's dtype",
-        0.0,
-        search=(1e-30, 1e-3),
-    ),
-    "eps2": Hyperparameter(
-        "the size that smaller parameters count as, where steps are relative",
-        0.0,
-        search=(1e-5, 1e-1),
-    ),
-    "d": Hyperparameter("largest root mean square of a step before lr", 1.0, search=(1.0, 10.0)),
-    "ns_a": Hyperparameter("Newton-Schulz: coefficient of X"),
-    "ns_b": Hyperparameter("Newton-Schulz: coefficient of (X Xᵀ) X"),
-    "ns_c": Hyperparameter("Newton-Schulz: coefficient of (X Xᵀ)² X"),
-    "ns_steps": Hyperparameter("Newton-Schulz: how many steps", 0, 99, whole=True),
-    "bfloat16": Hyperparameter("compute the Newton-Schulz steps in bfloat16"),
-    "match_adamw": Hyperparameter("scale steps to the size that AdamW's usually have"),
-    "unclamped": Hyperparameter(
-        "scale steps by sqrt(rows / columns), also where that is below 1: for wide matrices"
-    ),
-    "eps": Hyperparameter(
-        "added to the denominator, in units of the gradient", 0.0, search=(1e-10, 1e-3)
-    ),
+    "beta1": _decay((1e-3, 1.0)),
+    "beta2": _decay((1e-4, 1e-1)),
+    "eps": Hyperparameter("keeps a denominator away from zero", 0.0, search=(1e-10, 1e-3)),
     "weight_decay": Hyperparameter("pull of the weights towards zero", 0.0, search=(1e-5, 1.0)),
-    "clip_value": Hyperparameter(
-        "largest size of a gradient's coordinate", 0.0, search=(1e-3, 10.0)
-    ),
-    "max_norm": Hyperparameter(
-        "largest Euclidean norm of the gradient", 0.0, open_low=True, search=(1e-3, 10.0)
-    ),
     "centered": Hyperparameter("divide by the standard deviation instead of the root mean square"),
     "nesterov": Hyperparameter("look one velocity ahead"),
     "amsgrad": Hyperparameter("never let the denominator shrink"),
     "decoupled_weight_decay": Hyperparameter("leave the decay out of the gradient"),
     "maximize": Hyperparameter("climb instead of descend"),
 }
+_UNKNOWN = Hyperparameter("hyperparameter of this rule")
 
 
-def look_up(name: str, default: Any, override: Hyperparameter | None = None) -> Hyperparameter:
-    """What is known of a hyperparameter of this name; any finite number where nothing is."""
-    known = override or HYPERPARAMETERS.get(name) or Hyperparameter("hyperparameter of this rule")
-    return known.named(name, default)
+def look_up(
+    name: str, default: Any, declared: Hyperparameter | Search | str | None = None
+) -> Hyperparameter:
+    """The hyperparameter of this name: what a rule declares, and for the rest what is shared.
+
+    declared: all of it, or only the search range, or only the meaning. A name of which nothing is
+    known may be any finite number. lr is searched two decades to either side of its default where
+    nobody says otherwise: what is a small rate differs from rule to rule, and the default shows it.
+    """
+    made = HYPERPARAMETERS.get(name, _UNKNOWN)
+    if isinstance(declared, Hyperparameter):
+        made = declared
+    elif isinstance(declared, Search):
+        made = replace(made, search=(declared.low, declared.high), towards=declared.towards)
+    elif declared is not None:
+        made = replace(made, meaning=declared)
+    rate = plain(default) if name == "lr" and made.search is None else None
+    if rate is not None and rate > 0:
+        made = replace(made, search=(rate / 100, rate * 100))
+    made = made.named(name, default)
+    if declared and not all(map(made._holds, made._ends)):
+        raise ValueError(
+            f"{name}: a search from {made.searched} is not accepted; {name} is {made.accepted}"
+        )
+    return made

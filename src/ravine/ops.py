@@ -4,32 +4,52 @@ Each works on whatever it is given: Python floats, NumPy arrays, torch tensors, 
 symbols of the tracer, and :class:`Tensors`, a bag of any of these. No framework is imported here:
 an array brings its own. What each means is said in ravine/arithmetic.py.
 
-Element by element: `sqrt abs sign exp log maximum minimum clip where`.
-Over one tensor, giving a scalar: `sum mean norm rms`; `sum` and `mean` along an axis as well.
+Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimum clip where`.
+Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
+`keep` over all axes but one: what is reduced stays, with length 1, and meets the tensor again.
 Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`.
-On matrices: `matmul transpose qr eigh newton_schulz`.
+Orders: `argsort take`. On matrices, or batches of them in the last two axes: `matmul transpose qr
+eigh cholesky solve_triangular inverse_root newton_schulz`; what is decomposed is computed in float32
+if it is in half precision.
 """
 
 from __future__ import annotations
 
 import builtins
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Any
 
-from ravine.arithmetic import ALONG as ALONG
-from ravine.arithmetic import COMPARISONS, ON_NUMBERS, OPERATORS, home, meaning, real
+from ravine.arithmetic import (
+    COMPARISONS,
+    ON_NUMBERS,
+    OPERATORS,
+    home,
+    meaning,
+    real,
+    stored_in,
+    typed_like,
+)
+from ravine.arithmetic import kept_as as _kept_as
 from ravine.arithmetic import like as _like
-from ravine.arithmetic import typed_like as typed_like
 
 __all__ = [
+    "POLAR_EXPRESS",
     "Tensors",
     "abs",
+    "argsort",
+    "atan2",
+    "cholesky",
     "clip",
     "eigh",
     "epsilon",
     "exp",
+    "floor",
+    "greatest",
+    "inverse_root",
+    "least",
     "log",
     "matmul",
     "maximum",
@@ -39,10 +59,15 @@ __all__ = [
     "norm",
     "qr",
     "rms",
+    "round",
     "sign",
     "size",
+    "solve_triangular",
     "sqrt",
+    "stored",
     "sum",
+    "take",
+    "tanh",
     "total",
     "transpose",
     "where",
@@ -197,10 +222,13 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
         """Map the operation over the bag; plain values go to every member."""
         if name == "total":
             return builtins.sum(apply("sum", x) for x in self)
-        columns = [x if isinstance(x, Tensors) else [x] * len(self) for x in (_like.get(), *args)]
+        columns = [
+            x if isinstance(x, Tensors) else [x] * len(self)
+            for x in (_like.get(), _kept_as.get(), *args)
+        ]
         results = []
-        for like, *row in zip(*columns, strict=True):
-            with typed_like(like):
+        for like, dtype, *row in zip(*columns, strict=True):
+            with typed_like(like), stored_in(dtype):
                 results.append(apply(name, *row))
         if results and isinstance(results[0], tuple):  # as of qr: a bag of each part
             return tuple(type(self)(part) for part in zip(*results, strict=True))
@@ -249,6 +277,30 @@ def log(x: Any) -> Any:
     return apply("log", x)
 
 
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent, between -1 and 1."""
+    return apply("tanh", x)
+
+
+def atan2(y: Any, x: Any) -> Any:
+    """The angle of the point (x, y) in radians, from -π to π, as math.atan2, element by element.
+
+    Of zeros and infinities as IEEE 754 has it: atan2(0, -1) is π, atan2(-0.0, -1) is -π, and where
+    both are zero or both are infinite, a multiple of π/4. NaN if either is.
+    """
+    return apply("atan2", y, x)
+
+
+def floor(x: Any) -> Any:
+    """The largest whole number that is not above x; a zero keeps its sign."""
+    return apply("floor", x)
+
+
+def round(x: Any) -> Any:
+    """The nearest whole number, halves to the even one: 0.5 to 0, 1.5 to 2; a zero has the sign of x."""
+    return apply("round", x)
+
+
 def maximum(x: Any, y: Any) -> Any:
     """The larger of two values, element by element; NaN if either is."""
     return apply("maximum", x, y)
@@ -269,29 +321,80 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return apply("where", condition, x, y)
 
 
-def sum(x: Any, axis: int | None = None) -> Any:
-    """The sum over one tensor; along an axis, which stays, with length 1."""
-    return apply("sum", x) if axis is None else apply("sum_along", x, axis)
+def sum(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The sum over one tensor; or along one axis, or over all axes but one.
+
+    axis: a whole number, negative from the end. keep: the axis that is kept: 0 gives one number for
+    each row of a matrix and for each output channel of a convolution's weight. What is summed over
+    stays, with length 1, so that the result meets x again: along axis -1, (n, m) becomes (n, 1).
+
+    keep=0 leaves a vector as it is, since there is no other axis, and so it does a number and an array
+    without axes. Raises TypeError for both at once, for what is not a whole number, and for a number
+    along an axis; ValueError for an axis that x has not.
+    """
+    return _reduced("sum", x, axis, keep)
 
 
-def mean(x: Any, axis: int | None = None) -> Any:
-    """The mean over one tensor; along an axis, which stays, with length 1."""
-    return apply("mean", x) if axis is None else apply("mean_along", x, axis)
+def mean(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The mean over one tensor; axis and keep as of :func:`sum`."""
+    return _reduced("mean", x, axis, keep)
 
 
-def norm(x: Any) -> Any:
-    """The Euclidean (Frobenius) norm of one tensor."""
-    return sqrt(sum(x * x))
+def greatest(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The greatest element of one tensor; NaN if there is one. axis and keep as of :func:`sum`.
+
+    ValueError of no elements. (An optimizer's step passes such tensors by.)
+    """
+    return _reduced("greatest", x, axis, keep)
 
 
-def rms(x: Any) -> Any:
-    """The root mean square over one tensor."""
-    return sqrt(mean(x * x))
+def least(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The least element of one tensor, as :func:`greatest`."""
+    return _reduced("least", x, axis, keep)
+
+
+def norm(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The Euclidean (Frobenius) norm of one tensor; axis and keep as of :func:`sum`."""
+    return sqrt(sum(x * x, axis, keep=keep))
+
+
+def rms(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
+    """The root mean square over one tensor; axis and keep as of :func:`sum`."""
+    return sqrt(mean(x * x, axis, keep=keep))
+
+
+def _reduced(name: str, x: Any, axis: Any, keep: Any) -> Any:
+    if axis is None and keep is None:
+        return apply(name, x)
+    if axis is not None and keep is not None:
+        raise TypeError(
+            f"ravine.ops.{name} takes an axis or keep, got axis={axis!r}, keep={keep!r}"
+        )
+    if keep is None:
+        return apply(f"{name}_along", x, _whole(name, axis))
+    return apply(f"{name}_kept", x, _whole(name, keep, "keep"))
+
+
+def _whole(name: str, number: Any, argument: str = "axis") -> int:
+    if isinstance(number, bool) or not hasattr(type(number), "__index__"):
+        raise TypeError(
+            f"ravine.ops.{name}: {argument}={number!r} is not accepted; it is a whole number"
+        )
+    return operator.index(number)
 
 
 def size(x: Any, axis: int) -> Any:
     """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
     return _lift(apply("size", x, axis), array=False)
+
+
+def stored(x: Any) -> Any:
+    """What will be read back once x has been stored as the new p: x, rounded to the dtype of p.
+
+    Parameters in half precision are computed in float32, and rounded when they are stored. With
+    `lost = x - stored(x)` a rule knows what that loses, and may keep it: Kahan summation.
+    """
+    return apply("stored", x)
 
 
 def epsilon(x: Any) -> Any:
@@ -326,13 +429,111 @@ def eigh(x: Any) -> Any:
     return apply("eigh", x)
 
 
+def cholesky(a: Any) -> Any:
+    """The lower triangular l with l lᵀ = a, of a symmetric positive definite matrix.
+
+    Only the lower triangle of a is read. The library's own error (a ValueError of NumPy, a RuntimeError
+    of torch) where a is not positive definite; JAX gives NaN.
+    """
+    return apply("cholesky", a)
+
+
+def solve_triangular(a: Any, b: Any, lower: bool = True, transposed: bool = False) -> Any:
+    """The x with a x = b; with aᵀ x = b if transposed. Only one triangle of a is read.
+
+    a: of shape (..., n, n), b: of shape (..., n, k). lower: which triangle; it is the default, as
+    `cholesky` makes it. The arguments are named as in scipy.linalg.solve_triangular, where
+    transposed is `trans`, and lower is off. A zero on the diagonal divides as elsewhere: nothing
+    is raised. ValueError for other shapes.
+    """
+    return apply("solve_triangular", a, b, lower, transposed)
+
+
+def inverse_root(a: Any, order: Any, eps: Any = 1e-12) -> Any:
+    """(a + eps I) to the power -1/order, of a symmetric positive semidefinite matrix (Shampoo).
+
+    By the eigenvalues of a, those that rounding has made negative taken as 0. The result is
+    symmetric. eps: a number above 0, in the unit of a, where a may be singular.
+    """
+    return apply("inverse_root", a, order, eps)
+
+
+def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
+    """The order that sorts x along an axis: the place in x of the first element, of the second, ...
+
+    For :func:`take`. Equal elements stay in their order; NaN counts as the greatest.
+    """
+    return apply("argsort", x, _whole("argsort", axis), descending)
+
+
+def take(x: Any, order: Any, axis: int = -1) -> Any:
+    """The elements of x along an axis in another order, as of :func:`argsort`.
+
+    Along the other axes x and the order meet by broadcasting: with an order of shape (1, m), the
+    columns of x are moved as a whole; axes that the order lacks are put before its own.
+    """
+    return apply("take", x, order, _whole("take", axis))
+
+
 def newton_schulz(
-    x: Any, a: Any, b: Any, c: Any, eps: Any = 1e-7, steps: Any = 5, bfloat16: bool = False
+    x: Any,
+    a: Any,
+    b: Any = None,
+    c: Any = None,
+    eps: Any = 1e-7,
+    steps: Any = None,
+    bfloat16: bool = False,
 ) -> Any:
     """A matrix with x's singular vectors and singular values near 1, without a decomposition.
 
     X = x / max(norm(x), eps), and then, that many steps: X = a X + (b S + c S S) X with S = X Xᵀ.
-    Each singular value s becomes a s + b s³ + c s⁵ in each step. bfloat16: the iteration is computed
-    in that precision (of torch tensors, with the same operations as torch.optim.Muon).
+    Each singular value s becomes a s + b s³ + c s⁵ in each step.
+
+    a, b, c: three numbers; or, in place of all three, a list or tuple of such triples, one for each
+    step, as in `newton_schulz(x, POLAR_EXPRESS)`. steps: how many; 5 unless you say otherwise, and of
+    triples as many as there are. With more steps than triples the last one goes on.
+    bfloat16: the iteration is computed in that precision (of torch tensors, with the same operations as
+    torch.optim.Muon). TypeError for other coefficients.
     """
-    return apply("newton_schulz", x, a, b, c, eps, steps, bfloat16)
+    if isinstance(a, (list, tuple)) and not isinstance(a, Tensors):
+        triples, three = a, b is None and c is None
+    else:
+        triples, three = [(a, b, c)], b is not None and c is not None
+    if not (three and triples and builtins.all(_is_triple(x) for x in triples)):
+        raise TypeError(
+            "ravine.ops.newton_schulz takes numbers a, b, c, or a list of triples in place of all "
+            f"three, got {a!r}, {b!r}, {c!r}"
+        )
+    if steps is None:
+        steps = 5 if triples is not a else len(triples)
+    return apply(
+        "newton_schulz", x, eps, steps, bfloat16, *(k for triple in triples for k in triple)
+    )
+
+
+def _is_triple(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) and not isinstance(x, Tensors) and len(x) == 3
+
+
+def _polar_express() -> tuple[tuple[float, float, float], ...]:
+    published = (
+        (8.28721201814563, -23.595886519098837, 17.300387312530933),
+        (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+        (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+        (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+        (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+        (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+        (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+        (1.875, -1.25, 0.375),
+    )
+    # What a step gets is made smaller by 1%, for safety: in all steps but those of the last triple, and
+    # once more in the first, where the paper divides by the norm.
+    safety = [1.01**2, *[1.01] * 6, 1.0]
+    return tuple(
+        (a / s, b / s**3, c / s**5) for (a, b, c), s in zip(published, safety, strict=True)
+    )
+
+
+POLAR_EXPRESS = _polar_express()
+"""Coefficients for :func:`newton_schulz`, a triple for each step: Amsel, Persson, Musco & Gower, 2025
+(arXiv:2505.16932, Algorithm 1), for singular values above 1e-3 of the norm."""

@@ -26,7 +26,7 @@ from typing import Any, TypeVar, overload
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
 from ravine.arithmetic import home
-from ravine.hyperparameters import Hyperparameter, look_up
+from ravine.hyperparameters import Hyperparameter, Search, look_up
 
 __all__ = [
     "Rule",
@@ -79,13 +79,15 @@ class Slot:
 
     kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
     the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
-    along which an array has length 1. shared: whether the number is one for the whole optimizer.
+    along which an array has length 1. keep: the one axis along which it has not. shared: whether the
+    number is one for the whole optimizer.
     """
 
     kind: str
     value: float | str = 0.0
     axis: int | None = None
     shared: bool = False
+    keep: int | None = None
 
     @property
     def start(self) -> str:
@@ -93,6 +95,22 @@ class Slot:
         if self.kind == "like_p":
             return "p"
         return self.value if isinstance(self.value, str) else f"{self.value:g}"
+
+    @property
+    def short(self) -> bool:
+        """Whether it is an array that has length 1 where the parameter may be longer."""
+        return self.axis is not None or self.keep is not None
+
+    def shape(self, of_p: Sequence[int]) -> tuple[int, ...]:
+        """The shape that it has beside a parameter of a shape."""
+        if self.kind == "scalar":
+            return ()
+        axes = range(len(of_p))
+        if self.axis is not None:
+            ones = {axes[self.axis]}
+        else:
+            ones = {*axes} - {axes[self.keep]} if self.keep is not None and axes else set()
+        return tuple(1 if i in ones else n for i, n in enumerate(of_p))
 
     def init(self, p: Any, /, **hyperparameters: Any) -> Any:
         """The slot before the first step, for the parameter p (a float, an array or a tensor)."""
@@ -102,7 +120,7 @@ class Slot:
         if self.kind == "like_p":
             # NumPy makes a number of an array without dimensions.
             return p.copy() if home(type(p)) == "numpy" else p * 1
-        like = p if self.axis is None else ops.sum(p, self.axis)
+        like = ops.sum(p, self.axis, keep=self.keep) if self.short else p
         return ops.apply("full_like", like, value)
 
 
@@ -131,9 +149,15 @@ def filled(value: float | str) -> Slot:
     return Slot("array", value)
 
 
-def zeros(axis: int) -> Slot:
-    """A slot of zeros in the shape of the parameter, but of length 1 along an axis."""
-    return Slot("array", axis=axis)
+def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
+    """A slot of zeros in the shape of the parameter, but of length 1 along an axis, or along all but one.
+
+    As `sum` and `mean` along the axis give it, or with the same keep: `zeros(keep=0)` has a number for
+    each row of a matrix and each output channel of a convolution. TypeError for both, or neither.
+    """
+    if (axis is None) == (keep is None):
+        raise TypeError(f"zeros takes an axis or keep, got axis={axis!r}, keep={keep!r}")
+    return Slot("array", axis=axis, keep=keep)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -368,7 +392,12 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
             Slot,
             "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value) or zeros(axis)",
         ),
-        (keyword, Hyperparameter, "hyperparameter {}={!r}; declare it as a Hyperparameter(...)"),
+        (
+            keyword,
+            (Hyperparameter, Search, str),
+            "hyperparameter {}={!r}; declare its meaning as text, its search range as "
+            "searched(low, high), or all of it as a Hyperparameter(...)",
+        ),
     ):
         for k in known:
             if not isinstance(declared.get(k), (kind, type(None))):
@@ -409,8 +438,10 @@ def rule(
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
-    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`), or a :class:`Hyperparameter`
-    with its own meaning and range.
+    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), and what
+    a hyperparameter has different from others of its name: text is its meaning in this rule,
+    `searched(1e-4, 10)` where a search looks for it, and a :class:`Hyperparameter` all of it, its
+    valid range too.
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
@@ -469,6 +500,8 @@ def modifier(
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
     _check_evaluation(evaluate, name, [*slots, *keyword])
+    for k in declared.keys() & {*shared}:
+        raise RuleError(f"{name}: {k} has no default, so it is the inner rule's; declare it there")
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):

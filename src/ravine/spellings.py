@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ravine import rules
-from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
+from ravine.hyperparameters import Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
 from ravine.rule import Rule
 
@@ -57,7 +57,7 @@ class Spelling:
 
         ndim: the parameter's number of dimensions; it counts where `by_ndim`.
         """
-        rule = self.choose(options, ndim) if self.by_ndim else self.choose(options)
+        rule = self._chosen(options, ndim)
         values = dict(options)
         for option, names in self.arguments.items():
             name, *more = names.split()
@@ -66,6 +66,9 @@ class Spelling:
         if self.translate is not None:
             values |= self.translate(values)
         return rule, {k: values[k] for k in rule.hyperparameters}
+
+    def _chosen(self, options: Mapping[str, Any], ndim: int | None = None) -> Rule:
+        return self.choose(options, ndim) if self.by_ndim else self.choose(options)
 
     def check(self, options: Mapping[str, Any]) -> None:
         """ValueError, naming the option, its value and what is accepted, when one is not."""
@@ -77,7 +80,8 @@ class Spelling:
             if len(parts) > 1 and not (
                 isinstance(given, (tuple, list)) and len(given) == len(parts)
             ):
-                accepted = "; ".join(f"{name}, {look_up(name, 0.0).accepted}" for name in parts)
+                known = self._chosen(options).hyperparameters
+                accepted = "; ".join(f"{name}, {known[name].accepted}" for name in parts)
                 kind = {2: "a pair", 3: "three numbers"}[len(parts)]
                 raise ValueError(
                     f"{self.name}: {option}={given!r} is not accepted; {option} is {kind}: {accepted}"
@@ -194,21 +198,18 @@ def _adam(o: Mapping[str, Any]) -> Rule:
     return rules.amsgrad if o["amsgrad"] else rules.adam
 
 
-def _known(numbers: str, switches: str) -> dict[str, Hyperparameter]:
-    """The options of a class, each with its range, whether the rule it chooses has them or not."""
-    return {name: look_up(name, 0.0) for name in numbers.split()} | {
-        name: look_up(name, False) for name in switches.split()
-    }
+def _switches(*names: str) -> dict[str, Hyperparameter]:
+    return {name: look_up(name, False) for name in names}
 
 
 _BETAS = {"betas": "beta1 beta2"}
 _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
-_SWITCHES = _known("", "amsgrad maximize decoupled_weight_decay")
+_SWITCHES = _switches("amsgrad", "maximize", "decoupled_weight_decay")
 SGD = Spelling(
     "SGD",
     _sgd,
     {"b": "momentum_buffer"},
-    _known("lr momentum dampening weight_decay", "nesterov maximize"),
+    {**_decayed(rules.momentum).hyperparameters, **_switches("nesterov")},
     step="",
 )
 RMSPROP = Spelling(
@@ -234,7 +235,7 @@ ADAGRAD = Spelling(
     "Adagrad",
     lambda o: _decayed(rules.adagrad),
     {"v": "sum"},
-    {k: look_up(k, 0.0, HYPERPARAMETERS["v0"]) for k in ("initial_accumulator_value",)},
+    {k: rules.adagrad.hyperparameters["v0"].named(k, 0.0) for k in ("initial_accumulator_value",)},
     {"initial_accumulator_value": "v0"},
     early=True,
 )
@@ -304,7 +305,7 @@ SPARSE_ADAM = Spelling(
     "SparseAdam",
     lambda o: _climbing(rules.adam_eps_hat),
     _MOMENTS,
-    {k: replace(look_up(k, 0.0), open_low=True) for k in ("lr", "eps")},
+    {k: replace(rules.adam_eps_hat.hyperparameters[k], open_low=True) for k in ("lr", "eps")},
     _BETAS,
     real=True,
     step="int",

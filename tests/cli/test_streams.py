@@ -127,8 +127,8 @@ def test_whatever_is_printed_has_a_spelling():
     odd = {c: spelt(c) for c in {*text} if not c.isascii() and spelt(c) in ("?", "")}
     # Combining accents, and pieces of tall brackets and roots, which plain equations do without.
     assert {*odd} <= {*re.findall(r"[\u0300-\u036f⎛-⎱⎧-⎮⁰-₟]", "".join(odd))}, odd
-    spellings = " ".join(map(spelt, "θηεÅé²₁—×µ≤"))
-    assert spellings == "theta eta epsilon A e 2 1 - x u <="
+    spellings = " ".join(map(spelt, "θηεÅé²₁—×µ≤⌊⌋"))
+    assert spellings == "theta eta epsilon A e 2 1 - x u <= floor( )"
 
 
 def test_in_a_stream_that_is_not_a_file(monkeypatch):

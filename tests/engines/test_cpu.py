@@ -19,6 +19,8 @@ from ravine.engines.llvm.tables import SCALARS
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import abs, exp, log, maximum, mean, minimum, norm, sign, sum, total, where
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+
 SIZES = [0, 1, 7, 255, 257, 4097, 8191, 8192, 8193, 3 * 8192 + 5]  # around vectors and chunks
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-310, -1e-42, 3e-39, 1e30, -1e38, 1e300, 1.0]
 

@@ -260,10 +260,24 @@ def test_a_rule_of_arrays_is_known_by_its_operations():
         lambda p, g: p - size(g, 0) * g,
         lambda p, g: p - newton_schulz(g, 1.5, -0.5, 0.0),
         lambda p, g: p - transpose(transpose(g)),
+        lambda p, g: p - ops.greatest(g, axis=-1),
+        lambda p, g: p - ops.cholesky(g),
+        lambda p, g: p - ops.solve_triangular(g, g),
+        lambda p, g: p - ops.inverse_root(g, 4),
+        lambda p, g: p - ops.take(g, 0),
+        lambda p, g: p - ops.argsort(g),
     ]
     assert all(trace(rule(f)).of_arrays for f in of_arrays)
     assert not any(trace(made).of_arrays for made in [*ELEMENTWISE, *REDUCING])
     assert not trace(rule(lambda p, g: p - epsilon(g) * norm(g))).of_arrays
+    of_numbers_too = [
+        lambda p, g: p - ops.greatest(g),
+        lambda p, g: p - ops.least(g),
+        lambda p, g: p - mean(g, keep=0),
+        lambda p, g: p - ops.greatest(g, keep=-1),
+    ]
+    for graph in map(trace, map(rule, of_numbers_too)):
+        assert (graph.of_arrays, graph.pointwise) == (False, False)
     # dead, so it does not count
     assert not trace(rule(lambda p, g, s: (p - g, s + mean(g, axis=0)))).of_arrays
 

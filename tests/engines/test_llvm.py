@@ -5,7 +5,7 @@ import re
 import pytest
 from cases import ELEMENTWISE, REDUCING, cautious, schedule_free, variants
 
-from ravine import RuleError, like_p, rule, rules, scalar, zeros
+from ravine import RuleError, like_p, ops, rule, rules, scalar, zeros
 from ravine.engines import compiler
 from ravine.engines.eager import plan
 from ravine.engines.graph import trace
@@ -91,8 +91,16 @@ def awkward(p, g, sum0, wide, end, t, *, i=0.1, j=0.5, chunk=2.0, count=1.0):
     return p - i * again * chunk_count, again, wide + add, end + 1
 
 
+@rule
+def curved(p, g, *, lr=0.1, a=0.5):
+    """Functions and extremes: of elements, of a group's scalars, of a tensor's."""
+    tanh, greatest = ops.tanh(g) * ops.tanh(a), ops.greatest(abs(g))
+    angle = ops.atan2(p, g) + ops.atan2(a, lr) - ops.atan2(greatest, ops.least(p))
+    return p - lr * angle * ops.floor(tanh) + ops.round(p / greatest)
+
+
 @pytest.mark.parametrize(
-    "made", [*ELEMENTWISE, *REDUCING, trusted, rewound, awkward], ids=lambda r: r.name
+    "made", [*ELEMENTWISE, *REDUCING, trusted, rewound, awkward, curved], ids=lambda r: r.name
 )
 def test_every_rule_is_printed_in_all_dtypes(made):
     for hyper in variants(made):
@@ -142,6 +150,24 @@ def test_what_computes_little_loads_little_at_a_time(made, dtype, elements):
     assert Variant(kern, (dtype,) * len(kern.columns), 64).width == elements
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_angles_are_computed_in_whole_registers(dtype):
+    """No call of the C library, which takes an element at a time; for ARM too."""
+    kern = kernel(
+        rule(lambda p, g: ops.atan2(p, g) + ops.floor(g) - ops.round(p) * ops.greatest(g))
+    )
+    codes = [compiler.assembly(kern, (dtype,) * 2)]
+    compiler.llvm.initialize_all_targets()
+    compiler.llvm.initialize_all_asmprinters()
+    machine = compiler.llvm.Target.from_triple("aarch64-unknown-linux-gnu").create_target_machine(
+        opt=3
+    )
+    printed = text(Variant(kern, (dtype,) * 2, 16))
+    codes.append(machine.emit_assembly(compiler.llvm.parse_assembly(printed)))
+    for code in codes:
+        assert not re.search(r"\b(atan2|floor|rint|fmaximum|fminimum)", code)
+
+
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-macosx14"])
 def test_on_arm_the_wide_path_is_packed_too(triple):
     """Compiled here for there; it has not been run there."""
@@ -176,15 +202,14 @@ def test_what_a_kernel_cannot_do_is_refused_by_name():
         lower(trace(orthogonal))
 
     for made, words in (
-        (rules.adafactor, "the slot r, which is not in the shape of the parameter"),
-        (rules.adafactor_vector, "epsilon, which depends on the dtype"),
         (rules.muon, "newton_schulz, which is not an operation on elements"),
-        (rule(lambda p, g: p - sum(g, axis=0)), "sum along an axis, which is not an operation"),
-        (rule(r=zeros(-1))(lambda p, g, r: (p - r, r)), "the slot r, which is not in the shape"),
+        (rule(lambda p, g: p - sum(g, axis=-3)), "axis -3, which a matrix does not have"),
+        (rule(r=zeros(-1))(lambda p, g, r: (p - r, g)), "the new r, which has another shape"),
+        (rule(lambda p, g: p - ops.cholesky(g)), "cholesky, which is not an operation on elements"),
+        (rule(lambda p, g: p - ops.take(g, ops.argsort(g))), "argsort, which is not an operation"),
     ):
         with pytest.raises(KernelError, match=f"it uses {words}.*eager engine instead"):
             lower(trace(made))
-    lower(trace(rules.adafactor_vector, eps1=1e-3))
 
     @rule
     def counted(p, g, t, *, lr=0.1):

@@ -18,7 +18,7 @@ from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.3, -2.5, 3.0, 5e-324, -1e-310, 1e-160, 1e155, 1e200, -1e300]
-SPECIAL += [1.7e308, math.inf, -math.inf, math.nan]
+SPECIAL += [1.7e308, math.inf, -math.inf, math.nan, 0.5, 1.5, -0.5, 2.0**52 - 0.5]
 P, G = (x.ravel() for x in np.meshgrid(SPECIAL, SPECIAL))
 
 # Of elements p and g, and of the scalars t = 1, lr = 0.1, k = 0.5, h = -0.5, n = 2.
@@ -60,6 +60,24 @@ EXPRESSIONS = [
     *["g / (lr * 1e-200)", "g / (lr * 1e-309) / 1e300", "g / (lr * 10.0 ** (400 * t))"],
     # functions
     *["sign(g)", "sign(lr - t) * g", "exp(g)", "log(g)", "sqrt(g)", "abs(g)", "clip(g, -1.0, 1)"],
+    *[
+        "tanh(g)",
+        "tanh(t * lr) + g",
+        "atan2(g, p)",
+        "atan2(p, 1.5)",
+        "atan2(-0.0, g)",
+        "atan2(g, t - 1)",
+    ],
+    *["atan2(g > 0, p > 0)", "atan2(lr, -lr) * g", "atan2(1 - t, -lr) + g"],
+    *[
+        "floor(g)",
+        "floor(-lr) + g",
+        "floor(g * 3 > 1)",
+        "round(g)",
+        "round(g * 3)",
+        "round(t * k) * g",
+    ],
+    *["round(5 * k) + g", "round(-k) * g", "floor(lr / (t - 1)) * g", "round((-lr) ** 0.5) + g"],
 ]
 EXTREMA = ["maximum(g, p)", "minimum(g, p)", "maximum(g, 0)", "clip(g, p, 1.0)"]
 REDUCTIONS = [
@@ -67,7 +85,23 @@ REDUCTIONS = [
     *["sum(where(t == 1, 0.5, g)) + 0 * g", "sum(where(t == 1, g, 0.5)) * g"],
     *["mean(where(lr, 1.0, g)) * g", "sum(where(sum(g) > 0, 0.5, g)) + 0 * g"],
     *["(sum(g) > 0) - (sum(p) > 2) + g", "sum(t > 0) + g", "sum(where(g > 0, 1, 0)) * g"],
+    *[
+        "greatest(g) - least(p) + 0 * g",
+        "greatest(g > 0) * g",
+        "least(g > 0) + g",
+        "greatest(lr) * g",
+    ],
+    *[
+        "greatest(where(t == 1, 0.5, g)) + 0 * g",
+        "least(g / greatest(p - p)) * g",
+        "greatest(norm(g)) * p",
+    ],
     *["g / sum(g - g)", "lr / sum(g - g) * g", "(sum(g - g) - 1) ** 0.5 + g", "mean(lr) + g"],
+]
+
+WITHOUT_KERNEL = [
+    *["mean(g, keep=0) * g", "greatest(g, keep=0) - least(p, keep=-1)", "norm(g > 0, keep=0) * p"],
+    *["sum(g > 0, axis=0) * g", "greatest(g > p, axis=-1) + g", "take(g, argsort(p)) + 0 * p"],
 ]
 
 
@@ -138,12 +172,12 @@ def test_every_way_is_that_of_floats(expression):
         check(way(made, P, G), want, zeros=expression not in EXTREMA)
 
 
-@pytest.mark.parametrize("expression", REDUCTIONS)
+@pytest.mark.parametrize("expression", [*REDUCTIONS, *WITHOUT_KERNEL])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_way_to_reduce_is_that_of_numpy(expression):
     made, p, g = make(expression), np.array([1.0, -2.0, 0.0, 3.0]), np.array([0.5, -1.0, 2.0, 0.0])
     want = full(made(p, g, 1), p)
-    for way in ("torch", "bags", "foreach", "kernels"):
+    for way in ("torch", "bags", "foreach", *["kernels"] * (expression in REDUCTIONS)):
         check(WAYS[way](made, p, g), want)
 
 
@@ -178,6 +212,14 @@ SINGLE += [math.inf, -math.inf, math.nan]
         *["g**0.5", "g**-0.5", "g % 0.7", "where(t == 1, 0.3, g)", "where(g, 0.3, 0.7)", "g**1.5"],
         *["g / 1e-40", "g / (lr * 1e-39)", "g / (lr * 1e40)", "g / (lr * 1e39)", "g / 3e38"],
         *["g / (lr * 1e-46)", "g / (lr * 2e38)", "g * (lr * 1e40)", "sum(g > 0) * 0.1 + 0 * p"],
+        *[
+            "tanh(g)",
+            "atan2(g, p)",
+            "atan2(lr, g)",
+            "floor(g)",
+            "round(g * 5)",
+            "greatest(g > 0) * g",
+        ],
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -205,6 +247,7 @@ def check_single(got, want):
 def test_numba_compiles_the_same_meaning():
     numba = pytest.importorskip("numba")
     few = ["(g > 0) - (g < 0)", "-(g > 0)", "g % p", "g**0.5", "g**k", "g**-1", "sign(g)"]
+    few += ["tanh(g)", "atan2(g, p)", "floor(g)", "round(g)", "greatest(g) - mean(p, keep=0)"]
     few += ["where(g, 1.0, 2.0)", "lr / (t - 1) * g", "((-lr) ** 0.5 == lr) + g", "1 / g"]
     for expression in few:
         made = make(expression)
@@ -227,6 +270,7 @@ NUMBERS = st.one_of(st.sampled_from(SPECIAL), st.floats(-4, 4), st.integers(-3, 
 FORMS = ["({} + {})", "({} - {})", "({} * {})", "({} / {})", "({} ** {})", "({} % {})", "({} > {})"]
 FORMS += ["({} == {})", "where({0} > 1, {1}, {0})", "maximum({}, {})", "(-{})", "abs({})"]
 FORMS += ["sqrt({})", "exp({})", "log({})", "sign({})"]
+FORMS += ["tanh({})", "atan2({}, {})", "floor({})", "round({})"]
 
 
 @st.composite

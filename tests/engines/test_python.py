@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import EAGER, ELEMENTWISE, REDUCING, error, gradients, schedule_free, variants
+from cases import ELEMENTWISE, OF_ARRAYS, REDUCING, error, gradients, schedule_free, variants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +180,8 @@ def only_numbers(p, g, v, *, lr=0.1):
 @rule
 def every_operation(p, g, t, *, lr=0.1):
     x = exp(-ops.abs(p)) + log(1 + g * g) + sign(g) + ops.maximum(p, g) - ops.minimum(p, 0.1)
+    x = x + ops.tanh(g) * ops.atan2(g, p) - ops.floor(3 * g) + ops.round(2 * p * ops.greatest(g))
+    x = x - ops.least(p) * mean(g, keep=0)
     return p - lr * x * ops.clip(g, -0.5, 0.5) + sqrt(1.0 * t) * ops.rms(p) * mean(g)
 
 
@@ -293,7 +295,7 @@ def test_what_depends_on_scalars_alone_comes_first():
     assert "**" not in each.replace("g**2", "").replace(")**0.5", "")
 
 
-@pytest.mark.parametrize("made", EAGER, ids=lambda r: r.name)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=lambda r: r.name)
 @pytest.mark.parametrize("shape", [(2, 3), (4, 2)])
 def test_the_printed_kernel_of_a_rule_that_has_none_is_the_rule(made, shape):
     for hyper in variants(made):
@@ -308,6 +310,24 @@ def test_the_printed_kernel_of_a_rule_that_has_none_is_the_rule(made, shape):
 
 def test_a_reduction_along_an_axis_is_printed_as_it_is_written():
     assert "mean(x1, axis=-1)" in kernel_source(trace(rules.adafactor))
+
+
+def test_reductions_and_coefficients_are_printed_as_they_are_written():
+    made = rule(
+        lambda p, g, *, a=1.5: (
+            p
+            - ops.greatest(g, axis=-2) * ops.norm(p, keep=0)
+            + ops.newton_schulz(g, [(a, -0.5, 0.0), (2, -1, a)], eps=a, steps=3)
+            - ops.newton_schulz(p, a, -0.5, 0.0)
+        )
+    )
+    source = kernel_source(trace(made))
+    for part in (
+        "greatest(g, axis=-2) * sqrt(sum(p * p, keep=0))",
+        "newton_schulz(g, [(a, -0.5, 0.0), (2, -1, a)], eps=a, steps=3, bfloat16=False)",
+        "newton_schulz(p, a, -0.5, 0.0, 1e-07, 5, False)",
+    ):
+        assert part in source
 
 
 def test_the_epsilon_of_a_scalar_is_that_of_float64():

@@ -244,7 +244,7 @@ def test_what_is_reused_of_other_versions_is_said_in_one_sentence(tmp_path, monk
     assert run(1) == []  # nothing reused
     (sentence,) = run(0, 1)
     assert sentence == (
-        f"what was taken from {tmp_path} was computed with Python {now['python']} (now 9.9), "
+        f"runs taken from {tmp_path} were computed with Python {now['python']} (now 9.9), "
         f"numpy {np.__version__} (now 3.0)"
     )
     assert run(0, 1) == [sentence]  # each time

@@ -16,7 +16,7 @@ from random_rules.spans import MINUS, PLUS
 from random_rules.trees import ELEMENT
 
 _EXACT = {"input", "constant", "add", "sub", "mul", "neg", "abs", "maximum", "minimum"}
-_EXACT |= {"clip", "where", "if", "lt", "le", "gt", "ge", "eq", "ne"}
+_EXACT |= {"floor", "round", "clip", "where", "if", "lt", "le", "gt", "ge", "eq", "ne"}
 
 
 @dataclass

@@ -193,6 +193,54 @@ def logarithm(x: Span) -> Span:
     return Span(low, high, x.nan or x.low < 0, PLUS * (low <= 0 <= high))
 
 
+def hyperbolic_tangent(x: Span) -> Span:
+    """tanh(x)."""
+    return NAN if x.empty else Span(mp.tanh(x.low), mp.tanh(x.high), x.nan, x.zeros)
+
+
+def angle(y: Span, x: Span) -> Span:
+    """atan2(y, x): each sign of y with each of x is a quarter of the plane."""
+    results = []
+    for a, b in product(_parts(y), _parts(x)):
+        corners = [_angle(h, b.sign * w) for h in (a.low, a.high) for w in (b.low, b.high)]
+        if {a.kind, b.kind} == {"zero"}:
+            corners = [ZERO if b.sign > 0 else +mp.pi]
+        elif {a.kind, b.kind} == {"inf"}:
+            corners = [mp.pi / 4 if b.sign > 0 else 3 * mp.pi / 4]
+        known = [c for c in corners if c is not None]
+        results.append(_signed(a.sign, min(known), max(known)))
+    return _collect(y.nan or x.nan, results)
+
+
+def _angle(height: Any, width: Any) -> Any:
+    """The angle of a corner, or None where it depends on the way there; height is not negative."""
+    if height == abs(width) and height in (0, INF):
+        return None
+    if abs(width) == INF or not height:
+        return ZERO if width > 0 else +mp.pi
+    return mp.pi / 2 if height == INF else mp.atan2(height, width)
+
+
+def floor(x: Span) -> Span:
+    """The largest whole number that is not above x."""
+    return _to_whole(x, mp.floor)
+
+
+def to_whole(x: Span) -> Span:
+    """round(x): halves to the even number."""
+    return _to_whole(x, mp.nint)
+
+
+def _to_whole(x: Span, function: Any) -> Span:
+    if x.empty:
+        return NAN
+    low, high = (function(e) if mp.isfinite(e) else e for e in (x.low, x.high))
+    zeros = x.zeros
+    if low <= 0 <= high:  # a zero has the sign of what it is made of, be it next to none
+        zeros |= PLUS * (x.high > 0) | MINUS * (x.low < 0 and function is mp.nint)
+    return Span(low, high, x.nan, zeros)
+
+
 def signum(x: Span) -> Span:
     """sign(x); the sign of a zero is left open."""
     if x.empty:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from random_rules import arithmetic
@@ -27,12 +28,15 @@ _SIMPLE: Mapping[str, Callable[..., Span]] = {
     "sqrt": arithmetic.root,
     "abs": arithmetic.absolute,
     "sign": arithmetic.signum,
+    "floor": arithmetic.floor,
+    "round": arithmetic.to_whole,
     "maximum": arithmetic.maximum,
     "minimum": arithmetic.minimum,
     "clip": arithmetic.clip,
     "where": arithmetic.where,
 }
 _LOOSE = {"exp": arithmetic.exponential, "log": arithmetic.logarithm}
+_LOOSE |= {"tanh": arithmetic.hyperbolic_tangent, "atan2": arithmetic.angle}
 
 
 class Meaning:
@@ -151,6 +155,12 @@ class Meaning:
             many, spans = tensor.size, value
             if not isinstance(value, list):  # as `total` of a number for each tensor
                 sums.append(value)
+                continue
+            if node.op in ("greatest", "least"):
+                pick = arithmetic.maximum if node.op == "greatest" else arithmetic.minimum
+                sums.append(
+                    reduce(pick, (s for s, n in zip(value, tensor.counts, strict=True) if n))
+                )
                 continue
             if node.op in ("norm", "rms"):
                 spans = [form.round(arithmetic.multiply(x, x)) for x in value]

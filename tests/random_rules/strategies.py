@@ -83,10 +83,15 @@ class _Drawing:
         if kind == "compare":
             return self.compare(part(), part())
         if kind == "unary":
-            return node(draw(st.sampled_from(["neg", "abs", "sqrt", "sign"])), self.input(part()))
+            return node(
+                draw(st.sampled_from(["neg", "abs", "sqrt", "sign", "floor", "round"])),
+                self.input(part()),
+            )
         if kind == "transcendental":
-            op = draw(st.sampled_from(["exp", "log", "pow"]))
-            return self.operate("pow", part(), part()) if op == "pow" else node(op, part())
+            op = draw(st.sampled_from(["exp", "log", "pow", "tanh", "atan2"]))
+            if op in ("exp", "log", "tanh"):
+                return node(op, part())
+            return self.operate("pow", part(), part()) if op == "pow" else node(op, part(), part())
         if kind == "extreme":
             return node(draw(st.sampled_from(["maximum", "minimum"])), part(), part())
         if kind == "clip":
@@ -135,7 +140,7 @@ def _subtrees(draw: Draw, drawing: _Drawing, depth: int, highest: int) -> Node:
 
 @st.composite
 def rules(draw: Draw, kinds: str = "rta", size: int = 6) -> RandomRule:
-    """A rule. kinds: with reductions (r), mod, exp, log and powers (t), totals (a)."""
+    """A rule. kinds: with reductions (r), mod, exp, log, tanh, atan2 and powers (t), totals (a)."""
     declared = [draw(st.sampled_from(_SLOTS)) for _ in range(draw(st.integers(0, 3)))]
     slots = {("x" if d.startswith("scalar") else "a") + str(i): d for i, d in enumerate(declared)}
     hyper: dict[str, float | bool] = {"h0": draw(st.sampled_from(_HYPER))}

@@ -22,8 +22,8 @@ OPERATORS |= {"mod": ast.Mod, "pow": ast.Pow}
 COMPARISONS = {"lt": ast.Lt, "le": ast.LtE, "gt": ast.Gt, "ge": ast.GtE}
 COMPARISONS |= {"eq": ast.Eq, "ne": ast.NotEq}
 FUNCTIONS = {"sqrt": 1, "abs": 1, "sign": 1, "exp": 1, "log": 1, "maximum": 2, "minimum": 2}
-FUNCTIONS |= {"clip": 3, "where": 3}
-REDUCTIONS = ("sum", "mean", "norm", "rms", "total")
+FUNCTIONS |= {"clip": 3, "where": 3, "tanh": 1, "atan2": 2, "floor": 1, "round": 1}
+REDUCTIONS = ("sum", "mean", "greatest", "least", "norm", "rms", "total")
 
 # What intermediate values are called; some of these names are used by the printers themselves.
 _NAMES = ("u", "d", "row", "s1", "chunk", "x1", "r1", "entry", "total0", "at", "numel", "tensor")

@@ -329,6 +329,39 @@ ONE_LINE = {  # source: ASCII, LaTeX
     "g[0] * a": ("g[0]*a", r"\text{g[0]} \cdot a"),
     "sqrt(matmul(g, transpose(g)))": ("sqrt(g[t] @ g[t]^T)", r"\sqrt{g_t\, g_t^T}"),
     "-(-a)": ("-(-a)", "-(-a)"),
+    "floor(t / a) * b": (
+        "floor(t/a)*b",
+        r"\left\lfloor t/a \right\rfloor\, b",
+    ),
+    "round(g) + tanh(g) - atan2(g, a)": (
+        "round(g[t]) + tanh(g[t]) - atan2(g[t], a)",
+        r"\operatorname{round}(g_t) + \tanh(g_t) - \operatorname{atan2}(g_t, a)",
+    ),
+    "greatest(g) - least(g, keep=0)": (
+        "max(g[t]) - min(g[t], keep = 0)",
+        r"\max(g_t) - \min(g_t, \mathrm{keep} = 0)",
+    ),
+    "inverse_root(g, 4) + inverse_root(a * g, 2 * c, b) + inverse_root(g, 2, eps=1e-6)": (
+        "g[t]^(-1/4) + (a*g[t] + b*I)^(-1/(2*c)) + (g[t] + 10^(-6)*I)^(-1/2)",
+        r"g_t^{-1/4} + (a\, g_t + b\, I)^{-1/(2\, c)} + (g_t + 10^{-6}\, I)^{-1/2}",
+    ),
+    "solve_triangular(cholesky(g), p) + solve_triangular(g, a * g, False, transposed=True)": (
+        "cholesky(g[t])^(-1) @ theta[t-1] + g[t]^(-T) @ (a*g[t])",
+        r"\operatorname{cholesky}(g_t)^{-1}\, \theta_{t-1} + g_t^{-T}\, (a\, g_t)",
+    ),
+    "solve_triangular(g, p, transposed=a)": (
+        "solve_triangular(g[t], theta[t-1], transposed = a)",
+        r"\operatorname{solve\_triangular}(g_t, \theta_{t-1}, \mathrm{transposed} = a)",
+    ),
+    "take(g, argsort(g, axis=-2, descending=True), -1)": (
+        "take(g[t], argsort(g[t], axis = -2, descending = True), -1)",
+        r"\operatorname{take}(g_t, \operatorname{argsort}(g_t, \mathrm{axis} = -2, \mathrm{descending}"
+        r" = \text{True}), -1)",
+    ),
+    "newton_schulz(g, POLAR_EXPRESS, steps=a)": (
+        "newton_schulz(g[t], POLAR_EXPRESS, steps = a)",
+        r"\operatorname{newton\_schulz}(g_t, \mathrm{POLAR\_EXPRESS}, \mathrm{steps} = a)",
+    ),
     "1 if (a > 1 or b > 1) and not (c > 1 and t > 1) else 2": (
         "1 if (a > 1 or b > 1) and not (c > 1 and t > 1) else 2",
         r"\begin{cases} 1 & \text{if } (a > 1 \text{ or } b > 1) \text{ and } \text{not }(c > 1"
@@ -629,6 +662,30 @@ def test_a_mean_along_an_axis_and_what_no_step_changes():
            θₜ = θₜ₋₁ − η · scale · rₜ
     """)
     assert r"\operatorname{mean}(g_t^2, \mathrm{axis} = -1)" in latex(function)
+
+
+def test_powers_of_matrices_and_whole_numbers_in_the_terminal():
+    function = write(
+        "def f(p, g, l, t, *, lr=1.0, eps=0.0, k=5, beta=0.9):\n"
+        "    l = l + matmul(g, transpose(g))\n"
+        "    u = inverse_root(l, 4, eps) @ solve_triangular(l, g, transposed=True)\n"
+        "    n = floor(t / k) * round(g) + floor(g / (1 - beta))\n"
+        "    return p - lr * n * u / greatest(abs(g)), l\n"
+    )
+    assert terminal(function) == set_in("""
+        lₜ = lₜ₋₁ + gₜ gₜᵀ
+
+                       −1/4
+        uₜ = (lₜ + ε I)     (lₜ⁻ᵀ gₜ)
+
+                               ⎢ gₜ  ⎥
+        nₜ = ⌊t/k⌋ round(gₜ) + ⎢─────⎥
+                               ⎣1 − β⎦
+
+                     η nₜ uₜ
+        θₜ = θₜ₋₁ − ─────────
+                    max(|gₜ|)
+    """)
 
 
 # ------------------------------------------------------------------ what is not an equation; errors

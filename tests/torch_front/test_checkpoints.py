@@ -17,9 +17,10 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 import ravine.torch as rt
-from ravine import registry, rule, rules, scalar
+from ravine import registry, rule, rules, scalar, zeros
 from ravine.engines.fused import refusal
 from ravine.engines.graph import trace
+from ravine.ops import mean, sqrt
 
 # What torch's own distributed checkpoints warn of: a run of one process, and what they use themselves.
 pytestmark = [
@@ -51,7 +52,7 @@ CLASSES = {
 }
 CASES = [(name, options) for name, those in CLASSES.items() for options in those]
 BOTH = [(name, options) for name, options in CASES if takes(name, **options)]  # torch has it too
-EAGER = ("Adafactor", "Muon")
+OF_ARRAYS = ("Adafactor", "Muon")
 WITHOUT_BUFFERS = [("SGD", {})]
 SHAPES = [(3, 4), (4, 3), (5,), (), (2, 2)]
 NEVER, SOMETIMES = 4, 1  # the tensor without gradient, and the one that has it in some steps only
@@ -148,7 +149,7 @@ def check_resumed(make, name="", dtype=torch.float32, steps=5, **how):
 @pytest.mark.parametrize("how", HOW)
 def test_the_classes_resume(name, options, how):
     dtype, keywords = HOW[how]
-    if how == "rounded by chance" and name in EAGER:
+    if how == "rounded by chance" and name in OF_ARRAYS:
         pytest.skip("has no kernel")
     check_resumed(
         lambda params, **how: getattr(rt, name)(params, **options, **how), name, dtype, **keywords
@@ -614,6 +615,27 @@ def test_shapes_must_be_the_parameters():
     matrix.data = torch.ones(4, 4)  # replaced
     with pytest.raises(ValueError, match=r"'row_var' in the shape \(3, 1\).*\(4, 1\)"):
         stepper.load_state_dict(stepper.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (3,), ()])
+def test_slots_with_a_number_for_each_row_go_on(shape):
+    @rule(v=zeros(keep=0))
+    def by_rows(p, g, v, *, lr=0.1):
+        v = 0.9 * v + mean(g * g, keep=0)
+        return p - lr * g / sqrt(v), v
+
+    made, p = rt.optimizer(by_rows), torch.ones(shape, requires_grad=True)
+    stepper, after = made([p]), made([p])
+    p.grad = torch.ones(shape)
+    stepper.step()
+    saved = stepper.state_dict()
+    kept = saved["state"][0]["v"]
+    assert kept.shape == torch.Size([*shape[:1], *[1] * (len(shape) - 1)])
+    after.load_state_dict(saved)
+    assert torch.equal(after.state[p]["v"], kept)
+    saved["state"][0]["v"] = torch.ones(7)
+    with pytest.raises(ValueError, match=r"'v' in the shape \(7,\)"):
+        after.load_state_dict(saved)
 
 
 def test_groups_must_be_of_the_same_sizes():

@@ -27,9 +27,24 @@ from torch import nn
 
 import ravine.torch as rt
 from ravine import RuleError, registry, rule, rules, scalar
+from ravine.arrays import ALONG
 from ravine.engines.graph import trace
 from ravine.modifiers import clip_by_global_norm, clip_by_norm, decoupled_decay
-from ravine.ops import eigh, matmul, mean, norm, qr, transpose
+from ravine.ops import (
+    argsort,
+    cholesky,
+    eigh,
+    greatest,
+    inverse_root,
+    least,
+    matmul,
+    mean,
+    norm,
+    qr,
+    solve_triangular,
+    take,
+    transpose,
+)
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
@@ -133,15 +148,37 @@ def far(p, g, distance, *, lr=0.1):
     return p - lr / distance * g, distance
 
 
+@rule
+def by_extremes(p, g, *, lr=0.1):
+    """Over whole tensors, and over all axes but one."""
+    wide = greatest(abs(g), keep=0) + norm(p, keep=-1) + greatest(p) - least(g)
+    return p - lr * (g - mean(g, keep=0)) / wide + least(p * g, keep=-1)
+
+
+@rule
+def ordered(p, g, *, lr=0.1):
+    """Along axes; and what is gathered: orders, triangles and roots of matrices."""
+    g = g / greatest(abs(g), axis=-1) - least(g, axis=-2)
+    low = cholesky(matmul(transpose(g), g) + matmul(transpose(p), p))
+    g = take(g, argsort(norm(g, axis=-2)))
+    u = transpose(solve_triangular(low, transpose(g))) + matmul(
+        g, inverse_root(low @ transpose(low), 4)
+    )
+    return p - lr * u
+
+
 RULES = [*registry.rules().values(), lion, schedule_free, lookahead(rules.nesterov), *REDUCING, far]
+RULES += [by_extremes, ordered, clip_by_norm(by_extremes)]
 RULES += [whitened, clip_by_norm(whitened), clip_by_global_norm(decoupled_decay(rules.muon))]
 SHAPES = [(5, 3), (1, 4), (2, 1), (3,), (1,), (2, 3, 2)]
 
 
 def shapes_for(operations):
+    if "cholesky" in operations:
+        return [(5, 3), (4, 2)]
     if "eigh" in operations:
         return [s for s in SHAPES if len(s) == 2]
-    matrices = operations & {"newton_schulz", "mean_along"}
+    matrices = operations & {"newton_schulz", *ALONG}
     return [s for s in SHAPES if len(s) > 1] if matrices else SHAPES
 
 
@@ -162,6 +199,22 @@ def steps_with_every_rule(rank):
                     with default_dtype(torch.float32):  # which counts for nothing
                         optimizer.step()
             assert same(*both), (made.name, dim)
+
+
+def nan_is_the_greatest(rank):
+    """Wherever it is, and in whichever process."""
+    over = mesh()
+    made = rt.optimizer(rule(lambda p, g: p - greatest(g) + least(g, keep=0) - least(p, axis=0)))
+    for place in (0, 2, 4, None):
+        start, g = torch.arange(10.0).reshape(5, 2) - 20, -torch.ones(5, 2)
+        if place is not None:
+            g[place, 1] = torch.nan
+        alone, ours = start.clone().requires_grad_(), spread(start, over, 0).requires_grad_()
+        alone.grad, ours.grad = g, spread(g, over, 0)
+        for p in (alone, ours):
+            made([p]).step()
+        torch.testing.assert_close(whole(ours.detach()), alone.detach(), equal_nan=True)
+        assert alone.isnan().any() == (place is not None)
 
 
 def gradients_may_be_spread_otherwise(rank):
@@ -501,6 +554,7 @@ def test_rules_see_whole_tensors_and_copied_models_stay_alike(tmp_path):
     together(
         tmp_path,
         steps_with_every_rule,
+        nan_is_the_greatest,
         gradients_may_be_spread_otherwise,
         steps_of_half_precision_and_complex_tensors,
         one_message_for_all_tensors,

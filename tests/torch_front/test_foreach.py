@@ -48,7 +48,7 @@ def test_a_rule_called_on_bags_takes_the_steps_of_single_calls(made, counts):
             assert error(state[slot], other[slot]) <= 1e-14
 
 
-BINARY = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "mod", "lt", "ge"]
+BINARY = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "mod", "lt", "ge", "atan2"]
 NUMBERS = st.floats(0.125, 8.0)
 
 
@@ -71,9 +71,11 @@ def test_every_operation_is_the_one_by_one_operation(name, number, order):
         torch.testing.assert_close(a, b, rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("name", ["neg", "sqrt", "abs", "exp", "log", "sign"])
+@pytest.mark.parametrize(
+    "name", ["neg", "sqrt", "abs", "exp", "log", "sign", "tanh", "floor", "round"]
+)
 def test_unary_operations(name):
-    x = [torch.tensor([1.5, -2.0, 0.0, float("nan")]), torch.tensor(3.0)]
+    x = [torch.tensor([1.5, -2.0, 0.0, float("nan"), 2.5, -0.5]), torch.tensor(3.0)]
     for a, b in zip(ops.apply(name, Foreach(x)), ops.apply(name, ops.Tensors(x)), strict=True):
         assert torch.equal(a.nan_to_num(-7.0), b.nan_to_num(-7.0))
 

@@ -131,7 +131,8 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
         # An interval and a bound are not broken.
         accepted = h.accepted.replace(", ", ",\xa0").replace("= ", "=\xa0").replace("> ", ">\xa0")
         now = [str(values[h.name]) if h.name in changed else ""] * bool(changed)
-        rows.append((h.name, str(h.default), *now, accepted, h.meaning))
+        searched = h.searched and f"; search {h.searched}".replace(" to ", "\xa0to\xa0")
+        rows.append((h.name, str(h.default), *now, accepted, h.meaning + searched))
     table(("hyperparameter", ">default", *[">set to"] * bool(changed), "accepted", "meaning"), rows)
     line()
     notes([("State   ", facts.kept())])

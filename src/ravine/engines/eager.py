@@ -6,11 +6,13 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ravine.arithmetic import home
+from ravine.arithmetic import home, stored_in
 from ravine.engines.graph import Graph, line, trace
+from ravine.engines.lazy import results
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 
@@ -19,13 +21,17 @@ __all__ = ["Work", "plan", "steps"]
 
 @dataclass
 class Work:
-    """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values."""
+    """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
+
+    dtype: what p is kept in, where it is computed in another.
+    """
 
     p: Any
     g: Any
     state: Mapping[str, Any]
     t: int
     hyper: Mapping[str, Any]
+    dtype: Any = None
 
 
 def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
@@ -99,9 +105,10 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     if not works:
         return []
     states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
-    if bag is None and not plan(rule, works[0].hyper).uses("total"):
+    graph = plan(rule, works[0].hyper)
+    if bag is None and not graph.uses("total"):
         return [
-            _call(rule, work.p, work.g, state, work.t, work.hyper)
+            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper, work.dtype)
             for work, state in zip(works, states, strict=True)
         ]
     bag = bag or Tensors
@@ -110,7 +117,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         return values[0] if all(v == values[0] for v in values) else bag(values)
 
     columns = _call(
-        rule,
+        graph,
         bag(work.p for work in works),
         bag(work.g for work in works),
         [
@@ -119,6 +126,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         ],
         together([work.t for work in works]),
         {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
+        together([work.dtype for work in works]),
     )
     return [
         *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
@@ -126,9 +134,23 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
 
 
 def _call(
-    rule: Rule, p: Any, g: Any, state: Sequence[Any], t: Any, hyper: Mapping[str, Any]
+    graph: Graph,
+    p: Any,
+    g: Any,
+    state: Sequence[Any],
+    t: Any,
+    hyper: Mapping[str, Any],
+    dtype: Any,
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
+    if dtype is not None:
+        with stored_in(dtype):
+            return _call(graph, p, g, state, t, hyper, None)
+    rule = graph.rule
+    if graph.lazy:
+        slots = dict(zip(rule.slots, state, strict=True))
+        with suppress(ValueError, RuntimeError, IndexError):  # the call says in which line
+            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.values(hyper)})
     try:
         p, state = rule.update(p, g, state, t, **hyper)
     except (ValueError, RuntimeError, IndexError) as error:

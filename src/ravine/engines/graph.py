@@ -23,20 +23,25 @@ from typing import Any
 
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
+from ravine.arrays import ALONG, KEPT, REDUCED
 from ravine.rule import Rule, RuleError, kept, watch
 
 __all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
-REDUCTIONS = ("sum", "mean", "total")
+REDUCTIONS = (*REDUCED, "total")
 OF_ARRAYS = (
     "matmul",
     "transpose",
     "qr",
     "eigh",
+    "cholesky",
+    "solve_triangular",
+    "inverse_root",
     "newton_schulz",
-    "sum_along",
-    "mean_along",
+    "argsort",
+    "take",
+    *ALONG,
     "size",
 )
 """Operations that numbers have not: the rows and columns of a matrix count."""
@@ -209,7 +214,7 @@ class Graph:
                 x.op == "scalar" and not (x.value in slots and slots[x.value].shared)
             ):
                 return x.value
-            if x.op in ("sum", "mean", "size", "epsilon"):
+            if x.op in (*REDUCED, "size", "epsilon"):
                 return f"its {x.op}"
         return ""
 
@@ -229,10 +234,19 @@ class Graph:
         """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
         return not self._operations.isdisjoint(OF_ARRAYS)
 
+    @cached_property
+    def lazy(self) -> bool:
+        """Whether an operation on matrices is needed at some steps only, as numbers of the step decide."""
+        ways = [n for n in self.needed(self.live_outputs().values()) if n.op == "where"]
+        return any(
+            n.args[0].level == STEP and any(x.op in OF_ARRAYS for x in self.needed(n.args[1:]))
+            for n in ways
+        )
+
     @property
     def pointwise(self) -> bool:
         """Whether each element is stepped without a look at the others."""
-        return self._operations.isdisjoint((*REDUCTIONS, *OF_ARRAYS))
+        return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS))
 
     @cached_property
     def _operations(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ravine import ops
+from ravine.arrays import ALONG, KEPT
 from ravine.engines.graph import ELEMENT, REDUCTIONS, STEP, TENSOR, Graph, Node, trace
 from ravine.rule import Rule, RuleError
 
@@ -136,17 +137,29 @@ class _Printer:
             if node.args[0].index not in self.conditions:
                 condition = f"{_within(args[0], 1)} != 0"
             return self._where(condition, yes, no)
-        if node.op in REDUCTIONS and self.scalar:
+        if node.op in (*REDUCTIONS, *KEPT) and self.scalar:
+            return args[0]
+        if node.op == "stored" and self.scalar:
             return args[0]
         if node.op == "epsilon" and self.scalar:
             return repr(ops.epsilon(1.0)), 9
         if node.op == "item":
             return f"{args[0][0]}[{args[1][0]}]", 9
-        if node.op in ops.ALONG:
-            return f"{ops.ALONG[node.op]}({args[0][0]}, axis={args[1][0]})", 9
+        for how, reductions in (("axis", ALONG), ("keep", KEPT)):
+            if node.op in reductions:
+                return f"{reductions[node.op]}({args[0][0]}, {how}={args[1][0]})", 9
+        if node.op == "newton_schulz":
+            return self._newton_schulz(*(text for text, _ in args)), 9
         if node.op == "sign" and self.scalar:  # Numba's is -0.0 for -0.0
             return f"sign({args[0][0]}) + 0.0", 1
         return f"{node.op}({', '.join(text for text, _ in args)})", 9
+
+    @staticmethod
+    def _newton_schulz(x: str, eps: str, steps: str, bfloat16: str, *each: str) -> str:
+        if len(each) == 3:
+            return f"newton_schulz({', '.join((x, *each, eps, steps, bfloat16))})"
+        triples = ", ".join(f"({', '.join(each[i : i + 3])})" for i in range(0, len(each), 3))
+        return f"newton_schulz({x}, [{triples}], eps={eps}, steps={steps}, bfloat16={bfloat16})"
 
     def _where(self, condition: str, yes: str, no: str) -> tuple[str, int]:
         if self.scalar:
@@ -199,8 +212,9 @@ class ScalarUpdate:
         """sqrt, exp and so on, as NumPy has them."""
         import numpy as np
 
-        names = ("sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "float64")
-        return {name: getattr(np, name) for name in names}
+        names = ["sqrt", "abs", "sign", "exp", "log", "tanh", "atan2", "floor", "float64"]
+        names += ["maximum", "minimum"]
+        return {name: getattr(np, name) for name in names} | {"round": np.rint}
 
     def initial(self, p: float) -> tuple[float, ...]:
         """The state before the first step, for the parameter p."""

@@ -127,7 +127,7 @@ class RunFolder:
             finally:
                 if self._others:
                     what = ", ".join(self._others)
-                    _log.warning("what was taken from %s was computed with %s", self.path, what)
+                    _log.warning("runs taken from %s were computed with %s", self.path, what)
 
     def _stop(self, number: int, _: Any) -> None:
         self._stopped = Stopped(number)
@@ -141,11 +141,11 @@ class RunFolder:
     def _say_what_is_kept(self, status: str) -> None:
         doing = f" while {self._doing} was computed" if self._doing else ""
         count = len(self._done)
-        runs = f"{count} finished run{' is' if count == 1 else 's are'} kept"
-        _log.warning(
-            f"{status}{doing}; {runs} in {self.path}, and the same command with --out {self.path} "
-            "goes on from there"
+        kept = (
+            f"{count} finished run{' is' if count == 1 else 's are'} kept in {self.path}, and the same "
+            f"command with --out {self.path} goes on from there"
         )
+        _log.warning("%s%s; %s", status, doing, kept if count else "no run is finished")
 
     # ---- units of work -------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def about(rule: Rule, **hyperparameters: Any) -> About:
     slots = {name: rule.slots[name] for name in live}
     shared = tuple(name for name, slot in slots.items() if slot.shared)
     scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
-    reduced = tuple(name for name, slot in slots.items() if slot.axis is not None)
+    reduced = tuple(name for name, slot in slots.items() if slot.short)
     return About(
         summary=summary,
         text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+from ravine import ops
 from ravine.reading.typesetting import Box, LaTeX, Node, Symbol, Term, Terminal, beside, stack
 
 __all__ = ["latex", "terminal"]
@@ -134,6 +135,13 @@ OPERATORS: dict[type[ast.AST], str] = {
     **{ast.Eq: "=", ast.NotEq: "≠", ast.Is: "=", ast.IsNot: "≠"},
     **{ast.Lt: "<", ast.LtE: "≤", ast.Gt: ">", ast.GtE: "≥"},
 }
+CALLED = {"maximum": "max", "greatest": "max", "minimum": "min", "least": "min"}
+# What is set as a power of a matrix, and its arguments.
+POWERS = {
+    "inverse_root": ("a", "order", "eps"),
+    "solve_triangular": ("a", "b", "lower", "transposed"),
+}
+TRUE, FALSE = Term("verbatim", ("True",)), Term("verbatim", ("False",))
 TO_TOOLS = re.compile(r"noqa|type:|fmt:|pragma|pylint|ruff")  # comments not meant for readers
 
 
@@ -337,27 +345,47 @@ class Reader:
                 return reduce(lambda a, b: Term("and", (a, b)), chain)
             case ast.IfExp(test, value, otherwise):
                 return self.call("where", [test, value, otherwise])
-            case ast.Call(ast.Name(name) | ast.Attribute(ast.Name("ops"), name), arguments, []):
-                return self.call(name.strip("_"), arguments)
-            case ast.Call(ast.Name(name), [x], [ast.keyword("axis", axis)]):
-                along = Term("=", (Symbol("axis"), self.expression(axis)))
-                return Term("call", (name, self.expression(x), along))
+            case ast.Call(
+                ast.Name(name) | ast.Attribute(ast.Name("ops"), name), arguments, named
+            ) if {x.arg for x in named} <= _options(name):
+                return self.call(name.strip("_"), arguments, {str(x.arg): x.value for x in named})
         text = " ".join((ast.get_source_segment(self.source, node) or ast.unparse(node)).split())
         whole = isinstance(node, ast.Subscript | ast.Attribute | ast.Constant | ast.List | ast.Call)
         return Term("verbatim", (text if whole else f"({text})",))
 
-    def call(self, name: str, arguments: Sequence[ast.expr]) -> Node:
+    def call(
+        self, name: str, arguments: Sequence[ast.expr], named: dict[str, ast.expr] | None = None
+    ) -> Node:
         args = tuple(map(self.expression, arguments))
-        match name, args:
+        more = {key: self.expression(value) for key, value in (named or {}).items()}
+        match name, args if not more else None:
             case "where", (_, value, otherwise):
                 return _cases(self.condition(arguments[0]), value, otherwise)
-            case "sqrt" | "abs" | "norm", (_,):
+            case "sqrt" | "abs" | "norm" | "floor", (_,):
                 return Term(name, args)
             case "matmul", (_, _):
                 return Term("@", args)
             case "transpose", (x,):
                 return Term("**", (x, Symbol("T")))
-        return Term("call", ({"maximum": "max", "minimum": "min"}.get(name, name), *args))
+        given = dict(zip(POWERS.get(name, ()), args, strict=False)) | more
+        match name, given:
+            case "inverse_root", {"a": a, "order": order}:
+                if "eps" in given:
+                    a = Term("+", (a, _infix("*", given["eps"], Symbol("I"))))
+                return Term("**", (a, Term("neg", (_infix("/", _number(1), order),))))
+            case "solve_triangular", {"a": a, "b": b}:
+                turned = given.get("transposed", FALSE)
+                if turned in (TRUE, FALSE):
+                    power = Symbol("T") if turned == TRUE else _number(1)
+                    return Term("@", (Term("**", (a, Term("neg", (power,)))), b))
+        pairs = (Term("=", (Symbol(key), value)) for key, value in more.items())
+        return Term("call", (CALLED.get(name, name), *args, *pairs))
+
+
+def _options(name: str) -> set[str | None]:
+    """What an operation's arguments are called; of other functions they are not known."""
+    operation = getattr(ops, name.strip("_"), None)
+    return {*inspect.signature(operation).parameters} if inspect.isfunction(operation) else set()
 
 
 def _number(value: complex) -> Node:

@@ -44,7 +44,7 @@ class Symbol:
 class Term:
     """An operation on expressions, or text.
 
-    Kinds: the infix operators of INFIX and **; neg, not, sqrt, abs, norm (x); number, verbatim
+    Kinds: the infix operators of INFIX and **; neg, not, sqrt, abs, norm, floor (x); number, verbatim
     (text); call (name, ...), a tuple if the name is empty; cases (value, condition, ..., otherwise).
     """
 
@@ -144,7 +144,7 @@ class Typesetter:
             case Term("call", (name, *args)):
                 listed = [x for a in args for x in (", ", self.put(a, 0, inner))][1:]
                 return self.row(self.function(name), self.fence("()", self.row(*listed)))
-            case Term("abs" | "norm" as kind, (x,)):
+            case Term("abs" | "norm" | "floor" as kind, (x,)):
                 return self.fence(kind, self.put(x, 0, inner))
             case Term("sqrt", (x,)):
                 return self.root(self.put(x, 0, inner), _is_simple(x))
@@ -169,6 +169,7 @@ class Typesetter:
 LATEX = {"*": r"\, ", "@": r"\, ", "·": r" \cdot ", "/": "/", "%": r" \bmod ", "≠": r" \neq "}
 LATEX |= {"≤": r" \leq ", "≥": r" \geq ", "and": r" \text{ and } ", "or": r" \text{ or } "}
 FENCES = {"()": ("(", ")"), "abs": ("|", "|"), "norm": (r"\|", r"\|")}
+FENCES |= {"floor": (r"\lfloor", r"\rfloor")}
 ESCAPES = {c: f"\\{c}" for c in "#$%&_{}"} | {"\\": r"\textbackslash{}"}
 ESCAPES |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
@@ -186,7 +187,7 @@ class LaTeX(Typesetter):
         return f"{command}{{{escaped}}}"
 
     def function(self, name: str) -> str:
-        if name in ("", "max", "min", "exp", "log"):
+        if name in ("", "max", "min", "exp", "log", "tanh"):
             return name and f"\\{name}"
         return self.text(name, r"\operatorname")
 
@@ -268,8 +269,9 @@ RAISED = str.maketrans(
     "0123456789+−abcdefghijklmnoprstuvwxyzTβγδθφχ",
     "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀᵝᵞᵟᶿᵠᵡ",
 )
-SHORT = {"()": "()", "abs": "||", "norm": "‖‖"}
+SHORT = {"()": "()", "abs": "||", "norm": "‖‖", "floor": "⌊⌋"}
 TALL = {"()": ("⎛⎜⎝", "⎞⎟⎠"), "abs": ("│││", "│││"), "norm": ("‖‖‖", "‖‖‖")}
+TALL |= {"floor": ("⎢⎢⎣", "⎥⎥⎦")}
 
 
 class Terminal(Typesetter):

@@ -1,7 +1,36 @@
 """Adafactor: the mean squares of a matrix from those of its rows and columns."""
 
+from typing import Any
+
+from ravine.hyperparameters import Hyperparameter
 from ravine.ops import epsilon, maximum, mean, minimum, rms, sqrt
 from ravine.rule import rule, zeros
+
+_NAMES: dict[str, Any] = {
+    "lr": Hyperparameter(
+        "longest step, relative to the weights; after 1 / lr**2 steps it falls as 1 / sqrt(t)",
+        low=0.0,
+        search=(1e-4, 1.0),  # above 1 the steps stay the same: lr bounds 1 / sqrt(t)
+    ),
+    "beta2_decay": Hyperparameter(
+        "the decay rate of the mean of the squared gradients, at step t, is 1 - t to this power",
+        high=0.0,
+    ),
+    "eps1": Hyperparameter(
+        "smallest size of a gradient; 0: the epsilon of the parameter's dtype",
+        low=0.0,
+        search=(1e-30, 1e-3),
+    ),
+    "eps2": Hyperparameter(
+        "the size that smaller parameters count as, where steps are relative",
+        low=0.0,
+        search=(1e-5, 1e-1),
+    ),
+    "d": Hyperparameter(
+        "largest root mean square of a step before lr", low=1.0, search=(1.0, 10.0)
+    ),
+    "weight_decay": "the weights shrink by lr times this in each step",
+}
 
 
 @rule(
@@ -9,6 +38,7 @@ from ravine.rule import rule, zeros
     at="arXiv:1804.04235, Algorithm 4, in the form of torch.optim.Adafactor",
     r=zeros(-1),
     c=zeros(-2),
+    **_NAMES,
 )
 def adafactor(
     p,
@@ -49,6 +79,7 @@ def adafactor(
 @rule(
     paper="Shazeer & Stern, 2018. Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
     at="arXiv:1804.04235, Algorithm 5, in the form of torch.optim.Adafactor",
+    **_NAMES,
 )
 def adafactor_vector(
     p,

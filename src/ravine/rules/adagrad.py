@@ -1,5 +1,6 @@
 """Adagrad and Adadelta: each coordinate's step is divided by all the gradients it has seen."""
 
+from ravine.hyperparameters import Hyperparameter, searched
 from ravine.ops import sqrt
 from ravine.rule import filled, rule
 
@@ -8,6 +9,13 @@ from ravine.rule import filled, rule
     paper="Duchi, Hazan & Singer, 2011. Adaptive Subgradient Methods for Online Learning",
     at="jmlr.org/papers/v12/duchi11a.html, figure 1 with diagonal matrices, no regularizer",
     v=filled("v0"),
+    lr_decay=Hyperparameter(
+        "lr falls as 1 / (1 + this * steps taken)", low=0.0, search=(1e-6, 1e-1)
+    ),
+    v0=Hyperparameter(
+        "what the sum of the squared gradients starts at", low=0.0, search=(1e-4, 1.0)
+    ),
+    eps="added to the root of the sum of the squared gradients",
 )
 def adagrad(p, g, v, t, *, lr=1e-2, lr_decay=0.0, v0=0.0, eps=1e-10):
     """The gradient over the root of the sum of its squares.
@@ -29,6 +37,15 @@ def adagrad(p, g, v, t, *, lr=1e-2, lr_decay=0.0, v0=0.0, eps=1e-10):
 @rule(
     paper="Zeiler, 2012. ADADELTA: An Adaptive Learning Rate Method",
     at="arXiv:1212.5701, Algorithm 1",
+    lr=searched(1e-3, 10.0),  # the paper has none; Keras takes 1e-3
+    rho=Hyperparameter(
+        "decay rate of the means of the squared gradients and squared steps",
+        low=0.0,
+        high=1.0,
+        search=(1e-3, 0.5),
+        towards=1.0,
+    ),
+    eps="added to both means of squares, inside the roots",
 )
 def adadelta(p, g, v, u, *, lr=1.0, rho=0.9, eps=1e-6):
     """Steps as long as the last ones were.

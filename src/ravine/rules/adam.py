@@ -1,13 +1,23 @@
 """Adam and its nearest relatives: the mean gradient over its root mean square."""
 
+from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import decoupled_decay
 from ravine.ops import abs, maximum, sqrt, where
 from ravine.rule import rule, scalar
+
+# lr is searched around its default: AlgoPerf's space for NAdamW, 1e-4 to 1e-2, lies within.
+_MEAN = "decay rate of the mean of the gradients"
+_SQUARES = "decay rate of the mean of the squared gradients"
+_EPS = "added to the root mean square of the gradients"
+_EPS_HAT = "added to the root mean square before its bias correction"
 
 
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, Algorithm 1",
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS,
 )
 def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """The mean gradient over its root mean square, bias-corrected.
@@ -29,6 +39,9 @@ def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Reddi, Kale & Kumar, 2018. On the Convergence of Adam and Beyond",
     at="arXiv:1904.09237, Algorithm 2, with Adam's bias corrections as in torch.optim",
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS,
 )
 def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Adam whose denominator never shrinks.
@@ -51,6 +64,9 @@ def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, the end of section 2",
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS_HAT,
 )
 def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Adam with eps before the bias correction: eps-hat.
@@ -71,6 +87,9 @@ def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, Algorithm 2",
+    beta1=_MEAN,
+    beta2="decay rate of the largest size that a gradient had",
+    eps="added to the size of each gradient",
 )
 def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Adam over the largest recent gradient.
@@ -90,6 +109,14 @@ def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     paper="Dozat, 2016. Incorporating Nesterov Momentum into Adam",
     at="openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 2, in the form of torch.optim.NAdam",
     mu_product=scalar(1.0),
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS,
+    momentum_decay=Hyperparameter(
+        "how fast the momentum warms up: half of it is there at first, 3/4 after 17 / this steps",
+        low=0.0,
+        search=(1e-4, 1.0),
+    ),
 )
 def nadam(
     p, g, m, v, mu_product, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3
@@ -115,6 +142,9 @@ def nadam(
 @rule(
     paper="Liu et al., 2020. On the Variance of the Adaptive Learning Rate and Beyond",
     at="arXiv:1908.03265, Algorithm 2",
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS_HAT,
 )
 def radam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Adam that trusts its denominator only as it gets to know it.

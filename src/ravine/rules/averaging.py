@@ -10,7 +10,12 @@ from ravine.rule import rule, scalar
     at="doi:10.1137/0330046, in the form of torch.optim.ASGD",
     eta=scalar("lr"),
     mu=scalar(1.0),
+    lr=Hyperparameter("learning rate of the first step", low=0.0, search=(1e-4, 10.0)),
+    lambd=Hyperparameter("pull of the weights towards zero, and decay of lr", search=(1e-6, 1e-2)),
     alpha=Hyperparameter("power with which lr falls", search=(0.5, 1.0)),
+    t0=Hyperparameter(
+        "the weights are averaged from two steps after this one on", search=(1.0, 1e6)
+    ),
     evaluate=lambda p, ax: ax,
 )
 def asgd(p, g, eta, mu, ax, t, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):

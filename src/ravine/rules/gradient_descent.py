@@ -1,12 +1,20 @@
 """Gradient descent and its momentum: walk downhill, then roll."""
 
+from ravine.hyperparameters import Hyperparameter, searched
 from ravine.ops import where
 from ravine.rule import rule
+
+# AlgoPerf tunes Nesterov's from 2e-2 to 5; small rates are for gradients that are sums over samples.
+_LR = searched(1e-4, 10.0)
+_MOMENTUM = Hyperparameter(
+    "share of the velocity kept from step to step", low=0.0, search=(1e-3, 1.0), towards=1.0
+)
 
 
 @rule(
     paper="Robbins & Monro, 1951. A Stochastic Approximation Method",
     at="doi:10.1214/aoms/1177729586 (Cauchy, 1847, for the full gradient)",
+    lr=_LR,
 )
 def sgd(p, g, *, lr=1e-3):
     """Gradient descent: a step of lr against the gradient.
@@ -25,6 +33,9 @@ def sgd(p, g, *, lr=1e-3):
 @rule(
     paper="Polyak, 1964. Some methods of speeding up the convergence of iteration methods",
     at="doi:10.1016/0041-5553(64)90137-5, the two-step method, in the form of torch.optim.SGD",
+    lr=_LR,
+    momentum=_MOMENTUM,
+    dampening="share of the gradient kept out of the velocity",
 )
 def momentum(p, g, b, t, *, lr=1e-3, momentum=0.9, dampening=0.0):
     """Momentum as in torch: lr outside the velocity.
@@ -43,6 +54,8 @@ def momentum(p, g, b, t, *, lr=1e-3, momentum=0.9, dampening=0.0):
 @rule(
     paper="Nesterov, 1983; Sutskever et al., 2013. On the importance of initialization and momentum",
     at="Sutskever et al., equations 3-4, in the form of torch.optim.SGD(nesterov=True)",
+    lr=_LR,
+    momentum=_MOMENTUM,
 )
 def nesterov(p, g, b, t, *, lr=1e-3, momentum=0.9):
     """Nesterov's momentum as in torch: look one velocity ahead.
@@ -62,6 +75,8 @@ def nesterov(p, g, b, t, *, lr=1e-3, momentum=0.9):
 @rule(
     paper="Polyak, 1964. Some methods of speeding up the convergence of iteration methods",
     at="doi:10.1016/0041-5553(64)90137-5, the two-step method; Sutskever et al., 2013, equations 1-2",
+    lr=_LR,
+    momentum=_MOMENTUM,
 )
 def momentum_classical(p, g, v, *, lr=1e-3, momentum=0.9):
     """Momentum as in the textbooks: lr inside the velocity.
@@ -78,6 +93,8 @@ def momentum_classical(p, g, v, *, lr=1e-3, momentum=0.9):
 @rule(
     paper="Ng, Katanforoosh & Bensouda Mourri, 2017. Improving Deep Neural Networks, deeplearning.ai",
     at="week 2, Gradient descent with momentum: the exponentially weighted average, starting at zero",
+    lr=_LR,
+    beta1="decay rate of the mean of the gradients",
 )
 def momentum_ema(p, g, v, *, lr=1e-2, beta1=0.9):
     """Momentum as a running mean of the gradients.

@@ -1,5 +1,6 @@
 """Muon: a matrix steps in all its directions alike."""
 
+from ravine.hyperparameters import Hyperparameter, searched
 from ravine.ops import maximum, newton_schulz, size, sqrt
 from ravine.rule import rule
 
@@ -8,6 +9,22 @@ from ravine.rule import rule
     paper="Jordan et al., 2024. Muon: An Optimizer for Hidden Layers in Neural Networks",
     at="kellerjordan.github.io/posts/muon; match_adamw: Liu et al., 2025, arXiv:2502.16982, section 2.2; "
     "unclamped: Bernstein, 2025, jeremybernste.in/writing/deriving-muon",
+    lr=searched(1e-4, 1e-1),  # around Jordan's 0.02, and AdamW's for match_adamw
+    momentum=Hyperparameter(
+        "decay rate of the mean of the gradients",
+        low=0.0,
+        search=(1e-3, 1.0),
+        towards=1.0,
+    ),
+    nesterov="look one step of the mean ahead",
+    ns_a="Newton-Schulz: coefficient of X",
+    ns_b="Newton-Schulz: coefficient of (X Xᵀ) X",
+    ns_c="Newton-Schulz: coefficient of (X Xᵀ)² X",
+    eps="smallest norm that the mean is divided by",
+    ns_steps=Hyperparameter("Newton-Schulz: how many steps", low=0, high=99, whole=True),
+    bfloat16="compute the Newton-Schulz steps in bfloat16",
+    match_adamw="scale steps to the size that AdamW's usually have",
+    unclamped="scale steps by sqrt(rows / columns), also where that is below 1: for wide matrices",
 )
 def muon(
     p,

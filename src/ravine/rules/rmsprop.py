@@ -1,5 +1,6 @@
 """RMSprop: each coordinate's step is divided by the size its gradient usually has."""
 
+from ravine.hyperparameters import Hyperparameter, searched
 from ravine.ops import sqrt
 from ravine.rule import rule
 
@@ -7,6 +8,21 @@ from ravine.rule import rule
 @rule(
     paper="Tieleman & Hinton, 2012. Neural Networks for Machine Learning, lecture 6.5",
     at="slide 29; centered: Graves, 2013, arXiv:1308.0850, equations 38-45",
+    lr=searched(1e-5, 1e-1),  # as Adam's: its steps are as long
+    alpha=Hyperparameter(
+        "decay rate of the mean of the squared gradients, and of the gradients where centered",
+        low=0.0,
+        high=1.0,
+        search=(1e-4, 1e-1),
+        towards=1.0,
+    ),
+    eps="added to the root mean square of the gradients",
+    momentum=Hyperparameter(
+        "share of the velocity kept from step to step; 0: no velocity",
+        low=0.0,
+        search=(1e-3, 1.0),
+        towards=1.0,
+    ),
 )
 def rmsprop(p, g, v, m, b, *, lr=1e-2, alpha=0.99, eps=1e-8, centered=False, momentum=0.0):
     """The gradient over its own root mean square.

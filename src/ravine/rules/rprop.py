@@ -9,7 +9,23 @@ from ravine.rule import filled, rule
     paper="Riedmiller & Braun, 1993. A Direct Adaptive Method for Faster Backpropagation Learning",
     at="doi:10.1109/ICNN.1993.298623, without taking steps back, in the form of torch.optim.Rprop",
     step_size=filled("lr"),
-    lr=Hyperparameter("size of the first step", 0.0, search=(1e-5, 1.0)),
+    lr=Hyperparameter("size of the first step", low=0.0, search=(1e-5, 1.0)),
+    eta_minus=Hyperparameter(
+        "factor of a step size when the gradient changes its sign",
+        low=0.0,
+        high=1.0,
+        open_low=True,
+        open_high=True,
+        search=(0.1, 0.9),
+    ),
+    eta_plus=Hyperparameter(
+        "factor of a step size while the gradient keeps its sign",
+        low=1.0,
+        open_low=True,
+        search=(1.01, 2.0),
+    ),
+    step_min=Hyperparameter("smallest step size", low=0.0, search=(1e-9, 1e-3)),
+    step_max=Hyperparameter("largest step size", low=0.0, search=(1e-2, 100.0)),
 )
 def rprop(
     p, g, prev, step_size, *, lr=1e-2, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0

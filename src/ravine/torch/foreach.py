@@ -22,6 +22,9 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "abs": torch._foreach_abs,
     "exp": torch._foreach_exp,
     "log": torch._foreach_log,
+    "tanh": torch._foreach_tanh,
+    "floor": torch._foreach_floor,
+    "round": torch._foreach_round,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "add": torch._foreach_add,
@@ -33,6 +36,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "minimum": torch._foreach_minimum,
 }
 _EITHER_WAY = ("add", "mul", "maximum", "minimum")
+_BY_ITSELF = (2, 0.5, -0.5, -2)  # powers that ravine/arithmetic.py has other functions for
 
 
 class Foreach(Tensors):
@@ -42,7 +46,8 @@ class Foreach(Tensors):
         """Map the operation over the bag; plain values go to every member."""
         if name in _UNARY and _tensors(args[0]):
             return Foreach(_UNARY[name](list(args[0])))
-        if name in _BINARY:
+        # By a power function, x**0.5 of -0.0 and -inf, for example, would not be the square root.
+        if name in _BINARY and (name != "pow" or (_number(args[1]) and args[1] not in _BY_ITSELF)):
             x, y = args
             if name in _EITHER_WAY and not _tensors(x):
                 x, y = y, x

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from ravine.engines.graph import Graph
-from ravine.hyperparameters import look_up
+from ravine.modifiers import clip_by_value
+from ravine.rules import sgd
 from ravine.torch import evaluation
 from ravine.torch.bound import READY, CallPart, KernelPart
 from ravine.torch.memory import intercepted
@@ -88,7 +89,7 @@ def step_in_backward(
             f"{where}: accumulate={accumulate!r} is not accepted; accumulate is an int >= 1"
         )
     if clip_value is not None:
-        look_up("clip_value", 1.0).check(clip_value, where)
+        clip_by_value(sgd).check(where, clip_value=clip_value)
     if optimizer._differentiable:
         raise ValueError(
             f"{where}: the optimizer has differentiable=True, which is not accepted: autograd cannot "

@@ -6,6 +6,7 @@ at whole tensors is called with `Sharded`: the own part, whose sums and means ar
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from math import prod
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from ravine import ops
+from ravine.arrays import AXES, REDUCED
 from ravine.engines.graph import OF_ARRAYS, Graph
 from ravine.ops import Operable, Tensors
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from torch.distributed import DeviceMesh, ProcessGroup
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.placement_types import Placement
+
+_NOTHING = {"greatest": -math.inf, "least": math.inf}
+"""What these give of no elements."""
 
 __all__ = ["Sharded", "Shards", "alike", "is_spread", "refusal"]
 
@@ -89,6 +94,11 @@ class Sharded(Operable):
         return cls(torch.view_as_real(local), x.device_mesh, x.placements, (*x.shape, 2))
 
     @property
+    def ndim(self) -> int:
+        """How many dimensions the whole has."""
+        return len(self.shape)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The parts' dtype."""
         return self.local.dtype
@@ -109,14 +119,15 @@ class Sharded(Operable):
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """The operation over the whole tensors; a reduction to one number gives a plain tensor."""
-        if name in ("sum", "mean"):
+        if name in REDUCED:
             return Shards([self]).operate(name, (Shards([self]),))[0]
         if name == "size":
             return self.shape[args[1]]
         if name == "epsilon":
             return ops.apply(name, self.local)
-        if name in ops.ALONG:
-            return self._along(args[1], mean=name == "mean_along")
+        if name in AXES:
+            reduction, axes = AXES[name]
+            return self._over(axes(self, args[1]), reduction)
         if name in OF_ARRAYS:
             whole = ops.apply(name, *(x.full() if isinstance(x, Sharded) else x for x in args))
             if name == "newton_schulz":  # at once, lest every process keep all matrices whole
@@ -137,14 +148,13 @@ class Sharded(Operable):
         with ops.typed_like(kind.local if isinstance(kind, Sharded) else kind):
             return Sharded(ops.apply(name, *parts), self.mesh, placements, shape)
 
-    def _along(self, axis: int, mean: bool) -> Sharded:
-        axis %= len(self.shape)
-        value = self.local.sum(axis, keepdim=True)
-        for group in _groups(self.mesh, self.placements, axis):
-            dist.all_reduce(value, group=group)
-        placements = [_nowhere() if _dim(p) == axis else p for p in self.placements]
-        shape = [1 if i == axis else n for i, n in enumerate(self.shape)]
-        value = value / self.shape[axis] if mean else value
+    def _over(self, axes: Sequence[int], reduction: str) -> Sharded:
+        """A reduction over some axes, which stay with length 1."""
+        value = _part(reduction, self.local, axes)
+        [value] = _reduced([value], [_groups(self.mesh, self.placements, axes)], reduction)
+        placements = [_nowhere() if _dim(p) in axes else p for p in self.placements]
+        shape = [1 if i in axes else n for i, n in enumerate(self.shape)]
+        value = value / prod(self.shape[i] for i in axes) if reduction == "mean" else value
         return Sharded(value, self.mesh, placements, shape)
 
     def spread(self, placements: Sequence[Placement], shape: Sequence[int]) -> torch.Tensor:
@@ -188,17 +198,15 @@ class Shards(Tensors):
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """Map the operation over the bag; plain values go to every member."""
-        if name not in ("sum", "mean", "total"):
+        if name not in (*REDUCED, "total"):
             return super().operate(name, args)
-        sums = _reduced(
-            [ops.apply("sum", x.local if isinstance(x, Sharded) else x) for x in self],
-            [_groups_of(x) for x in self],
-        )
+        parts = [_part(name, x.local if isinstance(x, Sharded) else x) for x in self]
+        values = _reduced(parts, [_groups_of(x) for x in self], name)
         if name == "total":
-            return sum(sums)
+            return sum(values)
         if name == "mean":
-            sums = [s / prod(getattr(x, "shape", ())) for s, x in zip(sums, self, strict=True)]
-        return Shards(sums)
+            values = [v / prod(getattr(x, "shape", ())) for v, x in zip(values, self, strict=True)]
+        return Shards(values)
 
 
 def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
@@ -206,31 +214,62 @@ def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
     return _groups(x.mesh, x.placements) if isinstance(x, Sharded) else ()
 
 
+def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
+    """What a process's part has for a reduction over some axes, which stay, or over all of them.
+
+    Of a mean it is the sum. A part may be empty: then it has nothing to say.
+    """
+    extreme = name in _NOTHING
+    lengths = [n for i, n in enumerate(getattr(x, "shape", ())) if axes is None or i in axes]
+    if extreme and 0 in lengths:
+        shape = [] if axes is None else [1 if i in axes else n for i, n in enumerate(x.shape)]
+        return x.new_full(shape, _NOTHING[name])
+    if axes is None:
+        return ops.apply(name if extreme else "sum", x)
+    for axis in axes:
+        x = ops.apply(f"{name}_along" if extreme else "sum_along", x, axis)
+    return x
+
+
 def _reduced(
-    values: Sequence[torch.Tensor], groups: Sequence[tuple[ProcessGroup, ...]]
+    values: Sequence[torch.Tensor], groups: Sequence[tuple[ProcessGroup, ...]], name: str
 ) -> list[torch.Tensor]:
-    """Each number summed over its groups of processes, in one message for all that share them."""
+    """The parts of each reduction put together, in one message for all that go round the same groups."""
     alike: dict[Any, list[int]] = {}
     results = list(values)
     for i, (value, over) in enumerate(zip(values, groups, strict=True)):
         if over:
             alike.setdefault((over, value.dtype), []).append(i)
     for (over, _), places in alike.items():
-        message = torch.stack([values[i] for i in places])
-        for group in over:
-            dist.all_reduce(message, group=group)
+        message = _all_reduce(torch.stack([values[i] for i in places]), over, name)
         for i, value in zip(places, message.unbind(), strict=True):
             results[i] = value
     return results
 
 
+def _all_reduce(message: torch.Tensor, groups: Sequence[ProcessGroup], name: str) -> torch.Tensor:
+    """Each number of a message put together with those of the other processes."""
+    if name not in _NOTHING:
+        for group in groups:
+            dist.all_reduce(message, group=group)
+        return message
+    nan, sign = message.isnan(), -1 if name == "least" else 1
+    # NaN is told apart, since gloo's maximum loses it.
+    both = torch.stack([(sign * message).masked_fill(nan, -math.inf), nan.to(message.dtype)])
+    for group in groups:
+        dist.all_reduce(both, dist.ReduceOp.MAX, group)
+    return (sign * both[0]).masked_fill(both[1] > 0, math.nan)
+
+
 def _groups(
-    mesh: DeviceMesh, placements: Sequence[Placement], axis: int | None = None
+    mesh: DeviceMesh, placements: Sequence[Placement], axes: Sequence[int] | None = None
 ) -> tuple[ProcessGroup, ...]:
-    """The groups of processes over which the elements (those along an axis) are spread."""
+    """The groups of processes over which the elements (those along some axes) are spread."""
     dims = [_dim(p) for p in placements]
     return tuple(
-        mesh.get_group(i) for i, dim in enumerate(dims) if dim is not None and axis in (None, dim)
+        mesh.get_group(i)
+        for i, dim in enumerate(dims)
+        if dim is not None and (axes is None or dim in axes)
     )
 
 

@@ -76,6 +76,11 @@ class State(defaultdict[Any, dict[str, Any]]):
         super().clear()
         self._tell()
 
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put states in."""
+        super().update(*args, **more)
+        self._tell()
+
     def shared(
         self, optimizer: RuleOptimizer, spelling: Spelling, key: str, start: Callable[[], Any]
     ) -> torch.Tensor:
@@ -150,7 +155,7 @@ def _begun(
             state[key] = started(optimizer, group, key, kept, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
-        elif kept.axis is None and state[key].shape != p.shape:
+        elif not kept.short and state[key].shape != p.shape:
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
                 f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"

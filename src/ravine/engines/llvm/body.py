@@ -7,14 +7,18 @@ a scalar differs, see Kernel._quotient. (Fusing multiplications and additions ga
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ravine.engines.kernel import LARGEST, SMALLEST, Value
+from ravine.engines.llvm import functions
 from ravine.engines.llvm.printer import Printer, Type
 
 __all__ = ["Body"]
 
 _INFIX = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
-_INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log", "pow": "pow"}
+_INTRINSIC = {"sqrt": "sqrt", "abs": "fabs", "exp": "exp", "log": "log"}
+_INTRINSIC |= {"floor": "floor", "round": "rint"}  # rint: halves to even
 
 
 class Body:
@@ -24,6 +28,7 @@ class Body:
         self.out, self.kind = out, kind
         self.names: dict[Value, str] = {}
         self.truths: dict[Value, tuple[str, str]] = {}  # (i1 or a vector of them, its name)
+        self.stored: Callable[[Type, str], str] | None = None  # rounds as a store of p does
 
     def number(self, value: Value) -> str:
         """The value as a floating-point operand."""
@@ -67,7 +72,9 @@ class Body:
             self.names[value] = special[op](value)
             return
         x, y = (self.number(a) for a in (value.args[0], value.args[-1]))
-        if op in _INFIX:
+        if op == "stored" and self.stored:
+            result = self.stored(kind, x)
+        elif op in _INFIX:
             result = self.out.set(name, f"{_INFIX[op]} {kind} {x}, {y}")
         elif op == "neg":
             result = self.out.set(name, f"fneg {kind} {x}")
@@ -76,6 +83,10 @@ class Body:
             if value.args[1].op != "constant":  # x**0.5 is the square root, also of -0.0 and -inf
                 root = self.out.call("root", "sqrt", kind, x)
                 result = self.select(name, self._compare("oeq", y, 0.5), root, result)
+        elif op == "tanh":
+            result = functions.tanh(self.out, kind, x)
+        elif op == "atan2":
+            result = functions.atan2(self.out, kind, x, y)
         elif op in _INTRINSIC:
             result = self.out.call(name, _INTRINSIC[op], kind, x)
         elif op in ("maximum", "minimum"):  # NaN if either is
@@ -112,8 +123,9 @@ class Body:
         if value.op == "scale":
             result = self.select("scale", small, kind.constant(2.0**64), kind.constant(1.0))
             return self.select("scale", large, kind.constant(2.0**-64), result)
-        single = self.out.set("single", f"fptrunc {kind} {x} to float")
-        single = self.out.set("single", f"fpext float {single} to {kind}")
+        narrow = kind.like("float")
+        single = self.out.set("single", f"fptrunc {kind} {x} to {narrow}")
+        single = self.out.set("single", f"fpext {narrow} {single} to {kind}")
         return self.select("narrow", small, single, self.select("narrow", large, single, x))
 
     def _modulo(self, value: Value) -> str:

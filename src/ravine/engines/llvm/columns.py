@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from ravine.engines.kernel import DTYPES
 from ravine.engines.llvm.noise import Noise
@@ -38,7 +39,26 @@ class Columns:
         memory = kind.like(MEMORY[dtype])
         at = self._at(column, i)
         x = out.set(column, f"load {memory}, ptr {at}, align {DTYPES[dtype]}")
-        single = kind.like("float")
+        return self._wide(column, kind, x)
+
+    def store(self, column: str, kind: Type, i: str, x: str) -> None:
+        """Store numbers of this type as the elements from i on."""
+        dtype = self.dtype[column]
+        noise = None
+        if dtype in HALVES and self.noise:
+            noise = partial(self.noise.bits, column, kind.like("i32"), i)
+        x = self._narrow(column, kind, x, noise)
+        at = self._at(column, i)
+        self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, ptr {at}, align {DTYPES[dtype]}")
+
+    def stored(self, kind: Type, x: str) -> str:
+        """What is read back where numbers of this type are stored as p, rounded to the nearest."""
+        return self._wide("p", kind, self._narrow("p", kind, x, None))
+
+    def _wide(self, column: str, kind: Type, x: str) -> str:
+        """Elements as they are in memory as numbers of this type."""
+        out, dtype = self.out, self.dtype[column]
+        memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         if dtype == "bfloat16":  # the upper half of a float32
             whole = kind.like("i32")
             x = out.code(
@@ -55,21 +75,20 @@ class Columns:
             x = out.set(column, f"fpext {single} {x} to {kind}")
         return x
 
-    def store(self, column: str, kind: Type, i: str, x: str) -> None:
-        """Store numbers of this type as the elements from i on."""
+    def _narrow(self, column: str, kind: Type, x: str, noise: Callable[[], str] | None) -> str:
+        """Numbers of this type as they are in memory; noise: the bits to round stochastically by."""
         out, dtype = self.out, self.dtype[column]
         memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         name = f"{column}.new"
         if kind.of == "double" and dtype != "float64":
             x = out.set(name, f"fptrunc {kind} {x} to {single}")
-        if dtype in HALVES and self.noise:
-            noise = self.noise.bits(column, kind.like("i32"), i)
-            x = (_to_float16 if dtype == "float16" else _to_bfloat16)(out, single, x, noise)
-        elif dtype == "float16":
+        if noise:
+            return (_to_float16 if dtype == "float16" else _to_bfloat16)(out, single, x, noise())
+        if dtype == "float16":
             x = out.set(name, f"fptrunc {single} {x} to {memory}")
         elif dtype == "bfloat16":
             x = _to_bfloat16(out, single, x, _nearest(out, single, x))
-        out.line(f"store {memory} {x}, ptr {self._at(column, i)}, align {DTYPES[dtype]}")
+        return x
 
     def _at(self, column: str, i: str) -> str:
         return self.out.at(self.base[column], i, MEMORY[self.dtype[column]], f"{column}.i")

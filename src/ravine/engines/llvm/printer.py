@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,8 +59,8 @@ def signed(bits: int, width: int = 64) -> int:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|more|row|scalars|tensor|wide"
-    r"|sum\d+|total\d+)$"
+    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|line|more|row|scalars|tensor|wide"
+    r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
 )
 _ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4}
 
@@ -113,21 +113,22 @@ class Printer:
         self,
         name: str,
         count: str,
-        sums: Iterable[str] = (),
+        carried: Mapping[str, str] | None = None,
         kind: str = "double",
         skip: Callable[[], str] | None = None,
     ) -> Iterator[dict[str, str]]:
-        """Print a loop that counts %name from 0, and carries sums that start at zero.
+        """Print a loop that counts %name from 0.
 
-        What is printed within it is its body, which enters in the dict what each sum becomes. skip:
-        prints the condition on which the body is passed by, and the sums stay as they are.
+        carried: numbers that go from turn to turn, and what each starts at. What is printed within it
+        is its body, which enters in the dict what each of them becomes. skip: prints the condition on
+        which the body is passed by, and they stay as they are.
         """
-        zero, before, nexts = "0.0" if kind == "double" else "0", self.block, dict[str, str]()
+        before, nexts = self.block, dict[str, str]()
         self.jump(f"{name}.head")
         self.label(f"{name}.head")
         self.line(f"%{name} = phi i64 [ 0, %{before} ], [ %{name}.next, %{name}.tail ]")
-        for x in sums:
-            ends = f"[ {zero}, %{before} ], [ %{x}.carried, %{name}.tail ]"
+        for x, start in (carried or {}).items():
+            ends = f"[ {start}, %{before} ], [ %{x}.carried, %{name}.tail ]"
             self.line(f"%{x} = phi {kind} {ends}")
         self.line(f"%{name}.more = icmp ult i64 %{name}, {count}")
         self.branch(f"%{name}.more", f"{name}.body", f"{name}.end")

@@ -1,22 +1,27 @@
 """What is computed once for a group or a tensor, in float64: `row`, `tensors_k` and `finish`.
 
 `row` computes what depends on t and the hyperparameters alone: once for the tensors of a parameter
-group that have taken equally many steps. `tensors_k` adds up the partial sums that the chunks of a
-pass have left, in the order of the chunks, so that the bits do not depend on the threads; then it
-computes what depends on them. `finish` stores the new scalar slots.
+group that have taken equally many steps. `tensors_k` puts together the parts of reductions that the
+chunks of a pass have left, in the order of the chunks, so that the bits do not depend on the threads;
+then it computes what depends on them. `finish` stores the new scalar slots.
 """
 
 from __future__ import annotations
 
-from ravine.engines.kernel import GROUP, TENSOR, Kernel, Value
+from functools import partial
+
+from ravine.engines.kernel import GROUP, LINES, PARTIAL, TENSOR, Kernel, Value
 from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.lines import Lines, compute
 from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
 __all__ = ["finish", "row", "tensors"]
 
 _DOUBLE = Type("double")
+_REDUCED = tuple(f"all_{op}" for op in PARTIAL)
 
 
 def row(out: Printer, kernel: Kernel) -> None:
@@ -28,16 +33,17 @@ def row(out: Printer, kernel: Kernel) -> None:
 
 
 def tensors(out: Printer, variant: Variant, stage: int) -> None:
-    """For each tensor: partial sums added up, and the scalars that depend on them."""
+    """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
     todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    if not todo:
+    by_lines = any(v.level in LINES and v.stage == stage for v in kernel.needed)
+    if not todo and not by_lines:
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
     totals = out.field("%scalars", SCALARS, "totals", "ptr")
     adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
     every = Tensors(out, kernel)
-    with every.each("tensor", adding.values()) as becomes:
+    with every.each("tensor", dict.fromkeys(adding.values(), identity("sum", _DOUBLE))) as becomes:
         record = every.record("%tensor")
         rows = rows_of(out, record)
         body = Body(out, _DOUBLE)
@@ -45,11 +51,20 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
             if v.op == "numel":
                 number = out.field(record, RECORD, "numel")
                 body.names[v] = out.set("numel.f", f"sitofp i64 {number} to double")
+            elif v.op in ("rows", "columns"):
+                number = out.field(record, RECORD, v.op)
+                body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
+            elif v.op == "epsilon":
+                body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
             elif v.op == "total":
                 at = out.at(totals, kernel.totals.index(v))
                 body.names[v] = out.load(v.called, at)
-        _add_partials(out, variant, record, [v for v in todo if v.op == "sum"], body)
-        _compute(body, kernel, rows, todo)
+        _add_partials(out, variant, record, [v for v in todo if v.op in PARTIAL], body)
+        if by_lines:
+            lines = Lines(out, kernel, record)
+            compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
+        else:
+            _compute(body, kernel, rows, todo)
         for v, name in adding.items():
             text = f"fadd double %{name}, {body.number(v.args[0])}"
             becomes[name] = out.set(f"{name}.next", text)
@@ -61,26 +76,26 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
 def _add_partials(
     out: Printer, variant: Variant, record: str, sums: list[Value], body: Body
 ) -> None:
-    """Add up what the chunks of a tensor have left."""
+    """Put together what the chunks of a tensor have left."""
     if not sums:
         return
     partials = out.field(record, RECORD, "partials", "ptr")
     chunks = out.field(record, RECORD, "chunk_count")
     walk = next(w for w in variant.passes if w.sums and w.sums[0] in sums)
     body.names |= {v: f"%sum{i}" for i, v in enumerate(walk.sums)}
-    names = [f"sum{i}" for i in range(len(walk.sums))]
-    with out.loop("add", chunks, names) as becomes:
+    starts = {f"sum{i}": identity(v.op, _DOUBLE) for i, v in enumerate(walk.sums)}
+    with out.loop("add", chunks, starts) as becomes:
         first = out.set("at", f"mul i64 %add, {variant.partials}")
-        for i, name in enumerate(names):
+        for i, (name, v) in enumerate(zip(starts, walk.sums, strict=True)):
             part = out.load("part", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
-            becomes[name] = out.set(f"{name}.next", f"fadd double %{name}, {part}")
+            becomes[name] = out.set(f"{name}.next", more(out, v.op, _DOUBLE, f"%{name}", part))
 
 
 def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
     """Compute scalars and keep them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
-        for x in (v, *(v.args if v.op not in ("sum", "total") else ())):
+        for x in (v, *(v.args if v.op not in (*PARTIAL, *_REDUCED, "total") else ())):
             stands = x.op in ("scalar", "hyperparameter") or x not in values
             if stands and x.op != "constant" and x not in body.names:
                 body.names[x] = scalar(out, kernel, rows, x)

@@ -15,7 +15,7 @@ job          a function, its argument (a batch or the scalars), and how it is ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from ravine.engines.kernel import GROUP, TENSOR, Kernel, Value
@@ -43,6 +43,8 @@ _ROWS = ("shared_row", "own_row", "wide_count")
 RECORD = (
     *("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number"),
     *(*_ROWS, "noise"),
+    # Of a tensor that is seen as a matrix, see lines.py; what the chunks leave for each column.
+    *("rows", "columns", "row_values", "column_values", "column_parts"),
 )
 # The counter from which threads claim chunks has a cache line of its own.
 BATCH = (
@@ -71,14 +73,14 @@ class Tensors:
         self.addresses = out.field("%scalars", SCALARS, "addresses", "ptr")
 
     def each(
-        self, loop: str, sums: Iterable[str] = (), kind: str = "double"
+        self, loop: str, carried: Mapping[str, str] | None = None, kind: str = "double"
     ) -> AbstractContextManager[dict[str, str]]:
         """A loop over the tensors that have a gradient, see :meth:`Printer.loop`."""
 
         def absent() -> str:
             return self.out.set("absent", f"icmp eq ptr {self.column('g', f'%{loop}')}, null")
 
-        return self.out.loop(loop, self.count, sums, kind, absent)
+        return self.out.loop(loop, self.count, carried, kind, absent)
 
     def record(self, tensor: str) -> str:
         """The record of a tensor."""

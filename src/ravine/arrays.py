@@ -1,0 +1,222 @@
+"""What the operations on whole arrays mean: reductions, orders, matrices. The same in each library.
+
+The functions take the library first: numpy, torch or jax.numpy. Matrices stand in the last two axes;
+the axes before them are a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Any
+
+__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "REDUCED"]
+
+REDUCED = ("sum", "mean", "greatest", "least")
+"""What an array can be reduced to: over all of it, along an axis, or over all axes but one."""
+ALONG = {f"{name}_along": name for name in REDUCED}
+KEPT = {f"{name}_kept": name for name in REDUCED}
+
+_CALLED = {
+    "numpy": {"greatest": "max", "least": "min"},
+    "torch": {"greatest": "amax", "least": "amin"},
+}
+_HALVES = ("float16", "bfloat16")
+
+
+# --- reductions
+
+
+def _reduce(name: str, library: Any, x: Any, axes: Sequence[int] | None = None) -> Any:
+    """Over all axes, to one number; or over some, which stay with length 1."""
+    over = x.shape if axes is None else [x.shape[i] for i in axes]
+    if name in ("greatest", "least") and 0 in over:
+        raise ValueError(f"ravine.ops.{name} of no elements: the array has shape {tuple(x.shape)}")
+    called = _CALLED.get(library.__name__, _CALLED["numpy"]).get(name, name)
+    if axes is None:
+        return getattr(library, called)(x)
+    if not axes:  # over none of them, torch sums all
+        return x
+    return getattr(library, called)(x, axis=tuple(axes), keepdims=True)
+
+
+def _along(name: str, x: Any, axis: int) -> list[int]:
+    return [_place(name, x, axis)]
+
+
+def _kept(name: str, x: Any, keep: int) -> list[int]:
+    """All axes but one; none of an array without axes."""
+    kept = _place(name, x, keep, "keep") if x.ndim else 0
+    return [i for i in range(x.ndim) if i != kept]
+
+
+AXES: dict[str, tuple[str, Callable[[Any, int], list[int]]]] = {
+    **{name: (reduction, partial(_along, reduction)) for name, reduction in ALONG.items()},
+    **{name: (reduction, partial(_kept, reduction)) for name, reduction in KEPT.items()},
+}
+"""For each reduction over some axes: its name over all of them, and which axes of an array it is over."""
+
+
+def _over(name: str, library: Any, x: Any, axis: int) -> Any:
+    reduction, axes = AXES[name]
+    return _reduce(reduction, library, x, axes(x, axis))
+
+
+def _place(name: str, x: Any, axis: int, argument: str = "axis") -> int:
+    """An axis counted from the front."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"ravine.ops.{name}: {argument}={axis} is not an axis of an array of shape "
+            f"{tuple(x.shape)}"
+        )
+    return axis % x.ndim
+
+
+# --- orders
+
+
+def _argsort(library: Any, x: Any, axis: int, descending: bool) -> Any:
+    """Equal elements stay in order; NaN counts as the greatest."""
+    axis = _place("argsort", x, axis)
+    if library.__name__ == "torch":
+        return x.argsort(dim=axis, descending=bool(descending), stable=True)
+    if not descending:
+        return library.argsort(x, axis=axis, stable=True)
+    backwards = library.argsort(library.flip(x, axis), axis=axis, stable=True)
+    return x.shape[axis] - 1 - library.flip(backwards, axis)
+
+
+def _take(library: Any, x: Any, order: Any, axis: int) -> Any:
+    axis = _place("take", x, axis) - x.ndim
+    if order.ndim < -axis:
+        raise ValueError(
+            f"ravine.ops.take: an order of shape {tuple(order.shape)} has no axis {axis}; x has "
+            f"shape {tuple(x.shape)}"
+        )
+    most = max(x.ndim, order.ndim)
+    x, order = (a.reshape((1,) * (most - a.ndim) + tuple(a.shape)) for a in (x, order))
+    if library.__name__ == "torch":
+        return library.take_along_dim(x, order.long(), axis)
+    return library.take_along_axis(x, order.astype(int), axis)
+
+
+# --- matrices
+
+
+def _in_single(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Of float16 and bfloat16, which no library decomposes: computed in float32."""
+
+    @wraps(operation)
+    def wrapped(library: Any, x: Any, *args: Any) -> Any:
+        if not _is_half(x):
+            return operation(library, x, *args)
+        wide = [_cast(a, library.float32) if _is_half(a) else a for a in (x, *args)]
+        result = operation(library, *wide)
+        if isinstance(result, tuple):
+            return tuple(_cast(part, x.dtype) for part in result)
+        return _cast(result, x.dtype)
+
+    return wrapped
+
+
+def _is_half(x: Any) -> bool:
+    return str(getattr(x, "dtype", "")).rpartition(".")[2] in _HALVES
+
+
+def _cast(x: Any, dtype: Any) -> Any:
+    return x.astype(dtype) if hasattr(x, "astype") else x.to(dtype)
+
+
+def _cholesky(library: Any, x: Any) -> Any:
+    if library.__name__ == "jax.numpy":  # whose own takes the mean of both triangles
+        return sys.modules["jax"].lax.linalg.cholesky(x, symmetrize_input=False)
+    return library.linalg.cholesky(x)
+
+
+def _solve_triangular(library: Any, a: Any, b: Any, lower: bool, transposed: bool) -> Any:
+    if min(a.ndim, b.ndim) < 2 or not a.shape[-1] == a.shape[-2] == b.shape[-2]:
+        raise ValueError(
+            "ravine.ops.solve_triangular: a must be of shape (..., n, n) and b of (..., n, k), got "
+            f"{tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    a, lower = (a.mT if transposed else a), bool(lower) != bool(transposed)
+    if library.__name__ == "torch":
+        return library.linalg.solve_triangular(a, b, upper=not lower)
+    batch = library.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    b = library.broadcast_to(b, batch + b.shape[-2:])
+    if library.__name__ == "jax.numpy":
+        a = library.broadcast_to(a, batch + a.shape[-2:])
+        return sys.modules["jax"].lax.linalg.triangular_solve(a, b, left_side=True, lower=lower)
+    n, x = a.shape[-1], library.empty(b.shape, library.result_type(a, b))
+    for i in range(n) if lower else reversed(range(n)):  # NumPy has no solver for triangles
+        row, known = slice(i, i + 1), slice(0, i) if lower else slice(i + 1, n)
+        rest = b[..., row, :] - a[..., row, known] @ x[..., known, :]
+        x[..., row, :] = rest / a[..., row, row]
+    return x
+
+
+def _inverse_root(library: Any, a: Any, order: float, eps: Any) -> Any:
+    values, vectors = library.linalg.eigh(a)
+    # What rounding has made negative would be NaN. Half the power twice: the result is symmetric.
+    root = vectors * ((values.clip(0.0) + eps) ** (-0.5 / order))[..., None, :]
+    return root @ root.mT
+
+
+def _newton_schulz(
+    library: Any, x: Any, eps: Any, steps: float, bfloat16: bool, *coefficients: Any
+) -> Any:
+    """coefficients: a, b, c of the first step, of the second, ..., of the last and all after it."""
+    dtype, tall, torch = x.dtype, x.shape[-2] > x.shape[-1], library.__name__ == "torch"
+    x = x.mT if tall else x  # the Gram matrix of the shorter side
+    if bfloat16 and library.__name__ == "numpy":
+        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+    x = _cast(x, library.bfloat16) if bfloat16 else x
+    if bfloat16 and torch:
+        return _newton_schulz_as_torch(x, eps, _each(steps, coefficients), tall).to(dtype)
+    x = x / ((x * x).sum((-2, -1), keepdims=True) ** 0.5).clip(eps)
+    for a, b, c in _each(steps, coefficients):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = _cast(x, dtype) if bfloat16 else x
+    return x.mT if tall else x
+
+
+def _each(steps: float, coefficients: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+    """The coefficients of each step."""
+    last = len(coefficients) // 3 - 1
+    starts = (3 * min(i, last) for i in range(int(steps)))
+    return [(coefficients[i], coefficients[i + 1], coefficients[i + 2]) for i in starts]
+
+
+def _newton_schulz_as_torch(x: Any, eps: Any, steps: Sequence[Any], tall: bool) -> Any:
+    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
+    torch = sys.modules["torch"]
+    shape, addmm = x.shape, torch.addmm
+    if x.ndim > 2:
+        x, addmm = x.reshape(math.prod(shape[:-2]), *shape[-2:]), torch.baddbmm
+        x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
+    else:
+        x = x / x.norm().clamp(min=eps)
+    for a, b, c in steps:
+        gram = x @ x.mT
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.reshape(shape)
+    return x.mT if tall else x
+
+
+ON_ARRAYS: dict[str, Callable[..., Any]] = {
+    **{name: partial(_reduce, name) for name in REDUCED},
+    **{name: partial(_over, name) for name in AXES},
+    "argsort": _argsort,
+    "take": _take,
+    "size": lambda _, x, axis: x.shape[_place("size", x, axis)],
+    "transpose": lambda _, x: x.mT,
+    "qr": _in_single(lambda library, x: tuple(library.linalg.qr(x))),
+    "eigh": _in_single(lambda library, x: tuple(library.linalg.eigh(x))),
+    "cholesky": _in_single(_cholesky),
+    "solve_triangular": _in_single(_solve_triangular),
+    "inverse_root": _in_single(_inverse_root),
+    "newton_schulz": _newton_schulz,
+}

@@ -1,0 +1,158 @@
+"""A step that computes only what it needs: where a condition is known before the step, one branch.
+
+    q = where(t % k == 1, eigh(m)[1], q)
+
+Python computes both branches before `where` sees them, and so does a call of the function. Here the
+rule's graph is followed back from its outputs instead, operation by operation, with the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from ravine import ops
+from ravine.arguments import enter, leave
+from ravine.arithmetic import ON_NUMBERS, typed_like
+from ravine.arrays import ALONG, KEPT
+from ravine.engines.graph import PAIRS, REDUCTIONS, Graph, Node
+from ravine.ops import Tensors
+from ravine.rule import kept
+
+__all__ = ["results"]
+
+Shape = tuple[int, ...]
+
+_NUMBERS = {*REDUCTIONS, "size", "epsilon"}
+_ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT}
+_SAME = ("newton_schulz", "cholesky", "inverse_root")
+
+
+def results(graph: Graph, given: dict[str, Any]) -> list[Any]:
+    """The new p and the new slots, as the rule's function returns them.
+
+    given: p, g, the slots, t and the hyperparameters, by name.
+    """
+    with typed_like(given["p"]):
+        known = _Values(graph, given)
+        return [leave(known.of(graph.outputs[name])) for name in ("p", *graph.rule.slots)]
+
+
+class _Values:
+    """The values of a graph's nodes, found when they are asked for."""
+
+    def __init__(self, graph: Graph, given: dict[str, Any]) -> None:
+        self.graph, self.given = graph, given
+        self.known: dict[int, Any] = {}
+        p = given["p"]
+        self.members = [
+            _shapes(graph, {k: x[i] if isinstance(x, Tensors) else x for k, x in given.items()})
+            for i in range(len(p) if isinstance(p, Tensors) else 1)
+        ]
+
+    def of(self, root: Node) -> Any:
+        """The value of a node, and of what it needs first."""
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            args = self._needed(node)
+            missing = [x for x in args if x.index not in self.known]
+            if not missing and node.index not in self.known:
+                self.known[node.index] = self._computed(node, args)
+            if not missing:
+                stack.pop()
+            stack += missing
+        return self.known[root.index]
+
+    def _needed(self, node: Node) -> Sequence[Node]:
+        """What a node is made of; of a `where` on a number, of the condition and one branch."""
+        if node.op != "where":
+            return node.args
+        condition, *branches = node.args
+        if condition.index not in self.known:
+            return [condition]
+        decided = self.known[condition.index]
+        if not isinstance(decided, (float, int)):
+            return node.args
+        chosen = branches[0] if decided else branches[1]
+        # The result has the shape of both branches, whichever is taken.
+        same = all(None is not shapes.of(chosen) == shapes.of(node) for shapes in self.members)
+        return [condition, chosen] if same else node.args
+
+    def _computed(self, node: Node, args: Sequence[Node]) -> Any:
+        if node.op == "constant":
+            return node.value
+        if not node.args:
+            return enter(self.given[node.value])
+        values = [self.known[x.index] for x in args]
+        if node.op == "where" and len(values) == 2:
+            return values[1]
+        if node.op == "item":
+            return values[0][int(values[1])]
+        return ops.total(*values) if node.op == "total" else ops.apply(node.op, *values)
+
+
+def _shapes(graph: Graph, given: dict[str, Any]) -> _Shapes:
+    shapes = {name: tuple(x.shape) for name, x in given.items() if hasattr(x, "shape")}
+    return kept(graph, ("shapes", *shapes.items()), lambda: _Shapes(shapes))
+
+
+class _Shapes:
+    """The shapes of a graph's nodes for one tensor, as far as they are known without computing them."""
+
+    def __init__(self, given: dict[str, Shape]) -> None:
+        self.given = given
+        self.known: dict[int, Shape | None] = {}
+
+    def of(self, root: Node) -> Shape | None:
+        """The shape of a node; None where it is not known."""
+        if root.index not in self.known:
+            for node in root.graph.needed([root]):
+                self.known[node.index] = self._of(node)
+        return self.known[root.index]
+
+    def _of(self, node: Node) -> Shape | None:
+        if not node.args:
+            return self.given.get(node.value, ())
+        if node.op in _NUMBERS:
+            return ()
+        shapes = [self.known[x.index] for x in node.args]
+        first, last = shapes[0], node.args[-1].value
+        if first is None or None in shapes:
+            return None
+        if node.op in _ELEMENTWISE:
+            return _broadcast(*shapes)
+        if node.op in ALONG and first:
+            return tuple(1 if i == last % len(first) else n for i, n in enumerate(first))
+        if node.op in KEPT and first:
+            return tuple(n if i == last % len(first) else 1 for i, n in enumerate(first))
+        if node.op == "argsort":
+            return first
+        if len(first) < 2:
+            return None
+        *batch, rows, columns = first
+        short = min(rows, columns)
+        if node.op == "matmul" and len(shapes[1] or ()) >= 2:
+            *others, _, width = shapes[1] or ()
+            together = _broadcast(tuple(batch), tuple(others))
+            return None if together is None else (*together, rows, width)
+        if node.op == "item":
+            made = {
+                "qr": ((*batch, rows, short), (*batch, short, columns)),
+                "eigh": ((*batch, rows), first),
+            }
+            return made[node.args[0].op][int(last)]
+        if node.op == "transpose":
+            return (*batch, columns, rows)
+        return first if node.op in (*PAIRS, *_SAME) else None
+
+
+def _broadcast(*shapes: Shape | None) -> Shape | None:
+    result = []
+    for sizes in zip_longest(*(reversed(shape or ()) for shape in shapes), fillvalue=1):
+        longer = {n for n in sizes if n != 1}
+        if len(longer) > 1:
+            return None
+        result.append(longer.pop() if longer else 1)
+    return tuple(reversed(result))
