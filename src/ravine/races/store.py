@@ -180,13 +180,13 @@ class RunFolder:
             return result
         self._doing = path
         result = compute()
+        self._doing = None
         now = environment()
         if len(self._done) == self.reused:  # the first that is computed
             self.manifest(**now)
         made = {key: now[key] for key in MADE_WITH}
         write(path, _encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
         self._done.add(name)
-        self._doing = None
         return result
 
     # ---- tables and figures --------------------------------------------------------------------
