@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ravine import like_p, modifier, registry, rule, rules, scalar
-from ravine.engines.fused import refusal
 from ravine.engines.graph import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import (
@@ -62,8 +61,8 @@ def lion(p, g, m, *, lr=1e-2, beta1=0.9, beta2=0.99, weight_decay=0.0):
 
 
 REGISTERED = list(registry.rules().values())
-EAGER = [r for r in REGISTERED if refusal(trace(r))]  # matrices, and what looks at a dtype
-PLAIN = [r for r in REGISTERED if r not in EAGER]
+OF_ARRAYS = [r for r in REGISTERED if trace(r).of_arrays]
+PLAIN = [r for r in REGISTERED if trace(r).pointwise]
 ELEMENTWISE = [
     *PLAIN,
     *(maximize(decay(r)) for r in PLAIN if r is not rules.adamw for decay in (l2, decoupled_decay)),
@@ -78,6 +77,7 @@ REDUCING = [
     cautious(rules.adam),
     lookahead(cautious(rules.adamw)),
     clip_by_global_norm(rules.amsgrad, max_norm=0.5),
+    rules.adafactor_vector,
 ]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from cases import (
-    EAGER,
     ELEMENTWISE,
+    OF_ARRAYS,
     REDUCING,
     REGISTERED,
     default_dtype,
@@ -101,10 +101,10 @@ def test_tensors_keep_their_dtype_and_are_not_touched(made):
             assert {x.dtype for x in (p, *state) if isinstance(x, torch.Tensor)} == {dtype}
 
 
-MATRICES = [r for r in EAGER if trace(r).of_arrays]
+MATRICES = [r for r in OF_ARRAYS if trace(r).of_arrays]
 
 
-@pytest.mark.parametrize("made", EAGER, ids=by_name)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=by_name)
 @pytest.mark.parametrize("shape", [(2, 3), (4, 2), (2, 2, 3)])
 def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
     p, grads = np.random.default_rng(0).normal(size=shape), gradients(shape, STEPS)
@@ -116,7 +116,7 @@ def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
             check_torch(made, p, grads, expected, hyper, 100 * ROUNDING)
 
 
-@pytest.mark.parametrize("made", EAGER, ids=by_name)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=by_name)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_what_only_the_eager_engine_steps_keeps_dtypes_and_shapes(made, dtype):
     p = torch.ones(3, 2, dtype=dtype)

@@ -101,6 +101,17 @@ class Slot:
         """Whether it is an array that has length 1 where the parameter may be longer."""
         return self.axis is not None or self.keep is not None
 
+    def shape(self, of_p: Sequence[int]) -> tuple[int, ...]:
+        """The shape that it has beside a parameter of a shape."""
+        if self.kind == "scalar":
+            return ()
+        axes = range(len(of_p))
+        if self.axis is not None:
+            ones = {axes[self.axis]}
+        else:
+            ones = {*axes} - {axes[self.keep]} if self.keep is not None and axes else set()
+        return tuple(1 if i in ones else n for i, n in enumerate(of_p))
+
     def init(self, p: Any, /, **hyperparameters: Any) -> Any:
         """The slot before the first step, for the parameter p (a float, an array or a tensor)."""
         value = hyperparameters[self.value] if isinstance(self.value, str) else self.value

@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from cases import EAGER, default_dtype, error, gradients
+from cases import OF_ARRAYS, default_dtype, error, gradients
 
 from ravine import RuleError, like_p, ops, rule, rules, scalar
 from ravine.engines.eager import Work, plan, steps
@@ -60,7 +60,7 @@ def test_each_tensor_takes_the_rules_step_with_its_own_values(made):
             np.testing.assert_array_equal(state[k], slots[list(made.slots).index(k)])
 
 
-@pytest.mark.parametrize("made", EAGER, ids=repr)
+@pytest.mark.parametrize("made", OF_ARRAYS, ids=repr)
 def test_in_a_bag_matrices_are_stepped_as_alone(made):
     draw = np.random.default_rng(0)
     shapes = [(3, 2), (2, 4), (2, 3, 3)]

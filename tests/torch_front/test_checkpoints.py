@@ -52,7 +52,7 @@ CLASSES = {
 }
 CASES = [(name, options) for name, those in CLASSES.items() for options in those]
 BOTH = [(name, options) for name, options in CASES if takes(name, **options)]  # torch has it too
-EAGER = ("Adafactor", "Muon")
+OF_ARRAYS = ("Adafactor", "Muon")
 WITHOUT_BUFFERS = [("SGD", {})]
 SHAPES = [(3, 4), (4, 3), (5,), (), (2, 2)]
 NEVER, SOMETIMES = 4, 1  # the tensor without gradient, and the one that has it in some steps only
@@ -149,7 +149,7 @@ def check_resumed(make, name="", dtype=torch.float32, steps=5, **how):
 @pytest.mark.parametrize("how", HOW)
 def test_the_classes_resume(name, options, how):
     dtype, keywords = HOW[how]
-    if how == "rounded by chance" and name in EAGER:
+    if how == "rounded by chance" and name in OF_ARRAYS:
         pytest.skip("has no kernel")
     check_resumed(
         lambda params, **how: getattr(rt, name)(params, **options, **how), name, dtype, **keywords

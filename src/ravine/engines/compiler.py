@@ -68,17 +68,18 @@ def _target_machine() -> Any:
 class Compiled:
     """Machine code for one kernel and its columns' dtypes.
 
-    address: of the functions row, begin, tensors_k, pass_k, finish and drive. partials: how many
-    partial sums a chunk leaves. The code is freed with this object.
+    address: of the functions row, begin, tensors_k, pass_k, finish, drive and others. partials: how
+    many partial sums a chunk leaves; column_parts: how many numbers for each column. The code is freed
+    with this object.
     """
 
-    def __init__(self, text: str, partials: int):
+    def __init__(self, text: str, partials: int, column_parts: int):
         parsed = _parsed(text)
         self._engine = llvm.create_mcjit_compiler(parsed, _target_machine())
         self._engine.finalize_object()
         names = [f.name for f in parsed.functions if not f.is_declaration]
         self.address = {name: self._engine.get_function_address(name) for name in names}
-        self.partials = partials
+        self.partials, self.column_parts = partials, column_parts
 
 
 def _parsed(text: str) -> Any:
@@ -118,7 +119,7 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
         with _lock:
             code = _codes.get(printed)
             if code is None:
-                code = _codes[printed] = Compiled(printed, variant.partials)
+                code = _codes[printed] = Compiled(printed, variant.partials, variant.column_parts)
             return code
 
     return kept(kernel, ("code", tuple(dtypes), stochastic), make)

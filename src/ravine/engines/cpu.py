@@ -26,7 +26,7 @@ from typing import Any
 
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import Kernel, KernelError, lower
+from ravine.engines.kernel import COLUMN, ROW, Kernel, KernelError, lower
 from ravine.engines.llvm.tables import (
     BATCH,
     COUNT_FULL,
@@ -47,6 +47,8 @@ _SHORTEST_CHUNK, _MOST_CHUNKS = 8192, 1024
 # Threads claim runs of neighbouring chunks: where a thread jumps about in memory, the hardware's
 # prefetching is lost at each jump (a fifth of Adam's time on ResNet-18).
 _LONGEST_RUN, _FEWEST_RUNS = 8, 64
+# Chunks of matrices are longer by this, since each leaves a number for every column.
+_ROWS = 4
 # With fewer elements, one thread is as fast as a team; torch's own loops draw the line here too.
 # There is nothing between: OpenMP ends the threads that a smaller team leaves out, and torch's next
 # loop would have to start them again.
@@ -85,7 +87,8 @@ class Step:
     its array columns (p, g and the live array slots). groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
-    tells the noise of each tensor's stochastic rounding apart; by default their places. stochastic:
+    tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the
+    rows and columns of each tensor, where the kernel has something for these (`by_lines`). stochastic:
     see :func:`ravine.engines.compiler.compiled`.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
@@ -105,9 +108,11 @@ class Step:
         *,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
+        matrices: Sequence[tuple[int, int]] | None = None,
         stochastic: bool = False,
     ):
         groups = groups or [0] * len(sizes)
+        self._matrices = matrices
         if not 0 < len(sizes) == len(dtypes) == len(groups):
             raise ValueError(
                 "sizes, dtypes and groups must be equally long and not empty, got "
@@ -144,6 +149,8 @@ class Step:
         self._batches: list[Any] = []
         for code, members in zip(self._codes, batches.values(), strict=True):
             self._add_batch(code, [(sizes[i], groups[i]) for i in members])
+            if kernel.by_lines:
+                self._add_lines(code, members)
         for place, i in enumerate(self.order):
             self._set_record(place, "number", i if numbers is None else numbers[i])
             self._set_record(place, "wide_count", int(counts is None or counts[i] == "float64"))
@@ -165,7 +172,7 @@ class Step:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
         row, tensor_row = len(self.kernel.group_row), len(self.kernel.tensor_row)
         first = sum(batch[BATCH.index("tensor_count")] for batch in self._batches)
-        lengths = [_chunk_length(n) for n, _ in members]
+        lengths = [self._chunk_length(place, n) for place, (n, _) in enumerate(members, first)]
         counts = [-(-n // length) for (n, _), length in zip(members, lengths, strict=True)]
         partials = _words(code.partials * sum(counts))
         chunks = _words(
@@ -208,18 +215,55 @@ class Step:
         self._batches.append(batch)
         self._tables += [partials, chunks]
 
+    def _chunk_length(self, place: int, size: int) -> int:
+        """How many elements a chunk has; of matrices, whole rows."""
+        length = _SHORTEST_CHUNK
+        while size > length * _MOST_CHUNKS:
+            length *= 2
+        if self._matrices is None or not self.kernel.by_lines:
+            return length
+        _, columns = self._matrices[self.order[place]]
+        return columns * max(1, _ROWS * length // columns)
+
+    def _add_lines(self, code: Compiled, members: list[int]) -> None:
+        """The tables of what there is for each row and column of a batch's tensors."""
+        if self._matrices is None:
+            raise ValueError("matrices: the kernel has something for each row or column")
+        counts = {
+            level: sum(v.level == level for v in self.kernel.lines) for level in (ROW, COLUMN)
+        }
+        for i in members:
+            place = self.order.index(i)
+            rows, columns = self._matrices[i]
+            chunks = self._records[len(RECORD) * place + RECORD.index("chunk_count")]
+            blocks = {
+                "row_values": _words(max(1, rows * counts[ROW])),
+                "column_values": _words(max(1, columns * counts[COLUMN])),
+                "column_parts": _words(max(1, chunks * columns * code.column_parts)),
+            }
+            for name, block in blocks.items():
+                self._set_record(place, name, _address(block))
+            self._set_record(place, "rows", rows)
+            self._set_record(place, "columns", columns)
+            self._tables += blocks.values()
+
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:
         """(function, argument, how it is called), in order."""
         serial, scalars = self._codes[0].address, _address(self._scalars)
         yield serial["begin"], scalars, REFUSES
+        yield from self._each_batch("enter", PLAINLY)
         for stage in range(self.kernel.stages):
             if f"tensors_{stage}" in serial:
                 yield serial[f"tensors_{stage}"], scalars, PLAINLY
-            for code, batch in zip(self._codes, self._batches, strict=True):
-                if f"pass_{stage}" in code.address:
-                    yield code.address[f"pass_{stage}"], _address(batch), IN_THREADS
+            yield from self._each_batch(f"pass_{stage}", IN_THREADS)
+        yield from self._each_batch("leave", PLAINLY)
         if "finish" in serial:
             yield serial["finish"], scalars, PLAINLY
+
+    def _each_batch(self, function: str, how: int) -> Iterator[tuple[int, int, int]]:
+        for code, batch in zip(self._codes, self._batches, strict=True):
+            if function in code.address:
+                yield code.address[function], _address(batch), how
 
     def point(self, column: str, addresses: Sequence[int]) -> None:
         """Say where a column of each tensor begins in memory.
@@ -302,10 +346,3 @@ def _table(names: Sequence[str], more: Sequence[int] = (), **values: int) -> Any
 
 def _address(block: Any, word: int = 0) -> int:
     return ctypes.addressof(block) + 8 * word
-
-
-def _chunk_length(size: int) -> int:
-    length = _SHORTEST_CHUNK
-    while size > length * _MOST_CHUNKS:
-        length *= 2
-    return length

@@ -16,8 +16,19 @@ from ravine.rule import RuleError, kept
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
+    from ravine.engines.kernel import Kernel
 
-__all__ = ["ENGINES", "bind", "check_engine", "describe", "insist", "refusal", "unfits"]
+__all__ = [
+    "ENGINES",
+    "bind",
+    "by_lines",
+    "check_engine",
+    "describe",
+    "insist",
+    "misshapen",
+    "refusal",
+    "unfits",
+]
 
 ENGINES = ("auto", "kernel", "eager")
 
@@ -51,18 +62,40 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
 
 def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
-    return kept(graph, "refusal", lambda: _refusal(graph))
-
-
-def _refusal(graph: Graph) -> str:
     try:
         from ravine.engines.cpu import kernel
     except ImportError:
         return "llvmlite is not installed"
-    try:
-        kernel(graph)
-    except RuleError as error:
-        return str(error)
+
+    def why() -> str:
+        try:
+            kernel(graph)
+        except RuleError as error:
+            return str(error)
+        return ""
+
+    return kept(graph, "refusal", why)
+
+
+def by_lines(graph: Graph) -> Kernel | None:
+    """The kernel of a graph that has something for each row or each column; None if it has not."""
+    if refusal(graph):
+        return None
+    from ravine.engines.cpu import kernel
+
+    found = kernel(graph)
+    return found if found.by_lines else None
+
+
+def misshapen(kernel: Kernel, work: Work) -> str:
+    """Why a work is not of matrices as a kernel with rows and columns sees them, or nothing."""
+    matrix = kernel.matrix(work.p.shape)
+    if matrix is None:
+        return f"of {work.p.ndim} dimensions"
+    for slot in kernel.short:
+        x, like = work.state.get(slot), kernel.graph.rule.slots[slot].shape(work.p.shape)
+        if x is not None and tuple(x.shape) != like:
+            return f"state of shape {tuple(x.shape)}"
     return ""
 
 
@@ -110,6 +143,8 @@ def bind(
     from ravine.engines.cpu import Step, kernel
 
     kern = kernel(graph, squares)
+    if kern.by_lines:
+        how["matrices"] = [kern.matrix(w.p.shape) for w in works]
     sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
     dtypes = [
         (dtype(w.p), dtype(w.g), *[dtype(w.state[slot]) for slot in kern.columns[2:]])

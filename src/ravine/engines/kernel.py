@@ -1,9 +1,9 @@
 """A rule's graph as a kernel: which scalars are computed once, and how often the elements are walked.
 
-The step of a fused kernel has three kinds of values: those of a parameter group (what depends on t
+The step of a fused kernel has values on five levels: those of a parameter group (what depends on t
 and the hyperparameters alone), those of a tensor (reductions, scalar slots, and what depends on
-them), and elements. A reduction ends a pass over the elements. Printers (engines/llvm/) make code
-of it.
+them), one for each row or each column of a tensor that is seen as a matrix, and elements. A reduction
+ends a pass over the elements. Printers (engines/llvm/) make code of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from math import prod
 from typing import Any
 
 from ravine.arithmetic import real
@@ -21,11 +22,13 @@ from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
 
 __all__ = [
+    "COLUMN",
     "DTYPES",
     "ELEMENT",
     "GROUP",
     "LARGEST",
     "PARTIAL",
+    "ROW",
     "SMALLEST",
     "TENSOR",
     "Kernel",
@@ -38,13 +41,16 @@ __all__ = [
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """The dtypes that a column may have, and the bytes of an element."""
 
-GROUP, TENSOR, ELEMENT = 0, 1, 2
+GROUP, TENSOR, ROW, COLUMN, ELEMENT = 0, 1, 2, 3, 4
+LINES = {ROW: "row", COLUMN: "column"}
 
 SMALLEST, LARGEST = 2.0**-126, 2.0**126
 """Between these, a number and its reciprocal are normal numbers also of float32."""
 
 PARTIAL = ("sum", "greatest", "least")
 """The reductions of which each chunk of elements leaves a part; a mean is made of a sum."""
+PARTED = tuple(f"{line}_{op}" for line in LINES.values() for op in PARTIAL)
+"""Those for each row or each column."""
 
 _FEW = 16  # columns of which pairs are tried
 
@@ -82,13 +88,19 @@ class Value:
 
 @dataclass(frozen=True)
 class Pass:
-    """One walk over the elements: what is loaded, computed (in order), reduced and stored."""
+    """One walk over the elements: what is loaded, computed (in order), reduced and stored.
+
+    sums: to one number. lines: to one for each row or column. vectors: what there is for each row or
+    column already.
+    """
 
     stage: int
     loads: dict[str, Value]
     values: list[Value]
     scalars: list[Value]
+    vectors: list[Value]
     sums: list[Value]
+    lines: list[Value]
     stores: dict[str, Value]
 
 
@@ -96,7 +108,9 @@ class Pass:
 class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
-    columns: p, g and the live slots that are arrays. slots: the live slots that are scalars.
+    columns: p, g and the live slots that are arrays. short: those of them that have one number for each
+    row, or for each column. slots: the live slots that are scalars. views: how a tensor must be a
+    matrix: its "first" axis by the rest, the rest by its "last" axis, or as a "matrix" of two axes.
     inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
     of the squared gradients over all tensors, where it is asked for.
     """
@@ -105,6 +119,8 @@ class Kernel:
     columns: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    short: dict[str, int] = field(default_factory=dict)
+    views: set[str] = field(default_factory=set)
     outputs: dict[str, Value] = field(default_factory=dict)
     squares: Value | None = None
     values: list[Value] = field(default_factory=list)
@@ -118,30 +134,96 @@ class Kernel:
         """The value of an operation, in the form that costs least."""
         a, b = args[0], args[-1]
         level, stage = max(x.level for x in args), max(x.stage for x in args)
+        if {x.level for x in args} >= {ROW, COLUMN}:
+            level = ELEMENT
         if op in REDUCTIONS:
-            if a.level == ELEMENT:
-                a = self._value(op if op in PARTIAL else "sum", (a,), TENSOR, stage + 1)
-            elif op == "total" and a.level == GROUP:
-                self.refuse("total", "of a number that does not depend on the tensor")
-            if op == "mean" and args[0].level == ELEMENT:
-                return self.add("div", a, self.leaf("numel", "numel", TENSOR), name=name)
-            if op == "total":
-                return self._value("total", (a,), TENSOR, a.stage + 1, name=name)
-            return a
+            return self._reduced(op, a, name)
+        if op in ALONG or op in KEPT:
+            return self._by_lines(op, a, int(b.leaf), name)
+        if op == "size":
+            return self._size(a, int(b.leaf))
+        if op == "epsilon":
+            return self.leaf("epsilon", "epsilon", TENSOR)
         if op not in _KNOWN:
-            called = f"{ALONG[op]} along an axis" if op in ALONG else op
-            called = f"{KEPT[op]} over all axes but one" if op in KEPT else called
-            what = "depends on the dtype" if op == "epsilon" else "is not an operation on elements"
-            self.refuse(called, f"which {what}")
+            self.refuse(op, "which is not an operation on elements")
         if op == "stored" and level < ELEMENT:
             return a
         if op == "pow" and b.op == "constant":
             power = self._power(a, b.leaf, name)
             if power:
                 return power
-        if op == "div" and level == ELEMENT and b.level < ELEMENT:
+        if op == "div" and level == ELEMENT and b.level < COLUMN:
             return self._quotient(a, b, name)
         return self._value(op, args, level, stage, name=name)
+
+    def _reduced(self, op: str, a: Value, name: str) -> Value:
+        """A reduction over one tensor, or over all of them."""
+        size = {ELEMENT: "numel", ROW: "rows", COLUMN: "columns"}.get(a.level, "")
+        one = a
+        if size:
+            over = op if op in PARTIAL else "sum"
+            over, stage = (over, a.stage + 1) if a.level == ELEMENT else (f"all_{over}", a.stage)
+            one = self._value(over, (a,), TENSOR, stage)
+        elif op == "total" and a.level == GROUP:
+            self.refuse("total", "of a number that does not depend on the tensor")
+        if op == "mean" and size:
+            return self.add("div", one, self.leaf(size, size, TENSOR), name=name)
+        if op == "total":
+            return self._value("total", (one,), TENSOR, one.stage + 1, name=name)
+        return one
+
+    def _by_lines(self, op: str, a: Value, axis: int, name: str) -> Value:
+        """A reduction along an axis, or over all axes but one: to a number for each row or column."""
+        along = op in ALONG
+        reduction = ALONG[op] if along else KEPT[op]
+        self._see(axis, -1 if along else 0)
+        to = ROW if (axis % 2 == 1) is along else COLUMN
+        if a.level == ELEMENT:
+            over = reduction if reduction in PARTIAL else "sum"
+            whole = self._value(f"{LINES[to]}_{over}", (a,), to, a.stage + 1)
+            if reduction != "mean":
+                return whole
+            size = "columns" if to == ROW else "rows"
+            return self.add("div", whole, self.leaf(size, size, TENSOR), name=name)
+        # Of one number for each row, there is nothing left to reduce along the row.
+        return self._reduced(reduction, a, name) if a.level in LINES and a.level != to else a
+
+    def _see(self, axis: int, outer: int) -> None:
+        """Note how a tensor has to be a matrix; outer: the axis by which it may have any dimensions."""
+        if not -2 <= axis <= 1:
+            self.refuse(f"axis {axis}", "which a matrix does not have")
+        self.views.add({-1: "last", 0: "first"}[axis] if axis == outer in (-1, 0) else "matrix")
+
+    def _size(self, a: Value, axis: int) -> Value:
+        self._see(axis, axis)
+        which = "columns" if axis % 2 else "rows"
+        shorter = {ROW: "columns", COLUMN: "rows"}.get(a.level)
+        return self._constant(1.0) if which == shorter else self.leaf(which, which, TENSOR)
+
+    def matrix(self, shape: Sequence[int]) -> tuple[int, int] | None:
+        """The rows and columns of a tensor of this shape, as the kernel sees it; None: it cannot."""
+        if len(shape) == 2:
+            return shape[0], shape[1]
+        if not shape or len(self.views) > 1:
+            return None
+        if "first" in self.views:
+            return shape[0], prod(shape[1:])
+        return (prod(shape[:-1]), shape[-1]) if "last" in self.views else None
+
+    @property
+    def by_lines(self) -> bool:
+        """Whether there is something for each row or column."""
+        return bool(self.views)
+
+    @cached_property
+    def lines(self) -> dict[Value, int]:
+        """Where, among what there is for each row or each column, a value stands."""
+        places: dict[Value, int] = {}
+        for level in LINES:
+            old = [self.leaf("vector", c, level) for c, at in self.short.items() if at == level]
+            mine = [*old, *(v for v in self.needed if v.level == level)]
+            places |= {v: i for i, v in enumerate(dict.fromkeys(mine))}
+        return places
 
     def _constant(self, number: float) -> Value:
         return self.leaf("constant", number, GROUP)
@@ -228,8 +310,13 @@ class Kernel:
     @cached_property
     def last(self) -> int:
         """The stage after whose pass over the elements no other is needed."""
-        stored = [self.outputs[c].stage for c in self.columns if c in self.outputs]
-        return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op in PARTIAL))
+        stored = [self.outputs[c].stage for c in self.full if c in self.outputs]
+        return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op in (*PARTIAL, *PARTED)))
+
+    @cached_property
+    def full(self) -> list[str]:
+        """The columns in the shape of the parameter."""
+        return [c for c in self.columns if c not in self.short]
 
     @cached_property
     def group_row(self) -> dict[Value, int]:
@@ -261,10 +348,11 @@ class Kernel:
         being computed again from its inputs, unless storing it would round it.
         """
         size = {c: DTYPES[d] for c, d in zip(self.columns, dtypes, strict=True)}
+        size = {c: size[c] for c in self.full}
         exact = 8 if "float64" in dtypes else 4
         can = [
             c
-            for c in self.columns
+            for c in self.full
             if c in self.outputs
             and self.outputs[c].stage < self.last
             and self.outputs[c].level == ELEMENT
@@ -297,11 +385,12 @@ class Kernel:
     def _passes(self, early: Sequence[str]) -> list[Pass] | None:
         """The walks if the given columns are stored as soon as they are known; None: impossible."""
         stored = {
-            c: self.outputs[c].stage if c in early else self.last for c in self.columns if c != "g"
+            c: self.outputs[c].stage if c in early else self.last for c in self.full if c != "g"
         }
         result = []
         for stage in range(self.last + 1):
             sums = [v for v in self.needed if v.op in PARTIAL and v.stage == stage + 1]
+            lines = [v for v in self.needed if v.op in PARTED and v.stage == stage + 1]
             stores = {
                 c: self.outputs[c]
                 for c, at in stored.items()
@@ -310,7 +399,7 @@ class Kernel:
             again = {self.outputs[c]: c for c in early if stored[c] < stage}
             loads: dict[str, Value] = {}
             seen: set[Value] = set()
-            stack = [*(v.args[0] for v in sums), *stores.values()]
+            stack = [*(v.args[0] for v in (*sums, *lines)), *stores.values()]
             while stack:
                 value = stack.pop()
                 if value in seen:
@@ -325,11 +414,12 @@ class Kernel:
                 elif value.level == ELEMENT:
                     stack.extend(value.args)
             order = sorted(seen, key=lambda v: v.index)
-            scalars = [v for v in order if v.level < ELEMENT]
+            scalars = [v for v in order if v.level < ROW]
+            vectors = [v for v in order if v.level in LINES]
             values = [v for v in order if v.level == ELEMENT and v not in loads.values()]
             loads = {c: loads[c] for c in self.columns if c in loads}
-            if sums or stores:
-                result.append(Pass(stage, loads, values, scalars, sums, stores))
+            if sums or lines or stores:
+                result.append(Pass(stage, loads, values, scalars, vectors, sums, lines, stores))
         return result
 
 
@@ -339,19 +429,30 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
-    short = next((s for s in graph.live if slots[s].short), None)
     kernel = Kernel(
         graph,
         columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
-    if short:
-        kernel.refuse(f"the slot {short}", "which is not in the shape of the parameter")
+    for name in (s for s in graph.live if slots[s].short):
+        # What a reduction gives that leaves such an array.
+        op, axis = (
+            ("sum_along", slots[name].axis)
+            if slots[name].keep is None
+            else ("sum_kept", slots[name].keep)
+        )
+        kernel.short[name] = kernel.add(
+            op, kernel.leaf("input", "p", ELEMENT), kernel._constant(float(axis or 0))
+        ).level
     made: dict[int, Value] = {}
     for node in graph.needed(graph.live_outputs().values()):
         made[node.index] = _lower(kernel, node, [made[a.index] for a in node.args])
     for name, node in graph.live_outputs().items():
-        kernel.outputs[name] = made[node.index]
+        kernel.outputs[name] = new = made[node.index]
+        if name in kernel.short and new.level in LINES and new.level != kernel.short[name]:
+            kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
+        if name in kernel.short and new.level == ELEMENT:
+            kernel.refuse(f"the new {name}", "which has another shape than the old one")
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = kernel.add("total", kernel.add("mul", g, g))
@@ -366,5 +467,7 @@ def _lower(kernel: Kernel, node: Node, args: list[Value]) -> Value:
     if node.args:
         return kernel.add(node.op, *args, name=kernel.graph.names.get(node.index, ""))
     slot = kernel.graph.rule.slots.get(node.value)
+    if node.value in kernel.short:
+        return kernel.leaf("vector", node.value, kernel.short[node.value])
     level = ELEMENT if node.op == "input" else TENSOR if slot else GROUP
     return kernel.leaf(node.op, node.value, level)

@@ -212,8 +212,8 @@ class ScalarUpdate:
         """sqrt, exp and so on, as NumPy has them."""
         import numpy as np
 
-        names = ("sqrt", "abs", "sign", "exp", "log", "tanh", "atan2", "floor", "float64")
-        names += ("maximum", "minimum")
+        names = ["sqrt", "abs", "sign", "exp", "log", "tanh", "atan2", "floor", "float64"]
+        names += ["maximum", "minimum"]
         return {name: getattr(np, name) for name in names} | {"round": np.rint}
 
     def initial(self, p: float) -> tuple[float, ...]:

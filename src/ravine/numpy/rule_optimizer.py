@@ -6,13 +6,22 @@ import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ravine.engines.eager import Work, plan, steps
-from ravine.engines.fused import bind, check_engine, describe, insist, unfits
+from ravine.engines.fused import (
+    bind,
+    by_lines,
+    check_engine,
+    describe,
+    insist,
+    misshapen,
+    unfits,
+)
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
 from ravine.rule import Rule
@@ -149,13 +158,12 @@ class RuleOptimizer:
 
         Where some arrays cannot take part in the kernel, it says how many and why.
         """
-        works = []
+        plans, whys = self._plan(), []
         for path, p in _leaves(self.params, "params"):
             state = {k: v for k, v in self.state.get(path, {}).items() if k != "step"}
             if np.size(p):
-                works.append(Work(p, p, state, 0, {}))
-        graphs = [graph for graph, _ in self._plan().values()]
-        return describe(self._engine, graphs, map(_unfit, works))
+                whys.append(_unfit(Work(p, p, state, 0, {}), plans[np.ndim(p)][0]))
+        return describe(self._engine, [graph for graph, _ in plans.values()], whys)
 
     def step(self, grads: Any) -> Any:
         """One step: arrays change in place; returns the parameters in their structure.
@@ -182,7 +190,8 @@ class RuleOptimizer:
         for graph, its in todo.items():
             its = [one for one in its if np.size(one.work.p)]  # there is nothing else to compute
             works = [one.work for one in its]
-            whys = unfits(graph, works, _unfit, self._engine, self._name)
+            unfit = partial(_unfit, graph=graph)
+            whys = unfits(graph, works, unfit, self._engine, self._name)
             rest = [one for one, why in zip(its, whys, strict=True) if why]
             results = steps(graph.rule, [_single(one.work) for one in rest])
             called += zip(rest, results, strict=True)
@@ -301,7 +310,8 @@ class RuleOptimizer:
         works = [one.work for one in todo]
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
-        facts = [(w.p.size, w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        shape: Any = np.shape if by_lines(graph) else np.size
+        facts = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
         key = graph, tuple(facts), tuple(numbers)
         if key not in self._tables:
             if len(self._tables) >= _KEPT:
@@ -463,9 +473,9 @@ def _shared(p: np.ndarray, q: np.ndarray) -> bool:
         return True
 
 
-def _unfit(work: Work) -> str:
-    """Why a parameter cannot take part in a kernel, or nothing."""
-    p = work.p
+def _unfit(work: Work, graph: Graph) -> str:
+    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    p, lines = work.p, by_lines(graph)
     if not isinstance(p, np.ndarray):
         return "not an array"
     arrays = [x for x in (p, work.g, *work.state.values()) if isinstance(x, np.ndarray)]
@@ -474,11 +484,15 @@ def _unfit(work: Work) -> str:
             return f"of class {type(x).__name__}"
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
-        if x.shape != p.shape:
+    if lines is not None and (why := misshapen(lines, work)):
+        return why
+    short = lines.short if lines is not None else ()
+    for slot, x in work.state.items():
+        if slot not in short and isinstance(x, np.ndarray) and x.shape != p.shape:
             return f"state of shape {x.shape}"
     if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
         return ""
-    if all(x.flags.f_contiguous and x.flags.aligned for x in arrays):
+    if lines is None and all(x.flags.f_contiguous and x.flags.aligned for x in arrays):
         return ""
     return "not dense, or not in one memory layout"
 

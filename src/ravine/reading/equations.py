@@ -348,7 +348,7 @@ class Reader:
             case ast.Call(
                 ast.Name(name) | ast.Attribute(ast.Name("ops"), name), arguments, named
             ) if {x.arg for x in named} <= _options(name):
-                return self.call(name.strip("_"), arguments, {x.arg: x.value for x in named})
+                return self.call(name.strip("_"), arguments, {str(x.arg): x.value for x in named})
         text = " ".join((ast.get_source_segment(self.source, node) or ast.unparse(node)).split())
         whole = isinstance(node, ast.Subscript | ast.Attribute | ast.Constant | ast.List | ast.Call)
         return Term("verbatim", (text if whole else f"({text})",))

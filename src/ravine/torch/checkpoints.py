@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.hyperparameters import plain
-from ravine.rule import Slot
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
 from ravine.torch.options import as_number
@@ -254,11 +253,11 @@ def _state_for(
                 raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
             state[key] = number(float(value))
         else:
-            expected = _shape(slot, p)
+            expected = slot.shape(p.shape)
             if value.shape != expected:
                 raise ValueError(
                     f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
-                    f"{tuple(p.shape)}, so {key!r} has {tuple(expected)}"
+                    f"{tuple(p.shape)}, so {key!r} has {expected}"
                 )
             if value.is_complex() and not p.is_complex():
                 raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
@@ -277,16 +276,6 @@ def _count(
     if taken is None or not (taken >= 0 and taken == taken // 1):
         raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
     return int(taken) if spelling.step == "int" else count_tensor(value, int(taken), options, p)
-
-
-def _shape(slot: Slot, p: torch.Tensor) -> torch.Size:
-    shape = [] if slot.kind == "scalar" else list(p.shape)
-    if slot.axis is not None:
-        shape[slot.axis] = 1
-    if slot.keep is not None and shape:
-        kept = slot.keep % len(shape)
-        shape = [n if i == kept else 1 for i, n in enumerate(shape)]
-    return torch.Size(shape)
 
 
 # --- names

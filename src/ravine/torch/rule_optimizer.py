@@ -102,7 +102,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 graph, hyper = self.planned(group, p.ndim)
                 graphs.append(graph)
                 if p.numel():
-                    whys.append(unfit(self._seen(group, graph, hyper, p)))
+                    whys.append(unfit(self._seen(group, graph, hyper, p), graph))
         return describe(self._wanted, graphs, whys)
 
     def _seen(
@@ -322,7 +322,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         whys = unfits(
             graph,
             [m.work for m, _ in full],
-            lambda work: shared[id(work)] or unfit(work),
+            lambda work: shared[id(work)] or unfit(work, graph),
             self._wanted,
             type(self).__name__,
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ravine.engines.eager import Work
+from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
 from ravine.torch.memory import intercepted, no_memory
 from ravine.torch.sharded import Sharded, is_spread
@@ -17,9 +18,9 @@ __all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
-def unfit(work: Work) -> str:
-    """Why a parameter cannot take part in a kernel, or nothing."""
-    p = work.p
+def unfit(work: Work, graph: Graph) -> str:
+    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    p, lines = work.p, by_lines(graph)
     if isinstance(p, Sharded):
         return "sharded, with reductions"
     if intercepted():
@@ -30,10 +31,16 @@ def unfit(work: Work) -> str:
             return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
-        if x.shape != p.shape:
+    if lines is not None and (why := misshapen(lines, work)):
+        return why
+    short = lines.short if lines is not None else ()
+    for x in (x for slot, x in work.state.items() if slot not in short):
+        if isinstance(x, torch.Tensor) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
     if all(x.is_contiguous() for x in tensors):
         return ""
+    if lines is not None:
+        return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""
     return "not dense, or not in one memory layout"

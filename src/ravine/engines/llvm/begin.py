@@ -58,6 +58,7 @@ def _check(out: Printer, variant: Variant, tensors: Tensors, expected: str) -> N
         becomes["present"] = "%present.more"
         out.line("%present.more = add i64 %present, 1")
         used = {c for walk in variant.passes for c in (*walk.loads, *walk.stores)} - {"g"}
+        used |= {*kernel.short}
         needed = [tensors.column(c, "%check") for c in kernel.columns if c in used]
         needed += [tensors.slot(i, "%check") for i in range(len(kernel.slots))]
         for address in needed:

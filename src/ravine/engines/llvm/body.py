@@ -123,8 +123,9 @@ class Body:
         if value.op == "scale":
             result = self.select("scale", small, kind.constant(2.0**64), kind.constant(1.0))
             return self.select("scale", large, kind.constant(2.0**-64), result)
-        single = self.out.set("single", f"fptrunc {kind} {x} to float")
-        single = self.out.set("single", f"fpext float {single} to {kind}")
+        narrow = kind.like("float")
+        single = self.out.set("single", f"fptrunc {kind} {x} to {narrow}")
+        single = self.out.set("single", f"fpext {narrow} {single} to {kind}")
         return self.select("narrow", small, single, self.select("narrow", large, single, x))
 
     def _modulo(self, value: Value) -> str:

@@ -7,7 +7,7 @@ minimax ones (Remez), of the least degree whose error is below a quarter of a un
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ravine.engines.llvm.printer import Printer, Type
 
@@ -109,7 +109,7 @@ class _Lines:
         test = f"{self.kind.like('i1')} {condition}"
         return self.out.set("one", f"select {test}, {self.kind} {x}, {self.kind} {y}")
 
-    def odd(self, x: str, coefficients: dict[str, Sequence[float]]) -> str:
+    def odd(self, x: str, coefficients: Mapping[str, Sequence[float]]) -> str:
         """X + x³ times the polynomial in x²."""
         square = self.mul(x, x)
         *rest, last = coefficients[self.kind.of]

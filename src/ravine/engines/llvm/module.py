@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ravine.engines.kernel import Value
 from ravine.engines.llvm import scalars
 from ravine.engines.llvm.begin import begin
+from ravine.engines.llvm.lines import enter, leave
 from ravine.engines.llvm.printer import Printer
 from ravine.engines.llvm.tables import IN_THREADS, REFUSES
 from ravine.engines.llvm.variant import Variant
@@ -26,10 +27,14 @@ def text(variant: Variant) -> str:
     out, kernel = Printer(), variant.kernel
     scalars.row(out, kernel)
     begin(out, variant)
+    if kernel.short:
+        enter(out, variant)
     for stage in range(kernel.stages):
         scalars.tensors(out, variant, stage)
     for walk in variant.passes:
         print_pass(out, variant, walk)
+    if kernel.short:
+        leave(out, variant)
     scalars.finish(out, kernel)
     out.lines += _DRIVE.splitlines()
     columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())

@@ -59,8 +59,8 @@ def signed(bits: int, width: int = 64) -> int:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|more|row|scalars|tensor|wide"
-    r"|sum\d+|total\d+)$"
+    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|line|more|row|scalars|tensor|wide"
+    r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
 )
 _ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4}
 

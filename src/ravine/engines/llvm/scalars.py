@@ -8,8 +8,11 @@ then it computes what depends on them. `finish` stores the new scalar slots.
 
 from __future__ import annotations
 
-from ravine.engines.kernel import GROUP, PARTIAL, TENSOR, Kernel, Value
+from functools import partial
+
+from ravine.engines.kernel import GROUP, LINES, PARTIAL, TENSOR, Kernel, Value
 from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.lines import Lines, compute
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
@@ -18,6 +21,7 @@ from ravine.engines.llvm.variant import Variant
 __all__ = ["finish", "row", "tensors"]
 
 _DOUBLE = Type("double")
+_REDUCED = tuple(f"all_{op}" for op in PARTIAL)
 
 
 def row(out: Printer, kernel: Kernel) -> None:
@@ -32,7 +36,8 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
     todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    if not todo:
+    by_lines = any(v.level in LINES and v.stage == stage for v in kernel.needed)
+    if not todo and not by_lines:
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
     totals = out.field("%scalars", SCALARS, "totals", "ptr")
@@ -46,11 +51,20 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
             if v.op == "numel":
                 number = out.field(record, RECORD, "numel")
                 body.names[v] = out.set("numel.f", f"sitofp i64 {number} to double")
+            elif v.op in ("rows", "columns"):
+                number = out.field(record, RECORD, v.op)
+                body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
+            elif v.op == "epsilon":
+                body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
             elif v.op == "total":
                 at = out.at(totals, kernel.totals.index(v))
                 body.names[v] = out.load(v.called, at)
         _add_partials(out, variant, record, [v for v in todo if v.op in PARTIAL], body)
-        _compute(body, kernel, rows, todo)
+        if by_lines:
+            lines = Lines(out, kernel, record)
+            compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
+        else:
+            _compute(body, kernel, rows, todo)
         for v, name in adding.items():
             text = f"fadd double %{name}, {body.number(v.args[0])}"
             becomes[name] = out.set(f"{name}.next", text)
@@ -81,7 +95,7 @@ def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Valu
     """Compute scalars and keep them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
-        for x in (v, *(v.args if v.op not in (*PARTIAL, "total") else ())):
+        for x in (v, *(v.args if v.op not in (*PARTIAL, *_REDUCED, "total") else ())):
             stands = x.op in ("scalar", "hyperparameter") or x not in values
             if stands and x.op != "constant" and x not in body.names:
                 body.names[x] = scalar(out, kernel, rows, x)

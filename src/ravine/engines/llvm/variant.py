@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ravine.engines.kernel import DTYPES, Kernel
+from ravine.engines.kernel import COLUMN, DTYPES, Kernel
 
 __all__ = ["Variant"]
 
@@ -48,3 +48,9 @@ class Variant:
     def partials(self) -> int:
         """How many partial sums a chunk leaves at most."""
         return max((len(walk.sums) for walk in self.passes), default=0)
+
+    @property
+    def column_parts(self) -> int:
+        """How many numbers a chunk leaves for each column at most."""
+        several = ([v for v in walk.lines if v.level == COLUMN] for walk in self.passes)
+        return max(map(len, several), default=0)

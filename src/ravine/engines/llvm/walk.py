@@ -7,9 +7,10 @@ is left as the chunk's part.
 
 from __future__ import annotations
 
-from ravine.engines.kernel import DTYPES, Pass
+from ravine.engines.kernel import COLUMN, DTYPES, ROW, Pass, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
+from ravine.engines.llvm.lines import Lines, strip
 from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
@@ -39,7 +40,11 @@ class _Walk:
         self.kernel = variant.kernel
         self.columns = [c for c in self.kernel.columns if c in (*walk.loads, *walk.stores)]
         self.one, self.wide = Type(variant.of), Type(variant.of, variant.width)
-        self.sums = {f"sum{i}": v.op for i, v in enumerate(walk.sums)}
+        of_rows = [v for v in walk.lines if v.level == ROW]
+        self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
+        self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
+        self.across: dict[Value, str] = {}  # where what there is for each column begins
+        self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
 
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
@@ -72,11 +77,11 @@ class _Walk:
         absent = out.set("absent", f"icmp eq ptr {gradient}, null")
         out.branch(absent, "chunk.past", "chunk.here")
         out.label("chunk.here")
-        self.chunk(record_of(out, records, tensor), tensor, start, addresses)
-        for i, name in enumerate(self.sums):
+        found = self.chunk(record_of(out, records, tensor), tensor, start, addresses)
+        for i, name in enumerate(found.values()):
             at = out.set("at", f"mul i64 %chunk, {self.variant.partials}")
             at = out.set("at", f"add i64 {at}, {i}")
-            out.store(f"%{name}", out.at(partials, at))
+            out.store(name, out.at(partials, at))
         out.jump("chunk.past")
         out.label("chunk.past")
         out.line("%chunk.next = add i64 %chunk, 1")
@@ -84,8 +89,10 @@ class _Walk:
         out.branch("%chunk.again", "chunk.begin", "claim")
         out.label("end")
 
-    def chunk(self, record: str, tensor: str, start: str, addresses: dict[str, str]) -> None:
-        """Walk over the elements of a chunk: what they are reduced to is %sum0, %sum1, ..."""
+    def chunk(
+        self, record: str, tensor: str, start: str, addresses: dict[str, str]
+    ) -> dict[str, str]:
+        """Walk over the elements of a chunk; what they are reduced to."""
         out, walk, variant = self.out, self.walk, self.variant
         numel = out.field(record, RECORD, "numel")
         length = out.field(record, RECORD, "chunk_length")
@@ -114,26 +121,98 @@ class _Walk:
         columns = Columns(out, variant.dtype, base, noise)
         narrow.stored = wide.stored = columns.stored
 
-        out.line(f"%wide.count = and i64 {count}, {-variant.width}")
+        if self.kernel.by_lines:
+            return self.lines(record, start, count, narrow, wide, columns)
+        return self.run("0", count, narrow, wide, columns)
+
+    def run(
+        self, first: str, count: str, narrow: Body, wide: Body, columns: Columns
+    ) -> dict[str, str]:
+        """Step so many elements from the first on; what they are reduced to."""
+        out, before = self.out, self.out.block
+        out.line(f"%wide.count = and i64 {count}, {-self.variant.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
+        middle, last = "%wide.count", count
+        if first != "0":
+            middle = out.set("middle", f"add i64 {first}, %wide.count")
+            last = out.set("last.one", f"add i64 {first}, {count}")
         out.branch("%any.wide", "wide", "wide.end")
         double = self.wide.like("double")
         starts = {x: identity(op, double) for x, op in self.sums.items()}
-        self.loop("wide", "i", ("0", "%wide.count"), starts, wide, columns)
+        self.loop("wide", "i", (first, middle), starts, wide, columns)
         out.label("wide.end")
         for x in self.sums:
-            ends = f"[ {starts[x]}, %chunk.here ], [ %{x}.i.next, %wide ]"
+            ends = f"[ {starts[x]}, %{before} ], [ %{x}.i.next, %wide ]"
             out.line(f"%{x}.all = phi {double} {ends}")
         for x, op in self.sums.items():
             out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
         out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
         out.branch("%any.left", "left.over", "left.over.end")
         starts = {x: f"%{x}.start" for x in self.sums}
-        self.loop("left.over", "j", ("%wide.count", count), starts, narrow, columns)
+        self.loop("left.over", "j", (middle, last), starts, narrow, columns)
         out.label("left.over.end")
         for x in self.sums:
             ends = f"[ %{x}.start, %wide.end ], [ %{x}.j.next, %left.over ]"
             out.line(f"%{x} = phi double {ends}")
+        return {x: f"%{x}" for x in self.sums}
+
+    def lines(
+        self, record: str, start: str, count: str, narrow: Body, wide: Body, columns: Columns
+    ) -> dict[str, str]:
+        """Step the elements of a chunk row by row; what they are reduced to."""
+        out, walk = self.out, self.walk
+        lines = Lines(out, self.kernel, record)
+        length, double = lines.count[COLUMN], Type("double")
+        rows = out.set("rows", f"udiv i64 {count}, {length}")
+        first_row = out.set("first.row", f"udiv i64 {start}, {length}")
+        begins = {v: lines.begin(v) for v in walk.vectors}
+        begins |= {v: lines.begin(v) for v in walk.lines if v.level == ROW}
+        parts = self.parts(lines, start)
+        of_tensor = {x: v.op for x, v in self.reduced.items() if v in walk.sums}
+        starts = {f"{x}.rows": identity(op, double) for x, op in of_tensor.items()}
+        with out.loop("line", rows, starts) as becomes:
+            offset = out.set("offset", f"mul i64 %line, {length}")
+            number = out.set("number", f"add i64 {first_row}, %line")
+            back = out.set("back", f"sub i64 0, {offset}")
+            for v in walk.vectors:
+                if v.level == COLUMN:
+                    self.across[v] = out.at(begins[v], back)
+                    continue
+                x = lines.load(double, begins[v], number)
+                if self.one.of == "float":
+                    x = out.set("x", f"fptrunc double {x} to float")
+                narrow.names[v], wide.names[v] = x, out.splat(x, self.wide)
+            self.parted = {v: out.at(part, back) for v, part in parts.items()}
+            found = self.run(offset, length, narrow, wide, columns)
+            for x, v in self.reduced.items():
+                if v not in walk.sums:
+                    lines.store(double, found[x], begins[v], number)
+            for x, op in of_tensor.items():
+                text = more(out, op, double, f"%{x}.rows", found[x])
+                becomes[f"{x}.rows"] = out.set(f"{x}.more", text)
+        return {x: f"%{x}.rows" for x in of_tensor}
+
+    def parts(self, lines: Lines, start: str) -> dict[Value, str]:
+        """Where the chunk leaves what it finds for each column, begun."""
+        out, length = self.out, lines.count[COLUMN]
+        mine = [v for v in self.walk.lines if v.level == COLUMN]
+        if not mine:
+            return {}
+        parts = out.field(lines.record, RECORD, "column_parts", "ptr")
+        of_chunk = out.field(lines.record, RECORD, "chunk_length")
+        number = out.set("number.of.chunk", f"udiv i64 {start}, {of_chunk}")
+        number = out.set("number", f"mul i64 {number}, {self.variant.column_parts}")
+        where = {}
+        for place, v in enumerate(mine):
+            at = out.set("at", f"add i64 {number}, {place}")
+            where[v] = part = out.at(parts, out.set("at", f"mul i64 {at}, {length}"))
+            op = v.op.removeprefix("column_")
+
+            def begin(kind: Type, i: str, op: str = op, part: str = part) -> None:
+                lines.store(kind, identity(op, kind), part, i)
+
+            strip(out, f"part{place}", length, begin)
+        return where
 
     def loop(
         self,
@@ -165,15 +244,30 @@ class _Walk:
         out = self.out
         for c, v in self.walk.loads.items():
             body.names[v] = columns.load(c, body.kind, i)
+        double = body.kind.like("double")
+        for v, begin in self.across.items():
+            x = out.set("x", f"load {double}, ptr {out.at(begin, i)}, align 8")
+            if body.kind.of == "float":
+                x = out.set("x", f"fptrunc {double} {x} to {body.kind}")
+            body.names[v] = x
         for v in self.walk.values:
             body.compute(v)
-        double = body.kind.like("double")
-        for sum_, v in zip(self.sums, self.walk.sums, strict=True):
+
+        def wider(v: Value) -> str:
+            x = body.number(v)
+            if body.kind.of == "double":
+                return x
+            return out.set("wider", f"fpext {body.kind} {x} to {double}")
+
+        for sum_, v in self.reduced.items():
             found = f"%{sum_}.{i[1:]}"
-            x = body.number(v.args[0])
-            if body.kind.of == "float":
-                x = out.set("wider", f"fpext {body.kind} {x} to {double}")
-            out.line(f"{found}.next = {more(out, v.op, double, found, x)}")
+            text = more(out, self.sums[sum_], double, found, wider(v.args[0]))
+            out.line(f"{found}.next = {text}")
+        for v, begin in self.parted.items():
+            at = out.at(begin, i)
+            x = out.set("part", f"load {double}, ptr {at}, align 8")
+            text = more(out, v.op.removeprefix("column_"), double, x, wider(v.args[0]))
+            out.line(f"store {double} {out.set('part', text)}, ptr {at}, align 8")
         stores = {c: body.number(v) for c, v in self.walk.stores.items()}
         for c, x in stores.items():
             columns.store(c, body.kind, i, x)
@@ -183,7 +277,8 @@ class _Walk:
         out = self.out
         narrow, wide = (Body(out, kind) for kind in (self.one, self.wide))
         used = {x for v in self.walk.values for x in wide.operands(v)}
-        used |= {*self.walk.stores.values(), *(x for v in self.walk.sums for x in v.args)}
+        reduced = (*self.walk.sums, *self.walk.lines)
+        used |= {*self.walk.stores.values(), *(x for v in reduced for x in v.args)}
         conditions = {v.args[0] for v in self.walk.values if v.op == "where"}
         for v in self.walk.scalars:
             if v.op == "constant" or v not in used:

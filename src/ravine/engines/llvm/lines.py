@@ -1,0 +1,217 @@
+"""What there is for each row or each column of a tensor that is seen as a matrix, in float64.
+
+`enter` loads the short slots, `leave` stores their new values. Between them, in `tensors_k`, what the
+chunks of a pass have left for each column is put together, in the order of the chunks, and what depends
+on it is computed. A value has its place in `row_values` or `column_values` of its tensor's record: as
+many numbers as there are rows or columns. What a pass has left for each row is there already, since a
+row is in one chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+from ravine.engines.kernel import COLUMN, ELEMENT, LINES, PARTED, ROW, TENSOR, Kernel, Value
+from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.columns import HALVES, Columns
+from ravine.engines.llvm.noise import Noise
+from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.reductions import identity, more
+from ravine.engines.llvm.tables import BATCH, RECORD, record_of, scalar
+from ravine.engines.llvm.variant import Variant
+
+__all__ = ["Lines", "compute", "enter", "leave", "strip"]
+
+_DOUBLE = Type("double")
+_WIDTH = 8
+_COUNT = {ROW: "rows", COLUMN: "columns"}
+
+
+def strip(out: Printer, name: str, count: str, body: Callable[[Type, str], None]) -> None:
+    """A loop over so many numbers in float64, eight at a time and then one by one.
+
+    body: prints what is done with those from an index on, as many as the type has.
+    """
+    with out.loop(f"{name}.wide", out.set("eights", f"udiv i64 {count}, {_WIDTH}")):
+        body(Type("double", _WIDTH), out.set("k", f"mul i64 %{name}.wide, {_WIDTH}"))
+    first = out.set("first", f"and i64 {count}, -{_WIDTH}")
+    with out.loop(name, out.set("others", f"urem i64 {count}, {_WIDTH}")):
+        body(_DOUBLE, out.set("k", f"add i64 {first}, %{name}"))
+
+
+class Lines:
+    """The rows and columns of one tensor: how many there are, and where their values are."""
+
+    def __init__(self, out: Printer, kernel: Kernel, record: str):
+        self.out, self.kernel, self.record = out, kernel, record
+        self.count = {level: out.field(record, RECORD, name) for level, name in _COUNT.items()}
+        self.base = {
+            level: out.field(record, RECORD, f"{line}_values", "ptr")
+            for level, line in LINES.items()
+        }
+
+    def begin(self, value: Value) -> str:
+        """Where a value's first number is."""
+        place = self.kernel.lines[value]
+        at = self.out.set("at", f"mul i64 {self.count[value.level]}, {place}")
+        return self.out.at(self.base[value.level], at)
+
+    def load(self, kind: Type, begin: str, i: str) -> str:
+        """Numbers from i on."""
+        at = self.out.at(begin, i)
+        return self.out.set("x", f"load {kind}, ptr {at}, align 8")
+
+    def store(self, kind: Type, x: str, begin: str, i: str) -> None:
+        """Store numbers from i on."""
+        self.out.line(f"store {kind} {x}, ptr {self.out.at(begin, i)}, align 8")
+
+
+def _each(out: Printer, kernel: Kernel) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """A loop over the tensors of a batch that have a gradient: number, record, addresses of columns."""
+    records = out.field("%batch", BATCH, "records", "ptr")
+    count = out.field("%batch", BATCH, "tensor_count")
+    where = {}
+    for c in ("g", *kernel.short):
+        at = out.at("%batch", len(BATCH) + kernel.columns.index(c), "i64")
+        where[c] = out.load(f"{c}.addresses", at, "ptr")
+
+    def absent() -> str:
+        g = out.load("g.whole", out.at(where["g"], "%tensor", "ptr"), "ptr")
+        return out.set("absent", f"icmp eq ptr {g}, null")
+
+    with out.loop("tensor", count, skip=absent):
+        base = {c: out.load(c, out.at(where[c], "%tensor", "ptr"), "ptr") for c in kernel.short}
+        yield "%tensor", record_of(out, records, "%tensor"), base
+
+
+def enter(out: Printer, variant: Variant) -> None:
+    """The function that loads the short slots of a batch."""
+    kernel = variant.kernel
+    out.begin("@enter(ptr %batch)", "the slots with a number for each row or column, as float64")
+    for _, record, base in _each(out, kernel):
+        lines, columns = Lines(out, kernel, record), Columns(out, variant.dtype, base, None)
+        for c, level in kernel.short.items():
+            begin = lines.begin(kernel.leaf("vector", c, level))
+            with out.loop(f"{c}.line", lines.count[level]):
+                x = columns.load(c, _DOUBLE, f"%{c}.line")
+                lines.store(_DOUBLE, x, begin, f"%{c}.line")
+    out.end()
+
+
+def leave(out: Printer, variant: Variant) -> None:
+    """The function that stores the new short slots of a batch."""
+    kernel = variant.kernel
+    out.begin("@leave(ptr %batch)", "the new slots with a number for each row or column")
+    rounded = [c for c in kernel.short if variant.stochastic and variant.dtype[c] in HALVES]
+    for _, record, base in _each(out, kernel):
+        noise = None
+        if rounded:
+            fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
+            noise = Noise(out, kernel.columns, rounded, **fields, start="0", width=_WIDTH)
+        lines, columns = Lines(out, kernel, record), Columns(out, variant.dtype, base, noise)
+        body = Body(out, _DOUBLE)
+        for c, level in kernel.short.items():
+            new = kernel.outputs[c]
+            if new.level in LINES:
+                begin = lines.begin(new)
+            elif new.op != "constant":
+                rows = out.field(record, RECORD, f"{'tensor' if new.level else 'group'}_row", "ptr")
+                body.names[new] = out.load(new.called, out.at(rows, kernel.place(new)))
+            with out.loop(f"{c}.line", lines.count[level]):
+                i = f"%{c}.line"
+                x = lines.load(_DOUBLE, begin, i) if new.level in LINES else body.number(new)
+                columns.store(c, _DOUBLE, i, x)
+    out.end()
+
+
+def compute(
+    lines: Lines,
+    variant: Variant,
+    stage: int,
+    body: Body,
+    rows: dict[int, str],
+    scalars: Callable[[list[Value]], None],
+) -> None:
+    """What there is at a stage for a tensor and for its rows and columns, in the order of the graph.
+
+    body: has the numbers of the tensor that are known. rows: where others stand. scalars: computes
+    and keeps such numbers.
+    """
+    kernel = lines.kernel
+    todo = [v for v in kernel.needed if TENSOR <= v.level < ELEMENT and v.stage == stage]
+    for v in (v for v in todo if v.op.startswith("column_") and v.op in PARTED):
+        _together(lines, variant, v)
+    rest = [v for v in todo if v.op != "vector" and v.op not in PARTED]
+    runs = groupby(rest, lambda v: (v.level, v if v.op.startswith("all_") else None))
+    for (level, whole), run in runs:
+        if whole is not None:
+            body.names[whole] = _reduced(lines, whole)
+            scalars([whole])
+        elif level == TENSOR:
+            scalars(list(run))
+        else:
+            _run(lines, list(run), body, rows)
+
+
+def _together(lines: Lines, variant: Variant, value: Value) -> None:
+    """Put together what the chunks have left for each column."""
+    out, columns = lines.out, lines.count[COLUMN]
+    op = value.op.removeprefix("column_")
+    walk = next(w for w in variant.passes if value in w.lines)
+    place = [v for v in walk.lines if v.level == COLUMN].index(value)
+    parts = out.field(lines.record, RECORD, "column_parts", "ptr")
+    chunks = out.field(lines.record, RECORD, "chunk_count")
+    begin, name = lines.begin(value), f"parts{value.index}"
+    strip(
+        out,
+        f"{name}.start",
+        columns,
+        lambda kind, i: lines.store(kind, identity(op, kind), begin, i),
+    )
+    with out.loop(name, chunks):
+        at = out.set("at", f"mul i64 %{name}, {variant.column_parts}")
+        at = out.set("at", f"add i64 {at}, {place}")
+        part = out.at(parts, out.set("at", f"mul i64 {at}, {columns}"))
+
+        def add(kind: Type, i: str) -> None:
+            found, x = lines.load(kind, begin, i), lines.load(kind, part, i)
+            lines.store(kind, out.set("more", more(out, op, kind, found, x)), begin, i)
+
+        strip(out, f"{name}.add", columns, add)
+
+
+def _reduced(lines: Lines, value: Value) -> str:
+    """Reduce what there is for each row, or each column, to one number."""
+    out, x, op = lines.out, value.args[0], value.op.removeprefix("all_")
+    begin, name = lines.begin(x), f"all{value.index}"
+    with out.loop(name, lines.count[x.level], {f"{name}.found": identity(op, _DOUBLE)}) as becomes:
+        part = lines.load(_DOUBLE, begin, f"%{name}")
+        text = more(out, op, _DOUBLE, f"%{name}.found", part)
+        becomes[f"{name}.found"] = out.set("more", text)
+    return f"%{name}.found"
+
+
+def _run(lines: Lines, values: list[Value], body: Body, rows: dict[int, str]) -> None:
+    """Compute values of rows, or of columns, in one loop."""
+    out, level = lines.out, values[0].level
+    inputs = dict.fromkeys(x for v in values for x in v.args if x not in values)
+    begins = {x: lines.begin(x) for x in (*inputs, *values) if x.level == level}
+    single = [x for x in inputs if x.level < ROW and x.op != "constant"]
+    for x in single:
+        if x not in body.names and x not in body.truths:
+            body.names[x] = scalar(out, lines.kernel, rows, x)
+    one = {x: body.number(x) for x in single}
+    eight = {x: out.splat(name, Type("double", _WIDTH)) for x, name in one.items()}
+
+    def step(kind: Type, i: str) -> None:
+        inner = Body(out, kind)
+        for x in inputs:
+            if x.level == level:
+                inner.names[x] = lines.load(kind, begins[x], i)
+        inner.names |= eight if kind.width > 1 else one
+        for v in values:
+            inner.compute(v)
+            lines.store(kind, inner.number(v), begins[v], i)
+
+    strip(out, f"lines{values[0].index}", lines.count[level], step)
