@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from mpmath import mp
 from numpy.lib.array_utils import normalize_axis_index
 
-from ravine import RuleError, ops, rule
+from ravine import RuleError, ops, rule, scalar
 from ravine.engines.graph import trace
 from ravine.engines.python import scalar_update
 from ravine.numpy import optimizer
@@ -111,15 +111,20 @@ def test_reductions_along_axes_that_are_not_there(make):
         assert function(x, axis=np.int64(1)).shape == (1, 1)
 
 
-@pytest.mark.parametrize("make", MAKE)
-def test_nothing_has_no_greatest(make):
-    """Sums of nothing are 0, as everywhere; an optimizer passes tensors without elements by."""
+@pytest.mark.parametrize("make", [*MAKE, partial(torch.tensor, dtype=torch.bfloat16)])
+def test_of_no_elements_the_greatest_is_below_all(make):
+    """As their sum is 0: what they are together with other elements does not change."""
     x = make(np.zeros((0, 3)))
-    assert float(ops.sum(x)) == 0
-    for function in (ops.greatest, ops.least):
-        for how in ({}, {"axis": 0}, {"keep": 1}):
-            with pytest.raises(ValueError, match=r"of no elements: the array has shape \(0, 3\)"):
-                function(x, **how)
+    for function, value in ((ops.sum, 0.0), (ops.greatest, -inf), (ops.least, inf)):
+        for how, shape in (
+            ({}, ()),
+            ({"axis": 0}, (1, 3)),
+            ({"keep": 1}, (1, 3)),
+            ({"keep": 0}, (0, 1)),
+        ):
+            found = function(x, **how)
+            assert (tuple(found.shape), found.dtype) == (shape, x.dtype)
+            assert (found == value).all()
         assert function(x, axis=1).shape == (0, 1)
     for made in (
         rule(lambda p, g: p - ops.greatest(g)),
@@ -129,6 +134,17 @@ def test_nothing_has_no_greatest(make):
             stepped = optimizer(made)([np.zeros((0, 3)), np.ones(2)], engine=engine)
             empty, _ = stepped.step([np.zeros((0, 3)), np.ones(2)])
             assert empty.shape == (0, 3)
+
+
+def test_an_extreme_that_counts_for_nothing_does_not_matter_to_tensors_without_elements():
+    @rule(top=scalar(0.0))
+    def made(p, g, top, *, lr=0.1, on=False):
+        top = ops.maximum(top, ops.greatest(g))
+        return (p - lr * top if on else p - lr * g), top
+
+    stepped = optimizer(made)([np.zeros((0, 3)), np.ones(2)], engine="eager")
+    _, p = stepped.step([np.zeros((0, 3)), np.ones(2)])
+    np.testing.assert_array_equal(p, [0.9, 0.9])
 
 
 def test_a_rule_that_keeps_an_axis_runs_on_numbers():

@@ -23,6 +23,7 @@ _CALLED = {
     "numpy": {"greatest": "max", "least": "min"},
     "torch": {"greatest": "amax", "least": "amin"},
 }
+_OF_NOTHING = {"greatest": -math.inf, "least": math.inf}
 _HALVES = ("float16", "bfloat16")
 
 
@@ -31,9 +32,8 @@ _HALVES = ("float16", "bfloat16")
 
 def _reduce(name: str, library: Any, x: Any, axes: Sequence[int] | None = None) -> Any:
     """Over all axes, to one number; or over some, which stay with length 1."""
-    over = x.shape if axes is None else [x.shape[i] for i in axes]
-    if name in ("greatest", "least") and 0 in over:
-        raise ValueError(f"ravine.ops.{name} of no elements: the array has shape {tuple(x.shape)}")
+    if name in _OF_NOTHING and 0 in (x.shape if axes is None else [x.shape[i] for i in axes]):
+        return _reduce("sum", library, x, axes) + _OF_NOTHING[name]  # the libraries refuse
     called = _CALLED.get(library.__name__, _CALLED["numpy"]).get(name, name)
     if axes is None:
         return getattr(library, called)(x)

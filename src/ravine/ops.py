@@ -343,13 +343,13 @@ def mean(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
 def greatest(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
     """The greatest element of one tensor; NaN if there is one. axis and keep as of :func:`sum`.
 
-    ValueError of no elements. (An optimizer's step passes such tensors by.)
+    Of no elements it is -inf, as the sum of none is 0.
     """
     return _reduced("greatest", x, axis, keep)
 
 
 def least(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
-    """The least element of one tensor, as :func:`greatest`."""
+    """The least element of one tensor, as :func:`greatest`; of no elements, inf."""
     return _reduced("least", x, axis, keep)
 
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.placement_types import Placement
 
-_NOTHING = {"greatest": -math.inf, "least": math.inf}
-"""What these give of no elements."""
+_EXTREMES = ("greatest", "least")
 
 __all__ = ["Sharded", "Shards", "alike", "is_spread", "refusal"]
 
@@ -215,19 +214,14 @@ def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
 
 
 def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
-    """What a process's part has for a reduction over some axes, which stay, or over all of them.
-
-    Of a mean it is the sum. A part may be empty: then it has nothing to say.
+    """What a process's part, which may be empty, has for a reduction over some axes, or over all of
+    them. Of a mean it is the sum.
     """
-    extreme = name in _NOTHING
-    lengths = [n for i, n in enumerate(getattr(x, "shape", ())) if axes is None or i in axes]
-    if extreme and 0 in lengths:
-        shape = [] if axes is None else [1 if i in axes else n for i, n in enumerate(x.shape)]
-        return x.new_full(shape, _NOTHING[name])
+    name = name if name in _EXTREMES else "sum"
     if axes is None:
-        return ops.apply(name if extreme else "sum", x)
+        return ops.apply(name, x)
     for axis in axes:
-        x = ops.apply(f"{name}_along" if extreme else "sum_along", x, axis)
+        x = ops.apply(f"{name}_along", x, axis)
     return x
 
 
@@ -249,7 +243,7 @@ def _reduced(
 
 def _all_reduce(message: torch.Tensor, groups: Sequence[ProcessGroup], name: str) -> torch.Tensor:
     """Each number of a message put together with those of the other processes."""
-    if name not in _NOTHING:
+    if name not in _EXTREMES:
         for group in groups:
             dist.all_reduce(message, group=group)
         return message
