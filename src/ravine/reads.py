@@ -47,11 +47,18 @@ class Reads:
         self._watches = walk.watches if walk else []
         self._generators = walk.generators if walk else []
         self._lasting = [watch for watch in self._watches if not watch.stored]
-        self._at_a_glance = _comparison(self._lasting)
+        self.at_a_glance = _comparison(self._lasting)
+        """Whether all is the very same as it was; asked before each step."""
 
     def hold(self) -> bool:
-        """Whether all is as it was."""
-        return self._at_a_glance() or not any(map(_changed, self._lasting))
+        """Whether all is as it was, or equal: a cell of a notebook may have been run again."""
+        if self.at_a_glance():
+            return True
+        if any(map(_changed, self._lasting)):
+            return False
+        self._lasting = [watch._replace(seen=watch.fetch()) for watch in self._lasting]
+        self.at_a_glance = _comparison(self._lasting)
+        return True
 
     def changed(self) -> list[str]:
         """The names of what is not as it was; not that a module has been imported."""
@@ -79,39 +86,35 @@ def _changed(watch: _Watch) -> list[str]:
     now, seen, names = watch.fetch(), watch.seen, watch.names
     if len(names) == len(now) == len(seen):
         return [name for name, x, y in zip(names, now, seen, strict=True) if not _same(x, y)]
-    return [] if len(now) == len(seen) and all(map(_same, now, seen)) else [*names]
+    return [] if _alike(now, seen) else [*names]
 
 
 def _comparison(watches: Sequence[_Watch]) -> Callable[[], bool]:
-    """Whether all values are the very ones that they were, as one expression: asked before each step,
-    it costs 30 nanoseconds a name.
-    """
-    known: dict[str, Any] = {"same": _identical, "missing": _MISSING}
+    """Whether all values are those that were seen, as one expression: it costs 30 nanoseconds a name."""
+    known: dict[str, Any] = {"alike": _alike, "missing": _MISSING}
     terms = []
     for i, (fetch, seen, *_) in enumerate(watches):
-        how, *given = (fetch.func, *fetch.args) if isinstance(fetch, partial) else (fetch,)
-        known |= {f"x{i}": given[0] if given else fetch} | {
-            f"v{i}_{j}": x for j, x in enumerate(seen)
-        }
-        if how is _picked:
-            found = [
-                f"x{i}.get({name!r}, missing)" if x is _MISSING else f"x{i}[{name!r}]"
-                for name, x in zip(given[1], seen, strict=True)
-            ]
-        elif how is _settings:
-            found = [f"x{i}.{name}" for name in _SETTINGS]
+        places: list[str] = []
+        how, *given = (fetch.func, *fetch.args) if isinstance(fetch, partial) else (None,)
+        if how is _settings:
+            places = [f"at{i}.{name}" for name in _SETTINGS]
+        elif how is _picked:
+            for name, x in zip(given[1], seen, strict=True):
+                there = f"at{i}[{name!r}]"
+                places.append(f"at{i}.get({name!r}, missing)" if x is _MISSING else there)
+        if places:
+            known |= {f"at{i}": given[0]} | {f"x{i}_{j}": x for j, x in enumerate(seen)}
+            terms += [f"{place} is x{i}_{j}" for j, place in enumerate(places)]
         else:
-            known |= {f"f{i}": fetch, f"v{i}": seen}
-            terms.append(f"same(f{i}(), v{i})")
-            continue
-        terms += [f"{text} is v{i}_{j}" for j, text in enumerate(found)]
+            known |= {f"at{i}": fetch, f"x{i}": seen}
+            terms.append(f"alike(at{i}(), x{i})")
     body = f"try: return {' and '.join(terms) or 'True'}\n except KeyError: return False"
     exec(f"def compare():\n {body}", known)
     return known["compare"]
 
 
-def _identical(now: Sequence[Any], seen: Sequence[Any]) -> bool:
-    return len(now) == len(seen) and all(map(is_, now, seen))
+def _alike(now: Sequence[Any], seen: Sequence[Any]) -> bool:
+    return len(now) == len(seen) and (all(map(is_, now, seen)) or all(map(_same, now, seen)))
 
 
 def _same(x: Any, y: Any) -> bool:
@@ -224,13 +227,13 @@ class _Walk:
         elif isinstance(x, (tuple, frozenset)):
             self.todo += [(name, item) for item in x]
         elif isinstance(x, Mapping):
-            self.watch(lambda: [part for item in x.items() for part in item], [name])
+            self.watch(lambda: [*x.keys(), *x.values()], [name])
         elif isinstance(x, partial):
             self.todo += [(name, part) for part in (x.func, x.args, x.keywords)]
         elif isinstance(x, _WRAPPERS):
             parts = [getattr(x, k, None) for k in ("fget", "__func__", "func", "__self__")]
             self.todo += [(name, part) for part in parts if not isinstance(part, ModuleType)]
-        elif hasattr(x, "tolist") and hasattr(x, "__setitem__"):  # an array
+        elif hasattr(type(x), "tolist") and hasattr(type(x), "__setitem__"):  # an array
             self.watch(lambda: [repr(x.tolist())], [name])
         else:
             self.instance(name, x)
@@ -267,21 +270,22 @@ class _Walk:
 
     def instance(self, name: str, x: Any) -> None:
         classes = type(x).__mro__
-        known = {k for base in classes for k in vars(base)}
-        if type(x).__module__ == "ravine.rule":  # a rule that is called by another
-            self.todo += [(name, f) for f in getattr(x, "sources", ())]
+        if _package(type(x)) == "ravine":  # a rule that another calls
+            self.todo += [(name, f) for f in getattr(x, "__dict__", {}).get("sources", ())]
             return
-        for k in known & {"getstate", "get_state", "bit_generator"}:
+        known = {k: base for base in reversed(classes) for k in vars(base)}
+        for k in known.keys() & {"getstate", "get_state", "bit_generator"}:
             state = getattr(x, k)
             self.generators.append(state if callable(state) else partial(getattr, state, "state"))
         mine = getattr(x, "__dict__", {})
         self.look_up(f"{name}.", mine, self.attributes & {*mine, *known})
-        slots = {k for k in self.attributes & known if _is_slot(type(x), k)}
-        if "__getattr__" in known and _is_library(type(x)):
-            there = {k: getattr(x, k, _MISSING) for k in self.attributes - {*mine} - known}
-            slots |= {k for k, value in there.items() if not (value is _MISSING or callable(value))}
-        if slots:
-            self.watch(partial(_asked, x, sorted(slots)), [f"{name}.{k}" for k in sorted(slots)])
+        asked = {k for k in self.attributes & known.keys() if type(vars(known[k])[k]) is _SLOT}
+        if "__getattr__" in known and _is_library(known["__getattr__"]):
+            more = sorted(self.attributes - {*mine} - known.keys())
+            values = zip(more, _asked(x, more), strict=True)
+            asked |= {k for k, value in values if not (value is _MISSING or callable(value))}
+        if asked:
+            self.watch(partial(_asked, x, sorted(asked)), [f"{name}.{k}" for k in sorted(asked)])
         self.todo.append((name, type(x)))
 
 
@@ -290,7 +294,13 @@ def _picked(namespace: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
 
 
 def _asked(x: Any, names: Sequence[str]) -> list[Any]:
-    return [getattr(x, name, _MISSING) for name in names]
+    found = []
+    for name in names:
+        try:
+            found.append(getattr(x, name, _MISSING))
+        except Exception:  # an object may do what it likes
+            found.append(_MISSING)
+    return found
 
 
 def _contents(cells: Sequence[Any]) -> list[Any]:
@@ -301,10 +311,6 @@ def _contents(cells: Sequence[Any]) -> list[Any]:
         except ValueError:  # nothing is in it yet
             found.append(_MISSING)
     return found
-
-
-def _is_slot(cls: type, name: str) -> bool:
-    return type(next(vars(c)[name] for c in cls.__mro__ if name in vars(c))) is _SLOT
 
 
 _SLOT = type(FunctionType.__closure__)  # as of __slots__

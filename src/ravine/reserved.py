@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from ravine import ops
-
 __all__ = ["why_reserved"]
 
 _ALWAYS = {
-    **dict.fromkeys(ops.__all__, "is an operation of ravine.ops, which the printed step calls"),
-    **dict.fromkeys(("float", "float64"), "is a function that the printed step calls"),
+    **dict.fromkeys(("float", "ops"), "is called in the printed step"),
     **dict.fromkeys(("paper", "at", "evaluate"), "is a keyword of @rule"),
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}

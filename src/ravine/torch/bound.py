@@ -381,7 +381,7 @@ class Bound:
         if not self.repeatable or intercepted() or not self._follow(optimizer):
             return None
         for reads in self.reads:
-            if not reads.hold():
+            if not (reads.at_a_glance() or reads.hold()):
                 return None
         params = list(_flat(map(_params, optimizer.param_groups)))
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
