@@ -110,6 +110,7 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
     keep_options: load the state alone.
     """
     state: dict[Any, Any] = {}
+    groups = optimizer.param_groups
 
     def before(_: Any, saved: dict[str, Any]) -> dict[str, Any]:
         loaded = _loaded(optimizer, saved, keep_options)
@@ -117,8 +118,10 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
         return {**loaded, "state": {}}  # torch would cast it
 
     def after(_: Any) -> None:
+        if keep_options:
+            optimizer.param_groups = groups  # torch has copied them, and the tensors in them
         optimizer.state.update(state)
-        optimizer.in_evaluation = evaluation.is_saved_in(state)
+        optimizer._in_evaluation = evaluation.is_saved_in(state)
 
     handles = (
         optimizer.register_load_state_dict_pre_hook(before),
@@ -184,13 +187,18 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
     groups, state, count = [], dict(saved["state"]), 0
     for i, (group, its) in enumerate(zip(here, saved["param_groups"], strict=True)):
         options = dict(group) if keep_options else _options(optimizer, i, group, its)
-        groups.append(options)
+        groups.append({**options, "params": its["params"]})
         for j, (p, key) in enumerate(zip(group["params"], its["params"], strict=True)):
             which = repr(names[i][j]) if names is not None else f"{count} (counted from 0)"
             count += 1
             if key in state:
                 of = f"{name}: the checkpoint's state of parameter {which}"
                 state[p] = _state_for(optimizer, options, p, state.pop(key), of)
+    nobodys = [key for key in state if isinstance(key, int)]
+    if nobodys:
+        raise ValueError(
+            f"{name}: the checkpoint has the state of {_list(nobodys)}, and no parameter of that number"
+        )
     return {**saved, "state": state, "param_groups": groups}
 
 
@@ -199,7 +207,9 @@ def _options(
 ) -> dict[str, Any]:
     """A group's saved options, and those of here that it has not, if they are none but switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
-    options = {**group, **{k: as_number(v) for k, v in saved.items()}}
+    # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
+    how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
+    options = {**group, **{k: as_number(v) for k, v in saved.items()}, **how}
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
         raise ValueError(
@@ -218,7 +228,7 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
-    spelling.check(options)
+    optimizer.check(options)
     return options
 
 
@@ -232,13 +242,16 @@ def _state_for(
     spelling = optimizer.spelling_of(options)
     graph, _ = optimizer.planned(options, p.ndim)
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{of} is {saved!r:.80}; it must be a dict")
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
     if not saved:
         return {}
     needed = ["step"] * bool(spelling.step)
     needed += [spelling.state_names.get(slot, slot) for slot in graph.live]
-    missing = [k for k in needed if k not in saved]
+    # Where torch counts no steps, it may have saved None for a buffer that is not begun.
+    missing = [k for k in needed if saved.get(k) is None and (k not in saved or spelling.step)]
     if missing:
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
@@ -261,6 +274,11 @@ def _state_for(
                 )
             if value.is_complex() and not p.is_complex():
                 raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
+            if value.layout is not torch.strided or value.is_quantized or value.is_meta > p.is_meta:
+                kind = value.dtype if value.is_quantized else "meta" if value.is_meta else value.layout
+                raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
+            if any(n > 1 and not stride for n, stride in zip(value.shape, value.stride(), strict=True)):
+                value = value.clone()  # expanded; its elements share memory
             whole = not (value.is_floating_point() or value.is_complex())
             like = torch.float64 if slot.kind == "scalar" else p.dtype
             value = value.to(like) if whole else value
@@ -346,11 +364,34 @@ def _ordered(
 
 
 def _checked(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    if not {"state", "param_groups"} <= saved.keys():
+    keys = saved.keys() if isinstance(saved, Mapping) else ()
+    if not {"state", "param_groups"} <= {*keys}:
         raise ValueError(
             f"{name}: this is not an optimizer's state_dict, which has 'state' and 'param_groups'; it "
-            f"has {_list(saved)}"
+            f"has {_list(keys)}"
         )
+    groups = saved["param_groups"]
+    if not (
+        isinstance(saved["state"], Mapping)
+        and isinstance(groups, Sequence)
+        and all(isinstance(group, Mapping) for group in groups)
+        and all(isinstance(group.get("params"), Sequence) for group in groups)
+    ):
+        raise ValueError(
+            f"{name}: in an optimizer's state_dict, 'state' is a dict and 'param_groups' a list of dicts, "
+            "each with a list of 'params'; here they are not"
+        )
+    params = [key for group in groups for key in group["params"]]
+    twice = next((key for key in params if params.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{name}: the checkpoint's param groups have parameter {twice!r} twice")
+    for i, group in enumerate(groups):
+        names = group.get("param_names")
+        if names is not None and len(names) != len(group["params"]):
+            raise ValueError(
+                f"{name}: the checkpoint's param group {i} has {len(group['params'])} parameters and "
+                f"{len(names)} 'param_names'"
+            )
     return saved
 
 

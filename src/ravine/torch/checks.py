@@ -49,6 +49,11 @@ class Unusable(ValueError, RuntimeError):
 
 def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
     """Refuse options of torch's that have no meaning here, or none together."""
+    for switch in ("foreach", "fused", "capturable", "differentiable"):
+        if not isinstance(options.get(switch), (int, type(None))):
+            raise ValueError(
+                f"{name}: {switch}={options[switch]!r} is not accepted; {switch} is True, False or None"
+            )
     if options.get("capturable"):
         raise ValueError(
             f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "

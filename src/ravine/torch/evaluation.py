@@ -27,7 +27,7 @@ _KEPT = "training_p"
 
 def begin(optimizer: RuleOptimizer) -> None:
     """Put the weights to evaluate with in the place of the parameters; nothing, where they are there."""
-    if optimizer.in_evaluation:
+    if optimizer._in_evaluation:
         return
     with torch.no_grad():
         found = [
@@ -40,7 +40,7 @@ def begin(optimizer: RuleOptimizer) -> None:
             optimizer.state[p][_KEPT] = p.detach().clone()
         for _, view, weights in found:
             view.copy_(weights if _is_array(weights) else state.number(float(weights)))
-    optimizer.in_evaluation = True
+    optimizer._in_evaluation = True
 
 
 def end(optimizer: RuleOptimizer) -> None:
@@ -51,13 +51,13 @@ def end(optimizer: RuleOptimizer) -> None:
                 kept = (optimizer.state.get(p) or {}).pop(_KEPT, None)
                 if kept is not None:
                     p.copy_(kept)
-    optimizer.in_evaluation = False
+    optimizer._in_evaluation = False
 
 
 @contextmanager
 def evaluating(optimizer: RuleOptimizer) -> Iterator[None]:
     """Have the weights to evaluate with in place within it, and what was there before it afterwards."""
-    within = optimizer.in_evaluation
+    within = optimizer._in_evaluation
     begin(optimizer)
     try:
         yield

@@ -28,6 +28,7 @@ class Options(dict[str, Any]):
     option is the user's own and left alone, unless it is almost the name of one.
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
+    check: raises ValueError for options that are not accepted.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
     between which a float is certainly accepted. last: the bound step that took over all options last.
     followed: the same, until an option changes. changed: the options that have changed since.
@@ -39,15 +40,17 @@ class Options(dict[str, Any]):
         name: str,
         known: Iterable[str],
         spelling_of: Callable[[Mapping[str, Any]], Spelling],
+        check: Callable[[Mapping[str, Any]], None],
     ):
         super().__init__({k: v if k in _NOT_OPTIONS else as_number(v) for k, v in options.items()})
         self.name, self.known, self.spelling_of = name, {*known}, spelling_of
+        self.check = check
         self.followed: object = None
         self.last: object = None
         self.changed: set[str] = set()
         self._constant: bool | None = None  # not looked at yet
         spelling = spelling_of(self)
-        spelling.check(self)
+        check(self)
         # Where a float is certainly accepted; most schedulers set one in each step.
         self.direct = {k: (h.low, h.high) for k, h in spelling.direct(self).items()}
         self._paired = {
@@ -92,7 +95,7 @@ class Options(dict[str, Any]):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         if self.known <= options.keys():  # a group that is being emptied and filled is not a group
-            self.spelling_of(options).check(options)
+            self.check(options)
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
@@ -18,7 +20,7 @@ from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
-from ravine.torch import checkpoints, evaluation, state
+from ravine.torch import amp, checkpoints, evaluation, state
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
 from ravine.torch.checks import (
     How,
@@ -48,6 +50,11 @@ _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 _zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
+def _check(kind: type[RuleOptimizer], differentiable: bool, options: Mapping[str, Any]) -> None:
+    kind.spelling_of(options).check(options)
+    check_options(options, kind.__name__, differentiable)
+
+
 def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
     """The rule modified; traced and compiled once."""
     return kept(rule, modifier, lambda: modifier(rule))
@@ -69,8 +76,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     _bound: Bound | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
-    tried = False
-    in_evaluation = False
+    _tried = False
+    _in_evaluation = False
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
@@ -129,9 +136,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
 
         As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        Not while `step` is replaced: accelerate sees by its not being called that a step was skipped.
         (And where steps are taken in backward, which then refuse the scaler.)
         """
-        return bool(self.defaults.get("fused")) or self._in_backward is not None
+        if amp.asks(sys._getframe(1)):
+            self._last_step_skipped = True  # until the scaler calls step
+        fused = bool(self.defaults.get("fused")) and not amp.is_replaced(self, self.step)
+        return fused or self._in_backward is not None
 
     @property
     def seed(self) -> int | None:
@@ -169,8 +180,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         param_group = dict(settled(param_group, self.defaults, name))
         options = {k: as_number(v) for k, v in {**self.defaults, **param_group}.items()}
         checked_names({*options}, {*self.known(options)}, name)
-        self.spelling_of(options).check(options)
-        check_options(options, name, self._differentiable)
+        self.check(options)
         params = checked_parameters(
             param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
         )
@@ -181,7 +191,12 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _group(self, options: Mapping[str, Any]) -> Options:
         """The options as a param group that checks what is set in it."""
-        return Options(options, type(self).__name__, self.known(options), self.spelling_of)
+        check = partial(_check, type(self), self._differentiable)  # which refers to no optimizer
+        return Options(options, type(self).__name__, self.known(options), self.spelling_of, check)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """ValueError for options of a group that are not accepted, or not together."""
+        _check(type(self), self._differentiable, options)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
         """The names of the options that a group like this one may have."""
@@ -220,7 +235,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
-        if self.in_evaluation:
+        if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
         if closure is not None:
@@ -244,7 +259,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def last_step_skipped(self) -> bool:
-        """Whether the last call of `step` took none, since `found_inf` was set, as GradScaler does."""
+        """Whether the last step was skipped, since torch.amp.GradScaler found infinity or NaN among the
+        gradients, or since `found_inf` was set by hand.
+        """
         return self._last_step_skipped
 
     @property
@@ -262,8 +279,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         places: of the parameters to be stepped, among all.
         """
-        if self.tried:
-            self.tried = False
+        if self._tried:
+            self._tried = False
             self.state.clear()
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
@@ -501,9 +518,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
-        self._bound, self.tried = None, False
+        self._bound, self._tried = None, False
         self.state = State(self, self.state)
-        self.in_evaluation = evaluation.is_saved_in(self.state)
+        self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
 
     def __repr__(self) -> str:

@@ -262,5 +262,5 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
             if p.grad is not None:
                 graph, hyper = optimizer.planned(group, p.ndim)
                 begun(optimizer, group, graph, hyper, p)
-    optimizer.tried = True
+    optimizer._tried = True
     return True
