@@ -18,6 +18,7 @@ from ravine.engines.cpu import ir, kernel
 from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
 from ravine.modifiers import clip_by_value, unscale
+from ravine.numpy import fit, linear, mean_squared_error
 from ravine.reading.about import about, source
 from ravine.reading.equations import latex, terminal
 from ravine.reading.worked import worked
@@ -28,7 +29,7 @@ OTHERS = (
     "state self name function values hyper out where numel dtype shape size key keys param "
     "momentum maximize amsgrad decoupled_weight_decay exp_avg momentum_buffer closure func "
     "kwargs loss_scale found_inf check gradients row chunk record group s1 p_ new_p theta "
-    "m_hat match _ __x x_ nan β 名 abs int print items float64 "
+    "x y model loss m_hat match _ __x x_ nan β 名 abs int print items float64 "
 )
 NAMES = [
     *dict.fromkeys(
@@ -36,6 +37,7 @@ NAMES = [
     )
 ]
 KINDS = ("array", "scalar", "hyperparameter")
+XS = np.linspace(-1, 1, 10)
 counter = itertools.count()
 
 
@@ -93,7 +95,17 @@ def results(name, kind):
             assert again.state[p][slot] is not None
             assert repr(again)
             found += [p[0].item(), optimizer.last_grad_norm]
-    return found + printed(made, h)
+    fitted = fit(
+        linear,
+        mean_squared_error,
+        {"m": 0.0, "b": 0.0},
+        XS,
+        XS + 1,
+        optimizer=made,
+        epochs=1,
+        **{h: 0.2},
+    )
+    return [*found, float(fitted.params["m"]), *printed(made, h)]
 
 
 def printed(made, h):
