@@ -110,8 +110,10 @@ def _named(module: str, name: str) -> Any:
 
 
 def _attribute(module: Any, name: str) -> Any:
-    """What stands in a module under a name with dots, or None; no `__getattr__` is called for it."""
-    return reduce(lambda x, k: getattr(x, "__dict__", {}).get(k), name.split("."), module)
+    """What stands in a module under a name, which has dots in a class; or None."""
+    first, *rest = name.split(".")
+    found = getattr(module, "__dict__", {}).get(first)  # no module's `__getattr__` is called
+    return reduce(lambda x, k: getattr(x, k, None), rest, found)
 
 
 def _takes_functions_whole() -> bool:
