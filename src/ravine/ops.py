@@ -406,7 +406,8 @@ def total(x: Any) -> Any:
     """The sum over all tensors that the optimizer holds."""
     if type(x) is Array or not isinstance(x, Operable):
         return sum(x)
-    return _lift(x.operate("total", (x,)), array=False)
+    # A bag's members are plain arrays: what they sum up to would bring its library's operators along.
+    return _lift(x.operate("total", (x,)), array=isinstance(x, Tensors))
 
 
 def matmul(x: Any, y: Any) -> Any:

@@ -82,6 +82,7 @@ EXPRESSIONS = [
 EXTREMA = ["maximum(g, p)", "minimum(g, p)", "maximum(g, 0)", "clip(g, p, 1.0)"]
 REDUCTIONS = [
     *["sum(g > 0) * g", "mean(g > 0) - sum(p > 0) + g", "norm(g > 0) * g", "total(g > 0) + g"],
+    *["(t < total(p)) ** (-1) + g", "(total(g) > 0) - (total(p) > 2) + g", "total(g) % 3 * g"],
     *["sum(where(t == 1, 0.5, g)) + 0 * g", "sum(where(t == 1, g, 0.5)) * g"],
     *["mean(where(lr, 1.0, g)) * g", "sum(where(sum(g) > 0, 0.5, g)) + 0 * g"],
     *["(sum(g) > 0) - (sum(p) > 2) + g", "sum(t > 0) + g", "sum(where(g > 0, 1, 0)) * g"],
