@@ -284,7 +284,12 @@ class Kernel:
         dtypes = [
             [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
         ]
-        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes)
+        matrices = [kernel.matrix(p.shape) for p in params]
+        if kernel.by_lines and None in matrices:
+            kernel.refuse("rows and columns", "which parameters of the model have not")
+        self.bound = cpu.Step(
+            kernel, [p.numel() for p in params], dtypes, matrices=[m for m in matrices if m]
+        )
         for name, column in zip(self.bound.columns[2:], self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
