@@ -17,7 +17,9 @@ from typing import Any
 
 from ravine.bench import stacks, step
 from ravine.bench.plots import against_torch
-from ravine.races.store import environment, picture, to_json, write
+from ravine.races.atomic import write
+from ravine.races.environment import environment
+from ravine.races.store import picture, to_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"

@@ -215,7 +215,7 @@ def test_lr_is_searched_around_its_default_where_nobody_says_otherwise(default):
     assert off.search is None
 
 
-OF_ONE_RULE = {k.rpartition(".")[2] for k in NUMBERS} - HYPERPARAMETERS.keys()
+OF_ONE_RULE = {k.rpartition(".")[2] for k in NUMBERS} - HYPERPARAMETERS.keys() - {"grad_scale"}
 OF_ONE_RULE |= {"gamma", "beta", "beta3", "k", "c", "r", "kappa", "delta", "nu", "momentum"}
 
 

@@ -49,6 +49,7 @@ MODULES = {
         "ravine.engines.graph",
         "ravine.engines.python",
         "ravine.engines.eager",
+        "ravine.engines.digest",
     ],
     "ravine.races": ["ravine.races.store", "ravine.races.diamonds", "ravine.races.figure1"],
 }

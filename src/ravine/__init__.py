@@ -5,6 +5,7 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 `ravine race` compares it. Importing this package imports no framework.
 """
 
+from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
 from ravine.registry import get, names
 from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, shared, zeros
 

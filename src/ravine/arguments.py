@@ -39,7 +39,7 @@ def leave(x: Any) -> Any:
 
 
 def _is_array(x: Any) -> bool:
-    return hasattr(x, "dtype") and not isinstance(x, Operable)
+    return not isinstance(x, Operable) and hasattr(x, "dtype")
 
 
 def _of_numpy(x: Any) -> bool:

@@ -22,11 +22,15 @@ from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
-from ravine.arithmetic import home
 from ravine.hyperparameters import Hyperparameter, Search, look_up
+from ravine.reads import Reads
+from ravine.reserved import why_reserved
+from ravine.slots import ZEROS, Slot, filled, like_p, scalar, shared, zeros
+from ravine.sources import keep
 
 __all__ = [
     "Rule",
@@ -49,13 +53,16 @@ class RuleError(TypeError):
 
 
 Made = TypeVar("Made")
+_known: WeakValueDictionary[tuple[Any, ...], Rule] = WeakValueDictionary()
 _making = threading.RLock()
 
 
 def kept(owner: Any, key: Any, make: Callable[[], Made]) -> Made:
     """What `make` makes of a rule, or of something made of it, such as its graph: made once, by one
-    thread, kept with its owner and gone with it.
+    thread, kept with its owner and gone with it. Of a rule, until something that it reads has changed.
     """
+    if isinstance(owner, Rule):
+        owner.look()
     known: dict[Any, Any] = vars(owner).setdefault("_kept", {})
     if key not in known:
         with _making:
@@ -73,91 +80,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A piece of an optimizer's state: what it is made of at the first step.
-
-    kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
-    the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
-    along which an array has length 1. keep: the one axis along which it has not. shared: whether the
-    number is one for the whole optimizer.
-    """
-
-    kind: str
-    value: float | str = 0.0
-    axis: int | None = None
-    shared: bool = False
-    keep: int | None = None
-
-    @property
-    def start(self) -> str:
-        """What it starts at, in words: a number, a hyperparameter's name, or p."""
-        if self.kind == "like_p":
-            return "p"
-        return self.value if isinstance(self.value, str) else f"{self.value:g}"
-
-    @property
-    def short(self) -> bool:
-        """Whether it is an array that has length 1 where the parameter may be longer."""
-        return self.axis is not None or self.keep is not None
-
-    def shape(self, of_p: Sequence[int]) -> tuple[int, ...]:
-        """The shape that it has beside a parameter of a shape."""
-        if self.kind == "scalar":
-            return ()
-        axes = range(len(of_p))
-        if self.axis is not None:
-            ones = {axes[self.axis]}
-        else:
-            ones = {*axes} - {axes[self.keep]} if self.keep is not None and axes else set()
-        return tuple(1 if i in ones else n for i, n in enumerate(of_p))
-
-    def init(self, p: Any, /, **hyperparameters: Any) -> Any:
-        """The slot before the first step, for the parameter p (a float, an array or a tensor)."""
-        value = hyperparameters[self.value] if isinstance(self.value, str) else self.value
-        if self.kind == "scalar" or isinstance(p, (int, float)):
-            return float(p) if self.kind == "like_p" else 1.0 * value
-        if self.kind == "like_p":
-            # NumPy makes a number of an array without dimensions.
-            return p.copy() if home(type(p)) == "numpy" else p * 1
-        like = ops.sum(p, self.axis, keep=self.keep) if self.short else p
-        return ops.apply("full_like", like, value)
-
-
-ZEROS = Slot("array")
-like_p = Slot("like_p")
-"""A slot that starts as a copy of the parameter."""
-
-
-def scalar(value: float | str) -> Slot:
-    """A slot of one number for each tensor, starting at `value`: a number, or a hyperparameter's name."""
-    return Slot("scalar", value)
-
-
-def shared(value: float | str) -> Slot:
-    """A slot of one number for the whole optimizer, such as Prodigy's estimate of the distance.
-
-    All tensors read the same number, and its new value is the same for all of them: it may depend on
-    hyperparameters, on shared slots and, through `total`, on everything else. So a tensor whose
-    gradient comes late, or is missing at times, does not keep a number of its own.
-    """
-    return Slot("scalar", value, shared=True)
-
-
-def filled(value: float | str) -> Slot:
-    """A slot in the shape of the parameter, full of `value`: a number, or a hyperparameter's name."""
-    return Slot("array", value)
-
-
-def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
-    """A slot of zeros in the shape of the parameter, but of length 1 along an axis, or along all but one.
-
-    As `sum` and `mean` along the axis give it, or with the same keep: `zeros(keep=0)` has a number for
-    each row of a matrix and each output channel of a convolution. TypeError for both, or neither.
-    """
-    if (axis is None) == (keep is None):
-        raise TypeError(f"zeros takes an axis or keep, got axis={axis!r}, keep={keep!r}")
-    return Slot("array", axis=axis, keep=keep)
+def _the(made: Rule) -> Rule:
+    """The rule; if another was made like it, of the same, that: what is kept of it is found again."""
+    # 0.0 and -0.0, 1 and 1.0 are equal and not the same
+    return _known.setdefault((*made.origin, repr(made.origin[2:])), made)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -189,8 +115,15 @@ class Rule:
     doc: str = ""
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
+    origin: tuple[Any, ...] = ()  # what it was made by, and of what
 
-    def __call__(self, p: Any, g: Any, *state_and_t: Any, **hyperparameters: Any) -> Any:
+    def __copy__(self) -> Rule:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Rule:
+        return self
+
+    def __call__(self, p: Any, g: Any, /, *state_and_t: Any, **hyperparameters: Any) -> Any:
         """One step: the new p, or (p, *slots) where the rule keeps state."""
         names = [*self.slots, *["t"] * self.takes_t]
         if len(state_and_t) != len(names):
@@ -201,7 +134,7 @@ class Rule:
         return tuple(result) if self.slots else result[0]
 
     def update(
-        self, p: Any, g: Any, state: Sequence[Any], t: Any, **hyperparameters: Any
+        self, p: Any, g: Any, state: Sequence[Any], t: Any, /, **hyperparameters: Any
     ) -> tuple[Any, tuple[Any, ...]]:
         """One step in the form that every rule has: (new p, new state)."""
         args = (p, g, *state, t) if self.takes_t else (p, g, *state)
@@ -211,7 +144,8 @@ class Rule:
     def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
         token = ops._like.set(args[0])
         try:
-            args, values = self._inputs.prepare(args, self.values(hyperparameters))
+            inputs = kept(self, "inputs", lambda: Arguments(self.function))
+            args, values = inputs.prepare(args, self.values(hyperparameters))
             return [leave(x) for x in self._take(args, values)]
         finally:
             ops._like.reset(token)
@@ -228,9 +162,16 @@ class Rule:
             )
         return result
 
-    @cached_property
-    def _inputs(self) -> Arguments:
-        return Arguments(self.function)
+    def look(self) -> Reads:
+        """What its functions read now; where that has changed, all that is kept of it is dropped."""
+        reads: Reads | None = vars(self).get("_reads")
+        if reads is None or not reads.hold():
+            with _making:
+                reads = vars(self).get("_reads")
+                if reads is None or not reads.hold():
+                    reads = vars(self)["_reads"] = Reads(self.sources, reads)
+                    vars(self).pop("_kept", None)
+        return reads
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:
@@ -251,7 +192,7 @@ class Rule:
                 values[name] = x.item()
         return values
 
-    def check(self, where: str = "", **hyperparameters: Any) -> dict[str, Any]:
+    def check(self, where: str = "", /, **hyperparameters: Any) -> dict[str, Any]:
         """All hyperparameters as plain numbers, defaults filled in; ValueError if one is out of range."""
         values = self.values(hyperparameters)
         return {
@@ -279,23 +220,25 @@ class Rule:
         return tuple(k for k in _arguments(self.evaluation) if k in self.slots)
 
     def named(
-        self, name: str, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
+        self, name: str, /, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
     ) -> Rule:
         """The same rule under a name of its own, with its own source and, if given, defaults."""
         self.values(defaults)
-        hyperparameters = {
-            k: h.named(k, defaults.get(k, h.default)) for k, h in self.hyperparameters.items()
-        }
-        for k in defaults:
-            hyperparameters[k].check(defaults[k], f"rule {name!r}")
-        return replace(
+        hyperparameters = {**self.hyperparameters}
+        for k, value in defaults.items():
+            h = hyperparameters[k].named(k, value)
+            hyperparameters[k] = h.named(k, h.check(value, f"rule {name!r}"))
+        given = tuple((k, hyperparameters[k].default) for k in defaults)
+        made = replace(
             self,
             name=name,
             hyperparameters=MappingProxyType(hyperparameters),
             paper=paper or self.paper,
             at=at or self.at,
             doc=inspect.cleandoc(doc) or self.doc,
+            origin=(_renamed, self, name, paper, at, doc, given),
         )
+        return _the(made)
 
     @property
     def summary(self) -> str:
@@ -316,6 +259,12 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"<rule {self.name}{self.__signature__}>"
+
+
+def _renamed(
+    base: Rule, name: str, paper: str, at: str, doc: str, defaults: tuple[tuple[str, Any], ...]
+) -> Rule:
+    return base.named(name, paper=paper, at=at, doc=doc, **dict(defaults))
 
 
 def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
@@ -379,6 +328,11 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     slots = positional[len(leading) :]
     takes_t = bool(slots) and slots[-1] == "t"
     slots = slots[: len(slots) - takes_t]
+    # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
+    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword):
+        if why := why_reserved(k, k in keyword):
+            what = "hyperparameter" if k in keyword else "slot"
+            raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")
     if "t" in slots:
         raise RuleError(
             f"{name}: t comes last among the positional arguments, after the state slots"
@@ -445,8 +399,8 @@ def rule(
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
-        return lambda f: _rule(f, paper, at, evaluate, declared)
-    return _rule(function, paper, at, evaluate, declared)
+        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()))
+    return _rule(function, paper, at, evaluate, tuple(declared.items()))
 
 
 def _rule(
@@ -454,15 +408,16 @@ def _rule(
     paper: str,
     at: str,
     evaluate: Callable[..., Any] | None,
-    declared: Mapping[str, Any],
+    declared: tuple[tuple[str, Any], ...],
 ) -> Rule:
-    slots, hyperparameters, takes_t = _read(function, ("p", "g"), declared)
+    slots, hyperparameters, takes_t = _read(function, ("p", "g"), dict(declared))
     empty = inspect.Parameter.empty
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
+    keep(function)
     _check_evaluation(evaluate, function.__name__, [*slots, *hyperparameters])
-    return Rule(
+    made = Rule(
         function=function,
         name=function.__name__,
         slots=MappingProxyType(slots),
@@ -473,7 +428,9 @@ def _rule(
         doc=inspect.getdoc(function) or "",
         sources=(function,),
         evaluation=evaluate,
+        origin=(_rule, function, paper, at, evaluate, declared),
     )
+    return _the(made)
 
 
 def modifier(
@@ -499,6 +456,7 @@ def modifier(
     shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
+    keep(function)
     _check_evaluation(evaluate, name, [*slots, *keyword])
     for k in declared.keys() & {*shared}:
         raise RuleError(f"{name}: {k} has no default, so it is the inner rule's; declare it there")
@@ -544,10 +502,13 @@ def modifier(
             doc=inner.doc,
             sources=(function, *inner.sources),
             evaluation=_composed(inner.evaluation, evaluate),
+            origin=(apply, inner),
         )
-        return made.named(made.name, **defaults)
+        made = _the(made)
+        return made.named(made.name, **defaults) if defaults else made
 
-    apply.__name__, apply.__doc__, apply.__module__ = name, function.__doc__, function.__module__
+    for said in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(apply, said, getattr(function, said))
     apply.__wrapped__ = function  # type: ignore[attr-defined]
     return apply
 

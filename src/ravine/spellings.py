@@ -15,6 +15,7 @@ from typing import Any
 from ravine import rules
 from ravine.hyperparameters import Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
+from ravine.pickling import recipe
 from ravine.rule import Rule
 
 __all__ = ["Spelling", "options", "options_of", "present", "spelling_of"]
@@ -123,12 +124,13 @@ def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def present(cls: type, rule: Rule, name: str) -> None:
-    """Give a class made from a rule the rule's name and description, and a place to be pickled from:
-    the module that asked for it, where it should stand under its own name.
+def present(cls: type, rule: Rule, name: str, make: Callable[..., type]) -> None:
+    """Give a class made from a rule, by `make(rule, name)`, the rule's name and description, and a
+    place to be pickled from: the module that asked for it, where it may stand under its own name.
     """
     cls.__name__ = cls.__qualname__ = name or "".join(x.capitalize() for x in rule.name.split("_"))
     cls.__doc__, cls.__module__ = rule.doc, sys._getframe(2).f_globals["__name__"]
+    recipe(cls, make, rule, name)
 
 
 def spelling_of(rule: Rule) -> Spelling:

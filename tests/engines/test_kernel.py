@@ -268,11 +268,11 @@ def test_powers_of_scalars_and_of_elements_mean_one_thing(exponent):
         np.testing.assert_allclose(got, want, rtol=1e-15, atol=1e-323)
         zeros = want == 0
         np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(want[zeros]))
-    scalar_power = rule(lambda p, g, *, x=1.0: g * 0 + x**exponent)
+    scalar_power = rule(lambda p, g, *, k=1.0: g * 0 + k**exponent)
     for x in (-2.0, 3.0, 0.0, -0.0, 1e200, -1e300, 5e-324):
         with np.errstate(all="ignore"):
             want = (np.array([x, x]) ** exponent)[0]
-        np.testing.assert_allclose(stepped(scalar_power, [0.0], [0.0], x=x), want, rtol=1e-15)
+        np.testing.assert_allclose(stepped(scalar_power, [0.0], [0.0], k=x), want, rtol=1e-15)
 
 
 def test_operations_are_all_those_of_the_language():

@@ -48,9 +48,9 @@ def centralized(p, g, m, *, lr=0.01):
 
 
 @rule
-def clipped_by_unit(p, g, *, lr=0.1, clipping=0.01, eps=1e-3):
+def clipped_by_unit(p, g, *, lr=0.1, share=0.01, eps=1e-3):
     """Adaptive gradient clipping (Brock et al., 2021, equation 3): rows by their norms."""
-    most = clipping * maximum(norm(p, axis=-1), eps)
+    most = share * maximum(norm(p, axis=-1), eps)
     return p - lr * where(norm(g, axis=-1) > most, g * most / norm(g, axis=-1), g)
 
 

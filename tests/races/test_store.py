@@ -1,15 +1,29 @@
 """Run folders: atomic, resumable, honest about what they hold."""
 
 import csv
+import errno
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ravine.races import store
-from ravine.races.store import RunFolder
+from ravine.races.atomic import write
+from ravine.races.store import RunFolder, Stopped
+
+
+def files(path, pattern):
+    return sorted(found.relative_to(path).as_posix() for found in path.rglob(pattern))
 
 
 def test_a_unit_is_computed_once(tmp_path):
@@ -26,10 +40,13 @@ def test_a_unit_is_computed_once(tmp_path):
     assert calls == [1, 2]
 
 
-def test_other_source_is_other_work(tmp_path, monkeypatch):
-    RunFolder(tmp_path).unit({"a": 1}, lambda: "old")
-    monkeypatch.setattr(store, "_source", lambda: "another source")
-    assert RunFolder(tmp_path).unit({"a": 1}, lambda: "new") == "new"
+def test_a_result_is_found_by_what_it_depends_on_whatever_it_is_called(tmp_path):
+    first = RunFolder(tmp_path).unit({"rule": "mine.py:r"}, lambda: 1, {"graph": "1f", "seed": 0})
+    folder = RunFolder(tmp_path)
+    never = partial(pytest.fail, "computed again")
+    assert folder.unit({"rule": "moved.py:renamed"}, never, {"seed": 0, "graph": "1f"}) == first
+    assert folder.unit({"rule": "mine.py:r"}, lambda: 2, {"graph": "2f", "seed": 0}) == 2
+    assert folder.reused == 1
 
 
 def test_an_interrupted_unit_leaves_nothing_and_the_others_stay(tmp_path):
@@ -104,21 +121,346 @@ def test_the_manifest_says_what_a_number_depends_on(tmp_path):
     } <= manifest.keys()
 
 
-def test_nothing_half_written(tmp_path, monkeypatch):
-    folder = RunFolder(tmp_path)
-    folder.json("a", 1)
-
-    def fails(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(OSError, match="disk full"):
-        folder.json("a", 2)
-    assert json.loads((tmp_path / "a.json").read_text()) == 1
-
-
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     taken = tmp_path / "file"
     taken.write_text("")
     with pytest.raises(OSError, match=r"--out '.*file/run' cannot be written to .*name a folder"):
         RunFolder(taken / "run")
+
+
+# ---- damaged files -------------------------------------------------------------------------------
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def a_digit_changed(path):
+    path.write_bytes(path.read_bytes().replace(b"0.125", b"0.126"))
+
+
+def of_another_unit(path):
+    other = RunFolder(path.parent.parent / "other")
+    other.unit({"seed": 1}, lambda: {"loss": 2.5})
+    (there,) = other.path.glob("units/*.json")
+    path.write_bytes(there.read_bytes())
+
+
+def another_spec(path):
+    record = json.loads(path.read_text())
+    record["depends"]["seed"] = 1
+    path.write_text(json.dumps(record))
+
+
+def a_folder(path):
+    path.unlink()
+    (path / "within").mkdir(parents=True)
+
+
+DAMAGES = {
+    truncated: "checksum",
+    a_digit_changed: "checksum",
+    another_spec: "checksum",
+    of_another_unit: "it holds another run",
+    a_folder: "directory",
+    lambda path: path.write_bytes(b""): "it is empty",
+    lambda path: path.write_bytes(bytes(range(256)) * 9): "checksum",
+    lambda path: path.write_text('{"asked": {"seed": 0}, "result": {"loss": 9}}'): "checksum",
+    lambda path: path.write_bytes(store._encoded({"result": {"loss": 9}})): "depends",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_named_computed_anew_and_kept_aside(tmp_path, caplog, damage):
+    RunFolder(tmp_path).unit({"seed": 0}, lambda: {"loss": 0.125})
+    (path,) = tmp_path.glob("units/*.json")
+    damage(path)
+    why, before = DAMAGES[damage], None if path.is_dir() else path.read_bytes()
+    for loss in (1.0, 2.0):  # twice damaged: the first is not lost
+        caplog.clear()
+        folder = RunFolder(tmp_path)
+        assert folder.unit({"seed": 0}, lambda loss=loss: {"loss": loss}) == {"loss": loss}
+        (sentence,) = caplog.messages
+        assert str(path) in sentence
+        assert why in sentence
+        assert folder.reused == 0
+        assert RunFolder(tmp_path).unit({"seed": 0}, partial(pytest.fail, "again"))["loss"] == loss
+        path.write_bytes(b"garbage")
+        why = "checksum"
+    kept = path.with_name(path.name + ".damaged")
+    assert kept.is_dir() if before is None else kept.read_bytes() == before
+    assert len(list(path.parent.glob("*.damaged*"))) == 2
+
+
+def test_a_file_that_may_not_be_read_is_kept_aside_too(tmp_path, monkeypatch, caplog):
+    RunFolder(tmp_path).unit({"seed": 0}, lambda: 1)
+    (path,) = tmp_path.glob("units/*.json")
+    read = Path.read_bytes
+
+    def forbidden(self):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", forbidden)
+        assert RunFolder(tmp_path).unit({"seed": 0}, lambda: 2) == 2
+    assert "Permission denied" in caplog.text
+    assert RunFolder(tmp_path).unit({"seed": 0}, partial(pytest.fail, "again")) == 2
+    assert path.with_name(path.name + ".damaged").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"mine": 1}', "\xff", "[" * 100_000])
+def test_a_damaged_manifest_is_kept_aside(tmp_path, caplog, text):
+    RunFolder(tmp_path).unit({"seed": 0}, lambda: 1)
+    path = tmp_path / "manifest.json"
+    path.write_text(text, encoding="latin-1")
+    folder = RunFolder(tmp_path)
+    assert f"{path} is damaged" in caplog.text
+    folder.manifest(status="running")
+    assert json.loads(path.read_text())["status"] == "running"
+    assert (tmp_path / "manifest.json.damaged").read_text(encoding="latin-1") == text
+    assert folder.unit({"seed": 0}, partial(pytest.fail, "again")) == 1
+
+
+# ---- other versions ------------------------------------------------------------------------------
+
+
+def test_what_is_reused_of_other_versions_is_said_in_one_sentence(tmp_path, monkeypatch, caplog):
+    def run(*seeds):
+        caplog.clear()
+        folder = RunFolder(tmp_path)
+        with folder.session():
+            for seed in seeds:
+                folder.unit({"seed": seed}, lambda: 1)
+        return list(caplog.messages)
+
+    assert run(0) == run(0) == []
+    now = store.environment()
+    packages = {**now["packages"], "numpy": "3.0", "matplotlib": "9.0"}
+    monkeypatch.setattr(
+        store, "environment", lambda: {**now, "python": "9.9", "packages": packages}
+    )
+    assert run(1) == []  # nothing reused
+    (sentence,) = run(0, 1)
+    assert sentence == (
+        f"runs taken from {tmp_path} were computed with Python {now['python']} (now 9.9), "
+        f"numpy {np.__version__} (now 3.0)"
+    )
+    assert run(0, 1) == [sentence]  # each time
+    assert run(1) == []  # which was computed with what there is now
+
+
+def test_the_versions_in_the_manifest_count_for_results_that_are_reused(tmp_path, caplog):
+    RunFolder(tmp_path).unit({"seed": 0}, lambda: 1)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["packages"]["numpy"] = "1.0"
+    manifest["cpu"] = None
+    path.write_text(json.dumps(manifest))
+    folder = RunFolder(tmp_path)
+    with folder.session():
+        folder.unit({"seed": 0}, lambda: 1)
+    assert f"numpy 1.0 (now {np.__version__})" in caplog.text
+    assert "CPU missing (now " in caplog.text
+    assert json.loads(path.read_text())["packages"]["numpy"] == "1.0"  # nothing was computed
+
+
+# ---- several processes ---------------------------------------------------------------------------
+
+
+MANY = """
+import sys
+from ravine.races.store import RunFolder
+for turn in range(60):
+    folder = RunFolder(sys.argv[1])
+    with folder.session():
+        for n in range(3):
+            assert folder.unit({"n": n, "turn": turn}, lambda: n) == n
+        folder.json("table", turn)
+"""
+
+
+def test_many_processes_may_open_and_write_one_folder(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", MANY, str(tmp_path)], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    ends = [(writer.communicate(timeout=300)[1], writer.returncode) for writer in writers]
+    assert ends == [(b"", 0)] * 4
+    assert len(list(tmp_path.glob("units/*"))) == 180
+    assert files(tmp_path, ".*") == []
+
+
+# ---- what stops a write --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), SystemExit(1)]
+)
+def test_a_write_that_is_stopped_leaves_nothing_and_names_the_file(
+    tmp_path, monkeypatch, at, error
+):
+    path = write(tmp_path / "a.json", b"before")
+
+    def stopped(*_):
+        raise error
+
+    monkeypatch.setattr(os, at, stopped)
+    with pytest.raises(type(error)) as caught:
+        write(path, b"after")
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"{path} cannot be written (No space left on device)"
+        assert caught.value.errno == errno.ENOSPC
+    assert files(tmp_path, "*") == ["a.json"]
+    assert path.read_bytes() == b"before"
+
+
+def test_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    written = write(tmp_path / "a.json", b"1")
+    assert written.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_being_written_is_not(tmp_path):
+    RunFolder(tmp_path)
+    old, new = tmp_path / "units/.a.json.0f.part", tmp_path / ".manifest.json.77.part"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (time.time() - 86400,) * 2)
+    RunFolder(tmp_path)
+    assert files(tmp_path, "*.part") == [new.name]
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_full_disk_ends_a_session_with_what_is_kept(tmp_path, monkeypatch, caplog, kept):
+    folder = RunFolder(tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def session():
+        with folder.session():
+            for n in range(kept):
+                folder.unit({"n": n}, lambda: 1)
+            folder.unit({"n": 9}, lambda: monkeypatch.setattr(os, "fsync", full))
+
+    named = r"(units/\w+|manifest)\.json cannot be written \(No space left"
+    with pytest.raises(OSError, match=named):
+        session()
+    assert files(tmp_path, "*.part") == []
+    assert len(files(tmp_path / "units", "*")) == kept
+    if kept:
+        assert f"2 finished runs are kept in {tmp_path}" in caplog.text
+        assert f"--out {tmp_path}" in caplog.text
+    else:
+        assert caplog.messages == []
+
+
+# ---- sessions ------------------------------------------------------------------------------------
+
+
+def status(path):
+    return json.loads((path / "manifest.json").read_text())["status"]
+
+
+def test_a_session_says_how_it_went(tmp_path, caplog):
+    folder = RunFolder(tmp_path)
+    with folder.session():
+        assert status(tmp_path) == "running"
+    assert status(tmp_path) == "complete"
+    with pytest.raises(ValueError, match="mine"), folder.session():
+        raise ValueError("mine")
+    assert json.loads((tmp_path / "manifest.json").read_text())["error"] == "ValueError: mine"
+    assert status(tmp_path) == "failed"
+    assert caplog.messages == []
+    with folder.session():
+        folder.unit({"n": 0}, lambda: 1)
+    with pytest.raises(KeyboardInterrupt), folder.session():
+        raise KeyboardInterrupt
+    assert status(tmp_path) == "interrupted"
+    assert caplog.messages[0].startswith("interrupted; 1 finished run is kept")
+    with folder.session():
+        pass
+    assert json.loads((tmp_path / "manifest.json").read_text())["error"] is None
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_stop_a_session_and_are_as_before_after_it(tmp_path, caplog, name):
+    folder, number = RunFolder(tmp_path), getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def session():
+        with folder.session():
+            folder.unit({"n": 0}, lambda: signal.raise_signal(number))
+
+    with pytest.raises(Stopped, match=name) as caught:
+        session()
+    assert caught.value.code == 128 + number
+    assert status(tmp_path) == "interrupted"
+    assert signal.getsignal(number) is before
+    assert f"interrupted while {tmp_path / 'units'}" in caplog.text
+    assert files(tmp_path / "units", "*") == []
+
+
+def test_a_signal_whose_exception_is_swallowed_stops_at_the_next_unit(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    def swallows():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        return 1
+
+    def session():
+        with folder.session():
+            for n in range(3):
+                folder.unit({"n": n}, swallows)
+
+    with pytest.raises(Stopped):
+        session()
+    assert len(files(tmp_path / "units", "*")) == 1
+
+
+class Raising:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_a_destructor_stops_at_the_end_and_is_not_shown(tmp_path, capsys):
+    hook = sys.unraisablehook
+
+    def session():
+        with RunFolder(tmp_path).session():
+            Raising()
+
+    with pytest.raises(Stopped):
+        session()
+    assert capsys.readouterr().err == ""
+    assert sys.unraisablehook is hook
+    assert status(tmp_path) == "interrupted"
+
+
+def test_a_signal_that_has_a_handler_keeps_it(tmp_path):
+    met = []
+    before = signal.signal(signal.SIGTERM, lambda *_: met.append(1))
+    try:
+        with RunFolder(tmp_path).session():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert met == [1]
+    assert status(tmp_path) == "complete"
+
+
+def test_a_session_may_run_in_any_thread(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    def run():
+        with folder.session():
+            folder.unit({"n": 0}, lambda: 1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert status(tmp_path) == "complete"

@@ -722,7 +722,7 @@ def test_any_function_can_be_shown(module):
 def test_without_source(show):
     namespace = {}
     exec("def typed_in(p, g):\n    return p - g\n", namespace)
-    with pytest.raises(ValueError, match=r"source of typed_in cannot be found .* interactive"):
+    with pytest.raises(ValueError, match=r"source of typed_in cannot be found: it was typed"):
         show(namespace["typed_in"])
     with pytest.raises(ValueError, match="written with def, got <lambda>"):
         show(lambda p, g: p - g)
@@ -744,5 +744,6 @@ def test_methods_and_wrapped_functions():
         raise AssertionError
 
     wrapper.__wrapped__ = momentum
-    assert latex(wrapper) == latex(momentum)
+    with pytest.raises(ValueError, match="momentum has no equations: a decorator has wrapped it"):
+        latex(wrapper)
     assert "\\theta_{t-1} - \\eta\\, g_t" in latex(Rules.sgd)

@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Nothing is computed here.
 
-Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated.
 """
 
 from ravine.cli.app import app, main

@@ -20,7 +20,8 @@ from ravine.rule import RuleError
 
 app = typer.Typer(
     help="Gradient optimizers you can read, trust, run and race.",
-    epilog="Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted (what is done is kept).",
+    epilog="Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated "
+    "(what is done is kept).",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -44,7 +45,7 @@ def main() -> None:
                 raise  # a fault of ours: show where
             fail(str(error), 2)
         except OSError as error:
-            nameless = error.errno and not error.filename
+            nameless = error.strerror and not error.filename
             fail(f"the output cannot be written: {error.strerror}" if nameless else str(error), 1)
         except ImportError as error:
             if not error.name:

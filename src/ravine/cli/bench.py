@@ -111,7 +111,8 @@ def bench_step(
     tables = _bench(runs, file, json)
     if figure:
         from ravine.bench.plots import against_torch
-        from ravine.races.store import picture, write
+        from ravine.races.atomic import write
+        from ravine.races.store import picture
 
         write(figure, picture(against_torch(tables["step"]), figure.suffix[1:]))
 
@@ -185,7 +186,9 @@ def _bench(
     runs: Mapping[str, Iterable[Mapping[str, Any]]], file: Path | None, json: bool
 ) -> dict[str, Rows]:
     """Run the measurements and tell; what is done when they are interrupted is told all the same."""
-    from ravine.races.store import environment, to_json, write
+    from ravine.races.atomic import write
+    from ravine.races.environment import environment
+    from ravine.races.store import to_json
 
     tables: dict[str, list[Mapping[str, Any]]] = {name: [] for name in runs}
     interrupted = False

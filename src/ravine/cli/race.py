@@ -197,38 +197,29 @@ def _figure_1(seeds: int | None, quick: bool, **extra: Any) -> Race:
 
 def _race(path: Path | None, json: bool, *races: Race) -> None:
     """Run the races in a folder that keeps what is done, whatever happens."""
-    from ravine.races.store import RunFolder
+    from ravine.races.store import RunFolder, Stopped
 
     if missing := lacking("matplotlib"):
         say(f"{missing}; without it there are tables, but no figures")
     path = path or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = RunFolder(path)
-    folder.manifest(status="running")
     start = time.perf_counter()
     tables: dict[str, Rows] = {}
     try:
-        for run in races:
-            done = run(folder, progress)
-            tables |= done
-            if not json:
-                print_race(done)
-    except KeyboardInterrupt:
-        folder.manifest(status="interrupted")
-        units = len(list((path / "units").glob("*.json")))
-        err.print(
-            f"\nInterrupted. {units} finished runs are kept in {path}; the same command "
-            f"with --out {path} goes on from there."
-        )
-        sys.exit(130)
-    except BaseException as error:
-        folder.manifest(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
+        with folder.session():
+            for run in races:
+                done = run(folder, progress)
+                tables |= done
+                if not json:
+                    print_race(done)
+    except Stopped as stop:
+        sys.exit(stop.code)
     seconds = time.perf_counter() - start
-    folder.manifest(status="complete", seconds=seconds, reused=folder.reused)
     if json:
         from ravine.races.store import to_json
 
         print(to_json(tables))
-    reused = f", {folder.reused} runs taken from before" if folder.reused else ""
+    runs = f"{folder.reused} run{'s' * (folder.reused > 1)}"
+    reused = f", {runs} taken from before" if folder.reused else ""
     what = "Tables and points" if missing else "Tables, points and figures"
     err.print(f"{seconds:.0f} s{reused}. {what}: {path}")

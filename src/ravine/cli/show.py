@@ -124,7 +124,10 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
         line()
     plain = not out.encoding.lower().startswith("utf")
     for function in rule.sources:
-        print(terminal(function, width=width(), plain=plain), end="\n\n")
+        try:
+            print(terminal(function, width=width(), plain=plain), end="\n\n")
+        except ValueError as error:  # a decorated function
+            paragraph(f"{error}\n")
     changed = {k for k, h in rule.hyperparameters.items() if values[k] != h.default}
     rows = []
     for h in rule.hyperparameters.values():

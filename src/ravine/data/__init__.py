@@ -1,12 +1,14 @@
 """Data sets that come with Ravine, each with its licence beside it."""
 
+import hashlib
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIAMONDS_DECIMALS", "DIAMONDS_LEVELS", "diamonds"]
+__all__ = ["DIAMONDS_DECIMALS", "DIAMONDS_LEVELS", "diamonds", "digest"]
 
 DIAMONDS_DECIMALS = {"carat": 2, "depth": 1, "table": 1, "price": 0, "x": 2, "y": 2, "z": 2}
 """The numeric columns of the diamonds, and how many decimal places they are given to."""
@@ -38,3 +40,9 @@ def _column(name: str, stored: NDArray[Any]) -> NDArray[Any]:
         return np.array(DIAMONDS_LEVELS[name])[stored]
     decimals = DIAMONDS_DECIMALS[name]
     return stored / 10**decimals if decimals else stored.astype(np.int64)
+
+
+@cache
+def digest(name: str) -> str:
+    """Return the digest of a file of this package, such as "diamonds.npz": of the data in it."""
+    return hashlib.sha256(files("ravine.data").joinpath(name).read_bytes()).hexdigest()[:32]

@@ -1,15 +1,20 @@
 """Fashion-MNIST: grey pictures of clothes in ten classes (Zalando Research, MIT licence)."""
 
 import gzip
+import hashlib
 import lzma
 import math
 import os
 import zlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ravine import data
 
 CLASSES = (
     "T-shirt/top",
@@ -47,9 +52,25 @@ def fashion_mnist(
     """
     if full is None or full is False:
         return _embedded()
+    images, labels = _whole(full)
+    return _idx(images, dimensions=3), _idx(labels, dimensions=1)
+
+
+@cache
+def digest(full: bool | str | os.PathLike[str] | None = None) -> str:
+    """Return the digest of the files that ``fashion_mnist(full)`` reads.
+
+    Raises FileNotFoundError when the whole set is asked for and is not there.
+    """
+    if full is None or full is False:
+        return data.digest("fashion_mnist.xz")
+    return hashlib.sha256(b"".join(map(_read, _whole(full)))).hexdigest()[:32]
+
+
+def _whole(full: Literal[True] | str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The files of the whole set: images and labels."""
     folder = DEBIAN_FOLDER if full is True else Path(full)
-    images = _idx(folder / "train-images-idx3-ubyte.gz", dimensions=3)
-    return images, _idx(folder / "train-labels-idx1-ubyte.gz", dimensions=1)
+    return folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz"
 
 
 def _embedded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -60,16 +81,21 @@ def _embedded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return images.copy(), content[:n].copy()
 
 
-def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read a gzipped IDX file of bytes: zero, zero, 8, dimensions, the sizes, the data."""
+def _read(path: Path) -> bytes:
     try:
-        raw = gzip.decompress(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
             f"full: the whole Fashion-MNIST is not there ({path} does not exist); install Debian's "
             "package dataset-fashion-mnist, give the folder that holds its files, or leave full "
             "out for the subset that comes with Ravine"
         ) from None
+
+
+def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file of bytes: zero, zero, 8, dimensions, the sizes, the data."""
+    try:
+        raw = gzip.decompress(_read(path))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"full: {path} is not a whole gzip file ({error})") from None
     start = 4 + 4 * dimensions

@@ -30,6 +30,7 @@ __all__ = [
     "unfits",
 ]
 
+_FEW = 10  # kernels for what a rule reads, one after another
 ENGINES = ("auto", "kernel", "eager")
 
 
@@ -52,7 +53,7 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
     """Which engine steps rules with these graphs, and tensors with these reasons not to fit."""
     if engine == "eager":
         return "eager: asked for"
-    whys = {refusal(graph) for graph in graphs} - {""}
+    whys = {refusal(graph) or _restless(engine, graph) for graph in graphs} - {""}
     if whys:
         return f"eager: {'; '.join(sorted(whys))}"
     left = Counter(why for why in unfit if why)
@@ -99,6 +100,17 @@ def misshapen(kernel: Kernel, work: Work) -> str:
     return ""
 
 
+def _restless(engine: str, graph: Graph) -> str:
+    """Why it is not worth a new kernel each time that something which the rule reads has changed."""
+    reads = graph.reads
+    if engine != "auto" or reads is None or reads.number <= _FEW:
+        return ""
+    return (
+        f"rule {graph.rule.name!r} reads {', '.join(reads.moved)}, which has changed {reads.number} "
+        "times; as a hyperparameter it may"
+    )
+
+
 def unfits(
     graph: Graph,
     works: Sequence[Work],
@@ -111,7 +123,7 @@ def unfits(
     unfit: why a work's arrays cannot take part in a kernel, or nothing. Raises RuleError, beginning
     with `where`, where engine="kernel" is not possible.
     """
-    if engine == "eager" or refusal(graph):
+    if engine == "eager" or refusal(graph) or _restless(engine, graph):
         return ["eager"] * len(works)
     whys = [unfit(work) for work in works]
     first = next((i for i, why in enumerate(whys) if why), None)

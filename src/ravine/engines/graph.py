@@ -13,18 +13,20 @@ depends on all that numbers may decide.
 
 from __future__ import annotations
 
-import linecache
+import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT, REDUCED
+from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
+from ravine.sources import line_of
 
 __all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
 
@@ -47,6 +49,7 @@ OF_ARRAYS = (
 """Operations that numbers have not: the rows and columns of a matrix count."""
 PAIRS = ("qr", "eigh")
 _MOST_SETTINGS = 64  # with more, all slots are taken to be needed
+_DRAWS = 30  # calls after which a coin has shown both sides
 _LEAVES = ("input", "scalar", "hyperparameter", "constant")
 
 
@@ -128,7 +131,8 @@ class Graph:
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
     hyperparameters that an `if` was decided on, and how; those in `forced` as it says, the others
-    by their values. live: the slots to be stored, see :func:`trace`.
+    by their values. live: the slots to be stored, see :func:`trace`. reads: what the rule read besides
+    its arguments; the graph holds as long as that does.
     """
 
     rule: Rule
@@ -139,6 +143,7 @@ class Graph:
     names: dict[int, str] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
     live: tuple[str, ...] = ()
+    reads: Reads | None = None
     _index: dict[Any, Node] = field(default_factory=dict)
 
     def leaf(self, op: str, value: Any, level: int = STEP) -> Node:
@@ -257,7 +262,7 @@ class Graph:
         return {name: self.outputs[name] for name in ("p", *self.live)}
 
 
-def trace(rule: Rule, **values: Any) -> Graph:
+def trace(rule: Rule, /, **values: Any) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
     values: the hyperparameters; they decide the switches and appear in the graph by name. Bools are
@@ -268,14 +273,67 @@ def trace(rule: Rule, **values: Any) -> Graph:
     they are as they are need not exist before that ends, if it starts at a number.
 
     Warns of a slot that is never live. Raises RuleError, naming the rule, the line and what to write
-    instead, where the rule does something that cannot be known without numbers.
+    instead, where the rule does something that cannot be known without numbers, and where it is not
+    pure.
     """
-    graph = Graph(rule, rule.check(**values))
+    graph = Graph(rule, rule.check(**values), reads=rule.look())
+    assert graph.reads is not None
+    states = graph.reads.random_states()
     _call(graph)
+    if not graph.reads.constant:
+        _check_pure(graph, graph.reads, states)
     graph.live = _live(graph)
     if len(graph.live) < len(rule.slots):
         kept(rule, "warned", lambda: _warn_of_unused(graph))
     return graph
+
+
+def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
+    """Call the rule again, and refuse it where it computes something else, or has changed something.
+
+    Where a random generator has moved on, the rule may have drawn from it, and is called more often.
+    """
+    rule = graph.rule
+    moved = states != reads.random_states()
+    for _ in range(_DRAWS if moved else 1):
+        other = Graph(rule, graph.values)
+        try:
+            _call(other)
+        except RuleError as error:
+            differs = f"it fails the second time ({error})"
+        else:
+            differs = _difference(graph, other)
+        if changed := reads.changed():
+            differs = f"it changes {', '.join(changed)}"
+        if differs:
+            raise RuleError(
+                f"rule {rule.name!r} is not pure: called twice with the same arguments, {differs}; "
+                "state is a slot, and a number that is drawn, counted or read from a clock is a "
+                "hyperparameter that is set before each step"
+            )
+
+
+def _difference(graph: Graph, other: Graph) -> str:
+    """What two calls of a rule have computed differently, or nothing."""
+    for x, y in zip_longest(graph.nodes, other.nodes):
+        if _content(x) != _content(y):
+            break
+    else:
+        ends = ([n.index for n in g.outputs.values()] for g in (graph, other))
+        same = operator.eq(*ends) and graph.switches == other.switches
+        return "" if same else "it returns other values"
+    whose, at = (graph, x.index) if x is not None else (other, y.index)
+    users = (
+        name
+        for k, name in whose.names.items()
+        if any(n.index == at for n in whose.needed([whose.nodes[k]]))
+    )
+    one, two = (str(n.value) if n is not None and n.op == "constant" else repr(n) for n in (x, y))
+    return f"it computes {next(users, 'values')} with {one} and then with {two}"
+
+
+def _content(node: Node | None) -> Any:
+    return None if node is None else (node.op, [a.index for a in node.args], repr(node.value))
 
 
 def _call(graph: Graph) -> None:
@@ -418,13 +476,13 @@ def _may_be(hyperparameter: hyperparameters.Hyperparameter, on: bool) -> bool:
 
 def line(rule: Rule, error: BaseException) -> str:
     """', file.py:12, `if g > 0:`' for the deepest line of the rule's own code in the traceback."""
-    codes = {f.__code__ for f in rule.sources}
+    codes = {f.__code__: f for f in rule.sources}
     place = ""
     trail = error.__traceback__
     while trail:
         code = trail.tb_frame.f_code
         if code in codes:
-            source = linecache.getline(code.co_filename, trail.tb_lineno).strip()
+            source = line_of(codes[code], trail.tb_lineno).strip()
             file = code.co_filename.rpartition("/")[2]
             place = f", {file}:{trail.tb_lineno}" + (f", `{source}`" if source else "")
         trail = trail.tb_next

@@ -37,7 +37,8 @@ class _Printer:
         self.names = graph.names
         self.text: dict[int, str] = {}
         leaves = [n for n in graph.nodes if not n.args and n.op != "constant"]
-        self.taken = {n.value for n in leaves} | {*ops.__all__, *keyword.kwlist, "float", "float64"}
+        self.given = {n.value for n in leaves}
+        self.taken = self.given | {*ops.__all__, *keyword.kwlist, "float", "float64", "ops"}
         self.inputs = {n.value: n.index for n in leaves if n.op in ("input", "scalar")}
         nodes = [n for n in graph.needed(outputs.values()) if n.args]
         # Python's own numbers may raise in it, or become complex; NumPy's do not.
@@ -93,6 +94,10 @@ class _Printer:
         self.taken.add(name)
         return name
 
+    def function(self, name: str) -> str:
+        """What a function is called by, where a slot or a hyperparameter may have its name."""
+        return f"ops.{name}" if name in self.given else name
+
     def expression(self, node: Node) -> tuple[str, int]:
         """The node as text, and how tightly it binds."""
         if node.index in self.text:
@@ -108,7 +113,7 @@ class _Printer:
             return node.value, 9
         args = [self.expression(a) for a in node.args]
         if node.op == "pow" and node.args[1].value == 0.5:  # which is the square root, also of -0.0
-            return f"sqrt({args[0][0]})", 9
+            return f"{self.function('sqrt')}({args[0][0]})", 9
         if node.op in _INFIX:
             sign, level = _INFIX[node.op]
             left = level + 1 if node.op == "pow" else level
@@ -120,7 +125,9 @@ class _Printer:
                 args[1] = (repr(float(exponent)), 3) if exponent < 0 else args[1]
             text = f"{_within(args[0], left)}{gap}{sign}{gap}{_within(args[1], right)}"
             if node.op == "pow" and self.scalar and node.args[1].op != "constant":
-                return self._where(f"{_within(args[1], 1)} == 0.5", f"sqrt({args[0][0]})", text)
+                return self._where(
+                    f"{_within(args[1], 1)} == 0.5", f"{self.function('sqrt')}({args[0][0]})", text
+                )
             return text, level
         if node.op == "neg":
             return f"-{_within(args[0], 3)}", 3
@@ -132,7 +139,10 @@ class _Printer:
         if node.op == "where":
             if self.risky:
                 pairs = zip(node.args, args, strict=True)
-                args = [(f"float64({x[0]})", 9) if a.op == "constant" else x for a, x in pairs]
+                args = [
+                    (f"{self.function('float64')}({x[0]})", 9) if a.op == "constant" else x
+                    for a, x in pairs
+                ]
             condition, yes, no = (_within(x, 0) for x in args)
             if node.args[0].index not in self.conditions:
                 condition = f"{_within(args[0], 1)} != 0"
@@ -147,24 +157,24 @@ class _Printer:
             return f"{args[0][0]}[{args[1][0]}]", 9
         for how, reductions in (("axis", ALONG), ("keep", KEPT)):
             if node.op in reductions:
-                return f"{reductions[node.op]}({args[0][0]}, {how}={args[1][0]})", 9
+                return f"{self.function(reductions[node.op])}({args[0][0]}, {how}={args[1][0]})", 9
         if node.op == "newton_schulz":
             return self._newton_schulz(*(text for text, _ in args)), 9
         if node.op == "sign" and self.scalar:  # Numba's is -0.0 for -0.0
-            return f"sign({args[0][0]}) + 0.0", 1
-        return f"{node.op}({', '.join(text for text, _ in args)})", 9
+            return f"{self.function('sign')}({args[0][0]}) + 0.0", 1
+        return f"{self.function(node.op)}({', '.join(text for text, _ in args)})", 9
 
-    @staticmethod
-    def _newton_schulz(x: str, eps: str, steps: str, bfloat16: str, *each: str) -> str:
+    def _newton_schulz(self, x: str, eps: str, steps: str, bfloat16: str, *each: str) -> str:
+        called = self.function("newton_schulz")
         if len(each) == 3:
-            return f"newton_schulz({', '.join((x, *each, eps, steps, bfloat16))})"
+            return f"{called}({', '.join((x, *each, eps, steps, bfloat16))})"
         triples = ", ".join(f"({', '.join(each[i : i + 3])})" for i in range(0, len(each), 3))
-        return f"newton_schulz({x}, [{triples}], eps={eps}, steps={steps}, bfloat16={bfloat16})"
+        return f"{called}({x}, [{triples}], eps={eps}, steps={steps}, bfloat16={bfloat16})"
 
     def _where(self, condition: str, yes: str, no: str) -> tuple[str, int]:
         if self.scalar:
             return f"{yes} if {condition} else {no}", -1
-        return f"where({condition}, {yes}, {no})", 9
+        return f"{self.function('where')}({condition}, {yes}, {no})", 9
 
 
 def _within(part: tuple[str, int], level: int) -> str:
@@ -209,12 +219,13 @@ class ScalarUpdate:
 
     @property
     def namespace(self) -> dict[str, Any]:
-        """sqrt, exp and so on, as NumPy has them."""
+        """sqrt, exp and so on, as NumPy has them, and as `ops` NumPy itself."""
         import numpy as np
 
         names = ["sqrt", "abs", "sign", "exp", "log", "tanh", "atan2", "floor", "float64"]
         names += ["maximum", "minimum"]
-        return {name: getattr(np, name) for name in names} | {"round": np.rint}
+        found = {name: getattr(np, name) for name in names} | {"round": np.rint}
+        return {"ops": np, **found}
 
     def initial(self, p: float) -> tuple[float, ...]:
         """The state before the first step, for the parameter p."""
@@ -222,7 +233,7 @@ class ScalarUpdate:
         return tuple(float(self.rule.slots[name].init(p, **values)) for name in self.slots)
 
 
-def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
+def scalar_update(rule: Rule, /, **hyperparameters: Any) -> ScalarUpdate:
     """The rule's step on one scalar parameter, printed from its graph.
 
     hyperparameters: their values; the switches among them are decided here. Reductions over a
@@ -240,16 +251,13 @@ def scalar_update(rule: Rule, **hyperparameters: Any) -> ScalarUpdate:
         nodes = graph.needed(outputs.values())
         read = {n.value for n in nodes if n.op in ("input", "scalar", "hyperparameter")}
         numbers = [name for name in ("p", "g", "t", *graph.live, *hyper) if name in read]
-        made = ", ".join(f"float64({name})" for name in numbers)
+        made = ", ".join(f"{printer.function('float64')}({name})" for name in numbers)
         body.insert(0, f"{', '.join(numbers)} = {made}")
-    for names, whole in ((hyper, "hyper"), (graph.live, "state")):
-        if names:
-            body.insert(
-                0,
-                f"{', '.join(names)}, = {whole}"
-                if len(names) == 1
-                else f"{', '.join(names)} = {whole}",
-            )
+    # In one statement: a slot may be called hyper, and a hyperparameter state.
+    parts = [(names, whole) for names, whole in ((graph.live, "state"), (hyper, "hyper")) if names]
+    if parts:
+        targets = [f"({', '.join(names)},)" for names, _ in parts]
+        body.insert(0, f"{', '.join(targets)} = {', '.join(whole for _, whole in parts)}")
     body.append(f"return {results[0]}, ({', '.join(results[1:])}{',' * (len(results) == 2)})")
     source = "\n    ".join(["def update(p, g, state, t, hyper):", *body]) + "\n"
     values = tuple(float(graph.values[k]) for k in hyper)

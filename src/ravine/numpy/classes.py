@@ -8,6 +8,7 @@ from typing import Any
 from ravine import spellings
 from ravine.engines.eager import plan
 from ravine.numpy.rule_optimizer import RuleOptimizer
+from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 from ravine.spellings import spelling_of
@@ -48,13 +49,13 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
     made = rule if isinstance(rule, Rule) else as_rule(rule)
     plan(made, made.check())
 
-    class Optimizer(RuleOptimizer):
+    class Optimizer(RuleOptimizer, metaclass=Derived):
         spelling = spelling_of(made)
 
-        def __init__(self, params: Any, *, engine: str = "auto", **hyperparameters: Any) -> None:
+        def __init__(self, /, params: Any, *, engine: str = "auto", **hyperparameters: Any) -> None:
             super().__init__(params, made.values(hyperparameters), engine)
 
-    spellings.present(Optimizer, made, name)
+    spellings.present(Optimizer, made, name, optimizer)
     return Optimizer
 
 

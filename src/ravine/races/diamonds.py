@@ -29,15 +29,22 @@ from typing import Any
 
 import numpy as np
 
+from ravine import data
+from ravine.engines.digest import digest
 from ravine.engines.graph import trace
 from ravine.engines.python import ScalarUpdate, scalar_update
 from ravine.modifiers import clip_by_value, maximize
 from ravine.races import diamonds_loop
 from ravine.races.diamonds_sample import floor, sample
 from ravine.registry import get, resolve
+from ravine.rule import Rule
 
 Spec = Mapping[str, Any]
+Rules = Mapping[str, Rule]
 Result = dict[str, Any]
+
+PROTOCOL_VERSION = 1
+"""Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 PUBLISHED = {
     "SGD": (49.9305, 1424002054.8657749),
@@ -73,11 +80,31 @@ EPOCHS, BATCH_SIZE, STOPPING_THRESHOLD = 10_000, 64, 1e-6
 # ---- The unit of work --------------------------------------------------------------------------
 
 
-def run(spec: Spec, progress: Callable[[int], None] | None = None) -> Result:
+def depends(spec: Spec, rules: Rules | None = None) -> dict[str, Any]:
+    """Return everything that the run of a spec depends on, fit for JSON.
+
+    rules: the rules of the specs by their names, so that a file that is edited during a race changes
+    nothing; looked up by default.
+    """
+    stream = spec["stream"]
+    if isinstance(stream, Mapping):
+        stream = {"after": depends(stream["after"], rules)}
+    return {
+        "rule": digest(_rule(spec, rules), spec["hyperparameters"]),
+        **{key: spec[key] for key in ("batch_size", "max_epochs", "stopping_threshold")},
+        "stream": stream,
+        "data": data.digest("diamonds.npz"),
+        "protocol": PROTOCOL_VERSION,
+    }
+
+
+def run(
+    spec: Spec, progress: Callable[[int], None] | None = None, *, rules: Rules | None = None
+) -> Result:
     """Train once: the unit of work, the same numbers for the same spec.
 
     spec: one that the functions below made. progress: called some 20 times a second with the number
-    of epochs done.
+    of epochs done. rules: as for :func:`depends`.
 
     Returns the spec with, added to it: ``m`` and ``b``; ``epochs``, how many it took; ``stopped``,
     whether the threshold ended it; ``rmse``, on the test rows in dollars; ``gap``, how far the RMSE
@@ -85,11 +112,11 @@ def run(spec: Spec, progress: Callable[[int], None] | None = None) -> Result:
     compilation; ``us_per_step``; ``losses``, ``ms`` and ``bs`` after each epoch.
     """
     s = sample()
-    random = _random(spec["stream"])
+    random = _random(spec["stream"], rules)
     m, b = random.randn(), random.randn()
     batch_size = len(s.x) if spec["batch_size"] == "all" else spec["batch_size"]
     loop = diamonds_loop.train(
-        *(s.x, s.y, m, b, update_of(spec), random),
+        *(s.x, s.y, m, b, update_of(spec, rules), random),
         epochs=spec["max_epochs"],
         batch_size=batch_size,
         stopping_threshold=spec["stopping_threshold"],
@@ -132,7 +159,7 @@ def _key(spec: Spec) -> str:
     return json.dumps(spec, sort_keys=True)
 
 
-def _random(stream: int | str | Mapping[str, Spec]) -> np.random.RandomState:
+def _random(stream: int | str | Mapping[str, Spec], rules: Rules | None) -> np.random.RandomState:
     """The legacy generator: seeded, or on the post's stream, at first or after another run."""
     if isinstance(stream, int):
         return np.random.RandomState(stream)
@@ -142,19 +169,24 @@ def _random(stream: int | str | Mapping[str, Spec]) -> np.random.RandomState:
     else:
         before = stream["after"]
         if _key(before) not in _left:
-            run(before)
+            run(before, rules=rules)
         random.set_state(_left[_key(before)])
     return random
 
 
-def update_of(spec: Spec) -> ScalarUpdate:
+def update_of(spec: Spec, rules: Rules | None = None) -> ScalarUpdate:
     """Print the update that the spec asks for: its rule, with its sign and clipping."""
-    rule, hyperparameters = get(spec["optimizer"]), spec["hyperparameters"]
+    return scalar_update(_rule(spec, rules), **spec["hyperparameters"])
+
+
+def _rule(spec: Spec, rules: Rules | None) -> Rule:
+    name = spec["optimizer"]
+    rule = rules[name] if rules else get(name)
     if spec["climb"]:
         rule = maximize(rule)
     if spec["clip_value"] is not None:
         rule = clip_by_value(rule, clip_value=spec["clip_value"])
-    return scalar_update(rule, **hyperparameters)
+    return rule
 
 
 # ---- As published ------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ long, in front. It is no ranking: nothing was tuned.
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
+from inspect import signature
 from os import PathLike
 from typing import Any
 
@@ -30,8 +31,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import ravine.torch
+from ravine.data import fashion_mnist as data
 from ravine.data.fashion_mnist import fashion_mnist
+from ravine.engines.digest import digest
 from ravine.races.as_published_torch import FAULTS, step_ratios
+
+PROTOCOL_VERSION = 1
+"""Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
@@ -53,7 +59,7 @@ _OPTIONS = {
     "Adam": ("Adam", {}),
 }
 
-OPTIMIZERS: Mapping[str, Callable[..., Any]] = {
+OPTIMIZERS: Mapping[str, partial[Any]] = {
     name: partial(getattr(home, cls), lr=LEARNING_RATE, **options)
     for home, names in ((torch.optim, PAIRS.keys()), (ravine.torch, PAIRS.values()))
     for name, (cls, options) in zip(names, _OPTIONS.values(), strict=True)
@@ -87,6 +93,20 @@ def specs(
         for seed in seeds
         for name in names
     ]
+
+
+def depends(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the run of a spec depends on, fit for JSON."""
+    make = OPTIMIZERS[spec["optimizer"]]
+    spelling = getattr(make.func, "spelling", None)  # where it is one of Ravine's
+    options = {name: known.default for name, known in signature(make).parameters.items()}
+    return {
+        **spec,
+        "full": data.digest(spec["full"]),
+        "options": make.keywords,
+        "rule": digest(*spelling.compose(options)) if spelling else None,
+        "protocol": PROTOCOL_VERSION,
+    }
 
 
 def run(spec: Mapping[str, Any]) -> dict[str, Any]:

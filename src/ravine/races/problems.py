@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ravine.data import DIAMONDS_LEVELS, diamonds
+from ravine.data import DIAMONDS_LEVELS, diamonds, digest
 from ravine.data.fashion_mnist import fashion_mnist
 from ravine.rule import Rule
 
@@ -47,7 +47,8 @@ class Problem:
 
     label: what it is, in a few words. make(seeds): sets it up. steps: the budget. target: the loss
     that counts as solved, where the loss at the start is 1. exact: gradients are exact, not those
-    of batches. looks: how often it is affordable to measure the loss.
+    of batches. looks: how often it is affordable to measure the loss. data: the file in
+    `ravine.data` that it is made of.
     """
 
     label: str
@@ -56,6 +57,13 @@ class Problem:
     target: float
     exact: bool = False
     looks: int = 100
+    data: str = ""
+
+    def depends(self) -> dict[str, Any]:
+        """Return what its races depend on, besides the code that sets it up."""
+        names = ("steps", "target", "looks")
+        made_of = digest(self.data) if self.data else None
+        return {**{name: getattr(self, name) for name in names}, "data": made_of}
 
 
 @dataclass(frozen=True)
@@ -442,17 +450,20 @@ _standardised = partial(_diamonds, columns="numeric", form="standardised")
 _raw = partial(_diamonds, columns="numeric", form="raw")
 _turned = partial(_ravine, turned=np.pi / 4)
 
+_DIAMONDS, _CLOTHES = "diamonds.npz", "fashion_mnist.xz"
+_softmax, _network = partial(_clothes, hidden=0), partial(_clothes, hidden=16)
+
 PROBLEMS = {
-    "line": Problem("diamonds line", _line, 300, 1e-3),
-    "standardised": Problem("diamonds standardised", _standardised, 1000, 1e-2),
-    "raw": Problem("diamonds raw", _raw, 1000, 0.1),
+    "line": Problem("diamonds line", _line, 300, 1e-3, data=_DIAMONDS),
+    "standardised": Problem("diamonds standardised", _standardised, 1000, 1e-2, data=_DIAMONDS),
+    "raw": Problem("diamonds raw", _raw, 1000, 0.1, data=_DIAMONDS),
     "ravine": Problem("ravine along an axis", partial(_ravine, turned=0.0), 300, 1e-4, exact=True),
     "turned": Problem("ravine at 45°", _turned, 300, 1e-4, exact=True),
     "rosenbrock": Problem("Rosenbrock", _rosenbrock, 1000, 1e-3, exact=True),
-    "softmax": Problem("clothes softmax", partial(_clothes, hidden=0), 300, 0.3, looks=30),
-    "network": Problem("clothes network", partial(_clothes, hidden=16), 300, 0.3, looks=30),
+    "softmax": Problem("clothes softmax", _softmax, 300, 0.3, looks=30, data=_CLOTHES),
+    "network": Problem("clothes network", _network, 300, 0.3, looks=30, data=_CLOTHES),
 }
 """The problems that claims are judged on. Nobody chose them by who wins."""
 
-SPIKES = Problem("diamonds with spikes", _spikes, 300, 1e-3)
+SPIKES = Problem("diamonds with spikes", _spikes, 300, 1e-3, data=_DIAMONDS)
 """The line, where one gradient in a hundred is a thousand times too long: made to need clipping."""

@@ -28,12 +28,16 @@ def _units(
     folder: RunFolder,
     name: str,
     specs: Sequence[Mapping[str, Any]],
+    depends: Callable[[Any], dict[str, Any]],
     run: Callable[[Any], dict[str, Any]],
     progress: Progress,
 ) -> Rows:
     """Every spec's result, from the folder where it is there."""
+    keys = [{"race": name, **depends(spec)} for spec in specs]
+    # A result may have been kept under another name of the rule: it is called as it is called now.
     return [
-        folder.unit({"race": name, **spec}, partial(run, spec)) for spec in progress(name, specs)
+        folder.unit({"race": name, **spec}, partial(run, spec), key) | spec
+        for spec, key in zip(progress(name, specs), keys, strict=True)
     ]
 
 
@@ -70,7 +74,7 @@ def figure_1(
     count = iterations or figure1.ITERATIONS
     specs = figure1.specs(seeds, iterations=count, as_published=as_published, full=full)
     folder.manifest(**{"figure-1": {"seeds": list(seeds), "iterations": count, "full": full}})
-    results = _units(folder, "figure-1", specs, figure1.run, progress)
+    results = _units(folder, "figure-1", specs, figure1.depends, figure1.run, progress)
     tables = {"figure-1": figure1.table(results), "figure-1-pairs": figure1.pairs(results)}
     if as_published:
         tables["figure-1-faults"] = figure1.faults(results)
@@ -106,9 +110,7 @@ def diamonds(
     folder.manifest(diamonds={"seeds": list(seeds), "exercise": exercise})
     floor = race.floor()
     if exercise is not None:
-        results = _units(
-            folder, "diamonds", race.exercise_specs(seeds=seeds, **exercise), race.run, progress
-        )
+        results = _diamonds(folder, race.exercise_specs(seeds=seeds, **exercise), progress)
         tables = {"diamonds-exercise": race.exercise_table(results), "diamonds-floor": floor}
         shown = {
             "diamonds-exercise": [_medians(row, results) for row in tables["diamonds-exercise"]]
@@ -117,7 +119,7 @@ def diamonds(
     else:
         published = race.as_published_specs()
         specs = [*published, *race.corrected_specs(seeds)]
-        results = _units(folder, "diamonds", specs, race.run, progress)
+        results = _diamonds(folder, specs, progress)
         ours, mended = results[: len(published)], results[len(published) :]
         tables = {
             "diamonds-as-published": race.as_published_table(ours),
@@ -150,6 +152,16 @@ def diamonds(
     return tables
 
 
+def _diamonds(folder: RunFolder, specs: Sequence[Mapping[str, Any]], progress: Progress) -> Rows:
+    from ravine.races import diamonds as race
+    from ravine.registry import get
+
+    # Each rule is loaded once, so that its key and its runs are of one version of its file.
+    rules = {name: get(name) for name in dict.fromkeys(spec["optimizer"] for spec in specs)}
+    depends, run = partial(race.depends, rules=rules), partial(race.run, rules=rules)
+    return _units(folder, "diamonds", specs, depends, run, progress)
+
+
 _TITLES = {
     "diamonds-as-published": "Diamonds as published: three of four climb",
     "diamonds-corrected": "Diamonds with the gradient's sign mended",
@@ -178,7 +190,7 @@ def claims(
 
     specs = race.specs(seeds, quick=quick)
     folder.manifest(claims={"seeds": specs[0]["seeds"], "quick": quick})
-    results = _units(folder, "claims", specs, race.run, progress)
+    results = _units(folder, "claims", specs, race.depends, race.run, progress)
     verdicts = race.verdicts(results)
     shown = ("claim", "source", "verdict", "sentence", "depends_on", "criterion")
     tables = {
@@ -209,7 +221,8 @@ def conditioning(
     from ravine.races import conditioning as race
 
     folder.manifest(conditioning={"seeds": list(seeds), "quick": quick})
-    results = _units(folder, "conditioning", race.specs(seeds, quick=quick), race.run, progress)
+    specs = race.specs(seeds, quick=quick)
+    results = _units(folder, "conditioning", specs, race.depends, race.run, progress)
     tables = {
         "conditioning": race.table(results),
         "conditioning-conclusion": [{"conclusion": race.conclusion(results)}],

@@ -1,10 +1,12 @@
 """Run folders: what a race did, kept as it goes, so that nothing is lost and a run can go on.
 
     manifest.json          versions, settings, git revision, CPU, when, how it ended
-    units/<hash>.json      one file per unit of work, named by what was asked for
+    units/<hash>.json      one file per unit of work, found by what its result depends on
     <table>.csv, .json     the tables and every point; <figure>.png, .svg
 
-Every file is written under another name first and then renamed: there are no half files.
+Every file is written under another name first and then renamed: there are no half files. Any number
+of processes may work in one folder: at worst a unit is computed by each of them. What the user must
+know is logged as a warning of the logger "ravine".
 """
 
 from __future__ import annotations
@@ -13,27 +15,39 @@ import csv
 import hashlib
 import io
 import json
-import os
-import platform
-import subprocess
+import logging
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ravine
+from ravine.races.atomic import aside, sweep, write
+from ravine.races.environment import MADE_WITH, differences, environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFolder", "environment", "picture", "to_json", "write"]
+__all__ = ["RunFolder", "Stopped", "picture", "to_json"]
+
+_log = logging.getLogger("ravine")
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was told to end: by Ctrl-C, SIGTERM or SIGHUP. code: its exit code, 128 + the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
 
 
 class RunFolder:
     """A folder that a race writes to. Opening one that exists goes on where it was left.
+
+    reused: how many results were taken from the folder that were not computed through this object.
 
     Raises OSError with a message that names the folder if it cannot be written to.
     """
@@ -41,37 +55,141 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.reused = 0
+        self._files = self.path / "units"
+        self._done: set[str] = set()  # the files of units that were computed or reused
+        self._doing: Path | None = None
+        self._stopped: Stopped | None = None
+        self._others: dict[str, None] = {}  # versions that results were reused of
         try:
-            (self.path / "units").mkdir(parents=True, exist_ok=True)
-            self._write("units/.writable", b"")
-            (self.path / "units/.writable").unlink()
+            self._files.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
                 f"--out {str(path)!r} cannot be written to ({error.strerror or error}); "
                 "name a folder that exists or can be made, and that you may write to"
             ) from error
+        sweep(self.path)
+        sweep(self._files)
+        self._before = self._manifest()
+
+    # ---- the manifest --------------------------------------------------------------------------
 
     def manifest(self, **entries: Any) -> None:
-        """Set entries in manifest.json, beside what the machine and the versions are."""
-        path = self.path / "manifest.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        self.json("manifest", {**before, **environment(), **entries})
+        """Set entries in manifest.json; versions and machine are those of the latest computation."""
+        now = environment()
+        latest = {key: now[key] for key in ("command", "written")}
+        self.json("manifest", {**now, **self._manifest(), **latest, **entries})
 
-    def unit(self, asked: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path / "manifest.json"
+        try:
+            found = json.loads(path.read_bytes())
+            if not isinstance(found, dict) or "ravine" not in found:
+                raise ValueError("it is not a manifest of Ravine")
+            return found
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self._put_aside(path, error, "it is written anew")
+            return {}
+
+    def _put_aside(self, path: Path, error: Exception, what_then: str) -> None:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        kept = aside(path, "damaged")
+        _log.warning(
+            "%s is damaged (%s); it is kept as %s, and %s", path, why, kept.name, what_then
+        )
+
+    # ---- a race --------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Within it a race is run: the manifest says how it ends, whatever ends it.
+
+        Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped`. What is kept of a race that was stopped is
+        logged, and which other versions the reused results were computed with.
+        """
+        start = time.perf_counter()
+        with _on_signals(self._stop):
+            try:
+                self.manifest(status="running", error=None)
+                yield
+                self._end_if_stopped()
+                seconds = time.perf_counter() - start
+                self.manifest(status="complete", seconds=seconds, reused=self.reused)
+            except BaseException as error:
+                stopped = isinstance(error, KeyboardInterrupt)
+                status = "interrupted" if stopped else "failed"
+                with suppress(OSError):  # the disk may be full
+                    self.manifest(status=status, error=f"{type(error).__name__}: {error}")
+                if stopped or (isinstance(error, OSError) and self._done):
+                    self._say_what_is_kept(status)
+                raise
+            finally:
+                if self._others:
+                    what = ", ".join(self._others)
+                    _log.warning("runs taken from %s were computed with %s", self.path, what)
+
+    def _stop(self, number: int, _: Any) -> None:
+        self._stopped = Stopped(number)
+        raise self._stopped
+
+    def _end_if_stopped(self) -> None:
+        """Stop now, where what the signal raised was swallowed, as in a destructor or in Numba."""
+        if self._stopped:
+            raise self._stopped
+
+    def _say_what_is_kept(self, status: str) -> None:
+        doing = f" while {self._doing} was computed" if self._doing else ""
+        count = len(self._done)
+        kept = (
+            f"{count} finished run{' is' if count == 1 else 's are'} kept in {self.path}, and the same "
+            f"command with --out {self.path} goes on from there"
+        )
+        _log.warning("%s%s; %s", status, doing, kept if count else "no run is finished")
+
+    # ---- units of work -------------------------------------------------------------------------
+
+    def unit(
+        self,
+        asked: Mapping[str, Any],
+        compute: Callable[[], Any],
+        depends: Mapping[str, Any] | None = None,
+    ) -> Any:
         """The result of a unit of work: from this folder if it is there, computed and kept if not.
 
-        asked: everything the result depends on; the unit is found by it, and by Ravine's source:
-        a result of other code is never taken for this one's.
+        asked: its spec, kept with the result. depends: everything that the result depends on; the
+        unit is found by it, so digests belong there, and names and places do not; by default what
+        was asked. All of it is fit for JSON, where numbers may be infinite or NaN.
         """
-        key = json.dumps([_source(), asked], sort_keys=True)
-        name = f"units/{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-        path = self.path / name
-        if path.exists():
-            self.reused += 1
-            return _load(path)["result"]
+        self._end_if_stopped()
+        depends = asked if depends is None else depends
+        name = hashlib.sha256(_text(depends).encode()).hexdigest()[:16]
+        path = self._files / f"{name}.json"
+        try:
+            made, result = _decoded(path.read_bytes(), depends)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._put_aside(path, error, "its run is computed anew")
+        else:
+            if name not in self._done:
+                self._done.add(name)
+                self.reused += 1
+                for then in (self._before, made):
+                    self._others |= dict.fromkeys(differences(then, environment()))
+            return result
+        self._doing = path
         result = compute()
-        self._write(name, json.dumps(_spell({"asked": asked, "result": result})).encode())
+        self._doing = None
+        now = environment()
+        if len(self._done) == self.reused:  # the first that is computed
+            self.manifest(**now)
+        made = {key: now[key] for key in MADE_WITH}
+        write(path, _encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
+        self._done.add(name)
         return result
+
+    # ---- tables and figures --------------------------------------------------------------------
 
     def json(self, name: str, value: Any) -> Path:
         """Write `name`.json."""
@@ -84,7 +202,7 @@ class RunFolder:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        return self._write(f"{name}.csv", text.getvalue().encode())
+        return self._write(f"{name}.csv", text.getvalue().encode(errors="surrogateescape"))
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows as `name`.csv and as `name`.json."""
@@ -101,14 +219,6 @@ class RunFolder:
         return write(self.path / name, data)
 
 
-def write(path: Path, data: bytes) -> Path:
-    """Write a file under another name and then rename it: there are no half files."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
-    return path
-
-
 def picture(figure: Figure, kind: str, dpi: int = 300) -> bytes:
     """A figure as the bytes of a file; kind: "png" or "svg"."""
     data = io.BytesIO()
@@ -122,8 +232,57 @@ def to_json(value: Any) -> str:
     return json.dumps(_spell(value), indent=None if many else 1)
 
 
-def _load(path: Path) -> Any:
-    return _unspell(json.loads(path.read_text()))
+def _text(depends: Any) -> str:
+    return json.dumps(_spell(depends), sort_keys=True)
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    """A unit's file: JSON, with a checksum of all other lines in its first line."""
+    body = json.dumps(_spell(record)).removeprefix("{").encode()
+    return _head(body) + body
+
+
+def _head(body: bytes) -> bytes:
+    return b'{"sha256": "%s",\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+def _decoded(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """What a unit was computed with, and its result, from its file.
+
+    Raises ValueError if the file is not whole, or not what was asked.
+    """
+    if not data:
+        raise ValueError("it is empty")
+    body = data.partition(b"\n")[2]
+    if data != _head(body) + body:
+        raise ValueError("its contents do not match its checksum")
+    record = json.loads(b"{" + body)
+    if _text(record["depends"]) != _text(depends):
+        raise ValueError("it holds another run")
+    return record["made"], _unspell(record["result"])
+
+
+@contextmanager
+def _on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within it the signals that end a process call `stop`, unless something else handles them.
+
+    Where what that raises cannot go further, Python does not show it.
+    """
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    taken: dict[int, Any] = {}
+    show = sys.unraisablehook
+    try:
+        sys.unraisablehook = lambda lost: None if lost.exc_type is Stopped else show(lost)
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None and signal.getsignal(number) in usual:
+                    taken[number] = signal.signal(number, stop)
+        yield
+    finally:
+        sys.unraisablehook = show
+        for number, before in taken.items():
+            signal.signal(number, before)
 
 
 _SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -145,67 +304,3 @@ def _unspell(value: Any) -> Any:
     if isinstance(value, list):
         return [_unspell(v) for v in value]
     return _SPELT.get(value, value) if isinstance(value, str) else value
-
-
-def environment() -> dict[str, Any]:
-    """What a number may depend on: versions, machine, revision."""
-    packages = ("numpy", "torch", "llvmlite", "matplotlib", "numba")
-    return {
-        "ravine": ravine.__version__,
-        "git": _git_revision(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
-        "system": platform.platform(),
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "command": ["ravine", *sys.argv[1:]],
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-@cache
-def _source() -> str:
-    """A hash of this package's source."""
-    files = sorted(Path(ravine.__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-@cache
-def _git_revision() -> str | None:
-    """The revision of the checkout that this package runs from, "+" if it was changed since."""
-    here = Path(ravine.__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != here.parent.parent:
-            return None  # installed into somebody else's checkout
-        revision = git("rev-parse", "HEAD")
-        return revision + "+" * bool(
-            git("status", "--porcelain", "--untracked-files=no", "--", ".")
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-@cache
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

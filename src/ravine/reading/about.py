@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 import textwrap
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 from ravine.engines.graph import trace
 from ravine.rule import Rule
+from ravine.sources import source_of
 
 __all__ = ["About", "about", "source"]
 
@@ -60,7 +60,7 @@ class About:
         return "; ".join(parts) or "none: 0 bytes per parameter"
 
 
-def about(rule: Rule, **hyperparameters: Any) -> About:
+def about(rule: Rule, /, **hyperparameters: Any) -> About:
     """Read a rule's docstring and state. hyperparameters: where they decide what state is kept."""
     body, _, rest = rule.doc.partition("Elsewhere:\n")
     summary, _, text = body.strip().partition("\n")
@@ -84,23 +84,17 @@ def about(rule: Rule, **hyperparameters: Any) -> About:
 
 
 def source(function: Callable[..., Any]) -> str:
-    """The function's source without decorators and docstring.
+    """The function's source without docstring and decorators; with these where they have wrapped it.
 
-    Raises ValueError where no source is to be found (a function typed at a prompt).
+    It is that of the code that runs; where its file has changed since, the first line says so. Raises
+    ValueError where no source is to be found (a function typed at a prompt), and for a lambda.
     """
-    try:
-        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-        tree = ast.parse("\n".join(lines)).body[0]
-        # From 3.13 on, inspect takes what `python -c` runs for the source of what exec was given.
-        if not isinstance(tree, ast.FunctionDef) or tree.name != function.__code__.co_name:
-            raise OSError("another's source was found")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"the source of {function.__name__} cannot be found; put it in a file"
-        ) from error
-    first = tree.body[0]
-    skipped: set[int] = set(range(1, tree.lineno))
-    if isinstance(first, ast.Expr) and ast.get_docstring(tree) is not None:
+    found = source_of(function)
+    definition, lines = found.definition, found.text.splitlines()
+    first = definition.body[0]
+    skipped = set() if hasattr(function, "__wrapped__") else set(range(1, definition.lineno))
+    if isinstance(first, ast.Expr) and ast.get_docstring(definition) is not None:
         skipped |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
     kept = [line for number, line in enumerate(lines, 1) if number not in skipped]
-    return "\n".join(kept).strip() + "\n"
+    changed = f"# {found.file} has changed since; this is what runs\n" if found.file else ""
+    return changed + "\n".join(kept).strip() + "\n"

@@ -24,6 +24,7 @@ from typing import Any
 
 from ravine import ops
 from ravine.reading.typesetting import Box, LaTeX, Node, Symbol, Term, Terminal, beside, stack
+from ravine.sources import source_of
 
 __all__ = ["latex", "terminal"]
 
@@ -147,26 +148,15 @@ TO_TOOLS = re.compile(r"noqa|type:|fmt:|pragma|pylint|ruff")  # comments not mea
 
 def read(function: Callable[..., Any]) -> list[Equation]:
     """The function's equations, in the order of its statements."""
-    function = inspect.unwrap(function)
     if not inspect.isfunction(function):
         raise TypeError(f"equations are read from a Python function, got {function!r}")
-    name = function.__code__.co_name
-    error: Exception | None = None
-    try:
-        source = inspect.getsource(function)
-        source = f"if True:\n{source}" if source[0].isspace() else source
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                return Reader(node, source).equations()
-    except (OSError, SyntaxError) as e:
-        error = e
-    if error is None and (name == "<lambda>" or inspect.iscoroutinefunction(function)):
-        raise ValueError(f"equations are typeset from a function written with def, got {name}")
-    # Or another's was found: from 3.13 on, inspect takes what `python -c` runs for what exec was given.
-    raise ValueError(
-        f"the source of {name} cannot be found (was it defined in an interactive session, or "
-        "by exec?); equations are typeset from a function written in a file"
-    ) from error
+    found = source_of(function)
+    if hasattr(function, "__wrapped__"):
+        raise ValueError(
+            f"{found.definition.name} has no equations: a decorator has wrapped it, and they would leave "
+            "out what that does"
+        )
+    return Reader(found.definition, found.text).equations()
 
 
 class Reader:

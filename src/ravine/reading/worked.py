@@ -12,7 +12,7 @@ __all__ = ["worked"]
 
 
 def worked(
-    rule: Rule, gradients: Sequence[float], start: float = 1.0, **hyperparameters: Any
+    rule: Rule, gradients: Sequence[float], /, start: float = 1.0, **hyperparameters: Any
 ) -> list[dict[str, float]]:
     """One row per step on a single parameter: t, g, all that the rule names, step, p.
 

@@ -335,6 +335,8 @@ class Bound:
             and all(kernel.repeatable for kernel in self.kernels)
             and all(type(group) is Options for group in groups)
         )
+        read = {id(kernel.graph.reads): kernel.graph.reads for kernel in self.kernels}
+        self.reads = [reads for reads in read.values() if reads and not reads.constant]
         self.rows: list[list[tuple[KernelPart, int, int | None]]] = [[] for _ in groups]
         for kernel in self.kernels:
             for row, (group, ndim) in enumerate(kernel.rows):
@@ -378,6 +380,9 @@ class Bound:
         """
         if not self.repeatable or intercepted() or not self._follow(optimizer):
             return None
+        for reads in self.reads:
+            if not (reads.at_a_glance() or reads.hold()):
+                return None
         params = list(_flat(map(_params, optimizer.param_groups)))
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return None

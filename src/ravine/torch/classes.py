@@ -15,6 +15,7 @@ import torch
 
 from ravine import spellings
 from ravine.engines.eager import plan
+from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 from ravine.spellings import options_of, spelling_of
@@ -57,7 +58,7 @@ class FromRule(RuleOptimizer):
 
     rule: ClassVar[Rule]
 
-    def __init__(self, params: ParamsT, **options: Any) -> None:
+    def __init__(self, /, params: ParamsT, **options: Any) -> None:
         how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
         super().__init__(params, options_of(self.rule, options), **how)
 
@@ -80,7 +81,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]
     defaults = {k: h.default for k, h in made.hyperparameters.items()}
     plan(made, defaults)  # a rule that cannot be traced is refused here, not in training
 
-    class Optimizer(FromRule):
+    class Optimizer(FromRule, metaclass=Derived):
         rule, spelling = made, spelling_of(made)
 
     from inspect import Parameter, Signature
@@ -89,7 +90,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]
     parameters = Parameter("params", Parameter.POSITIONAL_OR_KEYWORD)
     how = Parameter("how", Parameter.VAR_KEYWORD, annotation="Unpack[How]")
     Optimizer.__signature__ = Signature([parameters, *keywords, how])  # type: ignore[attr-defined]
-    spellings.present(Optimizer, made, name)
+    spellings.present(Optimizer, made, name, optimizer)
     return Optimizer
 
 

@@ -158,7 +158,7 @@ class Options(dict[str, Any]):
 
 def checked_names(keys: set[str], known: set[str], where: str) -> None:
     """ValueError for a key that is almost an option's name; other keys are the user's own."""
-    for key in sorted(k for k in keys - known if isinstance(k, str)):
+    for key in sorted(k for k in keys - known - {*_NOT_OPTIONS} if isinstance(k, str)):
         for name in sorted(known):
             alike = key.lower() == name.lower()
             if alike or (len(name) > 2 and SequenceMatcher(None, key, name).ratio() >= _CLOSE):

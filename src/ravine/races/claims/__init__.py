@@ -36,9 +36,9 @@ from ravine.races.claims.others import (
     rmsprop_often_better,
 )
 from ravine.races.claims.races import Results, table
-from ravine.races.claims.units import run, specs
+from ravine.races.claims.units import depends, run, specs
 
-__all__ = ["CLAIMS", "run", "specs", "table", "verdicts"]
+__all__ = ["CLAIMS", "depends", "run", "specs", "table", "verdicts"]
 
 CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     needs_no_clipping,

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 
 from ravine import registry
+from ravine.engines.digest import digest
 from ravine.engines.graph import trace
 from ravine.modifiers import clip_by_value
 from ravine.races.problems import PROBLEMS, SPIKES, choose, diverged, logs, report_seeds, train
+from ravine.rule import Rule
+
+PROTOCOL_VERSION = 1
+"""Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 NAMES = {
@@ -21,7 +26,8 @@ NAMES = {
     "adam": "Adam",
     "amsgrad": "AMSGrad",
 }
-LABELS = {name: problem.label for name, problem in {**PROBLEMS, "spikes": SPIKES}.items()}
+_PROBLEMS = {**PROBLEMS, "spikes": SPIKES}
+LABELS = {name: problem.label for name, problem in _PROBLEMS.items()}
 
 LEARNING_RATES = tuple(float(f"{10 ** (k / 4):.3g}") for k in range(-20, 9))
 """The grid: from 1e-5 to 100, four in a decade. All default learning rates are on it."""
@@ -68,6 +74,24 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**spec, **_UNITS[spec["unit"]](spec)}
 
 
+def depends(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the result of a spec depends on, fit for JSON."""
+    extra = {"momentum": spec["momentum"]} if spec.get("momentum") else {}
+    problem = _PROBLEMS.get("line" if spec["unit"] == "floor" else spec.get("problem", ""))
+    return {
+        **spec,
+        "optimizer": digest(_rule(spec), extra, varied=("lr",)),
+        "task": problem and problem.depends(),
+        "protocol": PROTOCOL_VERSION,
+    }
+
+
+def _rule(spec: Mapping[str, Any]) -> Rule:
+    """The rule of a unit; those that are not about one optimizer are about SGD and momentum."""
+    rule = registry.get(spec.get("optimizer") or ("momentum" if spec.get("momentum") else "sgd"))
+    return clip_by_value(rule, clip_value=1.0) if spec.get("clip") else rule
+
+
 def _race(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Tune one optimizer on one problem, and run it with the rates found and with its default.
 
@@ -78,11 +102,8 @@ def _race(spec: Mapping[str, Any]) -> dict[str, Any]:
     ``tuning_loss``, the mean logarithm on the tuning seeds. ``curve``: those of `fast`, as steps
     and the quartiles of the loss.
     """
-    problem = {**PROBLEMS, "spikes": SPIKES}[spec["problem"]]
-    rule, rates = registry.get(spec["optimizer"]), spec["learning_rates"]
+    problem, rule, rates = _PROBLEMS[spec["problem"]], _rule(spec), spec["learning_rates"]
     default = rule.hyperparameters["lr"].default
-    if spec["clip"]:
-        rule = clip_by_value(rule, clip_value=1.0)
     steps = problem.steps // spec["shorter"]
     how = {"decay": spec["decay"], "looks": problem.looks}
     tuning = train(problem.make(spec["tuning_seeds"]), rule, rates, steps, **how)
@@ -126,7 +147,7 @@ SIZES = (100, 10_000)
 
 def _memory(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Measure the state that an optimizer keeps, in bytes for each float32 parameter."""
-    rule = registry.get(spec["optimizer"])
+    rule = _rule(spec)
     kept = {}
     for size in SIZES:
         state = dict(zip(rule.slots, rule.init(np.ones(size, np.float32)), strict=True))
@@ -149,7 +170,7 @@ def _ravine(spec: Mapping[str, Any]) -> dict[str, Any]:
     floor; ``steps`` until the height is 1e-4 of that at the start, for good. ``path``: the first
     places at the rate of the fewest steps, or else the least height at the end: ``best``.
     """
-    rule = registry.get("momentum" if spec["momentum"] else "sgd")
+    rule = _rule(spec)
     extra = {"momentum": spec["momentum"]} if spec["momentum"] else {}
     slope = np.array([1.0, CONDITION])
     lr = np.array(CURVATURES)[:, None] / CONDITION
@@ -192,7 +213,7 @@ def _escape(spec: Mapping[str, Any]) -> dict[str, Any]:
     round. A run that leaves the numbers has done neither.
     """
     shallow, top, deep = sorted(np.roots([1.0, 0.0, -1.0, 0.1]).real, reverse=True)
-    rule, random = registry.get("sgd"), np.random.default_rng(0)
+    rule, random = _rule(spec), np.random.default_rng(0)
     noise = np.array(NOISES)[:, None]
     counts = {}
     with np.errstate(all="ignore"):
@@ -215,7 +236,7 @@ def _floor(spec: Mapping[str, Any]) -> dict[str, Any]:
     ``constant``: for each of `FLOOR_RATES`, a number a seed, the mean loss over the last 2,000 of
     4,000 steps; ``decayed``: the loss at the end.
     """
-    task, rule = PROBLEMS["line"].make, registry.get("sgd")
+    task, rule = PROBLEMS["line"].make, _rule(spec)
     late = range(2001, 4001, 20)
     constant = train(task(spec["seeds"]), rule, FLOOR_RATES, 4000, looks=late).losses[1:].mean(0)
     decayed = train(task(spec["seeds"]), rule, FLOOR_RATES, 4000, decay=True).losses[-1]

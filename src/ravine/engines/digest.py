@@ -1,0 +1,73 @@
+"""What a step computes, as a short text: what a stored result of a rule is found by.
+
+It is taken of the graph. So everything counts that the rule reads while it is traced, globals,
+closures and helpers too, and neither names nor comments nor layout do. It is the same in every
+process and on every version of Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ravine.engines.graph import Graph, Node, trace
+from ravine.rule import Rule, RuleError
+
+__all__ = ["digest"]
+
+
+def digest(
+    rule: Rule, values: Mapping[str, Any] | None = None, *, varied: Collection[str] = ()
+) -> str:
+    """The text that two rules share if they compute the same step from the same state.
+
+    values: of the hyperparameters; the rest have their defaults. They count by their values, not by
+    their names. varied: the hyperparameters that are set by name during a run; they count by both.
+
+    Raises what :func:`~ravine.engines.graph.trace` raises.
+    """
+    graph = trace(rule, **(values or {}))
+    outputs = [*graph.live_outputs().values(), _evaluation(graph)]
+    hashes: dict[int, str] = {}
+    for node in graph.needed(outputs):
+        below = [hashes[x.index] for x in node.args]
+        hashes[node.index] = _hash([node.op, below or _leaf(graph, node, varied)])
+    decided = {name: graph.switches[name] for name in sorted(varied) if name in graph.switches}
+    return _hash([[hashes[node.index] for node in outputs], decided])
+
+
+def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:
+    """What a leaf is, without the names that the rule gives."""
+
+    def number(name: str) -> list[str]:
+        return [repr(graph.values[name]), *[name] * (name in varied)]
+
+    if node.op == "hyperparameter":
+        return number(node.value)
+    slot = graph.rule.slots.get(node.value) if node.op in ("input", "scalar") else None
+    if slot is None:
+        return [repr(node.value)]
+    start = number(slot.value) if isinstance(slot.value, str) else repr(slot.value)
+    return [graph.live.index(node.value), slot.kind, slot.axis, slot.shared, start]
+
+
+def _evaluation(graph: Graph) -> Node:
+    """The weights to evaluate with, as a node of the graph."""
+    rule = graph.rule
+    leaves = {(node.op, node.value): node for node in graph.nodes if not node.args}
+    state = [leaves["scalar" if s.kind == "scalar" else "input", k] for k, s in rule.slots.items()]
+    values = {
+        k: v if isinstance(v, bool) else graph.leaf("hyperparameter", k)
+        for k, v in graph.values.items()
+    }
+    try:
+        weights = rule.evaluate(leaves["input", "p"], state, **values)
+    except Exception as error:
+        raise RuleError(f"rule {rule.name!r}: evaluate cannot be traced ({error})") from error
+    return weights if isinstance(weights, Node) else graph.leaf("constant", weights)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

@@ -1,0 +1,54 @@
+"""Files that are whole or absent, whoever else writes them and whatever stops the writing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+__all__ = ["aside", "sweep", "write"]
+
+_ABANDONED = 3600.0  # seconds; a file is written in a fraction of one
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file under a name that no other process uses, bring it to the disk, then rename it.
+
+    Raises OSError that names the file; nothing is left of it then, and an earlier one stays.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if not isinstance(error, OSError):
+            raise
+        named = type(error)(f"{path} cannot be written ({error.strerror or error})")
+        named.errno = error.errno
+        raise named from error
+    return path
+
+
+def aside(path: Path, word: str) -> Path:
+    """Rename a file, or a folder, to its name and ".word", with a number if that is taken."""
+    names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in count())
+    kept = next(name for name in names if not os.path.lexists(name))
+    with suppress(FileNotFoundError):  # another process was faster
+        path.rename(kept)
+    return kept
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed."""
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):  # another process may be faster
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()

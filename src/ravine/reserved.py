@@ -1,0 +1,45 @@
+"""Names that no slot or no hyperparameter can have, each with the reason: the one list."""
+
+from __future__ import annotations
+
+__all__ = ["why_reserved"]
+
+_ALWAYS = {
+    **dict.fromkeys(("float", "ops"), "is called in the printed step"),
+    **dict.fromkeys(("paper", "at", "evaluate"), "is a keyword of @rule"),
+}
+_SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
+_HYPERPARAMETERS = {
+    "t": "is the count of steps: a positional argument, the last",
+    "doc": "is a keyword of Rule.named",
+    "start": "is a keyword of ravine.reading.worked",
+    "rule": "names the rule of a param group in ravine.torch.Mixed",
+    "betas": "is torch's name for beta1 and beta2 together; write those",
+    "how": "stands for the keywords that every class of ravine.torch has",
+    "grad_scale": "is what torch.amp.GradScaler sets",
+    **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
+    **dict.fromkeys(
+        ("engine", "state_dtype", "stochastic_rounding", "grad_norm"),
+        "is a keyword of every optimizer class",
+    ),
+    **dict.fromkeys(
+        ("differentiable", "capturable", "foreach", "fused"),
+        "is an option of torch.optim's classes that says how a step is taken",
+    ),
+    **dict.fromkeys(
+        ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"),
+        "is where torch's schedulers keep a number of their own",
+    ),
+    **dict.fromkeys(
+        (
+            *("model", "loss", "x", "y", "optimizer", "learning_rate", "epochs", "batch_size"),
+            *("stopping_threshold", "clipping", "seed", "callback"),
+        ),
+        "is an argument of ravine.numpy.fit",
+    ),
+}
+
+
+def why_reserved(name: str, hyperparameter: bool) -> str:
+    """Why a hyperparameter, or a slot, cannot have this name; nothing where it can."""
+    return _ALWAYS.get(name) or (_HYPERPARAMETERS if hyperparameter else _SLOTS).get(name, "")
