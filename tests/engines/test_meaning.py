@@ -32,6 +32,7 @@ EXPRESSIONS = [
     # conditions
     *["where(g, 1.0, 2.0)", "where(g > 0, p > 0, 0.5)", "where(g > 0, p > 0, p < 0)"],
     *["where((g > 0) * p, g, p)", "where(t == 1, 0.5, g)", "where(t == 1, g, 0.5)"],
+    *["where(t == 1, -0.0, g)", "where(t == 1, -0.0 * lr, g)", "where(lr, 1e400, g)"],
     *["where(lr, g, p)", "where((-lr) ** 0.5, g, p)", "where((t - t) / (t - t), g, p)"],
     *["where((-lr) ** 0.5 > 0, g, p)", "where(p > 0, g, p > 0) * 3"],
     # remainders
