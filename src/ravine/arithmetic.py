@@ -239,8 +239,8 @@ def _shaped(kind: str, x: Any, other: Any) -> Any:
     if not shape or (getattr(x, "shape", ()) == shape and x.dtype == other.dtype):
         return x
     if _number(x):
-        full = library.zeros_like(other)
-        return full + _typed(kind, x, other.dtype, other)  # infinity, where it overflows
+        x = _typed(kind, x, other.dtype, other)  # infinity, where it overflows
+        return library.broadcast_to(x, shape) * 1
     shape, dtype = library.broadcast_shapes(x.shape, shape), library.result_type(x, other)
     x = library.broadcast_to(x, shape)
     return x.to(dtype) if kind == "torch" else x.astype(dtype)

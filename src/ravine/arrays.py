@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
 
-__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "REDUCED"]
+__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "POLAR_EXPRESS", "REDUCED"]
 
 REDUCED = ("sum", "mean", "greatest", "least")
 """What an array can be reduced to: over all of it, along an axis, or over all axes but one."""
@@ -204,6 +204,30 @@ def _newton_schulz_as_torch(x: Any, eps: Any, steps: Sequence[Any], tall: bool) 
         x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     x = x.reshape(shape)
     return x.mT if tall else x
+
+
+def _polar_express() -> tuple[tuple[float, float, float], ...]:
+    published = (
+        (8.28721201814563, -23.595886519098837, 17.300387312530933),
+        (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+        (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+        (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+        (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+        (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+        (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+        (1.875, -1.25, 0.375),
+    )
+    # What a step gets is made smaller by 1%, for safety: in all steps but those of the last triple, and
+    # once more in the first, where the paper divides by the norm.
+    safety = [1.01**2, *[1.01] * 6, 1.0]
+    return tuple(
+        (a / s, b / s**3, c / s**5) for (a, b, c), s in zip(published, safety, strict=True)
+    )
+
+
+POLAR_EXPRESS = _polar_express()
+"""Coefficients for `newton_schulz`, a triple for each step: Amsel, Persson, Musco & Gower, 2025
+(arXiv:2505.16932, Algorithm 1), for singular values above 1e-3 of the norm."""
 
 
 ON_ARRAYS: dict[str, Callable[..., Any]] = {

@@ -34,6 +34,7 @@ from ravine.arithmetic import (
 )
 from ravine.arithmetic import kept_as as _kept_as
 from ravine.arithmetic import like as _like
+from ravine.arrays import POLAR_EXPRESS
 
 __all__ = [
     "POLAR_EXPRESS",
@@ -406,7 +407,8 @@ def total(x: Any) -> Any:
     """The sum over all tensors that the optimizer holds."""
     if type(x) is Array or not isinstance(x, Operable):
         return sum(x)
-    return _lift(x.operate("total", (x,)), array=False)
+    # A bag's members are plain arrays: what they sum up to would bring its library's operators along.
+    return _lift(x.operate("total", (x,)), array=isinstance(x, Tensors))
 
 
 def matmul(x: Any, y: Any) -> Any:
@@ -513,27 +515,3 @@ def newton_schulz(
 
 def _is_triple(x: Any) -> bool:
     return isinstance(x, (list, tuple)) and not isinstance(x, Tensors) and len(x) == 3
-
-
-def _polar_express() -> tuple[tuple[float, float, float], ...]:
-    published = (
-        (8.28721201814563, -23.595886519098837, 17.300387312530933),
-        (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-        (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-        (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-        (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
-        (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-        (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-        (1.875, -1.25, 0.375),
-    )
-    # What a step gets is made smaller by 1%, for safety: in all steps but those of the last triple, and
-    # once more in the first, where the paper divides by the norm.
-    safety = [1.01**2, *[1.01] * 6, 1.0]
-    return tuple(
-        (a / s, b / s**3, c / s**5) for (a, b, c), s in zip(published, safety, strict=True)
-    )
-
-
-POLAR_EXPRESS = _polar_express()
-"""Coefficients for :func:`newton_schulz`, a triple for each step: Amsel, Persson, Musco & Gower, 2025
-(arXiv:2505.16932, Algorithm 1), for singular values above 1e-3 of the norm."""

@@ -37,7 +37,7 @@ _classes: WeakValueDictionary[Any, type] = WeakValueDictionary()
 def recipe(cls: type, make: Callable[[Rule, str], type], rule: Rule, name: str) -> None:
     """Let a class be pickled as what `make(rule, name)` makes, unless it is found under its own name."""
     cls._recipe = make, rule, name  # type: ignore[attr-defined]
-    _classes[make, rule, name] = cls
+    _classes[cls.__module__, make, rule, name] = cls
 
 
 def _reduce_class(cls: Any) -> Any:
@@ -48,10 +48,10 @@ def _reduce_class(cls: Any) -> Any:
 
 
 def _class_again(module: str, *made: Any) -> type:
-    cls = _classes.get(made)
+    cls = _classes.get((module, *made))
     if cls is None:
         make, *given = made
-        cls = make(*given)
+        cls = _classes[(module, *made)] = make(*given)
         cls.__module__ = module
     return cls
 
@@ -110,8 +110,10 @@ def _named(module: str, name: str) -> Any:
 
 
 def _attribute(module: Any, name: str) -> Any:
-    """What stands in a module under a name with dots, or None; no `__getattr__` is called for it."""
-    return reduce(lambda x, k: getattr(x, "__dict__", {}).get(k), name.split("."), module)
+    """What stands in a module under a name, which has dots in a class; or None."""
+    first, *rest = name.split(".")
+    found = getattr(module, "__dict__", {}).get(first)  # no module's `__getattr__` is called
+    return reduce(lambda x, k: getattr(x, k, None), rest, found)
 
 
 def _takes_functions_whole() -> bool:

@@ -274,7 +274,9 @@ class _Walk:
             self.todo += [(name, f) for f in getattr(x, "__dict__", {}).get("sources", ())]
             return
         known = {k: base for base in reversed(classes) for k in vars(base)}
-        for k in known.keys() & {"getstate", "get_state", "bit_generator"}:
+        for k in ("getstate", "get_state", "bit_generator"):  # a generator of random numbers
+            if k not in known or _package(known[k]) not in ("random", "_random", "numpy", "torch"):
+                continue
             state = getattr(x, k)
             self.generators.append(state if callable(state) else partial(getattr, state, "state"))
         mine = getattr(x, "__dict__", {})

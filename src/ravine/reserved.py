@@ -32,10 +32,10 @@ _HYPERPARAMETERS = {
     ),
     **dict.fromkeys(
         (
-            *("model", "loss", "x", "y", "optimizer", "learning_rate", "epochs", "batch_size"),
+            *("optimizer", "learning_rate", "epochs", "batch_size"),
             *("stopping_threshold", "clipping", "seed", "callback"),
         ),
-        "is an argument of ravine.numpy.fit",
+        "is a keyword of ravine.numpy.fit",
     ),
 }
 

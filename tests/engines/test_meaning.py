@@ -32,6 +32,7 @@ EXPRESSIONS = [
     # conditions
     *["where(g, 1.0, 2.0)", "where(g > 0, p > 0, 0.5)", "where(g > 0, p > 0, p < 0)"],
     *["where((g > 0) * p, g, p)", "where(t == 1, 0.5, g)", "where(t == 1, g, 0.5)"],
+    *["where(t == 1, -0.0, g)", "where(t == 1, -0.0 * lr, g)", "where(lr, 1e400, g)"],
     *["where(lr, g, p)", "where((-lr) ** 0.5, g, p)", "where((t - t) / (t - t), g, p)"],
     *["where((-lr) ** 0.5 > 0, g, p)", "where(p > 0, g, p > 0) * 3"],
     # remainders
@@ -82,6 +83,7 @@ EXPRESSIONS = [
 EXTREMA = ["maximum(g, p)", "minimum(g, p)", "maximum(g, 0)", "clip(g, p, 1.0)"]
 REDUCTIONS = [
     *["sum(g > 0) * g", "mean(g > 0) - sum(p > 0) + g", "norm(g > 0) * g", "total(g > 0) + g"],
+    *["(t < total(p)) ** (-1) + g", "(total(g) > 0) - (total(p) > 2) + g", "total(g) % 3 * g"],
     *["sum(where(t == 1, 0.5, g)) + 0 * g", "sum(where(t == 1, g, 0.5)) * g"],
     *["mean(where(lr, 1.0, g)) * g", "sum(where(sum(g) > 0, 0.5, g)) + 0 * g"],
     *["(sum(g) > 0) - (sum(p) > 2) + g", "sum(t > 0) + g", "sum(where(g > 0, 1, 0)) * g"],

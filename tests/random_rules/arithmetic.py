@@ -90,6 +90,8 @@ def multiply(x: Span, y: Span) -> Span:
             nan = True
         elif "zero" in (a.kind, b.kind):
             results.append(_signed(a.sign * b.sign, ZERO, ZERO))
+        elif "inf" in (a.kind, b.kind):  # of what is next to zero, too
+            results.append(_signed(a.sign * b.sign, INF, INF))
         else:
             results.append(_signed(a.sign * b.sign, a.low * b.low, a.high * b.high))
     return _collect(nan, results)

@@ -321,8 +321,9 @@ class Kernel:
     @cached_property
     def group_row(self) -> dict[Value, int]:
         """Where in a group's row each scalar stands: the inputs first."""
-        inputs = [v for name in self.inputs for v in self.needed if v.leaf == name]
-        others = [v for v in self.needed if v.level == GROUP and v.op != "constant"]
+        ours = [v for v in self.needed if v.level == GROUP]
+        inputs = [v for name in self.inputs for v in ours if v.leaf == name]
+        others = [v for v in ours if v.op != "constant"]
         return {v: i for i, v in enumerate(dict.fromkeys([*inputs, *others]))}
 
     @cached_property

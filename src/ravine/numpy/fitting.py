@@ -78,6 +78,7 @@ def fit(
     params: Any,
     x: Any,
     y: Any,
+    /,
     *,
     optimizer: str | Rule | Callable[..., Any] = "adam",
     learning_rate: float | None = None,
