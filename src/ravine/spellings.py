@@ -106,6 +106,31 @@ class Spelling:
         }
         return {k: h for k, h in mine.items() if k in options and k not in self.arguments}
 
+    def with_parts(self, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with those given set, and those that repeat others made equal to them.
+
+        ValueError where what is given contradicts itself, or is not as many numbers as it must be.
+        """
+        options = {**options, **given}
+        for whole, parts in self.paired.items():
+            if whole in given:
+                values = given[whole]
+                if not isinstance(values, (tuple, list)) or len(values) != len(parts):
+                    raise ValueError(
+                        f"{self.name}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                        f"{', '.join(parts)}"
+                    )
+                for part, value in zip(parts, values, strict=True):
+                    if part in given and given[part] is not value and given[part] != value:
+                        raise ValueError(
+                            f"{self.name}: {whole}={values!r} and {part}={given[part]!r} exclude each "
+                            "other; give one of them"
+                        )
+                options |= zip(parts, values, strict=True)
+            if {*parts} <= options.keys():
+                options[whole] = tuple(options[part] for part in parts)
+        return options
+
     def check_parameter(self, shape: Sequence[int]) -> None:
         """ValueError when a parameter of this shape cannot be trained."""
         if self.ndim is not None and len(shape) != self.ndim:
@@ -148,25 +173,10 @@ def options_of(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
     given: those that do not have their defaults. Raises TypeError for an unknown one, and ValueError
     for betas that differ from beta1 or that are not as many as the rule has.
     """
-    given = dict(given)
-    for whole, parts in spelling_of(rule).paired.items():
-        values = given.pop(whole, None)
-        if values is not None:
-            if not isinstance(values, (tuple, list)) or len(values) != len(parts):
-                raise ValueError(
-                    f"rule {rule.name!r}: {whole}={values!r} is not accepted; {whole} is a tuple of "
-                    f"{', '.join(parts)}"
-                )
-            twice = [part for part in parts if part in given]
-            if twice:
-                raise ValueError(
-                    f"rule {rule.name!r}: {whole}={values!r} and {twice[0]}={given[twice[0]]!r} exclude "
-                    "each other; give one of them"
-                )
-            given |= zip(parts, values, strict=True)
-        options = rule.values(given)
-        return {**options, whole: tuple(options[part] for part in parts)}
-    return rule.values(given)
+    spelling = spelling_of(rule)
+    given = spelling.with_parts({}, given)
+    values = rule.values({k: v for k, v in given.items() if k not in spelling.paired})
+    return spelling.with_parts(values, {})
 
 
 @cache

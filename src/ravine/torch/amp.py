@@ -11,13 +11,16 @@ __all__ = ["asks", "is_replaced"]
 
 
 def asks(frame: FrameType) -> bool:
-    """Whether a frame is a method of a scaler: it asks whether to hand its scale over, and takes a step
-    then if all gradients are finite.
+    """Whether a frame is a method of a scaler: it asks whether to hand its scale over, and then takes a
+    step if all gradients are finite.
+
+    A scaler that skips a step calls nothing of the optimizer's, so this question is the only sign of it.
+    Others ask too (Lightning, before it clips), so it matters whose question it is.
     """
     return isinstance(frame.f_locals.get("self"), torch.amp.GradScaler)
 
 
 def is_replaced(optimizer: torch.optim.Optimizer, step: Any) -> bool:
-    """Whether an optimizer's step is a function of somebody else's now, other than a scheduler's."""
+    """Whether `optimizer.step` is a function of somebody else's now, other than a scheduler's."""
     own = getattr(step, "__func__", None) is type(optimizer).step
     return not own and not hasattr(step, "_wrapped_by_lr_sched")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.hyperparameters import plain
+from ravine.rule import Slot
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
-from ravine.torch.options import as_number
+from ravine.torch.options import as_number, checked_names
 from ravine.torch.state import State, count_tensor, number, started
 
 if TYPE_CHECKING:
@@ -209,7 +211,9 @@ def _options(
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
     # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
     how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
-    options = {**group, **{k: as_number(v) for k, v in saved.items()}, **how}
+    given = {k: as_number(v) for k, v in saved.items()} | how
+    checked_names({*given} - {*group}, {*optimizer.known(group)}, name)
+    options = spelling.with_parts(group, given)
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
         raise ValueError(
@@ -259,31 +263,43 @@ def _state_for(
         slot = slots.get(key)
         if key == "step":
             state[key] = _count(value, options, p, spelling, of)
-        elif slot is None or value is None:
+        elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
-        elif not isinstance(value, torch.Tensor):
-            if slot.kind != "scalar" or not isinstance(value, (int, float)):
-                raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
+        elif isinstance(value, torch.Tensor):
+            state[key] = _array(value, p, key, slot, of)
+        elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:
-            expected = slot.shape(p.shape)
-            if value.shape != expected:
-                raise ValueError(
-                    f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
-                    f"{tuple(p.shape)}, so {key!r} has {expected}"
-                )
-            if value.is_complex() and not p.is_complex():
-                raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
-            if value.layout is not torch.strided or value.is_quantized or value.is_meta > p.is_meta:
-                kind = value.dtype if value.is_quantized else "meta" if value.is_meta else value.layout
-                raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
-            if any(n > 1 and not stride for n, stride in zip(value.shape, value.stride(), strict=True)):
-                value = value.clone()  # expanded; its elements share memory
-            whole = not (value.is_floating_point() or value.is_complex())
-            like = torch.float64 if slot.kind == "scalar" else p.dtype
-            value = value.to(like) if whole else value
-            state[key] = value if slot.kind == "scalar" else value.to(p.device)
+            raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
     return state
+
+
+def _array(
+    value: torch.Tensor, p: torch.Tensor, key: str, slot: Slot | None, of: str
+) -> torch.Tensor:
+    """A tensor of the state, as a step can use it: dense, in floating point, on the device of p.
+
+    slot: None for weights of p's that are kept in the state.
+    """
+    if value.layout is not torch.strided or value.is_nested or value.is_quantized:
+        kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
+        raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
+    if value.is_meta and not p.is_meta:
+        raise ValueError(f"{of} has {key!r} on the meta device, so without values")
+    expected = p.shape if slot is None else slot.shape(p.shape)
+    if value.shape != expected:
+        raise ValueError(
+            f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
+            f"{tuple(p.shape)}, so {key!r} has {tuple(expected)}"
+        )
+    if value.is_complex() and not p.is_complex():
+        raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
+    if any(n > 1 and not stride for n, stride in zip(value.shape, value.stride(), strict=True)):
+        value = value.clone()  # expanded; its elements share memory
+    scalar = slot is not None and slot.kind == "scalar"
+    if not (value.is_floating_point() or value.is_complex()):
+        value = value.to(torch.float64 if scalar else p.dtype)
+    return value if scalar else value.to(p.device)
 
 
 def _count(
@@ -381,16 +397,22 @@ def _checked(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             f"{name}: in an optimizer's state_dict, 'state' is a dict and 'param_groups' a list of dicts, "
             "each with a list of 'params'; here they are not"
         )
-    params = [key for group in groups for key in group["params"]]
-    twice = next((key for key in params if params.count(key) > 1), None)
+    keys = [key for group in groups for key in group["params"]]
+    odd = next((key for key in keys if not isinstance(key, (int, str))), None)
+    if odd is not None:
+        raise ValueError(
+            f"{name}: the checkpoint's param groups have the parameter {odd!r:.80}; parameters are "
+            "numbers or names there"
+        )
+    twice = next((key for key, times in Counter(keys).items() if times > 1), None)
     if twice is not None:
         raise ValueError(f"{name}: the checkpoint's param groups have parameter {twice!r} twice")
     for i, group in enumerate(groups):
-        names = group.get("param_names")
-        if names is not None and len(names) != len(group["params"]):
+        names, number_of = group.get("param_names"), len(group["params"])
+        if names is not None and not (isinstance(names, Sequence) and len(names) == number_of):
             raise ValueError(
-                f"{name}: the checkpoint's param group {i} has {len(group['params'])} parameters and "
-                f"{len(names)} 'param_names'"
+                f"{name}: the checkpoint's param group {i} has {number_of} parameters and "
+                f"'param_names'={names!r:.80}"
             )
     return saved
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "end", "evaluating", "is_saved_in", "refusal"]
 
-_KEPT = "training_p"
+KEPT = "training_p"
 
 
 def begin(optimizer: RuleOptimizer) -> None:
@@ -37,7 +37,7 @@ def begin(optimizer: RuleOptimizer) -> None:
             for view, weights in _weights(optimizer, group, p)
         ]
         for p, _, _ in found:
-            optimizer.state[p][_KEPT] = p.detach().clone()
+            optimizer.state[p][KEPT] = p.detach().clone()
         for _, view, weights in found:
             view.copy_(weights if _is_array(weights) else state.number(float(weights)))
     optimizer._in_evaluation = True
@@ -48,7 +48,7 @@ def end(optimizer: RuleOptimizer) -> None:
     with torch.no_grad():
         for group in optimizer.param_groups:
             for p in group["params"]:
-                kept = (optimizer.state.get(p) or {}).pop(_KEPT, None)
+                kept = (optimizer.state.get(p) or {}).pop(KEPT, None)
                 if kept is not None:
                     p.copy_(kept)
     optimizer._in_evaluation = False
@@ -76,7 +76,7 @@ def refusal(optimizer: RuleOptimizer) -> RuntimeError:
 
 def is_saved_in(states: Any) -> bool:
     """Whether states are of parameters that are being evaluated."""
-    return any(isinstance(its, dict) and _KEPT in its for its in states.values())
+    return any(isinstance(its, dict) and KEPT in its for its in states.values())
 
 
 def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[tuple[Any, Any]]:

@@ -51,11 +51,12 @@ class Options(dict[str, Any]):
         self._constant: bool | None = None  # not looked at yet
         spelling = spelling_of(self)
         check(self)
-        # Where a float is certainly accepted; most schedulers set one in each step.
-        self.direct = {k: (h.low, h.high) for k, h in spelling.direct(self).items()}
         self._paired = {
             name for whole, parts in spelling.paired.items() for name in (whole, *parts)
         }
+        # Where a float is certainly accepted; most schedulers set one in each step.
+        direct = spelling.direct(self).items()
+        self.direct = {k: (h.low, h.high) for k, h in direct if k not in self._paired}
 
     def __reduce__(self) -> Any:
         # As a plain dict; the optimizer that it belongs to makes a group of it again.
@@ -64,38 +65,12 @@ class Options(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Set an option, checked as in the constructor; a NumPy scalar becomes a number."""
         inside = self.direct.get(key)
-        if inside is None or type(value) is not float or not inside[0] < value < inside[1]:
-            value = self._checked(key, value)
-            self._constant = None
-        super().__setitem__(key, value)
-        self.changed.add(key)
-        self.followed = None
-        if key in self._paired:
-            self._pair(key, value)
-
-    def _pair(self, key: str, value: Any) -> None:
-        """Keep an option of several numbers and its parts equal, whichever was set."""
-        [(whole, parts)] = self.spelling_of(self).paired.items()
-        if key == whole:
-            changed = dict(zip(parts, value, strict=True))
+        if inside is not None and type(value) is float and inside[0] < value < inside[1]:
+            super().__setitem__(key, value)
+            self.changed.add(key)
+            self.followed = None
         else:
-            changed = {whole: tuple(self[part] for part in parts)}
-        super().update(changed)
-        self.changed.update(changed)
-
-    def _checked(self, key: str, value: Any) -> Any:
-        if key in _NOT_OPTIONS:
-            return value
-        if key not in self.known:
-            checked_names({key}, self.known, self.name)
-            return value
-        value = as_number(value)
-        self._check({**self, key: value})
-        return value
-
-    def _check(self, options: Mapping[str, Any]) -> None:
-        if self.known <= options.keys():  # a group that is being emptied and filled is not a group
-            self.check(options)
+            self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
@@ -125,12 +100,16 @@ class Options(dict[str, Any]):
             k: v if k in _NOT_OPTIONS else as_number(v) for k, v in dict(*others, **options).items()
         }
         checked_names({*new} - {*self}, self.known, self.name)
-        self._check({**self, **new})
+        whole = self.known <= self.keys() | new.keys()  # not while it is emptied and filled again
+        if whole and not self.known.isdisjoint(new):
+            spelling = self.spelling_of({**self, **new})
+            settled = spelling.with_parts(self, new)
+            self.check(settled)
+            if not self._paired.isdisjoint(new):
+                new |= {k: settled[k] for k in self._paired}
         for key, value in new.items():
             super().__setitem__(key, value)
             self._note(key)
-            if key in self._paired:
-                self._pair(key, value)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The option; set to the default where it is missing."""
@@ -173,7 +152,7 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
 
 def as_number(value: Any) -> Any:
     """A NumPy scalar as a Python number, also in a tuple or a list; all else as it is."""
-    if type(value) in (tuple, list) and value and type(value[0]).__module__ == "numpy":
+    if type(value) in (tuple, list) and any(type(x).__module__ == "numpy" for x in value):
         return type(value)(map(as_number, value))
     if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
         return value.item()

@@ -178,11 +178,13 @@ class RuleOptimizer(torch.optim.Optimizer):
                 '{"params": [...], "lr": 0.1}'
             )
         param_group = dict(settled(param_group, self.defaults, name))
-        options = {k: as_number(v) for k, v in {**self.defaults, **param_group}.items()}
+        given = {k: as_number(v) for k, v in param_group.items()}
+        spelling = self.spelling_of({**self.defaults, **given})
+        options = spelling.with_parts(self.defaults, given)
         checked_names({*options}, {*self.known(options)}, name)
         self.check(options)
         params = checked_parameters(
-            param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
+            param_group, self.param_groups, spelling, name, self._differentiable
         )
         _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
