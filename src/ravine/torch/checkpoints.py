@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ravine.hyperparameters import plain
 from ravine.rule import Slot
@@ -158,7 +159,7 @@ def _state_of(
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(group)
     state = dict(optimizer.state.get(p) or {})
-    if not state and spelling.early and spelling.step == "tensor":
+    if not state and spelling.early and not is_lazy(p) and spelling.step == "tensor":
         state = {"step": count_tensor(None, 0, group, p)}
     if not state:
         return state
@@ -286,7 +287,9 @@ def _array(
         raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
     if value.is_meta and not p.is_meta:
         raise ValueError(f"{of} has {key!r} on the meta device, so without values")
-    expected = p.shape if slot is None else slot.shape(p.shape)
+    expected = value.shape  # of a lazy parameter it is not known
+    if not is_lazy(p):
+        expected = p.shape if slot is None else slot.shape(p.shape)
     if value.shape != expected:
         raise ValueError(
             f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "

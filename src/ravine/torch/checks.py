@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ravine.engines.fused import check_engine
 from ravine.rule import nearest
@@ -141,7 +142,17 @@ def checked_parameters(
         p = entry[1] if isinstance(entry, tuple) else entry
         if not isinstance(p, torch.Tensor):
             raise TypeError(f"{name}: params[{i}] is a {type(p).__name__}; parameters are tensors")
-        which = f"{name}: params[{i}], of shape {tuple(p.shape)},"
+        shape = "a shape that is not known yet" if is_lazy(p) else f"shape {tuple(p.shape)}"
+        which = f"{name}: params[{i}], of {shape},"
+        if spelling.real and p.is_complex():
+            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
+        if id(p) in taken:
+            raise ValueError(
+                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
+                "than one parameter group"
+            )
+        if is_lazy(p):
+            continue  # looked at in its first step
         if not (computed or p.is_leaf or p.retains_grad):
             raise ValueError(
                 f"{which} is not a leaf: it was computed by "
@@ -157,13 +168,6 @@ def checked_parameters(
             raise Unusable(
                 f"{which} is conjugated or negated by a flag only; parameters have memory of their own, "
                 "as after resolve_conj().resolve_neg()"
-            )
-        if spelling.real and p.is_complex():
-            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
-        if id(p) in taken:
-            raise ValueError(
-                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
-                "than one parameter group"
             )
         spelling.check_parameter(p.shape)
     return entries

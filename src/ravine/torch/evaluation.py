@@ -20,7 +20,7 @@ from ravine.torch.tensors import seen_by, single
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["begin", "end", "evaluating", "is_saved_in", "refusal"]
+__all__ = ["KEPT", "begin", "end", "evaluating", "is_saved_in", "refusal"]
 
 KEPT = "training_p"
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
@@ -108,7 +109,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for p in group["params"]:
                 graph, hyper = self.planned(group, p.ndim)
                 graphs.append(graph)
-                if p.numel():
+                if not is_lazy(p) and p.numel():
                     whys.append(unfit(self._seen(group, graph, hyper, p), graph))
         return describe(self._wanted, graphs, whys)
 
@@ -300,12 +301,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
         members: list[tuple[Graph, Member]] = []
         for number, place, p in chosen:
+            if is_lazy(p):
+                continue
             group = self.param_groups[number]
             key = number, p.ndim if self.spelling_of(group).by_ndim else None
             if p.grad is None and not (p.requires_grad and p.numel()):
                 continue
             if key not in plans:
                 plans[key] = self.planned(group, key[1])
+            self.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
             graph, hyper = plans[key]
             if p.grad is not None or state.is_begun(self, group, graph, p):
                 members.append((graph, self._member(place, key, group, graph, hyper, p)))
@@ -475,6 +479,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if options not in ("load", "keep"):
             raise ValueError(
                 f"{type(self).__name__}: options={options!r} is not accepted; options is 'load' or 'keep'"
+            )
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}: state_dict is a {type(state_dict).__name__}; it must be a dict, "
+                "as state_dict() gives it"
             )
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
