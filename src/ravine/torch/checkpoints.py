@@ -158,18 +158,21 @@ def _state_of(
     optimizer: RuleOptimizer, group: Mapping[str, Any], p: torch.Tensor
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(group)
-    state = dict(optimizer.state.get(p) or {})
+    state = optimizer.state.get(p) or {}
     if not state and spelling.early and not is_lazy(p) and spelling.step == "tensor":
         state = {"step": count_tensor(None, 0, group, p)}
     if not state:
         return state
     # Complete, also where an option was switched on since the last step: loading insists on it.
     graph, hyper = optimizer.planned(group, p.ndim)
-    for slot in graph.live:
-        key = spelling.state_names.get(slot, slot)
-        if key not in state:
-            state[key] = started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
-    return state
+    names = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
+    missing = {
+        key: started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
+        for slot, key in names.items()
+        if key not in state
+    }
+    # All of it is live, so that it is of one moment; a count that is an int is so in its own dict only.
+    return state if isinstance(state.get("step"), int) else {**state, **missing}
 
 
 # --- in
@@ -213,7 +216,6 @@ def _options(
     # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
     how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
     given = {k: as_number(v) for k, v in saved.items()} | how
-    checked_names({*given} - {*group}, {*optimizer.known(group)}, name)
     options = spelling.with_parts(group, given)
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
@@ -233,6 +235,7 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
+    checked_names({*given} - {*group}, {*optimizer.known(group)}, name)
     optimizer.check(options)
     return options
 
