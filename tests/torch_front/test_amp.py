@@ -132,7 +132,9 @@ def accelerated(optimizer, scaler):
     return module.AcceleratedOptimizer(optimizer, scaler=scaler)
 
 
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # it has been, as accelerate does it
+@pytest.mark.filterwarnings(
+    "ignore:Seems like `optimizer.step"
+)  # it has been, as accelerate does it
 @pytest.mark.parametrize("scheduled", ["not", "before", "after"])
 @pytest.mark.parametrize("fused", [None, True])
 @pytest.mark.parametrize(

@@ -79,9 +79,19 @@ def plain(group):
         ("a rule's own", "beta1", "0.9", "beta1='0.9' is not accepted"),
         ("a rule's own", "betas", ("a", 0.9), "beta1='a' is not accepted"),
         ("a rule's own", "betas", (0.9, 2.0), "beta2=2.0 is not accepted"),
-        ("a rule's own", "betas", 0.9, "betas=0.9 is not accepted; betas is a tuple of beta1, beta2"),
+        (
+            "a rule's own",
+            "betas",
+            0.9,
+            "betas=0.9 is not accepted; betas is a tuple of beta1, beta2",
+        ),
         ("a rule's own", "betas", (0.9,), r"betas=\(0.9,\) is not accepted"),
-        ("Adam", "weigth_decay", 0.1, "'weigth_decay' is not an option; did you mean 'weight_decay'"),
+        (
+            "Adam",
+            "weigth_decay",
+            0.1,
+            "'weigth_decay' is not an option; did you mean 'weight_decay'",
+        ),
         ("Adam", "weightdecay", 0.1, "'weightdecay' is not an option; did you mean 'weight_decay'"),
         ("Adam", "beta", (0.9, 0.9), "'beta' is not an option; did you mean 'betas'"),
         ("Adam", "Lr", 0.1, "'Lr' is not an option; did you mean 'lr'"),
@@ -123,7 +133,9 @@ def test_keys_of_ones_own_are_left_alone(way, name):
         for o in (optimizer, other):
             for _ in range(2):
                 o.step()
-        assert torch.equal(q, r) or (way is add_a_group and name == "SGD")  # which has momentum 0 there
+        assert torch.equal(q, r) or (
+            way is add_a_group and name == "SGD"
+        )  # which has momentum 0 there
         assert optimizer.state_dict()["param_groups"][-1][key] == value
 
 
@@ -224,7 +236,9 @@ def test_betas_and_their_parts_are_equal_however_they_are_set():
     assert [g["betas"] for g in groups] == expected
     assert [(g["beta1"], g["beta2"]) for g in groups] == expected
     for contradicting in (groups[0].update, lambda g: made([{"params": [leaf()], **g}])):
-        with pytest.raises(ValueError, match=r"betas=\(0.1, 0.2\) and beta1=0.9 exclude each other"):
+        with pytest.raises(
+            ValueError, match=r"betas=\(0.1, 0.2\) and beta1=0.9 exclude each other"
+        ):
             contradicting({"betas": (0.1, 0.2), "beta1": 0.9})
     assert groups[0]["betas"] == (0.5, 0.7)
 

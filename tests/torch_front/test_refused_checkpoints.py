@@ -115,8 +115,14 @@ REFUSED = {
     "a switch is a number": (options(maximize=2), "maximize=2 is not accepted"),
     "foreach is a string": (options(foreach="x"), "foreach='x' is not accepted"),
     "fused and foreach": (options(fused=True, foreach=True), "exclude each other"),
-    "a slip": (options(weigth_decay=0.1), "'weigth_decay' is not an option; did you mean 'weight_d"),
-    "no lr": (without("param_groups", 0, "lr"), "another optimizer's: its param group 0 has no 'lr'"),
+    "a slip": (
+        options(weigth_decay=0.1),
+        "'weigth_decay' is not an option; did you mean 'weight_d",
+    ),
+    "no lr": (
+        without("param_groups", 0, "lr"),
+        "another optimizer's: its param group 0 has no 'lr'",
+    ),
     "step is negative": (step(torch.tensor(-1.0)), r"'step'=tensor\(-1.\); it must be a whole"),
     "step is negative, an int": (step(-3), "'step'=-3; it must be a whole number >= 0"),
     "step is a fraction": (step(torch.tensor(0.5)), r"'step'=tensor\(0.5000\); it must be"),
@@ -135,8 +141,14 @@ REFUSED = {
     "a moment of another shape": (moment(lambda x: x[:2]), r"'exp_avg' in the shape \(2, 3\)"),
     "a moment transposed": (moment(lambda x: x.t()), r"'exp_avg' in the shape \(3, 4\)"),
     "a moment is one number": (moment(lambda x: x.sum()), r"'exp_avg' in the shape \(\)"),
-    "a moment is complex": (moment(lambda x: x + 0j), "'exp_avg' in torch.complex64; the parameter is r"),
-    "a moment is sparse": (moment(lambda x: x.to_sparse()), "a tensor of torch.sparse_coo; it must be a"),
+    "a moment is complex": (
+        moment(lambda x: x + 0j),
+        "'exp_avg' in torch.complex64; the parameter is r",
+    ),
+    "a moment is sparse": (
+        moment(lambda x: x.to_sparse()),
+        "a tensor of torch.sparse_coo; it must be a",
+    ),
     "a moment is quantized": (moment(quantized), "a tensor of torch.qint8; it must be a dense one"),
     "a moment is nested": (
         moment(lambda x: torch.nested.nested_tensor([*x])),
@@ -154,16 +166,28 @@ REFUSED = {
     "state is a list": (entry("state", []), "'state' is a dict"),
     "groups are None": (entry("param_groups", None), "'param_groups' a list of dicts"),
     "groups are numbers": (entry("param_groups", [1]), "'param_groups' a list of dicts"),
-    "groups are one dict": (entry("param_groups", {"params": [0, 1]}), "'param_groups' a list of d"),
+    "groups are one dict": (
+        entry("param_groups", {"params": [0, 1]}),
+        "'param_groups' a list of d",
+    ),
     "no groups": (without("param_groups"), "not an optimizer's state_dict"),
     "no params": (without("param_groups", 0, "params"), "each with a list of 'params'"),
     "params is a number": (options(params=2), "each with a list of 'params'"),
     "a group twice": (again, "parameter 0 twice"),
     "a parameter twice": (options(params=[0, 0]), "parameter 0 twice"),
-    "params of lists": (options(params=[[0], [1]]), r"the parameter \[0\]; parameters are numbers or"),
-    "params of none": (options(params=[7, 8]), "the state of 0, 1, and no parameter of that number"),
+    "params of lists": (
+        options(params=[[0], [1]]),
+        r"the parameter \[0\]; parameters are numbers or",
+    ),
+    "params of none": (
+        options(params=[7, 8]),
+        "the state of 0, 1, and no parameter of that number",
+    ),
     "a parameter too many": (options(params=[0, 1, 2]), "of 3 parameters, and here they are of 2"),
-    "a state too many": (lambda s: s["state"].update({9: s["state"][0]}), "the state of 9, and no p"),
+    "a state too many": (
+        lambda s: s["state"].update({9: s["state"][0]}),
+        "the state of 9, and no p",
+    ),
     "names too few": (options(param_names=["a"]), r"2 parameters and 'param_names'=\['a'\]"),
     "names are a number": (options(param_names=3), "2 parameters and 'param_names'=3"),
 }
@@ -194,7 +218,9 @@ def test_what_is_refused_changes_nothing(what, engine):
 def test_what_is_not_a_dict_is_refused():
     optimizer = rt.Adam(tensors())
     for garbage in ([], "state", None, 5, torch.ones(2)):
-        with pytest.raises(TypeError, match=f"^Adam: state_dict is a {type(garbage).__name__}; it must"):
+        with pytest.raises(
+            TypeError, match=f"^Adam: state_dict is a {type(garbage).__name__}; it must"
+        ):
             optimizer.load_state_dict(garbage)
         assert not optimizer.state
 
@@ -202,8 +228,7 @@ def test_what_is_not_a_dict_is_refused():
 def test_the_last_state_spoils_the_first_groups_too():
     """Groups and states before the one that is refused are not loaded either."""
     made = [
-        {"params": [p], "rule": rule}
-        for p, rule in zip(tensors(), ("SGD", "Adam"), strict=True)
+        {"params": [p], "rule": rule} for p, rule in zip(tensors(), ("SGD", "Adam"), strict=True)
     ]
     optimizer = rt.Mixed(made)
     train(optimizer, 2)
@@ -211,7 +236,9 @@ def test_the_last_state_spoils_the_first_groups_too():
     saved["param_groups"][0]["lr"] = 7.0
     saved["state"][1]["exp_avg_sq"] = torch.ones(9)
     held, _ = whole(optimizer)
-    with pytest.raises(ValueError, match=r"^Mixed: .*parameter 1 .*'exp_avg_sq' in the shape \(9,\)"):
+    with pytest.raises(
+        ValueError, match=r"^Mixed: .*parameter 1 .*'exp_avg_sq' in the shape \(9,\)"
+    ):
         optimizer.load_state_dict(saved)
     assert all(a is b for a, b in zip(held, whole(optimizer)[0], strict=True))
 
@@ -219,11 +246,21 @@ def test_the_last_state_spoils_the_first_groups_too():
 @pytest.mark.parametrize(
     ("name", "given", "damage", "words"),
     [
-        ("SGD", {"momentum": 0.9}, slot("momentum_buffer", lambda x: x[0]), "'momentum_buffer' in the"),
+        (
+            "SGD",
+            {"momentum": 0.9},
+            slot("momentum_buffer", lambda x: x[0]),
+            "'momentum_buffer' in the",
+        ),
         ("SGD", {}, options(momentum=-1), "momentum=-1 is not accepted"),
         ("SGD", {}, options(nesterov=True), "nesterov=True with momentum=0"),
         ("NAdam", {}, slot("mu_product", lambda x: "1"), "'mu_product'='1'; it must be a tensor"),
-        ("NAdam", {}, slot("mu_product", lambda x: torch.ones(2)), r"'mu_product' in the shape \(2,\)"),
+        (
+            "NAdam",
+            {},
+            slot("mu_product", lambda x: torch.ones(2)),
+            r"'mu_product' in the shape \(2,\)",
+        ),
         ("ASGD", {}, slot("eta", lambda x: None), "has no 'eta'"),
         ("Rprop", {}, options(etas=(1.5, 1.2)), "eta_minus=1.5 is not accepted"),
         ("Adafactor", {}, slot("row_var", lambda x: x[0]), r"'row_var' in the shape \(1,\)"),
@@ -332,5 +369,7 @@ def test_damaged_options_do_not_matter_where_they_are_not_loaded_and_damaged_sta
 @pytest.mark.parametrize("options", ["Keep", None, True, ["keep"]])
 def test_options_is_one_of_two_words(options):
     ours = rt.Adam(tensors())
-    with pytest.raises(ValueError, match=r"options=.* is not accepted; options is 'load' or 'keep'"):
+    with pytest.raises(
+        ValueError, match=r"options=.* is not accepted; options is 'load' or 'keep'"
+    ):
         ours.load_state_dict(ours.state_dict(), options=options)

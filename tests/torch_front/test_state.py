@@ -195,12 +195,25 @@ def net(bias=True):
     return nn.Sequential(nn.Linear(3, 4, bias=bias), nn.Tanh(), nn.Linear(4, 2, bias=bias))
 
 
-@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case[0] != "SparseAdam"])
+def without_lr(p, g, m, *, rate=0.1):
+    m = 0.9 * m + g
+    return 0.99 * p - rate * m, m
+
+
+BEFORE_TRAINING = [
+    *((name, options) for name, options in CASES if name != "SparseAdam"),
+    *((name, {}) for name in OWN),
+    ("no lr", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), BEFORE_TRAINING)
 def test_asking_for_the_state_before_training_is_no_step(name, options):
     torch.manual_seed(0)
     model = net(bias=name != "Muon")
     other = copy.deepcopy(model)
-    optimizer, new = (getattr(rt, name)(m.parameters(), **options) for m in (model, other))
+    make = {**OWN, "no lr": rt.optimizer(without_lr)}.get(name) or getattr(rt, name)
+    optimizer, new = (make([*m.parameters()], **options) for m in (model, other))
     saved = get_optimizer_state_dict(model, optimizer)
     assert {*saved["param_groups"][0]["params"]} == {n for n, _ in model.named_parameters()}
     assert all(map(torch.equal, model.parameters(), other.parameters()))
@@ -208,8 +221,10 @@ def test_asking_for_the_state_before_training_is_no_step(name, options):
         train(o, 3)
     assert equal(optimizer, new)
     for p, q in zip(parameters(optimizer), parameters(new), strict=True):
-        for key, value in (new.state[q] if q in new.state else {}).items():
-            assert torch.equal(torch.as_tensor(optimizer.state[p][key]), torch.as_tensor(value)), key
+        for key, value in new.state.get(q, {}).items():
+            assert torch.equal(torch.as_tensor(optimizer.state[p][key]), torch.as_tensor(value)), (
+                key
+            )
 
 
 def lazy(bias=True):
@@ -265,7 +280,9 @@ def test_what_a_lazy_parameter_turns_out_to_be_is_checked_in_its_first_step():
     lazies = nn.LazyConv2d(3, 3, bias=False)
     optimizer = rt.Muon(lazies.parameters())
     lazies(torch.ones(1, 2, 5, 5)).sum().backward()
-    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3, 2, 3, 3\) is not accepted"):
+    with pytest.raises(
+        ValueError, match=r"Muon: a parameter of shape \(3, 2, 3, 3\) is not accepted"
+    ):
         optimizer.step()
     lazies = nn.LazyLinear(3)
     with pytest.raises(ValueError, match="of a shape that is not known yet, is in param group 0"):

@@ -290,7 +290,7 @@ def _array(
         raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
     if value.is_meta and not p.is_meta:
         raise ValueError(f"{of} has {key!r} on the meta device, so without values")
-    expected = value.shape  # of a lazy parameter it is not known
+    expected: tuple[int, ...] = value.shape  # of a lazy parameter it is not known
     if not is_lazy(p):
         expected = p.shape if slot is None else slot.shape(p.shape)
     if value.shape != expected:
@@ -403,14 +403,14 @@ def _checked(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             f"{name}: in an optimizer's state_dict, 'state' is a dict and 'param_groups' a list of dicts, "
             "each with a list of 'params'; here they are not"
         )
-    keys = [key for group in groups for key in group["params"]]
-    odd = next((key for key in keys if not isinstance(key, (int, str))), None)
+    params = [key for group in groups for key in group["params"]]
+    odd = next((key for key in params if not isinstance(key, (int, str))), None)
     if odd is not None:
         raise ValueError(
             f"{name}: the checkpoint's param groups have the parameter {odd!r:.80}; parameters are "
             "numbers or names there"
         )
-    twice = next((key for key, times in Counter(keys).items() if times > 1), None)
+    twice = next((key for key, times in Counter(params).items() if times > 1), None)
     if twice is not None:
         raise ValueError(f"{name}: the checkpoint's param groups have parameter {twice!r} twice")
     for i, group in enumerate(groups):

@@ -246,7 +246,7 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
     It gives zeros as gradients and sets lr to 0. Such a step is not one: the state begins, nothing is
     counted, and what begins with lr as its value begins anew in training.
     """
-    if optimizer.state or optimizer.param_groups[0].get("lr", 1) != 0:
+    if optimizer.state or any(group.get("lr", 0) != 0 for group in optimizer.param_groups):
         return False
     frame: Any = sys._getframe(1)
     for _ in range(8):
