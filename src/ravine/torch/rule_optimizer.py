@@ -90,10 +90,11 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
+        defaults = {k: as_number(v) for k, v in defaults.items()}
+        if defaults:  # also where every group has options of its own in their place
+            _check(type(self), bool(defaults.get("differentiable")), defaults)
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
-        torch.optim.Optimizer.__init__(
-            self, checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
-        )
+        torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         self.state = State(self, self.state)
 
     @property
@@ -413,6 +414,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         hyper: dict[str, Any],
         p: torch.Tensor,
     ) -> Member:
+        if p.is_meta and group.get("fused"):
+            raise RuntimeError(
+                f"{type(self).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
+                "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
+            )
         present = p.grad is not None
         g: Any = p.grad if present else p.detach()
         if g.shape != p.shape:
