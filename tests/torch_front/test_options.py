@@ -67,6 +67,7 @@ def plain(group):
         ("Adam", "lr", math.nan, "lr=nan is not accepted"),
         ("Adam", "lr", None, "lr=None is not accepted"),
         ("Adam", "lr", True, "lr=True is not accepted"),
+        ("Adam", "lr", 10**400, "lr=1000"),
         ("Adam", "betas", ("0.9", "0.99"), "beta1='0.9' is not accepted"),
         ("Adam", "betas", (0.9, 2.0), "beta2=2.0 is not accepted"),
         ("Adam", "betas", 0.9, "betas=0.9 is not accepted"),
@@ -145,8 +146,9 @@ def test_a_group_of_mixed_has_keys_of_its_own_but_no_options_of_other_rules():
     for key in ("momentum", "rho", "alpha", "etas"):
         with pytest.raises(ValueError, match=f"'AdamW' has no option '{key}'"):
             made.add_param_group({"params": [leaf()], "rule": "AdamW", key: 0.5})
-    with pytest.raises(ValueError, match="'weigth_decay' is not an option; did you mean"):
-        made.add_param_group({"params": [leaf()], "rule": "AdamW", "weigth_decay": 0.5})
+    for name in ("AdamW", "adam"):  # which has no weight decay
+        with pytest.raises(ValueError, match="'weigth_decay' is not an option; did you mean"):
+            made.add_param_group({"params": [leaf()], "rule": name, "weigth_decay": 0.5})
 
 
 def test_a_schedule_of_lr_scale_is_the_users_own():
@@ -164,6 +166,32 @@ def test_a_schedule_of_lr_scale_is_the_users_own():
         optimizer.step()
     assert torch.equal(params[0], params[2])
     assert torch.equal(params[1], params[3])
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_a_plain_dict_in_a_groups_place_is_checked_at_each_step(engine):
+    p, q = leaf(), leaf()
+    ours, theirs = rt.Adam([p], engine=engine), torch.optim.Adam([q])
+    for lr in (0.1, 0.5, 0.0, "0.5", math.nan, -1.0, 0.2):
+        for optimizer in (ours, theirs):
+            if type(optimizer.param_groups[0]) is not dict:
+                optimizer.param_groups[0] = dict(optimizer.param_groups[0])
+        ours.param_groups[0]["lr"] = theirs.param_groups[0]["lr"] = lr
+        p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+        if lr in (0.1, 0.5, 0.0, 0.2):
+            ours.step()
+            theirs.step()
+        else:
+            with pytest.raises(ValueError, match=f"^Adam: lr={lr!r} is not accepted"):
+                ours.step()
+        torch.testing.assert_close(p, q)
+
+
+def test_a_misspelt_keyword_suggests_an_option_too():
+    with pytest.raises(
+        TypeError, match="unexpected keyword 'weigth_decay'; did you mean 'weight_d"
+    ):
+        rt.Adam([leaf()], weigth_decay=0.1)
 
 
 # --- numpy's scalars

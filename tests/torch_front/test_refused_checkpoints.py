@@ -128,6 +128,7 @@ REFUSED = {
     "step is a fraction": (step(torch.tensor(0.5)), r"'step'=tensor\(0.5000\); it must be"),
     "step is NaN": (step(torch.tensor(nan)), r"'step'=tensor\(nan\); it must be"),
     "step is infinite": (step(inf), "'step'=inf; it must be"),
+    "step is too large": (step(10**400), "'step'=1000"),
     "step is a string": (step("3"), "'step'='3'; it must be"),
     "step is a bool": (step(True), "'step'=True; it must be"),
     "step is complex": (step(torch.tensor(1j)), r"'step'=tensor\(0.\+1.j\); it must be"),

@@ -8,6 +8,7 @@ would cast the state to the dtype of the parameter.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -313,7 +314,7 @@ def _count(
 ) -> Any:
     """A count of steps as it is kept here; ValueError for what is none."""
     taken = plain(value)
-    if taken is None or not (taken >= 0 and taken == taken // 1):
+    if taken is None or not (0 <= taken <= sys.float_info.max and taken == taken // 1):
         raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
     return int(taken) if spelling.step == "int" else count_tensor(value, int(taken), options, p)
 

@@ -173,13 +173,16 @@ def checked_parameters(
     return entries
 
 
-def checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The keywords of :class:`How`, complete; the seed is there where rounding is stochastic."""
+def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) -> dict[str, Any]:
+    """The keywords of :class:`How`, complete; the seed is there where rounding is stochastic.
+
+    options: the other keywords that there are, which somebody may have meant.
+    """
     unknown = next((k for k in how if k not in How.__annotations__), None)
     if unknown:
         names = [*How.__annotations__]
         raise TypeError(
-            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, names)}; besides its "
+            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, [*names, *options])}; besides its "
             f"hyperparameters it takes {', '.join(names)}"
         )
     engine = check_engine(how.get("engine", "auto"), name)

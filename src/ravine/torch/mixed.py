@@ -14,6 +14,7 @@ from ravine.rule import nearest
 from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
 from ravine.torch.layers import settled
+from ravine.torch.options import checked_names
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class Mixed(RuleOptimizer):
                 f"Mixed: {param_group['rule']!r} has no option {unknown!r}"
                 f"{nearest(unknown, [*defaults])}; it has {', '.join(defaults)}"
             )
+        own = {*param_group} - {"rule", *defaults}
+        checked_names(own, {"rule", *defaults}, "Mixed")
+        checked_names(own, _options(), "Mixed")
         group = settled(param_group, defaults, "Mixed")
         super().add_param_group(spelling.with_parts(defaults, group))
 

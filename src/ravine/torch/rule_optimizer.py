@@ -82,7 +82,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
-        self._how = checked_how(how, name)
+        self._how = checked_how(how, name, defaults)
         if defaults.get("differentiable") and (
             how.get("engine") == "kernel" or "seed" in self._how
         ):
@@ -286,6 +286,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._tried:
             self._tried = False
             self.state.clear()
+        for group in self.param_groups:
+            if (
+                type(group) is not Options
+            ):  # a plain dict in its place, in which nothing was checked
+                self.check(group)
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
         with torch.set_grad_enabled(self._differentiable):
@@ -521,6 +526,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         evaluation.end(self)
         self.state.clear()
+        self._last_step_skipped = False
         if self._in_backward is not None:
             self._in_backward.forget()
 
