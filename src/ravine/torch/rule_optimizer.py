@@ -419,12 +419,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         hyper: dict[str, Any],
         p: torch.Tensor,
     ) -> Member:
-        if p.is_meta and group.get("fused"):
+        present = p.grad is not None
+        if present and p.is_meta and group.get("fused"):
             raise RuntimeError(
                 f"{type(self).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
                 "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
             )
-        present = p.grad is not None
         g: Any = p.grad if present else p.detach()
         if g.shape != p.shape:
             raise ValueError(
