@@ -218,7 +218,7 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
-    spelling.check(options)
+    optimizer.spelling_of(options).check(options)
     return options
 
 
@@ -230,7 +230,7 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, _ = optimizer.planned(options, p.ndim)
+    graph, hyper = optimizer.planned(options, p.ndim)
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
@@ -253,7 +253,7 @@ def _state_for(
                 raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
             state[key] = number(float(value))
         else:
-            expected = slot.shape(p.shape)
+            expected = slot.shape(p.shape, **hyper)
             if value.shape != expected:
                 raise ValueError(
                     f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "

@@ -190,7 +190,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """What a group's options and state are called: the class's spelling."""
-        return cls.spelling
+        return cls.spelling.fitting(group)
 
     @overload
     def step(self, closure: None = ...) -> None: ...
