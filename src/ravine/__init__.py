@@ -7,7 +7,20 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
 from ravine.registry import get, names
-from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, shared, zeros
+from ravine.rule import (
+    Rule,
+    RuleError,
+    filled,
+    like_p,
+    low_rank,
+    modifier,
+    rule,
+    scalar,
+    several,
+    shared,
+    square,
+    zeros,
+)
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,10 +29,13 @@ __all__ = [
     "filled",
     "get",
     "like_p",
+    "low_rank",
     "modifier",
     "names",
     "rule",
     "scalar",
+    "several",
     "shared",
+    "square",
     "zeros",
 ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 __all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
 
@@ -231,7 +232,7 @@ def call(text: str) -> Call | None:
             f"{text!r} is not accepted; write one rule and then options, as in "
             "clip_by_norm(adam, max_norm=0.5)"
         )
-    options: dict[str, float | bool] = {}
+    options: dict[str, Any] = {}
     for argument in arguments[len(inner) :]:
         name, value = setting(argument)
         if name in options:
@@ -266,11 +267,18 @@ def split(text: str) -> list[str]:
     return parts
 
 
-def setting(text: str) -> tuple[str, float | bool]:
-    """NAME=VALUE as a name and a number or a bool. Raises ValueError for anything else."""
+def setting(
+    text: str, tuples: Container[str] = ()
+) -> tuple[str, float | bool | tuple[float | bool, ...]]:
+    """NAME=VALUE as a name and a number or a bool, or numbers with commas between where the name is
+    among `tuples`. Raises ValueError for anything else.
+    """
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals):
         raise ValueError(f"{text!r} is not accepted; write NAME=VALUE, such as lr=0.1")
+    if name in tuples:
+        parts = value.strip("()").removesuffix(",").split(",")
+        return name, tuple(number(part.strip(), text) for part in parts)
     return name, number(value, text)
 
 

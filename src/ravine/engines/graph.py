@@ -24,6 +24,7 @@ from typing import Any
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT, REDUCED
+from ravine.parts import part_names
 from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
@@ -376,12 +377,21 @@ def _call(graph: Graph) -> None:
             )
     inputs = {"p", "g", "t", *rule.slots, *values}
     for _, local in seen:
-        for name, value in local.items():
+        for name, value in _one_by_one(local):
             if isinstance(value, Node) and value.op not in _LEAVES and name not in inputs:
                 graph.names.setdefault(value.index, name)
     for name, node in graph.outputs.items():
         if node.op not in _LEAVES:
             graph.names[node.index] = name
+
+
+def _one_by_one(local: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Local variables, and the parts of those that are tuples, by names of their own."""
+    for name, value in local.items():
+        if isinstance(value, (tuple, list)):
+            yield from zip(part_names(name, len(value)), value, strict=True)
+        else:
+            yield name, value
 
 
 def _symbols(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:

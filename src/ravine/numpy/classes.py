@@ -11,7 +11,7 @@ from ravine.numpy.rule_optimizer import RuleOptimizer
 from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
-from ravine.spellings import spelling_of
+from ravine.spellings import spelling_of, unpaired
 
 __all__ = [
     "ASGD",
@@ -53,7 +53,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
         spelling = spelling_of(made)
 
         def __init__(self, /, params: Any, *, engine: str = "auto", **hyperparameters: Any) -> None:
-            super().__init__(params, made.values(hyperparameters), engine)
+            super().__init__(params, unpaired(made, hyperparameters), engine)
 
     spellings.present(Optimizer, made, name, optimizer)
     return Optimizer

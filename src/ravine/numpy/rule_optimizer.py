@@ -24,7 +24,7 @@ from ravine.engines.fused import (
 )
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
-from ravine.rule import Rule
+from ravine.rule import Rule, Slot
 from ravine.spellings import Spelling
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class RuleOptimizer:
         self._seen: list[Any] = []
         self._training: dict[str, Any] | None = None  # while others are in place
         self.options = options
-        self.spelling.check(options)
+        self.spelling.fitting(options).check(options)
         self.params = params
         self.state: dict[str, dict[str, Any]] = {}
         if not list(_leaves(params, "params")):
@@ -144,7 +144,7 @@ class RuleOptimizer:
         plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
         known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
         for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
-            rule, hyper = self.spelling.compose(self.options, ndim)
+            rule, hyper = self.spelling.fitting(self.options).compose(self.options, ndim)
             if rule not in known:
                 hyper = rule.check(self._name, **hyper)
                 known[rule] = plan(rule, hyper), hyper
@@ -258,9 +258,7 @@ class RuleOptimizer:
             if graph.rule.slots[slot].shared and slot in common:
                 state[slot] = common[slot]
             if slot not in state:
-                made = graph.rule.slots[slot].init(p, **hyper)
-                # NumPy makes numbers of arrays without dimensions.
-                state[slot] = np.asarray(made) if isinstance(made, np.generic) else made
+                state[slot] = self._started(slot, graph.rule.slots[slot], p, hyper)
             else:
                 scalar = graph.rule.slots[slot].kind == "scalar" or not isinstance(p, np.ndarray)
                 self._check_slot(f"the state {slot!r} of {path}", state[slot], scalar)
@@ -270,6 +268,16 @@ class RuleOptimizer:
             g = type(p)(g)
         slots = {slot: state[slot] for slot in graph.live}
         return _Todo(path, Work(p, g, slots, int(taken) + 1, hyper), state)
+
+    def _started(self, name: str, slot: Slot, p: Any, hyper: Mapping[str, Any]) -> Any:
+        try:
+            made = slot.init(p, **hyper)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {name!r}: {error}") from None
+        if isinstance(made, np.ndarray) and slot.dtype not in ("", "bfloat16"):
+            return made.astype(slot.dtype)
+        # NumPy makes numbers of arrays without dimensions.
+        return np.asarray(made) if isinstance(made, np.generic) else made
 
     def _check_slot(self, what: str, kept: Any, scalar: bool) -> None:
         if scalar:

@@ -249,7 +249,7 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, _ = optimizer.planned(options, p.ndim)
+    graph, hyper = optimizer.planned(options, p.ndim)
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
     if not isinstance(saved, Mapping):
         raise ValueError(f"{of} is {saved!r:.80}; it must be a dict")
@@ -271,7 +271,7 @@ def _state_for(
         elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
         elif isinstance(value, torch.Tensor):
-            state[key] = _array(value, p, key, slot, of)
+            state[key] = _array(value, p, key, slot, hyper, of)
         elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:
@@ -280,7 +280,12 @@ def _state_for(
 
 
 def _array(
-    value: torch.Tensor, p: torch.Tensor, key: str, slot: Slot | None, of: str
+    value: torch.Tensor,
+    p: torch.Tensor,
+    key: str,
+    slot: Slot | None,
+    hyper: Mapping[str, Any],
+    of: str,
 ) -> torch.Tensor:
     """A tensor of the state, as a step can use it: dense, in floating point, on the device of p.
 
@@ -293,7 +298,7 @@ def _array(
         raise ValueError(f"{of} has {key!r} on the meta device, so without values")
     expected: tuple[int, ...] = value.shape  # of a lazy parameter it is not known
     if not is_lazy(p):
-        expected = p.shape if slot is None else slot.shape(p.shape)
+        expected = p.shape if slot is None else slot.shape(p.shape, **hyper)
     if value.shape != expected:
         raise ValueError(
             f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "

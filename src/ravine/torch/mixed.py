@@ -71,7 +71,7 @@ class Mixed(RuleOptimizer):
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """The spelling of the class or the rule that the group names."""
-        return _known(group["rule"])[0]
+        return _known(group["rule"])[0].fitting(group)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
         """The options of the class or the rule that the group names."""

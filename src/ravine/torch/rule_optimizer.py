@@ -209,7 +209,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """What a group's options and state are called: the class's spelling."""
-        return cls.spelling
+        return cls.spelling.fitting(group)
 
     @overload
     def step(self, closure: None = ...) -> None: ...
@@ -249,9 +249,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._in_backward is not None:
             self._in_backward.finish()
             return loss
-        if self._last_step_skipped or state.is_trial(self):
-            return loss
         bound = self._bound
+        if self._last_step_skipped or (bound is None and state.is_trial(self)):
+            return loss
         left = bound.take(self) if bound is not None else None
         if left is None:
             self.step_all()
