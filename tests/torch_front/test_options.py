@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -46,8 +47,16 @@ def construct(optimizer, key, value):
 
 
 WAYS = [set_later, update, update_in_place, add_a_group, load, construct]
+
+
+def of_tuple(p, g, m, *, lr=0.1, betas=(0.9, 0.5)):
+    m = betas[0] * m + (1 - betas[0]) * g
+    return p - lr * (m + betas[1] * g), m
+
+
 MADE = {
     "Adam": rt.Adam,
+    "a tuple": rt.optimizer(of_tuple),
     "a rule's own": rt.optimizer(rules.adam, "Own"),
     "SGD": lambda params: rt.SGD(params, momentum=0.9),
     "Mixed": lambda params: rt.Mixed([{"params": params, "rule": "AdamW"}]),
@@ -300,6 +309,7 @@ RULES = {
     "momentum": (rule(of_momentum), of_momentum),
     "betas": (rule(of_betas), of_betas),
     "beta1": (rule(of_beta1), of_beta1),
+    "a tuple": (rule(of_tuple), of_tuple),
 }
 CYCLES = {
     "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.5, total_steps=12),
@@ -321,11 +331,11 @@ def test_the_momentum_of_a_rule_of_ones_own_is_cycled(name, cycle, engine):
         g = torch.full_like(p, 1.0 + step)
         p.grad, q.grad = g, g.clone()
         group, torchs = ours.param_groups[0], theirs.param_groups[0]
-        momentum = group["momentum" if name == "momentum" else "beta1"]
+        momentum = group["momentum"] if name == "momentum" else group["betas"][0]
         assert momentum == torchs["momentum"]
         assert group["lr"] == torchs["lr"]
         seen.add(momentum)
-        options = {k: group[k] for k in made.hyperparameters}
+        options = {k: v for k, v in group.items() if k in signature(function).parameters}
         expected, slot = function(expected, g, slot, **options)
         for o, schedule in zip((ours, theirs), schedules, strict=True):
             o.step()
