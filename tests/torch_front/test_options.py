@@ -238,6 +238,13 @@ def test_numpys_scalars_become_numbers(way, name, key, value, kept):
     assert saved["param_groups"][-1][key] == kept
 
 
+@pytest.mark.parametrize("way", WAYS[:4])
+def test_an_array_of_ones_own_stays_the_array(way):
+    optimizer, mine = rt.Adam([leaf()]), np.array([0.5])
+    way(optimizer, "mine", mine)
+    assert optimizer.param_groups[-1]["mine"] is mine
+
+
 def test_numpys_scalars_in_a_constructor_and_in_a_schedule():
     p = leaf()
     optimizer = rt.Adam([p], lr=np.float64(0.5), betas=(np.float32(0.5), np.float64(0.25)))

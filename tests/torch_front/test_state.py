@@ -227,6 +227,24 @@ def test_asking_for_the_state_before_training_is_no_step(name, options):
             )
 
 
+def test_asking_is_no_step_where_a_step_is_wrapped():
+    class Mine(rt.Adam):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    model, hooked = net(), []
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = Mine(model.parameters(), lr=0.1, weight_decay=0.1)
+    optimizer.register_step_post_hook(lambda *_: hooked.append(True))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer)
+    get_optimizer_state_dict(model, optimizer)
+    assert hooked
+    assert all(map(torch.equal, model.parameters(), before))
+    train(optimizer, 1)
+    schedule.step()
+    assert {int(its["step"]) for its in optimizer.state.values()} == {1}
+
+
 def lazy(bias=True):
     return nn.Sequential(nn.LazyLinear(4, bias=bias), nn.Tanh(), nn.LazyLinear(2, bias=bias))
 

@@ -22,7 +22,7 @@ from ravine.hyperparameters import plain
 from ravine.rule import Slot
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
-from ravine.torch.options import as_number, checked_names
+from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, count_tensor, number, started
 
 if TYPE_CHECKING:
@@ -214,9 +214,10 @@ def _options(
 ) -> dict[str, Any]:
     """A group's saved options, and those of here that it has not, if they are none but switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
+    known = {*optimizer.known(group)}
     # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
     how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
-    given = {k: as_number(v) for k, v in saved.items()} | how
+    given = with_numbers(saved, known) | how
     options = spelling.with_parts(group, given)
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
@@ -236,7 +237,7 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
-    checked_names({*given} - {*group}, {*optimizer.known(group)}, name)
+    checked_names({*given} - {*group}, known, name)
     optimizer.check(options)
     return options
 

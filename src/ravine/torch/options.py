@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ravine.spellings import Spelling
 
-__all__ = ["Options", "as_number", "checked_names"]
+__all__ = ["Options", "checked_names", "with_numbers"]
 
 _NOT_OPTIONS = ("params", "param_names")
 _PLAIN = (bool, int, float, str, type(None))
@@ -42,8 +42,8 @@ class Options(dict[str, Any]):
         spelling_of: Callable[[Mapping[str, Any]], Spelling],
         check: Callable[[Mapping[str, Any]], None],
     ):
-        super().__init__({k: v if k in _NOT_OPTIONS else as_number(v) for k, v in options.items()})
         self.name, self.known, self.spelling_of = name, {*known}, spelling_of
+        super().__init__(with_numbers(options, self.known))
         self.check = check
         self.followed: object = None
         self.last: object = None
@@ -96,9 +96,7 @@ class Options(dict[str, Any]):
 
     def update(self, *others: Any, **options: Any) -> None:
         """Set several options; those that only together make sense are checked together."""
-        new = {
-            k: v if k in _NOT_OPTIONS else as_number(v) for k, v in dict(*others, **options).items()
-        }
+        new = with_numbers(dict(*others, **options), self.known)
         checked_names({*new} - {*self}, self.known, self.name)
         whole = self.known <= self.keys() | new.keys()  # not while it is emptied and filled again
         if whole and not self.known.isdisjoint(new):
@@ -150,10 +148,17 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
                 )
 
 
-def as_number(value: Any) -> Any:
-    """A NumPy scalar as a Python number, also in a tuple or a list; all else as it is."""
+def with_numbers(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The options with NumPy's scalars as Python's numbers, also in tuples and lists, so that a checkpoint
+    loads with weights_only=True; where they are `known`, arrays of one element, too.
+    """
+    return {k: v if k in _NOT_OPTIONS else _number(v, k in known) for k, v in options.items()}
+
+
+def _number(value: Any, known: bool) -> Any:
     if type(value) in (tuple, list) and any(type(x).__module__ == "numpy" for x in value):
-        return type(value)(map(as_number, value))
-    if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
-        return value.item()
-    return value
+        return type(value)(_number(x, known) for x in value)
+    if type(value).__module__ != "numpy" or getattr(value, "size", 0) != 1:
+        return value
+    is_array = hasattr(value, "__setitem__")
+    return value.item() if known or not is_array else value

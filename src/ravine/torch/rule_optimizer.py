@@ -32,7 +32,7 @@ from ravine.torch.checks import (
 )
 from ravine.torch.layers import settled
 from ravine.torch.memory import lacks_memory, span
-from ravine.torch.options import Options, as_number, checked_names
+from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.state import State
 from ravine.torch.tensors import as_real, seen_by, unfit
@@ -90,7 +90,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
-        defaults = {k: as_number(v) for k, v in defaults.items()}
+        defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
@@ -180,7 +180,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 '{"params": [...], "lr": 0.1}'
             )
         param_group = dict(settled(param_group, self.defaults, name))
-        given = {k: as_number(v) for k, v in param_group.items()}
+        given = with_numbers(param_group, {*self.known(param_group)})
         spelling = self.spelling_of({**self.defaults, **given})
         options = spelling.with_parts(self.defaults, given)
         checked_names({*options}, {*self.known(options)}, name)
