@@ -97,11 +97,12 @@ class Options(dict[str, Any]):
     def update(self, *others: Any, **options: Any) -> None:
         """Set several options; those that only together make sense are checked together."""
         new = with_numbers(dict(*others, **options), self.known)
-        checked_names({*new} - {*self}, self.known, self.name)
-        whole = self.known <= self.keys() | new.keys()  # not while it is emptied and filled again
-        if whole and not self.known.isdisjoint(new):
-            spelling = self.spelling_of({**self, **new})
-            settled = spelling.with_parts(self, new)
+        if strangers := {*new} - self.keys():
+            checked_names(strangers, self.known, self.name)
+        settled = {**self, **new}
+        # Not while it is emptied and filled again.
+        if not self.known.isdisjoint(new) and self.known <= settled.keys():
+            settled = self.spelling_of(settled).with_parts(self, new)
             self.check(settled)
             if not self._paired.isdisjoint(new):
                 new |= {k: settled[k] for k in self._paired}
