@@ -7,7 +7,18 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
 from ravine.registry import get, names
-from ravine.rule import Rule, RuleError, filled, like_p, modifier, rule, scalar, shared, zeros
+from ravine.rule import (
+    Rule,
+    RuleError,
+    filled,
+    like_p,
+    modifier,
+    rule,
+    scalar,
+    shared,
+    signal,
+    zeros,
+)
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,5 +32,6 @@ __all__ = [
     "rule",
     "scalar",
     "shared",
+    "signal",
     "zeros",
 ]

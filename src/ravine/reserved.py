@@ -1,4 +1,4 @@
-"""Names that no slot or no hyperparameter can have, each with the reason: the one list."""
+"""Names that no slot, no signal or no hyperparameter can have, each with the reason: the one list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ __all__ = ["why_reserved"]
 _ALWAYS = {
     **dict.fromkeys(("float", "ops"), "is called in the printed step"),
     **dict.fromkeys(("paper", "at", "evaluate"), "is a keyword of @rule"),
+}
+_SIGNALS = {
+    **dict.fromkeys(("closure", "grads"), "is an argument of step"),
+    "t": "is the count of steps: a positional argument, the last",
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
 _HYPERPARAMETERS = {
@@ -39,7 +43,9 @@ _HYPERPARAMETERS = {
     ),
 }
 
+_OF = {"hyperparameter": _HYPERPARAMETERS, "signal": _SIGNALS, "slot": _SLOTS}
 
-def why_reserved(name: str, hyperparameter: bool) -> str:
-    """Why a hyperparameter, or a slot, cannot have this name; nothing where it can."""
-    return _ALWAYS.get(name) or (_HYPERPARAMETERS if hyperparameter else _SLOTS).get(name, "")
+
+def why_reserved(name: str, what: str) -> str:
+    """Why a hyperparameter, a signal or a slot cannot have this name; nothing where it can."""
+    return _ALWAYS.get(name) or _OF[what].get(name, "")

@@ -4,7 +4,8 @@
     def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8): ...
 
 Positional: `p` the parameter, `g` its gradient, the state slots, and last, if the rule asks for
-it, `t`: the steps this tensor has taken, counted from 1. Keyword-only: the hyperparameters.
+it, `t`: the steps this tensor has taken, counted from 1. Keyword-only: the hyperparameters, and
+signals, what some steps are given besides the gradient.
 Returned: the new p and the new state, in the same order. Everything else in Ravine is derived
 from such a function; docs/architecture.md says how.
 """
@@ -29,12 +30,13 @@ from ravine.arguments import Arguments, Mark, enter, leave
 from ravine.hyperparameters import Hyperparameter, Search, look_up
 from ravine.reads import Reads
 from ravine.reserved import why_reserved
-from ravine.slots import ZEROS, Slot, filled, like_p, scalar, shared, zeros
+from ravine.slots import ZEROS, Signal, Slot, filled, like_p, scalar, shared, signal, zeros
 from ravine.sources import keep
 
 __all__ = [
     "Rule",
     "RuleError",
+    "Signal",
     "Slot",
     "filled",
     "kept",
@@ -43,6 +45,7 @@ __all__ = [
     "rule",
     "scalar",
     "shared",
+    "signal",
     "watch",
     "zeros",
 ]
@@ -110,6 +113,7 @@ class Rule:
     slots: Mapping[str, Slot]
     hyperparameters: Mapping[str, Hyperparameter]
     takes_t: bool
+    signals: Mapping[str, Signal] = field(default_factory=lambda: MappingProxyType({}))
     paper: str = ""
     at: str = ""
     doc: str = ""
@@ -124,7 +128,10 @@ class Rule:
         return self
 
     def __call__(self, p: Any, g: Any, /, *state_and_t: Any, **hyperparameters: Any) -> Any:
-        """One step: the new p, or (p, *slots) where the rule keeps state."""
+        """One step: the new p, or (p, *slots) where the rule keeps state.
+
+        Keywords: hyperparameters and signals; a signal that is not given is None.
+        """
         names = [*self.slots, *["t"] * self.takes_t]
         if len(state_and_t) != len(names):
             raise TypeError(
@@ -136,7 +143,7 @@ class Rule:
     def update(
         self, p: Any, g: Any, state: Sequence[Any], t: Any, /, **hyperparameters: Any
     ) -> tuple[Any, tuple[Any, ...]]:
-        """One step in the form that every rule has: (new p, new state)."""
+        """One step in the form that every rule has: (new p, new state). Keywords: as of a call."""
         args = (p, g, *state, t) if self.takes_t else (p, g, *state)
         p, *state = self._step(args, hyperparameters)
         return p, tuple(state)
@@ -145,7 +152,7 @@ class Rule:
         token = ops._like.set(args[0])
         try:
             inputs = kept(self, "inputs", lambda: Arguments(self.function))
-            args, values = inputs.prepare(args, self.values(hyperparameters))
+            args, values = inputs.prepare(args, self.inputs(hyperparameters))
             return [leave(x) for x in self._take(args, values)]
         finally:
             ops._like.reset(token)
@@ -177,14 +184,27 @@ class Rule:
     def _defaults(self) -> dict[str, Any]:
         return {name: h.default for name, h in self.hyperparameters.items()}
 
+    def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function is called with by name: hyperparameters, and signals, None if not given."""
+        if not self.signals:
+            return self.values(given)
+        named = {k: x for k, x in given.items() if k not in self.signals}
+        return self.values(named) | {k: given.get(k) for k in self.signals}
+
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown."""
         values = {**self._defaults, **given}
         if len(values) > len(self._defaults):
             unknown = next(name for name in given if name not in self.hyperparameters)
+            if unknown in self.signals:
+                raise TypeError(
+                    f"rule {self.name!r}: {unknown!r} is a signal, which has no value of its own; it is "
+                    f"given with a step"
+                )
+            names = [*self.hyperparameters, *self.signals]
             raise TypeError(
                 f"rule {self.name!r} has no hyperparameter {unknown!r}; it has "
-                f"{', '.join(self.hyperparameters) or 'none'}{nearest(unknown, list(self.hyperparameters))}"
+                f"{', '.join(self.hyperparameters) or 'none'}{nearest(unknown, names)}"
             )
         for name, x in given.items():
             # A numpy.float64 is not a plain float: it would turn float32 arrays into float64.
@@ -255,6 +275,7 @@ class Rule:
                 kind(h.name, kind.KEYWORD_ONLY, default=h.default)
                 for h in self.hyperparameters.values()
             ]
+            + [kind(name, kind.KEYWORD_ONLY, default=None) for name in self.signals]
         )
 
     def __repr__(self) -> str:
@@ -302,13 +323,17 @@ def _check_evaluation(
 
 
 def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mapping[str, Any]) -> Any:
-    """Slots, hyperparameters and the use of t, read off a function's signature."""
+    """Slots, hyperparameters, signals and the use of t, read off a function's signature."""
     name = getattr(function, "__name__", repr(function))
     if not inspect.isfunction(function):
         raise RuleError(f"a rule is made from a function, got {function!r}")
-    positional, keyword = [], {}
+    positional, keyword, signals = [], {}, {}
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
+        if isinstance(parameter.default, Signal):
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                raise RuleError(f"{name}: {parameter.name} is a signal; write it after a *")
+            signals[parameter.name] = parameter.default
+        elif parameter.kind is parameter.KEYWORD_ONLY:
             keyword[parameter.name] = parameter.default
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise RuleError(
@@ -320,6 +345,9 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
             )
         else:
             positional.append(parameter.name)
+    bare = next((k for k, value in keyword.items() if value is signal), None)
+    if bare:
+        raise RuleError(f"{name}: {bare}=signal lacks its parentheses; write {bare}=signal()")
     if positional[: len(leading)] != list(leading):
         raise RuleError(
             f"{name}({', '.join(positional)}, ...): the first arguments must be {', '.join(leading)}, "
@@ -329,14 +357,17 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     takes_t = bool(slots) and slots[-1] == "t"
     slots = slots[: len(slots) - takes_t]
     # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
-    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword):
-        if why := why_reserved(k, k in keyword):
-            what = "hyperparameter" if k in keyword else "slot"
+    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword, *signals):
+        what = "slot" if k in slots else "signal" if k in signals else "hyperparameter"
+        if why := why_reserved(k, what):
             raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")
     if "t" in slots:
         raise RuleError(
             f"{name}: t comes last among the positional arguments, after the state slots"
         )
+    twice = next((k for k in declared if k in signals), None)
+    if twice:
+        raise RuleError(f"{name}: {twice} is a signal, of which nothing else is declared")
     unknown = next((k for k in declared if k not in slots and k not in keyword), None)
     if unknown:
         raise RuleError(f"{name}: {unknown!r} is declared, but no argument of that name exists")
@@ -366,7 +397,7 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     for h in hyperparameters.values():
         if h.default is not inspect.Parameter.empty:
             h.check(h.default, f"{name}: the default")
-    return {s: declared.get(s) or ZEROS for s in slots}, hyperparameters, takes_t
+    return {s: declared.get(s) or ZEROS for s in slots}, hyperparameters, signals, takes_t
 
 
 @overload
@@ -410,7 +441,7 @@ def _rule(
     evaluate: Callable[..., Any] | None,
     declared: tuple[tuple[str, Any], ...],
 ) -> Rule:
-    slots, hyperparameters, takes_t = _read(function, ("p", "g"), dict(declared))
+    slots, hyperparameters, signals, takes_t = _read(function, ("p", "g"), dict(declared))
     empty = inspect.Parameter.empty
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
@@ -423,6 +454,7 @@ def _rule(
         slots=MappingProxyType(slots),
         hyperparameters=MappingProxyType(hyperparameters),
         takes_t=takes_t,
+        signals=MappingProxyType(signals),
         paper=paper,
         at=at,
         doc=inspect.getdoc(function) or "",
@@ -445,14 +477,15 @@ def modifier(
     The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
     `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
     A keyword without default is shared with the inner rule. The result, applied to a rule, is a
-    rule, whose slots are the inner ones, then the modifier's own.
+    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
+    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
 
     evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
     the weights that the inner rule evaluates with.
     """
     if function is None:
         return lambda f: modifier(f, evaluate=evaluate, **declared)
-    slots, keyword, takes_t = _read(function, ("step", "p", "g"), declared)
+    slots, keyword, signals, takes_t = _read(function, ("step", "p", "g"), declared)
     shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
     own = {k: h for k, h in keyword.items() if k not in shared}
     name = function.__name__
@@ -464,10 +497,11 @@ def modifier(
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):
             raise RuleError(f"{name} modifies a rule, got {inner!r}")
-        taken = {*inner.slots, *inner.hyperparameters}
-        for clash in sorted(taken & {*slots, *own}):
+        taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
+        alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
+        for clash in sorted(taken & {*slots, *own, *signals} - alike):
             raise RuleError(f"{name}({inner.name}): both have {clash!r}; rename one")
-        for missing in set(shared) - inner.hyperparameters.keys():
+        for missing in set(shared) - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
                 f"{name}({inner.name}): {name} shares {missing!r}, which {inner.name} has not"
             )
@@ -478,14 +512,18 @@ def modifier(
             t = rest[-1] if with_t else 0
             state = rest[:count]
 
-            def step(p: Any, g: Any) -> Any:
+            def step(p: Any, g: Any, **changed: Any) -> Any:
                 nonlocal state
-                values = {k: hyperparameters[k] for k in inner.hyperparameters}
+                values = {k: hyperparameters[k] for k in (*inner.hyperparameters, *inner.signals)}
+                for k in changed:
+                    if k not in inner.signals:
+                        raise TypeError(f"step({k}=...): {inner.name} has no signal {k!r}")
+                values |= changed
                 p, *after = inner._take([p, g, *state, *[t] * inner.takes_t], values)
                 state = tuple(after)
                 return p
 
-            mine = {k: hyperparameters[k] for k in keyword}
+            mine = {k: hyperparameters[k] for k in (*keyword, *signals)}
             last = (t,) if takes_t else ()
             result = function(step, p, g, *rest[count : count + len(slots)], *last, **mine)
             p, *changed = result if isinstance(result, tuple) else (result,)
@@ -497,6 +535,7 @@ def modifier(
             slots=MappingProxyType({**inner.slots, **slots}),
             hyperparameters=MappingProxyType({**inner.hyperparameters, **own}),
             takes_t=with_t,
+            signals=MappingProxyType({**inner.signals, **signals}),
             paper=inner.paper,
             at=inner.at,
             doc=inner.doc,

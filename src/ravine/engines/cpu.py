@@ -84,7 +84,7 @@ class Step:
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
     sizes: the number of elements of each tensor, at least one. dtypes: for each tensor, the dtypes of
-    its array columns (p, g and the live array slots). groups: for each tensor, the parameter group
+    its array columns (p, g, the signals that are arrays, the live array slots). groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
     tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the
@@ -93,7 +93,8 @@ class Step:
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
-    counted. inputs: the hyperparameters that `set_group` takes. order: the order in which the tables
+    counted. state: those of them that are slots, then "step". inputs: the hyperparameters, and signals
+    of one number, that `set_group` takes. order: the order in which the tables
     hold the tensors, those of the same dtypes beside each other.
 
     Who points and runs holds `lock` meanwhile, and references to all memory that is pointed to.
@@ -122,6 +123,7 @@ class Step:
         self.kernel, self._stochastic = kernel, stochastic
         self.slots = kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
+        self.state = (*kernel.arrays, *kernel.slots, "step")
         self.inputs = tuple(name for name in kernel.inputs if name != "t")
         batches: dict[tuple[str, ...], list[int]] = {}
         for i, dtype in enumerate(dtypes):

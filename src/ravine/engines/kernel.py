@@ -108,7 +108,8 @@ class Pass:
 class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
-    columns: p, g and the live slots that are arrays. short: those of them that have one number for each
+    signals: those that are arrays, as many as the step is given. columns: p, g, the signals, and the
+    live slots that are arrays. short: those of them that have one number for each
     row, or for each column. slots: the live slots that are scalars. views: how a tensor must be a
     matrix: its "first" axis by the rest, the rest by its "last" axis, or as a "matrix" of two axes.
     inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
@@ -117,6 +118,7 @@ class Kernel:
 
     graph: Graph
     columns: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     short: dict[str, int] = field(default_factory=dict)
@@ -313,6 +315,11 @@ class Kernel:
         stored = [self.outputs[c].stage for c in self.full if c in self.outputs]
         return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op in (*PARTIAL, *PARTED)))
 
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The columns that are slots."""
+        return self.columns[2 + len(self.signals) :]
+
     @cached_property
     def full(self) -> list[str]:
         """The columns in the shape of the parameter."""
@@ -386,7 +393,9 @@ class Kernel:
     def _passes(self, early: Sequence[str]) -> list[Pass] | None:
         """The walks if the given columns are stored as soon as they are known; None: impossible."""
         stored = {
-            c: self.outputs[c].stage if c in early else self.last for c in self.full if c != "g"
+            c: self.outputs[c].stage if c in early else self.last
+            for c in self.full
+            if c in self.outputs
         }
         result = []
         for stage in range(self.last + 1):
@@ -430,9 +439,11 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
+    signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
     kernel = Kernel(
         graph,
-        columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),
+        columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
+        signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
     for name in (s for s in graph.live if slots[s].short):
@@ -458,7 +469,8 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = kernel.add("total", kernel.add("mul", g, g))
     read = {v.leaf for v in kernel.needed if v.op in ("scalar", "hyperparameter")}
-    kernel.inputs = tuple(n for n in ("t", *graph.rule.hyperparameters) if n in read)
+    names = ("t", *graph.rule.hyperparameters, *graph.given)
+    kernel.inputs = tuple(n for n in names if n in read)
     return kernel
 
 

@@ -31,6 +31,7 @@ from ravine.torch.layers import settled
 from ravine.torch.memory import lacks_memory, span
 from ravine.torch.options import Options, as_number, checked_names
 from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.signals import Given, given
 from ravine.torch.state import State
 from ravine.torch.tensors import as_real, seen_by, unfit
 
@@ -54,6 +55,7 @@ def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
 
 
 Loss = TypeVar("Loss")
+_NOTHING = Given()
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -67,6 +69,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
+    _bounds: dict[frozenset[str], Bound] = {}
+    given: Given | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     tried = False
@@ -87,6 +91,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self, checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
         )
         self.state = State(self, self.state)
+        self._bounds = {}
 
     @property
     def engine(self) -> str:
@@ -193,19 +198,25 @@ class RuleOptimizer(torch.optim.Optimizer):
         return cls.spelling
 
     @overload
-    def step(self, closure: None = ...) -> None: ...
+    def step(self, closure: None = ..., **signals: Any) -> None: ...
     @overload
-    def step(self, closure: Callable[[], Loss]) -> Loss: ...
+    def step(self, closure: Callable[[], Loss], **signals: Any) -> Loss: ...
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
         """Take one step with the gradients that the parameters have; those without are left alone.
 
         closure: reevaluates the model and returns the loss, which step returns. The gradients are
         never changed. Where `grad_scale` is set, as torch.amp.GradScaler does, they are divided by
         it on the way; where `found_inf` is set and not zero, no step is taken.
+
+        signals: what the rule takes besides gradients, at steps where there is some (or not None). Of one
+        that has the shape of p, a sequence of tensors in the order of the parameters, or a dict from
+        parameters, or their names, to tensors; parameters without gradient need none. They are taken in
+        the parameters' dtypes and otherwise as they are, whatever `grad_scale` is. Raises TypeError and
+        ValueError for what the rule does not take, and no step is taken.
         """
         if torch.compiler.is_compiling():
-            return _outside_of_graphs(self, closure)
+            return _outside_of_graphs(self, closure, signals)
         if (
             _before_all
             or _after_all
@@ -213,32 +224,47 @@ class RuleOptimizer(torch.optim.Optimizer):
             or self._optimizer_step_post_hooks
             or torch.autograd._profiler_enabled()
         ):
-            return self._watched_step(closure)
-        return self._bare_step(closure)
+            return self._watched_step(closure, **signals)
+        return self._bare_step(closure, **signals)
 
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
+    def _bare_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
         if self.in_evaluation:
             raise evaluation.refusal(self)
         loss = None
+        given_now = given(self, signals) if signals else _NOTHING
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
+        if self._last_step_skipped and self._in_backward is None:
+            return loss
+        self.given = given_now
+        try:
+            self._take()
+        finally:
+            self.given = None
+        return loss
+
+    def _take(self) -> None:
         if self._in_backward is not None:
-            self._in_backward.finish()
-            return loss
-        if self._last_step_skipped or state.is_trial(self):
-            return loss
-        bound = self._bound
+            return self._in_backward.finish()
+        if state.is_trial(self):
+            return None
+        names = (self.given or _NOTHING).names
+        bound = self._bounds.get(names)
         left = bound.take(self) if bound is not None else None
         if left is None:
+            if bound is not None:  # something has changed
+                self._bounds.clear()
             self.step_all()
         elif left:
             self._start(left)
-        return loss
+        else:
+            self._bound = bound
+        return None
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_bare_step)
 
@@ -272,6 +298,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for wave in waves:
                 wave.start(self.seed)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")))
+        self._bounds[(self.given or _NOTHING).names] = bound
         return bound
 
     def parts(self, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
@@ -379,7 +406,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             rule, hyper = _wrapped(unscale, rule), {**hyper, "grad_scale": scale}
         if not self._differentiable:
             hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
-        return plan(rule, hyper), hyper
+        if self.given is None or not rule.signals:
+            return plan(rule, hyper), hyper
+        numbers = {k: x for k, x in self.given.numbers.items() if k in rule.signals}
+        return plan(rule, hyper, self.given.names), hyper | numbers
 
     def _member(
         self,
@@ -422,8 +452,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             def view(x: Any) -> Any:  # p itself changes in place afterwards
                 return as_real(p.clone() if x is p else x)
 
+        name, signals = type(self).__name__, {}
+        if self.given is not None and self.given.arrays:
+            signals = {k: view(x) for k, x in self.given.of(graph, p, name).items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        work = Work(view(p), g, slots, begun.taken + 1, hyper)
+        work = Work(view(p), g, slots, begun.taken + 1, hyper, signals=signals)
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
@@ -493,6 +526,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def unbind(self) -> None:
         """Look at everything with care in the next step."""
         self._bound = None
+        self._bounds.clear()
         if self._in_backward is not None:
             self._in_backward.unbind()
 
@@ -501,7 +535,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
-        self._bound, self.tried = None, False
+        self._bound, self._bounds, self.tried = None, {}, False
         self.state = State(self, self.state)
         self.in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
@@ -517,5 +551,5 @@ def _seen(graph: Graph, slot: str, kept: Any) -> Any:
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
-def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
-    return optimizer.step(closure)
+def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any, signals: Mapping[str, Any]) -> Any:
+    return optimizer.step(closure, **signals)
