@@ -84,7 +84,7 @@ class Step:
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
     sizes: the number of elements of each tensor, at least one. dtypes: for each tensor, the dtypes of
-    its array columns (p, g, the signals that are arrays, the live array slots). groups: for each tensor, the parameter group
+    its array columns, as the kernel has them. groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
     tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the

@@ -44,25 +44,22 @@ class Work:
 def plan(rule: Rule, hyper: Mapping[str, Any], given: Collection[str] | None = None) -> Graph:
     """The rule's graph for these values; the same one until a switch changes sides.
 
-    given: the signals that the step is given; None: no step is taken, see :func:`trace`.
+    given: the signals that the step is given; by default all of them.
     """
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
     its = tuple(k for k in rule.signals if given is None or k in given)
-    key = "graph", on, its, given is None and bool(its)
-    return kept(rule, key, lambda: _traced(rule, hyper, None if key[-1] else its))
+    return kept(rule, ("graph", on, its), lambda: _traced(rule, hyper, its))
 
 
-def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...] | None) -> Graph:
+def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...]) -> Graph:
     """A graph whose switches stand as these values have them; numbers that are none do not matter."""
-    graphs: list[tuple[Any, Graph]] = kept(rule, "graphs", list)
-    for asked, graph in graphs:
-        if asked == given and all(bool(hyper[k]) is on for k, on in graph.switches.items()):
+    graphs: list[Graph] = kept(rule, "graphs", list)
+    for graph in graphs:
+        switches = graph.switches.items()
+        if graph.given == given and all(bool(hyper[k]) is on for k, on in switches):
             return graph
-    made = trace(rule, given, **{k: hyper[k] for k in rule.hyperparameters})
-    if given is None:  # the very one that such a step is taken by
-        made = plan(rule, hyper, made.given)
-    graphs.append((given, made))
-    return made
+    graphs.append(trace(rule, given, **{k: hyper[k] for k in rule.hyperparameters}))
+    return graphs[-1]
 
 
 def _planned(rule: Rule, work: Work) -> Graph:

@@ -271,27 +271,26 @@ class Graph:
 def trace(rule: Rule, given: Collection[str] | None = None, /, **values: Any) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
-    given: the signals that the step is given; by default all of them, or the most that the rule can
-    take a step with. values: the hyperparameters; they decide the switches and appear in the graph by
-    name. Bools are taken to stay what they are, numbers to change.
+    given: the signals that the step is given; by default all of them. values: the hyperparameters;
+    they decide the switches and appear in the graph by name. Bools are taken to stay what they are,
+    numbers to change.
 
     Live, and so to be stored, is a slot that the new p or the weights to evaluate with may depend
-    on, now or later, whatever the numbers become and whatever signals are given; but one that is neither read nor changed while
-    they are as they are need not exist before that ends, if it starts at a number.
+    on, now or later, whatever the numbers become and whatever signals are given; but one that is
+    neither read nor changed while the numbers are as they are need not exist before that ends, if it
+    starts at a number.
 
     Warns of a slot that is never live. Raises RuleError, naming the rule, the line and what to write
     instead, where the rule does something that cannot be known without numbers, and where it is not
     pure.
     """
-    checked, reads = rule.check(**values), rule.look()
-    states = reads.random_states()
-    if given is None:
-        sets = [graph.given for graph in ways(rule, checked)] if rule.signals else []
-        given = sets[0] if sets else rule.signals
-    graph = Graph(rule, checked, tuple(k for k in rule.signals if k in given), reads=reads)
+    signals = tuple(k for k in rule.signals if given is None or k in given)
+    graph = Graph(rule, rule.check(**values), signals, reads=rule.look())
+    assert graph.reads is not None
+    states = graph.reads.random_states()
     _call(graph)
-    if not reads.constant:
-        _check_pure(graph, reads, states)
+    if not graph.reads.constant:
+        _check_pure(graph, graph.reads, states)
     graph.live = _live(graph)
     if len(graph.live) < len(rule.slots):
         kept(rule, "warned", lambda: _warn_of_unused(graph))

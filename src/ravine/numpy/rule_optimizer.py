@@ -153,7 +153,7 @@ class RuleOptimizer:
             rule, hyper = self.spelling.compose(self.options, ndim)
             if rule not in known:
                 hyper = rule.check(self._name, **hyper)
-                known[rule] = plan(rule, hyper, given), hyper | (numbers or {})
+                known[rule] = plan(rule, hyper, given), {**hyper, **(numbers or {})}
                 insist(self._engine, known[rule][0], self._name)
             plans[ndim] = known[rule]
         return plans
@@ -302,7 +302,10 @@ class RuleOptimizer:
                 return type(p)(x)
             return np.asarray(x, p.dtype, order="C" if p.flags.c_contiguous else None)
 
-        slots, its = {slot: state[slot] for slot in graph.live}, {k: like_p(x) for k, x in signals.items()}
+        slots, its = (
+            {slot: state[slot] for slot in graph.live},
+            {k: like_p(x) for k, x in signals.items()},
+        )
         work = Work(p, like_p(g), slots, int(taken) + 1, hyper, signals=its)
         return _Todo(path, work, state)
 

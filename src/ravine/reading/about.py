@@ -23,7 +23,8 @@ class About:
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
     hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
     for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
-    row, or for a column. starts: what slots start at, if not 0.
+    row, or for a column. starts: what slots start at, if not 0. signals: what a step may be given
+    besides gradients, each with what it is.
     """
 
     summary: str
@@ -34,6 +35,7 @@ class About:
     shared: tuple[str, ...]
     reduced: tuple[str, ...]
     starts: tuple[tuple[str, str], ...]
+    signals: tuple[tuple[str, str], ...] = ()
 
     def state_bytes(self, size: int) -> int:
         """Bytes of state for each element of a parameter, at `size` bytes per number."""
@@ -80,6 +82,7 @@ def about(rule: Rule, /, **hyperparameters: Any) -> About:
         shared=shared,
         reduced=reduced,
         starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
+        signals=tuple((name, signal.words) for name, signal in rule.signals.items()),
     )
 
 

@@ -251,14 +251,18 @@ class KernelPart:
                     member.store(member.work.p, columns)
             member.keep_count()
 
-    def look(self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None) -> list[Any] | None:
+    def look(
+        self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
+    ) -> list[Any] | None:
         """Point the kernel at new gradients and signals, and return them: they are to be kept until it
         has run. None if anything but these and numbers has changed.
         """
         grads: list[Any] = list(map(_grad, self.params))
         signals: list[Any] = []
         if self.signals:
-            signals = [given[name].get(p) for name in self.signals for p in self.params] if given else []
+            signals = (
+                [given[name].get(p) for name in self.signals for p in self.params] if given else []
+            )
             if not signals or any(x is None for x in signals):
                 return None
         states, names, kept = self.states, self.names, self.kept
@@ -286,11 +290,11 @@ class KernelPart:
         if _addresses(fixed) != where:
             return None  # memory has moved
         self.step.place("g", list(map(_data_ptr, grads)))
-        where = list(map(_data_ptr, signals))
-        if not {*where}.isdisjoint(self.where):
+        places = list(map(_data_ptr, signals))
+        if not {*places}.isdisjoint(self.where):
             return None  # a parameter, or a slot
         for i, name in enumerate(self.signals):
-            self.step.place(name, where[i * len(self.params) : (i + 1) * len(self.params)])
+            self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
         return [*grads, *signals]
 
     def run(self, seed: int | None) -> int:

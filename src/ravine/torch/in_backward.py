@@ -248,7 +248,8 @@ class InBackward:
             if graph.rule.signals:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it takes "
-                    f"{', '.join(graph.rule.signals)} with optimizer.step(), and parameters are stepped before"
+                    f"{', '.join(graph.rule.signals)} with optimizer.step(), and parameters are stepped "
+                    "before that"
                 )
             if graph.at_once:
                 raise ValueError(

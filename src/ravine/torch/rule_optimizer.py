@@ -69,7 +69,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
-    _bounds: dict[frozenset[str], Bound] = {}
+    _bounds: dict[frozenset[str], Bound]
     given: Given | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
@@ -427,6 +427,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
+        signals = self.given.of(graph, p, type(self).__name__) if self.given else {}
         begun = state.begun(self, group, graph, hyper, p)
         for x in (p, g, *(self.state[p].values() if begun.keys else ())):
             if lacks_memory(x):
@@ -452,9 +453,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             def view(x: Any) -> Any:  # p itself changes in place afterwards
                 return as_real(p.clone() if x is p else x)
 
-        name, signals = type(self).__name__, {}
-        if self.given is not None and self.given.arrays:
-            signals = {k: view(x) for k, x in self.given.of(graph, p, name).items()}
+        signals = {k: view(x) for k, x in signals.items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
         work = Work(view(p), g, slots, begun.taken + 1, hyper, signals=signals)
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)

@@ -22,7 +22,7 @@ __all__ = ["Given", "given"]
 class Given:
     """What a step is given. numbers: signals of one number. arrays: of others, each parameter's tensor."""
 
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, Mapping[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -49,8 +49,6 @@ def given(optimizer: RuleOptimizer, signals: Mapping[str, Any]) -> Given:
     }
     plans = [optimizer.planned(optimizer.param_groups[i], ndim) for i, ndim in sorted(kinds)]
     numbers, arrays = checked_signals([graph.rule for graph, _ in plans], signals, name)
-    if optimizer.defaults.get("differentiable"):  # autograd sees through tensors
-        numbers |= {k: signals[k] for k in numbers if isinstance(signals[k], torch.Tensor)}
     return Given(numbers, {k: _by_parameter(k, x, optimizer) for k, x in arrays.items()})
 
 
@@ -64,32 +62,37 @@ def _by_parameter(
         value = [value]
     if isinstance(value, torch.Tensor) or not isinstance(value, Iterable):
         raise TypeError(
-            f"{where}: {name} is a {type(value).__name__}; it must be a sequence of tensors in the order "
-            "of the parameters, or a dict from parameters (or their names) to tensors"
+            f"{where}: {name} is of type {type(value).__name__}; it must be a sequence of tensors in the "
+            "order of the parameters, or a dict from parameters (or their names) to tensors"
         )
     if isinstance(value, Mapping):
         by_name = {
-            k: p for g in groups for k, p in zip(g.get("param_names", ()), g["params"], strict=False)
+            k: p
+            for g in groups
+            for k, p in zip(g.get("param_names", ()), g["params"], strict=False)
         }
         known = {*params}
         tensors = {by_name.get(k, k) if isinstance(k, str) else k: x for k, x in value.items()}
         for k in tensors:
             if k not in known:
-                called = f"{k!r}" if isinstance(k, str) else f"a {type(k).__name__}"
-                raise ValueError(f"{where}: {name} has an entry for {called}, no parameter of it")
+                key = repr(k) if isinstance(k, str) else f"a key of type {type(k).__name__}"
+                raise ValueError(
+                    f"{where}: {name} has an entry for {key}, which is no parameter of the optimizer's"
+                )
     else:
         values = list(value)
         if len(values) != len(params):
+            entries = "1 entry" if len(values) == 1 else f"{len(values)} entries"
             raise ValueError(
-                f"{where}: {name} has {len(values)} entries for {len(params)} parameters; it must have one "
-                "for each, in their order (None where a parameter has no gradient)"
+                f"{where}: {name} has {entries} for {len(params)} parameters; it must have one for each, in "
+                "their order (None where a parameter has no gradient)"
             )
         tensors = dict(zip(params, values, strict=True))
     for p, x in tensors.items():
         if x is not None and not isinstance(x, torch.Tensor):
             raise TypeError(
-                f"{where}: {name} has a {type(x).__name__} for a parameter of shape {tuple(p.shape)}; it must "
-                "be a tensor of that shape"
+                f"{where}: {name} has an entry of type {type(x).__name__} for a parameter of shape "
+                f"{tuple(p.shape)}; it must be a tensor of that shape"
             )
     return {p: x for p, x in tensors.items() if x is not None}
 
@@ -109,18 +112,17 @@ def _fitted(name: str, x: torch.Tensor | None, p: torch.Tensor, where: str) -> t
         )
     if x.device != p.device or x.layout is not torch.strided:
         kind = f"on {x.device}" if x.device != p.device else f"of layout {x.layout}"
-        raise ValueError(f"{whose} a tensor {kind}; it must be dense, and on {p.device} as the parameter")
+        raise ValueError(
+            f"{whose} a tensor {kind}; it must be dense, and on {p.device} as the parameter"
+        )
     if x.is_complex() and not p.is_complex():
         raise ValueError(f"{whose} a tensor of {x.dtype} for a parameter of {p.dtype}")
     if is_spread(x) is not is_spread(p):
         how = "spread over processes (a DTensor)"
         one, other = ("not ", "") if is_spread(p) else ("", "not ")
         raise ValueError(f"{whose} a tensor that is {one}{how} for a parameter that is {other}so")
-    if not torch.is_grad_enabled():  # a step that autograd is not to see
-        x = x.detach()
-    x = x.to(p.dtype)
+    x = x.detach().to(p.dtype)
     if is_spread(p):
         return alike(x, p)
-    if x.stride() != p.stride() and not torch.is_grad_enabled():
-        return torch.empty_like(p.detach()).copy_(x)  # as a kernel wants it
-    return x
+    # A kernel wants both in one layout.
+    return x if x.stride() == p.stride() else torch.empty_like(p.detach()).copy_(x)
