@@ -23,7 +23,7 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "grad_norm"),
+        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm"),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(
@@ -37,7 +37,7 @@ _HYPERPARAMETERS = {
     **dict.fromkeys(
         (
             *("optimizer", "learning_rate", "epochs", "batch_size"),
-            *("stopping_threshold", "clipping", "seed", "callback"),
+            *("stopping_threshold", "clipping", "callback"),
         ),
         "is a keyword of ravine.numpy.fit",
     ),

@@ -27,6 +27,8 @@ from weakref import WeakValueDictionary
 
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
+from ravine.arithmetic import drawing
+from ravine.draws import Draw
 from ravine.hyperparameters import Hyperparameter, Search, look_up
 from ravine.reads import Reads
 from ravine.reserved import why_reserved
@@ -137,7 +139,8 @@ class Rule:
             raise TypeError(
                 f"rule {self.name!r} takes {', '.join(['p', 'g', *names])}; got {2 + len(state_and_t)} values"
             )
-        result = self._step((p, g, *state_and_t), hyperparameters)
+        t = state_and_t[-1] if self.takes_t else 1
+        result = self._step((p, g, *state_and_t), hyperparameters, t)
         return tuple(result) if self.slots else result[0]
 
     def update(
@@ -145,14 +148,17 @@ class Rule:
     ) -> tuple[Any, tuple[Any, ...]]:
         """One step in the form that every rule has: (new p, new state). Keywords: as of a call."""
         args = (p, g, *state, t) if self.takes_t else (p, g, *state)
-        p, *state = self._step(args, hyperparameters)
+        p, *state = self._step(args, hyperparameters, t)
         return p, tuple(state)
 
-    def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
+    def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any], t: Any) -> list[Any]:
         token = ops._like.set(args[0])
         try:
             inputs = kept(self, "inputs", lambda: Arguments(self.function))
             args, values = inputs.prepare(args, self.inputs(hyperparameters))
+            if inputs.draws:
+                with drawing(Draw(t=t)):
+                    return [leave(x) for x in self._take(args, values)]
             return [leave(x) for x in self._take(args, values)]
         finally:
             ops._like.reset(token)

@@ -87,7 +87,7 @@ class Step:
     its array columns, as the kernel has them. groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
-    tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the
+    tells the random numbers of each tensor apart; by default their places. matrices: the
     rows and columns of each tensor, where the kernel has something for these (`by_lines`). stochastic:
     see :func:`ravine.engines.compiler.compiled`.
 
@@ -120,7 +120,7 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.kernel, self._stochastic = kernel, stochastic
+        self.kernel, self._noisy = kernel, stochastic or kernel.draws
         self.slots = kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
@@ -306,16 +306,16 @@ class Step:
     def run(self, expected: int, seed: int = 0) -> int:
         """Take the step, or refuse it before anything has changed.
 
-        expected: how many tensors take part. seed: of stochastic rounding, 64 bits; with the counts
-        of steps and the numbers of the tensors it determines the noise.
+        expected: how many tensors take part. seed: of stochastic rounding and of random numbers, of
+        which 64 bits count; with the counts of steps and the numbers of the tensors it determines both.
 
         Returns READY if the step was taken; NO_MEMORY if a column of a tensor that takes part has the
         address 0, or another number of tensors takes part than expected; COUNT_FULL if a count in
         float32 cannot be incremented, at 2**24.
         """
         self._scalars[SCALARS.index("expected")] = expected
-        if self._stochastic:
-            self._scalars[SCALARS.index("seed")] = seed
+        if self._noisy:
+            self._scalars[SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
         if self._chunks <= 1:
             return self._drive(0, 1, self._job_address, len(self._jobs))
         workers = team()

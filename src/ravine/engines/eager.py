@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ravine.arithmetic import home, stored_in
+from ravine.arithmetic import drawn_of, home, stored_in
+from ravine.draws import Draw
 from ravine.engines.graph import Graph, line, trace
 from ravine.engines.lazy import results
 from ravine.ops import Operable, Tensors
@@ -24,7 +25,8 @@ class Work:
     """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
 
     hyper: the hyperparameters, and signals that are one number, where they are given. dtype: what p is
-    kept in, where it is computed in another. signals: the arrays that are given besides g.
+    kept in, where it is computed in another. signals: the arrays that are given besides g. seed,
+    number: of the optimizer and of the tensor, what random numbers are made of.
     """
 
     p: Any
@@ -34,6 +36,13 @@ class Work:
     hyper: Mapping[str, Any]
     dtype: Any = None
     signals: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    number: int = 0
+
+    @property
+    def draw(self) -> Draw:
+        """What its random numbers are made of."""
+        return Draw(self.seed, self.t, self.number)
 
     @property
     def arrays(self) -> list[Any]:
@@ -126,7 +135,9 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     graph = _planned(rule, works[0])
     if bag is None and not graph.uses("total"):
         return [
-            _call(_planned(rule, w), w.p, w.g, state, w.t, {**w.hyper, **w.signals}, w.dtype)
+            _call(
+                _planned(rule, w), w.p, w.g, state, w.t, {**w.hyper, **w.signals}, w.dtype, w.draw
+            )
             for w, state in zip(works, states, strict=True)
         ]
     bag = bag or Tensors
@@ -147,6 +158,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
         {k: together([work.hyper[k] for work in works]) for k in works[0].hyper}
         | {k: bag(work.signals[k] for work in works) for k in works[0].signals},
         together([work.dtype for work in works]),
+        Tensors(work.draw for work in works),
     )
     return [
         *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
@@ -161,11 +173,15 @@ def _call(
     t: Any,
     hyper: Mapping[str, Any],
     dtype: Any,
+    draw: Any,
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
     if dtype is not None:
         with stored_in(dtype):
-            return _call(graph, p, g, state, t, hyper, None)
+            return _call(graph, p, g, state, t, hyper, None, draw)
+    if draw is not None and graph.draws:
+        with drawn_of(draw):
+            return _call(graph, p, g, state, t, hyper, None, None)
     rule = graph.rule
     if graph.lazy:
         slots = dict(zip(rule.slots, state, strict=True))

@@ -6,6 +6,7 @@ addresses only.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ __all__ = [
     "bind",
     "by_lines",
     "check_engine",
+    "check_seed",
     "describe",
     "insist",
     "misshapen",
@@ -41,6 +43,13 @@ def check_engine(engine: str, where: str) -> str:
             f"{where}: engine={engine!r} is not accepted; engine is one of {', '.join(ENGINES)}"
         )
     return engine
+
+
+def check_seed(seed: Any, where: str) -> int:
+    """The seed, if it is a whole number; a ValueError that says so if not."""
+    if isinstance(seed, bool) or not hasattr(type(seed), "__index__"):
+        raise ValueError(f"{where}: seed={seed!r} is not accepted; seed is a whole number")
+    return operator.index(seed)
 
 
 def insist(engine: str, graph: Graph, where: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT, REDUCED
+from ravine.draws import DRAWN
 from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
@@ -160,6 +161,10 @@ class Graph:
     def add(self, op: str, *args: Any) -> Node:
         """The node for an operation; numbers among the arguments become constants."""
         nodes = tuple(self._lift(x) for x in args)
+        if op in DRAWN and nodes[0].level != ELEMENT:
+            raise RuleError(
+                f"{op} draws numbers in the shape of an array, such as p, and got {nodes[0].describe()}"
+            )
         of_tensor = op in (*REDUCTIONS, "size", "epsilon")
         level = TENSOR if of_tensor else max(x.level for x in nodes)
         return self._node(op, nodes, level, None)
@@ -256,8 +261,13 @@ class Graph:
 
     @property
     def pointwise(self) -> bool:
-        """Whether each element is stepped without a look at the others."""
-        return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS))
+        """Whether each element is stepped without a look at the others, or at where it stands."""
+        return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS, *DRAWN))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the step draws random numbers."""
+        return not self._operations.isdisjoint(DRAWN)
 
     @cached_property
     def _operations(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
+from ravine.draws import DRAWN
 from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
 
@@ -140,6 +141,10 @@ class Kernel:
             level = ELEMENT
         if op in REDUCTIONS:
             return self._reduced(op, a, name)
+        if op in DRAWN:
+            if a.level != ELEMENT:
+                self.refuse(op, "in another shape than that of p")
+            return self.leaf(op, int(b.leaf), ELEMENT)
         if op in ALONG or op in KEPT:
             return self._by_lines(op, a, int(b.leaf), name)
         if op == "size":
@@ -303,6 +308,11 @@ class Kernel:
                 wanted.add(value.index)
                 stack.extend(value.args)
         return [v for v in self.values if v.index in wanted]
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return any(v.op in DRAWN for v in self.needed)
 
     @cached_property
     def stages(self) -> int:

@@ -17,6 +17,7 @@ from ravine.engines.fused import (
     bind,
     by_lines,
     check_engine,
+    check_seed,
     describe,
     insist,
     misshapen,
@@ -54,13 +55,17 @@ class RuleOptimizer:
     updated in place; numbers cannot be, so `step` returns the structure with their new values.
     options: the hyperparameters; change them between steps as you like (`opt.options["lr"] = 0.1`).
     engine: "auto" steps by a fused CPU kernel where the rule and the arrays allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule. seed: a
+    whole number, of which random numbers are made, if the rule draws some.
     """
 
     spelling: ClassVar[Spelling]
 
-    def __init__(self, params: Any, options: dict[str, Any], engine: str = "auto") -> None:
+    def __init__(
+        self, params: Any, options: dict[str, Any], engine: str = "auto", seed: int = 0
+    ) -> None:
         self._engine = check_engine(engine, self._name)
+        self.seed = check_seed(seed, self._name)
         self._tables: dict[Any, _Tables] = {}
         self._known: list[Any] = []
         self._seen: list[Any] = []
@@ -195,10 +200,13 @@ class RuleOptimizer:
         stepped = {path: mine[path] for path in given}
         arrays = {name: self._given(name, name, x, mine, stepped) for name, x in arrays.items()}
         todo: dict[Graph, list[_Todo]] = {}
+        number = {path: i for i, path in enumerate(mine)}
         for path, g in given.items():
             graph, hyper = plans[np.ndim(mine[path])]
             its = {name: arrays[name][path] for name in graph.given if name in arrays}
             todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g, its))
+            work = todo[graph][-1].work
+            work.seed, work.number = self.seed, number[path]
         self._copy_shared([one for its in todo.values() for one in its])
 
         in_kernels: list[tuple[Graph, list[_Todo]]] = []
@@ -350,12 +358,15 @@ class RuleOptimizer:
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
         shape: Any = np.shape if by_lines(graph) else np.size
-        facts = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        facts: list[Any] = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        facts += [work.number for work in works] if graph.draws else []
         key = graph, tuple(facts), tuple(numbers)
         if key not in self._tables:
             if len(self._tables) >= _KEPT:
                 self._tables.clear()
-            self._tables[key] = _Tables(bind(graph, works, _dtype, numbers), numbers)
+            of_tensors = [work.number for work in works]
+            step = bind(graph, works, _dtype, numbers, numbers=of_tensors)
+            self._tables[key] = _Tables(step, numbers)
         return self._tables[key]
 
     def _store(
@@ -461,7 +472,7 @@ class _Tables:
             self.numbers["step"][:] = [work.t - 1 for work in works]
             for slot in step.slots:
                 self.numbers[slot][:] = [work.state[slot] for work in works]
-            if step.run(len(works)):
+            if step.run(len(works), works[0].seed):
                 raise RuntimeError("memory has changed while a step was being taken")
             for slot in step.slots:
                 for one, value in zip(todo, self.numbers[slot], strict=True):
@@ -533,7 +544,11 @@ def _unfit(work: Work, graph: Graph) -> str:
             return f"state of shape {x.shape}"
     if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
         return ""
-    if lines is None and all(x.flags.f_contiguous and x.flags.aligned for x in arrays):
+    if (
+        lines is None
+        and not graph.draws
+        and all(x.flags.f_contiguous and x.flags.aligned for x in arrays)
+    ):
         return ""
     return "not dense, or not in one memory layout"
 
@@ -547,7 +562,8 @@ def _single(work: Work) -> Work:
         return np.float32(x) if isinstance(x, np.ndarray) else x
 
     slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
-    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, np.float16, signals)
+    p, g = wide(work.p), wide(work.g)
+    return replace(work, p=p, g=g, state=slots, dtype=np.float16, signals=signals)
 
 
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -232,7 +232,7 @@ class KernelPart:
         """Take over the hyperparameters of a row."""
         self.step.set_group(row, [hyper[name] for name in self.step.inputs])
 
-    def start(self, seed: int | None) -> None:
+    def start(self, seed: int) -> None:
         """Take the step for which the members were found, and let go of them."""
         members, self.members = self.members, []
         self.present = [m.p for m in members if m.present]
@@ -297,11 +297,11 @@ class KernelPart:
             self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
         return [*grads, *signals]
 
-    def run(self, seed: int | None) -> int:
+    def run(self, seed: int) -> int:
         """Take the step, unless the kernel refuses it: READY if it was taken."""
         if not self.present:
             return READY
-        status = self.step.run(len(self.present), seed or 0)
+        status = self.step.run(len(self.present), seed)
         if status == READY:
             torch.autograd.graph.increment_version(self.present)
         return status
@@ -328,7 +328,7 @@ class Wave:
     kernels: list[KernelPart] = field(default_factory=list)
     calls: list[CallPart] = field(default_factory=list)
 
-    def start(self, seed: int | None) -> None:
+    def start(self, seed: int) -> None:
         """Take the step: nothing is stored before everything that can fail has been computed."""
         for call in self.calls:
             call.compute()

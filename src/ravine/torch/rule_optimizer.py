@@ -62,7 +62,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that steps by a rule. Made by :func:`optimizer`.
 
     Besides the rule's hyperparameters it takes the keywords of :class:`How`: engine, state_dtype,
-    stochastic_rounding and grad_norm.
+    stochastic_rounding, seed and grad_norm.
     """
 
     spelling: ClassVar[Spelling]
@@ -79,9 +79,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = checked_how(how, name)
-        if defaults.get("differentiable") and (
-            how.get("engine") == "kernel" or "seed" in self._how
-        ):
+        if defaults.get("differentiable") and (how.get("engine") == "kernel" or self.stochastic):
             raise ValueError(
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
@@ -139,9 +137,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         return bool(self.defaults.get("fused")) or self._in_backward is not None
 
     @property
-    def seed(self) -> int | None:
-        """The seed of stochastic rounding; None where it is off."""
-        return self._how.get("seed")
+    def seed(self) -> int:
+        """The seed of random numbers, those of stochastic rounding included."""
+        return self._how.get("seed", 0)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether rounding is stochastic."""
+        return bool(self._how.get("stochastic"))
 
     @property
     def last_grad_norm(self) -> float:
@@ -333,7 +336,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             kernel, call = self._parts_of(graph, its)
             waves[wave].kernels += [kernel] if kernel else []
             waves[wave].calls += [call] if call else []
-        if self.seed is not None and any(wave.calls for wave in waves):
+        if self.stochastic and any(wave.calls for wave in waves):
             raise RuleError(
                 f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
                 f"the engine is {self.engine!r}"
@@ -361,7 +364,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         rest = [m for m in rest if m.present]
         summed = bool(self._how.get("grad_norm"))
         return (
-            KernelPart(graph, fit, self.seed is not None, summed) if fit else None,
+            KernelPart(graph, fit, self.stochastic, summed) if fit else None,
             CallPart(graph, rest, self._differentiable) if rest else None,
         )
 
@@ -455,7 +458,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         signals = {k: view(x) for k, x in signals.items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        work = Work(view(p), g, slots, begun.taken + 1, hyper, signals=signals)
+        its_own = {"signals": signals, "seed": self.seed, "number": place}
+        work = Work(view(p), g, slots, begun.taken + 1, hyper, **its_own)
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def unfit(work: Work, graph: Graph) -> str:
     """Why a parameter cannot take part in the graph's kernel, or nothing."""
     p, lines = work.p, by_lines(graph)
     if isinstance(p, Sharded):
-        return "sharded, with reductions"
+        return "sharded, with random numbers" if graph.draws else "sharded, with reductions"
     if intercepted():
         return "under a torch mode that sees each operation"
     tensors = [x for x in work.arrays if isinstance(x, torch.Tensor)]
@@ -39,7 +40,7 @@ def unfit(work: Work, graph: Graph) -> str:
             return f"state of shape {tuple(x.shape)}"
     if all(x.is_contiguous() for x in tensors):
         return ""
-    if lines is not None:
+    if lines is not None or graph.draws:
         return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""
@@ -60,7 +61,8 @@ def single(work: Work) -> Work:
 
     slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
     kept = work.p.dtype if work.p.dtype != wanted else None
-    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, kept, signals)
+    p, g = wide(work.p), wide(work.g)
+    return replace(work, p=p, g=g, state=slots, dtype=kept, signals=signals)
 
 
 def _is_array(x: Any) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, Kernel
 
 __all__ = ["Variant"]
 
 # Operations that take long beside a load or a store.
-_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2")
+_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2", *DRAWN)
 
 
 @dataclass
@@ -43,6 +44,11 @@ class Variant:
         light = not any(v.op in _SLOW for walk in self.passes for v in walk.values)
         light = light and all(DTYPES[d] == size for d in self.dtypes)
         self.width = (min(2 * self.vector_bytes, 32) if light else 2 * self.vector_bytes) // size
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there are random bits in it."""
+        return self.stochastic or self.kernel.draws
 
     @property
     def partials(self) -> int:
