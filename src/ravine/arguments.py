@@ -52,9 +52,9 @@ class _Findings:
     """What a rule does with its arguments.
 
     torch: whether its arrays are torch's. arrays: whether it does something that array libraries
-    differ in. draws: whether it draws random numbers. risks: for each operation that may be another on plain numbers, the places of the
-    arguments that its numbers depend on. switches: the hyperparameters that an `if` asked for, and
-    whether they are on.
+    differ in. draws: whether it draws random numbers. risks: for each operation that may be another on
+    plain numbers, the places of the arguments that its numbers depend on. switches: the hyperparameters
+    that an `if` asked for, and whether they are on.
     """
 
     def __init__(self, torch: bool = False) -> None:

@@ -11,7 +11,6 @@ the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -123,8 +122,8 @@ TAIL = (
         ),
     ),
 )
-"""For the others, of s - 1.6 and, where s is above 5, of s - 5; s is the root of minus the logarithm of the distance to
-the nearer end."""
+"""For the others, of s - 1.6 and, where s is above 5, of s - 5; s is the root of minus the logarithm of
+the distance to the nearer end."""
 LOG = (
     *(6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01),
     *(2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01),

@@ -8,9 +8,9 @@ Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimu
 Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
 `keep` over all axes but one: what is reduced stays, with length 1, and meets the tensor again.
 Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`.
-Random numbers: `normal uniform`. Orders: `argsort take`. On matrices, or batches of them in the last two axes: `matmul transpose qr
-eigh cholesky solve_triangular inverse_root newton_schulz`; what is decomposed is computed in float32
-if it is in half precision.
+Random numbers: `normal uniform`. Orders: `argsort take`. On matrices, or batches of them in the last
+two axes: `matmul transpose qr eigh cholesky solve_triangular inverse_root newton_schulz`; what is
+decomposed is computed in float32 if it is in half precision.
 """
 
 from __future__ import annotations

@@ -41,10 +41,12 @@ from ravine.ops import (
     matmul,
     mean,
     norm,
+    normal,
     qr,
     solve_triangular,
     take,
     transpose,
+    uniform,
 )
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -211,6 +213,29 @@ def signals_are_spread_as_parameters_are(rank):
         ValueError, match=r"not spread over processes \(a DTensor\) for a parameter that is"
     ):
         rt.optimizer(sophia)(ours).step(hessian=whole_ones)
+
+
+def random_numbers_are_those_of_the_whole(rank):
+    """However a tensor is spread, each of its elements has the number that it has in one process."""
+
+    @rule
+    def langevin(p, g, *, lr=0.1):
+        return p - lr * g * uniform(p) + lr * normal(p)
+
+    over, shapes = mesh(), [(5, 3), (1, 4), (3,)]
+    for dim in (0, -1):
+        torch.manual_seed(0)
+        alone = [torch.randn(s).requires_grad_() for s in shapes]
+        ours = [spread(p.detach(), over, dim % p.ndim).requires_grad_() for p in alone]
+        both = rt.optimizer(langevin)(ours, seed=4), rt.optimizer(langevin)(alone, seed=4)
+        for _ in range(3):
+            for p, q in zip(ours, alone, strict=True):
+                q.grad = torch.randn(q.shape)
+                p.grad = spread(q.grad, over, dim % q.ndim)
+            for optimizer in both:
+                optimizer.step()
+        assert same(*both)
+        assert "sharded, with random numbers" in both[0].engine
 
 
 def steps_with_every_rule(rank):
@@ -586,6 +611,7 @@ def test_rules_see_whole_tensors_and_copied_models_stay_alike(tmp_path):
         tmp_path,
         steps_with_every_rule,
         signals_are_spread_as_parameters_are,
+        random_numbers_are_those_of_the_whole,
         nan_is_the_greatest,
         gradients_may_be_spread_otherwise,
         steps_of_half_precision_and_complex_tensors,

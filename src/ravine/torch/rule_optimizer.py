@@ -458,8 +458,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         signals = {k: view(x) for k, x in signals.items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        its_own = {"signals": signals, "seed": self.seed, "number": place}
-        work = Work(view(p), g, slots, begun.taken + 1, hyper, **its_own)
+        work = Work(view(p), g, slots, begun.taken + 1, hyper, None, signals, self.seed, place)
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

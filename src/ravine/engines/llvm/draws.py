@@ -16,21 +16,21 @@ __all__ = ["Draws"]
 class Draws:
     """The numbers for the elements of a chunk.
 
-    noise: where the bits are from; it gets a key for each half of each stream. number: of the tensor.
-    of_step: the noise of its step.
+    bits: where they are from; there is a key for each half of each stream. number: of the tensor. noise:
+    of its step.
     """
 
     def __init__(
-        self, out: Printer, noise: Noise, streams: Iterable[int], *, number: str, of_step: str
+        self, out: Printer, bits: Noise, streams: Iterable[int], *, number: str, noise: str
     ):
-        self.out, self.noise = out, noise
+        self.out, self.bits = out, bits
         of_tensor = out.code(
             f"""
             apart = xor i64 %noise, {signed(draws.STREAMS)}
             spread = mul i64 %number, {signed(draws.SPREAD)}
             key = add i64 %apart, %spread
             """,
-            noise=of_step,
+            noise=noise,
             number=number,
         )
         of_tensor = mixed(out, of_tensor)
@@ -38,14 +38,14 @@ class Draws:
             for half in (0, 1):
                 ahead = (2 * stream + half) * draws.SPREAD % 2**64
                 key = out.set("key", f"add i64 {of_tensor}, {signed(ahead)}")
-                noise.add((stream, half), mixed(out, key))
+                bits.add((stream, half), mixed(out, key))
 
     def draw(self, op: str, stream: int, kind: Type, i: str) -> str:
         """The numbers of a stream, for the elements from i on."""
         out, double, whole = self.out, kind.like("double"), kind.like("i32")
         halves = []
         for half in (0, 1):
-            bits = self.noise.bits((stream, half), whole, i)
+            bits = self.bits.bits((stream, half), whole, i)
             bits = out.set("bits", f"lshr {whole} {bits}, {whole.constant(6)}")
             halves.append(out.set("half", f"uitofp {whole} {bits} to {double}"))
         do = Formula(out, double)

@@ -4,7 +4,7 @@ tensor, the column or stream, and the place of an element alone, not on threads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 
 from ravine.draws import MIXERS, SPREAD, STEP
 from ravine.engines.llvm.printer import Printer, Type, signed
@@ -39,18 +39,22 @@ class Noise:
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
 
-    def rounds(self, column: str, place: int, *, number: str, noise: str) -> None:
-        """Let there be bits to round a column by: its place, the tensor's number, its step's noise."""
-        key = self.out.code(
-            f"""
-            stream = add i64 %number, {place + 1}
-            spread = mul i64 %stream, {signed(SPREAD)}
-            key = add i64 %spread, %noise
-            """,
-            number=number,
-            noise=noise,
-        )
-        self.add(column, mixed(self.out, key))
+    def rounds(
+        self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
+    ) -> None:
+        """Let there be bits to round some of the columns by. number: of the tensor. noise: of its step."""
+        for c in rounded:
+            key = self.out.code(
+                f"""
+                first = mul i64 %number, {len(columns)}
+                stream = add i64 %first, {columns.index(c) + 1}
+                spread = mul i64 %stream, {signed(SPREAD)}
+                key = add i64 %spread, %noise
+                """,
+                number=number,
+                noise=noise,
+            )
+            self.add(c, mixed(self.out, key))
 
     def add(self, name: Hashable, key: str) -> None:
         """Let there be bits of a key of 64 bits, under a name."""

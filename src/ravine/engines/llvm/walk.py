@@ -115,14 +115,10 @@ class _Walk:
         rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
         noise = None
         if rounded or self.streams:
-            noise, of_step = Noise(out, start, variant.width), out.field(record, RECORD, "noise")
-            number = out.field(record, RECORD, "number")
-            if self.streams:
-                self.draws = Draws(out, noise, self.streams, number=number, of_step=of_step)
-            columns_before = out.set("first", f"mul i64 {number}, {len(self.kernel.columns)}")
-            for c in rounded:
-                place = self.kernel.columns.index(c)
-                noise.rounds(c, place, number=columns_before, noise=of_step)
+            noise = Noise(out, start, variant.width)
+            fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
+            noise.rounds(self.kernel.columns, rounded, **fields)
+            self.draws = Draws(out, noise, self.streams, **fields)
         columns = Columns(out, variant.dtype, base, noise if rounded else None)
         narrow.stored = wide.stored = columns.stored
 
@@ -255,7 +251,7 @@ class _Walk:
             if body.kind.of == "float":
                 x = out.set("x", f"fptrunc {double} {x} to {body.kind}")
             body.names[v] = x
-        if self.draws:
+        if self.draws is not None:
             body.draw = partial(self.draws.draw, kind=body.kind, i=i)
         for v in self.walk.values:
             body.compute(v)
