@@ -160,6 +160,13 @@ class Rule:
                 with drawing(Draw(t=t)):
                     return [leave(x) for x in self._take(args, values)]
             return [leave(x) for x in self._take(args, values)]
+        except TypeError as error:
+            missing = [k for k in self.signals if hyperparameters.get(k) is None]
+            if missing and "None" in str(error) and not isinstance(error, RuleError):
+                raise TypeError(
+                    f"rule {self.name!r} is not given {', '.join(missing)}: {error}"
+                ) from error
+            raise
         finally:
             ops._like.reset(token)
 

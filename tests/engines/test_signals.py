@@ -210,6 +210,8 @@ def test_numbers_by_hand():
     assert polyak(p, p * 2, loss=torch.tensor(4.0)).tolist() == [1.0, 0.0]
     assert polyak(np.array([2.0]), np.array([2.0]), loss=np.float64(4.0)).tolist() == [0.0]
     assert "hessian=None" in repr(sophia)
+    with pytest.raises(TypeError, match="rule 'polyak' is not given loss: unsupported operand"):
+        polyak(1.0, 2.0)
     with pytest.raises(TypeError, match="did you mean 'hessian'"):
         sophia(1.0, 2.0, 0.0, 0.0, hesian=1.0)
 

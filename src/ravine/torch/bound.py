@@ -290,12 +290,14 @@ class KernelPart:
         if _addresses(fixed) != where:
             return None  # memory has moved
         self.step.place("g", list(map(_data_ptr, grads)))
+        if not signals:
+            return grads
         places = list(map(_data_ptr, signals))
-        if not {*places}.isdisjoint(self.where):
+        if not {*places}.isdisjoint(where):
             return None  # a parameter, or a slot
         for i, name in enumerate(self.signals):
             self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
-        return [*grads, *signals]
+        return grads + signals
 
     def run(self, seed: int) -> int:
         """Take the step, unless the kernel refuses it: READY if it was taken."""

@@ -228,48 +228,44 @@ class RuleOptimizer(torch.optim.Optimizer):
             or torch.autograd._profiler_enabled()
         ):
             return self._watched_step(closure, **signals)
-        return self._bare_step(closure, **signals)
+        return self._bare_step(closure, signals)
 
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
+    def _bare_step(self, closure: Callable[[], Any] | None, signals: Mapping[str, Any]) -> Any:
         if self.in_evaluation:
             raise evaluation.refusal(self)
         loss = None
-        given_now = given(self, signals) if signals else _NOTHING
+        now = given(self, signals) if signals else _NOTHING
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
-        if self._last_step_skipped and self._in_backward is None:
-            return loss
-        self.given = given_now
+        self.given = now
         try:
-            self._take()
+            if self._in_backward is not None:
+                self._in_backward.finish()
+                return loss
+            if self._last_step_skipped or state.is_trial(self):
+                return loss
+            bound = self._bounds.get(now.names)
+            left = bound.take(self) if bound is not None else None
+            if left is None:
+                if bound is not None:  # something has changed
+                    self._bounds.clear()
+                self.step_all()
+            elif left:
+                self._start(left)
+            else:
+                self._bound = bound
         finally:
             self.given = None
         return loss
 
-    def _take(self) -> None:
-        if self._in_backward is not None:
-            return self._in_backward.finish()
-        if state.is_trial(self):
-            return None
-        names = (self.given or _NOTHING).names
-        bound = self._bounds.get(names)
-        left = bound.take(self) if bound is not None else None
-        if left is None:
-            if bound is not None:  # something has changed
-                self._bounds.clear()
-            self.step_all()
-        elif left:
-            self._start(left)
-        else:
-            self._bound = bound
-        return None
-
-    _watched_step = torch.optim.Optimizer.profile_hook_step(_bare_step)
+    @torch.optim.Optimizer.profile_hook_step
+    def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
+        return self._bare_step(closure, signals)
 
     @property
     def last_step_skipped(self) -> bool:

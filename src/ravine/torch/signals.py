@@ -20,15 +20,15 @@ __all__ = ["Given", "given"]
 
 @dataclass
 class Given:
-    """What a step is given. numbers: signals of one number. arrays: of others, each parameter's tensor."""
+    """What a step is given. numbers: signals of one number. arrays: of others, each parameter's tensor.
+    names: of all.
+    """
 
     numbers: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, Mapping[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The signals."""
-        return frozenset((*self.numbers, *self.arrays))
+    def __post_init__(self) -> None:
+        self.names = frozenset((*self.numbers, *self.arrays))
 
     def of(self, graph: Graph, p: torch.Tensor, where: str) -> dict[str, torch.Tensor]:
         """The signals of a parameter, as its gradient is: of its dtype, and where it is in memory.
