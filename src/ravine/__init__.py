@@ -18,6 +18,7 @@ from ravine.rule import (
     scalar,
     several,
     shared,
+    signal,
     square,
     zeros,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "scalar",
     "several",
     "shared",
+    "signal",
     "square",
     "zeros",
 ]

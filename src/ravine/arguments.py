@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ravine.arithmetic import COMPARISONS, OPERATORS, home, real
+from ravine.draws import DRAWN
 from ravine.ops import Array, Number, Operable, Tensors, is_odd
 
 __all__ = ["Arguments", "Mark", "enter", "leave"]
@@ -51,13 +52,13 @@ class _Findings:
     """What a rule does with its arguments.
 
     torch: whether its arrays are torch's. arrays: whether it does something that array libraries
-    differ in. risks: for each operation that may be another on plain numbers, the places of the
-    arguments that its numbers depend on. switches: the hyperparameters that an `if` asked for, and
-    whether they are on.
+    differ in. draws: whether it draws random numbers. risks: for each operation that may be another on
+    plain numbers, the places of the arguments that its numbers depend on. switches: the hyperparameters
+    that an `if` asked for, and whether they are on.
     """
 
     def __init__(self, torch: bool = False) -> None:
-        self.torch, self.arrays = torch, False
+        self.torch, self.arrays, self.draws = torch, False, False
         self.risks: list[frozenset[Place]] = []
         self.switches: dict[str, bool] = {}
 
@@ -109,6 +110,7 @@ class Mark(Operable):
             elif not number:
                 self._note(name, *args)
                 found.arrays |= odd
+        found.draws |= name in DRAWN
         if name in ("qr", "eigh"):
             return Mark(found), Mark(found)
         if name in ("size", "epsilon"):
@@ -144,10 +146,13 @@ class _Plan(NamedTuple):
 
 
 class Arguments:
-    """Prepares the arguments of a rule's function."""
+    """Prepares the arguments of a rule's function. draws: whether it may draw random numbers, as far as
+    its calls have shown.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
+        self.draws = False
         self._plans: dict[tuple[type, ...], list[_Plan]] = {}
 
     def prepare(
@@ -181,6 +186,7 @@ class Arguments:
         """Call the function with marks, and see what has to be a Number or an Array."""
         p = args[0]
         if isinstance(p, Operable) and not isinstance(p, Tensors):  # a symbol of the tracer's
+            self.draws = True
             return _Plan((), (), ())
         given: dict[Any, Any] = {**dict(enumerate(args)), **values}
         plain = {
@@ -205,6 +211,8 @@ class Arguments:
             numbers = found.numbers()
         except Exception:  # if it is wrong, the call itself will say so
             found, numbers = _Findings(), plain
+            found.draws = True
+        self.draws |= found.draws
         converters: dict[Place, Callable[[Any], Any]] = {}
         for place, x in given.items():
             if place in plain and place in numbers:

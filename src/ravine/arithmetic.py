@@ -17,20 +17,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
+from itertools import count
 from typing import Any
 
+from ravine import draws
 from ravine.arrays import ALONG, KEPT, ON_ARRAYS, REDUCED
 
 __all__ = [
     "COMPARISONS",
     "ON_NUMBERS",
     "OPERATORS",
+    "drawing",
+    "drawn",
+    "drawn_of",
     "home",
     "kept_as",
     "like",
     "meaning",
     "real",
     "stored_in",
+    "stream",
     "typed_like",
 ]
 
@@ -55,6 +61,50 @@ COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 like: ContextVar[Any] = ContextVar("ravine_like", default=None)
 kept_as: ContextVar[Any] = ContextVar("ravine_kept_as", default=None)
 """The dtype that p is kept in where it is computed in another; None where it is computed as it is."""
+
+
+drawn: ContextVar[Any] = ContextVar("ravine_drawn", default=None)
+"""What random numbers are made of, as an engine says: a `Draw`, or a bag of them."""
+_streams: ContextVar[Iterator[int] | None] = ContextVar("ravine_streams", default=None)
+
+
+@contextmanager
+def drawing(draw: Any) -> Iterator[None]:
+    """A call of a rule, in which each drawing has a stream of its own; of a `Draw`, unless an engine has
+    said of which.
+    """
+    streams, known = _streams.set(count()), drawn.get()
+    token = drawn.set(draw if known is None else known)
+    try:
+        yield
+    finally:
+        drawn.reset(token)
+        _streams.reset(streams)
+
+
+@contextmanager
+def drawn_of(draw: Any) -> Iterator[None]:
+    """Within it, random numbers are made of this."""
+    token = drawn.set(draw)
+    try:
+        yield
+    finally:
+        drawn.reset(token)
+
+
+def stream() -> int:
+    """The stream of the next drawing."""
+    streams = _streams.get()
+    return next(streams) if streams else 0
+
+
+def _draw(name: str, kind: str, x: Any, stream: Any) -> Any:
+    """Random numbers in the shape of x."""
+    draw, make = drawn.get() or draws.Draw(), getattr(draws, name)
+    if kind.startswith("jax"):  # whose whole numbers are short, unless asked for
+        numbers = make(_library("numpy"), _library("numpy").empty(x.shape), int(stream), draw)
+        return _library(kind).asarray(numbers, x.dtype)
+    return make(_library(kind) if kind else None, x, int(stream), draw)
 
 
 @contextmanager
@@ -200,6 +250,7 @@ ON_NUMBERS: dict[str, Callable[..., Any]] = {
     **{name: lambda x, _: x for name in KEPT},
     "epsilon": lambda _: sys.float_info.epsilon,
     "stored": lambda x: x,
+    **{name: partial(_draw, name, "") for name in draws.DRAWN},
 }
 
 
@@ -305,6 +356,7 @@ _ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {
     kind: {
         "pow": partial(_power, kind),
         "where": partial(_where, kind),
+        **{name: partial(_draw, name, kind) for name in draws.DRAWN},
     }
     for kind in ("numpy", "torch", "jax", "jaxlib")
 }

@@ -8,9 +8,9 @@ Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimu
 Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
 `keep` over all axes but one: what is reduced stays, with length 1, and meets the tensor again.
 Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`.
-Orders: `argsort take`. On matrices, or batches of them in the last two axes: `matmul transpose qr
-eigh cholesky solve_triangular inverse_root newton_schulz`; what is decomposed is computed in float32
-if it is in half precision.
+Random numbers: `normal uniform`. Orders: `argsort take`. On matrices, or batches of them in the last
+two axes: `matmul transpose qr eigh cholesky solve_triangular inverse_root newton_schulz`; what is
+decomposed is computed in float32 if it is in half precision.
 """
 
 from __future__ import annotations
@@ -32,9 +32,13 @@ from ravine.arithmetic import (
     stored_in,
     typed_like,
 )
+from ravine.arithmetic import drawn as _drawn
+from ravine.arithmetic import drawn_of as _drawn_of
 from ravine.arithmetic import kept_as as _kept_as
 from ravine.arithmetic import like as _like
+from ravine.arithmetic import stream as _next_stream
 from ravine.arrays import POLAR_EXPRESS
+from ravine.draws import DRAWN
 
 __all__ = [
     "POLAR_EXPRESS",
@@ -58,6 +62,7 @@ __all__ = [
     "minimum",
     "newton_schulz",
     "norm",
+    "normal",
     "qr",
     "rms",
     "round",
@@ -71,6 +76,7 @@ __all__ = [
     "tanh",
     "total",
     "transpose",
+    "uniform",
     "where",
 ]
 
@@ -223,6 +229,8 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
         """Map the operation over the bag; plain values go to every member."""
         if name == "total":
             return builtins.sum(apply("sum", x) for x in self)
+        if name in DRAWN:
+            return type(self)(self._drawn(name, args[1]))
         columns = [
             x if isinstance(x, Tensors) else [x] * len(self)
             for x in (_like.get(), _kept_as.get(), *args)
@@ -234,6 +242,15 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
         if results and isinstance(results[0], tuple):  # as of qr: a bag of each part
             return tuple(type(self)(part) for part in zip(*results, strict=True))
         return type(self)(results)
+
+    def _drawn(self, name: str, stream: Any) -> Any:
+        """Random numbers for each member, of what is drawn for it."""
+        draws = _drawn.get()
+        for x, draw in zip(
+            self, draws if isinstance(draws, Tensors) else [draws] * len(self), strict=True
+        ):
+            with _drawn_of(draw):
+                yield apply(name, x, stream)
 
     def __pow__(self, other: Any) -> Any:
         """A power as ravine/arithmetic.py has it, also where a bag has functions of its own."""
@@ -396,6 +413,28 @@ def stored(x: Any) -> Any:
     `lost = x - stored(x)` a rule knows what that loses, and may keep it: Kahan summation.
     """
     return apply("stored", x)
+
+
+def normal(x: Any, stream: int | None = None) -> Any:
+    """Random numbers of mean 0 and variance 1, in the shape and dtype of x, such as p.
+
+    They are made by counting, of the optimizer's seed, the step of the tensor, which tensor it is, the
+    stream and the place in x, and of nothing else: the same bits in every engine, for any number of
+    threads, and again when a run goes on from a checkpoint. A rule that is called by hand has the seed
+    0, and its step is t, or 1 if the rule does not take t.
+
+    stream: numbers of another stream are others; by default each call in a rule has one, counted from 0.
+    """
+    return _draw("normal", x, stream)
+
+
+def uniform(x: Any, stream: int | None = None) -> Any:
+    """Random numbers between 0 and 1, neither included, in the shape and dtype of x; as :func:`normal`."""
+    return _draw("uniform", x, stream)
+
+
+def _draw(name: str, x: Any, stream: Any) -> Any:
+    return apply(name, x, _next_stream() if stream is None else _whole(name, stream, "stream"))
 
 
 def epsilon(x: Any) -> Any:

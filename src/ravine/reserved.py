@@ -1,4 +1,4 @@
-"""Names that no slot or no hyperparameter can have, each with the reason: the one list."""
+"""Names that no slot, no signal or no hyperparameter can have, each with the reason: the one list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ __all__ = ["why_reserved"]
 _ALWAYS = {
     **dict.fromkeys(("float", "ops"), "is called in the printed step"),
     **dict.fromkeys(("paper", "at", "evaluate"), "is a keyword of @rule"),
+}
+_SIGNALS = {
+    **dict.fromkeys(("closure", "grads"), "is an argument of step"),
+    "t": "is the count of steps: a positional argument, the last",
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
 _HYPERPARAMETERS = {
@@ -19,7 +23,7 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "grad_norm"),
+        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm"),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(
@@ -33,13 +37,15 @@ _HYPERPARAMETERS = {
     **dict.fromkeys(
         (
             *("optimizer", "learning_rate", "epochs", "batch_size"),
-            *("stopping_threshold", "clipping", "seed", "callback"),
+            *("stopping_threshold", "clipping", "callback"),
         ),
         "is a keyword of ravine.numpy.fit",
     ),
 }
 
+_OF = {"hyperparameter": _HYPERPARAMETERS, "signal": _SIGNALS, "slot": _SLOTS}
 
-def why_reserved(name: str, hyperparameter: bool) -> str:
-    """Why a hyperparameter, or a slot, cannot have this name; nothing where it can."""
-    return _ALWAYS.get(name) or (_HYPERPARAMETERS if hyperparameter else _SLOTS).get(name, "")
+
+def why_reserved(name: str, what: str) -> str:
+    """Why a hyperparameter, a signal or a slot cannot have this name; nothing where it can."""
+    return _ALWAYS.get(name) or _OF[what].get(name, "")

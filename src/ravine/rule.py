@@ -4,7 +4,8 @@
     def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8): ...
 
 Positional: `p` the parameter, `g` its gradient, the state slots, and last, if the rule asks for
-it, `t`: the steps this tensor has taken, counted from 1. Keyword-only: the hyperparameters.
+it, `t`: the steps this tensor has taken, counted from 1. Keyword-only: the hyperparameters, and
+signals, what some steps are given besides the gradient.
 Returned: the new p and the new state, in the same order. Everything else in Ravine is derived
 from such a function; docs/architecture.md says how.
 """
@@ -21,11 +22,13 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
+from ravine.arithmetic import drawing
+from ravine.draws import Draw
 from ravine.hyperparameters import Hyperparameter, Search, look_up, plain
 from ravine.parts import NO_PARTS, Parts, part_names
 from ravine.reads import Reads
@@ -33,6 +36,7 @@ from ravine.reserved import why_reserved
 from ravine.slots import (
     ZEROS,
     Several,
+    Signal,
     Slot,
     filled,
     like_p,
@@ -40,6 +44,7 @@ from ravine.slots import (
     scalar,
     several,
     shared,
+    signal,
     square,
     zeros,
 )
@@ -48,6 +53,7 @@ from ravine.sources import keep
 __all__ = [
     "Rule",
     "RuleError",
+    "Signal",
     "Slot",
     "filled",
     "kept",
@@ -58,6 +64,7 @@ __all__ = [
     "scalar",
     "several",
     "shared",
+    "signal",
     "square",
     "watch",
     "zeros",
@@ -126,6 +133,7 @@ class Rule:
     slots: Mapping[str, Slot]
     hyperparameters: Mapping[str, Hyperparameter]
     takes_t: bool
+    signals: Mapping[str, Signal] = field(default_factory=lambda: MappingProxyType({}))
     paper: str = ""
     at: str = ""
     doc: str = ""
@@ -145,7 +153,7 @@ class Rule:
         """One step: the new p, or (p, *slots) where the rule keeps state.
 
         Several slots under one name are taken one by one, or as the tuple that the function takes, and
-        returned likewise.
+        returned likewise. Keywords: hyperparameters and signals; a signal that is not given is None.
         """
         self = self.fitting(hyperparameters)
         whole = any(isinstance(x, (tuple, list)) for x in state_and_t)
@@ -156,23 +164,34 @@ class Rule:
             raise TypeError(
                 f"rule {self.name!r} takes {', '.join(['p', 'g', *names])}; got {2 + len(state_and_t)} values"
             )
-        p, *state = self._step((p, g, *state_and_t), hyperparameters)
+        t = state_and_t[-1] if self.takes_t else 1
+        p, *state = self._step((p, g, *state_and_t), hyperparameters, t)
         return (p, *(self.parts.gather_state(state) if whole else state)) if state else p
 
     def update(
         self, p: Any, g: Any, state: Sequence[Any], t: Any, /, **hyperparameters: Any
     ) -> tuple[Any, tuple[Any, ...]]:
-        """One step in the form that every rule has: (new p, new state)."""
+        """One step in the form that every rule has: (new p, new state). Keywords: as of a call."""
         args = (p, g, *state, t) if self.takes_t else (p, g, *state)
-        p, *state = self._step(args, hyperparameters)
+        p, *state = self._step(args, hyperparameters, t)
         return p, tuple(state)
 
-    def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
+    def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any], t: Any) -> list[Any]:
         token = ops._like.set(args[0])
         try:
             inputs = kept(self, "inputs", lambda: Arguments(self.function))
-            args, values = inputs.prepare(args, self.values(hyperparameters))
+            args, values = inputs.prepare(args, self.inputs(hyperparameters))
+            if inputs.draws:
+                with drawing(Draw(t=t)):
+                    return [leave(x) for x in self._take(args, values)]
             return [leave(x) for x in self._take(args, values)]
+        except TypeError as error:
+            missing = [k for k in self.signals if hyperparameters.get(k) is None]
+            if missing and "None" in str(error) and not isinstance(error, RuleError):
+                raise TypeError(
+                    f"rule {self.name!r} is not given {', '.join(missing)}: {error}"
+                ) from error
+            raise
         finally:
             ops._like.reset(token)
 
@@ -203,6 +222,13 @@ class Rule:
     def _defaults(self) -> dict[str, Any]:
         return {name: h.default for name, h in self.hyperparameters.items()}
 
+    def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function is called with by name: hyperparameters, and signals, None if not given."""
+        if not self.signals:
+            return self.values(given)
+        named = {k: x for k, x in given.items() if k not in self.signals}
+        return self.values(named) | {k: given.get(k) for k in self.signals}
+
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown.
 
@@ -212,9 +238,15 @@ class Rule:
         values = {**self._defaults, **given}
         if len(values) > len(self._defaults):
             unknown = next(name for name in given if name not in self.hyperparameters)
+            if unknown in self.signals:
+                raise TypeError(
+                    f"rule {self.name!r}: {unknown!r} is a signal, which has no value of its own; it is "
+                    f"given with a step"
+                )
+            names = [*self.hyperparameters, *self.signals]
             raise TypeError(
                 f"rule {self.name!r} has no hyperparameter {unknown!r}; it has "
-                f"{', '.join(self.hyperparameters) or 'none'}{nearest(unknown, list(self.hyperparameters))}"
+                f"{', '.join(self.hyperparameters) or 'none'}{nearest(unknown, names)}"
             )
         for name, x in given.items():
             # A numpy.float64 is not a plain float: it would turn float32 arrays into float64.
@@ -330,6 +362,7 @@ class Rule:
                 kind(h.name, kind.KEYWORD_ONLY, default=h.default)
                 for h in self.hyperparameters.values()
             ]
+            + [kind(name, kind.KEYWORD_ONLY, default=None) for name in self.signals]
         )
 
     def __repr__(self) -> str:
@@ -380,22 +413,36 @@ def _check_evaluation(
         raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
 
 
+class _Read(NamedTuple):
+    """What a function's signature and its decorator say."""
+
+    slots: dict[str, Slot]
+    hyperparameters: dict[str, Hyperparameter]
+    signals: dict[str, Signal]
+    takes_t: bool
+    parts: Parts
+
+
 def _read(
     function: Callable[..., Any],
     leading: Sequence[str],
     declared: Mapping[str, Any],
     counts: Mapping[str, int],
-) -> tuple[dict[str, Slot], dict[str, Hyperparameter], bool, Parts]:
-    """Slots, hyperparameters, the use of t and the tuples, read off a function's signature.
+) -> _Read:
+    """Read a function's signature.
 
     counts: lengths of hyperparameters that are tuples, where they are not those of the defaults.
     """
     name = getattr(function, "__name__", repr(function))
     if not inspect.isfunction(function):
         raise RuleError(f"a rule is made from a function, got {function!r}")
-    positional, keyword = [], {}
+    positional, keyword, signals = [], {}, {}
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
+        if isinstance(parameter.default, Signal):
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                raise RuleError(f"{name}: {parameter.name} is a signal; write it after a *")
+            signals[parameter.name] = parameter.default
+        elif parameter.kind is parameter.KEYWORD_ONLY:
             keyword[parameter.name] = parameter.default
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise RuleError(
@@ -407,6 +454,9 @@ def _read(
             )
         else:
             positional.append(parameter.name)
+    bare = next((k for k, value in keyword.items() if value is signal), None)
+    if bare:
+        raise RuleError(f"{name}: {bare}=signal lacks its parentheses; write {bare}=signal()")
     if positional[: len(leading)] != list(leading):
         raise RuleError(
             f"{name}({', '.join(positional)}, ...): the first arguments must be {', '.join(leading)}, "
@@ -416,14 +466,17 @@ def _read(
     takes_t = bool(slots) and slots[-1] == "t"
     slots = slots[: len(slots) - takes_t]
     # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
-    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword):
-        if why := "" if isinstance(keyword.get(k), tuple) else why_reserved(k, k in keyword):
-            what = "hyperparameter" if k in keyword else "slot"
+    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword, *signals):
+        what = "slot" if k in slots else "signal" if k in signals else "hyperparameter"
+        if why := "" if isinstance(keyword.get(k), tuple) else why_reserved(k, what):
             raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")
     if "t" in slots:
         raise RuleError(
             f"{name}: t comes last among the positional arguments, after the state slots"
         )
+    twice = next((k for k in declared if k in signals), None)
+    if twice:
+        raise RuleError(f"{name}: {twice} is a signal, of which nothing else is declared")
     unknown = next((k for k in declared if k not in slots and k not in keyword), None)
     if unknown:
         raise RuleError(f"{name}: {unknown!r} is declared, but no argument of that name exists")
@@ -469,7 +522,7 @@ def _read(
                     f"{name}: a part of {k} is called {part!r}, as another argument is; rename one"
                 )
             flat[part] = one
-    return flat, hyperparameters, takes_t, Parts(parts, tuples)
+    return _Read(flat, hyperparameters, signals, takes_t, Parts(parts, tuples))
 
 
 def _spread(
@@ -556,7 +609,9 @@ def _rule(
     declared: tuple[tuple[str, Any], ...],
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Rule:
-    slots, hyperparameters, takes_t, parts = _read(function, ("p", "g"), dict(declared), counts)
+    slots, hyperparameters, signals, takes_t, parts = _read(
+        function, ("p", "g"), dict(declared), counts
+    )
     empty = inspect.Parameter.empty
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
@@ -570,6 +625,7 @@ def _rule(
         slots=MappingProxyType(slots),
         hyperparameters=MappingProxyType(hyperparameters),
         takes_t=takes_t,
+        signals=MappingProxyType(signals),
         paper=paper,
         at=at,
         doc=inspect.getdoc(function) or "",
@@ -584,82 +640,87 @@ def _rule(
 
 @dataclass(frozen=True)
 class _Modifier:
-    """What a modifier's signature and decorator say about it."""
+    """A modifier: its function, and what its signature and decorator say about it."""
 
     function: Callable[..., Any]
-    slots: Mapping[str, Slot]
-    hyperparameters: Mapping[str, Hyperparameter]  # its own
-    shared: Sequence[str]  # the inner rule's
-    takes_t: bool
+    read: _Read
     evaluation: Callable[..., Any] | None
-    parts: Parts
 
     @classmethod
-    def read(
+    def of(
         cls,
         function: Callable[..., Any],
         evaluate: Callable[..., Any] | None,
         declared: Mapping[str, Any],
         counts: Mapping[str, int],
     ) -> _Modifier:
-        name, empty = function.__name__, inspect.Parameter.empty
-        slots, keyword, takes_t, parts = _read(function, ("step", "p", "g"), declared, counts)
-        shared = [k for k, h in keyword.items() if h.default is empty]
-        own = {k: h for k, h in keyword.items() if k not in shared}
-        evaluation = parts.flat_evaluation(evaluate)
-        _check_evaluation(evaluation, name, [*slots, *keyword])
-        for k in declared.keys() & {*shared}:
+        read = _read(function, ("step", "p", "g"), declared, counts)
+        evaluation = read.parts.flat_evaluation(evaluate)
+        made, name = cls(function, read, evaluation), function.__name__
+        _check_evaluation(evaluation, name, [*read.slots, *read.hyperparameters])
+        for k in declared.keys() & {*made.shared}:
             raise RuleError(
                 f"{name}: {k} has no default, so it is the inner rule's; declare it there"
             )
-        return cls(function, slots, own, shared, takes_t, evaluation, parts)
+        return made
+
+    @property
+    def shared(self) -> list[str]:
+        """The keywords that are the inner rule's."""
+        empty = inspect.Parameter.empty
+        return [k for k, h in self.read.hyperparameters.items() if h.default is empty]
 
     def applied(self, inner: Rule) -> Rule:
         """The inner rule modified."""
+        slots, keyword, signals, takes_t, parts = self.read
+        own = {k: h for k, h in keyword.items() if k not in self.shared}
         name = f"{self.function.__name__}({inner.name})"
-        taken = {*inner.slots, *inner.hyperparameters}
-        for clash in sorted(taken & {*self.slots, *self.hyperparameters}):
+        taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
+        alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
+        for clash in sorted(taken & {*slots, *own, *signals} - alike):
             raise RuleError(f"{name}: both have {clash!r}; rename one")
-        for missing in set(self.shared) - inner.hyperparameters.keys():
+        for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
                 f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"
             )
-        function, takes_t = self.parts.flat(self.function, 3, RuleError), self.takes_t
-        count, own = len(inner.slots), len(self.slots)
-        with_t = takes_t or inner.takes_t
-        keyword = (*self.shared, *self.hyperparameters)
+        function = parts.flat(self.function, 3, RuleError)
+        count, with_t = len(inner.slots), takes_t or inner.takes_t
 
         def modified(p: Any, g: Any, *rest: Any, **hyperparameters: Any) -> Any:
             t = rest[-1] if with_t else 0
             state = rest[:count]
 
-            def step(p: Any, g: Any) -> Any:
+            def step(p: Any, g: Any, **changed: Any) -> Any:
                 nonlocal state
-                values = {k: hyperparameters[k] for k in inner.hyperparameters}
+                values = {k: hyperparameters[k] for k in (*inner.hyperparameters, *inner.signals)}
+                for k in changed:
+                    if k not in inner.signals:
+                        raise TypeError(f"step({k}=...): {inner.name} has no signal {k!r}")
+                values |= changed
                 p, *after = inner._take([p, g, *state, *[t] * inner.takes_t], values)
                 state = tuple(after)
                 return p
 
-            mine = {k: hyperparameters[k] for k in keyword}
+            mine = {k: hyperparameters[k] for k in (*keyword, *signals)}
             last = (t,) if takes_t else ()
-            result = function(step, p, g, *rest[count : count + own], *last, **mine)
+            result = function(step, p, g, *rest[count : count + len(slots)], *last, **mine)
             p, *changed = result if isinstance(result, tuple) else (result,)
             return (p, *state, *changed)
 
         return Rule(
             function=modified,
             name=name,
-            slots=MappingProxyType({**inner.slots, **self.slots}),
-            hyperparameters=MappingProxyType({**inner.hyperparameters, **self.hyperparameters}),
+            slots=MappingProxyType({**inner.slots, **slots}),
+            hyperparameters=MappingProxyType({**inner.hyperparameters, **own}),
             takes_t=with_t,
+            signals=MappingProxyType({**inner.signals, **signals}),
             paper=inner.paper,
             at=inner.at,
             doc=inner.doc,
             sources=(self.function, *inner.sources),
             evaluation=_composed(inner.evaluation, self.evaluation),
             parts=Parts(
-                {**inner.parts.slots, **self.parts.slots},
-                {**inner.parts.tuples, **self.parts.tuples},
+                {**inner.parts.slots, **parts.slots}, {**inner.parts.tuples, **parts.tuples}
             ),
         )
 
@@ -676,7 +737,8 @@ def modifier(
     The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
     `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
     A keyword without default is shared with the inner rule. The result, applied to a rule, is a
-    rule, whose slots are the inner ones, then the modifier's own.
+    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
+    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
 
     evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
     the weights that the inner rule evaluates with.
@@ -685,7 +747,7 @@ def modifier(
         return lambda f: modifier(f, evaluate=evaluate, **declared)
     name = function.__name__
     keep(function)
-    _Modifier.read(function, evaluate, declared, {})  # refused here, not where it is applied
+    _Modifier.of(function, evaluate, declared, {})  # refused here, not where it is applied
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):
@@ -694,7 +756,7 @@ def modifier(
         return made.named(made.name, **defaults) if defaults else made
 
     def of(inner: Rule, counts: Mapping[str, int]) -> Rule:
-        own = _Modifier.read(function, evaluate, declared, counts)
+        own = _Modifier.of(function, evaluate, declared, counts)
         return replace(own.applied(inner), resize=lambda counts: of(inner._resized(counts), counts))
 
     for said in ("__name__", "__qualname__", "__doc__", "__module__"):

@@ -1,8 +1,10 @@
-"""Slots: the pieces of an optimizer's state, and what each is made of at the first step."""
+"""Slots, the pieces of an optimizer's state, and what each is made of at the first step; signals, what
+a step is given besides gradients.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,7 @@ __all__ = [
     "DTYPES",
     "ZEROS",
     "Several",
+    "Signal",
     "Slot",
     "filled",
     "like_p",
@@ -20,6 +23,7 @@ __all__ = [
     "scalar",
     "several",
     "shared",
+    "signal",
     "square",
     "zeros",
 ]
@@ -231,3 +235,30 @@ def several(count: int | str, slot: Slot = ZEROS) -> Several:
             f"several: slot={slot!r} is not accepted; it is like_p, scalar(value), filled(value), ..."
         )
     return Several(count, slot)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a step is given besides gradients. scalar: whether it is one number, and not an array for
+    each parameter, of its shape.
+    """
+
+    scalar: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "one number" if self.scalar else "in the shape of p"
+
+
+def signal(kind: Callable[..., Slot] | None = None) -> Any:
+    """The default of a keyword of a rule: what a step is given besides the gradient, at some steps.
+
+    `hessian=signal()` has the shape of the parameter, such as a second gradient or the diagonal of the
+    Hessian; `loss=signal(scalar)` is one number. Who takes a step passes it, `optimizer.step(loss=0.5)`;
+    where nobody does, it is None in the rule, and `if loss is not None` is allowed. TypeError for other
+    kinds.
+    """
+    if kind is not None and kind is not scalar:
+        raise TypeError(f"signal({kind!r}) is not accepted; write signal() or signal(scalar)")
+    return Signal(kind is scalar)

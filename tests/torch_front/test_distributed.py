@@ -23,6 +23,7 @@ from cases import (
     schedule_free,
 )
 from installed import SHARDS_ON_THE_CPU
+from signals import polyak, sophia
 from torch import nn
 
 import ravine.torch as rt
@@ -40,10 +41,12 @@ from ravine.ops import (
     matmul,
     mean,
     norm,
+    normal,
     qr,
     solve_triangular,
     take,
     transpose,
+    uniform,
 )
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -180,6 +183,59 @@ def shapes_for(operations):
         return [s for s in SHAPES if len(s) == 2]
     matrices = operations & {"newton_schulz", *ALONG}
     return [s for s in SHAPES if len(s) > 1] if matrices else SHAPES
+
+
+def signals_are_spread_as_parameters_are(rank):
+    """Element by element, and by a rule that looks at whole tensors; one of another kind is refused."""
+    over, shapes = mesh(), [(5, 3), (1, 4), (3,)]
+    for made in (sophia, clip_by_norm(sophia), polyak):
+        torch.manual_seed(0)
+        alone = [torch.randn(s).requires_grad_() for s in shapes]
+        ours = [spread(p.detach(), over, 0).requires_grad_() for p in alone]
+        both = rt.optimizer(made)(ours), rt.optimizer(made)(alone)
+        for t in range(4):
+            for p, q in zip(ours, alone, strict=True):
+                q.grad = torch.randn(q.shape)
+                p.grad = spread(q.grad, over, 0)
+            hessian = [torch.rand(s) for s in shapes]
+            if made is polyak:
+                for optimizer in both:
+                    optimizer.step(loss=1.0 + t)
+            elif t % 2:
+                both[0].step(hessian=[spread(x, over, 0) for x in hessian])
+                both[1].step(hessian=hessian)
+            else:
+                for optimizer in both:
+                    optimizer.step()
+        assert same(*both)
+    whole_ones = [torch.rand(s) for s in shapes]
+    with pytest.raises(
+        ValueError, match=r"not spread over processes \(a DTensor\) for a parameter that is"
+    ):
+        rt.optimizer(sophia)(ours).step(hessian=whole_ones)
+
+
+def random_numbers_are_those_of_the_whole(rank):
+    """However a tensor is spread, each of its elements has the number that it has in one process."""
+
+    @rule
+    def langevin(p, g, *, lr=0.1):
+        return p - lr * g * uniform(p) + lr * normal(p)
+
+    over, shapes = mesh(), [(5, 3), (1, 4), (3,)]
+    for dim in (0, -1):
+        torch.manual_seed(0)
+        alone = [torch.randn(s).requires_grad_() for s in shapes]
+        ours = [spread(p.detach(), over, dim % p.ndim).requires_grad_() for p in alone]
+        both = rt.optimizer(langevin)(ours, seed=4), rt.optimizer(langevin)(alone, seed=4)
+        for _ in range(3):
+            for p, q in zip(ours, alone, strict=True):
+                q.grad = torch.randn(q.shape)
+                p.grad = spread(q.grad, over, dim % q.ndim)
+            for optimizer in both:
+                optimizer.step()
+        assert same(*both)
+        assert "sharded, with random numbers" in both[0].engine
 
 
 def steps_with_every_rule(rank):
@@ -554,6 +610,8 @@ def test_rules_see_whole_tensors_and_copied_models_stay_alike(tmp_path):
     together(
         tmp_path,
         steps_with_every_rule,
+        signals_are_spread_as_parameters_are,
+        random_numbers_are_those_of_the_whole,
         nan_is_the_greatest,
         gradients_may_be_spread_otherwise,
         steps_of_half_precision_and_complex_tensors,

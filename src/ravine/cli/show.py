@@ -83,15 +83,27 @@ def show(
 
         return print("\n".join(typeset(function) for function in rule.sources))
     if kernel:
-        from ravine.engines.graph import trace
-        from ravine.engines.python import kernel_source
-
-        return code(kernel_source(trace(rule, **values)))
+        return code(_printed(rule, values))
     if llvm or asm:
         return _show_compiled(rule, values, dtype or "float32", asm)
     if steps:
         return _show_worked(found, worked or 5, gradients, start, values, as_csv)
     _show_all(found, values)
+
+
+def _printed(rule: Rule, values: dict[str, Any]) -> str:
+    """The step as Python; for each set of signals that it may be given, where there are some."""
+    from ravine.engines.graph import trace, ways
+    from ravine.engines.python import kernel_source
+
+    if not rule.signals:
+        return kernel_source(trace(rule, **values))
+    parts = [
+        f"# at steps with {' and '.join(way.given) or 'no signal'}\n"
+        + kernel_source(trace(rule, way.given, **values))
+        for way in ways(rule, rule.check(**values))
+    ]
+    return "\n".join(parts)
 
 
 def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) -> None:
@@ -141,6 +153,8 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
     table(("hyperparameter", ">default", *[">set to"] * bool(changed), "accepted", "meaning"), rows)
     line()
     notes([("State   ", facts.kept())])
+    if facts.signals:
+        notes([("Signals ", "; ".join(f"{name}: {what}" for name, what in facts.signals))])
     if facts.elsewhere:
         line("\nElsewhere")
         notes(facts.elsewhere)

@@ -84,16 +84,17 @@ class Step:
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
     sizes: the number of elements of each tensor, at least one. dtypes: for each tensor, the dtypes of
-    its array columns (p, g and the live array slots). groups: for each tensor, the parameter group
+    its array columns, as the kernel has them. groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
-    tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the
+    tells the random numbers of each tensor apart; by default their places. matrices: the
     rows and columns of each tensor, where the kernel has something for these (`by_lines`). stochastic:
     see :func:`ravine.engines.compiler.compiled`.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
-    counted. inputs: the hyperparameters that `set_group` takes. order: the order in which the tables
+    counted. state: those of them that are slots, then "step". inputs: the hyperparameters, and signals
+    of one number, that `set_group` takes. order: the order in which the tables
     hold the tensors, those of the same dtypes beside each other.
 
     Who points and runs holds `lock` meanwhile, and references to all memory that is pointed to.
@@ -119,9 +120,10 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.kernel, self._stochastic = kernel, stochastic
+        self.kernel, self._noisy = kernel, stochastic or kernel.draws
         self.slots = kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
+        self.state = (*kernel.arrays, *kernel.slots, "step")
         self.inputs = tuple(name for name in kernel.inputs if name != "t")
         batches: dict[tuple[str, ...], list[int]] = {}
         for i, dtype in enumerate(dtypes):
@@ -304,16 +306,16 @@ class Step:
     def run(self, expected: int, seed: int = 0) -> int:
         """Take the step, or refuse it before anything has changed.
 
-        expected: how many tensors take part. seed: of stochastic rounding, 64 bits; with the counts
-        of steps and the numbers of the tensors it determines the noise.
+        expected: how many tensors take part. seed: of stochastic rounding and of random numbers, of
+        which 64 bits count; with the counts of steps and the numbers of the tensors it determines both.
 
         Returns READY if the step was taken; NO_MEMORY if a column of a tensor that takes part has the
         address 0, or another number of tensors takes part than expected; COUNT_FULL if a count in
         float32 cannot be incremented, at 2**24.
         """
         self._scalars[SCALARS.index("expected")] = expected
-        if self._stochastic:
-            self._scalars[SCALARS.index("seed")] = seed
+        if self._noisy:
+            self._scalars[SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
         if self._chunks <= 1:
             return self._drive(0, 1, self._job_address, len(self._jobs))
         workers = team()

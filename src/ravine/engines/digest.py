@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ravine.engines.graph import Graph, Node, trace
+from ravine.engines.graph import Graph, Node, trace, ways
 from ravine.rule import Rule, RuleError
 
 __all__ = ["digest"]
@@ -29,6 +29,14 @@ def digest(
     Raises what :func:`~ravine.engines.graph.trace` raises.
     """
     graph = trace(rule, **(values or {}))
+    if rule.signals:
+        sets = [way.given for way in ways(rule, graph.values)]
+        graphs = [trace(rule, given, **graph.values) for given in sets]
+        return _hash([[[*x.given], _digest(x, varied)] for x in graphs])
+    return _digest(graph, varied)
+
+
+def _digest(graph: Graph, varied: Collection[str]) -> str:
     outputs = [*graph.live_outputs().values(), _evaluation(graph)]
     hashes: dict[int, str] = {}
     for node in graph.needed(outputs):

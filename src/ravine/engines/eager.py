@@ -5,12 +5,13 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ravine.arithmetic import home, stored_in
+from ravine.arithmetic import drawn_of, home, stored_in
+from ravine.draws import Draw
 from ravine.engines.graph import Graph, line, trace
 from ravine.engines.lazy import results
 from ravine.ops import Operable, Tensors
@@ -23,7 +24,9 @@ __all__ = ["Work", "plan", "steps"]
 class Work:
     """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
 
-    dtype: what p is kept in, where it is computed in another.
+    hyper: the hyperparameters, and signals that are one number, where they are given. dtype: what p is
+    kept in, where it is computed in another. signals: the arrays that are given besides g. seed,
+    number: of the optimizer and of the tensor, what random numbers are made of.
     """
 
     p: Any
@@ -32,22 +35,46 @@ class Work:
     t: int
     hyper: Mapping[str, Any]
     dtype: Any = None
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    number: int = 0
+
+    @property
+    def draw(self) -> Draw:
+        """What its random numbers are made of."""
+        return Draw(self.seed, self.t, self.number)
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All that it has in the shape of p, or that may have it."""
+        return [self.p, self.g, *self.signals.values(), *self.state.values()]
 
 
-def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
-    """The rule's graph for these values; the same one until a switch changes sides."""
+def plan(rule: Rule, hyper: Mapping[str, Any], given: Collection[str] | None = None) -> Graph:
+    """The rule's graph for these values; the same one until a switch changes sides.
+
+    given: the signals that the step is given; by default all of them.
+    """
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
-    return kept(rule, ("graph", on), lambda: _traced(rule, hyper))
+    its = tuple(k for k in rule.signals if given is None or k in given)
+    return kept(rule, ("graph", on, its), lambda: _traced(rule, hyper, its))
 
 
-def _traced(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
+def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...]) -> Graph:
     """A graph whose switches stand as these values have them; numbers that are none do not matter."""
     graphs: list[Graph] = kept(rule, "graphs", list)
     for graph in graphs:
-        if all(bool(hyper[k]) is on for k, on in graph.switches.items()):
+        switches = graph.switches.items()
+        if graph.given == given and all(bool(hyper[k]) is on for k, on in switches):
             return graph
-    graphs.append(trace(rule, **hyper))
+    graphs.append(trace(rule, given, **{k: hyper[k] for k in rule.hyperparameters}))
     return graphs[-1]
+
+
+def _planned(rule: Rule, work: Work) -> Graph:
+    """The graph of a work."""
+    given = {*work.signals, *(k for k in rule.signals if work.hyper.get(k) is not None)}
+    return plan(rule, work.hyper, given)
 
 
 def steps(
@@ -65,10 +92,10 @@ def steps(
 
     Raises RuleError where an array has another shape than what it takes the place of.
     """
-    empty = [_is_empty(work) and not plan(rule, work.hyper).pointwise for work in works]
+    empty = [_is_empty(work) and not _planned(rule, work).pointwise for work in works]
     todo = [work for work, nothing in zip(works, empty, strict=True) if not nothing]
     rows = iter(_rows(rule, todo, bag))
-    taken = {id(_array(x)) for w in works for x in (w.p, w.g, *w.state.values())}
+    taken = {id(_array(x)) for w in works for x in w.arrays}
     results: list[tuple[Any, dict[str, Any]]] = []
     hyper: Any = None
     live: tuple[str, ...] = ()
@@ -76,7 +103,7 @@ def steps(
         state = work.state
         if work.hyper is not hyper:
             hyper = work.hyper
-            live = plan(rule, hyper).live
+            live = _planned(rule, work).live
         if nothing:
             results.append((work.p, {slot: state[slot] for slot in live}))
             continue
@@ -105,16 +132,19 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     if not works:
         return []
     states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
-    graph = plan(rule, works[0].hyper)
+    graph = _planned(rule, works[0])
     if bag is None and not graph.uses("total"):
         return [
-            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper, work.dtype)
-            for work, state in zip(works, states, strict=True)
+            _call(
+                _planned(rule, w), w.p, w.g, state, w.t, {**w.hyper, **w.signals}, w.dtype, w.draw
+            )
+            for w, state in zip(works, states, strict=True)
         ]
     bag = bag or Tensors
 
     def together(values: Sequence[Any]) -> Any:
-        return values[0] if all(v == values[0] for v in values) else bag(values)
+        same = all(v is values[0] or v == values[0] for v in values)
+        return values[0] if same else bag(values)
 
     columns = _call(
         graph,
@@ -125,8 +155,10 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
             for slot, column in zip(rule.slots.values(), zip(*states, strict=True), strict=True)
         ],
         together([work.t for work in works]),
-        {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
+        {k: together([work.hyper[k] for work in works]) for k in works[0].hyper}
+        | {k: bag(work.signals[k] for work in works) for k in works[0].signals},
         together([work.dtype for work in works]),
+        Tensors(work.draw for work in works),
     )
     return [
         *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
@@ -141,16 +173,20 @@ def _call(
     t: Any,
     hyper: Mapping[str, Any],
     dtype: Any,
+    draw: Any,
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
     if dtype is not None:
         with stored_in(dtype):
-            return _call(graph, p, g, state, t, hyper, None)
+            return _call(graph, p, g, state, t, hyper, None, draw)
+    if draw is not None and graph.draws:
+        with drawn_of(draw):
+            return _call(graph, p, g, state, t, hyper, None, None)
     rule = graph.rule
     if graph.lazy:
         slots = dict(zip(rule.slots, state, strict=True))
         with suppress(ValueError, RuntimeError, IndexError):  # the call says in which line
-            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.values(hyper)})
+            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.inputs(hyper)})
     try:
         p, state = rule.update(p, g, state, t, **hyper)
     except (ValueError, RuntimeError, IndexError) as error:
@@ -200,7 +236,7 @@ def _is_view(x: Any, work: Work) -> bool:
 
 def _begins_with(x: Any, work: Work) -> bool:
     """Whether a tensor begins where one of the work's does: inference mode keeps no track of views."""
-    given = map(_array, (work.p, work.g, *work.state.values()))
+    given = map(_array, work.arrays)
     return any(x.data_ptr() == y.data_ptr() for y in given if home(type(y)) == "torch")
 
 

@@ -6,12 +6,13 @@ addresses only.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ravine.engines.eager import Work
-from ravine.engines.graph import Graph
+from ravine.engines.eager import Work, plan
+from ravine.engines.graph import Graph, ways
 from ravine.rule import RuleError, kept
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "bind",
     "by_lines",
     "check_engine",
+    "check_seed",
     "describe",
     "insist",
     "misshapen",
@@ -43,19 +45,44 @@ def check_engine(engine: str, where: str) -> str:
     return engine
 
 
+def check_seed(seed: Any, where: str) -> int:
+    """The seed, if it is a whole number; a ValueError that says so if not."""
+    if isinstance(seed, bool) or not hasattr(type(seed), "__index__"):
+        raise ValueError(f"{where}: seed={seed!r} is not accepted; seed is a whole number")
+    return operator.index(seed)
+
+
 def insist(engine: str, graph: Graph, where: str) -> None:
     """RuleError, beginning with `where`, if a kernel is asked for and the graph cannot be one."""
-    if engine == "kernel" and (why := refusal(graph)):
+    why = next(filter(None, map(refusal, _ways(graph))), "") if engine == "kernel" else ""
+    if why:
         raise RuleError(f"{where}: engine='kernel' is not possible: {why.partition('; it')[0]}")
+
+
+def _ways(graph: Graph) -> list[Graph]:
+    """The graph, and those of steps that are given other signals."""
+    rule, values = graph.rule, graph.values
+    if not rule.signals:
+        return [graph]
+    return kept(
+        graph, "ways", lambda: [plan(rule, values, way.given) for way in ways(rule, values)]
+    )
 
 
 def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
     """Which engine steps rules with these graphs, and tensors with these reasons not to fit."""
     if engine == "eager":
         return "eager: asked for"
-    whys = {refusal(graph) or _restless(engine, graph) for graph in graphs} - {""}
-    if whys:
-        return f"eager: {'; '.join(sorted(whys))}"
+    every = [way for graph in dict.fromkeys(graphs) for way in _ways(graph)]
+    whys = {way: refusal(way) or _restless(engine, way) for way in every}
+    if any(whys.values()):
+        several = not all(whys.values()) and any(way.rule.signals for way in every)
+        texts = {
+            f"at steps with {' and '.join(way.given) or 'no signal'}, {why}" if several else why
+            for way, why in whys.items()
+            if why
+        }
+        return f"eager: {'; '.join(sorted(texts))}"
     left = Counter(why for why in unfit if why)
     counts = ", ".join(f"{n} tensor{'s' * (n > 1)} ({why})" for why, n in left.items())
     return f"kernel; eager for {counts}" if left else "kernel"
@@ -159,7 +186,8 @@ def bind(
         how["matrices"] = [kern.matrix(w.p.shape) for w in works]
     sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
     dtypes = [
-        (dtype(w.p), dtype(w.g), *[dtype(w.state[slot]) for slot in kern.columns[2:]])
+        tuple(map(dtype, [w.p, w.g, *(w.signals[k] for k in kern.signals)]))
+        + tuple(dtype(w.state[slot]) for slot in kern.arrays)
         for w in works
     ]
     step = Step(kern, sizes, dtypes, rows, **how)

@@ -8,28 +8,30 @@ the same node.
 `if` is allowed on switches only: a bool, or a hyperparameter whose zero means off. It is decided
 while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
 number may change from step to step, and with it what is computed. So which state has to be kept
-depends on all that numbers may decide.
+depends on all that numbers may decide. Signals, which some steps are given and others not, are None or
+not while tracing: a rule has a graph for each set of them that a step may be given.
 """
 
 from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import chain, combinations, islice, zip_longest
 from typing import Any
 
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT, REDUCED
+from ravine.draws import DRAWN
 from ravine.parts import part_names
 from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
 
-__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
+__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace", "ways"]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
 REDUCTIONS = (*REDUCED, "total")
@@ -81,6 +83,11 @@ class Node(ops.Operable):
     def __bool__(self) -> bool:
         if self.op == "hyperparameter":
             return self.graph.decide(self.value)
+        if not self.args and self.value in self.graph.given:
+            raise RuleError(
+                f"`if` (or and, or, not) on the value of {self.value}, a signal; whether a step is given "
+                f"it asks `if {self.value} is not None`"
+            )
         raise RuleError(
             f"`if` (or and, or, not) on {self.describe()}, which is not known while the rule is "
             "made into a kernel; write where(condition, x, y)"
@@ -132,12 +139,13 @@ class Graph:
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
     hyperparameters that an `if` was decided on, and how; those in `forced` as it says, the others
-    by their values. live: the slots to be stored, see :func:`trace`. reads: what the rule read besides
-    its arguments; the graph holds as long as that does.
+    by their values. given: the signals that the step is given. live: the slots to be stored, see
+    :func:`trace`. reads: what the rule read besides its arguments; the graph holds as long as that does.
     """
 
     rule: Rule
     values: Mapping[str, Any]
+    given: tuple[str, ...] = ()
     forced: Mapping[str, bool] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, Node] = field(default_factory=dict)
@@ -154,6 +162,10 @@ class Graph:
     def add(self, op: str, *args: Any) -> Node:
         """The node for an operation; numbers among the arguments become constants."""
         nodes = tuple(self._lift(x) for x in args)
+        if op in DRAWN and nodes[0].level != ELEMENT:
+            raise RuleError(
+                f"{op} draws numbers in the shape of an array, such as p, and got {nodes[0].describe()}"
+            )
         of_tensor = op in (*REDUCTIONS, "size", "epsilon")
         level = TENSOR if of_tensor else max(x.level for x in nodes)
         return self._node(op, nodes, level, None)
@@ -216,9 +228,8 @@ class Graph:
         """What a value depends on that differs from tensor to tensor, or nothing."""
         slots = self.rule.slots
         for x in self._beside_totals(node):
-            if x.op == "input" or (
-                x.op == "scalar" and not (x.value in slots and slots[x.value].shared)
-            ):
+            common = x.value in self.given or (x.value in slots and slots[x.value].shared)
+            if x.op == "input" or (x.op == "scalar" and not common):
                 return x.value
             if x.op in (*REDUCED, "size", "epsilon"):
                 return f"its {x.op}"
@@ -251,8 +262,13 @@ class Graph:
 
     @property
     def pointwise(self) -> bool:
-        """Whether each element is stepped without a look at the others."""
-        return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS))
+        """Whether each element is stepped without a look at the others, or at where it stands."""
+        return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS, *DRAWN))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the step draws random numbers."""
+        return not self._operations.isdisjoint(DRAWN)
 
     @cached_property
     def _operations(self) -> frozenset[str]:
@@ -263,21 +279,24 @@ class Graph:
         return {name: self.outputs[name] for name in ("p", *self.live)}
 
 
-def trace(rule: Rule, /, **values: Any) -> Graph:
+def trace(rule: Rule, given: Collection[str] | None = None, /, **values: Any) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
-    values: the hyperparameters; they decide the switches and appear in the graph by name. Bools are
-    taken to stay what they are, numbers to change.
+    given: the signals that the step is given; by default all of them. values: the hyperparameters;
+    they decide the switches and appear in the graph by name. Bools are taken to stay what they are,
+    numbers to change.
 
     Live, and so to be stored, is a slot that the new p or the weights to evaluate with may depend
-    on, now or later, whatever the numbers become; but one that is neither read nor changed while
-    they are as they are need not exist before that ends, if it starts at a number.
+    on, now or later, whatever the numbers become and whatever signals are given; but one that is
+    neither read nor changed while the numbers are as they are need not exist before that ends, if it
+    starts at a number.
 
     Warns of a slot that is never live. Raises RuleError, naming the rule, the line and what to write
     instead, where the rule does something that cannot be known without numbers, and where it is not
     pure.
     """
-    graph = Graph(rule, rule.check(**values), reads=rule.look())
+    signals = tuple(k for k in rule.signals if given is None or k in given)
+    graph = Graph(rule, rule.check(**values), signals, reads=rule.look())
     assert graph.reads is not None
     states = graph.reads.random_states()
     _call(graph)
@@ -289,6 +308,26 @@ def trace(rule: Rule, /, **values: Any) -> Graph:
     return graph
 
 
+def ways(rule: Rule, values: Mapping[str, Any]) -> list[Graph]:
+    """What the rule computes for each set of signals that it can take a step with: of all of them
+    first, of none last. Their outputs only: `trace` finds what is live.
+    """
+    return list(_ways(Graph(rule, values)))
+
+
+def _ways(graph: Graph) -> Iterator[Graph]:
+    """The graph for each set of signals, as far as the rule can take a step with it."""
+    names = [*graph.rule.signals]
+    sets = chain.from_iterable(combinations(names, n) for n in range(len(names), -1, -1))
+    for given in islice(sets, _MOST_SETTINGS):
+        other = Graph(graph.rule, graph.values, given, graph.forced)
+        try:
+            _call(other)
+        except Exception:  # so no step will be taken like that
+            continue
+        yield other
+
+
 def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     """Call the rule again, and refuse it where it computes something else, or has changed something.
 
@@ -297,7 +336,7 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     rule = graph.rule
     moved = states != reads.random_states()
     for _ in range(_DRAWS if moved else 1):
-        other = Graph(rule, graph.values)
+        other = Graph(rule, graph.values, graph.given)
         try:
             _call(other)
         except RuleError as error:
@@ -347,6 +386,9 @@ def _call(graph: Graph) -> None:
     ]
     t = graph.leaf("scalar", "t")
     symbols = _symbols(graph, values)
+    for name in graph.given:
+        scalar = rule.signals[name].scalar
+        symbols[name] = graph.leaf("scalar", name) if scalar else graph.leaf("input", name, ELEMENT)
     with watch(rule) as seen:
         try:
             new_p, new_state = rule.update(p, g, state, t, **symbols)
@@ -354,11 +396,16 @@ def _call(graph: Graph) -> None:
             place = line(rule, error)
             if isinstance(error, RuleError) and not place:
                 raise
-            hint = (
-                ""
-                if isinstance(error, RuleError)
-                else "; a rule uses operators and ravine.ops only"
-            )
+            missing = [k for k in rule.signals if k not in graph.given]
+            hint = "; a rule uses operators and ravine.ops only"
+            if missing and "None" in str(error):
+                hint = (
+                    f"; the step is not given {', '.join(missing)}, so the rule gets None; pass "
+                    f"{', '.join(f'{k}=...' for k in missing)} to step, or write "
+                    f"`if {missing[0]} is not None` in the rule"
+                )
+            elif isinstance(error, RuleError):
+                hint = ""
             raise RuleError(f"rule {rule.name!r}{place}: {error}{hint}") from error
     for name, value in zip(("p", *rule.slots), (new_p, *new_state), strict=True):
         try:
@@ -375,7 +422,7 @@ def _call(graph: Graph) -> None:
                 f"rule {rule.name!r}: {name} is shared by all tensors, but the new {name} depends on "
                 f"{why}, of which each tensor has another; use total, or another shared slot"
             )
-    inputs = {"p", "g", "t", *rule.slots, *values}
+    inputs = {"p", "g", "t", *rule.slots, *values, *rule.signals}
     for _, local in seen:
         for name, value in _one_by_one(local):
             if isinstance(value, Node) and value.op not in _LEAVES and name not in inputs:
@@ -406,31 +453,34 @@ def _symbols(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _live(graph: Graph) -> tuple[str, ...]:
     slots, evaluated = graph.rule.slots, graph.rule.evaluated
-    ever = _reached([graph], evaluated)
+    # The same slots for all signals, which come and go while numbers are as they are.
+    now = [*_ways(graph)] if graph.rule.signals else [graph]
+    ever = _reached(now, evaluated)
     if len(ever) < len(slots):
-        others = list(islice(_others(graph), _MOST_SETTINGS))
-        possible = [graph, *(other for other in others if other.outputs)]
+        others = list(islice(chain.from_iterable(map(_others, now)), _MOST_SETTINGS))
+        possible = [*now, *(other for other in others if other.outputs)]
         ever = {*slots} if len(others) == _MOST_SETTINGS else _reached(possible, evaluated)
     # Neither changed now, nor another when it is begun later.
     idle = {
         k
         for k, slot in slots.items()
-        if graph.outputs[k].op in ("input", "scalar")
-        and graph.outputs[k].value == k
+        if all(x.outputs[k].op in ("input", "scalar") and x.outputs[k].value == k for x in now)
         and slot.kind != "like_p"
         and not isinstance(slot.value, str)
     }
-    live = _reached([graph], {*evaluated, *(ever - idle)})
+    live = _reached(now, {*evaluated, *(ever - idle)})
     return tuple(k for k in slots if k in live)
 
 
 def _warn_of_unused(graph: Graph) -> None:
     """Warn of slots that are dead whatever the switches become."""
     rule = graph.rule
-    others = list(islice(_others(graph, bools=True), _MOST_SETTINGS))
+    now = [*_ways(graph)] if rule.signals else [graph]
+    each = (_others(x, bools=True) for x in now)
+    others = list(islice(chain.from_iterable(each), _MOST_SETTINGS))
     if len(others) == _MOST_SETTINGS:
         return
-    used = _reached([graph, *(x for x in others if x.outputs)], rule.evaluated)
+    used = _reached([*now, *(x for x in others if x.outputs)], rule.evaluated)
     for slot in rule.slots.keys() - used:
         warnings.warn(
             f"rule {rule.name!r}: the slot {slot!r} is never used, so it is not kept: neither the new p "
@@ -466,7 +516,7 @@ def _others(graph: Graph, bools: bool = False) -> Iterator[Graph]:
         is_bool = isinstance(graph.values[switch], bool)
         if is_bool or _may_be(graph.rule.hyperparameters[switch], not on):
             values = {**graph.values, switch: not on} if is_bool else graph.values
-            other = Graph(graph.rule, values, {**forced, switch: not on})
+            other = Graph(graph.rule, values, graph.given, {**forced, switch: not on})
             try:
                 _call(other)
             except Exception:  # so no step will be taken like that

@@ -18,6 +18,7 @@ from typing import Any
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
+from ravine.draws import DRAWN
 from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
 
@@ -108,7 +109,8 @@ class Pass:
 class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
-    columns: p, g and the live slots that are arrays. short: those of them that have one number for each
+    signals: those that are arrays, as many as the step is given. columns: p, g, the signals, and the
+    live slots that are arrays. short: those of them that have one number for each
     row, or for each column. slots: the live slots that are scalars. views: how a tensor must be a
     matrix: its "first" axis by the rest, the rest by its "last" axis, or as a "matrix" of two axes.
     inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
@@ -117,6 +119,7 @@ class Kernel:
 
     graph: Graph
     columns: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     short: dict[str, int] = field(default_factory=dict)
@@ -138,6 +141,10 @@ class Kernel:
             level = ELEMENT
         if op in REDUCTIONS:
             return self._reduced(op, a, name)
+        if op in DRAWN:
+            if a.level != ELEMENT:
+                self.refuse(op, "in another shape than that of p")
+            return self.leaf(op, int(b.leaf), ELEMENT)
         if op in ALONG or op in KEPT:
             return self._by_lines(op, a, int(b.leaf), name)
         if op == "size":
@@ -302,6 +309,11 @@ class Kernel:
                 stack.extend(value.args)
         return [v for v in self.values if v.index in wanted]
 
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return any(v.op in DRAWN for v in self.needed)
+
     @cached_property
     def stages(self) -> int:
         """How many stages there are."""
@@ -312,6 +324,11 @@ class Kernel:
         """The stage after whose pass over the elements no other is needed."""
         stored = [self.outputs[c].stage for c in self.full if c in self.outputs]
         return max(*stored, 0, *(v.stage - 1 for v in self.needed if v.op in (*PARTIAL, *PARTED)))
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The columns that are slots."""
+        return self.columns[2 + len(self.signals) :]
 
     @cached_property
     def full(self) -> list[str]:
@@ -386,7 +403,9 @@ class Kernel:
     def _passes(self, early: Sequence[str]) -> list[Pass] | None:
         """The walks if the given columns are stored as soon as they are known; None: impossible."""
         stored = {
-            c: self.outputs[c].stage if c in early else self.last for c in self.full if c != "g"
+            c: self.outputs[c].stage if c in early else self.last
+            for c in self.full
+            if c in self.outputs
         }
         result = []
         for stage in range(self.last + 1):
@@ -430,9 +449,11 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
     squares: sum the squares of the gradients up as well, in a pass that is made anyway.
     """
     slots = graph.rule.slots
+    signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
     kernel = Kernel(
         graph,
-        columns=("p", "g", *(s for s in graph.live if slots[s].kind != "scalar")),
+        columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
+        signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
     for name in (s for s in graph.live if slots[s].matrix):
@@ -460,7 +481,8 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = kernel.add("total", kernel.add("mul", g, g))
     read = {v.leaf for v in kernel.needed if v.op in ("scalar", "hyperparameter")}
-    kernel.inputs = tuple(n for n in ("t", *graph.rule.hyperparameters) if n in read)
+    names = ("t", *graph.rule.hyperparameters, *graph.given)
+    kernel.inputs = tuple(n for n in names if n in read)
     return kernel
 
 

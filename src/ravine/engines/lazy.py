@@ -16,6 +16,7 @@ from ravine import ops
 from ravine.arguments import enter, leave
 from ravine.arithmetic import ON_NUMBERS, typed_like
 from ravine.arrays import ALONG, KEPT
+from ravine.draws import DRAWN
 from ravine.engines.graph import PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import kept
@@ -25,7 +26,7 @@ __all__ = ["results"]
 Shape = tuple[int, ...]
 
 _NUMBERS = {*REDUCTIONS, "size", "epsilon"}
-_ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT}
+_ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT, *DRAWN}
 _SAME = ("newton_schulz", "cholesky", "inverse_root")
 
 
@@ -127,7 +128,7 @@ class _Shapes:
             return tuple(1 if i == last % len(first) else n for i, n in enumerate(first))
         if node.op in KEPT and first:
             return tuple(n if i == last % len(first) else 1 for i, n in enumerate(first))
-        if node.op == "argsort":
+        if node.op in ("argsort", *DRAWN):
             return first
         if len(first) < 2:
             return None

@@ -186,7 +186,8 @@ def kernel_source(graph: Graph) -> str:
     """The whole step as a readable Python function of p, g, the live slots, t and hyperparameters."""
     outputs = graph.live_outputs()
     read = {n.value for n in graph.needed(outputs.values()) if n.op in ("scalar", "hyperparameter")}
-    arguments = ["p", "g", *graph.live, *(n for n in ["t", *graph.values] if n in read)]
+    given = [n.value for n in graph.nodes if n.value in graph.given and not n.args]
+    arguments = ["p", "g", *graph.live, *(n for n in ["t", *graph.values] if n in read), *given]
     printer = _Printer(graph, outputs)
     body, level = [], None
     for at, target, expression in printer.statements():
@@ -239,9 +240,11 @@ def scalar_update(rule: Rule, /, **hyperparameters: Any) -> ScalarUpdate:
     hyperparameters: their values; the switches among them are decided here. Reductions over a
     tensor of one element are that element. Raises RuleError for a rule of arrays, such as matrices.
     """
-    graph = trace(rule, **hyperparameters)
+    graph = trace(rule, (), **hyperparameters)
     if graph.of_arrays:
         raise RuleError(f"rule {rule.name!r} is for arrays, not for single numbers")
+    if graph.draws:
+        raise RuleError(f"rule {rule.name!r} draws random numbers, which a printed step has not")
     outputs = graph.live_outputs()
     hyper = tuple(k for k, v in graph.values.items() if not isinstance(v, bool))
     printer = _Printer(graph, outputs, scalar=True)

@@ -52,8 +52,16 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
     class Optimizer(RuleOptimizer, metaclass=Derived):
         spelling = spelling_of(made)
 
-        def __init__(self, /, params: Any, *, engine: str = "auto", **hyperparameters: Any) -> None:
-            super().__init__(params, unpaired(made, hyperparameters), engine)
+        def __init__(
+            self,
+            /,
+            params: Any,
+            *,
+            engine: str = "auto",
+            seed: int = 0,
+            **hyperparameters: Any,
+        ) -> None:
+            super().__init__(params, unpaired(made, hyperparameters), engine, seed)
 
     spellings.present(Optimizer, made, name, optimizer)
     return Optimizer

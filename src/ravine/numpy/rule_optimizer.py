@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from ravine.engines.fused import (
     bind,
     by_lines,
     check_engine,
+    check_seed,
     describe,
     insist,
     misshapen,
@@ -24,6 +25,7 @@ from ravine.engines.fused import (
 )
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
+from ravine.engines.signals import checked_signals
 from ravine.rule import Rule, Slot
 from ravine.spellings import Spelling
 
@@ -53,13 +55,17 @@ class RuleOptimizer:
     updated in place; numbers cannot be, so `step` returns the structure with their new values.
     options: the hyperparameters; change them between steps as you like (`opt.options["lr"] = 0.1`).
     engine: "auto" steps by a fused CPU kernel where the rule and the arrays allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule. seed: a
+    whole number, of which random numbers are made, if the rule draws some.
     """
 
     spelling: ClassVar[Spelling]
 
-    def __init__(self, params: Any, options: dict[str, Any], engine: str = "auto") -> None:
+    def __init__(
+        self, params: Any, options: dict[str, Any], engine: str = "auto", seed: int = 0
+    ) -> None:
         self._engine = check_engine(engine, self._name)
+        self.seed = check_seed(seed, self._name)
         self._tables: dict[Any, _Tables] = {}
         self._known: list[Any] = []
         self._seen: list[Any] = []
@@ -137,9 +143,14 @@ class RuleOptimizer:
                         "twice; a parameter has one name, and an array of the state is no other's"
                     )
 
-    def _plan(self) -> dict[int, tuple[Graph, dict[str, Any]]]:
+    def _plan(
+        self, given: Collection[str] | None = None, numbers: Mapping[str, float] | None = None
+    ) -> dict[int, tuple[Graph, dict[str, Any]]]:
         """What the options ask for now, by the number of dimensions of an array: the rule's graph,
         and the hyperparameters' values.
+
+        given: the signals that a step is given; None: no step is taken. numbers: those of them that
+        are one number.
         """
         plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
         known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
@@ -147,7 +158,7 @@ class RuleOptimizer:
             rule, hyper = self.spelling.fitting(self.options).compose(self.options, ndim)
             if rule not in known:
                 hyper = rule.check(self._name, **hyper)
-                known[rule] = plan(rule, hyper), hyper
+                known[rule] = plan(rule, hyper, given), {**hyper, **(numbers or {})}
                 insist(self._engine, known[rule][0], self._name)
             plans[ndim] = known[rule]
         return plans
@@ -165,84 +176,113 @@ class RuleOptimizer:
                 whys.append(_unfit(Work(p, p, state, 0, {}), plans[np.ndim(p)][0]))
         return describe(self._engine, [graph for graph, _ in plans.values()], whys)
 
-    def step(self, grads: Any) -> Any:
+    def step(self, grads: Any, **signals: Any) -> Any:
         """One step: arrays change in place; returns the parameters in their structure.
 
         grads: the gradients, in the structure of the parameters; None leaves a parameter alone.
-        Raises ValueError where structure or shape differ, where an array has become read-only, and
-        TypeError for masked arrays; then nothing has changed, and the step does not count.
+        signals: what the rule takes besides, at steps where there is some: arrays in that structure,
+        or one number. Raises ValueError where structure or shape differ, where an array has become
+        read-only, and TypeError for masked arrays and for signals that the rule has not; then nothing
+        has changed, and the step does not count.
         """
         if self._training is not None:
             raise RuntimeError(
                 f"{self._name}: the parameters are the weights to evaluate with; take steps outside of "
                 "evaluating(), or after train()"
             )
-        plans, mine = self._plan(), self._check_params()
-        given = self._gradients(grads, mine)
+        numbers: dict[str, float] = {}
+        arrays: dict[str, Any] = {}
+        if signals:
+            rules = {graph.rule for graph, _ in self._plan().values()}
+            numbers, arrays = checked_signals(rules, signals, self._name)
+        plans, mine = self._plan([*numbers, *arrays], numbers), self._check_params()
+        given = self._given("gradient", "grads", grads, mine)
+        stepped = {path: mine[path] for path in given}
+        arrays = {name: self._given(name, name, x, mine, stepped) for name, x in arrays.items()}
         todo: dict[Graph, list[_Todo]] = {}
+        number = {path: i for i, path in enumerate(mine)}
         for path, g in given.items():
             graph, hyper = plans[np.ndim(mine[path])]
-            todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g))
+            its = {name: arrays[name][path] for name in graph.given if name in arrays}
+            todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g, its))
+            work = todo[graph][-1].work
+            work.seed, work.number = self.seed, number[path]
         self._copy_shared([one for its in todo.values() for one in its])
 
         in_kernels: list[tuple[Graph, list[_Todo]]] = []
         called: list[tuple[_Todo, tuple[Any, dict[str, Any]]]] = []
-        for graph, its in todo.items():
-            its = [one for one in its if np.size(one.work.p)]  # there is nothing else to compute
-            works = [one.work for one in its]
+        for graph, every in todo.items():
+            full = [one for one in every if np.size(one.work.p)]  # there is nothing else to compute
+            works = [one.work for one in full]
             unfit = partial(_unfit, graph=graph)
             whys = unfits(graph, works, unfit, self._engine, self._name)
-            rest = [one for one, why in zip(its, whys, strict=True) if why]
+            rest = [one for one, why in zip(full, whys, strict=True) if why]
             results = steps(graph.rule, [_single(one.work) for one in rest])
             called += zip(rest, results, strict=True)
-            in_kernels.append((graph, [o for o, why in zip(its, whys, strict=True) if not why]))
+            in_kernels.append((graph, [o for o, why in zip(full, whys, strict=True) if not why]))
         # Nothing can fail from here on.
-        for graph, its in in_kernels:
-            if its:
-                self._bound(graph, its).run(its)
+        for graph, fit in in_kernels:
+            if fit:
+                self._bound(graph, fit).run(fit)
         changed: dict[str, Any] = {}
         for one, (new_p, new_state) in called:
             self._store(one, new_p, new_state, changed)
-        for its in todo.values():
-            for one in its:
+        for every in todo.values():
+            for one in every:
                 one.state["step"] = one.work.t
                 self.state[one.path] = one.state
-        for graph, its in todo.items():
-            for slot in graph.common if its else ():
-                values = [one.state.pop(slot) for one in its]
+        for graph, every in todo.items():
+            for slot in graph.common if every else ():
+                values = [one.state.pop(slot) for one in every]
                 self.state.setdefault("shared", {})[slot] = values[0]
         if changed:
             self.params = _replace(self.params, "params", changed)
         return self.params
 
-    def _gradients(self, grads: Any, mine: Mapping[str, Any]) -> dict[str, Any]:
-        """The gradients by path, if they are those of the parameters; those that are None left out."""
-        given = dict(_leaves(grads, "params"))
+    def _given(
+        self,
+        what: str,
+        argument: str,
+        tree: Any,
+        mine: Mapping[str, Any],
+        needed: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """The gradients, or a signal's arrays, by path, if they are those of the parameters; those that
+        are None left out. needed: the paths of those that must be there.
+        """
+        given = dict(_leaves(tree, "params"))
         for path, p in mine.items():
-            if path not in given:
-                raise ValueError(
-                    f"step: no gradient for {path}; grads has {', '.join(given) or 'nothing'}"
-                )
+            if path not in given or (given[path] is None and path in needed):
+                there = ", ".join(k for k, x in given.items() if x is not None)
+                raise ValueError(f"step: no {what} for {path}; {argument} has {there or 'nothing'}")
             g = given[path]
             if isinstance(g, np.ma.MaskedArray):
                 raise TypeError(
-                    f"step: the gradient of {path} is a masked array, and a step would pass its mask by; "
+                    f"step: the {what} of {path} is a masked array, and a step would pass its mask by; "
                     "pass its data, such as g.filled(0.0)"
                 )
             if g is not None and (kind := np.asarray(g).dtype).kind not in "biuf":
                 raise TypeError(
-                    f"step: the gradient of {path} is of {kind}; it must be of real numbers"
+                    f"step: the {what} of {path} is of {kind}; it must be of real numbers"
                 )
             if g is not None and np.shape(g) != np.shape(p):
                 raise ValueError(
-                    f"step: the gradient of {path} has shape {np.shape(g)}; it must be {np.shape(p)}"
+                    f"step: the {what} of {path} has shape {np.shape(g)}; it must be {np.shape(p)}"
                 )
         unknown = next((path for path in given if path not in mine), None)
         if unknown is not None:
-            raise ValueError(f"step: a gradient for {unknown}, which is not a parameter")
+            raise ValueError(f"step: a {what} for {unknown}, which is not a parameter")
         return {path: given[path] for path in mine if given[path] is not None}
 
-    def _todo(self, graph: Graph, hyper: dict[str, Any], path: str, p: Any, g: Any) -> _Todo:
+    def _todo(
+        self,
+        graph: Graph,
+        hyper: dict[str, Any],
+        path: str,
+        p: Any,
+        g: Any,
+        signals: Mapping[str, Any],
+    ) -> _Todo:
         if isinstance(p, np.ndarray):
             p = np.asarray(p)  # operators of np.matrix and others mean something else
         # A copy: a state that is begun for a step that fails is not kept.
@@ -262,12 +302,18 @@ class RuleOptimizer:
             else:
                 scalar = graph.rule.slots[slot].kind == "scalar" or not isinstance(p, np.ndarray)
                 self._check_slot(f"the state {slot!r} of {path}", state[slot], scalar)
-        if isinstance(p, np.ndarray):
-            g = np.asarray(g, p.dtype, order="C" if p.flags.c_contiguous else None)
-        else:
-            g = type(p)(g)
-        slots = {slot: state[slot] for slot in graph.live}
-        return _Todo(path, Work(p, g, slots, int(taken) + 1, hyper), state)
+
+        def like_p(x: Any) -> Any:
+            if not isinstance(p, np.ndarray):
+                return type(p)(x)
+            return np.asarray(x, p.dtype, order="C" if p.flags.c_contiguous else None)
+
+        slots, its = (
+            {slot: state[slot] for slot in graph.live},
+            {k: like_p(x) for k, x in signals.items()},
+        )
+        work = Work(p, like_p(g), slots, int(taken) + 1, hyper, signals=its)
+        return _Todo(path, work, state)
 
     def _started(self, name: str, slot: Slot, p: Any, hyper: Mapping[str, Any]) -> Any:
         try:
@@ -297,10 +343,10 @@ class RuleOptimizer:
             )
 
     def _copy_shared(self, todo: Sequence[_Todo]) -> None:
-        """Copy gradients out of memory that the step writes, such as that of their parameters."""
+        """Copy gradients and signals out of memory that the step writes, such as that of their parameters."""
         arrays = [one for one in todo if isinstance(one.work.g, np.ndarray)]
         waves, alone = sharing(
-            [[_span(one.work.g)] for one in arrays],
+            [[_span(x) for x in (one.work.g, *one.work.signals.values())] for one in arrays],
             [[_span(x) for x in (one.work.p, *_arrays(one.work))] for one in arrays],
         )
         if alone or any(waves):
@@ -311,7 +357,8 @@ class RuleOptimizer:
                         written[f"the state {slot!r} of {one.path}"] = x
             self._check_apart(written)
             for one in arrays:
-                one.work = replace(one.work, g=one.work.g.copy(order="K"))
+                signals = {k: x.copy(order="K") for k, x in one.work.signals.items()}
+                one.work = replace(one.work, g=one.work.g.copy(order="K"), signals=signals)
 
     def _bound(self, graph: Graph, todo: Sequence[_Todo]) -> _Tables:
         """The kernel's tables for such arrays; kept for the next step like this one."""
@@ -319,12 +366,15 @@ class RuleOptimizer:
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
         shape: Any = np.shape if by_lines(graph) else np.size
-        facts = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        facts: list[Any] = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        facts += [work.number for work in works] if graph.draws else []
         key = graph, tuple(facts), tuple(numbers)
         if key not in self._tables:
             if len(self._tables) >= _KEPT:
                 self._tables.clear()
-            self._tables[key] = _Tables(bind(graph, works, _dtype, numbers), numbers)
+            of_tensors = [work.number for work in works]
+            step = bind(graph, works, _dtype, numbers, numbers=of_tensors)
+            self._tables[key] = _Tables(step, numbers)
         return self._tables[key]
 
     def _store(
@@ -421,14 +471,16 @@ class _Tables:
         with step.lock:
             step.point("p", [w.p.ctypes.data for w in works])
             step.point("g", [w.g.ctypes.data for w in works])
-            for slot in step.kernel.columns[2:]:
+            for signal in step.kernel.signals:
+                step.point(signal, [w.signals[signal].ctypes.data for w in works])
+            for slot in step.kernel.arrays:
                 step.point(slot, [w.state[slot].ctypes.data for w in works])
             for row, work in dict(zip(self.rows, works, strict=True)).items():
                 step.set_group(row, [work.hyper[name] for name in step.inputs])
             self.numbers["step"][:] = [work.t - 1 for work in works]
             for slot in step.slots:
                 self.numbers[slot][:] = [work.state[slot] for work in works]
-            if step.run(len(works)):
+            if step.run(len(works), works[0].seed):
                 raise RuntimeError("memory has changed while a step was being taken")
             for slot in step.slots:
                 for one, value in zip(todo, self.numbers[slot], strict=True):
@@ -486,7 +538,7 @@ def _unfit(work: Work, graph: Graph) -> str:
     p, lines = work.p, by_lines(graph)
     if not isinstance(p, np.ndarray):
         return "not an array"
-    arrays = [x for x in (p, work.g, *work.state.values()) if isinstance(x, np.ndarray)]
+    arrays = [x for x in work.arrays if isinstance(x, np.ndarray)]
     for x in arrays:
         if type(x) not in _PLAIN:
             return f"of class {type(x).__name__}"
@@ -500,7 +552,11 @@ def _unfit(work: Work, graph: Graph) -> str:
             return f"state of shape {x.shape}"
     if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
         return ""
-    if lines is None and all(x.flags.f_contiguous and x.flags.aligned for x in arrays):
+    if (
+        lines is None
+        and not graph.draws
+        and all(x.flags.f_contiguous and x.flags.aligned for x in arrays)
+    ):
         return ""
     return "not dense, or not in one memory layout"
 
@@ -509,8 +565,13 @@ def _single(work: Work) -> Work:
     """Half precision is computed in float32, and stored in the parameter's dtype."""
     if not isinstance(work.p, np.ndarray) or work.p.dtype != np.float16:
         return work
-    slots = {k: np.float32(v) if isinstance(v, np.ndarray) else v for k, v in work.state.items()}
-    return Work(np.float32(work.p), np.float32(work.g), slots, work.t, work.hyper, np.float16)
+
+    def wide(x: Any) -> Any:
+        return np.float32(x) if isinstance(x, np.ndarray) else x
+
+    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
+    p, g = wide(work.p), wide(work.g)
+    return replace(work, p=p, g=g, state=slots, dtype=np.float16, signals=signals)
 
 
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:

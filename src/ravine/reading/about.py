@@ -26,7 +26,7 @@ class About:
     for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
     row, or for a column; matrices: those that are matrices of another shape, with the shape in words.
     dtypes: what slots are kept in, if not in the dtype of the parameter. starts: what slots start at,
-    if not 0.
+    if not 0. signals: what a step may be given besides gradients, each with what it is.
     """
 
     summary: str
@@ -39,6 +39,7 @@ class About:
     matrices: tuple[tuple[str, str], ...]
     dtypes: tuple[tuple[str, str], ...]
     starts: tuple[tuple[str, str], ...]
+    signals: tuple[tuple[str, str], ...] = ()
 
     def state_bytes(self, size: int) -> int:
         """Bytes of state for each element of a parameter, at `size` bytes per number."""
@@ -92,6 +93,7 @@ def about(rule: Rule, /, **hyperparameters: Any) -> About:
         matrices=tuple(matrices.items()),
         dtypes=tuple((name, slot.dtype) for name, slot in slots.items() if slot.dtype),
         starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
+        signals=tuple((name, signal.words) for name, signal in rule.signals.items()),
     )
 
 

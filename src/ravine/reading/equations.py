@@ -18,7 +18,7 @@ import io
 import re
 import textwrap
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from ravine import ops
 from ravine.parts import part_names
 from ravine.reading.typesetting import Box, LaTeX, Node, Symbol, Term, Terminal, beside, stack
+from ravine.slots import Signal
 from ravine.sources import source_of
 
 __all__ = ["latex", "terminal"]
@@ -158,14 +159,16 @@ def read(function: Callable[..., Any]) -> list[Equation]:
             f"{found.definition.name} has no equations: a decorator has wrapped it, and they would leave "
             "out what that does"
         )
-    return Reader(found.definition, found.text).equations()
+    defaults = (function.__kwdefaults__ or {}).items()
+    signals = {name for name, default in defaults if isinstance(default, Signal)}
+    return Reader(found.definition, found.text, signals).equations()
 
 
 class Reader:
     """Follows a function's statements, knowing what each name stands for at the moment."""
 
-    def __init__(self, function: ast.FunctionDef, source: str) -> None:
-        self.body, self.source = function.body, source
+    def __init__(self, function: ast.FunctionDef, source: str, signals: Collection[str]) -> None:
+        self.body, self.source, self.signals = function.body, source, signals
         positional = [a.arg for a in function.args.posonlyargs + function.args.args]
         options = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
         switch = {a.arg: isinstance(getattr(d, "value", 0), bool) for a, d in options}
@@ -173,7 +176,7 @@ class Reader:
         self.names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
         self.tuples = _tuples(function)
         self.outputs = [name for name in positional if name not in ("step", "g", "t")]
-        stamps = dict.fromkeys(self.outputs, "t-1") | {"g": "t"}
+        stamps = dict.fromkeys(self.outputs, "t-1") | dict.fromkeys(["g", *signals], "t")
         arguments = [*positional, *switch]
         self.start = {
             name: Symbol(self.spelled(name), self.stamped(name, stamps.get(name, "")))
@@ -341,6 +344,11 @@ class Reader:
             case ast.BoolOp(op, values):
                 join = OPERATORS[type(op)]
                 return reduce(lambda a, b: Term(join, (a, b)), map(self.condition, values))
+            case ast.Compare(
+                ast.Name(name), [ast.Is() | ast.IsNot() as op], [ast.Constant(None)]
+            ) if name in self.signals:
+                kind = "missing" if isinstance(op, ast.Is) else "given"
+                return Term(kind, (self.start[name],))
             case ast.Compare(left, ops, rest) if all(type(op) in OPERATORS for op in ops):
                 terms = [self.expression(x) for x in (left, *rest)]
                 pairs = zip(ops, terms, terms[1:], strict=False)
@@ -466,6 +474,8 @@ def _negate(condition: Node) -> Node:
             return inner
         case Term("=" | "≠" as sign, operands):
             return Term("≠" if sign == "=" else "=", operands)
+        case Term("given" | "missing" as kind, operands):
+            return Term("missing" if kind == "given" else "given", operands)
     return Term("not", (condition,))
 
 

@@ -64,7 +64,15 @@ INFIX = {  # how tightly an operator binds, and how tightly its operands must
     "/": (QUOTIENT, PRODUCT, POWER),
     **dict.fromkeys("*@", (PRODUCT, PRODUCT, POWER)),
 }
-LEVELS = {"cases": 0, "not": NOT, "neg": NEGATIVE, "sqrt": POWER, "**": POWER}
+GIVEN = {"given": " is given", "missing": " is not given"}
+LEVELS = {
+    **dict.fromkeys(GIVEN, COMPARISON),
+    "cases": 0,
+    "not": NOT,
+    "neg": NEGATIVE,
+    "sqrt": POWER,
+    "**": POWER,
+}
 DISPLAY, INNER, SCRIPT = range(3)  # in the open; between parentheses; in a fraction or an exponent
 
 
@@ -150,6 +158,8 @@ class Typesetter:
                 return self.root(self.put(x, 0, inner), _is_simple(x))
             case Term("neg", (x,)):
                 return self.row(self.sign("-").strip(), self.put(x, QUOTIENT, depth))
+            case Term("given" | "missing" as kind, (x,)):
+                return self.row(self.put(x, MOD, depth), self.text(GIVEN[kind]))
             case Term("not", (x,)):
                 return self.row(self.text("not "), self.put(x, NOT, depth))
             case Term("**", (a, b)):

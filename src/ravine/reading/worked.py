@@ -18,15 +18,16 @@ def worked(
 
     gradients: one per step. start: the parameter before the first step. hyperparameters: their
     values; defaults for the rest. `step` is what p went down by, and p the value after the step.
-    Raises ValueError or TypeError for hyperparameters that are not accepted, and ValueError for a
-    rule of arrays, such as matrices, which a single number cannot show.
+    Signals are not given. Raises ValueError or TypeError for hyperparameters that are not accepted,
+    ValueError for a rule of arrays, such as matrices, which a single number cannot show, and RuleError
+    for a rule that takes no step without a signal.
 
     >>> from ravine.rules import momentum
     >>> worked(momentum, [1.0, 0.5], lr=0.5)[1]
     {'t': 2, 'g': 0.5, 'b': 1.4, 'step': 0.7, 'p': -0.19999999999999996}
     """
     values = rule.check(**hyperparameters)
-    graph = trace(rule, **values)
+    graph = trace(rule, (), **values)
     if graph.of_arrays:
         raise ValueError(
             f"rule {rule.name!r} works on whole arrays, such as matrices, and has no table of one "

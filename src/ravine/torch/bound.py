@@ -75,7 +75,8 @@ class Member:
     @property
     def read(self) -> list[torch.Tensor]:
         """The tensors that a step only reads."""
-        return [self.work.g] if self.present and type(self.work.g) in _PLAIN else []
+        given = (self.work.g, *self.work.signals.values()) if self.present else ()
+        return [x for x in given if type(x) in _PLAIN]
 
     @property
     def written(self) -> list[torch.Tensor]:
@@ -88,7 +89,7 @@ class Member:
         """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
         return (
             self.work.p is self.p
-            and type(self.work.g) is torch.Tensor
+            and all(type(x) is torch.Tensor for x in (self.work.g, *self.work.signals.values()))
             and self.rows is None
             and not self.whole
             and all(self.state[key] is self.slots[slot] for slot, key in self.keys.items())
@@ -201,10 +202,12 @@ class KernelPart:
         self.params = [m.p for m in members]
         self.present = self.params
         self.repeatable = all(m.repeatable for m in members)
-        slots = [[m.slots[slot] for m in members] for slot in step.columns[2:-1]]
+        slots = [[m.slots[slot] for m in members] for slot in step.state[:-1]]
         counts = [m.count for m in members]
-        for column, tensors in zip(step.columns[2:], (*slots, counts), strict=True):
+        for column, tensors in zip(step.state, (*slots, counts), strict=True):
             step.place(column, [0 if x is None else x.data_ptr() for x in tensors])
+        self.signals = step.kernel.signals
+        signals = [[m.work.signals[name] for m in members] for name in self.signals]
         step.place("p", [m.work.p.data_ptr() for m in members])
         if not self.repeatable:
             return
@@ -215,28 +218,30 @@ class KernelPart:
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
         self.states = [m.state for m in members]
-        names = [[m.keys[slot] for m in members] for slot in step.columns[2:-1]]
+        names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
         kept: list[Any] = list(_flat(slots))
         if all("step" in m.state and m.state["step"] is m.count for m in members):
             names.append(["step"] * len(members))
             kept += counts
-        own = counts if len(names) < len(step.columns) - 2 and counts[0] is not None else []
+        own = counts if len(names) < len(step.state) and counts[0] is not None else []
         self.names, self.kept = list(_flat(names)), kept
         self.fixed: list[Any] = [*self.params, *kept, *own]
         self.where = _addresses(self.fixed)
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
-        self.facts = facts([*(m.work.g for m in members), *self.matrices])
+        self.facts = facts([*(m.work.g for m in members), *_flat(signals), *self.matrices])
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
         self.step.set_group(row, [hyper[name] for name in self.step.inputs])
 
-    def start(self, seed: int | None) -> None:
+    def start(self, seed: int) -> None:
         """Take the step for which the members were found, and let go of them."""
         members, self.members = self.members, []
         self.present = [m.p for m in members if m.present]
         self.step.place("g", [m.work.g.data_ptr() if m.present else 0 for m in members])
+        for name in self.signals:
+            self.step.place(name, [m.work.signals[name].data_ptr() for m in members])
         with self.step.lock:
             if self.run(seed) != READY:  # all of this was looked up a moment ago
                 raise RuntimeError(
@@ -244,26 +249,35 @@ class KernelPart:
                 )
         for member in members:
             if member.rows is not None:
-                columns = {s: member.work.state[s] for s in self.step.kernel.columns[2:]}
+                columns = {s: member.work.state[s] for s in self.step.kernel.arrays}
                 with torch.no_grad():
                     member.store(member.work.p, columns)
             member.keep_count()
 
-    def look(self) -> list[Any] | None:
-        """Point the kernel at new gradients, and return them: they are to be kept until it has run.
-        None if anything but gradients and numbers has changed.
+    def look(
+        self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
+    ) -> list[Any] | None:
+        """Point the kernel at new gradients and signals, and return them: they are to be kept until it
+        has run. None if anything but these and numbers has changed.
         """
         grads: list[Any] = list(map(_grad, self.params))
+        signals: list[Any] = []
+        if self.signals:
+            signals = (
+                [given[name].get(p) for name in self.signals for p in self.params] if given else []
+            )
+            if not signals or any(x is None for x in signals):
+                return None
         states, names, kept = self.states, self.names, self.kept
         fixed, where = self.fixed, self.where
         self.present = self.params
-        if not self.facts.check(*grads, *self.matrices):
+        if not self.facts.check(*grads, *signals, *self.matrices):
             here = [g is not None for g in grads]
             self.present = list(compress(self.params, here))
             self.absent = self.absent or list(starmap(_without_memory, self.gradients))
             pairs = zip(grads, self.absent, strict=True)
             grads = [absent if g is None else g for g, absent in pairs]
-            if not self.facts.check(*grads, *self.matrices):
+            if not self.facts.check(*grads, *signals, *self.matrices):
                 return None
             if len(here) - len(self.present) > max(16, len(here) // 4):
                 # Where many are missing, their states need not come into the caches.
@@ -289,13 +303,22 @@ class KernelPart:
                         self.sizes[i] = sizes[i]
             self.addresses = addresses
         self.step.place("g", addresses)
-        return grads
+        if not signals:
+            return grads
+        if any(map(is_cut_short, signals)):
+            return None
+        places = list(map(_data_ptr, signals))
+        if not {*places}.isdisjoint(where):
+            return None  # a parameter, or a slot
+        for i, name in enumerate(self.signals):
+            self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
+        return grads + signals
 
-    def run(self, seed: int | None) -> int:
+    def run(self, seed: int) -> int:
         """Take the step, unless the kernel refuses it: READY if it was taken."""
         if not self.present:
             return READY
-        status = self.step.run(len(self.present), seed or 0)
+        status = self.step.run(len(self.present), seed)
         if status == READY:
             torch.autograd.graph.increment_version(self.present)
         return status
@@ -322,7 +345,7 @@ class Wave:
     kernels: list[KernelPart] = field(default_factory=list)
     calls: list[CallPart] = field(default_factory=list)
 
-    def start(self, seed: int | None) -> None:
+    def start(self, seed: int) -> None:
         """Take the step: nothing is stored before everything that can fail has been computed."""
         for call in self.calls:
             call.compute()
@@ -400,7 +423,8 @@ class Bound:
             return None
         if self.idle and not all(p.grad is None for p in self.idle):
             return None
-        grads = [kernel.look() for kernel in self.kernels]
+        arrays = optimizer.given.arrays if optimizer.given else None
+        grads = [kernel.look(arrays) for kernel in self.kernels]
         return None if None in grads else grads
 
     def _follow(self, optimizer: RuleOptimizer) -> bool:
@@ -411,7 +435,8 @@ class Bound:
         scale = optimizer.__dict__.get("grad_scale")
         if (scale is not None) is not self.scaled:
             return False
-        key, scaled = self.key, self.scaled
+        signals = optimizer.given is not None and optimizer.given.numbers
+        key, scaled = self.key, self.scaled or bool(signals)
         for group, setters, rows in zip(groups, self.setters, self.rows, strict=True):
             if type(group) is not Options:
                 return False
@@ -426,7 +451,7 @@ class Bound:
                         return False
                     kernel.set(row, hyper)
             group.follow(key)
-        if scaled:
+        if self.scaled:
             self.scale = optimizer.scale
         return True
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 import torch
 from torch.nn.parameter import is_lazy
 
-from ravine.engines.fused import check_engine
+from ravine.engines.fused import check_engine, check_seed
 from ravine.rule import nearest
 from ravine.spellings import Spelling
 
@@ -34,6 +34,9 @@ class How(TypedDict, total=False):
     mean, instead of to the nearest even. A number is the seed; True takes torch.initial_seed().
     The same seed gives the same bits. Kernels only.
 
+    seed: a whole number, of which random numbers are made: those that a rule draws, and those of
+    stochastic rounding, where that is True. Default 0 (torch.initial_seed() for stochastic rounding).
+
     grad_norm: let the kernels sum up the squared gradients as they pass; `last_grad_norm` has the
     norm then.
     """
@@ -41,6 +44,7 @@ class How(TypedDict, total=False):
     engine: Literal["auto", "kernel", "eager"]
     state_dtype: torch.dtype | None
     stochastic_rounding: bool | int
+    seed: int
     grad_norm: bool
 
 
@@ -174,7 +178,7 @@ def checked_parameters(
 
 
 def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) -> dict[str, Any]:
-    """The keywords of :class:`How`, complete; the seed is there where rounding is stochastic.
+    """The keywords of :class:`How`, complete.
 
     options: the other keywords that there are, which somebody may have meant.
     """
@@ -202,9 +206,18 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         "engine": engine,
         "state_dtype": dtype,
         "grad_norm": bool(how.get("grad_norm")),
+        "stochastic": rounding is not False,
     }
+    seed = how.get("seed")
     if rounding is not False:
         if engine == "eager":
             raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
-        result["seed"] = torch.initial_seed() if rounding is True else rounding
+        if rounding is not True and seed not in (None, rounding):
+            raise ValueError(
+                f"{name}: stochastic_rounding={rounding!r} and seed={seed!r} exclude each other; give "
+                "stochastic_rounding=True and the seed"
+            )
+        if seed is None:
+            seed = torch.initial_seed() if rounding is True else rounding
+    result["seed"] = check_seed(0 if seed is None else seed, name)
     return result

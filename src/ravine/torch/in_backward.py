@@ -60,8 +60,8 @@ def step_in_backward(
     raises RuntimeError for a gradient that arrives after its parameter has been stepped, and step does
     when a torch.amp.GradScaler calls it. Raises TypeError for optimizers and models of other kinds;
     ValueError where the optimizer has none of the parameters, or steps in backward already, or is
-    differentiable, where a rule looks at all gradients at once, as clip_by_global_norm does, and where
-    the model is a DistributedDataParallel.
+    differentiable, where a rule looks at all gradients at once, as clip_by_global_norm does, or takes
+    signals, and where the model is a DistributedDataParallel.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Linear(3, 1)
@@ -245,6 +245,12 @@ class InBackward:
         key = number, p.ndim
         if key not in self._plans:
             graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p.ndim)
+            if graph.rule.signals:
+                raise ValueError(
+                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it takes "
+                    f"{', '.join(graph.rule.signals)} with optimizer.step(), and parameters are stepped "
+                    "before that"
+                )
             if graph.at_once:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "

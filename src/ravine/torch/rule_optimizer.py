@@ -34,6 +34,7 @@ from ravine.torch.layers import settled
 from ravine.torch.memory import lacks_memory, span
 from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.signals import Given, given
 from ravine.torch.state import State
 from ravine.torch.tensors import as_real, seen_by, unfit
 
@@ -62,19 +63,22 @@ def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
 
 
 Loss = TypeVar("Loss")
+_NOTHING = Given()
 
 
 class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that steps by a rule. Made by :func:`optimizer`.
 
     Besides the rule's hyperparameters it takes the keywords of :class:`How`: engine, state_dtype,
-    stochastic_rounding and grad_norm.
+    stochastic_rounding, seed and grad_norm.
     """
 
     spelling: ClassVar[Spelling]
     state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
+    _bounds: dict[frozenset[str], Bound]
+    given: Given | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _tried = False
@@ -83,9 +87,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = checked_how(how, name, defaults)
-        if defaults.get("differentiable") and (
-            how.get("engine") == "kernel" or "seed" in self._how
-        ):
+        if defaults.get("differentiable") and (how.get("engine") == "kernel" or self.stochastic):
             raise ValueError(
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
@@ -96,6 +98,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         self.state = State(self, self.state)
+        self._bounds = {}
 
     @property
     def engine(self) -> str:
@@ -147,9 +150,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         return fused or self._in_backward is not None
 
     @property
-    def seed(self) -> int | None:
-        """The seed of stochastic rounding; None where it is off."""
-        return self._how.get("seed")
+    def seed(self) -> int:
+        """The seed of random numbers, those of stochastic rounding included."""
+        return self._how.get("seed", 0)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether rounding is stochastic."""
+        return bool(self._how.get("stochastic"))
 
     @property
     def last_grad_norm(self) -> float:
@@ -212,19 +220,25 @@ class RuleOptimizer(torch.optim.Optimizer):
         return cls.spelling.fitting(group)
 
     @overload
-    def step(self, closure: None = ...) -> None: ...
+    def step(self, closure: None = ..., **signals: Any) -> None: ...
     @overload
-    def step(self, closure: Callable[[], Loss]) -> Loss: ...
+    def step(self, closure: Callable[[], Loss], **signals: Any) -> Loss: ...
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
         """Take one step with the gradients that the parameters have; those without are left alone.
 
         closure: reevaluates the model and returns the loss, which step returns. The gradients are
         never changed. Where `grad_scale` is set, as torch.amp.GradScaler does, they are divided by
         it on the way; where `found_inf` is set and not zero, no step is taken.
+
+        signals: what the rule takes besides gradients, at steps where there is some (or not None). Of one
+        that has the shape of p, a sequence of tensors in the order of the parameters, or a dict from
+        parameters, or their names, to tensors; parameters without gradient need none. They are taken in
+        the parameters' dtypes and otherwise as they are, whatever `grad_scale` is. Raises TypeError and
+        ValueError for what the rule does not take, and no step is taken.
         """
         if torch.compiler.is_compiling():
-            return _outside_of_graphs(self, closure)
+            return _outside_of_graphs(self, closure, signals)
         if (
             _before_all
             or _after_all
@@ -232,34 +246,45 @@ class RuleOptimizer(torch.optim.Optimizer):
             or self._optimizer_step_post_hooks
             or torch.autograd._profiler_enabled()
         ):
-            return self._watched_step(closure)
-        return self._bare_step(closure)
+            return self._watched_step(closure, **signals)
+        return self._bare_step(closure, signals)
 
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], Any] | None) -> Any:
+    def _bare_step(self, closure: Callable[[], Any] | None, signals: Mapping[str, Any]) -> Any:
         if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
+        now = given(self, signals) if signals else _NOTHING
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
-        if self._in_backward is not None:
-            self._in_backward.finish()
-            return loss
-        bound = self._bound
-        if self._last_step_skipped or (bound is None and state.is_trial(self)):
-            return loss
-        left = bound.take(self) if bound is not None else None
-        if left is None:
-            self.step_all()
-        elif left:
-            self._start(left)
+        self.given = now
+        try:
+            if self._in_backward is not None:
+                self._in_backward.finish()
+                return loss
+            bound = self._bounds.get(now.names)
+            if self._last_step_skipped or (bound is None and state.is_trial(self)):
+                return loss
+            left = bound.take(self) if bound is not None else None
+            if left is None:
+                if bound is not None:  # something has changed
+                    self._bounds.clear()
+                self.step_all()
+            elif left:
+                self._start(left)
+            else:
+                self._bound = bound
+        finally:
+            self.given = None
         return loss
 
-    _watched_step = torch.optim.Optimizer.profile_hook_step(_bare_step)
+    @torch.optim.Optimizer.profile_hook_step
+    def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
+        return self._bare_step(closure, signals)
 
     @property
     def last_step_skipped(self) -> bool:
@@ -298,6 +323,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for wave in waves:
                 wave.start(self.seed)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")))
+        self._bounds[(self.given or _NOTHING).names] = bound
         return bound
 
     def parts(self, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
@@ -335,7 +361,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             kernel, call = self._parts_of(graph, its)
             waves[wave].kernels += [kernel] if kernel else []
             waves[wave].calls += [call] if call else []
-        if self.seed is not None and any(wave.calls for wave in waves):
+        if self.stochastic and any(wave.calls for wave in waves):
             raise RuleError(
                 f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
                 f"the engine is {self.engine!r}"
@@ -363,7 +389,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         rest = [m for m in rest if m.present]
         summed = bool(self._how.get("grad_norm"))
         return (
-            KernelPart(graph, fit, self.seed is not None, summed) if fit else None,
+            KernelPart(graph, fit, self.stochastic, summed) if fit else None,
             CallPart(graph, rest, self._differentiable) if rest else None,
         )
 
@@ -408,7 +434,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             rule, hyper = _wrapped(unscale, rule), {**hyper, "grad_scale": scale}
         if not self._differentiable:
             hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
-        return plan(rule, hyper), hyper
+        if self.given is None or not rule.signals:
+            return plan(rule, hyper), hyper
+        numbers = {k: x for k, x in self.given.numbers.items() if k in rule.signals}
+        return plan(rule, hyper, self.given.names), hyper | numbers
 
     def _member(
         self,
@@ -431,6 +460,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
                 f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
             )
+        signals = self.given.of(graph, p, type(self).__name__) if self.given else {}
         begun = state.begun(self, group, graph, hyper, p)
         for x in (p, g, *(self.state[p].values() if begun.keys else ())):
             if lacks_memory(x):
@@ -456,8 +486,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             def view(x: Any) -> Any:  # p itself changes in place afterwards
                 return as_real(p.clone() if x is p else x)
 
+        signals = {k: view(x) for k, x in signals.items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        work = Work(view(p), g, slots, begun.taken + 1, hyper)
+        work = Work(view(p), g, slots, begun.taken + 1, hyper, None, signals, self.seed, place)
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
@@ -533,6 +564,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def unbind(self) -> None:
         """Look at everything with care in the next step."""
         self._bound = None
+        self._bounds.clear()
         if self._in_backward is not None:
             self._in_backward.unbind()
 
@@ -541,7 +573,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
-        self._bound, self._tried = None, False
+        self._bound, self._bounds, self._tried = None, {}, False
         self.state = State(self, self.state)
         self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
@@ -557,5 +589,5 @@ def _seen(graph: Graph, slot: str, kept: Any) -> Any:
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
-def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any) -> Any:
-    return optimizer.step(closure)
+def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any, signals: Mapping[str, Any]) -> Any:
+    return optimizer.step(closure, **signals)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from ravine import ops
 from ravine.arrays import AXES, REDUCED
+from ravine.draws import DRAWN
 from ravine.engines.graph import OF_ARRAYS, Graph
 from ravine.ops import Operable, Tensors
 
@@ -124,6 +125,11 @@ class Sharded(Operable):
             return self.shape[args[1]]
         if name == "epsilon":
             return ops.apply(name, self.local)
+        if name in DRAWN:  # all of it, since each number is made of where it stands
+            whole = ops.apply(
+                name, torch.empty(self.shape, dtype=self.dtype, device=self.device), args[1]
+            )
+            return self._with(self._whole(whole).spread(self.placements, self.shape))
         if name in AXES:
             reduction, axes = AXES[name]
             return self._over(axes(self, args[1]), reduction)

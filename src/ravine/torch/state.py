@@ -179,7 +179,7 @@ def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
 
 def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
     """Whether steps are counted in the state; by counts, stochastic roundings are drawn anew."""
-    return bool(spelling.step) or optimizer.seed is not None
+    return bool(spelling.step) or optimizer.stochastic
 
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:

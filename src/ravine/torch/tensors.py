@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,10 +23,10 @@ def unfit(work: Work, graph: Graph) -> str:
     """Why a parameter cannot take part in the graph's kernel, or nothing."""
     p, lines = work.p, by_lines(graph)
     if isinstance(p, Sharded):
-        return "sharded, with reductions"
+        return "sharded, with random numbers" if graph.draws else "sharded, with reductions"
     if intercepted():
         return "under a torch mode that sees each operation"
-    tensors = [x for x in (p, work.g, *work.state.values()) if isinstance(x, torch.Tensor)]
+    tensors = [x for x in work.arrays if isinstance(x, torch.Tensor)]
     for x in tensors:
         if why := no_memory(x):
             return why
@@ -39,7 +40,7 @@ def unfit(work: Work, graph: Graph) -> str:
             return f"state of shape {tuple(x.shape)}"
     if all(x.is_contiguous() for x in tensors):
         return ""
-    if lines is not None:
+    if lines is not None or graph.draws:
         return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""
@@ -50,7 +51,7 @@ def single(work: Work) -> Work:
     """What a kernel computes in: float64 if a tensor of the work is float64, and float32 otherwise.
     Results are stored in the dtypes that the tensors have.
     """
-    arrays = [x for x in (work.p, work.g, *work.state.values()) if _is_array(x)]
+    arrays = [x for x in work.arrays if _is_array(x)]
     wanted = torch.float64 if any(x.dtype == torch.float64 for x in arrays) else torch.float32
     if all(x.dtype == wanted for x in arrays):
         return work
@@ -58,9 +59,10 @@ def single(work: Work) -> Work:
     def wide(x: Any) -> Any:
         return x.to(wanted) if _is_array(x) else x
 
-    slots = {k: wide(v) for k, v in work.state.items()}
+    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
     kept = work.p.dtype if work.p.dtype != wanted else None
-    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, kept)
+    p, g = wide(work.p), wide(work.g)
+    return replace(work, p=p, g=g, state=slots, dtype=kept, signals=signals)
 
 
 def _is_array(x: Any) -> bool:

@@ -34,7 +34,7 @@ def begin(out: Printer, variant: Variant) -> None:
     with tensors.each("tensor"):
         record = tensors.record("%tensor")
         t = _count(out, tensors, record)
-        if variant.stochastic:
+        if variant.noisy:
             bits = noise.of_step(out, out.field("%scalars", SCALARS, "seed"), t)
             out.store(bits, out.at(record, RECORD.index("noise"), "i64"), "i64")
         if _counts(kernel):

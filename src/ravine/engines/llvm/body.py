@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ravine.draws import DRAWN
 from ravine.engines.kernel import LARGEST, SMALLEST, Value
 from ravine.engines.llvm import functions
 from ravine.engines.llvm.printer import Printer, Type
@@ -29,6 +30,7 @@ class Body:
         self.names: dict[Value, str] = {}
         self.truths: dict[Value, tuple[str, str]] = {}  # (i1 or a vector of them, its name)
         self.stored: Callable[[Type, str], str] | None = None  # rounds as a store of p does
+        self.draw: Callable[[str, int], str] | None = None  # random numbers of a stream
 
     def number(self, value: Value) -> str:
         """The value as a floating-point operand."""
@@ -60,6 +62,10 @@ class Body:
         if op in _COMPARE:
             x, y = (self.number(a) for a in value.args)
             self.truths[value] = self._compare(_COMPARE[op], x, y)
+            return
+        if op in DRAWN:
+            assert self.draw is not None
+            self.names[value] = self.draw(op, value.leaf)
             return
         if op == "where":
             condition = self.truth(value.args[0])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ravine.engines.llvm.printer import Printer, Type
 
-__all__ = ["atan2", "tanh"]
+__all__ = ["Formula", "atan2", "tanh"]
 
 # (tanh(x) / x - 1) / x² as a polynomial in x², for x up to 0.625
 _SMALL = 0.625
@@ -45,7 +45,7 @@ _ATAN = {
 
 def tanh(out: Printer, kind: Type, x: str) -> str:
     """The hyperbolic tangent: of a small x by the polynomial, of others by exp."""
-    do = _Lines(out, kind)
+    do = Formula(out, kind)
     size = do.call("fabs", x)
     power = do.call("exp", do.add(size, size))
     large = do.sub(1.0, do.div(2.0, do.add(power, 1.0)))
@@ -55,7 +55,7 @@ def tanh(out: Printer, kind: Type, x: str) -> str:
 
 def atan2(out: Printer, kind: Type, y: str, x: str) -> str:
     """The angle of (x, y): the smaller size by the larger one is the tangent of at most π/4."""
-    do = _Lines(out, kind)
+    do = Formula(out, kind)
     high, wide = do.call("fabs", y), do.call("fabs", x)
     steep = do.test("ogt", high, wide)
     small, large = do.select(steep, wide, high), do.select(steep, high, wide)
@@ -73,8 +73,8 @@ def atan2(out: Printer, kind: Type, y: str, x: str) -> str:
     return do.select(do.test("uno", x, y), do.add(x, y), angle)
 
 
-class _Lines:
-    """Lines of one type; a float among the operands is a constant."""
+class Formula:
+    """Lines of one type, an operation each; a float among the operands is a constant."""
 
     def __init__(self, out: Printer, kind: Type):
         self.out, self.kind = out, kind
@@ -87,33 +87,45 @@ class _Lines:
         return self.out.set(name, f"{op} {self.kind} {', '.join(self._texts(*operands))}")
 
     def add(self, x: str | float, y: str | float) -> str:
+        """The sum."""
         return self._infix("fadd", x, y)
 
     def sub(self, x: str | float, y: str | float) -> str:
+        """The difference."""
         return self._infix("fsub", x, y)
 
     def mul(self, x: str | float, y: str | float) -> str:
+        """The product."""
         return self._infix("fmul", x, y)
 
     def div(self, x: str | float, y: str | float) -> str:
+        """The quotient."""
         return self._infix("fdiv", x, y)
 
     def call(self, intrinsic: str, *operands: str | float) -> str:
+        """What an intrinsic makes of the operands."""
         return self.out.call(intrinsic, intrinsic, self.kind, *self._texts(*operands))
 
     def test(self, how: str, x: str | float, y: str | float) -> str:
+        """A comparison."""
         return self._infix(f"fcmp {how}", x, y)
 
     def select(self, condition: str, x: str | float, y: str | float) -> str:
+        """X where the condition holds, y elsewhere."""
         x, y = self._texts(x, y)
         test = f"{self.kind.like('i1')} {condition}"
         return self.out.set("one", f"select {test}, {self.kind} {x}, {self.kind} {y}")
 
+    def polynomial(self, coefficients: Sequence[float], x: str) -> str:
+        """The polynomial with these coefficients, the constant term first, by Horner's scheme."""
+        *rest, last = coefficients
+        result: str | float = last
+        for coefficient in reversed(rest):
+            result = self.add(self.mul(result, x), coefficient)
+        return str(result)
+
     def odd(self, x: str, coefficients: Mapping[str, Sequence[float]]) -> str:
         """X + x³ times the polynomial in x²."""
         square = self.mul(x, x)
-        *rest, last = coefficients[self.kind.of]
-        result: str | float = last
-        for coefficient in reversed(rest):
-            result = self.add(self.mul(result, square), coefficient)
+        result = self.polynomial(coefficients[self.kind.of], square)
         return self.add(x, self.mul(self.mul(x, square), result))

@@ -108,7 +108,8 @@ def leave(out: Printer, variant: Variant) -> None:
         noise = None
         if rounded:
             fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
-            noise = Noise(out, kernel.columns, rounded, **fields, start="0", width=_WIDTH)
+            noise = Noise(out, "0", _WIDTH)
+            noise.rounds(kernel.columns, rounded, **fields)
         lines, columns = Lines(out, kernel, record), Columns(out, variant.dtype, base, noise)
         body = Body(out, _DOUBLE)
         for c, level in kernel.short.items():

@@ -1,16 +1,15 @@
-"""The random bits of stochastic rounding: they depend on the step, the tensor, the column and the
-place of an element alone, not on threads.
+"""Random bits, of stochastic rounding and of what a rule draws: they depend on the seed, the step, the
+tensor, the column or stream, and the place of an element alone, not on threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
+from ravine.draws import MIXERS, SPREAD, STEP
 from ravine.engines.llvm.printer import Printer, Type, signed
 
-__all__ = ["Noise", "of_step"]
-
-_SPREAD = 0x9E3779B97F4A7C15  # what the noise of a column is ahead of the one before, modulo 2**64
+__all__ = ["Noise", "mixed", "of_step"]
 
 
 def of_step(out: Printer, seed: str, t: str) -> str:
@@ -18,67 +17,64 @@ def of_step(out: Printer, seed: str, t: str) -> str:
     noise = out.code(
         f"""
         count = fptosi double %t to i64
-        a = mul i64 %seed, {signed(0x9E3779B97F4A7C15)}
-        b = mul i64 %count, {signed(0xD1B54A32D192ED03)}
+        a = mul i64 %seed, {signed(SPREAD)}
+        b = mul i64 %count, {signed(STEP)}
         noise = add i64 %a, %b
         """,
         t=t,
         seed=seed,
     )
-    return _splitmix(out, noise)
+    return mixed(out, noise)
 
 
 class Noise:
     """The bits for the elements of a chunk, from `start` on.
 
-    number: of the tensor. noise: of its step. rounded: those of the columns that need bits. width:
-    how many elements there are in a vector.
+    width: how many elements there are in a vector. keys: by what tells the bits apart, see `add`.
     """
 
-    def __init__(
-        self,
-        out: Printer,
-        columns: Sequence[str],
-        rounded: Iterable[str],
-        *,
-        number: str,
-        noise: str,
-        start: str,
-        width: int,
-    ):
-        self.out = out
-        wide = Type("i32", width)
+    def __init__(self, out: Printer, start: str, width: int):
+        self.out, self.wide = out, Type("i32", width)
         self.start = out.set("start.low", f"trunc i64 {start} to i32")
-        self.keys = {}
+        self.far = out.set("far", f"lshr i64 {start}, 32")
+        self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
+
+    def rounds(
+        self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
+    ) -> None:
+        """Let there be bits to round some of the columns by. number: of the tensor. noise: of its step."""
         for c in rounded:
-            key = out.code(
+            key = self.out.code(
                 f"""
                 first = mul i64 %number, {len(columns)}
                 stream = add i64 %first, {columns.index(c) + 1}
-                spread = mul i64 %stream, {signed(_SPREAD)}
+                spread = mul i64 %stream, {signed(SPREAD)}
                 key = add i64 %spread, %noise
                 """,
                 number=number,
                 noise=noise,
             )
-            key = _splitmix(out, key)
-            first = out.set("key.first", f"trunc i64 {key} to i32")
-            second = out.code(
-                """
-                upper = lshr i64 %key, 32
-                far = lshr i64 %start, 32
-                sum = add i64 %upper, %far
-                second = trunc i64 %sum to i32
-                """,
-                key=key,
-                start=start,
-            )
-            self.keys[c] = {
-                1: (first, second),
-                width: (out.splat(first, wide), out.splat(second, wide)),
-            }
+            self.add(c, mixed(self.out, key))
 
-    def bits(self, column: str, whole: Type, i: str) -> str:
+    def add(self, name: Hashable, key: str) -> None:
+        """Let there be bits of a key of 64 bits, under a name."""
+        out, wide = self.out, self.wide
+        first = out.set("key.first", f"trunc i64 {key} to i32")
+        second = out.code(
+            """
+            upper = lshr i64 %key, 32
+            sum = add i64 %upper, %far
+            second = trunc i64 %sum to i32
+            """,
+            key=key,
+            far=self.far,
+        )
+        self.keys[name] = {
+            1: (first, second),
+            wide.width: (out.splat(first, wide), out.splat(second, wide)),
+        }
+
+    def bits(self, name: Hashable, whole: Type, i: str) -> str:
         """32 bits for each element from i on: murmur3's finalizer, twice, on the place and the key."""
         out = self.out
         x = out.set("place", f"trunc i64 {i} to i32")
@@ -86,7 +82,7 @@ class Noise:
         if whole.width > 1:
             lanes = ", ".join(f"i32 {n}" for n in range(whole.width))
             x = out.set("place", f"add {whole} {out.splat(x, whole)}, <{lanes}>")
-        for key, how in zip(self.keys[column][whole.width], ("xor", "add"), strict=True):
+        for key, how in zip(self.keys[name][whole.width], ("xor", "add"), strict=True):
             x = out.code(
                 f"""
                 keyed = {how} {whole} %x, %key
@@ -105,9 +101,9 @@ class Noise:
         return x
 
 
-def _splitmix(out: Printer, key: str) -> str:
+def mixed(out: Printer, key: str) -> str:
     """64 bits mixed as in splitmix64."""
-    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+    for shift, multiplier in MIXERS:
         key = out.code(
             f"""
             shifted = lshr i64 %key, {shift}

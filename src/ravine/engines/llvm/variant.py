@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, Kernel
 
 __all__ = ["Variant"]
 
 # Operations that take long beside a load or a store.
-_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2")
+_SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2", *DRAWN)
 
 
 @dataclass
@@ -46,6 +47,11 @@ class Variant:
         registers = 1 if self.kernel.by_lines else 2
         most = min(2 * self.vector_bytes, 32) if light else registers * self.vector_bytes
         self.width = most // size
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there are random bits in it."""
+        return self.stochastic or self.kernel.draws
 
     @property
     def partials(self) -> int:

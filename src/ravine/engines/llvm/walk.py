@@ -7,9 +7,13 @@ is left as the chunk's part.
 
 from __future__ import annotations
 
+from functools import partial
+
+from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, ROW, Pass, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
+from ravine.engines.llvm.draws import Draws
 from ravine.engines.llvm.lines import Lines, strip
 from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
@@ -43,6 +47,8 @@ class _Walk:
         of_rows = [v for v in walk.lines if v.level == ROW]
         self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
         self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
+        self.streams = sorted({v.leaf for v in walk.values if v.op in DRAWN})
+        self.draws: Draws | None = None
         self.across: dict[Value, str] = {}  # where what there is for each column begins
         self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
 
@@ -108,17 +114,12 @@ class _Walk:
         narrow, wide = self.scalars(rows)
         rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
         noise = None
-        if rounded:
-            noise = Noise(
-                out,
-                self.kernel.columns,
-                rounded,
-                noise=out.field(record, RECORD, "noise"),
-                number=out.field(record, RECORD, "number"),
-                start=start,
-                width=variant.width,
-            )
-        columns = Columns(out, variant.dtype, base, noise)
+        if rounded or self.streams:
+            noise = Noise(out, start, variant.width)
+            fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
+            noise.rounds(self.kernel.columns, rounded, **fields)
+            self.draws = Draws(out, noise, self.streams, **fields)
+        columns = Columns(out, variant.dtype, base, noise if rounded else None)
         narrow.stored = wide.stored = columns.stored
 
         if self.kernel.by_lines:
@@ -250,6 +251,8 @@ class _Walk:
             if body.kind.of == "float":
                 x = out.set("x", f"fptrunc {double} {x} to {body.kind}")
             body.names[v] = x
+        if self.draws is not None:
+            body.draw = partial(self.draws.draw, kind=body.kind, i=i)
         for v in self.walk.values:
             body.compute(v)
 

@@ -1,0 +1,226 @@
+"""Random numbers by counting: each is made of seed, step, tensor, stream and place, and of nothing else.
+
+    u = (k + 1/2) / 2**52 for a hash k of 52 bits;  normal: the quantile of the normal distribution at u
+
+Integers are hashed as in splitmix64 (what is one for a tensor) and murmur3 (what is one for an element).
+All else is sums, products and quotients, which are rounded alike everywhere, as torch's square roots and
+logarithms are not. So arrays of NumPy and of torch, numbers, and the kernels (engines/llvm/draws.py) have
+the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+__all__ = [
+    "CENTRE",
+    "DRAWN",
+    "HERON",
+    "LOG",
+    "MIXERS",
+    "ROOT",
+    "SPREAD",
+    "STEP",
+    "STREAMS",
+    "TAIL",
+    "WEIGHTS",
+    "Draw",
+    "normal",
+    "uniform",
+]
+
+DRAWN = ("normal", "uniform")
+"""The operations that draw."""
+
+
+class Draw(NamedTuple):
+    """What tells the random numbers of a tensor's step apart: the seed, t, and the tensor's number."""
+
+    seed: int = 0
+    t: int = 1
+    number: int = 0
+
+
+# --- bits
+
+SPREAD = 0x9E3779B97F4A7C15
+STEP = 0xD1B54A32D192ED03
+STREAMS = 0xA0761D6478BD642F  # tells these bits from those of stochastic rounding
+MIXERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+_WORD, _HALF = 2**64 - 1, 2**32 - 1
+
+
+def _mixed(key: int) -> int:
+    """64 bits mixed as in splitmix64."""
+    for shift, multiplier in MIXERS:
+        key = ((key ^ (key >> shift)) * multiplier) & _WORD
+    return key
+
+
+def _keys(draw: Draw, stream: int) -> list[int]:
+    """The keys of a tensor's step, 64 bits for each of the two halves of its numbers' bits."""
+    seed, t, number = (int(x) for x in draw)
+    noise = _mixed((seed * SPREAD + t * STEP) & _WORD)
+    of_tensor = _mixed((noise ^ STREAMS) + number * SPREAD & _WORD)
+    return [_mixed((of_tensor + (2 * stream + half) * SPREAD) & _WORD) for half in (0, 1)]
+
+
+def _bits(low: Any, high: Any, key: int) -> Any:
+    """32 bits for each place, of which these are the halves: murmur3's finalizer, twice."""
+    x = low ^ (key & _HALF)
+    for added in (None, (key >> 32) + high):
+        if added is not None:
+            x = (x + added) & _HALF
+        x = x ^ (x >> 16)
+        x = (x * 0x85EBCA6B) & _HALF
+        x = x ^ (x >> 13)
+        x = (x * 0xC2B2AE35) & _HALF
+        x = x ^ (x >> 16)
+    return x
+
+
+# --- numbers
+
+# Wichura, 1988 (Algorithm AS 241, PPND16): numerators and denominators, the constant terms first.
+CENTRE = (
+    (
+        *(3.3871328727963666080, 1.3314166789178437745e2, 1.9715909503065514427e3),
+        *(1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4),
+        *(3.3430575583588128105e4, 2.5090809287301226727e3),
+    ),
+    (
+        *(1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3),
+        *(2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4),
+        5.2264952788528545610e3,
+    ),
+)
+"""For u within 0.425 of 1/2, of 0.425² - (u - 1/2)², times u - 1/2."""
+TAIL = (
+    (
+        (
+            *(1.42343711074968357734, 4.63033784615654529590, 5.76949722146069140550),
+            *(3.64784832476320460504, 1.27045825245236838258, 2.41780725177450611770e-1),
+            *(2.27238449892691845833e-2, 7.74545014278341407640e-4),
+        ),
+        (
+            *(1.0, 2.05319162663775882187, 1.67638483018380384940, 6.89767334985100004550e-1),
+            *(1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4),
+            1.05075007164441684324e-9,
+        ),
+    ),
+    (
+        (
+            *(6.65790464350110377720, 5.46378491116411436990, 1.78482653991729133580),
+            *(2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3),
+            *(2.71155556874348757815e-5, 2.01033439929228813265e-7),
+        ),
+        (
+            *(1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1),
+            *(1.48753612908506148525e-2, 7.86869131145613259100e-4, 1.84631831751005468180e-5),
+            *(1.42151175831644588870e-7, 2.04426310338993978564e-15),
+        ),
+    ),
+)
+"""For the others, of s - 1.6 and, where s is above 5, of s - 5; s is the root of minus the logarithm of
+the distance to the nearer end."""
+LOG = (
+    *(6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01),
+    *(2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01),
+    1.479819860511658591e-01,
+)
+"""(log((1 + x) / (1 - x)) / x - 2) / x² as a polynomial in x² (fdlibm's)."""
+WEIGHTS = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
+"""The logarithm of 2, in two parts."""
+ROOT, HERON = (1.4, 0.14), 4
+"""A line that is near the square root, and the steps from there that make it exact."""
+
+
+def uniform(library: Any, x: Any, stream: int, draw: Draw) -> Any:
+    """Numbers between 0 and 1 in the shape of x, and of its dtype; of a number, one."""
+    return _rounded(library, x, _uniform(library, x, stream, draw), 1 - 2**-24)
+
+
+def normal(library: Any, x: Any, stream: int, draw: Draw) -> Any:
+    """Numbers of mean 0 and variance 1 in the shape of x, and of its dtype; of a number, one."""
+    do = library or _Numbers
+    return _rounded(library, x, _quantile(do, _uniform(library, x, stream, draw)), math.inf)
+
+
+def _uniform(library: Any, x: Any, stream: int, draw: Draw) -> Any:
+    place: Any = 0
+    if library is not None:
+        where = {"device": x.device} if library.__name__ == "torch" else {}
+        place = library.arange(math.prod(x.shape), dtype=library.int64, **where)
+        place = place.reshape(tuple(x.shape))
+    low, high = place & _HALF, place >> 32
+    first, second = (_bits(low, high, key) >> 6 for key in _keys(draw, stream))
+    if library is not None:
+        first, second = (_cast(library, a, library.float64) for a in (first, second))
+    return (first * 2.0**26 + second + 0.5) * 2.0**-52
+
+
+def _cast(library: Any, x: Any, dtype: Any) -> Any:
+    return x.to(dtype) if library.__name__ == "torch" else x.astype(dtype)
+
+
+def _rounded(library: Any, x: Any, numbers: Any, most: float) -> Any:
+    """Of x's dtype; in another than float64, at most so much, where rounding would go beyond."""
+    if library is None or x.dtype == library.float64:
+        return numbers
+    single = _cast(library, numbers, library.float32)
+    if most < math.inf:
+        single = library.where(single < most, single, library.full_like(single, most))
+    return single if x.dtype == library.float32 else _cast(library, single, x.dtype)
+
+
+class _Numbers:
+    """The functions that a quantile is made of, on Python's floats."""
+
+    frexp = math.frexp
+
+    @staticmethod
+    def where(condition: bool, x: float, y: float) -> float:
+        return x if condition else y
+
+
+def _quantile(do: Any, u: Any) -> Any:
+    """Of the normal distribution: at which number the share u is below it."""
+    q = u - 0.5
+    r = 0.180625 - q * q
+    centre = q * _ratio(CENTRE, r)
+    left = q < 0.0
+    s = _root(0.0 - _log(do, do.where(left, u, 1.0 - u)))
+    far = do.where(s > 5.0, _ratio(TAIL[1], s - 5.0), _ratio(TAIL[0], s - 1.6))
+    return do.where(r < 0.0, do.where(left, 0.0 - far, far), centre)
+
+
+def _log(do: Any, x: Any) -> Any:
+    """The natural logarithm of numbers between 0 and 1/2."""
+    m, e = do.frexp(x)
+    small = m < math.sqrt(0.5)
+    m, e = do.where(small, m + m, m), m * 0.0 + do.where(small, e - 1, e)  # in float64
+    f = m - 1.0
+    s = f / (m + 1.0)
+    z = s * s
+    m = s * 2.0 + s * (z * _polynomial(LOG, z))
+    return e * WEIGHTS[0] + (e * WEIGHTS[1] + m)
+
+
+def _root(x: Any) -> Any:
+    """The square root of numbers from 2.5 to 37: Heron's method, from within a tenth."""
+    y = x * ROOT[1] + ROOT[0]
+    for _ in range(HERON):
+        y = (x / y + y) * 0.5
+    return y
+
+
+def _ratio(parts: tuple[tuple[float, ...], tuple[float, ...]], x: Any) -> Any:
+    return _polynomial(parts[0], x) / _polynomial(parts[1], x)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
+    *rest, result = coefficients
+    for coefficient in reversed(rest):
+        result = result * x + coefficient
+    return result
