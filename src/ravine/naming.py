@@ -175,7 +175,7 @@ def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
         if package != "torch.optim":  # whose forms are those of the rules
             return None
     by_plain_name = {plain(own): own for own in ours}
-    known = _words() | by_plain_name
+    known = {**_words(), **by_plain_name}
     expression = known.get(plain(rest))
     if not expression:
         twice = re.fullmatch(r"([^()]*\S)\s*\(([^()]+)\)", rest)  # "Gradient Descent (GD)"

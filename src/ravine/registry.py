@@ -25,7 +25,7 @@ from typing import Any
 
 from ravine import modifiers, naming
 from ravine.files import exists, is_file, load
-from ravine.packages import Package, normal, offers, packages
+from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
 __all__ = ["Found", "Rules", "get", "names", "resolve", "rules"]
@@ -86,7 +86,7 @@ def rules() -> Rules:
     for package in others:
         if package.wrong:
             warnings.warn(
-                f"{package.name} {package.version} offers rules to Ravine: {'; '.join(package.wrong)}",
+                f"{package.name} {package.version} {OFFERS}: {'; '.join(package.wrong)}",
                 stacklevel=2,
             )
     return found
