@@ -175,11 +175,11 @@ def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
         if package != "torch.optim":  # whose forms are those of the rules
             return None
     by_plain_name = {plain(own): own for own in ours}
-    known = {**_words(), **by_plain_name}
-    expression = known.get(plain(rest))
+    meanings = {**_words(), **by_plain_name}
+    expression = meanings.get(plain(rest))
     if not expression:
         twice = re.fullmatch(r"([^()]*\S)\s*\(([^()]+)\)", rest)  # "Gradient Descent (GD)"
-        same = {known.get(plain(half)) for half in twice.groups()} if twice else set()
+        same = {meanings.get(plain(half)) for half in twice.groups()} if twice else set()
         return meaning(twice[1], ours) if twice and len(same) == 1 and None not in same else None
     if package:
         return Meaning(expression)

@@ -139,6 +139,11 @@ class Found:
         return f"{self.head}({', '.join(inside)})" if inside else self.head
 
     @property
+    def settings(self) -> dict[str, float | bool]:
+        """All hyperparameters that are set in the name, within a modifier too."""
+        return {**(self.inner.settings if self.inner else {}), **dict(self.options)}
+
+    @property
     def label(self) -> str:
         """What to call it in a table: the rule's name; `name` where that sets options."""
         return self.name if "=" in self.name else self.rule.name
