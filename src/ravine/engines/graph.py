@@ -331,18 +331,25 @@ def _ways(graph: Graph) -> Iterator[Graph]:
 def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     """Call the rule again, and refuse it where it computes something else, or has changed something.
 
-    Where a random generator has moved on, the rule may have drawn from it, and is called more often.
+    Where a random generator has moved on, the rule may have drawn from it, or another thread: it is
+    called more often, and refused if the generator moves on in every call.
     """
     rule = graph.rule
-    moved = states != reads.random_states()
-    for _ in range(_DRAWS if moved else 1):
+    draws = states != reads.random_states()
+    for i in range(_DRAWS if draws else 1):
         other = Graph(rule, graph.values, graph.given)
+        states = reads.random_states() if draws else ()
         try:
             _call(other)
         except RuleError as error:
             differs = f"it fails the second time ({error})"
         else:
             differs = _difference(graph, other)
+        draws = draws and states != reads.random_states()
+        if not differs and draws and i == _DRAWS - 1:
+            differs = "it draws from a random generator"
+        if not differs and reads.iterators:
+            differs = f"it may take the next item of {', '.join(reads.iterators)}"
         if changed := reads.changed():
             differs = f"it changes {', '.join(changed)}"
         if differs:

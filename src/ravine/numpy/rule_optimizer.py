@@ -79,7 +79,14 @@ class RuleOptimizer:
                 f"{self._name}: params={params!r} is empty; it must hold at least one array or number"
             )
         self._check_params()
-        self._plan()
+        plans = self._plan()
+        for path, p in _leaves(params, "params"):
+            graph = plans[np.ndim(p)][0]
+            if graph.of_arrays and not isinstance(p, np.ndarray):
+                raise TypeError(
+                    f"{self._name}: {path} is a number, and rule {graph.rule.name!r} works on arrays, "
+                    "such as matrices"
+                )
 
     @property
     def _name(self) -> str:
@@ -300,8 +307,10 @@ class RuleOptimizer:
             if slot not in state:
                 state[slot] = self._started(slot, graph.rule.slots[slot], p, hyper)
             else:
-                scalar = graph.rule.slots[slot].kind == "scalar" or not isinstance(p, np.ndarray)
-                self._check_slot(f"the state {slot!r} of {path}", state[slot], scalar)
+                declared = graph.rule.slots[slot]
+                array = declared.kind != "scalar" and isinstance(p, np.ndarray)
+                shape = declared.shape(p.shape, **hyper) if array else None
+                self._check_slot(f"the state {slot!r} of {path}", state[slot], shape)
 
         def like_p(x: Any) -> Any:
             if not isinstance(p, np.ndarray):
@@ -325,8 +334,9 @@ class RuleOptimizer:
         # NumPy makes numbers of arrays without dimensions.
         return np.asarray(made) if isinstance(made, np.generic) else made
 
-    def _check_slot(self, what: str, kept: Any, scalar: bool) -> None:
-        if scalar:
+    def _check_slot(self, what: str, kept: Any, shape: tuple[int, ...] | None) -> None:
+        """shape: of an array, or None for a number."""
+        if shape is None:
             if not isinstance(kept, (int, float, np.number)):
                 raise TypeError(f"{self._name}: {what} is {kept!r}; it must be a number")
         elif (
@@ -336,6 +346,8 @@ class RuleOptimizer:
         ):
             kind = f"of {kept.dtype}" if type(kept) is np.ndarray else f"a {type(kept).__name__}"
             raise TypeError(f"{self._name}: {what} is {kind}; it must be an array of floats")
+        elif kept.shape != shape:
+            raise ValueError(f"{self._name}: {what} has shape {kept.shape}; it must be {shape}")
         elif not kept.flags.writeable or _folded(kept):
             why = "has elements that share memory" if kept.flags.writeable else "is read-only"
             raise ValueError(
