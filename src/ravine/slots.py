@@ -41,14 +41,13 @@ class Slot:
         return self.axis is not None or self.keep is not None
 
     def shape(self, of_p: Sequence[int]) -> tuple[int, ...]:
-        """The shape that it has beside a parameter of a shape."""
+        """The shape that it has beside a parameter of a shape; along an axis that this has not, as it is."""
         if self.kind == "scalar":
             return ()
-        axes = range(len(of_p))
-        if self.axis is not None:
-            ones = {axes[self.axis]}
-        else:
-            ones = {*axes} - {axes[self.keep]} if self.keep is not None and axes else set()
+        axis, axes = self.keep if self.axis is None else self.axis, range(len(of_p))
+        if axis is None or not -len(of_p) <= axis < len(of_p):
+            return tuple(of_p)
+        ones = {axes[axis]} if self.keep is None else {*axes} - {axes[axis]}
         return tuple(1 if i in ones else n for i, n in enumerate(of_p))
 
     def init(self, p: Any, /, **hyperparameters: Any) -> Any:
@@ -59,7 +58,8 @@ class Slot:
         if self.kind == "like_p":
             # NumPy makes a number of an array without dimensions.
             return p.copy() if home(type(p)) == "numpy" else p * 1
-        like = ops.sum(p, self.axis, keep=self.keep) if self.short else p
+        short = self.short and self.shape(p.shape) != tuple(p.shape)
+        like = ops.sum(p, self.axis, keep=self.keep) if short else p
         return ops.apply("full_like", like, value)
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ravine.engines.graph import Graph, Node, trace
+from ravine.engines.graph import DIMENSIONS, Graph, Node, trace
 from ravine.rule import Rule, RuleError
 
 __all__ = ["digest"]
@@ -29,6 +29,22 @@ def digest(
     Raises what :func:`~ravine.engines.graph.trace` raises.
     """
     graph = trace(rule, **(values or {}))
+    if not graph.by_ndim:
+        return _digest(graph, varied)
+    each = (_in_dimensions(rule, ndim, values or {}, varied) for ndim in DIMENSIONS)
+    return _hash([*each])
+
+
+def _in_dimensions(
+    rule: Rule, ndim: int, values: Mapping[str, Any], varied: Collection[str]
+) -> str | None:
+    try:
+        return _digest(trace(rule, ndim, **values), varied)
+    except RuleError:  # no step will be taken like that
+        return None
+
+
+def _digest(graph: Graph, varied: Collection[str]) -> str:
     outputs = [*graph.live_outputs().values(), _evaluation(graph)]
     hashes: dict[int, str] = {}
     for node in graph.needed(outputs):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ravine.arithmetic import home, stored_in
-from ravine.engines.graph import Graph, line, trace
-from ravine.engines.lazy import results
+from ravine.engines.graph import MATRIX, Graph, difference, line, trace
+from ravine.engines.lazy import results, together
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 
@@ -23,7 +23,8 @@ __all__ = ["Work", "plan", "steps"]
 class Work:
     """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
 
-    dtype: what p is kept in, where it is computed in another.
+    dtype: what p is kept in, where it is computed in another. ndim: how many dimensions the parameter
+    has, where p is only some of its elements.
     """
 
     p: Any
@@ -32,22 +33,34 @@ class Work:
     t: int
     hyper: Mapping[str, Any]
     dtype: Any = None
+    ndim: int | None = None
 
 
-def plan(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
-    """The rule's graph for these values; the same one until a switch changes sides."""
+def plan(rule: Rule, hyper: Mapping[str, Any], ndim: int | None = None) -> Graph:
+    """The rule's graph for these values; the same one until a switch changes sides.
+
+    ndim: how many dimensions the parameter has; where nobody says, it is taken to be a matrix.
+    """
+    ndim = MATRIX if ndim is None else ndim
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
-    return kept(rule, ("graph", on), lambda: _traced(rule, hyper))
+    return kept(rule, ("graph", on, ndim), lambda: _traced(rule, hyper, ndim))
 
 
-def _traced(rule: Rule, hyper: Mapping[str, Any]) -> Graph:
-    """A graph whose switches stand as these values have them; numbers that are none do not matter."""
+def _traced(rule: Rule, hyper: Mapping[str, Any], ndim: int) -> Graph:
+    """A graph whose switches stand as these values have them; numbers that are none do not matter, nor
+    does the number of dimensions where the same is computed.
+    """
     graphs: list[Graph] = kept(rule, "graphs", list)
-    for graph in graphs:
-        if all(bool(hyper[k]) is on for k, on in graph.switches.items()):
+    alike = [g for g in graphs if all(bool(hyper[k]) is on for k, on in g.switches.items())]
+    for graph in alike:
+        if not graph.by_ndim or graph.ndim == ndim:
             return graph
-    graphs.append(trace(rule, **hyper))
-    return graphs[-1]
+    new = trace(rule, ndim, **hyper)
+    for graph in alike:
+        if graph.live == new.live and not difference(graph, new):
+            return graph
+    graphs.append(new)
+    return new
 
 
 def steps(
@@ -65,18 +78,15 @@ def steps(
 
     Raises RuleError where an array has another shape than what it takes the place of.
     """
-    empty = [_is_empty(work) and not plan(rule, work.hyper).pointwise for work in works]
-    todo = [work for work, nothing in zip(works, empty, strict=True) if not nothing]
-    rows = iter(_rows(rule, todo, bag))
+    graphs = _graphs(rule, works)
+    empty = [_is_empty(w) and not g.pointwise for w, g in zip(works, graphs, strict=True)]
+    rows = iter(
+        _rows(rule, [w for w, nothing in zip(works, empty, strict=True) if not nothing], bag)
+    )
     taken = {id(_array(x)) for w in works for x in (w.p, w.g, *w.state.values())}
     results: list[tuple[Any, dict[str, Any]]] = []
-    hyper: Any = None
-    live: tuple[str, ...] = ()
-    for work, nothing in zip(works, empty, strict=True):
-        state = work.state
-        if work.hyper is not hyper:
-            hyper = work.hyper
-            live = plan(rule, hyper).live
+    for work, graph, nothing in zip(works, graphs, empty, strict=True):
+        state, live = work.state, graph.live
         if nothing:
             results.append((work.p, {slot: state[slot] for slot in live}))
             continue
@@ -91,6 +101,22 @@ def steps(
     return results
 
 
+def _graphs(rule: Rule, works: Sequence[Work]) -> list[Graph]:
+    """The graph by which each work is stepped."""
+    known: dict[tuple[int, int], Graph] = {}
+    graphs = []
+    for work in works:
+        key = id(work.hyper), _ndim(work)
+        if key not in known:
+            known[key] = plan(rule, work.hyper, key[1])
+        graphs.append(known[key])
+    return graphs
+
+
+def _ndim(work: Work) -> int:
+    return getattr(work.p, "ndim", 0) if work.ndim is None else work.ndim
+
+
 def _is_empty(work: Work) -> bool:
     return 0 in getattr(work.p, "shape", ())
 
@@ -102,66 +128,75 @@ def _array(x: Any) -> Any:
 
 def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Sequence[Sequence[Any]]:
     """For each tensor the new p and the new slots, as the rule returns them."""
-    if not works:
-        return []
-    states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
-    graph = plan(rule, works[0].hyper)
-    if bag is None and not graph.uses("total"):
-        return [
-            _call(plan(rule, work.hyper), work.p, work.g, state, work.t, work.hyper, work.dtype)
-            for work, state in zip(works, states, strict=True)
-        ]
-    bag = bag or Tensors
-
-    def together(values: Sequence[Any]) -> Any:
-        return values[0] if all(v == values[0] for v in values) else bag(values)
-
-    columns = _call(
-        graph,
-        bag(work.p for work in works),
-        bag(work.g for work in works),
-        [
-            column[0] if slot.shared else bag(column)
-            for slot, column in zip(rule.slots.values(), zip(*states, strict=True), strict=True)
-        ],
-        together([work.t for work in works]),
-        {k: together([work.hyper[k] for work in works]) for k in rule.hyperparameters},
-        together([work.dtype for work in works]),
-    )
-    return [
-        *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
-    ]
+    graphs = _graphs(rule, works)
+    at_once = any(graph.uses("total") for graph in {*graphs})
+    if bag is None and not at_once:
+        return [_call(g, _given(rule, w), w) for g, w in zip(graphs, works, strict=True)]
+    places: dict[int, list[int]] = {}  # in a bag all have as many dimensions, if it matters
+    for i, (graph, work) in enumerate(zip(graphs, works, strict=True)):
+        places.setdefault(_ndim(work) if graph.by_ndim else 0, []).append(i)
+    parts = [[works[i] for i in its] for its in places.values()]
+    firsts = [graphs[its[0]] for its in places.values()]
+    given = [_bagged(rule, its, bag or Tensors) for its in parts]
+    columns: Sequence[Sequence[Any]]
+    if at_once and len(places) > 1:
+        dtypes = [_one([work.dtype for work in its], Tensors) for its in parts]
+        columns = together(firsts, given, dtypes)
+    else:
+        columns = [_call(g, x, *its) for g, x, its in zip(firsts, given, parts, strict=True)]
+    rows: list[Any] = [None] * len(works)
+    for its, found in zip(places.values(), columns, strict=True):
+        every = [x if isinstance(x, Tensors) else [x] * len(its) for x in found]
+        for i, row in zip(its, zip(*every, strict=True), strict=True):
+            rows[i] = row
+    return rows
 
 
-def _call(
-    graph: Graph,
-    p: Any,
-    g: Any,
-    state: Sequence[Any],
-    t: Any,
-    hyper: Mapping[str, Any],
-    dtype: Any,
-) -> Sequence[Any]:
+def _given(rule: Rule, work: Work) -> dict[str, Any]:
+    """What the rule is given for a tensor, by name."""
+    state = {slot: work.state.get(slot, 0.0) for slot in rule.slots}
+    hyper = {k: work.hyper[k] for k in rule.hyperparameters}
+    return {"p": work.p, "g": work.g, "t": work.t, **state, **hyper}
+
+
+def _bagged(rule: Rule, works: Sequence[Work], bag: type[Tensors]) -> dict[str, Any]:
+    """The same for several tensors, in bags; what is the same number for all of them is that number."""
+    every = [_given(rule, work) for work in works]
+    columns = {name: [given[name] for given in every] for name in every[0]}
+    arrays = {"p", "g", *(k for k, slot in rule.slots.items() if not slot.shared)}
+    return {
+        k: bag(x) if k in arrays else x[0] if k in rule.slots else _one(x, bag)
+        for k, x in columns.items()
+    }
+
+
+def _one(values: Sequence[Any], bag: type[Tensors]) -> Any:
+    return values[0] if all(v == values[0] for v in values) else bag(values)
+
+
+def _call(graph: Graph, given: Mapping[str, Any], *works: Work) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
-    if dtype is not None:
-        with stored_in(dtype):
-            return _call(graph, p, g, state, t, hyper, None)
     rule = graph.rule
-    if graph.lazy:
-        slots = dict(zip(rule.slots, state, strict=True))
-        with suppress(ValueError, RuntimeError, IndexError):  # the call says in which line
-            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.values(hyper)})
-    try:
-        p, state = rule.update(p, g, state, t, **hyper)
-    except (ValueError, RuntimeError, IndexError) as error:
-        place = line(rule, error)
-        if not place:
-            raise
-        shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(p)))
-        raise RuleError(
-            f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
-        ) from error
-    return (p, *state)
+    # Of some elements the function cannot know how many dimensions there are; the graph was told.
+    in_part = graph.by_ndim and any(work.ndim is not None for work in works)
+    with stored_in(_one([work.dtype for work in works], Tensors)):
+        if graph.lazy or in_part:
+            # the call says in which line
+            with suppress(*(() if in_part else (ValueError, RuntimeError, IndexError))):
+                return results(graph, given)
+        state = [given[slot] for slot in rule.slots]
+        hyper = {k: given[k] for k in rule.hyperparameters}
+        try:
+            new_p, new_state = rule.update(given["p"], given["g"], state, given["t"], **hyper)
+        except (ValueError, RuntimeError, IndexError) as error:
+            place = line(rule, error)
+            if not place:
+                raise
+            shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(given["p"])))
+            raise RuleError(
+                f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
+            ) from error
+    return (new_p, *new_state)
 
 
 def _members(p: Any) -> Sequence[Any]:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from ravine.engines.kernel import Kernel
 
 __all__ = [
+    "ACROSS",
     "ENGINES",
     "bind",
     "by_lines",
     "check_engine",
     "describe",
     "insist",
+    "joined",
     "misshapen",
     "refusal",
     "unfits",
@@ -32,6 +34,8 @@ __all__ = [
 
 _FEW = 10  # kernels for what a rule reads, one after another
 ENGINES = ("auto", "kernel", "eager")
+ACROSS = "a total over tensors of different dimensions"
+"""Why no kernel steps the tensors of graphs that are `joined`."""
 
 
 def check_engine(engine: str, where: str) -> str:
@@ -76,6 +80,25 @@ def refusal(graph: Graph) -> str:
         return ""
 
     return kept(graph, "refusal", why)
+
+
+def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
+    """Where a rule looks at all tensors at once, and has several graphs for their numbers of dimensions:
+    one of them by each of them. Their tensors are stepped in one call, and by no kernel.
+    """
+    alike: list[list[Graph]] = []
+    for graph in (g for g in dict.fromkeys(graphs) if g.by_ndim):
+        for its in alike:
+            decided = its[0].switches
+            if its[0].rule is graph.rule and all(
+                on is decided.get(name, on) for name, on in graph.switches.items()
+            ):
+                its.append(graph)
+                break
+        else:
+            alike.append([graph])
+    at_once = [(its, [g for g in its if g.at_once]) for its in alike if len(its) > 1]
+    return {graph: found[0] for its, found in at_once if found for graph in its}
 
 
 def by_lines(graph: Graph) -> Kernel | None:

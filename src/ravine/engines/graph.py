@@ -5,8 +5,8 @@ hyperparameters, and what depends on them alone). Tensor: the results of reducti
 value per element of the parameter. Nodes are shared: the same operation on the same arguments is
 the same node.
 
-`if` is allowed on switches only: a bool, or a hyperparameter whose zero means off. It is decided
-while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
+`if` is allowed on switches only: a bool, a hyperparameter whose zero means off, or `ndim(p)`. It is
+decided while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
 number may change from step to step, and with it what is computed. So which state has to be kept
 depends on all that numbers may decide.
 """
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from ravine import hyperparameters, ops
@@ -28,9 +28,25 @@ from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
 
-__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace"]
+__all__ = [
+    "DIMENSIONS",
+    "ELEMENT",
+    "MATRIX",
+    "REDUCTIONS",
+    "STEP",
+    "TENSOR",
+    "Graph",
+    "Node",
+    "difference",
+    "line",
+    "trace",
+]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
+MATRIX = 2
+"""How many dimensions p is taken to have where nobody says."""
+DIMENSIONS = range(6)
+"""Those that a rule is tried with; the weight of a convolution in space has five."""
 REDUCTIONS = (*REDUCED, "total")
 OF_ARRAYS = (
     "matmul",
@@ -67,6 +83,8 @@ class Node(ops.Operable):
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """A new node of the same graph; of an operation with two results, a node for each."""
+        if name == "ndim":
+            return self.graph.dimensions(self)
         node = self.graph.add(name, *args)
         return tuple(self.graph.add("item", node, i) for i in (0, 1)) if name in PAIRS else node
 
@@ -131,13 +149,16 @@ class Graph:
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
     hyperparameters that an `if` was decided on, and how; those in `forced` as it says, the others
-    by their values. live: the slots to be stored, see :func:`trace`. reads: what the rule read besides
-    its arguments; the graph holds as long as that does.
+    by their values. ndim: how many dimensions p has. by_ndim: whether the rule asked for that. live:
+    the slots to be stored, see :func:`trace`. reads: what the rule read besides its arguments; the
+    graph holds as long as that does.
     """
 
     rule: Rule
     values: Mapping[str, Any]
     forced: Mapping[str, bool] = field(default_factory=dict)
+    ndim: int = MATRIX
+    by_ndim: bool = False
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, Node] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -180,6 +201,23 @@ class Graph:
         """Whether a hyperparameter is on (not zero), remembering that it was asked."""
         on = self.forced[switch] if switch in self.forced else bool(self.values[switch])
         return self.switches.setdefault(switch, on)
+
+    def dimensions(self, node: Node) -> int:
+        """How many dimensions a value has that is made of p or g, remembering that it was asked."""
+        as_p: dict[int, bool] = {}
+        for x in self.needed([node]):
+            eigenvalues = x.op == "item" and x.args[0].op == "eigh" and not x.args[1].value
+            as_p[x.index] = (
+                x.value in ("p", "g")
+                if x.op == "input"
+                else x.level == ELEMENT and not eigenvalues and any(as_p[a.index] for a in x.args)
+            )
+        if not as_p[node.index]:
+            raise RuleError(
+                f"ndim is of p or g, or of an array made of them, not of {node.describe()}"
+            )
+        self.by_ndim = True
+        return self.ndim
 
     def needed(self, roots: Iterable[Node]) -> list[Node]:
         """The nodes that the given ones depend on, themselves included, in order."""
@@ -262,11 +300,12 @@ class Graph:
         return {name: self.outputs[name] for name in ("p", *self.live)}
 
 
-def trace(rule: Rule, /, **values: Any) -> Graph:
+def trace(rule: Rule, ndim: int = MATRIX, /, **values: Any) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
-    values: the hyperparameters; they decide the switches and appear in the graph by name. Bools are
-    taken to stay what they are, numbers to change.
+    ndim: how many dimensions p has, where the rule asks for it. values: the hyperparameters; they decide
+    the switches and appear in the graph by name. Bools are taken to stay what they are, numbers to
+    change.
 
     Live, and so to be stored, is a slot that the new p or the weights to evaluate with may depend
     on, now or later, whatever the numbers become; but one that is neither read nor changed while
@@ -276,7 +315,7 @@ def trace(rule: Rule, /, **values: Any) -> Graph:
     instead, where the rule does something that cannot be known without numbers, and where it is not
     pure.
     """
-    graph = Graph(rule, rule.check(**values), reads=rule.look())
+    graph = Graph(rule, rule.check(**values), ndim=ndim, reads=rule.look())
     assert graph.reads is not None
     states = graph.reads.random_states()
     _call(graph)
@@ -296,13 +335,13 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     rule = graph.rule
     moved = states != reads.random_states()
     for _ in range(_DRAWS if moved else 1):
-        other = Graph(rule, graph.values)
+        other = Graph(rule, graph.values, ndim=graph.ndim)
         try:
             _call(other)
         except RuleError as error:
             differs = f"it fails the second time ({error})"
         else:
-            differs = _difference(graph, other)
+            differs = difference(graph, other)
         if changed := reads.changed():
             differs = f"it changes {', '.join(changed)}"
         if differs:
@@ -313,7 +352,7 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
             )
 
 
-def _difference(graph: Graph, other: Graph) -> str:
+def difference(graph: Graph, other: Graph) -> str:
     """What two calls of a rule have computed differently, or nothing."""
     for x, y in zip_longest(graph.nodes, other.nodes):
         if _content(x) != _content(y):
@@ -415,9 +454,9 @@ def _live(graph: Graph) -> tuple[str, ...]:
 
 
 def _warn_of_unused(graph: Graph) -> None:
-    """Warn of slots that are dead whatever the switches become."""
+    """Warn of slots that are dead whatever the switches become, and however many dimensions p has."""
     rule = graph.rule
-    others = list(islice(_others(graph, bools=True), _MOST_SETTINGS))
+    others = list(islice(chain.from_iterable(_in_any_way(graph)), _MOST_SETTINGS))
     if len(others) == _MOST_SETTINGS:
         return
     used = _reached([graph, *(x for x in others if x.outputs)], rule.evaluated)
@@ -428,6 +467,15 @@ def _warn_of_unused(graph: Graph) -> None:
             f"evaluate=lambda p, {slot}: ...",
             stacklevel=4,
         )
+
+
+def _in_any_way(graph: Graph) -> Iterator[Iterable[Graph]]:
+    """What the rule computes with other switches, and for other numbers of dimensions."""
+    yield _others(graph, bools=True)
+    for ndim in DIMENSIONS if graph.by_ndim else ():
+        other = _attempt(Graph(graph.rule, graph.values, ndim=ndim))
+        yield (other,)
+        yield _others(other, bools=True)
 
 
 def _reached(graphs: Sequence[Graph], roots: Iterable[str]) -> set[str]:
@@ -456,14 +504,19 @@ def _others(graph: Graph, bools: bool = False) -> Iterator[Graph]:
         is_bool = isinstance(graph.values[switch], bool)
         if is_bool or _may_be(graph.rule.hyperparameters[switch], not on):
             values = {**graph.values, switch: not on} if is_bool else graph.values
-            other = Graph(graph.rule, values, {**forced, switch: not on})
-            try:
-                _call(other)
-            except Exception:  # so no step will be taken like that
-                other.outputs.clear()
-            yield other
+            other = Graph(graph.rule, values, {**forced, switch: not on}, graph.ndim)
+            yield _attempt(other)
             yield from _others(other, bools)
         forced[switch] = on
+
+
+def _attempt(graph: Graph) -> Graph:
+    """The graph, filled; without outputs, if the rule cannot be called so."""
+    try:
+        _call(graph)
+    except Exception:  # so no step will be taken like that
+        graph.outputs.clear()
+    return graph
 
 
 def _may_be(hyperparameter: hyperparameters.Hyperparameter, on: bool) -> bool:

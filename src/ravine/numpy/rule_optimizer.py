@@ -14,17 +14,18 @@ import numpy as np
 
 from ravine.engines.eager import Work, plan, steps
 from ravine.engines.fused import (
+    ACROSS,
     bind,
     by_lines,
     check_engine,
     describe,
     insist,
+    joined,
     misshapen,
     unfits,
 )
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
-from ravine.rule import Rule
 from ravine.spellings import Spelling
 
 if TYPE_CHECKING:
@@ -141,15 +142,12 @@ class RuleOptimizer:
         """What the options ask for now, by the number of dimensions of an array: the rule's graph,
         and the hyperparameters' values.
         """
-        plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
-        known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
-        for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
-            rule, hyper = self.spelling.compose(self.options, ndim)
-            if rule not in known:
-                hyper = rule.check(self._name, **hyper)
-                known[rule] = plan(rule, hyper), hyper
-                insist(self._engine, known[rule][0], self._name)
-            plans[ndim] = known[rule]
+        rule, hyper = self.spelling.compose(self.options)
+        hyper = rule.check(self._name, **hyper)
+        dimensions = {np.ndim(p) for _, p in _leaves(self.params, "params")}
+        plans = {ndim: (plan(rule, hyper, ndim), hyper) for ndim in dimensions}
+        for graph, _ in plans.values():
+            insist(self._engine, graph, self._name)
         return plans
 
     @property
@@ -159,11 +157,15 @@ class RuleOptimizer:
         Where some arrays cannot take part in the kernel, it says how many and why.
         """
         plans, whys = self._plan(), []
+        graphs = [graph for graph, _ in plans.values()]
+        across = joined(graphs)
         for path, p in _leaves(self.params, "params"):
             state = {k: v for k, v in self.state.get(path, {}).items() if k != "step"}
             if np.size(p):
-                whys.append(_unfit(Work(p, p, state, 0, {}), plans[np.ndim(p)][0]))
-        return describe(self._engine, [graph for graph, _ in plans.values()], whys)
+                graph = plans[np.ndim(p)][0]
+                why = _unfit(Work(p, p, state, 0, {}), graph)
+                whys.append(ACROSS if graph in across else why)
+        return describe(self._engine, graphs, whys)
 
     def step(self, grads: Any) -> Any:
         """One step: arrays change in place; returns the parameters in their structure.
@@ -180,9 +182,11 @@ class RuleOptimizer:
         plans, mine = self._plan(), self._check_params()
         given = self._gradients(grads, mine)
         todo: dict[Graph, list[_Todo]] = {}
+        across = joined(plans[np.ndim(mine[path])][0] for path in given)
         for path, g in given.items():
             graph, hyper = plans[np.ndim(mine[path])]
-            todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g))
+            one = self._todo(graph, hyper, path, mine[path], g)
+            todo.setdefault(across.get(graph, graph), []).append(one)
         self._copy_shared([one for its in todo.values() for one in its])
 
         in_kernels: list[tuple[Graph, list[_Todo]]] = []
@@ -190,7 +194,7 @@ class RuleOptimizer:
         for graph, its in todo.items():
             its = [one for one in its if np.size(one.work.p)]  # there is nothing else to compute
             works = [one.work for one in its]
-            unfit = partial(_unfit, graph=graph)
+            unfit = (lambda _: ACROSS) if graph in across else partial(_unfit, graph=graph)
             whys = unfits(graph, works, unfit, self._engine, self._name)
             rest = [one for one, why in zip(its, whys, strict=True) if why]
             results = steps(graph.rule, [_single(one.work) for one in rest])

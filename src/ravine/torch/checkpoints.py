@@ -20,6 +20,7 @@ from ravine.spellings import Spelling
 from ravine.torch import evaluation
 from ravine.torch.options import as_number
 from ravine.torch.state import State, count_tensor, number, started
+from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -158,7 +159,7 @@ def _state_of(
     if not state:
         return state
     # Complete, also where an option was switched on since the last step: loading insists on it.
-    graph, hyper = optimizer.planned(group, p.ndim)
+    graph, hyper = optimizer.planned(group, dimensions(p))
     for slot in graph.live:
         key = spelling.state_names.get(slot, slot)
         if key not in state:
@@ -205,7 +206,7 @@ def _options(
         raise ValueError(
             f"{name}: param group {i} is stepped by {other} in the checkpoint, and by {spelling.name} here"
         )
-    rule, _ = spelling.compose(group, 2 if spelling.by_ndim else None)
+    rule, _ = spelling.compose(group)
     needed = {*rule.hyperparameters, *spelling.arguments, *spelling.options}
     # Versions of torch differ in switches only, such as foreach; a number is another optimizer's.
     missing = [
@@ -230,7 +231,7 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, _ = optimizer.planned(options, p.ndim)
+    graph, _ = optimizer.planned(options, dimensions(p))
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}

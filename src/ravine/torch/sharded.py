@@ -46,7 +46,7 @@ def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
 
     computed: autograd is to see through the step. summed: the norm of the gradients is wanted.
     """
-    if getattr(p, "_fsdp_flattened", False) and not graph.pointwise:
+    if getattr(p, "_fsdp_flattened", False) and not (graph.pointwise and not graph.by_ndim):
         return (
             f"{graph.rule.name!r} looks at whole tensors, and FullyShardedDataParallel has none; "
             "use torch.distributed.fsdp.fully_shard"
@@ -122,6 +122,8 @@ class Sharded(Operable):
             return Shards([self]).operate(name, (Shards([self]),))[0]
         if name == "size":
             return self.shape[args[1]]
+        if name == "ndim":
+            return self.ndim
         if name == "epsilon":
             return ops.apply(name, self.local)
         if name in AXES:

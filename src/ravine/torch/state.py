@@ -19,7 +19,7 @@ import torch
 from ravine.engines.graph import Graph
 from ravine.rule import Slot
 from ravine.spellings import Spelling
-from ravine.torch.tensors import as_real
+from ravine.torch.tensors import as_real, dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -260,7 +260,7 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
     for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:
-                graph, hyper = optimizer.planned(group, p.ndim)
+                graph, hyper = optimizer.planned(group, dimensions(p))
                 begun(optimizer, group, graph, hyper, p)
     optimizer.tried = True
     return True

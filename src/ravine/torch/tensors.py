@@ -13,7 +13,7 @@ from ravine.engines.graph import Graph
 from ravine.torch.memory import intercepted, no_memory
 from ravine.torch.sharded import Sharded, is_spread
 
-__all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
+__all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
@@ -60,7 +60,7 @@ def single(work: Work) -> Work:
 
     slots = {k: wide(v) for k, v in work.state.items()}
     kept = work.p.dtype if work.p.dtype != wanted else None
-    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, kept)
+    return Work(wide(work.p), wide(work.g), slots, work.t, work.hyper, kept, work.ndim)
 
 
 def _is_array(x: Any) -> bool:
@@ -74,6 +74,11 @@ def seen_by(graph: Graph, p: torch.Tensor) -> Callable[[Any], Any]:
     if graph.pointwise:
         return lambda x: as_real(x.to_local() if is_spread(x) else x)
     return Sharded.of
+
+
+def dimensions(p: torch.Tensor) -> int:
+    """How many dimensions p has as a rule sees it: a complex number is a pair, in one more."""
+    return p.ndim + p.is_complex()
 
 
 def as_real(x: object) -> object:
