@@ -31,6 +31,7 @@ from ravine.reads import Reads
 from ravine.reserved import why_reserved
 from ravine.slots import ZEROS, Slot, filled, like_p, scalar, shared, zeros
 from ravine.sources import keep
+from ravine.views import VIEWS, restored, seen_shape, view
 
 __all__ = [
     "Rule",
@@ -115,6 +116,7 @@ class Rule:
     doc: str = ""
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
+    seen: str = ""  # see ravine/views.py
     origin: tuple[Any, ...] = ()  # what it was made by, and of what
 
     def __copy__(self) -> Rule:
@@ -142,13 +144,25 @@ class Rule:
         return p, tuple(state)
 
     def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any]) -> list[Any]:
+        given, args = args, self.view(args)
         token = ops._like.set(args[0])
         try:
             inputs = kept(self, "inputs", lambda: Arguments(self.function))
             args, values = inputs.prepare(args, self.values(hyperparameters))
-            return [leave(x) for x in self._take(args, values)]
+            results = [leave(x) for x in self._take(args, values)]
         finally:
             ops._like.reset(token)
+        if not self.seen:
+            return results
+        places = [given[0], *given[2:]][: len(results)]
+        return [restored(x, old, self.seen) for x, old in zip(results, places, strict=True)]
+
+    def view(self, args: Sequence[Any]) -> Sequence[Any]:
+        """P, g and the slots (and t) as the function sees them."""
+        if not self.seen:
+            return args
+        whole = [True, True, *map(_is_whole, self.slots.values()), False]
+        return [view(x, self.seen) if is_one else x for x, is_one in zip(args, whole, strict=False)]
 
     def _take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The results of the function, each as it is, of arguments that are prepared already."""
@@ -203,16 +217,30 @@ class Rule:
     def init(self, p: Any, /, **hyperparameters: Any) -> tuple[Any, ...]:
         """The state before the first step, for the parameter p and these hyperparameters."""
         values = self.values(hyperparameters)
-        return tuple(slot.init(p, **values) for slot in self.slots.values())
+        return tuple(self.start(name, p, values) for name in self.slots)
+
+    def start(self, slot: str, p: Any, values: Mapping[str, Any]) -> Any:
+        """A slot before the first step, for the parameter p and all hyperparameters' values."""
+        kept = self.slots[slot]
+        return kept.init(p if _is_whole(kept) else view(p, self.seen), **values)
+
+    def shape(self, slot: str, of_p: Sequence[int]) -> tuple[int, ...]:
+        """The shape in which a slot is kept, beside a parameter of a shape: the parameter's own, or, where
+        it is shorter along an axis, that of what the rule sees.
+        """
+        kept = self.slots[slot]
+        return kept.shape(of_p if _is_whole(kept) else seen_shape(of_p, self.seen))
 
     def evaluate(self, p: Any, state: Sequence[Any], /, **hyperparameters: Any) -> Any:
         """The weights to evaluate with: p, unless the rule was made with `evaluate=`."""
         if self.evaluation is None:
             return p
-        given = dict(zip(self.slots, state, strict=True)) | self.values(hyperparameters)
-        with ops.typed_like(p):
+        seen, _, *slots = self.view((p, None, *state))
+        given = dict(zip(self.slots, slots, strict=True)) | self.values(hyperparameters)
+        with ops.typed_like(seen):
             asked = {k: enter(given[k]) for k in _arguments(self.evaluation)}
-            return leave(self.evaluation(enter(p), **asked))
+            weights = leave(self.evaluation(enter(seen), **asked))
+        return restored(weights, p, self.seen)
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -240,6 +268,14 @@ class Rule:
         )
         return _the(made)
 
+    def seeing(self, seen: str) -> Rule:
+        """The same rule, seeing its parameters in another way: "matrix", "stack", or "" for as they are.
+
+        See :func:`rule`. Raises RuleError for another way.
+        """
+        _check_seen(seen, self.name)
+        return _the(replace(self, seen=seen, origin=(_seeing, self, seen)))
+
     @property
     def summary(self) -> str:
         """The first line of the description."""
@@ -265,6 +301,21 @@ def _renamed(
     base: Rule, name: str, paper: str, at: str, doc: str, defaults: tuple[tuple[str, Any], ...]
 ) -> Rule:
     return base.named(name, paper=paper, at=at, doc=doc, **dict(defaults))
+
+
+def _seeing(base: Rule, seen: str) -> Rule:
+    return base.seeing(seen)
+
+
+def _is_whole(slot: Slot) -> bool:
+    """Whether a slot has the shape of the parameter."""
+    return slot.kind != "scalar" and not slot.short
+
+
+def _check_seen(seen: Any, name: str) -> None:
+    if seen not in ("", *VIEWS):
+        ways = "".join(f"{way!r} ({means}), " for way, means in VIEWS.items())
+        raise RuleError(f"{name}: seen={seen!r} is not accepted; seen is {ways}or '' (as it is)")
 
 
 def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
@@ -373,7 +424,12 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
 def rule(function: Callable[..., Any], /) -> Rule: ...
 @overload
 def rule(
-    *, paper: str = ..., at: str = ..., evaluate: Callable[..., Any] | None = ..., **declared: Any
+    *,
+    paper: str = ...,
+    at: str = ...,
+    evaluate: Callable[..., Any] | None = ...,
+    seen: str = ...,
+    **declared: Any,
 ) -> Callable[[Callable[..., Any]], Rule]: ...
 
 
@@ -384,6 +440,7 @@ def rule(
     paper: str = "",
     at: str = "",
     evaluate: Callable[..., Any] | None = None,
+    seen: str = "",
     **declared: Any,
 ) -> Any:
     """Make a rule of a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
@@ -391,6 +448,11 @@ def rule(
     paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1".
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
+    seen: how the function sees parameters of many axes: "matrix", the first axis by the rest, so that of
+    a convolution's weight each output channel is a row; "stack", the last two axes, and all before them
+    as one batch. p, g and slots in the shape of p are views then. Parameters of at most two axes, or
+    three, are seen as they are. A slot is kept in the shape of p; one that is shorter along an axis, as
+    `zeros(-1)`, in the shape that it has beside what is seen.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
     (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), and what
     a hyperparameter has different from others of its name: text is its meaning in this rule,
@@ -399,8 +461,8 @@ def rule(
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
-        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()))
-    return _rule(function, paper, at, evaluate, tuple(declared.items()))
+        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()), seen)
+    return _rule(function, paper, at, evaluate, tuple(declared.items()), seen)
 
 
 def _rule(
@@ -409,6 +471,7 @@ def _rule(
     at: str,
     evaluate: Callable[..., Any] | None,
     declared: tuple[tuple[str, Any], ...],
+    seen: str = "",
 ) -> Rule:
     slots, hyperparameters, takes_t = _read(function, ("p", "g"), dict(declared))
     empty = inspect.Parameter.empty
@@ -416,6 +479,7 @@ def _rule(
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
     keep(function)
+    _check_seen(seen, function.__name__)
     _check_evaluation(evaluate, function.__name__, [*slots, *hyperparameters])
     made = Rule(
         function=function,
@@ -428,7 +492,8 @@ def _rule(
         doc=inspect.getdoc(function) or "",
         sources=(function,),
         evaluation=evaluate,
-        origin=(_rule, function, paper, at, evaluate, declared),
+        seen=seen,
+        origin=(_rule, function, paper, at, evaluate, declared, seen),
     )
     return _the(made)
 
@@ -448,7 +513,7 @@ def modifier(
     rule, whose slots are the inner ones, then the modifier's own.
 
     evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
-    the weights that the inner rule evaluates with.
+    the weights that the inner rule evaluates with. A modifier sees parameters as the inner rule does.
     """
     if function is None:
         return lambda f: modifier(f, evaluate=evaluate, **declared)
@@ -502,6 +567,7 @@ def modifier(
             doc=inner.doc,
             sources=(function, *inner.sources),
             evaluation=_composed(inner.evaluation, evaluate),
+            seen=inner.seen,
             origin=(apply, inner),
         )
         made = _the(made)

@@ -51,7 +51,8 @@ def _digest(graph: Graph, varied: Collection[str]) -> str:
         below = [hashes[x.index] for x in node.args]
         hashes[node.index] = _hash([node.op, below or _leaf(graph, node, varied)])
     decided = {name: graph.switches[name] for name in sorted(varied) if name in graph.switches}
-    return _hash([[hashes[node.index] for node in outputs], decided])
+    seen = [graph.rule.seen] * bool(graph.rule.seen)
+    return _hash([[hashes[node.index] for node in outputs], decided, *seen])
 
 
 def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:

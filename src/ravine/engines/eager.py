@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ravine.arithmetic import home, stored_in
@@ -15,6 +15,7 @@ from ravine.engines.graph import MATRIX, Graph, difference, line, trace
 from ravine.engines.lazy import results, together
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
+from ravine.views import restored, seen_ndim
 
 __all__ = ["Work", "plan", "steps"]
 
@@ -41,7 +42,7 @@ def plan(rule: Rule, hyper: Mapping[str, Any], ndim: int | None = None) -> Graph
 
     ndim: how many dimensions the parameter has; where nobody says, it is taken to be a matrix.
     """
-    ndim = MATRIX if ndim is None else ndim
+    ndim = seen_ndim(MATRIX if ndim is None else ndim, rule.seen)
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
     return kept(rule, ("graph", on, ndim), lambda: _traced(rule, hyper, ndim))
 
@@ -78,6 +79,7 @@ def steps(
 
     Raises RuleError where an array has another shape than what it takes the place of.
     """
+    given, works = works, [_seen(rule, work) for work in works]
     graphs = _graphs(rule, works)
     empty = [_is_empty(w) and not g.pointwise for w, g in zip(works, graphs, strict=True)]
     rows = iter(
@@ -85,10 +87,10 @@ def steps(
     )
     taken = {id(_array(x)) for w in works for x in (w.p, w.g, *w.state.values())}
     results: list[tuple[Any, dict[str, Any]]] = []
-    for work, graph, nothing in zip(works, graphs, empty, strict=True):
+    for begun, work, graph, nothing in zip(given, works, graphs, empty, strict=True):
         state, live = work.state, graph.live
         if nothing:
-            results.append((work.p, {slot: state[slot] for slot in live}))
+            results.append((begun.p, {slot: begun.state[slot] for slot in live}))
             continue
         p, *slots = next(rows)
         p = _kept(rule, work, "p", p, work.p, taken)
@@ -97,8 +99,29 @@ def steps(
             for slot, x in zip(rule.slots, slots, strict=True)
             if slot in live
         }
-        results.append((p, new))
+        results.append(_restored(rule, begun, work, p, new) if rule.seen else (p, new))
     return results
+
+
+def _seen(rule: Rule, work: Work) -> Work:
+    """A work as the rule sees it."""
+    if not rule.seen:
+        return work
+    p, g, *slots = rule.view((work.p, work.g, *(work.state.get(slot) for slot in rule.slots)))
+    state = {k: x for k, x in zip(rule.slots, slots, strict=True) if k in work.state}
+    return replace(work, p=p, g=g, state=state)
+
+
+def _restored(
+    rule: Rule, work: Work, seen: Work, p: Any, state: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The results in the shapes of the work; what is as it was, as the very object that it was."""
+
+    def restore(new: Any, now: Any, old: Any) -> Any:
+        return old if new is now else restored(new, old, rule.seen)
+
+    slots = {k: restore(x, seen.state[k], work.state[k]) for k, x in state.items()}
+    return restore(p, seen.p, work.p), slots
 
 
 def _graphs(rule: Rule, works: Sequence[Work]) -> list[Graph]:

@@ -117,7 +117,7 @@ def misshapen(kernel: Kernel, work: Work) -> str:
     if matrix is None:
         return f"of {work.p.ndim} dimensions"
     for slot in kernel.short:
-        x, like = work.state.get(slot), kernel.graph.rule.slots[slot].shape(work.p.shape)
+        x, like = work.state.get(slot), kernel.graph.rule.shape(slot, work.p.shape)
         if x is not None and tuple(x.shape) != like:
             return f"state of shape {tuple(x.shape)}"
     return ""

@@ -20,6 +20,7 @@ from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
 from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
+from ravine.views import seen_shape
 
 __all__ = [
     "COLUMN",
@@ -202,6 +203,7 @@ class Kernel:
 
     def matrix(self, shape: Sequence[int]) -> tuple[int, int] | None:
         """The rows and columns of a tensor of this shape, as the kernel sees it; None: it cannot."""
+        shape = seen_shape(shape, self.graph.rule.seen)
         if len(shape) == 2:
             return shape[0], shape[1]
         if not shape or len(self.views) > 1:

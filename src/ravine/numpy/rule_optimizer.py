@@ -262,7 +262,7 @@ class RuleOptimizer:
             if graph.rule.slots[slot].shared and slot in common:
                 state[slot] = common[slot]
             if slot not in state:
-                made = graph.rule.slots[slot].init(p, **hyper)
+                made = graph.rule.start(slot, p, hyper)
                 # NumPy makes numbers of arrays without dimensions.
                 state[slot] = np.asarray(made) if isinstance(made, np.generic) else made
             else:

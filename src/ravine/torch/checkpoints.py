@@ -163,7 +163,7 @@ def _state_of(
     for slot in graph.live:
         key = spelling.state_names.get(slot, slot)
         if key not in state:
-            state[key] = started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
+            state[key] = started(optimizer, group, graph.rule, slot, p, hyper)
     return state
 
 
@@ -232,7 +232,7 @@ def _state_for(
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
     graph, _ = optimizer.planned(options, dimensions(p))
-    slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
+    slots = {spelling.state_names.get(k, k): k for k in graph.rule.slots}
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
     if not saved:
@@ -244,7 +244,7 @@ def _state_for(
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
     for key, value in saved.items():
-        slot = slots.get(key)
+        slot = graph.rule.slots.get(slots.get(key, ""))
         if key == "step":
             state[key] = _count(value, options, p, spelling, of)
         elif slot is None or value is None:
@@ -254,7 +254,7 @@ def _state_for(
                 raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
             state[key] = number(float(value))
         else:
-            expected = slot.shape(p.shape)
+            expected = graph.rule.shape(slots[key], p.shape)
             if value.shape != expected:
                 raise ValueError(
                     f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "

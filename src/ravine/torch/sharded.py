@@ -111,6 +111,14 @@ class Sharded(Operable):
         """The same numbers in another dtype."""
         return self._with(self.local.to(dtype))
 
+    def reshape(self, shape: Sequence[int]) -> Sharded:
+        """The same elements in another shape; gathered, unless it is the first axis that is spread."""
+        rows = {0, None}
+        if shape[0] == self.shape[0] and {_dim(p) for p in self.placements} <= rows:
+            local = self.local.reshape(len(self.local), *shape[1:])
+            return Sharded(local, self.mesh, self.placements, shape)
+        return self._whole(self.full().reshape(shape))
+
     def copy_(self, value: Any) -> None:
         """Take over a value: spread in any way, or one number for all elements."""
         mine = value.spread(self.placements, self.shape) if isinstance(value, Sharded) else value

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.engines.graph import Graph
-from ravine.rule import Slot
+from ravine.rule import Rule
 from ravine.spellings import Spelling
 from ravine.torch.tensors import as_real, dimensions
 
@@ -152,7 +152,7 @@ def _begun(
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
         if kept.shared or state.get(key) is None:
-            state[key] = started(optimizer, group, key, kept, p, hyper)
+            state[key] = started(optimizer, group, graph.rule, slot, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
         elif not kept.short and state[key].shape != p.shape:
@@ -214,23 +214,25 @@ def _scalar(kept: Any) -> torch.Tensor:
 def started(
     optimizer: RuleOptimizer,
     group: Mapping[str, Any],
-    key: str,
-    slot: Slot,
+    rule: Rule,
+    slot: str,
     p: torch.Tensor,
     hyper: Mapping[str, Any],
 ) -> Any:
     """A slot before the first step of p, in the dtype that the optimizer's state has; if it is shared,
     what the others have.
     """
-    if slot.shared:
+    kept = rule.slots[slot]
+    if kept.shared:
         spelling = optimizer.spelling_of(group)
+        key = spelling.state_names.get(slot, slot)
         return optimizer.state.shared(
-            optimizer, spelling, key, lambda: number(slot.init(0.0, **hyper))
+            optimizer, spelling, key, lambda: number(kept.init(0.0, **hyper))
         )
     dtype = optimizer._how.get("state_dtype")
     like: Any = as_real(p.detach())
-    made = slot.init(like.to(dtype or like.dtype), **hyper)
-    if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
+    made = rule.start(slot, like.to(dtype or like.dtype), hyper)
+    if kept.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
