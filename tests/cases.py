@@ -17,7 +17,7 @@ from ravine.modifiers import (
     l2,
     maximize,
 )
-from ravine.ops import maximum, mean, sign, where
+from ravine.ops import epsilon, maximum, mean, minimum, rms, sign, sqrt, where
 from ravine.rule import Rule
 
 
@@ -60,6 +60,16 @@ def lion(p, g, m, *, lr=1e-2, beta1=0.9, beta2=0.99, weight_decay=0.0):
     return p - lr * (u + weight_decay * p if weight_decay else u), beta2 * m + (1 - beta2) * g
 
 
+@rule
+def adafactor_of_vectors(p, g, v, t, *, lr=1e-2, eps1=0.0):
+    beta2 = 1 - t**-0.8
+    floor = eps1 if eps1 else epsilon(p)
+    v = beta2 * v + (1 - beta2) * g**2
+    u = g / sqrt(maximum(v, floor**2))
+    alpha = maximum(1e-3, rms(p)) * minimum(lr, 1 / sqrt(t))
+    return p - alpha * u / maximum(1, rms(u)), v
+
+
 REGISTERED = list(registry.rules().values())
 OF_ARRAYS = [r for r in REGISTERED if trace(r).of_arrays]
 PLAIN = [r for r in REGISTERED if trace(r).pointwise]
@@ -77,7 +87,7 @@ REDUCING = [
     cautious(rules.adam),
     lookahead(cautious(rules.adamw)),
     clip_by_global_norm(rules.amsgrad, max_norm=0.5),
-    rules.adafactor_vector,
+    adafactor_of_vectors,
 ]
 
 

@@ -26,10 +26,10 @@ def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9, 0.99)):
     return p - lr / len(b) * sum(b), b
 
 
-@rule(seen=several(2))
-def windowed(p, g, seen, *, lr=0.1):
+@rule(past=several(2))
+def windowed(p, g, past, *, lr=0.1):
     """The mean of the last three gradients."""
-    window = (g, *seen)
+    window = (g, *past)
     return p - lr * sum(window) / len(window), window[:-1]
 
 

@@ -88,16 +88,6 @@ def test_an_option_of_several_numbers_names_them_for_the_rule():
 ADAFACTOR = {"lr": 0.1, "beta2_decay": -0.8, "d": 1.0, "weight_decay": 0.1, "maximize": False}
 
 
-@pytest.mark.parametrize(
-    ("ndim", "name"),
-    [(0, "adafactor_vector"), (1, "adafactor_vector"), (2, "adafactor"), (3, "adafactor")],
-)
-def test_adafactors_rule_depends_on_the_number_of_dimensions(ndim, name):
-    assert spellings.ADAFACTOR.by_ndim
-    rule, _ = spellings.ADAFACTOR.compose({**ADAFACTOR, "eps": (None, 1e-3)}, ndim)
-    assert rule.name == f"maximize({name})"
-
-
 def test_adafactors_floor_in_the_rules_words():
     for given, said in ((None, 0.0), (0, 5e-324), (0.0, 5e-324), (1e-9, 1e-9)):
         _, values = spellings.ADAFACTOR.compose({**ADAFACTOR, "eps": (given, 0.5)})

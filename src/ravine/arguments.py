@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ravine.arithmetic import COMPARISONS, OPERATORS, home, real
 from ravine.draws import DRAWN
-from ravine.ops import Array, Number, Operable, Tensors, is_odd
+from ravine.ops import Array, Number, Operable, Tensors, is_odd, ndim
 
 __all__ = ["Arguments", "Mark", "enter", "leave"]
 
@@ -54,13 +54,15 @@ class _Findings:
     torch: whether its arrays are torch's. arrays: whether it does something that array libraries
     differ in. draws: whether it draws random numbers. risks: for each operation that may be another on
     plain numbers, the places of the arguments that its numbers depend on. switches: the hyperparameters
-    that an `if` asked for, and whether they are on.
+    that an `if` asked for, and whether they are on. ndim: how many dimensions p has, if that was asked for.
     """
 
-    def __init__(self, torch: bool = False) -> None:
-        self.torch, self.arrays, self.draws = torch, False, False
+    def __init__(self, p: Any = 0.0) -> None:
+        self.p, self.torch = p, home(type(p)) == "torch"
+        self.arrays, self.draws = False, False
         self.risks: list[frozenset[Place]] = []
         self.switches: dict[str, bool] = {}
+        self.ndim: int | None = None
 
     def numbers(self) -> set[Place]:
         """Places that make each operation at risk one on a Number, if they hold Numbers."""
@@ -95,6 +97,9 @@ class Mark(Operable):
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """The mark of the result; what is found out is noted."""
         found = self.found
+        if name == "ndim":
+            found.ndim = ndim(found.p)
+            return found.ndim
         marks = [x for x in args if isinstance(x, Mark)]
         number = all(x.number for x in marks)
         places = frozenset(place for x in marks for place in x.places if number)
@@ -138,8 +143,11 @@ Converters = tuple[tuple[Any, Callable[[Any], Any]], ...]
 
 
 class _Plan(NamedTuple):
-    """What is made of the arguments, as long as switches are as they were."""
+    """What is made of the arguments, as long as switches are as they were, and p has as many dimensions
+    (if it matters).
+    """
 
+    ndim: int | None
     switches: tuple[tuple[str, bool], ...]
     positional: Converters
     named: Converters
@@ -160,7 +168,7 @@ class Arguments:
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The positional and the named arguments, as the function is to get them."""
         kinds = (*map(type, args), *map(type, values.values()))
-        plan = self._known(kinds, values)
+        plan = self._known(kinds, args[0], values)
         if plan is None:
             plan = self._plan(args, values)
             self._plans.setdefault(kinds, []).append(plan)
@@ -170,8 +178,10 @@ class Arguments:
             values = _converted({**values}, plan.named)
         return args, values
 
-    def _known(self, kinds: tuple[type, ...], values: Mapping[str, Any]) -> _Plan | None:
+    def _known(self, kinds: tuple[type, ...], p: Any, values: Mapping[str, Any]) -> _Plan | None:
         for plan in self._plans.get(kinds, ()):
+            if plan.ndim is not None and plan.ndim != ndim(p):
+                continue
             try:
                 for name, on in plan.switches:
                     if bool(values[name]) is not on:
@@ -187,14 +197,14 @@ class Arguments:
         p = args[0]
         if isinstance(p, Operable) and not isinstance(p, Tensors):  # a symbol of the tracer's
             self.draws = True
-            return _Plan((), (), ())
+            return _Plan(None, (), (), ())
         given: dict[Any, Any] = {**dict(enumerate(args)), **values}
         plain = {
             place
             for place, x in given.items()
             if type(x) in (float, int) or (_of_numpy(x) and not _of_numpy(p))
         }
-        found = _Findings(home(type(p)) == "torch")
+        found = _Findings(p)
 
         def mark(place: Place) -> Any:
             x = given[place]
@@ -223,6 +233,7 @@ class Arguments:
                 converters[place] = Array
         switches = {k: x for k, x in values.items() if isinstance(x, bool)} | found.switches
         return _Plan(
+            found.ndim,
             tuple(switches.items()),
             tuple((k, f) for k, f in converters.items() if isinstance(k, int)),
             tuple((k, f) for k, f in converters.items() if isinstance(k, str)),

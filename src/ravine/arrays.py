@@ -105,6 +105,21 @@ def _take(library: Any, x: Any, order: Any, axis: int) -> Any:
 # --- matrices
 
 
+def _of_matrices(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuses arrays of fewer than two axes."""
+
+    @wraps(operation)
+    def wrapped(library: Any, x: Any, *args: Any) -> Any:
+        if x.ndim < 2:
+            raise ValueError(
+                f"ravine.ops.{name} needs a matrix, or a batch of them, got an array of shape "
+                f"{tuple(x.shape)}"
+            )
+        return operation(library, x, *args)
+
+    return wrapped
+
+
 def _in_single(operation: Callable[..., Any]) -> Callable[..., Any]:
     """Of float16 and bfloat16, which no library decomposes: computed in float32."""
 
@@ -237,18 +252,21 @@ def _matrix_like(library: Any, x: Any, shape: Sequence[int], value: float, ident
     return zeros + value * library.eye(shape[-1], dtype=x.dtype, **place) if identity else zeros
 
 
+_ON_MATRICES: dict[str, Callable[..., Any]] = {
+    "transpose": lambda _, x: x.mT,
+    "qr": _in_single(lambda library, x: tuple(library.linalg.qr(x))),
+    "eigh": _in_single(lambda library, x: tuple(library.linalg.eigh(x))),
+    "cholesky": _in_single(_cholesky),
+    "inverse_root": _in_single(_inverse_root),
+    "newton_schulz": _newton_schulz,
+}
 ON_ARRAYS: dict[str, Callable[..., Any]] = {
     **{name: partial(_reduce, name) for name in REDUCED},
     **{name: partial(_over, name) for name in AXES},
     "argsort": _argsort,
     "take": _take,
     "size": lambda _, x, axis: x.shape[_place("size", x, axis)],
-    "transpose": lambda _, x: x.mT,
-    "qr": _in_single(lambda library, x: tuple(library.linalg.qr(x))),
-    "eigh": _in_single(lambda library, x: tuple(library.linalg.eigh(x))),
-    "cholesky": _in_single(_cholesky),
+    **{name: _of_matrices(name, operation) for name, operation in _ON_MATRICES.items()},
     "solve_triangular": _in_single(_solve_triangular),
-    "inverse_root": _in_single(_inverse_root),
-    "newton_schulz": _newton_schulz,
     "matrix_like": _matrix_like,
 }

@@ -7,10 +7,10 @@ an array brings its own. What each means is said in ravine/arithmetic.py.
 Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimum clip where`.
 Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
 `keep` over all axes but one: what is reduced stays, with length 1, and meets the tensor again.
-Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`.
-Random numbers: `normal uniform`. Orders: `argsort take`. On matrices, or batches of them in the last
-two axes: `matmul transpose qr eigh cholesky solve_triangular inverse_root newton_schulz`; what is
-decomposed is computed in float32 if it is in half precision.
+Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`, and
+`ndim`, a plain number that `if` may be on. Random numbers: `normal uniform`. Orders: `argsort take`. On
+matrices, or batches of them in the last two axes: `matmul transpose qr eigh cholesky solve_triangular
+inverse_root newton_schulz`; what is decomposed is computed in float32 if it is in half precision.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "ndim",
     "newton_schulz",
     "norm",
     "normal",
@@ -404,6 +405,32 @@ def _whole(name: str, number: Any, argument: str = "axis") -> int:
 def size(x: Any, axis: int) -> Any:
     """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
     return _lift(apply("size", x, axis), array=False)
+
+
+def ndim(x: Any) -> int:
+    """How many dimensions p has, or g: a plain whole number, known before training, so `if` may be on it.
+
+        if ndim(p) >= 2:
+
+    A number has none. In a bag, all tensors must have equally many: ValueError if not. While a rule is
+    traced, RuleError for what is not made of p or g, and TypeError for what is neither number nor array.
+    """
+    if type(x) is Array:
+        x = x.value
+    if isinstance(x, Tensors):
+        found = {ndim(member) for member in x}
+        if len(found) != 1:
+            raise ValueError(
+                f"ravine.ops.ndim must be the same for all tensors of a bag, got {sorted(found)}"
+            )
+        return found.pop()
+    if isinstance(x, Operable):
+        return x.operate("ndim", (x,))
+    if isinstance(x, (float, int)):
+        return 0
+    if not isinstance(getattr(x, "ndim", None), int):
+        raise TypeError(f"ravine.ops.ndim needs a number, an array or a tensor, got {x!r:.60}")
+    return x.ndim
 
 
 def stored(x: Any) -> Any:

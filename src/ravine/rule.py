@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -49,6 +49,7 @@ from ravine.slots import (
     zeros,
 )
 from ravine.sources import keep
+from ravine.views import VIEWS, restored, seen_shape, view
 
 __all__ = [
     "Rule",
@@ -139,6 +140,7 @@ class Rule:
     doc: str = ""
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
+    seen: str = ""  # see ravine/views.py
     origin: tuple[Any, ...] = ()  # what it was made by, and of what
     parts: Parts = NO_PARTS  # which slots and hyperparameters its functions have as tuples
     resize: Callable[[dict[str, int]], Rule] | None = None  # the same with tuples of other lengths
@@ -177,14 +179,16 @@ class Rule:
         return p, tuple(state)
 
     def _step(self, args: Sequence[Any], hyperparameters: Mapping[str, Any], t: Any) -> list[Any]:
+        given, args = args, self.view(args)
+        named: Mapping[str, Any] = self.inputs(hyperparameters)
+        if self.seen:
+            named = {**named, **{k: view(named[k], self.seen) for k in self.signals}}
         token = ops._like.set(args[0])
         try:
             inputs = kept(self, "inputs", lambda: Arguments(self.function))
-            args, values = inputs.prepare(args, self.inputs(hyperparameters))
-            if inputs.draws:
-                with drawing(Draw(t=t)):
-                    return [leave(x) for x in self._take(args, values)]
-            return [leave(x) for x in self._take(args, values)]
+            args, named = inputs.prepare(args, named)
+            with drawing(Draw(t=t)) if inputs.draws else nullcontext():
+                results = [leave(x) for x in self._take(args, named)]
         except TypeError as error:
             missing = [k for k in self.signals if hyperparameters.get(k) is None]
             if missing and "None" in str(error) and not isinstance(error, RuleError):
@@ -194,6 +198,17 @@ class Rule:
             raise
         finally:
             ops._like.reset(token)
+        if not self.seen:
+            return results
+        places = [given[0], *given[2:]][: len(results)]
+        return [restored(x, old, self.seen) for x, old in zip(results, places, strict=True)]
+
+    def view(self, args: Sequence[Any]) -> Sequence[Any]:
+        """P, g and the slots (and t) as the function sees them."""
+        if not self.seen:
+            return args
+        whole = [True, True, *map(_is_whole, self.slots.values()), False]
+        return [view(x, self.seen) if is_one else x for x, is_one in zip(args, whole, strict=False)]
 
     def _take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The results of the function, each as it is, of arguments that are prepared already."""
@@ -298,16 +313,30 @@ class Rule:
         """The state before the first step, for the parameter p and these hyperparameters."""
         self = self.fitting(hyperparameters)
         values = self.values(hyperparameters)
-        return tuple(slot.init(p, **values) for slot in self.slots.values())
+        return tuple(self.start(name, p, values) for name in self.slots)
+
+    def start(self, slot: str, p: Any, values: Mapping[str, Any]) -> Any:
+        """A slot before the first step, for the parameter p and all hyperparameters' values."""
+        kept = self.slots[slot]
+        return kept.init(p if _is_whole(kept) else view(p, self.seen), **values)
+
+    def shape(self, slot: str, of_p: Sequence[int], /, **values: Any) -> tuple[int, ...]:
+        """The shape in which a slot is kept, beside a parameter of a shape: the parameter's own, or, where
+        it is shorter along an axis, that of what the rule sees.
+        """
+        kept = self.slots[slot]
+        return kept.shape(of_p if _is_whole(kept) else seen_shape(of_p, self.seen), **values)
 
     def evaluate(self, p: Any, state: Sequence[Any], /, **hyperparameters: Any) -> Any:
         """The weights to evaluate with: p, unless the rule was made with `evaluate=`."""
         if self.evaluation is None:
             return p
-        given = dict(zip(self.slots, state, strict=True)) | self.values(hyperparameters)
-        with ops.typed_like(p):
+        seen, _, *slots = self.view((p, None, *state))
+        given = dict(zip(self.slots, slots, strict=True)) | self.values(hyperparameters)
+        with ops.typed_like(seen):
             asked = {k: enter(given[k]) for k in _arguments(self.evaluation)}
-            return leave(self.evaluation(enter(p), **asked))
+            weights = leave(self.evaluation(enter(seen), **asked))
+        return restored(weights, p, self.seen)
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -347,6 +376,15 @@ class Rule:
     def _resized(self, counts: Mapping[str, int]) -> Rule:
         return self.resize({**counts}) if self.resize is not None else self
 
+    def seeing(self, seen: str) -> Rule:
+        """The same rule, seeing its parameters in another way: "matrix", "stack", or "" for as they are.
+
+        See :func:`rule`. Raises RuleError for another way.
+        """
+        _check_seen(seen, self.name)
+        resize = self.resize and (lambda counts: self._resized(counts).seeing(seen))
+        return _the(replace(self, seen=seen, origin=(_seeing, self, seen), resize=resize))
+
     @property
     def summary(self) -> str:
         """The first line of the description."""
@@ -377,6 +415,21 @@ def _renamed(
 
 def _resized(base: Rule, counts: tuple[tuple[str, int], ...]) -> Rule:
     return base.fitting({k: (0,) * count for k, count in counts})
+
+
+def _seeing(base: Rule, seen: str) -> Rule:
+    return base.seeing(seen)
+
+
+def _is_whole(slot: Slot) -> bool:
+    """Whether a slot has the shape of the parameter."""
+    return slot.kind != "scalar" and not slot.short and not slot.matrix
+
+
+def _check_seen(seen: Any, name: str) -> None:
+    if seen not in ("", *VIEWS):
+        ways = "".join(f"{way!r} ({means}), " for way, means in VIEWS.items())
+        raise RuleError(f"{name}: seen={seen!r} is not accepted; seen is {ways}or '' (as it is)")
 
 
 def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
@@ -571,7 +624,12 @@ def _several(
 def rule(function: Callable[..., Any], /) -> Rule: ...
 @overload
 def rule(
-    *, paper: str = ..., at: str = ..., evaluate: Callable[..., Any] | None = ..., **declared: Any
+    *,
+    paper: str = ...,
+    at: str = ...,
+    evaluate: Callable[..., Any] | None = ...,
+    seen: str = ...,
+    **declared: Any,
 ) -> Callable[[Callable[..., Any]], Rule]: ...
 
 
@@ -582,6 +640,7 @@ def rule(
     paper: str = "",
     at: str = "",
     evaluate: Callable[..., Any] | None = None,
+    seen: str = "",
     **declared: Any,
 ) -> Any:
     """Make a rule of a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
@@ -589,6 +648,11 @@ def rule(
     paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1".
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
+    seen: how the function sees parameters of many axes: "matrix", the first axis by the rest, so that of
+    a convolution's weight each output channel is a row; "stack", the last two axes, and all before them
+    as one batch. p, g and slots in the shape of p are views then. Parameters of at most two axes, or
+    three, are seen as they are. A slot is kept in the shape of p; one that is shorter along an axis, as
+    `zeros(-1)`, in the shape that it has beside what is seen.
     Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
     (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), and what
     a hyperparameter has different from others of its name: text is its meaning in this rule,
@@ -597,8 +661,8 @@ def rule(
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
-        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()))
-    return _rule(function, paper, at, evaluate, tuple(declared.items()))
+        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()), seen)
+    return _rule(function, paper, at, evaluate, tuple(declared.items()), seen)
 
 
 def _rule(
@@ -607,6 +671,7 @@ def _rule(
     at: str,
     evaluate: Callable[..., Any] | None,
     declared: tuple[tuple[str, Any], ...],
+    seen: str = "",
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Rule:
     slots, hyperparameters, signals, takes_t, parts = _read(
@@ -617,6 +682,7 @@ def _rule(
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
     keep(function)
+    _check_seen(seen, function.__name__)
     evaluation = parts.flat_evaluation(evaluate)
     _check_evaluation(evaluation, function.__name__, [*slots, *hyperparameters])
     made = Rule(
@@ -631,9 +697,10 @@ def _rule(
         doc=inspect.getdoc(function) or "",
         sources=(function,),
         evaluation=evaluation,
-        origin=(_rule, function, paper, at, evaluate, declared),
+        seen=seen,
+        origin=(_rule, function, paper, at, evaluate, declared, seen),
         parts=parts,
-        resize=lambda counts: _rule(function, paper, at, evaluate, declared, counts),
+        resize=lambda counts: _rule(function, paper, at, evaluate, declared, seen, counts),
     )
     return made if counts else _the(made)
 
@@ -719,6 +786,7 @@ class _Modifier:
             doc=inner.doc,
             sources=(self.function, *inner.sources),
             evaluation=_composed(inner.evaluation, self.evaluation),
+            seen=inner.seen,
             parts=Parts(
                 {**inner.parts.slots, **parts.slots}, {**inner.parts.tuples, **parts.tuples}
             ),
@@ -741,7 +809,7 @@ def modifier(
     the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
 
     evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
-    the weights that the inner rule evaluates with.
+    the weights that the inner rule evaluates with. A modifier sees parameters as the inner rule does.
     """
     if function is None:
         return lambda f: modifier(f, evaluate=evaluate, **declared)

@@ -97,7 +97,7 @@ class Slot:
         return f"a matrix of {f'm × {rank}' if self.axis == -1 else f'{rank} × n'} for one of m × n"
 
     def shape(self, of_p: Sequence[int], /, **hyperparameters: Any) -> tuple[int, ...]:
-        """The shape that it has beside a parameter of a shape.
+        """The shape that it has beside a parameter of a shape; along an axis that this has not, as it is.
 
         ValueError for a matrix beside a parameter that is none.
         """
@@ -119,11 +119,10 @@ class Slot:
                 )
             rank = min(int(rank), rows, columns)
             return (*batch, rows, rank) if self.axis == -1 else (*batch, rank, columns)
-        axes = range(len(of_p))
-        if self.axis is not None:
-            ones = {axes[self.axis]}
-        else:
-            ones = {*axes} - {axes[self.keep]} if self.keep is not None and axes else set()
+        axis, axes = self.keep if self.axis is None else self.axis, range(len(of_p))
+        if axis is None or not -len(of_p) <= axis < len(of_p):
+            return tuple(of_p)
+        ones = {axes[axis]} if self.keep is None else {*axes} - {axes[axis]}
         return tuple(1 if i in ones else n for i, n in enumerate(of_p))
 
     def init(self, p: Any, /, **hyperparameters: Any) -> Any:
@@ -137,7 +136,8 @@ class Slot:
         if self.matrix:
             shape = self.shape(p.shape, **hyperparameters)
             return ops.apply("matrix_like", p, shape, value, self.square is not None)
-        like = ops.sum(p, self.axis, keep=self.keep) if self.short else p
+        short = self.short and self.shape(p.shape) != tuple(p.shape)
+        like = ops.sum(p, self.axis, keep=self.keep) if short else p
         return ops.apply("full_like", like, value)
 
 

@@ -7,7 +7,7 @@ options mean one thing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -25,13 +25,13 @@ __all__ = ["Spelling", "options", "options_of", "present", "spelling_of", "unpai
 class Spelling:
     """A class of torch.optim: its rule as a function of its options, its names for the slots.
 
-    choose: the rule that the options ask for; where `by_ndim`, the options and the parameter's number
-    of dimensions. options: ranges of what the chosen rule may not have. arguments: the rule's names
-    for what an option says under another name, or says of several ("betas": "beta1 beta2").
-    translate: what the options, so named, say to the rule in other words. paired: an option that
-    repeats others, for torch's schedulers, which cycle "betas" or "momentum" only. ndim: the number of
-    dimensions that every parameter must have. real: whether a parameter may not be complex. resize: the
-    spelling of the same with options that are tuples of these lengths, where others are accepted.
+    choose: the rule that the options ask for. options: ranges of what the chosen rule may not have.
+    arguments: the rule's names for what an option says under another name, or says of several
+    ("betas": "beta1 beta2"). translate: what the options, so named, say to the rule in other words.
+    paired: an option that repeats others, for torch's schedulers, which cycle "betas" or "momentum"
+    only. ndim: the number of dimensions that every parameter must have. real: whether a parameter may
+    not be complex. resize: the spelling of the same with options that are tuples of these lengths, where
+    others are accepted.
 
     Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
     at all; scalar slots are tensors with it. early: whether they have the state before the first
@@ -45,7 +45,6 @@ class Spelling:
     arguments: Mapping[str, str] = field(default_factory=dict)
     translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     paired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    by_ndim: bool = False
     ndim: int | None = None
     real: bool = False
     step: str = "tensor"
@@ -57,14 +56,9 @@ class Spelling:
         """The spelling for options with tuples as long as these."""
         return self if self.resize is None else self.resize(options)
 
-    def compose(
-        self, options: Mapping[str, Any], ndim: int | None = None
-    ) -> tuple[Rule, dict[str, Any]]:
-        """The rule that the options ask for, and the values of its hyperparameters.
-
-        ndim: the parameter's number of dimensions; it counts where `by_ndim`.
-        """
-        rule = self._chosen(options, ndim)
+    def compose(self, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
+        """The rule that the options ask for, and the values of its hyperparameters."""
+        rule = self.choose(options)
         values = dict(options)
         for option, names in self.arguments.items():
             given = options[option] if self._is_tuple(names) else (options[option],)
@@ -77,9 +71,6 @@ class Spelling:
         """Whether what an argument says, of these hyperparameters, is a tuple."""
         return " " in names or self.resize is not None
 
-    def _chosen(self, options: Mapping[str, Any], ndim: int | None = None) -> Rule:
-        return self.choose(options, ndim) if self.by_ndim else self.choose(options)
-
     def check(self, options: Mapping[str, Any]) -> None:
         """ValueError, naming the option, its value and what is accepted, when one is not."""
         where: dict[str, str] = {}
@@ -89,7 +80,7 @@ class Spelling:
                 continue
             where |= dict.fromkeys(parts, f"{self.name}: {option}={given!r}")
             if not (isinstance(given, (tuple, list)) and len(given) == len(parts)):
-                known = self._chosen(options).hyperparameters
+                known = self.choose(options).hyperparameters
                 accepted = "; ".join(f"{name}, {known[name].accepted}" for name in parts)
                 kind = f"{'a pair' if len(parts) == 2 else 'three numbers'}: {accepted}"
                 if self.resize is not None:
@@ -99,21 +90,15 @@ class Spelling:
                 )
         for name in self.options.keys() & options.keys():
             self.options[name].check(options[name], self.name)
-        for rule, values in self._compositions(options):
-            for name, hyperparameter in rule.hyperparameters.items():
-                hyperparameter.check(values[name], where.get(name, self.name))
-
-    def _compositions(self, options: Mapping[str, Any]) -> Iterator[tuple[Rule, dict[str, Any]]]:
-        for ndim in (1, 2) if self.by_ndim else (None,):
-            yield self.compose(options, ndim)
+        rule, values = self.compose(options)
+        for name, hyperparameter in rule.hyperparameters.items():
+            hyperparameter.check(values[name], where.get(name, self.name))
 
     def direct(self, options: Mapping[str, Any]) -> dict[str, Hyperparameter]:
         """The options that are hyperparameters of the rule under their own name, with their ranges."""
         if self.translate is not None:
             return {}
-        mine = {
-            k: h for rule, _ in self._compositions(options) for k, h in rule.hyperparameters.items()
-        }
+        mine = self.choose(options).hyperparameters
         return {k: h for k, h in mine.items() if k in options and k not in self.arguments}
 
     def with_parts(self, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,10 +287,6 @@ RPROP = Spelling(
 ASGD = Spelling("ASGD", lambda o: _decayed(rules.asgd), {})
 
 
-def _adafactor(o: Mapping[str, Any], ndim: int | None) -> Rule:
-    return _climbing(rules.adafactor_vector if ndim is not None and ndim < 2 else rules.adafactor)
-
-
 def _eps1(o: Mapping[str, Any]) -> dict[str, Any]:
     # torch's None is the rule's 0. torch's 0 is no floor, as is to the rule the smallest number.
     eps1 = o["eps1"]
@@ -314,11 +295,10 @@ def _eps1(o: Mapping[str, Any]) -> dict[str, Any]:
 
 ADAFACTOR = Spelling(
     "Adafactor",
-    _adafactor,
+    lambda o: _climbing(rules.adafactor),
     {"r": "row_var", "c": "col_var", "v": "variance"},
     arguments={"eps": "eps1 eps2"},
     translate=_eps1,
-    by_ndim=True,
     real=True,
 )
 

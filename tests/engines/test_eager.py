@@ -75,8 +75,9 @@ def test_in_a_bag_matrices_are_stepped_as_alone(made):
     for work, (p, state) in zip(given, steps(clipped, together), strict=True):
         expected, slots = alone(made, work)
         assert error(p, expected) < 1e-14
-        for k, slot in zip(made.slots, slots, strict=True):
-            assert error(state[k], slot) < 1e-14
+        assert state
+        for k in state:
+            assert error(state[k], slots[list(made.slots).index(k)]) < 1e-14
 
 
 def test_nothing_to_do():

@@ -268,7 +268,7 @@ def test_a_rule_of_arrays_is_known_by_its_operations():
         lambda p, g: p - ops.argsort(g),
     ]
     assert all(trace(rule(f)).of_arrays for f in of_arrays)
-    assert not any(trace(made).of_arrays for made in [*ELEMENTWISE, *REDUCING])
+    assert not any(trace(made, None, 1).of_arrays for made in [*ELEMENTWISE, *REDUCING])
     assert not trace(rule(lambda p, g: p - epsilon(g) * norm(g))).of_arrays
     of_numbers_too = [
         lambda p, g: p - ops.greatest(g),

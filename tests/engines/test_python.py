@@ -331,7 +331,7 @@ def test_reductions_and_coefficients_are_printed_as_they_are_written():
 
 
 def test_the_epsilon_of_a_scalar_is_that_of_float64():
-    check_scalar(rules.adafactor_vector, 1.0, gradients((), STEPS).tolist())
+    check_scalar(rules.adafactor, 1.0, gradients((), STEPS).tolist())
 
 
 def test_a_rule_of_arrays_has_no_scalar_update():

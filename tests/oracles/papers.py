@@ -458,7 +458,8 @@ def adafactor(
     d: Any = 1.0,
     weight_decay: Any = 0.0,
 ) -> Steps:
-    """Adafactor for matrices; the algorithm box of torch.optim.Adafactor where dim(G_t) > 1.
+    """Adafactor; the algorithm box of torch.optim.Adafactor, of a matrix with several columns where
+    dim(G_t) > 1, and of one column, a vector, where not.
 
     Shazeer & Stern 2018 (arXiv:1804.04235), Algorithm 4, without a learning rate: there rho_t =
     min(1e-2, 1/sqrt(t)), and epsilon_1 is added to the squared gradients. R and C are sums there and
@@ -467,6 +468,8 @@ def adafactor(
     """
     n, m = theta.rows, theta.cols
     eps1 = eps1 or mpf(2) ** -52
+    if m == 1:
+        yield from adafactor_of_vectors(theta, grad, lr, beta2_decay, eps1, eps2, d, weight_decay)
     r, c = mp.zeros(n, 1), mp.zeros(1, m)
     for t in count(1):
         g = grad(t, theta)
@@ -484,18 +487,17 @@ def adafactor(
         theta = yield theta - lr(t) * weight_decay * theta - alpha * u_hat
 
 
-def adafactor_vector(
+def adafactor_of_vectors(
     theta: Any,
     grad: Gradient,
-    lr: Any = 1e-2,
-    beta2_decay: Any = -0.8,
-    eps1: Any = 0.0,
-    eps2: Any = 1e-3,
-    d: Any = 1.0,
-    weight_decay: Any = 0.0,
+    lr: Any,
+    beta2_decay: Any,
+    eps1: Any,
+    eps2: Any,
+    d: Any,
+    weight_decay: Any,
 ) -> Steps:
-    """Adafactor for vectors; the algorithm box of torch.optim.Adafactor where dim(G_t) = 1."""
-    eps1 = eps1 or mpf(2) ** -52
+    """The algorithm box of torch.optim.Adafactor where dim(G_t) = 1; Shazeer & Stern's Algorithm 5."""
     v_hat = 0 * theta
     for t in count(1):
         g = grad(t, theta)
@@ -564,7 +566,6 @@ ALGORITHMS = {
         rprop,
         asgd,
         adafactor,
-        adafactor_vector,
         muon,
         heavy_ball,
         nesterov_ahead,

@@ -24,6 +24,7 @@ from ravine.ops import (
     maximum,
     mean,
     minimum,
+    ndim,
     newton_schulz,
     rms,
     sign,
@@ -65,8 +66,7 @@ def problem(scale: float, start: float) -> tuple[Row, list[Row]]:
 
 # The rules of whole arrays get the coordinates as matrices, wide and tall, or as a vector.
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "adafactor": [(2, 3), (3, 2)],
-    "adafactor_vector": [(WIDTH,)],
+    "adafactor": [(2, 3), (3, 2), (WIDTH,)],
     "muon": [(2, 3), (3, 2)],
 }
 PROBLEMS = [(1e-6, 0.0), (1e-3, 1.0), (1.0, 0.0), (1e3, 1.0)]  # scale, start
@@ -149,7 +149,6 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"lr": SCHEDULE, "lambd": 0.1, "t0": 3.0},
     ],
     "adafactor": adafactor_cases,
-    "adafactor_vector": adafactor_cases,
     "muon": [
         {},
         {"lr": 0.1, "momentum": 0.5},
@@ -355,9 +354,7 @@ TORCH: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
         {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")},
     ),
     "asgd": (torch.optim.ASGD, {}),
-    **dict.fromkeys(
-        ("adafactor", "adafactor_vector"), (torch.optim.Adafactor, {"eps": ("eps1", "eps2")})
-    ),
+    "adafactor": (torch.optim.Adafactor, {"eps": ("eps1", "eps2")}),
 }
 
 
@@ -410,7 +407,7 @@ def has_torch(name: str, settings: dict[str, Any]) -> bool:
     decays, or the installed torch does.
     """
     options = {"l2", "decoupled_decay"} & {*settings}
-    own = {"adamw", "adam_eps_hat", "adafactor", "adafactor_vector", "rprop"}  # or have none
+    own = {"adamw", "adam_eps_hat", "adafactor", "rprop"}  # or have none
     return name in TORCH and not (
         (name == "momentum_classical" and settings.get("lr") is SCHEDULE)
         or ("decoupled_decay" in options and not decouples(name))
@@ -823,50 +820,62 @@ def asgd_decaying_after_the_step(p, g, eta, t, *, lr=1e-2, lambd=1e-4, alpha=0.7
     return p, lr / (1 + lambd * lr * t) ** alpha
 
 
-def factored(p, g, r, c, t, lr, alpha, v_of):
+def factored(p, g, r, c, v, t, alpha, v_of):
     beta2 = 1 - t**-0.8
-    r = beta2 * r + (1 - beta2) * mean(g**2, axis=-1)
-    c = beta2 * c + (1 - beta2) * mean(g**2, axis=-2)
-    u = g / sqrt(maximum(v_of(r, c), 2.0**-104))
-    return p - alpha * u / maximum(1.0, rms(u)), r, c
+    if ndim(p) >= 2:
+        r = beta2 * r + (1 - beta2) * mean(g**2, axis=-1)
+        c = beta2 * c + (1 - beta2) * mean(g**2, axis=-2)
+        v = v_of(r, c)
+    else:
+        v = beta2 * v + (1 - beta2) * g**2
+    u = g / sqrt(maximum(v, 2.0**-104))
+    return p - alpha * u / maximum(1.0, rms(u)), r, c, v
+
+
+def relative(p, t, lr):
+    return maximum(1e-3, rms(p)) * minimum(lr, 1 / sqrt(t))
+
+
+def normalized(r, c):
+    return r * c / maximum(mean(r, axis=-2), 2.0**-52)
 
 
 @wrong("adafactor")
 @rule(r=zeros(-1), c=zeros(-2))
-def adafactor_not_normalized(p, g, r, c, t, *, lr=1e-2):
-    alpha = maximum(1e-3, rms(p)) * minimum(lr, 1 / sqrt(t))
-    return factored(p, g, r, c, t, lr, alpha, lambda r, c: r * c)
+def adafactor_not_normalized(p, g, r, c, v, t, *, lr=1e-2):
+    return factored(p, g, r, c, v, t, relative(p, t, lr), lambda r, c: r * c)
 
 
 @wrong("adafactor")
 @rule(r=zeros(-1), c=zeros(-2))
-def adafactor_with_absolute_steps(p, g, r, c, t, *, lr=1e-2):
-    return factored(p, g, r, c, t, lr, lr, lambda r, c: r * c / maximum(mean(r), 2.0**-52))
+def adafactor_with_absolute_steps(p, g, r, c, v, t, *, lr=1e-2):
+    return factored(p, g, r, c, v, t, lr, normalized)
 
 
 @wrong("adafactor")
-@rule(r=zeros(-2), c=zeros(-1))
-def adafactor_with_rows_for_columns(p, g, r, c, t, *, lr=1e-2):
-    alpha = maximum(1e-3, rms(p)) * minimum(lr, 1 / sqrt(t))
-    beta2 = 1 - t**-0.8
-    r = beta2 * r + (1 - beta2) * mean(g**2, axis=-2)
-    c = beta2 * c + (1 - beta2) * mean(g**2, axis=-1)
-    u = g / sqrt(maximum(r * c / maximum(mean(g**2), 2.0**-52), 2.0**-104))
-    return p - alpha * u / maximum(1.0, rms(u)), r, c
+@rule(r=zeros(-1), c=zeros(-2))
+def adafactor_of_the_last_row_sums(p, g, r, c, v, t, *, lr=1e-2):
+    before = mean(r, axis=-2) if ndim(p) >= 2 else 0
+    alpha = relative(p, t, lr)
+    return factored(p, g, r, c, v, t, alpha, lambda r, c: r * c / maximum(before, 2.0**-52))
 
 
-@wrong("adafactor_vector")
-def adafactor_without_clipping(p, g, v, t, *, lr=1e-2):
-    beta2 = 1 - t**-0.8
-    v = beta2 * v + (1 - beta2) * g**2
-    alpha = maximum(1e-3, rms(p)) * minimum(lr, 1 / sqrt(t))
-    return p - alpha * g / sqrt(maximum(v, 2.0**-104)), v
+@wrong("adafactor")
+@rule(r=zeros(-1), c=zeros(-2))
+def adafactor_without_clipping_vectors(p, g, r, c, v, t, *, lr=1e-2):
+    alpha = relative(p, t, lr)
+    if ndim(p) < 2:
+        beta2 = 1 - t**-0.8
+        v = beta2 * v + (1 - beta2) * g**2
+        return p - alpha * g / sqrt(maximum(v, 2.0**-104)), r, c, v
+    return factored(p, g, r, c, v, t, alpha, normalized)
 
 
-@wrong("adafactor_vector", weight_decay=0.3, lr=0.3)
-def adafactor_looking_at_decayed_weights(p, g, v, t, *, lr=1e-2, weight_decay=0.0):
+@wrong("adafactor", weight_decay=0.3, lr=0.3)
+@rule(r=zeros(-1), c=zeros(-2))
+def adafactor_looking_at_decayed_weights(p, g, r, c, v, t, *, lr=1e-2, weight_decay=0.0):
     p = p * (1 - lr * weight_decay)
-    return registry.get("adafactor_vector")(p, g, v, t, lr=lr)
+    return registry.get("adafactor")(p, g, r, c, v, t, lr=lr)
 
 
 @wrong("muon")

@@ -44,7 +44,9 @@ def test_scalar_state_is_told_apart():
 def test_state_in_words():
     assert about(sgd).kept() == "none: 0 bytes per parameter"
     assert about(adam).kept("`") == "`m`, `v`: 8 bytes per float32 parameter, 16 per float64"
-    assert about(registry.get("adafactor")).kept() == "r, c: one number per row or column"
+    assert about(registry.get("adafactor")).kept() == (
+        "r, c: one number per row or column; v: only where ndim(p) is 0 or 1"
+    )
     assert about(registry.get("adafactor")).state_bytes(4) == 0
     assert about(registry.get("asgd")).kept("`") == (
         "`ax`: 4 bytes per float32 parameter, 8 per float64; `eta`, `mu`: one number per tensor; "

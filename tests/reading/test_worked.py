@@ -41,7 +41,7 @@ def test_state_that_is_not_kept_is_not_shown():
 def test_every_rule_works_out_to_what_it_computes(name):
     rule = registry.get(name)
     gradients = [0.5, -1.0, 0.25]
-    if trace(rule).of_arrays:
+    if trace(rule, None, 0).of_arrays:
         with pytest.raises(ValueError, match=f"rule '{name}' works on whole arrays"):
             worked(rule, gradients, start=2.0, lr=0.3)
         return

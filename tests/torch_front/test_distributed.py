@@ -27,7 +27,7 @@ from signals import polyak, sophia
 from torch import nn
 
 import ravine.torch as rt
-from ravine import RuleError, registry, rule, rules, scalar
+from ravine import RuleError, registry, rule, rules, scalar, zeros
 from ravine.arrays import ALONG
 from ravine.engines.graph import trace
 from ravine.modifiers import clip_by_global_norm, clip_by_norm, decoupled_decay
@@ -40,6 +40,8 @@ from ravine.ops import (
     least,
     matmul,
     mean,
+    ndim,
+    newton_schulz,
     norm,
     normal,
     qr,
@@ -170,10 +172,22 @@ def ordered(p, g, *, lr=0.1):
     return p - lr * u
 
 
+@rule(seen="matrix", r=zeros(keep=0))
+def by_channels(p, g, r, m, *, lr=0.1):
+    """Convolutions as matrices, vectors in another way."""
+    if ndim(p) == 2:
+        r = 0.5 * r + mean(g * g, keep=0)
+        m = 0.5 * m + g / (1 + r) - mean(g, axis=-1)
+        return p - lr * (m + newton_schulz(m, 2.0, -1.5, 0.5)), r, m
+    m = 0.9 * m + g
+    return p - lr * m, r, m
+
+
 RULES = [*registry.rules().values(), lion, schedule_free, lookahead(rules.nesterov), *REDUCING, far]
 RULES += [by_extremes, ordered, clip_by_norm(by_extremes)]
+RULES += [by_channels, rules.muon.seeing("matrix"), rules.muon.seeing("stack")]
 RULES += [whitened, clip_by_norm(whitened), clip_by_global_norm(decoupled_decay(rules.muon))]
-SHAPES = [(5, 3), (1, 4), (2, 1), (3,), (1,), (2, 3, 2)]
+SHAPES = [(5, 3), (1, 4), (2, 1), (3,), (1,), (2, 3, 2), (3, 2, 2, 2)]
 
 
 def shapes_for(operations):
@@ -181,6 +195,8 @@ def shapes_for(operations):
         return [(5, 3), (4, 2)]
     if "eigh" in operations:
         return [s for s in SHAPES if len(s) == 2]
+    if "by ndim" in operations:
+        return SHAPES
     matrices = operations & {"newton_schulz", *ALONG}
     return [s for s in SHAPES if len(s) > 1] if matrices else SHAPES
 
@@ -241,7 +257,10 @@ def random_numbers_are_those_of_the_whole(rank):
 def steps_with_every_rule(rank):
     over = mesh()
     for i, made in enumerate(RULES):
-        shapes = shapes_for({node.op for node in trace(made).nodes})
+        graph = trace(made)
+        shapes = shapes_for(
+            {node.op for node in graph.nodes} | ({"by ndim"} if graph.by_ndim else set())
+        )
         for dim in (0, -1):
             torch.manual_seed(i)
             alone = [torch.randn(s).requires_grad_() for s in shapes]

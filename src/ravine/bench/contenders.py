@@ -284,7 +284,7 @@ class Kernel:
         self.params = params
 
         def first(slot: str) -> list[Any]:
-            return [rule.slots[slot].init(p.detach(), **values) for p in params]
+            return [rule.start(slot, p.detach(), values) for p in params]
 
         self.slots = [
             [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.columns[2:]

@@ -13,6 +13,7 @@ from ravine.cli.names import RUNS_FILE, complete, depends, exclusive, find, give
 from ravine.cli.terminal import NONE, code, line, notes, number, out, paragraph, table, width
 from ravine.registry import Found
 from ravine.rule import Rule
+from ravine.views import VIEWS
 
 
 def show(
@@ -152,7 +153,8 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
         rows.append((h.name, str(h.default), *now, accepted, h.meaning + searched))
     table(("hyperparameter", ">default", *[">set to"] * bool(changed), "accepted", "meaning"), rows)
     line()
-    notes([("State   ", facts.kept())])
+    seen = [("Seen as ", f"{rule.seen}: {VIEWS[rule.seen]}")] if rule.seen else []
+    notes([*seen, ("State   ", facts.kept())])
     if facts.signals:
         notes([("Signals ", "; ".join(f"{name}: {what}" for name, what in facts.signals))])
     if facts.elsewhere:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ravine.engines.graph import Graph, Node, trace, ways
+from ravine.engines.graph import DIMENSIONS, Graph, Node, trace, ways
 from ravine.rule import Rule, RuleError
 
 __all__ = ["digest"]
@@ -29,11 +29,24 @@ def digest(
     Raises what :func:`~ravine.engines.graph.trace` raises.
     """
     graph = trace(rule, **(values or {}))
-    if rule.signals:
-        sets = [way.given for way in ways(rule, graph.values)]
-        graphs = [trace(rule, given, **graph.values) for given in sets]
-        return _hash([[[*x.given], _digest(x, varied)] for x in graphs])
-    return _digest(graph, varied)
+    if not rule.signals:
+        return _in_all_dimensions(rule, graph, varied)
+    sets = [way.given for way in ways(rule, graph.values)]
+    graphs = [trace(rule, given, **graph.values) for given in sets]
+    return _hash([[[*x.given], _in_all_dimensions(rule, x, varied)] for x in graphs])
+
+
+def _in_all_dimensions(rule: Rule, graph: Graph, varied: Collection[str]) -> str:
+    if not graph.by_ndim:
+        return _digest(graph, varied)
+    return _hash([_in_dimensions(rule, graph, ndim, varied) for ndim in DIMENSIONS])
+
+
+def _in_dimensions(rule: Rule, graph: Graph, ndim: int, varied: Collection[str]) -> str | None:
+    try:
+        return _digest(trace(rule, graph.given, ndim, **graph.values), varied)
+    except RuleError:  # no step will be taken like that
+        return None
 
 
 def _digest(graph: Graph, varied: Collection[str]) -> str:
@@ -43,7 +56,8 @@ def _digest(graph: Graph, varied: Collection[str]) -> str:
         below = [hashes[x.index] for x in node.args]
         hashes[node.index] = _hash([node.op, below or _leaf(graph, node, varied)])
     decided = {name: graph.switches[name] for name in sorted(varied) if name in graph.switches}
-    return _hash([[hashes[node.index] for node in outputs], decided])
+    seen = [graph.rule.seen] * bool(graph.rule.seen)
+    return _hash([[hashes[node.index] for node in outputs], decided, *seen])
 
 
 def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:

@@ -6,16 +6,18 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ravine.arithmetic import drawn_of, home, stored_in
 from ravine.draws import Draw
-from ravine.engines.graph import Graph, line, trace
-from ravine.engines.lazy import results
+from ravine.engines.graph import MATRIX, Graph, difference, line, trace
+from ravine.engines.lazy import results, together
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
+from ravine.views import restored, seen_ndim, view
 
 __all__ = ["Work", "plan", "steps"]
 
@@ -26,7 +28,8 @@ class Work:
 
     hyper: the hyperparameters, and signals that are one number, where they are given. dtype: what p is
     kept in, where it is computed in another. signals: the arrays that are given besides g. seed,
-    number: of the optimizer and of the tensor, what random numbers are made of.
+    number: of the optimizer and of the tensor, what random numbers are made of. ndim: how many
+    dimensions the parameter has, where p is only some of its elements.
     """
 
     p: Any
@@ -38,6 +41,7 @@ class Work:
     signals: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     number: int = 0
+    ndim: int | None = None
 
     @property
     def draw(self) -> Draw:
@@ -50,31 +54,42 @@ class Work:
         return [self.p, self.g, *self.signals.values(), *self.state.values()]
 
 
-def plan(rule: Rule, hyper: Mapping[str, Any], given: Collection[str] | None = None) -> Graph:
+def plan(
+    rule: Rule,
+    hyper: Mapping[str, Any],
+    given: Collection[str] | None = None,
+    ndim: int | None = None,
+) -> Graph:
     """The rule's graph for these values; the same one until a switch changes sides.
 
-    given: the signals that the step is given; by default all of them.
+    given: the signals that the step is given; by default all of them. ndim: how many dimensions the
+    parameter has; where nobody says, it is taken to be a matrix.
     """
+    ndim = seen_ndim(MATRIX if ndim is None else ndim, rule.seen)
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
     its = tuple(k for k in rule.signals if given is None or k in given)
-    return kept(rule, ("graph", on, its), lambda: _traced(rule, hyper, its))
+    return kept(rule, ("graph", on, its, ndim), lambda: _traced(rule, hyper, its, ndim))
 
 
-def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...]) -> Graph:
-    """A graph whose switches stand as these values have them; numbers that are none do not matter."""
+def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...], ndim: int) -> Graph:
+    """A graph whose switches stand as these values have them; numbers that are none do not matter, nor
+    does the number of dimensions where the same is computed.
+    """
     graphs: list[Graph] = kept(rule, "graphs", list)
-    for graph in graphs:
-        switches = graph.switches.items()
-        if graph.given == given and all(bool(hyper[k]) is on for k, on in switches):
+    alike = [
+        graph
+        for graph in graphs
+        if graph.given == given and all(bool(hyper[k]) is on for k, on in graph.switches.items())
+    ]
+    for graph in alike:
+        if not graph.by_ndim or graph.ndim == ndim:
             return graph
-    graphs.append(trace(rule, given, **{k: hyper[k] for k in rule.hyperparameters}))
-    return graphs[-1]
-
-
-def _planned(rule: Rule, work: Work) -> Graph:
-    """The graph of a work."""
-    given = {*work.signals, *(k for k in rule.signals if work.hyper.get(k) is not None)}
-    return plan(rule, work.hyper, given)
+    new = trace(rule, given, ndim, **{k: hyper[k] for k in rule.hyperparameters})
+    for graph in alike:
+        if graph.live == new.live and not difference(graph, new):
+            return graph
+    graphs.append(new)
+    return new
 
 
 def steps(
@@ -92,20 +107,18 @@ def steps(
 
     Raises RuleError where an array has another shape than what it takes the place of.
     """
-    empty = [_is_empty(work) and not _planned(rule, work).pointwise for work in works]
-    todo = [work for work, nothing in zip(works, empty, strict=True) if not nothing]
-    rows = iter(_rows(rule, todo, bag))
+    given, works = works, [_seen(rule, work) for work in works]
+    graphs = _graphs(rule, works)
+    empty = [_is_empty(w) and not g.pointwise for w, g in zip(works, graphs, strict=True)]
+    rows = iter(
+        _rows(rule, [w for w, nothing in zip(works, empty, strict=True) if not nothing], bag)
+    )
     taken = {id(_array(x)) for w in works for x in w.arrays}
     results: list[tuple[Any, dict[str, Any]]] = []
-    hyper: Any = None
-    live: tuple[str, ...] = ()
-    for work, nothing in zip(works, empty, strict=True):
-        state = work.state
-        if work.hyper is not hyper:
-            hyper = work.hyper
-            live = _planned(rule, work).live
+    for begun, work, graph, nothing in zip(given, works, graphs, empty, strict=True):
+        state, live = work.state, graph.live
         if nothing:
-            results.append((work.p, {slot: state[slot] for slot in live}))
+            results.append((begun.p, {slot: begun.state[slot] for slot in live}))
             continue
         p, *slots = next(rows)
         p = _kept(rule, work, "p", p, work.p, taken)
@@ -114,8 +127,47 @@ def steps(
             for slot, x in zip(rule.slots, slots, strict=True)
             if slot in live
         }
-        results.append((p, new))
+        results.append(_restored(rule, begun, work, p, new) if rule.seen else (p, new))
     return results
+
+
+def _seen(rule: Rule, work: Work) -> Work:
+    """A work as the rule sees it."""
+    if not rule.seen:
+        return work
+    p, g, *slots = rule.view((work.p, work.g, *(work.state.get(slot) for slot in rule.slots)))
+    state = {k: x for k, x in zip(rule.slots, slots, strict=True) if k in work.state}
+    signals = {k: view(x, rule.seen) for k, x in work.signals.items()}
+    return replace(work, p=p, g=g, state=state, signals=signals)
+
+
+def _restored(
+    rule: Rule, work: Work, seen: Work, p: Any, state: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The results in the shapes of the work; what is as it was, as the very object that it was."""
+
+    def restore(new: Any, now: Any, old: Any) -> Any:
+        return old if new is now else restored(new, old, rule.seen)
+
+    slots = {k: restore(x, seen.state[k], work.state[k]) for k, x in state.items()}
+    return restore(p, seen.p, work.p), slots
+
+
+def _graphs(rule: Rule, works: Sequence[Work]) -> list[Graph]:
+    """The graph by which each work is stepped."""
+    known: dict[tuple[int, int], Graph] = {}
+    graphs = []
+    for work in works:
+        key = id(work.hyper), _ndim(work)
+        if key not in known:
+            numbers = (k for k in rule.signals if work.hyper.get(k) is not None)
+            known[key] = plan(rule, work.hyper, {*work.signals, *numbers}, key[1])
+        graphs.append(known[key])
+    return graphs
+
+
+def _ndim(work: Work) -> int:
+    return getattr(work.p, "ndim", 0) if work.ndim is None else work.ndim
 
 
 def _is_empty(work: Work) -> bool:
@@ -129,75 +181,93 @@ def _array(x: Any) -> Any:
 
 def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Sequence[Sequence[Any]]:
     """For each tensor the new p and the new slots, as the rule returns them."""
-    if not works:
-        return []
-    states = [[work.state.get(slot, 0.0) for slot in rule.slots] for work in works]
-    graph = _planned(rule, works[0])
-    if bag is None and not graph.uses("total"):
-        return [
-            _call(
-                _planned(rule, w), w.p, w.g, state, w.t, {**w.hyper, **w.signals}, w.dtype, w.draw
-            )
-            for w, state in zip(works, states, strict=True)
-        ]
+    graphs = _graphs(rule, works)
+    at_once = any(graph.uses("total") for graph in {*graphs})
+    if bag is None and not at_once:
+        return [_call(g, _given(rule, w), [w], None) for g, w in zip(graphs, works, strict=True)]
     bag = bag or Tensors
+    places: dict[int, list[int]] = {}  # in a bag all have as many dimensions, if it matters
+    for i, (graph, work) in enumerate(zip(graphs, works, strict=True)):
+        places.setdefault(_ndim(work) if graph.by_ndim else 0, []).append(i)
+    parts = [[works[i] for i in its] for its in places.values()]
+    firsts = [graphs[its[0]] for its in places.values()]
+    given = [_bagged(rule, its, bag) for its in parts]
+    columns: Sequence[Sequence[Any]]
+    if at_once and len(places) > 1:
+        within = [partial(_within, g, its, bag) for g, its in zip(firsts, parts, strict=True)]
+        columns = together(firsts, given, within)
+    else:
+        columns = [_call(g, x, its, bag) for g, x, its in zip(firsts, given, parts, strict=True)]
+    rows: list[Any] = [None] * len(works)
+    for its, found in zip(places.values(), columns, strict=True):
+        every = [x if isinstance(x, Tensors) else [x] * len(its) for x in found]
+        for i, row in zip(its, zip(*every, strict=True), strict=True):
+            rows[i] = row
+    return rows
 
-    def together(values: Sequence[Any]) -> Any:
-        same = all(v is values[0] or v == values[0] for v in values)
-        return values[0] if same else bag(values)
 
-    columns = _call(
-        graph,
-        bag(work.p for work in works),
-        bag(work.g for work in works),
-        [
-            column[0] if slot.shared else bag(column)
-            for slot, column in zip(rule.slots.values(), zip(*states, strict=True), strict=True)
-        ],
-        together([work.t for work in works]),
-        {k: together([work.hyper[k] for work in works]) for k in works[0].hyper}
-        | {k: bag(work.signals[k] for work in works) for k in works[0].signals},
-        together([work.dtype for work in works]),
-        Tensors(work.draw for work in works),
-    )
-    return [
-        *zip(*(x if isinstance(x, Tensors) else [x] * len(works) for x in columns), strict=True)
-    ]
+def _given(rule: Rule, work: Work) -> dict[str, Any]:
+    """What the rule is given for a tensor, by name."""
+    state = {slot: work.state.get(slot, 0.0) for slot in rule.slots}
+    names = (*rule.hyperparameters, *rule.signals)
+    numbers = {k: work.hyper[k] for k in names if k in work.hyper}
+    return {"p": work.p, "g": work.g, "t": work.t, **state, **numbers, **work.signals}
+
+
+def _bagged(rule: Rule, works: Sequence[Work], bag: type[Tensors]) -> dict[str, Any]:
+    """The same for several tensors, in bags; what is the same number for all of them is that number."""
+    every = [_given(rule, work) for work in works]
+    columns = {name: [given[name] for given in every] for name in every[0]}
+    arrays = {"p", "g", *works[0].signals}
+    arrays |= {k for k, slot in rule.slots.items() if not slot.shared}
+    return {
+        k: bag(x) if k in arrays else x[0] if k in rule.slots else _one(x, bag)
+        for k, x in columns.items()
+    }
+
+
+def _one(values: Sequence[Any], bag: type[Tensors]) -> Any:
+    same = all(v is values[0] or v == values[0] for v in values)
+    return values[0] if same else bag(values)
+
+
+def _within(
+    graph: Graph, works: Sequence[Work], bag: type[Tensors] | None
+) -> AbstractContextManager[Any]:
+    """What is computed with in these works: how p is stored, and what random numbers are made of."""
+    stack = ExitStack()
+    stack.enter_context(stored_in(_one([work.dtype for work in works], Tensors)))
+    if graph.draws:
+        draws = Tensors(work.draw for work in works)
+        stack.enter_context(drawn_of(draws if bag is not None else draws[0]))
+    return stack
 
 
 def _call(
-    graph: Graph,
-    p: Any,
-    g: Any,
-    state: Sequence[Any],
-    t: Any,
-    hyper: Mapping[str, Any],
-    dtype: Any,
-    draw: Any,
+    graph: Graph, given: Mapping[str, Any], works: Sequence[Work], bag: type[Tensors] | None
 ) -> Sequence[Any]:
     """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
-    if dtype is not None:
-        with stored_in(dtype):
-            return _call(graph, p, g, state, t, hyper, None, draw)
-    if draw is not None and graph.draws:
-        with drawn_of(draw):
-            return _call(graph, p, g, state, t, hyper, None, None)
     rule = graph.rule
-    if graph.lazy:
-        slots = dict(zip(rule.slots, state, strict=True))
-        with suppress(ValueError, RuntimeError, IndexError):  # the call says in which line
-            return results(graph, {"p": p, "g": g, "t": t, **slots, **rule.inputs(hyper)})
-    try:
-        p, state = rule.update(p, g, state, t, **hyper)
-    except (ValueError, RuntimeError, IndexError) as error:
-        place = line(rule, error)
-        if not place:
-            raise
-        shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(p)))
-        raise RuleError(
-            f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
-        ) from error
-    return (p, *state)
+    # Of some elements the function cannot know how many dimensions there are; the graph was told.
+    in_part = graph.by_ndim and any(work.ndim is not None for work in works)
+    with _within(graph, works, bag):
+        if graph.lazy or in_part:
+            # the call says in which line
+            with suppress(*(() if in_part else (ValueError, RuntimeError, IndexError))):
+                return results(graph, given)
+        state = [given[slot] for slot in rule.slots]
+        named = {k: given[k] for k in (*rule.hyperparameters, *rule.signals) if k in given}
+        try:
+            new_p, new_state = rule.update(given["p"], given["g"], state, given["t"], **named)
+        except (ValueError, RuntimeError, IndexError) as error:
+            place = line(rule, error)
+            if not place:
+                raise
+            shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(given["p"])))
+            raise RuleError(
+                f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
+            ) from error
+    return (new_p, *new_state)
 
 
 def _members(p: Any) -> Sequence[Any]:

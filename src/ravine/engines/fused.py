@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ravine.engines.kernel import Kernel
 
 __all__ = [
+    "ACROSS",
     "ENGINES",
     "bind",
     "by_lines",
@@ -28,6 +29,7 @@ __all__ = [
     "check_seed",
     "describe",
     "insist",
+    "joined",
     "misshapen",
     "refusal",
     "unfits",
@@ -35,6 +37,8 @@ __all__ = [
 
 _FEW = 10  # kernels for what a rule reads, one after another
 ENGINES = ("auto", "kernel", "eager")
+ACROSS = "a total over tensors of different dimensions"
+"""Why no kernel steps the tensors of graphs that are `joined`."""
 
 
 def check_engine(engine: str, where: str) -> str:
@@ -66,7 +70,9 @@ def _ways(graph: Graph) -> list[Graph]:
     if not rule.signals:
         return [graph]
     return kept(
-        graph, "ways", lambda: [plan(rule, values, way.given) for way in ways(rule, values)]
+        graph,
+        "ways",
+        lambda: [plan(rule, values, way.given, graph.ndim) for way in ways(rule, values)],
     )
 
 
@@ -106,6 +112,25 @@ def refusal(graph: Graph) -> str:
     return kept(graph, "refusal", why)
 
 
+def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
+    """Where a rule looks at all tensors at once, and has several graphs for their numbers of dimensions:
+    one of them by each of them. Their tensors are stepped in one call, and by no kernel.
+    """
+    alike: list[list[Graph]] = []
+    for graph in (g for g in dict.fromkeys(graphs) if g.by_ndim):
+        for its in alike:
+            decided = its[0].switches
+            if its[0].rule is graph.rule and all(
+                on is decided.get(name, on) for name, on in graph.switches.items()
+            ):
+                its.append(graph)
+                break
+        else:
+            alike.append([graph])
+    at_once = [(its, [g for g in its if g.at_once]) for its in alike if len(its) > 1]
+    return {graph: found[0] for its, found in at_once if found for graph in its}
+
+
 def by_lines(graph: Graph) -> Kernel | None:
     """The kernel of a graph that has something for each row or each column; None if it has not."""
     if refusal(graph):
@@ -122,7 +147,7 @@ def misshapen(kernel: Kernel, work: Work) -> str:
     if matrix is None:
         return f"of {work.p.ndim} dimensions"
     for slot in kernel.short:
-        x, like = work.state.get(slot), kernel.graph.rule.slots[slot].shape(work.p.shape)
+        x, like = work.state.get(slot), kernel.graph.rule.shape(slot, work.p.shape)
         if x is not None and tuple(x.shape) != like:
             return f"state of shape {tuple(x.shape)}"
     return ""

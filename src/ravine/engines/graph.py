@@ -5,8 +5,8 @@ hyperparameters, and what depends on them alone). Tensor: the results of reducti
 value per element of the parameter. Nodes are shared: the same operation on the same arguments is
 the same node.
 
-`if` is allowed on switches only: a bool, or a hyperparameter whose zero means off. It is decided
-while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
+`if` is allowed on switches only: a bool, a hyperparameter whose zero means off, or `ndim(p)`. It is
+decided while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
 number may change from step to step, and with it what is computed. So which state has to be kept
 depends on all that numbers may decide. Signals, which some steps are given and others not, are None or
 not while tracing: a rule has a graph for each set of them that a step may be given.
@@ -31,9 +31,26 @@ from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
 
-__all__ = ["ELEMENT", "REDUCTIONS", "STEP", "TENSOR", "Graph", "Node", "line", "trace", "ways"]
+__all__ = [
+    "DIMENSIONS",
+    "ELEMENT",
+    "MATRIX",
+    "REDUCTIONS",
+    "STEP",
+    "TENSOR",
+    "Graph",
+    "Node",
+    "difference",
+    "line",
+    "trace",
+    "ways",
+]
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
+MATRIX = 2
+"""How many dimensions p is taken to have where nobody says."""
+DIMENSIONS = range(6)
+"""Those that a rule is tried with; the weight of a convolution in space has five."""
 REDUCTIONS = (*REDUCED, "total")
 OF_ARRAYS = (
     "matmul",
@@ -70,6 +87,8 @@ class Node(ops.Operable):
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """A new node of the same graph; of an operation with two results, a node for each."""
+        if name == "ndim":
+            return self.graph.dimensions(self)
         node = self.graph.add(name, *args)
         return tuple(self.graph.add("item", node, i) for i in (0, 1)) if name in PAIRS else node
 
@@ -139,14 +158,17 @@ class Graph:
     nodes: in an order in which each comes after its arguments. outputs: the new value of p and of
     each slot. names: what the rule's source calls the intermediate values. switches: the
     hyperparameters that an `if` was decided on, and how; those in `forced` as it says, the others
-    by their values. given: the signals that the step is given. live: the slots to be stored, see
-    :func:`trace`. reads: what the rule read besides its arguments; the graph holds as long as that does.
+    by their values. given: the signals that the step is given. ndim: how many dimensions p has.
+    by_ndim: whether the rule asked for that. live: the slots to be stored, see :func:`trace`. reads:
+    what the rule read besides its arguments; the graph holds as long as that does.
     """
 
     rule: Rule
     values: Mapping[str, Any]
     given: tuple[str, ...] = ()
     forced: Mapping[str, bool] = field(default_factory=dict)
+    ndim: int = MATRIX
+    by_ndim: bool = False
     nodes: list[Node] = field(default_factory=list)
     outputs: dict[str, Node] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -193,6 +215,23 @@ class Graph:
         """Whether a hyperparameter is on (not zero), remembering that it was asked."""
         on = self.forced[switch] if switch in self.forced else bool(self.values[switch])
         return self.switches.setdefault(switch, on)
+
+    def dimensions(self, node: Node) -> int:
+        """How many dimensions a value has that is made of p or g, remembering that it was asked."""
+        as_p: dict[int, bool] = {}
+        for x in self.needed([node]):
+            eigenvalues = x.op == "item" and x.args[0].op == "eigh" and not x.args[1].value
+            as_p[x.index] = (
+                x.value in ("p", "g")
+                if x.op == "input"
+                else x.level == ELEMENT and not eigenvalues and any(as_p[a.index] for a in x.args)
+            )
+        if not as_p[node.index]:
+            raise RuleError(
+                f"ndim is of p or g, or of an array made of them, not of {node.describe()}"
+            )
+        self.by_ndim = True
+        return self.ndim
 
     def needed(self, roots: Iterable[Node]) -> list[Node]:
         """The nodes that the given ones depend on, themselves included, in order."""
@@ -279,12 +318,14 @@ class Graph:
         return {name: self.outputs[name] for name in ("p", *self.live)}
 
 
-def trace(rule: Rule, given: Collection[str] | None = None, /, **values: Any) -> Graph:
+def trace(
+    rule: Rule, given: Collection[str] | None = None, ndim: int = MATRIX, /, **values: Any
+) -> Graph:
     """Call the rule with symbols and keep what it computes.
 
-    given: the signals that the step is given; by default all of them. values: the hyperparameters;
-    they decide the switches and appear in the graph by name. Bools are taken to stay what they are,
-    numbers to change.
+    given: the signals that the step is given; by default all of them. ndim: how many dimensions p has,
+    where the rule asks for it. values: the hyperparameters; they decide the switches and appear in the
+    graph by name. Bools are taken to stay what they are, numbers to change.
 
     Live, and so to be stored, is a slot that the new p or the weights to evaluate with may depend
     on, now or later, whatever the numbers become and whatever signals are given; but one that is
@@ -296,7 +337,7 @@ def trace(rule: Rule, given: Collection[str] | None = None, /, **values: Any) ->
     pure.
     """
     signals = tuple(k for k in rule.signals if given is None or k in given)
-    graph = Graph(rule, rule.check(**values), signals, reads=rule.look())
+    graph = Graph(rule, rule.check(**values), signals, ndim=ndim, reads=rule.look())
     assert graph.reads is not None
     states = graph.reads.random_states()
     _call(graph)
@@ -320,12 +361,9 @@ def _ways(graph: Graph) -> Iterator[Graph]:
     names = [*graph.rule.signals]
     sets = chain.from_iterable(combinations(names, n) for n in range(len(names), -1, -1))
     for given in islice(sets, _MOST_SETTINGS):
-        other = Graph(graph.rule, graph.values, given, graph.forced)
-        try:
-            _call(other)
-        except Exception:  # so no step will be taken like that
-            continue
-        yield other
+        other = _attempt(_again(graph, given=given))
+        if other.outputs:
+            yield other
 
 
 def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
@@ -337,14 +375,14 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     rule = graph.rule
     draws = states != reads.random_states()
     for i in range(_DRAWS if draws else 1):
-        other = Graph(rule, graph.values, graph.given)
+        other = _again(graph)
         states = reads.random_states() if draws else ()
         try:
             _call(other)
         except RuleError as error:
             differs = f"it fails the second time ({error})"
         else:
-            differs = _difference(graph, other)
+            differs = difference(graph, other)
         draws = draws and states != reads.random_states()
         if not differs and draws and i == _DRAWS - 1:
             differs = "it draws from a random generator"
@@ -360,7 +398,7 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
             )
 
 
-def _difference(graph: Graph, other: Graph) -> str:
+def difference(graph: Graph, other: Graph) -> str:
     """What two calls of a rule have computed differently, or nothing."""
     for x, y in zip_longest(graph.nodes, other.nodes):
         if _content(x) != _content(y):
@@ -480,10 +518,10 @@ def _live(graph: Graph) -> tuple[str, ...]:
 
 
 def _warn_of_unused(graph: Graph) -> None:
-    """Warn of slots that are dead whatever the switches become."""
+    """Warn of slots that are dead whatever the switches become, and however many dimensions p has."""
     rule = graph.rule
     now = [*_ways(graph)] if rule.signals else [graph]
-    each = (_others(x, bools=True) for x in now)
+    each = chain.from_iterable(map(_in_any_way, now))
     others = list(islice(chain.from_iterable(each), _MOST_SETTINGS))
     if len(others) == _MOST_SETTINGS:
         return
@@ -495,6 +533,15 @@ def _warn_of_unused(graph: Graph) -> None:
             f"evaluate=lambda p, {slot}: ...",
             stacklevel=4,
         )
+
+
+def _in_any_way(graph: Graph) -> Iterator[Iterable[Graph]]:
+    """What the rule computes with other switches, and for other numbers of dimensions."""
+    yield _others(graph, bools=True)
+    for ndim in DIMENSIONS if graph.by_ndim else ():
+        other = _attempt(_again(graph, ndim=ndim))
+        yield (other,)
+        yield _others(other, bools=True)
 
 
 def _reached(graphs: Sequence[Graph], roots: Iterable[str]) -> set[str]:
@@ -523,14 +570,25 @@ def _others(graph: Graph, bools: bool = False) -> Iterator[Graph]:
         is_bool = isinstance(graph.values[switch], bool)
         if is_bool or _may_be(graph.rule.hyperparameters[switch], not on):
             values = {**graph.values, switch: not on} if is_bool else graph.values
-            other = Graph(graph.rule, values, graph.given, {**forced, switch: not on})
-            try:
-                _call(other)
-            except Exception:  # so no step will be taken like that
-                other.outputs.clear()
+            other = _attempt(_again(graph, values=values, forced={**forced, switch: not on}))
             yield other
             yield from _others(other, bools)
         forced[switch] = on
+
+
+def _again(graph: Graph, **changed: Any) -> Graph:
+    """An empty graph of the same rule, under other circumstances."""
+    same = {k: getattr(graph, k) for k in ("values", "given", "forced", "ndim")}
+    return Graph(graph.rule, **{**same, **changed})
+
+
+def _attempt(graph: Graph) -> Graph:
+    """The graph, filled; without outputs, if the rule cannot be called so."""
+    try:
+        _call(graph)
+    except Exception:  # so no step will be taken like that
+        graph.outputs.clear()
+    return graph
 
 
 def _may_be(hyperparameter: hyperparameters.Hyperparameter, on: bool) -> bool:

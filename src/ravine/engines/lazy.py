@@ -4,11 +4,15 @@
 
 Python computes both branches before `where` sees them, and so does a call of the function. Here the
 rule's graph is followed back from its outputs instead, operation by operation, with the same results.
+
+So it is where `total` is over tensors that a rule treats in different ways, by their number of
+dimensions: there is a graph for each way, and they are followed together, from total to total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import zip_longest
 from typing import Any
 
@@ -19,9 +23,9 @@ from ravine.arrays import ALONG, KEPT
 from ravine.draws import DRAWN
 from ravine.engines.graph import PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
-from ravine.rule import kept
+from ravine.rule import RuleError, kept
 
-__all__ = ["results"]
+__all__ = ["results", "together"]
 
 Shape = tuple[int, ...]
 
@@ -30,7 +34,7 @@ _ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT, *DRAWN}
 _SAME = ("newton_schulz", "cholesky", "inverse_root")
 
 
-def results(graph: Graph, given: dict[str, Any]) -> list[Any]:
+def results(graph: Graph, given: Mapping[str, Any]) -> list[Any]:
     """The new p and the new slots, as the rule's function returns them.
 
     given: p, g, the slots, t and the hyperparameters, by name.
@@ -40,10 +44,48 @@ def results(graph: Graph, given: dict[str, Any]) -> list[Any]:
         return [leave(known.of(graph.outputs[name])) for name in ("p", *graph.rule.slots)]
 
 
+def together(
+    graphs: Sequence[Graph],
+    given: Sequence[Mapping[str, Any]],
+    within: Sequence[Callable[[], AbstractContextManager[Any]]],
+) -> list[list[Any]]:
+    """`results` of several graphs of a rule, each of its own tensors, with totals over all of these.
+
+    within: the context that each graph is computed in. What is dead in a graph is 0. Raises RuleError
+    where the graphs differ in their totals.
+    """
+    every = [_Values(*its) for its in zip(graphs, given, strict=True)]
+
+    def of(i: int, node: Node) -> Any:
+        with typed_like(given[i]["p"]), within[i]():
+            return every[i].of(node)
+
+    needed = [graph.needed(graph.live_outputs().values()) for graph in graphs]
+    totals = [[x for x in nodes if x.op == "total"] for nodes in needed]
+    if len({*map(len, totals)}) > 1:
+        counts = {graph.ndim: len(its) for graph, its in zip(graphs, totals, strict=True)}
+        raise RuleError(
+            f"rule {graphs[0].rule.name!r}: how many totals it takes depends on ndim(p), "
+            + ", ".join(f"{counts[ndim]} where it is {ndim}" for ndim in sorted(counts))
+            + "; a total is over all tensors, so take it before the `if`"
+        )
+    for nodes in zip(*totals, strict=True):
+        parts = [of(i, x.args[0]) for i, x in enumerate(nodes)]
+        bags = [ops.total(x) for x in parts if isinstance(x, Tensors)]
+        whole = sum(bags) if bags else ops.total(parts[0])
+        for known, x in zip(every, nodes, strict=True):
+            known.known[x.index] = whole
+    found = []
+    for i, graph in enumerate(graphs):
+        live = {name: leave(of(i, x)) for name, x in graph.live_outputs().items()}
+        found.append([live.get(name, 0.0) for name in ("p", *graph.rule.slots)])
+    return found
+
+
 class _Values:
     """The values of a graph's nodes, found when they are asked for."""
 
-    def __init__(self, graph: Graph, given: dict[str, Any]) -> None:
+    def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self.graph, self.given = graph, given
         self.known: dict[int, Any] = {}
         p = given["p"]

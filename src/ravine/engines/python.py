@@ -190,6 +190,8 @@ def kernel_source(graph: Graph) -> str:
     arguments = ["p", "g", *graph.live, *(n for n in ["t", *graph.values] if n in read), *given]
     printer = _Printer(graph, outputs)
     body, level = [], None
+    if graph.by_ndim:
+        body.append(f"    # where p has {graph.ndim} dimension{'s' * (graph.ndim != 1)}")
     for at, target, expression in printer.statements():
         if at != level:
             body.append(f"    # {_HEADINGS[at]}")
@@ -240,7 +242,7 @@ def scalar_update(rule: Rule, /, **hyperparameters: Any) -> ScalarUpdate:
     hyperparameters: their values; the switches among them are decided here. Reductions over a
     tensor of one element are that element. Raises RuleError for a rule of arrays, such as matrices.
     """
-    graph = trace(rule, (), **hyperparameters)
+    graph = trace(rule, (), 0, **hyperparameters)
     if graph.of_arrays:
         raise RuleError(f"rule {rule.name!r} is for arrays, not for single numbers")
     if graph.draws:

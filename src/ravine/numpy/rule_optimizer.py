@@ -14,19 +14,21 @@ import numpy as np
 
 from ravine.engines.eager import Work, plan, steps
 from ravine.engines.fused import (
+    ACROSS,
     bind,
     by_lines,
     check_engine,
     check_seed,
     describe,
     insist,
+    joined,
     misshapen,
     unfits,
 )
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
 from ravine.engines.signals import checked_signals
-from ravine.rule import Rule, Slot
+from ravine.rule import Rule
 from ravine.spellings import Spelling
 
 if TYPE_CHECKING:
@@ -159,15 +161,13 @@ class RuleOptimizer:
         given: the signals that a step is given; None: no step is taken. numbers: those of them that
         are one number.
         """
-        plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
-        known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
-        for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
-            rule, hyper = self.spelling.fitting(self.options).compose(self.options, ndim)
-            if rule not in known:
-                hyper = rule.check(self._name, **hyper)
-                known[rule] = plan(rule, hyper, given), {**hyper, **(numbers or {})}
-                insist(self._engine, known[rule][0], self._name)
-            plans[ndim] = known[rule]
+        rule, hyper = self.spelling.fitting(self.options).compose(self.options)
+        hyper = rule.check(self._name, **hyper)
+        values = {**hyper, **(numbers or {})}
+        dimensions = {np.ndim(p) for _, p in _leaves(self.params, "params")}
+        plans = {ndim: (plan(rule, hyper, given, ndim), values) for ndim in dimensions}
+        for graph, _ in plans.values():
+            insist(self._engine, graph, self._name)
         return plans
 
     @property
@@ -177,11 +177,15 @@ class RuleOptimizer:
         Where some arrays cannot take part in the kernel, it says how many and why.
         """
         plans, whys = self._plan(), []
+        graphs = [graph for graph, _ in plans.values()]
+        across = joined(graphs)
         for path, p in _leaves(self.params, "params"):
             state = {k: v for k, v in self.state.get(path, {}).items() if k != "step"}
             if np.size(p):
-                whys.append(_unfit(Work(p, p, state, 0, {}), plans[np.ndim(p)][0]))
-        return describe(self._engine, [graph for graph, _ in plans.values()], whys)
+                graph = plans[np.ndim(p)][0]
+                why = _unfit(Work(p, p, state, 0, {}), graph)
+                whys.append(ACROSS if graph in across else why)
+        return describe(self._engine, graphs, whys)
 
     def step(self, grads: Any, **signals: Any) -> Any:
         """One step: arrays change in place; returns the parameters in their structure.
@@ -208,12 +212,13 @@ class RuleOptimizer:
         arrays = {name: self._given(name, name, x, mine, stepped) for name, x in arrays.items()}
         todo: dict[Graph, list[_Todo]] = {}
         number = {path: i for i, path in enumerate(mine)}
+        across = joined(plans[np.ndim(mine[path])][0] for path in given)
         for path, g in given.items():
             graph, hyper = plans[np.ndim(mine[path])]
             its = {name: arrays[name][path] for name in graph.given if name in arrays}
-            todo.setdefault(graph, []).append(self._todo(graph, hyper, path, mine[path], g, its))
-            work = todo[graph][-1].work
-            work.seed, work.number = self.seed, number[path]
+            one = self._todo(graph, hyper, path, mine[path], g, its)
+            one.work.seed, one.work.number = self.seed, number[path]
+            todo.setdefault(across.get(graph, graph), []).append(one)
         self._copy_shared([one for its in todo.values() for one in its])
 
         in_kernels: list[tuple[Graph, list[_Todo]]] = []
@@ -221,7 +226,7 @@ class RuleOptimizer:
         for graph, every in todo.items():
             full = [one for one in every if np.size(one.work.p)]  # there is nothing else to compute
             works = [one.work for one in full]
-            unfit = partial(_unfit, graph=graph)
+            unfit = (lambda _: ACROSS) if graph in across else partial(_unfit, graph=graph)
             whys = unfits(graph, works, unfit, self._engine, self._name)
             rest = [one for one, why in zip(full, whys, strict=True) if why]
             results = steps(graph.rule, [_single(one.work) for one in rest])
@@ -305,11 +310,11 @@ class RuleOptimizer:
             if graph.rule.slots[slot].shared and slot in common:
                 state[slot] = common[slot]
             if slot not in state:
-                state[slot] = self._started(slot, graph.rule.slots[slot], p, hyper)
+                state[slot] = self._started(slot, graph.rule, p, hyper)
             else:
                 declared = graph.rule.slots[slot]
                 array = declared.kind != "scalar" and isinstance(p, np.ndarray)
-                shape = declared.shape(p.shape, **hyper) if array else None
+                shape = graph.rule.shape(slot, p.shape, **hyper) if array else None
                 self._check_slot(f"the state {slot!r} of {path}", state[slot], shape)
 
         def like_p(x: Any) -> Any:
@@ -324,13 +329,16 @@ class RuleOptimizer:
         work = Work(p, like_p(g), slots, int(taken) + 1, hyper, signals=its)
         return _Todo(path, work, state)
 
-    def _started(self, name: str, slot: Slot, p: Any, hyper: Mapping[str, Any]) -> Any:
+    def _started(self, slot: str, rule: Rule, p: Any, hyper: Mapping[str, Any]) -> Any:
         try:
-            made = slot.init(p, **hyper)
+            made = rule.start(slot, p, hyper)
         except ValueError as error:
-            raise ValueError(f"{self._name}: {name!r}: {error}") from None
-        if isinstance(made, np.ndarray) and slot.dtype not in ("", "bfloat16"):
-            return made.astype(slot.dtype)
+            raise ValueError(f"{self._name}: {slot!r}: {error}") from None
+        if isinstance(made, np.ndarray) and (dtype := rule.slots[slot].dtype) not in (
+            "",
+            "bfloat16",
+        ):
+            return made.astype(dtype)
         # NumPy makes numbers of arrays without dimensions.
         return np.asarray(made) if isinstance(made, np.generic) else made
 

@@ -324,7 +324,7 @@ def exercise_specs(
 
 
 def _refuse_what_cannot_run(spec: Spec) -> None:
-    graph = trace(get(spec["optimizer"]), **spec["hyperparameters"])
+    graph = trace(get(spec["optimizer"]), (), 0, **spec["hyperparameters"])
     if graph.of_arrays:
         why = "works on arrays, such as matrices"
     elif graph.at_once:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ravine.engines.graph import trace
+from ravine.engines.graph import DIMENSIONS, trace
 from ravine.rule import Rule
 from ravine.slots import DTYPES
 from ravine.sources import source_of
@@ -25,8 +25,9 @@ class About:
     hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
     for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
     row, or for a column; matrices: those that are matrices of another shape, with the shape in words.
-    dtypes: what slots are kept in, if not in the dtype of the parameter. starts: what slots start at,
-    if not 0. signals: what a step may be given besides gradients, each with what it is.
+    in_other_dimensions: those that the step of a matrix does not keep, with the numbers of dimensions
+    in which they are kept. dtypes: what slots are kept in, if not in the dtype of the parameter. starts:
+    what slots start at, if not 0. signals: what a step may be given besides gradients, each with what it is.
     """
 
     summary: str
@@ -37,6 +38,7 @@ class About:
     shared: tuple[str, ...]
     reduced: tuple[str, ...]
     matrices: tuple[tuple[str, str], ...]
+    in_other_dimensions: tuple[tuple[str, tuple[int, ...]], ...]
     dtypes: tuple[tuple[str, str], ...]
     starts: tuple[tuple[str, str], ...]
     signals: tuple[tuple[str, str], ...] = ()
@@ -64,6 +66,10 @@ class About:
             parts.append(f"{listed(self.scalars)}: one number per tensor")
         if self.shared:
             parts.append(f"{listed(self.shared)}: one number for all tensors")
+        for slot, dimensions in self.in_other_dimensions:
+            parts.append(
+                f"{called(slot)}: only where ndim(p) is {' or '.join(map(str, dimensions))}"
+            )
         parts += [f"{called(slot)} is kept in {dtype}" for slot, dtype in self.dtypes]
         parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
         return "; ".join(parts) or "none: 0 bytes per parameter"
@@ -75,7 +81,14 @@ def about(rule: Rule, /, **hyperparameters: Any) -> About:
     summary, _, text = body.strip().partition("\n")
     entries = re.split(r"\n(?=\S)", textwrap.dedent(rest).strip()) if rest else []
     pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
-    live = trace(rule, **hyperparameters).live
+    graph = trace(rule, **hyperparameters)
+    live = graph.live
+    kept = {n: trace(rule, None, n, **hyperparameters).live for n in DIMENSIONS if graph.by_ndim}
+    in_other_dimensions = {
+        slot: tuple(n for n, its in kept.items() if slot in its)
+        for slot in rule.slots
+        if slot not in live
+    }
     slots = {name: rule.slots[name] for name in live}
     shared = tuple(name for name, slot in slots.items() if slot.shared)
     scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
@@ -91,6 +104,9 @@ def about(rule: Rule, /, **hyperparameters: Any) -> About:
         shared=shared,
         reduced=reduced,
         matrices=tuple(matrices.items()),
+        in_other_dimensions=tuple(
+            (slot, where) for slot, where in in_other_dimensions.items() if where
+        ),
         dtypes=tuple((name, slot.dtype) for name, slot in slots.items() if slot.dtype),
         starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
         signals=tuple((name, signal.words) for name, signal in rule.signals.items()),

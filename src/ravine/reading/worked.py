@@ -27,7 +27,7 @@ def worked(
     {'t': 2, 'g': 0.5, 'b': 1.4, 'step': 0.7, 'p': -0.19999999999999996}
     """
     values = rule.check(**hyperparameters)
-    graph = trace(rule, (), **values)
+    graph = trace(rule, (), 0, **values)
     if graph.of_arrays:
         raise ValueError(
             f"rule {rule.name!r} works on whole arrays, such as matrices, and has no table of one "

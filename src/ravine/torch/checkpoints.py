@@ -19,11 +19,11 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ravine.hyperparameters import plain
-from ravine.rule import Slot
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
 from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, count_tensor, number, started
+from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -165,10 +165,10 @@ def _state_of(
     if not state:
         return state
     # Complete, also where an option was switched on since the last step: loading insists on it.
-    graph, hyper = optimizer.planned(group, p.ndim)
+    graph, hyper = optimizer.planned(group, dimensions(p))
     names = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
     missing = {
-        key: started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
+        key: started(optimizer, group, graph.rule, slot, p, hyper)
         for slot, key in names.items()
         if key not in state
     }
@@ -224,7 +224,7 @@ def _options(
         raise ValueError(
             f"{name}: param group {i} is stepped by {other} in the checkpoint, and by {spelling.name} here"
         )
-    rule, _ = spelling.compose(group, 2 if spelling.by_ndim else None)
+    rule, _ = spelling.compose(group)
     needed = {*rule.hyperparameters, *spelling.arguments, *spelling.options}
     # Versions of torch differ in switches only, such as foreach; a number is another optimizer's.
     missing = [
@@ -250,8 +250,8 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, hyper = optimizer.planned(options, p.ndim)
-    slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
+    graph, hyper = optimizer.planned(options, dimensions(p))
+    slots = {spelling.state_names.get(k, k): k for k in graph.rule.slots}
     if not isinstance(saved, Mapping):
         raise ValueError(f"{of} is {saved!r:.80}; it must be a dict")
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
@@ -266,13 +266,18 @@ def _state_for(
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
     for key, value in saved.items():
-        slot = slots.get(key)
+        slot = graph.rule.slots.get(slots.get(key, ""))
         if key == "step":
             state[key] = _count(value, options, p, spelling, of)
         elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
         elif isinstance(value, torch.Tensor):
-            state[key] = _array(value, p, key, slot, hyper, of)
+            shape: tuple[int, ...] | None = None  # of a lazy parameter it is not known
+            if not is_lazy(p):
+                shape = graph.rule.shape(slots[key], p.shape, **hyper) if slot else p.shape
+            state[key] = _array(
+                value, p, key, shape, slot is not None and slot.kind == "scalar", of
+            )
         elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:
@@ -284,23 +289,20 @@ def _array(
     value: torch.Tensor,
     p: torch.Tensor,
     key: str,
-    slot: Slot | None,
-    hyper: Mapping[str, Any],
+    expected: tuple[int, ...] | None,
+    scalar: bool,
     of: str,
 ) -> torch.Tensor:
     """A tensor of the state, as a step can use it: dense, in floating point, on the device of p.
 
-    slot: None for weights of p's that are kept in the state.
+    expected: its shape, where that is known. scalar: whether it is one number.
     """
     if value.layout is not torch.strided or value.is_nested or value.is_quantized:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
         raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
     if value.is_meta and not p.is_meta:
         raise ValueError(f"{of} has {key!r} on the meta device, so without values")
-    expected: tuple[int, ...] = value.shape  # of a lazy parameter it is not known
-    if not is_lazy(p):
-        expected = p.shape if slot is None else slot.shape(p.shape, **hyper)
-    if value.shape != expected:
+    if expected is not None and value.shape != expected:
         raise ValueError(
             f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
             f"{tuple(p.shape)}, so {key!r} has {tuple(expected)}"
@@ -309,7 +311,6 @@ def _array(
         raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
     if any(n > 1 and not stride for n, stride in zip(value.shape, value.stride(), strict=True)):
         value = value.clone()  # expanded; its elements share memory
-    scalar = slot is not None and slot.kind == "scalar"
     if not (value.is_floating_point() or value.is_complex()):
         value = value.to(torch.float64 if scalar else p.dtype)
     return value if scalar else value.to(p.device)

@@ -22,6 +22,7 @@ from ravine.spellings import options_of, spelling_of
 from ravine.torch.checks import How
 from ravine.torch.rule_optimizer import RuleOptimizer
 from ravine.torch.state import begun
+from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from torch.optim import Muon as _Muon
@@ -335,7 +336,7 @@ class Adagrad(RuleOptimizer, torch.optim.Adagrad):  # type: ignore[override]
         """Move the sums into memory that processes share, for Hogwild; before the first step, too."""
         for group in self.param_groups:
             for p in group["params"]:
-                begun(self, group, *self.planned(group, p.ndim), p)
+                begun(self, group, *self.planned(group, dimensions(p)), p)
                 self.state[p]["sum"].share_memory_()
 
 
@@ -429,7 +430,7 @@ class Adafactor(RuleOptimizer, torch.optim.Adafactor):
     by which the mean of the squares gets longer. eps: the smallest size of a gradient (None: the
     epsilon of the dtype), and the size that smaller parameters count as. d: largest root mean
     square of a step. weight_decay: decoupled. maximize: climb. foreach: accepted; Ravine chooses
-    its own engine. Rules: adafactor, and for vectors adafactor_vector.
+    its own engine. Rule: adafactor.
     """
 
     spelling = spellings.ADAFACTOR

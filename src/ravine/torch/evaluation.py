@@ -15,7 +15,7 @@ import torch
 from ravine.engines.eager import Work
 from ravine.torch import state
 from ravine.torch.sharded import Sharded
-from ravine.torch.tensors import seen_by, single
+from ravine.torch.tensors import dimensions, seen_by, single
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -83,7 +83,7 @@ def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[
     """Where the weights to evaluate with go, and what they are, if a step has been taken and if they are
     not p itself.
     """
-    graph, hyper = optimizer.planned(group, p.ndim)
+    graph, hyper = optimizer.planned(group, dimensions(p))
     rule = graph.rule
     if rule.evaluation is None or not state.is_begun(optimizer, group, graph, p):
         return

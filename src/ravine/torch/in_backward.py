@@ -26,6 +26,7 @@ from ravine.torch import evaluation
 from ravine.torch.bound import READY, CallPart, KernelPart
 from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -242,9 +243,11 @@ class InBackward:
         return self._places.get(p)
 
     def _planned(self, number: int, p: torch.Tensor) -> tuple[Graph, dict[str, Any]]:
-        key = number, p.ndim
+        key = number, dimensions(p)
         if key not in self._plans:
-            graph, hyper = self.optimizer.planned(self.optimizer.param_groups[number], p.ndim)
+            graph, hyper = self.optimizer.planned(
+                self.optimizer.param_groups[number], dimensions(p)
+            )
             if graph.rule.signals:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it takes "

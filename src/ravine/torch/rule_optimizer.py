@@ -15,7 +15,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.fused import describe, insist, unfits
+from ravine.engines.fused import ACROSS, describe, insist, joined, unfits
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
@@ -36,7 +36,7 @@ from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.signals import Given, given
 from ravine.torch.state import State
-from ravine.torch.tensors import as_real, seen_by, unfit
+from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,13 +108,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if self._differentiable:
             return "eager: differentiable"
-        graphs, whys = [], []
-        for group in self.param_groups:
-            for p in group["params"]:
-                graph, hyper = self.planned(group, p.ndim)
-                graphs.append(graph)
-                if not is_lazy(p) and p.numel():
-                    whys.append(unfit(self._seen(group, graph, hyper, p), graph))
+        found = [
+            (group, p, *self.planned(group, dimensions(p)))
+            for group in self.param_groups
+            for p in group["params"]
+        ]
+        graphs = [graph for _, _, graph, _ in found]
+        across = joined(graphs)
+        whys = [
+            ACROSS if graph in across else unfit(self._seen(group, graph, hyper, p), graph)
+            for group, p, graph, hyper in found
+            if not is_lazy(p) and p.numel()
+        ]
         return describe(self._wanted, graphs, whys)
 
     def _seen(
@@ -199,7 +204,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
         for p in group["params"]:
-            insist(self._wanted, self.planned(group, p.ndim)[0], name)
+            insist(self._wanted, self.planned(group, dimensions(p))[0], name)
 
     def _group(self, options: Mapping[str, Any]) -> Options:
         """The options as a param group that checks what is set in it."""
@@ -336,13 +341,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             if is_lazy(p):
                 continue
             group = self.param_groups[number]
-            key = number, p.ndim if self.spelling_of(group).by_ndim else None
             if p.grad is None and not (p.requires_grad and p.numel()):
                 continue
-            if key not in plans:
-                plans[key] = self.planned(group, key[1])
             self.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
-            graph, hyper = plans[key]
+            for key in ((number, None), (number, dimensions(p))):
+                if key not in plans:
+                    plans[key] = self.planned(group, key[1])
+                graph, hyper = plans[key]
+                if not graph.by_ndim:
+                    break
             if p.grad is not None or state.is_begun(self, group, graph, p):
                 members.append((graph, self._member(place, key, group, graph, hyper, p)))
         in_waves, alone = sharing(
@@ -351,9 +358,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         )
         # One list for each wave and graph: groups may choose different rules, or other switches.
         todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
+        across = joined(graph for graph, _ in members)
         for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
+            why = ACROSS if graph in across else ""
+            graph = across.get(graph, graph)
             at_once = graph.at_once
-            why = "its gradient shares memory with it" if i in alone or (at_once and wave) else ""
+            if i in alone or (at_once and wave):
+                why = "its gradient shares memory with it"
             todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
         self._check_at_once(todo)
         waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
@@ -423,9 +434,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     ) -> tuple[Graph, dict[str, Any]]:
         """The graph of the rule that a group's options ask for, and its hyperparameters.
 
-        ndim: the number of dimensions of the parameter; it counts where the spelling says so.
+        ndim: the number of dimensions that the rule sees in the parameter; None where it does not ask.
         """
-        rule, hyper = self.spelling_of(group).compose(group, ndim)
+        rule, hyper = self.spelling_of(group).compose(group)
         clip = self._in_backward.clip_value if self._in_backward is not None else None
         if clip is not None:
             rule, hyper = _wrapped(clip_by_value, rule), {**hyper, "clip_value": clip}
@@ -435,9 +446,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if not self._differentiable:
             hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
         if self.given is None or not rule.signals:
-            return plan(rule, hyper), hyper
+            return plan(rule, hyper, ndim=ndim), hyper
         numbers = {k: x for k, x in self.given.numbers.items() if k in rule.signals}
-        return plan(rule, hyper, self.given.names), hyper | numbers
+        return plan(rule, hyper, self.given.names, ndim), hyper | numbers
 
     def _member(
         self,
@@ -488,7 +499,18 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         signals = {k: view(x) for k, x in signals.items()}
         g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        work = Work(view(p), g, slots, begun.taken + 1, hyper, None, signals, self.seed, place)
+        ndim = dimensions(p) if rows is not None else None
+        work = Work(
+            view(p),
+            g,
+            slots,
+            begun.taken + 1,
+            hyper,
+            signals=signals,
+            seed=self.seed,
+            number=place,
+            ndim=ndim,
+        )
         return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
 
     def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:

@@ -47,7 +47,7 @@ def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
 
     computed: autograd is to see through the step. summed: the norm of the gradients is wanted.
     """
-    if getattr(p, "_fsdp_flattened", False) and not graph.pointwise:
+    if getattr(p, "_fsdp_flattened", False) and not (graph.pointwise and not graph.by_ndim):
         return (
             f"{graph.rule.name!r} looks at whole tensors, and FullyShardedDataParallel has none; "
             "use torch.distributed.fsdp.fully_shard"
@@ -112,6 +112,14 @@ class Sharded(Operable):
         """The same numbers in another dtype."""
         return self._with(self.local.to(dtype))
 
+    def reshape(self, shape: Sequence[int]) -> Sharded:
+        """The same elements in another shape; gathered, unless it is the first axis that is spread."""
+        rows = {0, None}
+        if shape[0] == self.shape[0] and {_dim(p) for p in self.placements} <= rows:
+            local = self.local.reshape(len(self.local), *shape[1:])
+            return Sharded(local, self.mesh, self.placements, shape)
+        return self._whole(self.full().reshape(shape))
+
     def copy_(self, value: Any) -> None:
         """Take over a value: spread in any way, or one number for all elements."""
         mine = value.spread(self.placements, self.shape) if isinstance(value, Sharded) else value
@@ -123,6 +131,8 @@ class Sharded(Operable):
             return Shards([self]).operate(name, (Shards([self]),))[0]
         if name == "size":
             return self.shape[args[1]]
+        if name == "ndim":
+            return self.ndim
         if name == "epsilon":
             return ops.apply(name, self.local)
         if name in DRAWN:  # all of it, since each number is made of where it stands

@@ -11,6 +11,7 @@ import torch
 from ravine.engines.graph import Graph
 from ravine.engines.signals import checked_signals
 from ravine.torch.sharded import alike, is_spread
+from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -43,7 +44,7 @@ def given(optimizer: RuleOptimizer, signals: Mapping[str, Any]) -> Given:
     """What a step is given. TypeError or ValueError for what no rule of the optimizer takes."""
     name = type(optimizer).__name__
     kinds = {
-        (i, p.ndim if optimizer.spelling_of(group).by_ndim else 0)
+        (i, dimensions(p))
         for i, group in enumerate(optimizer.param_groups)
         for p in group["params"]
     }

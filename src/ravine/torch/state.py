@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.engines.graph import Graph
-from ravine.rule import Slot
+from ravine.rule import Rule
 from ravine.spellings import Spelling
-from ravine.torch.tensors import as_real
+from ravine.torch.tensors import as_real, dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
@@ -152,10 +152,10 @@ def _begun(
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
         if kept.shared or state.get(key) is None:
-            state[key] = started(optimizer, group, key, kept, p, hyper)
+            state[key] = started(optimizer, group, graph.rule, slot, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
-        elif not kept.short and state[key].shape != kept.shape(p.shape, **hyper):
+        elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
                 f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
@@ -214,27 +214,30 @@ def _scalar(kept: Any) -> torch.Tensor:
 def started(
     optimizer: RuleOptimizer,
     group: Mapping[str, Any],
-    key: str,
-    slot: Slot,
+    rule: Rule,
+    slot: str,
     p: torch.Tensor,
     hyper: Mapping[str, Any],
 ) -> Any:
     """A slot before the first step of p, in the dtype that the optimizer's state has; if it is shared,
     what the others have.
     """
-    if slot.shared:
+    kept = rule.slots[slot]
+    if kept.shared:
         spelling = optimizer.spelling_of(group)
+        key = spelling.state_names.get(slot, slot)
         return optimizer.state.shared(
-            optimizer, spelling, key, lambda: number(slot.init(0.0, **hyper))
+            optimizer, spelling, key, lambda: number(kept.init(0.0, **hyper))
         )
     own = optimizer._how.get("state_dtype")
-    dtype = getattr(torch, slot.dtype) if slot.dtype else own
+    dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
     try:
-        made = slot.init(like.to(dtype or like.dtype), **hyper)
+        made = rule.start(slot, like.to(dtype or like.dtype), hyper)
     except ValueError as error:
+        key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None
-    if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
+    if kept.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
@@ -264,7 +267,7 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
     for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:
-                graph, hyper = optimizer.planned(group, p.ndim)
+                graph, hyper = optimizer.planned(group, dimensions(p))
                 begun(optimizer, group, graph, hyper, p)
     optimizer._tried = True
     return True

@@ -14,7 +14,7 @@ from ravine.engines.graph import Graph
 from ravine.torch.memory import intercepted, no_memory
 from ravine.torch.sharded import Sharded, is_spread
 
-__all__ = ["as_real", "dtype_name", "seen_by", "single", "unfit"]
+__all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 
 _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
@@ -76,6 +76,11 @@ def seen_by(graph: Graph, p: torch.Tensor) -> Callable[[Any], Any]:
     if graph.pointwise:
         return lambda x: as_real(x.to_local() if is_spread(x) else x)
     return Sharded.of
+
+
+def dimensions(p: torch.Tensor) -> int:
+    """How many dimensions p has as a rule sees it: a complex number is a pair, in one more."""
+    return p.ndim + p.is_complex()
 
 
 def as_real(x: object) -> object:
