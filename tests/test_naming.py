@@ -288,7 +288,15 @@ def test_what_differs_elsewhere_is_said(name, note):
     assert bool(note) == bool(found)
 
 
-@pytest.mark.parametrize("name", [*naming.OTHERS.split(), "adam2", "SGD3", "zzzz"])
+VARIANTS = """
+DSGD QSGD NSGD SGDR CAdam CAdamW PAdamW BAdam Madam GAdam AdamR AdamN AdamK MuonW AdagradW
+WAdagrad RMSpropW iRprop iRprop+ iRprop- Rprop+ Rprop- Adam- NAGW AMSGradW NAdamP
+"""
+
+
+@pytest.mark.parametrize(
+    "name", [*naming.OTHERS.split(), *VARIANTS.split(), "adam2", "SGD3", "zzzz"]
+)
 def test_no_suggestion_leads_to_another_optimizer(name):
     with pytest.raises(LookupError) as caught:
         get(name)
@@ -322,9 +330,10 @@ def test_no_number_is_dropped(name):
     ("name", "meant"),
     [
         ("adma", "adam"),
-        ("adamv", "adam"),
-        ("adsm", "adam"),
         ("adamm", "adam"),
+        ("aadam", "adam"),
+        ("sgdd", "sgd"),
+        ("adsm", "adam"),
         ("adm", "adam"),
         ("sdg", "sgd"),
         ("nadma", "nadam"),
