@@ -13,7 +13,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
+__all__ = [
+    "OPTIONS",
+    "Call",
+    "Meaning",
+    "call",
+    "meaning",
+    "number",
+    "plain",
+    "setting",
+    "split",
+    "typo",
+]
 
 WORDS = {
     "sgd": "gradient descent, GD, steepest descent, plain SGD, plain gradient descent, vanilla SGD, "
@@ -128,6 +139,14 @@ _OPTAX: dict[str, str | tuple[str, str]] = {
 }
 PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
 """What a package's names mean, at the package's defaults; with a note where no rule here is equal."""
+
+OPTIONS = {
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    **dict.fromkeys(("beta_1", "b1"), "beta1"),
+    **dict.fromkeys(("beta_2", "b2"), "beta2"),
+}
+"""Keras's and optax's names of hyperparameters."""
 
 _PREFIX = re.compile(  # keras.src.optimizers.adam.Adam is keras.Adam
     r"(?:(?P<torch>(?:py)?torch\W*optim|(?:py)?torch|optim)"
