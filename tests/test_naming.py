@@ -94,6 +94,9 @@ WRITTEN = {
     # Keras, at its defaults
     "keras.SGD": "sgd(lr=0.01)",
     "keras.optimizers.SGD(momentum=0.9)": "momentum_classical(lr=0.01, momentum=0.9)",
+    "keras.SGD(learning_rate=0.1, momentum=0.9)": "momentum_classical(lr=0.1, momentum=0.9)",
+    "keras.Adam(beta_1=0.8, epsilon=1e-3)": "adam_eps_hat(eps=0.001, beta1=0.8)",
+    "optax.adam(learning_rate=0.1, b2=0.99)": "adam(lr=0.1, beta2=0.99)",
     "keras.Adam": "adam_eps_hat(eps=1e-07)",
     "tf.keras.optimizers.Adam": "adam_eps_hat(eps=1e-07)",
     "Keras Nadam": "nadam(lr=0.001, eps=1e-07, momentum_decay=1.0)",
@@ -288,7 +291,15 @@ def test_what_differs_elsewhere_is_said(name, note):
     assert bool(note) == bool(found)
 
 
-@pytest.mark.parametrize("name", [*naming.OTHERS.split(), "adam2", "SGD3", "zzzz"])
+VARIANTS = """
+DSGD QSGD NSGD SGDR CAdam CAdamW PAdamW BAdam Madam GAdam AdamR AdamN AdamK MuonW AdagradW
+WAdagrad RMSpropW iRprop iRprop+ iRprop- Rprop+ Rprop- Adam- NAGW AMSGradW NAdamP
+"""
+
+
+@pytest.mark.parametrize(
+    "name", [*naming.OTHERS.split(), *VARIANTS.split(), "adam2", "SGD3", "zzzz"]
+)
 def test_no_suggestion_leads_to_another_optimizer(name):
     with pytest.raises(LookupError) as caught:
         get(name)
@@ -312,6 +323,12 @@ def test_what_is_none_of_our_names_but_has_one_in_it(name, said):
     assert f"no rule is called {name!r}; {said}" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["adam(lr=0.1, learning_rate=0.2)", "adam(b1=0.5, beta_1=0.6)"])
+def test_an_option_has_one_name_at_a_time(name):
+    with pytest.raises(ValueError, match="set one hyperparameter twice"):
+        get(name)
+
+
 @pytest.mark.parametrize("name", ["Adam(amsgrad=0.5)", "SGD(l2=0.1)", "SGD(nesterov=2)"])
 def test_no_number_is_dropped(name):
     with pytest.raises(ValueError, match="has no hyperparameter"):
@@ -322,9 +339,10 @@ def test_no_number_is_dropped(name):
     ("name", "meant"),
     [
         ("adma", "adam"),
-        ("adamv", "adam"),
-        ("adsm", "adam"),
         ("adamm", "adam"),
+        ("aadam", "adam"),
+        ("sgdd", "sgd"),
+        ("adsm", "adam"),
         ("adm", "adam"),
         ("sdg", "sgd"),
         ("nadma", "nadam"),

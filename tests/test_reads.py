@@ -534,6 +534,11 @@ def test_a_generator_that_moves_in_one_call_is_another_threads():
     assert trace(made).outputs["p"] is not None
 
 
+def test_a_library_that_is_being_imported_has_no_generator_yet(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy.random", types.ModuleType("numpy.random"))
+    assert len(Reads([clock]).random_states()) == 2
+
+
 def test_what_stays_inside_a_call_is_pure():
     def made_inside(p, g, *, lr=0.1):
         parts = []

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-__all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
+__all__ = [
+    "OPTIONS",
+    "Call",
+    "Meaning",
+    "call",
+    "meaning",
+    "number",
+    "plain",
+    "setting",
+    "split",
+    "typo",
+]
 
 WORDS = {
     "sgd": "gradient descent, GD, steepest descent, plain SGD, plain gradient descent, vanilla SGD, "
@@ -130,6 +141,14 @@ _OPTAX: dict[str, str | tuple[str, str]] = {
 PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
 """What a package's names mean, at the package's defaults; with a note where no rule here is equal."""
 
+OPTIONS = {
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    **dict.fromkeys(("beta_1", "b1"), "beta1"),
+    **dict.fromkeys(("beta_2", "b2"), "beta2"),
+}
+"""Keras's and optax's names of hyperparameters."""
+
 _PREFIX = re.compile(  # keras.src.optimizers.adam.Adam is keras.Adam
     r"(?:(?P<torch>(?:py)?torch\W*optim|(?:py)?torch|optim)"
     r"|(?P<keras>(?:(?:tf|tensorflow)\W)?keras(?:\W*optimizers)?|(?:(?:tf|tensorflow)\W*)?optimizers)"
@@ -156,7 +175,8 @@ def plain(name: str) -> str:
     'rmsprop'
     """
     text = re.sub(r"['’]s\b|^\s*the\s", "", unicodedata.normalize("NFKC", name).casefold())
-    text = "".join(c for c in _WITH.sub("with", text) if c.isalnum() or c == "+")
+    end = "-" * text.rstrip().endswith("-")  # Rprop- too
+    text = "".join(c for c in _WITH.sub("with", text) if c.isalnum() or c == "+") + end
     return _FILLING.sub("", text) or text
 
 
@@ -318,14 +338,14 @@ def number(value: str, where: str) -> float | bool:
 
 OTHERS = """
 AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
-AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX Adai AdaiV2
+AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2
 Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ AdamS AdamSN AdamT AdamU
 AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
 BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
 Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LAMB LARS LaRS LBFGS
 LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamax Nero NGD NormMuon NorMuon
 NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RACS Ranger
-Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD
+Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD SSGD
 Signum SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
 TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
 """
@@ -337,8 +357,8 @@ def typo(name: str, names: Iterable[str]) -> str:
 
     The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamax.
     """
-    given = plain(name)
-    if not given or given in _others():
+    given, names = plain(name), [*names]
+    if not given or given in _others() or any(_variant(given, plain(other)) for other in names):
         return ""
     slips = [other for other in names if _slip(given, plain(other))]
     # Letters in another order are the commonest slip: "adma" is "adam".
@@ -351,6 +371,12 @@ def typo(name: str, names: Iterable[str]) -> str:
 @cache
 def _others() -> frozenset[str]:
     return frozenset(map(plain, OTHERS.split()))
+
+
+def _variant(given: str, of: str) -> bool:
+    """A letter before a name or after it makes the name of a variant: CAdamW, SGDR, Rprop+."""
+    before, after = given[1:] == of, given[:-1] == of
+    return (before and given[:1] != of[:1]) or (after and given[-1:] != of[-1:])
 
 
 def _slip(given: str, meant: str) -> bool:

@@ -368,11 +368,7 @@ def _state(of_generator: Callable[[], Any]) -> bytes:
 
 def _of_libraries() -> list[Callable[[], Any]]:
     """What gives the states of the generators that Python's, NumPy's and torch's functions draw from."""
-    found: list[Callable[[], Any]] = []
-    if "random" in sys.modules:
-        found.append(sys.modules["random"].getstate)
-    if "numpy.random" in sys.modules:
-        found.append(sys.modules["numpy.random"].get_state)
-    if "torch" in sys.modules:
-        found.append(sys.modules["torch"].get_rng_state)
-    return found
+    known = {"random": "getstate", "numpy.random": "get_state", "torch": "get_rng_state"}
+    # Another thread may be importing one.
+    found = (getattr(sys.modules.get(module), k, None) for module, k in known.items())
+    return [state for state in found if state is not None]

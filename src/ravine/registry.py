@@ -277,7 +277,10 @@ def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
     """The rule with the options as its defaults. Raises ValueError for those that it does not take."""
     if not options:
         return found
-    hyperparameters = found.rule.hyperparameters
+    hyperparameters, given = found.rule.hyperparameters, options
+    options = {k if k in hyperparameters else naming.OPTIONS.get(k, k): given[k] for k in given}
+    if len(options) < len(given):
+        raise ValueError(f"{found.name}: {', '.join(given)} set one hyperparameter twice")
     try:
         found.rule.values(options)
     except TypeError as error:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ravine import like_p, registry, rule, scalar
+from ravine import like_p, ops, registry, rule, scalar
 from ravine.engines.digest import digest
 from ravine.modifiers import clip_by_value, l2, maximize
 from ravine.ops import sqrt, where
@@ -237,3 +237,12 @@ def test_it_is_the_same_in_every_process():
 def test_what_cannot_be_traced_has_none(source, message):
     with pytest.raises(RuleError, match=message):
         digest(made(source, "r"))
+
+
+def test_the_shape_of_a_slot_counts():
+    def summed(p, g, v, *, lr=0.1):
+        v = 0.9 * v + g * g
+        return p - lr * g / sqrt(ops.sum(v)), v
+
+    slots = (filled(0.0), zeros(0), zeros(-1), zeros(keep=0), zeros(keep=1), filled(1.0), like_p)
+    assert len({digest(rule(v=slot)(summed)) for slot in slots}) == len(slots)

@@ -72,7 +72,8 @@ def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:
     if slot is None:
         return [repr(node.value)]
     start = number(slot.value) if isinstance(slot.value, str) else repr(slot.value)
-    return [graph.live.index(node.value), slot.kind, slot.axis, slot.shared, start]
+    keep = [slot.keep] * (slot.keep is not None)
+    return [graph.live.index(node.value), slot.kind, slot.axis, slot.shared, start, *keep]
 
 
 def _evaluation(graph: Graph) -> Node:
