@@ -42,7 +42,11 @@ def measure(seconds: float) -> dict[str, Any]:
             *step.run(smaller, seconds=seconds, first=True, progress=progress),
             *step.run([largest], seconds=6 * seconds, progress=progress),
         ],
+        "matrices": list(
+            step.run(step.BLOCKS, ("adafactor", "muon"), seconds=2 * seconds, progress=progress)
+        ),
         "training": list(step.run_in_training(seconds=seconds, progress=progress)),
+        "experts": list(step.run_with_experts(seconds=seconds, progress=progress)),
         "compile": list(
             step.run(["resnet18"], ["adam"], 3 * seconds, compiled=True, progress=progress)
         ),
@@ -58,7 +62,9 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "step": lambda: _step(rows),
         "adam": lambda: _adam([r for r in rows if r["rule"] == "adam"]),
         "compile": lambda: _adam([r for r in results["compile"] if "us" in r]),
+        "matrices": lambda: _step([r for r in results["matrices"] if "us" in r]),
         "training": lambda: _training([r for r in results["training"] if "us" in r]),
+        "experts": lambda: _experts([r for r in results["experts"] if "us" in r]),
         "first": lambda: _first(rows),
         "stacks": lambda: _stacks(results["stacks"]),
     }
@@ -132,6 +138,17 @@ def _training(rows: Rows) -> str:
             times = [kernel, _us(by["Ravine"]["us"]), f"{_us(by[best]['us'])} ({best})"]
             lines.append([f"`{rule}`", *times, f"{by['Ravine']['against_torch']:.2f}"])
     return _table(["rule", "kernel, µs", "Ravine, µs", "torch's fastest, µs", "ratio"], lines)
+
+
+def _experts(rows: Rows) -> str:
+    lines = []
+    for case in dict.fromkeys((r["tensors"], r["gradients"]) for r in rows):
+        by = {r["engine"]: r for r in rows if (r["tensors"], r["gradients"]) == case}
+        best = min((k for k in LOOPS if k in by), key=lambda k: by[k]["us"])
+        times = [_us(by["Ravine"]["us"]), f"{_us(by[best]['us'])} ({best})"]
+        lines.append([str(case[0]), case[1], *times, f"{by['Ravine']['against_torch']:.2f}"])
+    heads = ["tensors", "with gradients", "Ravine, µs", "torch's fastest, µs", "ratio"]
+    return _table(heads, lines)
 
 
 def _first(rows: Rows) -> str:

@@ -131,6 +131,22 @@ def test_show_latex_kernel_and_settings():
     assert "b = momentum" not in ravine("show", "rmsprop", "--kernel").stdout
 
 
+def test_show_takes_tuples_of_any_length(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from ravine import rule, several\n"
+        "@rule(b=several('betas'))\n"
+        "def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9)):\n"
+        "    b = tuple(beta * x + g for beta, x in zip(betas, b))\n"
+        "    return p - lr / len(b) * sum(b), b\n"
+    )
+    shown = ravine("show", "mine.py:aggmo", "--set", "betas=0.5, 0.7, 0.8").stdout
+    assert {"beta1", "beta2", "beta3"} <= table_of(shown).keys()
+    assert "b1, b2, b3: 12 bytes per float32 parameter" in shown
+    kernel = ravine("show", "mine.py:aggmo", "--kernel", "--set", "betas=(0.5,)").stdout
+    assert "def aggmo(p, g, b1, lr, beta1):" in kernel
+
+
 def test_show_llvm_and_asm(tmp_path, monkeypatch):
     text = ravine("show", "adam", "--llvm").stdout
     assert text.startswith("; adam: p float32, g float32, m float32, v float32")
@@ -247,6 +263,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         ),
         (("show", "matrices.py:whiten", "--asm"), "has no CPU kernel"),
         (("show", "adam", "--set", "lr=fast"), "'fast' is not a number"),
+        (("show", "adam", "--set", "lr=1,2"), "'1,2' is not a number"),
         (("show", "adam", "--set", "lr"), "write NAME=VALUE"),
         (("show", "adam", "--set", "rl=1"), "no hyperparameter 'rl'"),
         (

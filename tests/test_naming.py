@@ -38,6 +38,13 @@ WRITTEN = {
     "AdamW(amsgrad=True)": "decoupled_decay(amsgrad)",
     "ravine.torch.AdamW": "adamw",
     "pytorch Adam": "adam",
+    "optim.Adam": "adam",
+    "optim.SGD(momentum=0.9)": "momentum(momentum=0.9)",
+    "torch.optim.adamw.AdamW": "adamw",
+    "torch.optim._muon.Muon": "decoupled_decay(muon, weight_decay=0.1, bfloat16=True)",
+    "NAdamW": "decoupled_decay(nadam)",  # so called in torch's documentation
+    "RAdamW": "decoupled_decay(radam)",
+    "NAdam(decoupled_weight_decay=True, weight_decay=0.1)": "decoupled_decay(nadam, weight_decay=0.1)",
     # the posts
     "SGD_with_momentum": "momentum",
     "SGDOptimizer": "sgd",
@@ -69,12 +76,30 @@ WRITTEN = {
     "ADAGRAD": "adagrad",
     "ＡＤＡＭ": "adam",
     "deeplearning.ai momentum": "momentum_ema",
+    "SGD + momentum": "momentum",
+    "SGD+momentum": "momentum",
+    "SGD w/ Nesterov": "nesterov",
+    "Momentum GD": "momentum",
+    "Nesterov Accelerated Gradient (NAG)": "nesterov",
+    "Stochastic Gradient Descent (SGD)": "sgd",
+    "Adaptive Moment Estimation (Adam)": "adam",
+    "the Adam optimizer": "adam",
+    "Adam with L2 regularization": "l2(adam)",
+    "Adam + L2": "l2(adam)",
+    "Adam (AMSGrad)": "amsgrad",
+    "RMSProp with momentum": "rmsprop(momentum=0.9)",
+    "centered RMSprop": "rmsprop(centered=True)",
+    "Nesterov-accelerated Adaptive Moment Estimation": "nadam",
+    "clip_by_norm(l2(SGD + momentum), max_norm=0.5)": "clip_by_norm(l2(momentum), max_norm=0.5)",
     # Keras, at its defaults
     "keras.SGD": "sgd(lr=0.01)",
     "keras.optimizers.SGD(momentum=0.9)": "momentum_classical(lr=0.01, momentum=0.9)",
     "keras.Adam": "adam_eps_hat(eps=1e-07)",
     "tf.keras.optimizers.Adam": "adam_eps_hat(eps=1e-07)",
     "Keras Nadam": "nadam(lr=0.001, eps=1e-07, momentum_decay=1.0)",
+    "keras.src.optimizers.adam.Adam": "adam_eps_hat(eps=1e-07)",
+    "tf.keras.optimizers.legacy.SGD": "sgd(lr=0.01)",
+    "optimizers.Adam(lr=0.1)": "adam_eps_hat(eps=1e-07, lr=0.1)",
     "keras.RMSprop": "rmsprop(lr=0.001, alpha=0.9, eps=1e-07)",
     # optax
     "optax.sgd": "sgd",
@@ -83,6 +108,7 @@ WRITTEN = {
     "optax.adamaxw": "decoupled_decay(adamax, weight_decay=0.0001)",
     "optax.contrib.muon": "muon",
     "adamaxw": "decoupled_decay(adamax)",
+    "optax.nadamw": "decoupled_decay(nadam, weight_decay=0.0001)",
 }
 
 
@@ -267,6 +293,29 @@ def test_no_suggestion_leads_to_another_optimizer(name):
     with pytest.raises(LookupError) as caught:
         get(name)
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nn.Adam", "did you mean 'Adam'?"),  # not nadam
+        ("mine.NAdam", "did you mean 'NAdam'?"),
+        ("Adam with weight decay", "write decoupled_decay(Adam, weight_decay=...) or l2(Adam, "),
+        ("SGD with weight_decay", "write decoupled_decay(SGD, weight_decay=...) or l2(SGD, "),
+        ("keras.Lion", "there are"),
+        ("Adam with momentum", "there are"),
+    ],
+)
+def test_what_is_none_of_our_names_but_has_one_in_it(name, said):
+    with pytest.raises(LookupError) as caught:
+        get(name)
+    assert f"no rule is called {name!r}; {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Adam(amsgrad=0.5)", "SGD(l2=0.1)", "SGD(nesterov=2)"])
+def test_no_number_is_dropped(name):
+    with pytest.raises(ValueError, match="has no hyperparameter"):
+        get(name)
 
 
 @pytest.mark.parametrize(

@@ -417,10 +417,11 @@ def test_fit_with_targets_in_a_column():
         ValueError, match=r"y has shape \(50, 2\) and the model's predictions \(50,\)"
     ):
         rn.fit(rn.linear, rn.mean_squared_error, START, x, np.stack([y, y], 1))
+    table = rn.Model(lambda params, x: x[:, None] * params["m"], rn.linear.gradient)
     with pytest.raises(
         ValueError, match=r"y has shape \(50,\) and the model's predictions \(50, 1\)"
     ):
-        rn.fit(rn.linear, rn.mean_squared_error, START, x[:, None], y)
+        rn.fit(table, rn.mean_squared_error, START, x, y)
 
 
 def test_fit_refuses_rows_that_do_not_match_and_unknown_names():
@@ -431,3 +432,81 @@ def test_fit_refuses_rows_that_do_not_match_and_unknown_names():
         train(optimizer="amsgard")
     with pytest.raises(TypeError, match="has no hyperparameter 'beta3'"):
         train(beta3=0.5)
+
+
+X = np.linspace(-1, 1, 100)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (np.ma.masked_less(X, 0), X, TypeError, "fit: x is a masked array"),
+        (X, np.ma.masked_less(X, 0), TypeError, "fit: y is a masked array"),
+        (X, None, TypeError, "fit: y=None is not accepted; it is an array of rows"),
+        (3.0, X, TypeError, "fit: x=3.0 is not accepted"),
+        (X, np.where(X > 0.9, np.nan, X), ValueError, "fit: y has values that are NaN or infinite"),
+        (np.where(X > 0.9, np.nan, X), X, ValueError, "fit: x has values that are NaN or infinite"),
+        (np.where(X > 0.9, np.inf, X), X, ValueError, "fit: x has values that are NaN or infinite"),
+        (
+            X[:, None],
+            X[:, None],
+            ValueError,
+            r"linear: m has shape \(\); for x of shape \(100, 1\)",
+        ),
+        (X, X[None], ValueError, "fit: x has 100 rows and y 1"),
+        (
+            X,
+            np.c_[X, X],
+            ValueError,
+            r"y has shape \(100, 2\) and the model's predictions \(100,\)",
+        ),
+    ],
+)
+def test_fit_refuses_data_that_it_cannot_use(x, y, error, message):
+    with pytest.raises(error, match=message):
+        rn.fit(rn.linear, rn.mean_squared_error, {"m": 0.0, "b": 0.0}, x, y, epochs=2)
+
+
+def test_a_loss_may_leave_missing_values_out():
+    known = rn.Loss(
+        value=lambda prediction, y: float(np.nanmean((prediction - y) ** 2)),
+        gradient=lambda prediction, y: np.nan_to_num(prediction - y) / len(y),
+    )
+    y = np.where(X > 0.9, np.nan, 2 * X)
+    done = rn.fit(rn.linear, known, {"m": 0.0, "b": 0.0}, X, y, learning_rate=0.1)
+    assert done.params["m"] == pytest.approx(2, abs=0.01)
+
+
+def test_the_squared_error_of_a_row_and_a_column_is_refused():
+    for function in rn.mean_squared_error:
+        with pytest.raises(ValueError, match=r"have shape \(100,\) and y \(100, 1\)"):
+            function(X, X[:, None])
+
+
+def test_a_learning_rate_has_one_name_at_a_time():
+    start = {"m": 0.0, "b": 0.0}
+    with pytest.raises(TypeError, match=r"learning_rate=0.1 and lr=0.2 are one hyperparameter"):
+        rn.fit(rn.linear, rn.mean_squared_error, start, X, X, learning_rate=0.1, lr=0.2)
+    with pytest.raises(TypeError, match="callback=3 is not accepted"):
+        rn.fit(rn.linear, rn.mean_squared_error, start, X, X, callback=3)
+
+
+def test_a_rule_of_arrays_refuses_a_number():
+    with pytest.raises(
+        TypeError, match=r"params\['b'\] is a number, and rule 'muon' works on arrays"
+    ):
+        rn.optimizer(get("muon"))({"a": np.ones((2, 2)), "b": 1.0})
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("before", [(2,), (1,)])
+def test_the_state_of_another_shape_is_refused(before, engine):
+    params = {"a": np.zeros(before)}
+    optimizer = rn.Adam(params, engine=engine)
+    optimizer.step({"a": np.ones(before)})
+    params["a"] = np.zeros(3)
+    with pytest.raises(
+        ValueError, match=r"the state 'm' of params\['a'\] has shape \(.,\); it must be"
+    ):
+        optimizer.step({"a": np.ones(3)})
+    assert not params["a"].any()

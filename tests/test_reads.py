@@ -1,8 +1,13 @@
 """What a rule reads besides its arguments counts, in every engine, at the next step."""
 
+import builtins
+import contextvars
+import ctypes
 import functools
+import itertools
 import os
 import random
+import secrets
 import subprocess
 import sys
 import textwrap
@@ -72,6 +77,33 @@ class Outside(torch.nn.Module):  # of a library, with attributes of its own maki
         self.scale = torch.nn.Parameter(torch.tensor(1.0), requires_grad=False)
 
 
+class Derived(Shared):
+    pass
+
+
+class Metaclass(type):
+    @property
+    def scale(cls):
+        return SCALE
+
+
+class OfMetaclass(metaclass=Metaclass):
+    pass
+
+
+@functools.cache
+def cached():
+    return SCALE
+
+
+def set_cached(x):
+    set_global(x)
+    cached.cache_clear()
+
+
+BYTES = bytearray([1])
+NUMBER = ctypes.c_double(1.0)
+VARIABLE: contextvars.ContextVar = contextvars.ContextVar("VARIABLE", default=1.0)
 dataclassed, slotted, shared, calls, outside = Config(), Slotted(), Shared(), Calls(), Outside()
 
 
@@ -127,13 +159,33 @@ READS = {
     "a library's object": (lambda g: outside.scale.item() * g, lambda x: outside.scale.fill_(x)),
     "a partial": (lambda g: functools.partial(helper)(g), set_global),
     "globals()": (lambda g: globals()["SCALE"] * g, set_global),
+    "in front of a base's": (lambda g: Derived.scale * g, lambda x: setattr(Derived, "scale", x)),
+    "a base's": (lambda g: Derived.scale * g, lambda x: setattr(Shared, "scale", x)),
+    "by a metaclass": (lambda g: OfMetaclass.scale * g, set_global),
+    "behind a cache": (lambda g: cached() * g, set_cached),
+    "a byte": (lambda g: BYTES[0] * g, lambda x: BYTES.__setitem__(0, int(x))),
+    "made in C": (lambda g: NUMBER.value * g, lambda x: setattr(NUMBER, "value", x)),
+    "of a context": (lambda g: VARIABLE.get() * g, lambda x: VARIABLE.set(x)),
+    "of the environment": (
+        lambda g: float(os.getenv("RAVINE_SCALE", "1.0")) * g,
+        lambda x: os.environ.__setitem__("RAVINE_SCALE", str(x)),
+    ),
+    "among the builtins": (lambda g: ADDED * g, lambda x: setattr(builtins, "ADDED", x)),  # noqa: F821
 }
 
 
 @pytest.fixture(autouse=True)
 def as_before():
     saved, code = dict(globals()), helper.__code__
+    builtins.ADDED = 1.0
     yield
+    del builtins.ADDED
+    os.environ.pop("RAVINE_SCALE", None)
+    cached.cache_clear()
+    BYTES[0], NUMBER.value = 1, 1.0
+    VARIABLE.set(1.0)
+    if "scale" in vars(Derived):
+        del Derived.scale
     saved["helper"].__code__ = code
     globals().update(saved)
     TABLE["scale"] = LIST[0] = ARRAY[0] = config.scale = module.scale = 1.0
@@ -286,6 +338,8 @@ thing = types.SimpleNamespace(count=0)
 new = types.SimpleNamespace()
 own_generator, own_random, own_torch = np.random.default_rng(0), random.Random(0), torch.Generator()
 counter = iter(range(10**6))
+rarely = itertools.cycle([1.0] * 50 + [2.0])
+of_the_system = random.SystemRandom()
 
 
 def random_number(p, g, *, lr=0.1):
@@ -315,6 +369,31 @@ def own_python_coin(p, g, *, lr=0.1):
 
 def own_torch_coin(p, g, *, lr=0.1):
     return p - lr * (g if torch.rand((), generator=own_torch) < 0.5 else -g)
+
+
+def rare(p, g, *, lr=0.1):
+    return p - lr * (g if random.random() < 1e-9 else -g)
+
+
+def own_rare(p, g, *, lr=0.1):
+    return p - lr * (g if own_generator.random() < 1e-9 else -g)
+
+
+def own_rare_torch(p, g, *, lr=0.1):
+    drawn = torch.randn((), generator=own_torch)
+    return p - lr * (g if drawn > 20 else -g)
+
+
+def rare_of_the_system(p, g, *, lr=0.1):
+    return p - lr * (g if of_the_system.random() < 1e-9 else -g)
+
+
+def rare_secret(p, g, *, lr=0.1):
+    return p - lr * (g if secrets.randbelow(10**9) == 0 else -g)
+
+
+def rare_item(p, g, *, lr=0.1):
+    return p - lr * next(rarely) * g
 
 
 def clock(p, g, *, lr=0.1):
@@ -390,6 +469,9 @@ IMPURE = [
     (numpy_noise, "it computes p with "),
     (torch_noise, "it computes p with "),
     *((f, "it computes p with <") for f in (coin, own_coin, own_python_coin, own_torch_coin)),
+    *((f, "it draws from a random generator; ") for f in (rare, own_rare, own_rare_torch)),
+    *((f, "it draws from a random generator; ") for f in (rare_of_the_system, rare_secret)),
+    (rare_item, "it may take the next item of rarely; "),
     (clock, "it computes p with "),
     (next_number, "it computes p with "),
     (global_count, "it changes COUNT; "),
@@ -414,6 +496,42 @@ def test_what_is_not_pure_is_refused_when_the_class_is_made(function, words, fro
         assert f"rule {made.name!r} is not pure: called twice with the same arguments, " in text
         assert words in text or made.name[:2] == "l2"
         assert "state is a slot" in text
+
+
+def test_torchs_generator_moves_on_by_its_draws_only():
+    """Part of its state is memory that torch does not write."""
+    draws = [
+        lambda: torch.rand(1),
+        lambda: torch.randn(1),  # which draws two, and keeps one
+        lambda: torch.randn(1, dtype=torch.float64),
+        lambda: torch.randperm(3),
+    ]
+    reads = Reads([own_torch_coin])
+    for i in range(2000):
+        before, _ = reads.random_states(), torch.empty(i)
+        assert reads.random_states() == before
+    for draw in draws:
+        for _ in range(20):
+            before, _ = reads.random_states(), draw()
+            assert reads.random_states() != before
+
+
+def test_a_generator_that_moves_in_one_call_is_another_threads():
+    calls = 0
+
+    def beside(p, g, *, lr=0.1):
+        other_thread()
+        return p - lr * g
+
+    def other_thread():
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            random.random()
+
+    made = rule(beside)
+    vars(made)["_reads"] = Reads([clock])  # so that `calls` is not seen
+    assert trace(made).outputs["p"] is not None
 
 
 def test_what_stays_inside_a_call_is_pure():

@@ -139,7 +139,14 @@ BROKEN = {
     "not a rule": (SOURCE, f"mine = {NAME}:number", "is a int, not a module and not a rule"),
     "a function": (SOURCE, f"mine = {NAME}:plain", "is a function, not a module and not a rule"),
     "no attribute": (SOURCE, f"mine = {NAME}:gone", "has no attribute 'gone'"),
-    "no place": (SOURCE, "mine = !!", "'mine' is left out"),
+    "no place": (SOURCE, "mine = !!", "'mine' is left out: !! cannot be run: .* form module:name"),
+    "no rules": ("number = 3", f"mine = {NAME}", f"there is no rule in {NAME}$"),
+    "ends the path": ("import sys\nsys.path.clear()", f"mine = {NAME}", "there is no rule"),
+    "of no exception's kind": (
+        "class Base(BaseException): ...\nraise Base('x')",
+        f"mine = {NAME}",
+        f"{NAME}.py, line 2: Base: x",
+    ),
     "no value": (SOURCE, "mine", "its entry points cannot be read"),
     "not a rule's form": (
         "from ravine import rule\n\n@rule\ndef f(x): ...",
@@ -162,6 +169,7 @@ def test_a_broken_entry_point_is_one_warning(package, source, point, said):
     assert message.startswith(f"{NAME} 1.5 offers rules to Ravine: ")
     assert re.search(said, message), message
     assert {*ours} < {*names()}
+    assert sys.path
 
 
 def test_to_warn_is_not_to_be_broken(package):
@@ -244,6 +252,8 @@ def test_two_rules_of_one_name_in_one_package(package):
 
 def test_a_package_that_asks_for_rules_while_it_is_imported(package):
     package(SOURCE + "\nimport ravine\nthere = ravine.names()\n")
+    package("boom", name=f"{NAME}_too")
+    assert f"{NAME}_too 1.5 offers" in warned()
     assert {"adam", "sign_descent"} < {*names()}
 
 

@@ -320,7 +320,7 @@ def test_numbers_in_a_rule_do_not_widen_arrays():
         ),
         (
             lambda: rule(m=1.0)(lambda p, g, m: p),
-            ["m=1.0", "like_p, scalar(value), shared(value), filled(value) or zeros(axis)"],
+            ["m=1.0", "like_p, scalar(value), shared(value), filled(value), zeros(axis), square("],
         ),
         (lambda: rule(lr=3)(lambda p, g, *, lr=1.0: p), ["lr=3", "Hyperparameter"]),
         (lambda: rule(lambda p, g, lr=0.1: p - lr * g), ["lr", "after a *"]),

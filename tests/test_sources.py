@@ -142,6 +142,35 @@ def test_what_is_made_in_a_loop_by_a_modifier_and_inside_of_functions():
     assert [source(f).split("(")[0] for f in stack.sources] == ["def halved", "def adam"]
 
 
+FURTHER_OUT = '''from ravine import rule
+
+def make():
+    @rule
+    def written(p, g, *, lr=0.1):
+        """Begin.
+
+At the margin.
+        """
+        x = g
+#       x = 2 * g
+        return (p -
+lr * x)
+    return written
+'''
+
+
+def test_lines_may_begin_further_out_than_the_function(tmp_path, monkeypatch):
+    (tmp_path / "further_out.py").write_text(FURTHER_OUT)
+    monkeypatch.syspath_prepend(tmp_path)
+    import further_out
+
+    made = further_out.make()
+    text = source_of(made.function).text
+    assert text.startswith("@rule\ndef written")
+    assert "\n#       x = 2 * g\n    return (p -\nlr * x)\n" in text
+    assert terminal(made.function).splitlines()[-1].startswith("θₜ = θₜ₋₁ − η ")
+
+
 def test_lambdas_and_what_exec_made_are_refused():
     with pytest.raises(ValueError, match="written with def, got <lambda>"):
         source(rule(lambda p, g, *, lr=0.1: p - lr * g).function)

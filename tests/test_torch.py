@@ -1219,7 +1219,7 @@ def test_without_llvmlite_it_runs_eager_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ravine.engines.cpu", None)
     p = leaf()
     stepper = rt.Adam([p], lr=0.5)
-    assert stepper.engine == "eager: llvmlite is not installed"
+    assert stepper.engine.startswith("eager: llvmlite cannot be imported (")
     p.grad = torch.ones(2)
     stepper.step()
     assert torch.allclose(p, torch.tensor(-0.5))

@@ -230,6 +230,13 @@ POLAR_EXPRESS = _polar_express()
 (arXiv:2505.16932, Algorithm 1), for singular values above 1e-3 of the norm."""
 
 
+def _matrix_like(library: Any, x: Any, shape: Sequence[int], value: float, identity: bool) -> Any:
+    """Zeros, or as many identities as the shape has matrices times a number, in the dtype of x."""
+    place = {"device": x.device} if library.__name__ == "torch" else {}
+    zeros = library.zeros(tuple(shape), dtype=x.dtype, **place)
+    return zeros + value * library.eye(shape[-1], dtype=x.dtype, **place) if identity else zeros
+
+
 ON_ARRAYS: dict[str, Callable[..., Any]] = {
     **{name: partial(_reduce, name) for name in REDUCED},
     **{name: partial(_over, name) for name in AXES},
@@ -243,4 +250,5 @@ ON_ARRAYS: dict[str, Callable[..., Any]] = {
     "solve_triangular": _in_single(_solve_triangular),
     "inverse_root": _in_single(_inverse_root),
     "newton_schulz": _newton_schulz,
+    "matrix_like": _matrix_like,
 }

@@ -9,6 +9,7 @@ rule's decorator: `beta2="decay rate of the momentum"` changes the meaning alone
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class Hyperparameter:
                 return value
         else:
             number = plain(value)
-            if number is not None and math.isfinite(number) and self._holds(number):
+            if number is not None and abs(number) <= sys.float_info.max and self._holds(number):
                 return int(number) if self.whole else number
         raise ValueError(
             f"{where}: {self.name}={value!r} is not accepted; {self.name} is {self.accepted}"

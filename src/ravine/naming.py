@@ -9,36 +9,50 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 __all__ = ["Call", "Meaning", "call", "meaning", "number", "plain", "setting", "split", "typo"]
 
 WORDS = {
-    "sgd": "gradient descent, GD, steepest descent, vanilla SGD, vanilla gradient descent, "
-    "batch gradient descent, "
-    "stochastic gradient descent, mini-batch gradient descent",
+    "sgd": "gradient descent, GD, steepest descent, plain SGD, plain gradient descent, vanilla SGD, "
+    "vanilla GD, vanilla gradient descent, batch GD, batch gradient descent, full-batch gradient descent, "
+    "stochastic gradient descent, mini-batch SGD, mini-batch GD, mini-batch gradient descent",
     "momentum": "SGD with momentum, SGD momentum, momentum SGD, SGDM, gradient descent with momentum, "
-    "stochastic gradient descent with momentum",
-    "momentum_classical": "heavy ball, Polyak momentum, Polyak's heavy ball, classical momentum",
+    "GD with momentum, momentum GD, momentum gradient descent, stochastic gradient descent with "
+    "momentum, mini-batch gradient descent with momentum, mini-batch SGD with momentum",
+    "momentum_classical": "heavy ball, heavy ball momentum, Polyak momentum, Polyak's heavy ball, "
+    "classical momentum, SGD with classical momentum, SGD with heavy ball momentum, SGD with Polyak "
+    "momentum",
     "momentum_ema": "EMA momentum, deeplearning.ai momentum, course momentum",
     "nesterov": "Nesterov momentum, Nesterov accelerated gradient, Nesterov's accelerated gradient "
     "descent, NAG, accelerated gradient, SGD with Nesterov, SGD with Nesterov momentum, SGD Nesterov, "
-    "Nesterov SGD, momentum with Nesterov",
+    "Nesterov SGD, Nesterov gradient descent, gradient descent with Nesterov momentum, momentum with "
+    "Nesterov",
     "rmsprop": "root mean square propagation",
+    "rmsprop(momentum=0.9)": "RMSprop with momentum",
+    "rmsprop(centered=True)": "centered RMSprop, RMSprop centered",
     "adagrad": "adaptive gradient, adaptive subgradient",
     "adam": "adaptive moment estimation",
     "adam_eps_hat": "SparseAdam, TensorFlow Adam, Adam with epsilon hat",
-    "amsgrad": "Adam with AMSGrad, AMSGrad Adam",
+    "adamax": "Adam with infinity norm",
+    "amsgrad": "Adam with AMSGrad, AMSGrad Adam, Adam AMSGrad",
     "adamw": "Adam with decoupled weight decay",
-    "decoupled_decay(amsgrad)": "AdamW with AMSGrad",
+    "l2(adam)": "Adam with L2",
+    "l2(sgd)": "SGD with L2",
+    "decoupled_decay(amsgrad)": "AdamW with AMSGrad, AdamW AMSGrad",
     "decoupled_decay(adamax)": "AdamaxW",
-    "nadam": "Nesterov Adam, Nesterov-accelerated Adam",
+    "decoupled_decay(nadam)": "NAdamW, NAdam with decoupled weight decay",
+    "decoupled_decay(radam)": "RAdamW, RAdam with decoupled weight decay",
+    "nadam": "Nesterov Adam, Nesterov-accelerated Adam, Adam with Nesterov, Adam with Nesterov momentum, "
+    "Nesterov-accelerated adaptive moment estimation",
     "radam": "rectified Adam",
-    "rprop": "resilient propagation, resilient backpropagation",
+    "rprop": "resilient propagation, resilient backpropagation, resilient backprop",
     "asgd": "averaged SGD, averaged stochastic gradient descent, Polyak averaging, "
     "Polyak-Ruppert averaging",
+    "muon": "momentum orthogonalized by Newton-Schulz",
 }
 """Other names of the rules, and of stacks of them, that belong to no package."""
 
@@ -102,6 +116,10 @@ _OPTAX: dict[str, str | tuple[str, str]] = {
     "amsgrad": ("amsgrad", "optax takes the maximum after the bias correction"),
     "muon": ("muon", "optax steps by Adam what is not a matrix"),
     "nadam": ("nadam", "in optax the momentum is not warmed up"),
+    "nadamw": (
+        "decoupled_decay(nadam, weight_decay=1e-4)",
+        "in optax the momentum is not warmed up",
+    ),
     "radam": ("radam", "optax adds eps after the bias correction"),
     "rmsprop": ("rmsprop(alpha=0.9)", "optax has eps inside the root, unless eps_in_sqrt=False"),
     "rprop": ("rprop", "optax applies the update of the step before"),
@@ -112,14 +130,15 @@ _OPTAX: dict[str, str | tuple[str, str]] = {
 PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
 """What a package's names mean, at the package's defaults; with a note where no rule here is equal."""
 
-_PREFIX = re.compile(
-    r"(?:(?P<torch>(?:py)?torch(?:\W*optim)?)"
-    r"|(?P<keras>(?:(?:tf|tensorflow)\W)?keras(?:\W*optimizers)?|(?:tf|tensorflow)\W*optimizers)"
+_PREFIX = re.compile(  # keras.src.optimizers.adam.Adam is keras.Adam
+    r"(?:(?P<torch>(?:py)?torch\W*optim|(?:py)?torch|optim)"
+    r"|(?P<keras>(?:(?:tf|tensorflow)\W)?keras(?:\W*optimizers)?|(?:(?:tf|tensorflow)\W*)?optimizers)"
     r"|(?P<optax>optax(?:\W*contrib)?)"
-    r"|ravine\W*(?:rules|torch|numpy)?)[.\s_]+(?=\w)",
+    r"|ravine\W*(?:rules|torch|numpy)?)(?:\.\w+(?=\.))*[.\s_]+(?=\w)",
     re.IGNORECASE,
 )
-_FILLING = re.compile(r"optimi[sz]er|optimi[sz]ation|algorithm|method")
+_WITH = re.compile(r"\+(?=\s*[^\W\d_])|\bw/")  # "SGD + momentum"; Adam+ is another optimizer
+_FILLING = re.compile(r"optimi[sz]er|optimi[sz]ation|regulari[sz]ation|algorithm|method")
 
 
 @dataclass(frozen=True)
@@ -136,8 +155,8 @@ def plain(name: str) -> str:
     >>> plain("RMSPropOptimizer")
     'rmsprop'
     """
-    text = re.sub(r"['’]s\b", "", unicodedata.normalize("NFKC", name).casefold())
-    text = "".join(c for c in text if c.isalnum() or c == "+")  # Adam+ is another optimizer
+    text = re.sub(r"['’]s\b|^\s*the\s", "", unicodedata.normalize("NFKC", name).casefold())
+    text = "".join(c for c in _WITH.sub("with", text) if c.isalnum() or c == "+")
     return _FILLING.sub("", text) or text
 
 
@@ -157,9 +176,12 @@ def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
         if package != "torch.optim":  # whose forms are those of the rules
             return None
     by_plain_name = {plain(own): own for own in ours}
-    expression = by_plain_name.get(plain(rest)) or _words().get(plain(rest))
+    meanings = {**_words(), **by_plain_name}
+    expression = meanings.get(plain(rest))
     if not expression:
-        return None
+        twice = re.fullmatch(r"([^()]*\S)\s*\(([^()]+)\)", rest)  # "Gradient Descent (GD)"
+        same = {meanings.get(plain(half)) for half in twice.groups()} if twice else set()
+        return meaning(twice[1], ours) if twice and len(same) == 1 and None not in same else None
     if package:
         return Meaning(expression)
     ambiguous = "" if plain(rest) in by_plain_name else NOTES.get(expression, "")
@@ -231,7 +253,7 @@ def call(text: str) -> Call | None:
             f"{text!r} is not accepted; write one rule and then options, as in "
             "clip_by_norm(adam, max_norm=0.5)"
         )
-    options: dict[str, float | bool] = {}
+    options: dict[str, Any] = {}
     for argument in arguments[len(inner) :]:
         name, value = setting(argument)
         if name in options:
@@ -266,11 +288,18 @@ def split(text: str) -> list[str]:
     return parts
 
 
-def setting(text: str) -> tuple[str, float | bool]:
-    """NAME=VALUE as a name and a number or a bool. Raises ValueError for anything else."""
+def setting(
+    text: str, tuples: Container[str] = ()
+) -> tuple[str, float | bool | tuple[float | bool, ...]]:
+    """NAME=VALUE as a name and a number or a bool, or numbers with commas between where the name is
+    among `tuples`. Raises ValueError for anything else.
+    """
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals):
         raise ValueError(f"{text!r} is not accepted; write NAME=VALUE, such as lr=0.1")
+    if name in tuples:
+        parts = value.strip("()").removesuffix(",").split(",")
+        return name, tuple(number(part.strip(), text) for part in parts)
     return name, number(value, text)
 
 
@@ -294,8 +323,8 @@ Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ Ad
 AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
 BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
 Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LAMB LARS LaRS LBFGS
-LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamW NAdamax Nero NGD NormMuon NorMuon
-NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RAdamW RACS Ranger
+LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamax Nero NGD NormMuon NorMuon
+NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RACS Ranger
 Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD
 Signum SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
 TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
@@ -306,7 +335,7 @@ TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
 def typo(name: str, names: Iterable[str]) -> str:
     """'; did you mean "adam"?' where a name is one of these, mistyped; otherwise nothing.
 
-    The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamW.
+    The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamax.
     """
     given = plain(name)
     if not given or given in _others():

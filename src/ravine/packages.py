@@ -7,6 +7,7 @@ what is wrong with one takes nothing else away.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ravine.rule import Rule
 __all__ = ["Package", "normal", "offers", "packages"]
 
 GROUP = "ravine.rules"
+OFFERS = "offers rules to Ravine"
 
 
 @dataclass
@@ -118,12 +120,18 @@ def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
         with warnings.catch_warnings(record=True) as given:
             if any(action == "error" for action, *_ in warnings.filters):
                 warnings.simplefilter("always")  # to warn is no reason to be left out
-            value: Any = entry.load()
-        said = [f"its import warns: {w.category.__name__}: {w.message}" for w in given]
+            value: Any = _loaded(entry)
+        said = [
+            f"its import warns: {w.category.__name__}: {w.message}"
+            for w in given
+            if OFFERS not in str(w.message)  # it has looked up a rule while it was imported
+        ]
         if isinstance(value, Rule):
             return [value], said
         if isinstance(value, ModuleType):
             found = [x for x in vars(value).values() if issubclass(type(x), Rule)]
+            if not found:
+                said.append(f"there is no rule in {entry.value}")
             return [
                 rule for i, rule in enumerate(found) if all(rule is not x for x in found[:i])
             ], said
@@ -132,6 +140,17 @@ def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
     except BaseException as error:  # sys.exit, and a test runner's skip, are no Exceptions
         raise failure(entry.value, error) from error
     raise LookupError(f"{entry.value} is a {type(value).__name__}, not a module and not a rule")
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    """What an entry point names. What its import takes off sys.path is put back."""
+    if not entry.pattern.match(entry.value):
+        raise ValueError("not of the form module:name, or module")
+    places = [*sys.path]
+    try:
+        return entry.load()
+    finally:
+        sys.path += [place for place in places if place not in sys.path]
 
 
 def offers(name: str) -> bool:

@@ -12,14 +12,24 @@ itself is taken to be constant. Nor are names that are put together while the co
 from __future__ import annotations
 
 import dis
+import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cached_property, lru_cache, partial
 from operator import attrgetter, is_
 from pathlib import Path
-from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 __all__ = ["Reads"]
@@ -36,6 +46,7 @@ class Reads:
 
     Ravine's own functions read nothing that changes: `constant`. before: what the same functions read
     when it was looked at last. number: how often that has changed; moved: the names of what has.
+    iterators: the names of those among it, each of whose items can be taken only once.
     """
 
     def __init__(self, functions: Iterable[Any], before: Reads | None = None):
@@ -46,6 +57,7 @@ class Reads:
         self.constant = walk is None
         self._watches = walk.watches if walk else []
         self._generators = walk.generators if walk else []
+        self.iterators = walk.iterators if walk else []
         self._lasting = [watch for watch in self._watches if not watch.stored]
         self.at_a_glance = _comparison(self._lasting)
         """Whether all is the very same as it was; asked before each step."""
@@ -66,7 +78,7 @@ class Reads:
 
     def random_states(self) -> list[bytes]:
         """The states of the random generators that the functions may draw from."""
-        return [pickle.dumps(state()) for state in self._generators]
+        return [*map(_state, self._generators)]
 
 
 class _Watch(NamedTuple):
@@ -176,7 +188,7 @@ class _Walk:
     """Follows what functions read. When more attributes are asked for than it knew of, it begins again:
     values that it has passed may have them.
 
-    generators: of random numbers; for each, what gives its state.
+    generators: of random numbers; for each, what gives its state. iterators: their names.
     """
 
     def __init__(self, roots: Sequence[FunctionType]):
@@ -188,6 +200,7 @@ class _Walk:
             known = len(self.attributes)
             self.watches: list[_Watch] = []
             self.generators = _of_libraries()
+            self.iterators: list[str] = []
             # All of a rule's own arguments are given, so that its defaults do not count.
             self.passed: dict[int, Any] = {id(f.__kwdefaults__): f.__kwdefaults__ for f in roots}
             self.todo: list[tuple[str, Any]] = [(f.__name__, f) for f in roots]
@@ -222,12 +235,14 @@ class _Walk:
             self.look_up(f"{name}.", vars(x), self.attributes & {*vars(x)})
         elif isinstance(x, type):
             self.cls(name, x)
-        elif isinstance(x, (list, set, deque)):
+        elif isinstance(x, (list, set, deque, bytearray)):
             self.watch(partial(list, x), [name])
         elif isinstance(x, (tuple, frozenset)):
             self.todo += [(name, item) for item in x]
         elif isinstance(x, Mapping):
             self.watch(lambda: [*x.keys(), *x.values()], [name])
+        elif isinstance(x, ContextVar):
+            self.watch(partial(_current, x), [name])
         elif isinstance(x, partial):
             self.todo += [(name, part) for part in (x.func, x.args, x.keywords)]
         elif isinstance(x, _WRAPPERS):
@@ -239,6 +254,10 @@ class _Walk:
             self.instance(name, x)
 
     def function(self, name: str, f: FunctionType) -> None:
+        if f is os.getenv:
+            self.todo.append(("os.environ", os.environ))
+        if f.__module__ == "secrets":
+            self.todo.append((name, f.__globals__.get("_sysrand")))
         cells = f.__closure__ or ()
         if cells:
             self.watch(partial(_contents, cells), f.__code__.co_freevars)
@@ -251,6 +270,10 @@ class _Walk:
         self.watch(partial(_settings, f), [name])
         self.look_up(f"{name}.", vars(f), self.attributes & {*vars(f)})
         self.look_up("", f.__globals__, names.globals)
+        known: Mapping[str, Any] = f.__builtins__  # type: ignore[attr-defined]
+        elsewhere = names.globals - f.__globals__.keys()
+        own = {k for k in elsewhere if getattr(known.get(k), "__module__", "") != "builtins"}
+        self.look_up("", known, own)
         package = f.__globals__.get("__package__")
         for place in sorted(place for k in names.imports for place in (k, f"{package}.{k}")):
             fetch = partial(_picked, sys.modules, [place])
@@ -259,17 +282,22 @@ class _Walk:
 
     def cls(self, name: str, cls: type) -> None:
         """Of the program's own classes: operators and other special methods, and what is asked for."""
-        for base in cls.__mro__:
-            if not _is_library(base) or _package(base) in self.mine:
-                special = [
-                    k
-                    for k, x in vars(base).items()
-                    if k[:2] == "__" and isinstance(x, FunctionType)
-                ]
-                self.look_up(f"{name}.", vars(base), {*special, *self.attributes & {*vars(base)}})
+        mine = [x for x in cls.__mro__ if not _is_library(x) or _package(x) in self.mine]
+        known = {k for base in cls.__mro__ for k in vars(base)}
+        special = {
+            k
+            for base in mine
+            for k, x in vars(base).items()
+            if k[:2] == "__" and isinstance(x, FunctionType)
+        }
+        for base in mine:  # a name may come to stand in front of that of a base
+            self.look_up(f"{name}.", vars(base), special | self.attributes & known)
+        self.todo.append((name, type(cls)))
 
     def instance(self, name: str, x: Any) -> None:
         classes = type(x).__mro__
+        if isinstance(x, Iterator) and _package(type(x)) in ("builtins", "itertools"):
+            self.iterators.append(name)
         if _package(type(x)) == "ravine":  # a rule that another calls
             self.todo += [(name, f) for f in getattr(x, "__dict__", {}).get("sources", ())]
             return
@@ -281,14 +309,18 @@ class _Walk:
             self.generators.append(state if callable(state) else partial(getattr, state, "state"))
         mine = getattr(x, "__dict__", {})
         self.look_up(f"{name}.", mine, self.attributes & {*mine, *known})
-        asked = {k for k in self.attributes & known.keys() if type(vars(known[k])[k]) is _SLOT}
+        kinds = {k: type(vars(known[k])[k]) for k in self.attributes & known.keys()}
+        asked = {k for k, kind in kinds.items() if kind is MemberDescriptorType}
+        # Of what is made in C, what is an object anew each time says nothing.
+        made = sorted(k for k, kind in kinds.items() if kind is GetSetDescriptorType)
+        asked |= {k for k, v in zip(made, _asked(x, made), strict=True) if type(v) in _PLAIN}
         if "__getattr__" in known and _is_library(known["__getattr__"]):
             more = sorted(self.attributes - {*mine} - known.keys())
             values = zip(more, _asked(x, more), strict=True)
             asked |= {k for k, value in values if not (value is _MISSING or callable(value))}
         if asked:
             self.watch(partial(_asked, x, sorted(asked)), [f"{name}.{k}" for k in sorted(asked)])
-        self.todo.append((name, type(x)))
+        self.todo += [(name, type(x)), (name, mine.get("__wrapped__"))]  # as of functools.cache
 
 
 def _picked(namespace: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
@@ -315,7 +347,23 @@ def _contents(cells: Sequence[Any]) -> list[Any]:
     return found
 
 
-_SLOT = type(FunctionType.__closure__)  # as of __slots__
+def _current(variable: ContextVar[Any]) -> list[Any]:
+    try:
+        return [variable.get()]
+    except LookupError:
+        return [_MISSING]
+
+
+def _state(of_generator: Callable[[], Any]) -> bytes:
+    try:
+        state = of_generator()
+    except NotImplementedError:  # the system's own, which has none, has always moved on
+        return os.urandom(16)
+    if _package(type(state)) != "torch":
+        return pickle.dumps(state)
+    data = state.numpy().tobytes()
+    # Between the numbers and the two flags is memory that torch's CPU generator leaves as it finds it.
+    return data[:5016] + data[5040:5044] + data[5052:5053]
 
 
 def _of_libraries() -> list[Callable[[], Any]]:

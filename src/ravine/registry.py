@@ -13,9 +13,10 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 
 from ravine import modifiers, naming
 from ravine.files import exists, is_file, load
-from ravine.packages import Package, normal, offers, packages
+from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
 __all__ = ["Found", "Rules", "get", "names", "resolve", "rules"]
@@ -85,7 +86,7 @@ def rules() -> Rules:
     for package in others:
         if package.wrong:
             warnings.warn(
-                f"{package.name} {package.version} offers rules to Ravine: {'; '.join(package.wrong)}",
+                f"{package.name} {package.version} {OFFERS}: {'; '.join(package.wrong)}",
                 stacklevel=2,
             )
     return found
@@ -136,6 +137,11 @@ class Found:
         for option, value in self.options:
             inside.append(f"{option}={value!r}")
         return f"{self.head}({', '.join(inside)})" if inside else self.head
+
+    @property
+    def settings(self) -> dict[str, float | bool]:
+        """All hyperparameters that are set in the name, within a modifier too."""
+        return {**(self.inner.settings if self.inner else {}), **dict(self.options)}
 
     @property
     def label(self) -> str:
@@ -196,7 +202,14 @@ def _unknown(text: str, found: Rules) -> str:
             return f"{shown} is a file's name; a rule in it is {file}:NAME{_defined(file)}"
     if is_file(text):
         return f"{shown} is no rule; a rule of your own is named as path/to/file.py:name"
-    slip = naming.typo(text, [*found, *naming.known()])
+    last, (head, _, option) = text.rpartition(".")[2], re.split(r"(\s+with\s+|$)", text, maxsplit=1)
+    if last != text and naming.meaning(last, found):
+        slip = f"; did you mean {last!r}?"
+    elif option and naming.meaning(head, found):  # "Adam with weight decay"
+        slip = _in_modifiers(head, [re.sub(r"\W+", "_", option)], ())
+        slip += "." * bool(slip)
+    else:
+        slip = naming.typo(text, [*found, *naming.known()])
     return (
         f"no rule is called {shown}{f'{slip} There' if slip else '; there'} are {', '.join(found)}"
     )
@@ -223,7 +236,7 @@ def _with_options(call: naming.Call) -> Found:
             continue
         if value:
             found = replace(_resolve(other.expression), note=other.note)
-        if option not in found.rule.hyperparameters or value is True:
+        if value is True or (option not in found.rule.hyperparameters and value in (0, 1)):
             del options[option]
     return _set(found, options)
 
@@ -274,7 +287,7 @@ def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
     return replace(found, rule=_named(found.rule, tuple(checked.items())), options=together)
 
 
-def _in_modifiers(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> str:
     """Where an option that the rule has not got is found: weight_decay."""
     for option in options:
         stacks = [

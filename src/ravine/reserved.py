@@ -18,7 +18,7 @@ _HYPERPARAMETERS = {
     "doc": "is a keyword of Rule.named",
     "start": "is a keyword of ravine.reading.worked",
     "rule": "names the rule of a param group in ravine.torch.Mixed",
-    "betas": "is torch's name for beta1 and beta2 together; write those",
+    "betas": "is torch's name for beta1 and beta2 together, or a tuple of numbers",
     "how": "stands for the keywords that every class of ravine.torch has",
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
@@ -39,7 +39,7 @@ _HYPERPARAMETERS = {
             *("optimizer", "learning_rate", "epochs", "batch_size"),
             *("stopping_threshold", "clipping", "callback"),
         ),
-        "is a keyword of ravine.numpy.fit",
+        "is an argument of ravine.numpy.fit, where no hyperparameter of that name could be set",
     ),
 }
 

@@ -22,17 +22,32 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from ravine import ops
 from ravine.arguments import Arguments, Mark, enter, leave
 from ravine.arithmetic import drawing
 from ravine.draws import Draw
-from ravine.hyperparameters import Hyperparameter, Search, look_up
+from ravine.hyperparameters import Hyperparameter, Search, look_up, plain
+from ravine.parts import NO_PARTS, Parts, part_names
 from ravine.reads import Reads
 from ravine.reserved import why_reserved
-from ravine.slots import ZEROS, Signal, Slot, filled, like_p, scalar, shared, signal, zeros
+from ravine.slots import (
+    ZEROS,
+    Several,
+    Signal,
+    Slot,
+    filled,
+    like_p,
+    low_rank,
+    scalar,
+    several,
+    shared,
+    signal,
+    square,
+    zeros,
+)
 from ravine.sources import keep
 
 __all__ = [
@@ -43,11 +58,14 @@ __all__ = [
     "filled",
     "kept",
     "like_p",
+    "low_rank",
     "modifier",
     "rule",
     "scalar",
+    "several",
     "shared",
     "signal",
+    "square",
     "watch",
     "zeros",
 ]
@@ -122,6 +140,8 @@ class Rule:
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
     origin: tuple[Any, ...] = ()  # what it was made by, and of what
+    parts: Parts = NO_PARTS  # which slots and hyperparameters its functions have as tuples
+    resize: Callable[[dict[str, int]], Rule] | None = None  # the same with tuples of other lengths
 
     def __copy__(self) -> Rule:
         return self
@@ -132,16 +152,21 @@ class Rule:
     def __call__(self, p: Any, g: Any, /, *state_and_t: Any, **hyperparameters: Any) -> Any:
         """One step: the new p, or (p, *slots) where the rule keeps state.
 
-        Keywords: hyperparameters and signals; a signal that is not given is None.
+        Several slots under one name are taken one by one, or as the tuple that the function takes, and
+        returned likewise. Keywords: hyperparameters and signals; a signal that is not given is None.
         """
+        self = self.fitting(hyperparameters)
+        whole = any(isinstance(x, (tuple, list)) for x in state_and_t)
+        if whole:
+            state_and_t = self.parts.spread_state(state_and_t)
         names = [*self.slots, *["t"] * self.takes_t]
         if len(state_and_t) != len(names):
             raise TypeError(
                 f"rule {self.name!r} takes {', '.join(['p', 'g', *names])}; got {2 + len(state_and_t)} values"
             )
         t = state_and_t[-1] if self.takes_t else 1
-        result = self._step((p, g, *state_and_t), hyperparameters, t)
-        return tuple(result) if self.slots else result[0]
+        p, *state = self._step((p, g, *state_and_t), hyperparameters, t)
+        return (p, *(self.parts.gather_state(state) if whole else state)) if state else p
 
     def update(
         self, p: Any, g: Any, state: Sequence[Any], t: Any, /, **hyperparameters: Any
@@ -205,7 +230,11 @@ class Rule:
         return self.values(named) | {k: given.get(k) for k in self.signals}
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown."""
+        """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown.
+
+        Those that are tuples are given as such, or by their parts; the values are of the parts.
+        """
+        given = self.spread(given)
         values = {**self._defaults, **given}
         if len(values) > len(self._defaults):
             unknown = next(name for name in given if name not in self.hyperparameters)
@@ -224,6 +253,38 @@ class Rule:
                 values[name] = x.item()
         return values
 
+    def spread(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hyperparameters with the parts of tuples in their place. TypeError for both at once, and
+        ValueError for a tuple of another length.
+        """
+        for whole, names in self.parts.tuples.items():
+            if whole not in given:
+                continue
+            values = given[whole]
+            if not isinstance(values, (tuple, list)) or len(values) != len(names):
+                raise ValueError(
+                    f"rule {self.name!r}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                    f"{len(names)} numbers, each {self.hyperparameters[names[0]].accepted}"
+                )
+            if twice := next((name for name in names if name in given), None):
+                raise TypeError(f"rule {self.name!r}: {whole} and {twice} exclude each other")
+            others = {k: v for k, v in given.items() if k != whole}
+            given = {**others, **dict(zip(names, values, strict=True))}
+        return given
+
+    def fitting(self, given: Mapping[str, Any]) -> Rule:
+        """The same rule, with as many slots and numbers as the tuples among these hyperparameters have."""
+        counts = {
+            k: len(given[k])
+            for k, names in self.parts.tuples.items()
+            if isinstance(given.get(k), (tuple, list)) and len(given[k]) not in (0, len(names))
+        }
+        resize = self.resize
+        if not counts or resize is None:
+            return self
+        origin = _resized, self, tuple(counts.items())
+        return kept(self, origin[2], lambda: _the(replace(resize(counts), origin=origin)))
+
     def check(self, where: str = "", /, **hyperparameters: Any) -> dict[str, Any]:
         """All hyperparameters as plain numbers, defaults filled in; ValueError if one is out of range."""
         values = self.values(hyperparameters)
@@ -234,6 +295,7 @@ class Rule:
 
     def init(self, p: Any, /, **hyperparameters: Any) -> tuple[Any, ...]:
         """The state before the first step, for the parameter p and these hyperparameters."""
+        self = self.fitting(hyperparameters)
         values = self.values(hyperparameters)
         return tuple(slot.init(p, **values) for slot in self.slots.values())
 
@@ -255,7 +317,9 @@ class Rule:
         self, name: str, /, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
     ) -> Rule:
         """The same rule under a name of its own, with its own source and, if given, defaults."""
+        self = self.fitting(defaults)
         self.values(defaults)
+        defaults = dict(self.spread(defaults))
         hyperparameters = {**self.hyperparameters}
         for k, value in defaults.items():
             h = hyperparameters[k].named(k, value)
@@ -269,8 +333,18 @@ class Rule:
             at=at or self.at,
             doc=inspect.cleandoc(doc) or self.doc,
             origin=(_renamed, self, name, paper, at, doc, given),
+            resize=lambda counts: self._resized(counts).named(
+                name,
+                paper=paper,
+                at=at,
+                doc=doc,
+                **{k: v for k, v in given if k in self._resized(counts).hyperparameters},
+            ),
         )
         return _the(made)
+
+    def _resized(self, counts: Mapping[str, int]) -> Rule:
+        return self.resize({**counts}) if self.resize is not None else self
 
     @property
     def summary(self) -> str:
@@ -298,6 +372,10 @@ def _renamed(
     base: Rule, name: str, paper: str, at: str, doc: str, defaults: tuple[tuple[str, Any], ...]
 ) -> Rule:
     return base.named(name, paper=paper, at=at, doc=doc, **dict(defaults))
+
+
+def _resized(base: Rule, counts: tuple[tuple[str, int], ...]) -> Rule:
+    return base.fitting({k: (0,) * count for k, count in counts})
 
 
 def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
@@ -334,8 +412,26 @@ def _check_evaluation(
         raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
 
 
-def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mapping[str, Any]) -> Any:
-    """Slots, hyperparameters, signals and the use of t, read off a function's signature."""
+class _Read(NamedTuple):
+    """What a function's signature and its decorator say."""
+
+    slots: dict[str, Slot]
+    hyperparameters: dict[str, Hyperparameter]
+    signals: dict[str, Signal]
+    takes_t: bool
+    parts: Parts
+
+
+def _read(
+    function: Callable[..., Any],
+    leading: Sequence[str],
+    declared: Mapping[str, Any],
+    counts: Mapping[str, int],
+) -> _Read:
+    """Read a function's signature.
+
+    counts: lengths of hyperparameters that are tuples, where they are not those of the defaults.
+    """
     name = getattr(function, "__name__", repr(function))
     if not inspect.isfunction(function):
         raise RuleError(f"a rule is made from a function, got {function!r}")
@@ -371,7 +467,7 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
     for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword, *signals):
         what = "slot" if k in slots else "signal" if k in signals else "hyperparameter"
-        if why := why_reserved(k, what):
+        if why := "" if isinstance(keyword.get(k), tuple) else why_reserved(k, what):
             raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")
     if "t" in slots:
         raise RuleError(
@@ -386,8 +482,9 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
     for known, kind, how in (
         (
             slots,
-            Slot,
-            "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value) or zeros(axis)",
+            (Slot, Several),
+            "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value), zeros(axis), "
+            "square(axis), low_rank(rank) or several(count)",
         ),
         (
             keyword,
@@ -399,17 +496,74 @@ def _read(function: Callable[..., Any], leading: Sequence[str], declared: Mappin
         for k in known:
             if not isinstance(declared.get(k), (kind, type(None))):
                 raise RuleError(f"{name}: {how.format(k, declared[k])}")
-    for k in slots:
-        value = declared.get(k, ZEROS).value
-        if isinstance(value, str) and value not in keyword:
-            raise RuleError(
-                f"{name}: slot {k} starts at {value!r}, which is not a hyperparameter of it"
-            )
-    hyperparameters = {k: look_up(k, default, declared.get(k)) for k, default in keyword.items()}
+    tuples, each = _spread(name, keyword, counts)
+    hyperparameters = {
+        k: look_up(known, default, declared.get(whole)).named(k, default)
+        for k, (known, default, whole) in each.items()
+    }
     for h in hyperparameters.values():
         if h.default is not inspect.Parameter.empty:
             h.check(h.default, f"{name}: the default")
-    return {s: declared.get(s) or ZEROS for s in slots}, hyperparameters, signals, takes_t
+    parts: dict[str, tuple[str, ...]] = {}
+    flat: dict[str, Slot] = {}
+    for k in slots:
+        one = declared.get(k) or ZEROS
+        parts[k] = _several(name, k, one, tuples) if isinstance(one, Several) else ()
+        one = one.slot if isinstance(one, Several) else one
+        for what, said in (("starts at", one.value), ("has the rank", one.rank)):
+            if isinstance(said, str) and said not in hyperparameters:
+                raise RuleError(
+                    f"{name}: slot {k} {what} {said!r}, which is not a hyperparameter of it"
+                )
+        for part in parts[k] or (k,):
+            if part in flat or part in each or (part in slots and parts[k]):
+                raise RuleError(
+                    f"{name}: a part of {k} is called {part!r}, as another argument is; rename one"
+                )
+            flat[part] = one
+    return _Read(flat, hyperparameters, signals, takes_t, Parts(parts, tuples))
+
+
+def _spread(
+    name: str, keyword: Mapping[str, Any], counts: Mapping[str, int]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, Any, str]]]:
+    """The hyperparameters that are tuples, with the names of their parts; and of each part, and of each
+    other one, what it is looked up as, its default, and the argument that it is of.
+    """
+    tuples: dict[str, tuple[str, ...]] = {}
+    each: dict[str, tuple[str, Any, str]] = {}
+    for k, default in keyword.items():
+        if not isinstance(default, tuple):
+            if k in each:
+                raise RuleError(f"{name}: a part of a tuple is called {k!r} already; rename one")
+            each[k] = k, default, k
+            continue
+        if not default or any(plain(x) is None for x in default):
+            raise RuleError(
+                f"{name}: the default {k}={default!r} is not accepted; a tuple has one number or more"
+            )
+        tuples[k] = names = part_names(k, counts.get(k, len(default)))
+        for i, part in enumerate(names):
+            if part in each or part in keyword:
+                raise RuleError(
+                    f"{name}: a part of {k} is called {part!r}, as another hyperparameter is; rename one"
+                )
+            each[part] = names[0], default[min(i, len(default) - 1)], k
+    return tuples, each
+
+
+def _several(
+    name: str, slot: str, several: Several, tuples: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The names of the parts of a slot."""
+    if isinstance(several.count, int):
+        return part_names(slot, several.count)
+    if several.count not in tuples:
+        raise RuleError(
+            f"{name}: {slot} has a slot for each of {several.count!r}, which is not a hyperparameter of "
+            "it that is a tuple"
+        )
+    return part_names(slot, len(tuples[several.count]))
 
 
 @overload
@@ -452,16 +606,20 @@ def _rule(
     at: str,
     evaluate: Callable[..., Any] | None,
     declared: tuple[tuple[str, Any], ...],
+    counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Rule:
-    slots, hyperparameters, signals, takes_t = _read(function, ("p", "g"), dict(declared))
+    slots, hyperparameters, signals, takes_t, parts = _read(
+        function, ("p", "g"), dict(declared), counts
+    )
     empty = inspect.Parameter.empty
     bare = next((k for k, h in hyperparameters.items() if h.default is empty), None)
     if bare:
         raise RuleError(f"{function.__name__}: hyperparameter {bare} needs a default")
     keep(function)
-    _check_evaluation(evaluate, function.__name__, [*slots, *hyperparameters])
+    evaluation = parts.flat_evaluation(evaluate)
+    _check_evaluation(evaluation, function.__name__, [*slots, *hyperparameters])
     made = Rule(
-        function=function,
+        function=parts.flat(function, 2, RuleError),
         name=function.__name__,
         slots=MappingProxyType(slots),
         hyperparameters=MappingProxyType(hyperparameters),
@@ -471,54 +629,61 @@ def _rule(
         at=at,
         doc=inspect.getdoc(function) or "",
         sources=(function,),
-        evaluation=evaluate,
+        evaluation=evaluation,
         origin=(_rule, function, paper, at, evaluate, declared),
+        parts=parts,
+        resize=lambda counts: _rule(function, paper, at, evaluate, declared, counts),
     )
-    return _the(made)
+    return made if counts else _the(made)
 
 
-def modifier(
-    function: Any = None,
-    /,
-    *,
-    evaluate: Callable[..., Any] | None = None,
-    **declared: Any,
-) -> Any:
-    """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
+@dataclass(frozen=True)
+class _Modifier:
+    """A modifier: its function, and what its signature and decorator say about it."""
 
-    The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
-    `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
-    A keyword without default is shared with the inner rule. The result, applied to a rule, is a
-    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
-    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
+    function: Callable[..., Any]
+    read: _Read
+    evaluation: Callable[..., Any] | None
 
-    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
-    the weights that the inner rule evaluates with.
-    """
-    if function is None:
-        return lambda f: modifier(f, evaluate=evaluate, **declared)
-    slots, keyword, signals, takes_t = _read(function, ("step", "p", "g"), declared)
-    shared = [k for k, h in keyword.items() if h.default is inspect.Parameter.empty]
-    own = {k: h for k, h in keyword.items() if k not in shared}
-    name = function.__name__
-    keep(function)
-    _check_evaluation(evaluate, name, [*slots, *keyword])
-    for k in declared.keys() & {*shared}:
-        raise RuleError(f"{name}: {k} has no default, so it is the inner rule's; declare it there")
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., Any],
+        evaluate: Callable[..., Any] | None,
+        declared: Mapping[str, Any],
+        counts: Mapping[str, int],
+    ) -> _Modifier:
+        read = _read(function, ("step", "p", "g"), declared, counts)
+        evaluation = read.parts.flat_evaluation(evaluate)
+        made, name = cls(function, read, evaluation), function.__name__
+        _check_evaluation(evaluation, name, [*read.slots, *read.hyperparameters])
+        for k in declared.keys() & {*made.shared}:
+            raise RuleError(
+                f"{name}: {k} has no default, so it is the inner rule's; declare it there"
+            )
+        return made
 
-    def apply(inner: Rule, /, **defaults: Any) -> Rule:
-        if not isinstance(inner, Rule):
-            raise RuleError(f"{name} modifies a rule, got {inner!r}")
+    @property
+    def shared(self) -> list[str]:
+        """The keywords that are the inner rule's."""
+        empty = inspect.Parameter.empty
+        return [k for k, h in self.read.hyperparameters.items() if h.default is empty]
+
+    def applied(self, inner: Rule) -> Rule:
+        """The inner rule modified."""
+        slots, keyword, signals, takes_t, parts = self.read
+        own = {k: h for k, h in keyword.items() if k not in self.shared}
+        name = f"{self.function.__name__}({inner.name})"
         taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
         alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
         for clash in sorted(taken & {*slots, *own, *signals} - alike):
-            raise RuleError(f"{name}({inner.name}): both have {clash!r}; rename one")
-        for missing in set(shared) - inner.hyperparameters.keys() - inner.signals.keys():
+            raise RuleError(f"{name}: both have {clash!r}; rename one")
+        for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
-                f"{name}({inner.name}): {name} shares {missing!r}, which {inner.name} has not"
+                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"
             )
-        count = len(inner.slots)
-        with_t = takes_t or inner.takes_t
+        function = parts.flat(self.function, 3, RuleError)
+        count, with_t = len(inner.slots), takes_t or inner.takes_t
 
         def modified(p: Any, g: Any, *rest: Any, **hyperparameters: Any) -> Any:
             t = rest[-1] if with_t else 0
@@ -541,9 +706,9 @@ def modifier(
             p, *changed = result if isinstance(result, tuple) else (result,)
             return (p, *state, *changed)
 
-        made = Rule(
+        return Rule(
             function=modified,
-            name=f"{name}({inner.name})",
+            name=name,
             slots=MappingProxyType({**inner.slots, **slots}),
             hyperparameters=MappingProxyType({**inner.hyperparameters, **own}),
             takes_t=with_t,
@@ -551,12 +716,47 @@ def modifier(
             paper=inner.paper,
             at=inner.at,
             doc=inner.doc,
-            sources=(function, *inner.sources),
-            evaluation=_composed(inner.evaluation, evaluate),
-            origin=(apply, inner),
+            sources=(self.function, *inner.sources),
+            evaluation=_composed(inner.evaluation, self.evaluation),
+            parts=Parts(
+                {**inner.parts.slots, **parts.slots}, {**inner.parts.tuples, **parts.tuples}
+            ),
         )
-        made = _the(made)
+
+
+def modifier(
+    function: Any = None,
+    /,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    **declared: Any,
+) -> Any:
+    """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
+
+    The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
+    `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
+    A keyword without default is shared with the inner rule. The result, applied to a rule, is a
+    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
+    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
+
+    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
+    the weights that the inner rule evaluates with.
+    """
+    if function is None:
+        return lambda f: modifier(f, evaluate=evaluate, **declared)
+    name = function.__name__
+    keep(function)
+    _Modifier.of(function, evaluate, declared, {})  # refused here, not where it is applied
+
+    def apply(inner: Rule, /, **defaults: Any) -> Rule:
+        if not isinstance(inner, Rule):
+            raise RuleError(f"{name} modifies a rule, got {inner!r}")
+        made = _the(replace(of(inner, {}), origin=(apply, inner)))
         return made.named(made.name, **defaults) if defaults else made
+
+    def of(inner: Rule, counts: Mapping[str, int]) -> Rule:
+        own = _Modifier.of(function, evaluate, declared, counts)
+        return replace(own.applied(inner), resize=lambda counts: of(inner._resized(counts), counts))
 
     for said in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(apply, said, getattr(function, said))

@@ -5,13 +5,31 @@ a step is given besides gradients.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ravine import ops
 from ravine.arithmetic import home
 
-__all__ = ["ZEROS", "Signal", "Slot", "filled", "like_p", "scalar", "shared", "signal", "zeros"]
+__all__ = [
+    "DTYPES",
+    "ZEROS",
+    "Several",
+    "Signal",
+    "Slot",
+    "filled",
+    "like_p",
+    "low_rank",
+    "scalar",
+    "several",
+    "shared",
+    "signal",
+    "square",
+    "zeros",
+]
+
+DTYPES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+"""What a slot may be kept in, and the bytes of a number."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,10 @@ class Slot:
     kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
     the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
     along which an array has length 1. keep: the one axis along which it has not. shared: whether the
-    number is one for the whole optimizer.
+    number is one for the whole optimizer. square: the axis along which p is as long as both sides of a
+    square matrix, which starts as value times the identity. rank: how long the array is along its
+    axis, if not 1, or the name of the hyperparameter that says it. dtype: among DTYPES, what an array is
+    kept in; "" for the dtype of p, or what `state_dtype` says.
     """
 
     kind: str
@@ -29,23 +50,75 @@ class Slot:
     axis: int | None = None
     shared: bool = False
     keep: int | None = None
+    square: int | None = None
+    rank: int | str | None = None
+    dtype: str = ""
+
+    def kept_in(self, dtype: str) -> Slot:
+        """The same slot, kept in a dtype whatever that of p is: `filled(0.0).kept_in("bfloat16")`.
+
+        dtype: "float64", "float32", "float16" or "bfloat16" (NumPy, which has no bfloat16, keeps the
+        dtype of p). TypeError for another, and for a slot of one number, which is in float64.
+        """
+        if dtype not in DTYPES:
+            raise TypeError(
+                f"kept_in: dtype={dtype!r} is not accepted; it is one of {', '.join(DTYPES)}"
+            )
+        if self.kind == "scalar":
+            raise TypeError("kept_in: a slot of one number is kept in float64")
+        return replace(self, dtype=dtype)
 
     @property
     def start(self) -> str:
         """What it starts at, in words: a number, a hyperparameter's name, or p."""
         if self.kind == "like_p":
             return "p"
-        return self.value if isinstance(self.value, str) else f"{self.value:g}"
+        value = self.value if isinstance(self.value, str) else f"{self.value:g}"
+        return f"{value} times the identity" if self.square is not None and value != "0" else value
 
     @property
     def short(self) -> bool:
         """Whether it is an array that has length 1 where the parameter may be longer."""
-        return self.axis is not None or self.keep is not None
+        return (self.axis is not None and self.rank is None) or self.keep is not None
 
-    def shape(self, of_p: Sequence[int]) -> tuple[int, ...]:
-        """The shape that it has beside a parameter of a shape."""
+    @property
+    def matrix(self) -> bool:
+        """Whether it is a matrix of another shape than the parameter, square or of low rank."""
+        return self.square is not None or self.rank is not None
+
+    @property
+    def of_matrix(self) -> str:
+        """The shape of a matrix beside a parameter of m × n, in words."""
+        sides = ("m", "n")
+        if self.square is not None:
+            side = sides[self.square]
+            return f"a matrix of {side} × {side} for one of m × n"
+        rank = f"{self.rank}"
+        return f"a matrix of {f'm × {rank}' if self.axis == -1 else f'{rank} × n'} for one of m × n"
+
+    def shape(self, of_p: Sequence[int], /, **hyperparameters: Any) -> tuple[int, ...]:
+        """The shape that it has beside a parameter of a shape.
+
+        ValueError for a matrix beside a parameter that is none.
+        """
         if self.kind == "scalar":
             return ()
+        if self.matrix:
+            if len(of_p) < 2:
+                kind = "square" if self.square is not None else "of low rank"
+                raise ValueError(
+                    f"a slot that is {kind} needs a parameter that is a matrix, got shape {tuple(of_p)}"
+                )
+            *batch, rows, columns = of_p
+            if self.square is not None:
+                return (*batch, *[(rows, columns)[self.square]] * 2)
+            rank: Any = hyperparameters[self.rank] if isinstance(self.rank, str) else self.rank
+            if rank < 1 or rank % 1:
+                raise ValueError(
+                    f"{self.rank}={rank!r} is not accepted; the rank of a slot is a whole number above 0"
+                )
+            rank = min(int(rank), rows, columns)
+            return (*batch, rows, rank) if self.axis == -1 else (*batch, rank, columns)
         axes = range(len(of_p))
         if self.axis is not None:
             ones = {axes[self.axis]}
@@ -61,6 +134,9 @@ class Slot:
         if self.kind == "like_p":
             # NumPy makes a number of an array without dimensions.
             return p.copy() if home(type(p)) == "numpy" else p * 1
+        if self.matrix:
+            shape = self.shape(p.shape, **hyperparameters)
+            return ops.apply("matrix_like", p, shape, value, self.square is not None)
         like = ops.sum(p, self.axis, keep=self.keep) if self.short else p
         return ops.apply("full_like", like, value)
 
@@ -99,6 +175,66 @@ def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
     if (axis is None) == (keep is None):
         raise TypeError(f"zeros takes an axis or keep, got axis={axis!r}, keep={keep!r}")
     return Slot("array", axis=axis, keep=keep)
+
+
+def square(axis: int, value: float | str = 0.0) -> Slot:
+    """A square matrix as long as p is along an axis: -2, its rows, or -1, its columns.
+
+    value: it starts as the identity times this number, or this hyperparameter. Shampoo's are
+    `square(-2, 1e-6)` and `square(-1, 1e-6)`. p must be a matrix, or a batch of them in its last two
+    axes. TypeError for another axis.
+    """
+    if axis not in (-1, -2):
+        raise TypeError(f"square: axis={axis!r} is not accepted; it is -2 (rows) or -1 (columns)")
+    return Slot("array", value, square=axis)
+
+
+def low_rank(rank: int | str, axis: int = -1) -> Slot:
+    """A matrix of zeros as p, but with no more than `rank` columns (axis=-1), or rows (axis=-2).
+
+    rank: a whole number above 0, or the name of a hyperparameter that is one. Where p has fewer rows
+    or columns than that, it is as many. GaLore's projection of an m × n matrix is
+    `low_rank("rank")`, m × rank, and its moments are `low_rank("rank", axis=-2)`, rank × n. TypeError
+    for another rank or axis.
+    """
+    if axis not in (-1, -2):
+        raise TypeError(f"low_rank: axis={axis!r} is not accepted; it is -2 (rows) or -1 (columns)")
+    if not isinstance(rank, str) and (type(rank) is not int or rank < 1):
+        raise TypeError(
+            f"low_rank: rank={rank!r} is not accepted; it is a whole number above 0, or the name of a "
+            "hyperparameter"
+        )
+    return Slot("array", axis=axis, rank=rank)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several slots under one name; see :func:`several`."""
+
+    count: int | str
+    slot: Slot
+
+
+def several(count: int | str, slot: Slot = ZEROS) -> Several:
+    """Slots of one kind under one name, which the rule takes and returns as a tuple.
+
+    count: how many, or the name of a hyperparameter that is a tuple, for one slot for each of its
+    numbers. slot: what each of them is; by default zeros in the shape of the parameter.
+    `several("betas")` is a velocity for each beta, `several(5)` a window of the last five gradients,
+    and `several(5, scalar(0.0))` a vector of numbers. The parts are counted from 1: those of b are b1
+    and b2 in the state, those of means mean1 and mean2. TypeError for what is neither a name nor a
+    whole number above 0, or no slot.
+    """
+    if not isinstance(count, str) and (type(count) is not int or count < 1):
+        raise TypeError(
+            f"several: count={count!r} is not accepted; it is a whole number above 0, or the name of a "
+            "hyperparameter that is a tuple"
+        )
+    if not isinstance(slot, Slot):
+        raise TypeError(
+            f"several: slot={slot!r} is not accepted; it is like_p, scalar(value), filled(value), ..."
+        )
+    return Several(count, slot)
 
 
 @dataclass(frozen=True)

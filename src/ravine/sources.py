@@ -10,7 +10,6 @@ import __future__
 import ast
 import inspect
 import linecache
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
@@ -54,15 +53,17 @@ def source_of(function: Callable[..., Any]) -> Source:
     for lines in (_lines.get(inner, now), now):
         found = _found(lines, code)
         if found is not None:
-            text = textwrap.dedent("".join(lines[code.co_firstlineno - 1 : found.end_lineno]))
+            own = lines[code.co_firstlineno - 1 : found.end_lineno]
+            # In a docstring, a comment, or parentheses, lines may begin further out than the function.
+            indent = own[0][: len(own[0]) - len(own[0].lstrip())]
+            text = "".join(line.removeprefix(indent) for line in own)
             definition = ast.parse(text).body[0]
             assert isinstance(definition, ast.FunctionDef)
             return Source(text, definition, "" if lines == now else Path(code.co_filename).name)
     file = code.co_filename
-    why = f"{file} has changed since" if now else "it was typed at a prompt, or made by exec"
-    raise ValueError(
-        f"the source of {name} cannot be found: {why}; put it in a file, and import that"
-    )
+    typed = "it was typed at a prompt, or made by exec; put it in a file, and import that"
+    why = f"{file} has changed since; import it again" if now else typed
+    raise ValueError(f"the source of {name} cannot be found: {why}")
 
 
 def line_of(function: Any, number: int) -> str:

@@ -16,9 +16,9 @@ from ravine import rules
 from ravine.hyperparameters import Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
 from ravine.pickling import recipe
-from ravine.rule import Rule
+from ravine.rule import Rule, kept
 
-__all__ = ["Spelling", "options", "options_of", "present", "spelling_of"]
+__all__ = ["Spelling", "options", "options_of", "present", "spelling_of", "unpaired"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Spelling:
     for what an option says under another name, or says of several ("betas": "beta1 beta2").
     translate: what the options, so named, say to the rule in other words. paired: an option that
     repeats others, for torch's schedulers, which cycle "betas" or "momentum" only. ndim: the number of
-    dimensions that every parameter must have. real: whether a parameter may not be complex.
+    dimensions that every parameter must have. real: whether a parameter may not be complex. resize: the
+    spelling of the same with options that are tuples of these lengths, where others are accepted.
 
     Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
     at all; scalar slots are tensors with it. early: whether they have the state before the first
@@ -49,7 +50,12 @@ class Spelling:
     real: bool = False
     step: str = "tensor"
     early: bool = False
+    resize: Callable[[Mapping[str, Any]], Spelling] | None = None
     besides: Mapping[str, Any] = field(default_factory=dict)
+
+    def fitting(self, options: Mapping[str, Any]) -> Spelling:
+        """The spelling for options with tuples as long as these."""
+        return self if self.resize is None else self.resize(options)
 
     def compose(
         self, options: Mapping[str, Any], ndim: int | None = None
@@ -61,12 +67,15 @@ class Spelling:
         rule = self._chosen(options, ndim)
         values = dict(options)
         for option, names in self.arguments.items():
-            name, *more = names.split()
-            given = options[option] if more else (options[option],)
-            values |= zip((name, *more), given, strict=True)
+            given = options[option] if self._is_tuple(names) else (options[option],)
+            values |= zip(names.split(), given, strict=True)
         if self.translate is not None:
             values |= self.translate(values)
         return rule, {k: values[k] for k in rule.hyperparameters}
+
+    def _is_tuple(self, names: str) -> bool:
+        """Whether what an argument says, of these hyperparameters, is a tuple."""
+        return " " in names or self.resize is not None
 
     def _chosen(self, options: Mapping[str, Any], ndim: int | None = None) -> Rule:
         return self.choose(options, ndim) if self.by_ndim else self.choose(options)
@@ -76,16 +85,17 @@ class Spelling:
         where: dict[str, str] = {}
         for option, names in self.arguments.items():
             given, parts = options[option], names.split()
-            if len(parts) > 1:
-                where |= dict.fromkeys(parts, f"{self.name}: {option}={given!r}")
-            if len(parts) > 1 and not (
-                isinstance(given, (tuple, list)) and len(given) == len(parts)
-            ):
+            if not self._is_tuple(names):
+                continue
+            where |= dict.fromkeys(parts, f"{self.name}: {option}={given!r}")
+            if not (isinstance(given, (tuple, list)) and len(given) == len(parts)):
                 known = self._chosen(options).hyperparameters
                 accepted = "; ".join(f"{name}, {known[name].accepted}" for name in parts)
-                kind = {2: "a pair", 3: "three numbers"}[len(parts)]
+                kind = f"{'a pair' if len(parts) == 2 else 'three numbers'}: {accepted}"
+                if self.resize is not None:
+                    kind = f"a tuple of one or more, each {known[parts[0]].accepted}"
                 raise ValueError(
-                    f"{self.name}: {option}={given!r} is not accepted; {option} is {kind}: {accepted}"
+                    f"{self.name}: {option}={given!r} is not accepted; {option} is {kind}"
                 )
         for name in self.options.keys() & options.keys():
             self.options[name].check(options[name], self.name)
@@ -105,6 +115,31 @@ class Spelling:
             k: h for rule, _ in self._compositions(options) for k, h in rule.hyperparameters.items()
         }
         return {k: h for k, h in mine.items() if k in options and k not in self.arguments}
+
+    def with_parts(self, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with those given set, and those that repeat others made equal to them.
+
+        ValueError where what is given contradicts itself, or is not as many numbers as it must be.
+        """
+        options = {**options, **given}
+        for whole, parts in self.paired.items():
+            if whole in given:
+                values = given[whole]
+                if not isinstance(values, (tuple, list)) or len(values) != len(parts):
+                    raise ValueError(
+                        f"{self.name}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                        f"{', '.join(parts)}"
+                    )
+                for part, value in zip(parts, values, strict=True):
+                    if part in given and given[part] is not value and given[part] != value:
+                        raise ValueError(
+                            f"{self.name}: {whole}={values!r} and {part}={given[part]!r} exclude each "
+                            "other; give one of them"
+                        )
+                options |= zip(parts, values, strict=True)
+            if {*parts} <= options.keys():
+                options[whole] = tuple(options[part] for part in parts)
+        return options
 
     def check_parameter(self, shape: Sequence[int]) -> None:
         """ValueError when a parameter of this shape cannot be trained."""
@@ -135,11 +170,24 @@ def present(cls: type, rule: Rule, name: str, make: Callable[..., type]) -> None
 
 def spelling_of(rule: Rule) -> Spelling:
     """The spelling of a rule of one's own: its hyperparameters and slots under their own names."""
+    tuples = rule.parts.tuples
+    if tuples:
+        return Spelling(
+            rule.name,
+            lambda _: rule,
+            {},
+            arguments={whole: " ".join(names) for whole, names in tuples.items()},
+            resize=lambda options: _resized(rule, options),
+        )
     betas = tuple(k for k in ("beta1", "beta2", "beta3") if k in rule.hyperparameters)
-    paired = (
-        {"betas": betas} if betas[:1] == ("beta1",) and "betas" not in rule.hyperparameters else {}
+    return Spelling(
+        rule.name, lambda _: rule, {}, paired={"betas": betas} if betas[:1] == ("beta1",) else {}
     )
-    return Spelling(rule.name, lambda _: rule, {}, paired=paired)
+
+
+def _resized(rule: Rule, options: Mapping[str, Any]) -> Spelling:
+    fitting = rule.fitting(options)
+    return kept(fitting, "spelling", lambda: spelling_of(fitting))
 
 
 def options_of(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,25 +196,25 @@ def options_of(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
     given: those that do not have their defaults. Raises TypeError for an unknown one, and ValueError
     for betas that differ from beta1 or that are not as many as the rule has.
     """
-    given = dict(given)
-    for whole, parts in spelling_of(rule).paired.items():
-        values = given.pop(whole, None)
-        if values is not None:
-            if not isinstance(values, (tuple, list)) or len(values) != len(parts):
-                raise ValueError(
-                    f"rule {rule.name!r}: {whole}={values!r} is not accepted; {whole} is a tuple of "
-                    f"{', '.join(parts)}"
-                )
-            twice = [part for part in parts if part in given]
-            if twice:
-                raise ValueError(
-                    f"rule {rule.name!r}: {whole}={values!r} and {twice[0]}={given[twice[0]]!r} exclude "
-                    "each other; give one of them"
-                )
-            given |= zip(parts, values, strict=True)
-        options = rule.values(given)
-        return {**options, whole: tuple(options[part] for part in parts)}
-    return rule.values(given)
+    spelling = spelling_of(rule)
+    given = spelling.with_parts({}, given)
+    values = unpaired(rule, {k: v for k, v in given.items() if k not in spelling.paired})
+    return spelling.with_parts(values, {})
+
+
+def unpaired(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a rule of one's own: its hyperparameters, those that are tuples as such.
+
+    given: those that do not have their defaults. Raises TypeError for an unknown one.
+    """
+    tuples = rule.parts.tuples
+    parts = [part for names in tuples.values() for part in names]
+    if part := next((part for part in parts if part in given), None):
+        raise TypeError(
+            f"rule {rule.name!r} has no option {part!r}; it takes {', '.join(tuples)} as a tuple"
+        )
+    values = rule.parts.gathered(rule.values({k: v for k, v in given.items() if k not in tuples}))
+    return {**values, **{k: given[k] for k in tuples if k in given}}
 
 
 @cache

@@ -20,7 +20,13 @@ ADAM = rules.adam.check()
 
 @pytest.mark.parametrize(
     ("name", "tensors", "numbers"),
-    [("scalars", 2, 2), ("mlp", 6, 109386), ("resnet18", 62, 11689512), ("gpt2", 148, 124439808)],
+    [
+        ("scalars", 2, 2),
+        ("mlp", 6, 109386),
+        ("resnet18", 62, 11689512),
+        ("gpt2", 148, 124439808),
+        ("blocks256", 48, 3159040),
+    ],
 )
 def test_the_shapes_are_those_of_the_models(name, tensors, numbers):
     given = contenders.shapes(name)

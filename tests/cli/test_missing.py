@@ -93,6 +93,36 @@ def test_what_cannot_be_done_without_is_said_first(without, tmp_path, packages, 
     assert {path.name for path in tmp_path.iterdir()} == {"blocked"}
 
 
+IN_PYTHON = {
+    "torch": "import ravine.torch",
+    "llvmlite": """
+import numpy as np, ravine.numpy as rn
+w = np.zeros(2)
+optimizer = rn.Adam(w)
+optimizer.step(np.ones(2))
+assert w[0]
+print(optimizer.engine)
+rn.Adam(w, engine="kernel")""",
+}
+
+
+@pytest.mark.parametrize("package", IN_PYTHON)
+def test_python_says_what_brings_it_too(tmp_path, package):
+    (tmp_path / package).mkdir()
+    error = f"ModuleNotFoundError('No module named {package}', name={package!r})"
+    (tmp_path / package / "__init__.py").write_text(f"raise {error}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PYTHON[package]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    said = f"{package} {BRINGS.format('torch')}"
+    assert done.stderr.splitlines()[-1].endswith(f": {said}")
+    assert done.stdout == {"torch": "", "llvmlite": f"eager: {said}\n"}[package]
+
+
 def test_what_is_installed_and_fails_says_why(without):
     done = without(
         "numba", "bench", "diamonds", error="ImportError('Numba needs NumPy 2.3 or less')"

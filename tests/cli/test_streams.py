@@ -38,7 +38,16 @@ def left_after(count, *words):
 
 
 @pytest.mark.parametrize(
-    "words", [("show", "adam"), ("show", "muon", "--latex"), ("list", "--json"), ("--help",)]
+    "words",
+    [
+        ("show", "adam"),
+        ("show", "muon", "--latex"),
+        ("show", "adam", "--kernel"),
+        ("show", "adam", "--llvm"),
+        ("show", "adam", "--asm"),
+        ("list", "--json"),
+        ("--help",),
+    ],
 )
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_reader_may_leave(words, count):

@@ -148,7 +148,10 @@ REFUSED = {  # what is done to (params, state of p, state of q, gradients), and 
     "a moment is complex": (lambda p, s, r, g: s.update(m=np.ones((6, 5), complex)), "complex128"),
     "a moment is a list": (lambda p, s, r, g: s.update(m=s["m"].tolist()), "a list"),
     "a moment is nothing": (lambda p, s, r, g: s.update(m=None), "a NoneType"),
-    "a moment has another shape": (lambda p, s, r, g: s.update(m=np.ones((7, 5))), "broadcast"),
+    "a moment has another shape": (
+        lambda p, s, r, g: s.update(m=np.ones((7, 5))),
+        "has shape \\(7, 5\\); it must be \\(6, 5\\)",
+    ),
     "a moment is the parameter": (lambda p, s, r, g: s.update(m=p["p"]), "share memory"),
     "a moment is another's": (lambda p, s, r, g: r.update(m=s["m"][2:4]), "share memory"),
     "two moments are one": (lambda p, s, r, g: s.update(m=s["v"]), "share memory"),

@@ -171,6 +171,11 @@ def test_divergence_is_reported_as_it_is():
         ({"optimizers": []}, r"optimizers=\[\].*at least one"),
         ({"lr": -0.1}, "lr=-0.1"),
         ({"lr": math.nan}, "lr=nan"),
+        (
+            {"lr": 0.1, "optimizers": ["sgd", "adam(lr=0.5)"]},
+            r"lr=0.1 does nothing beside 'adam\(lr",
+        ),
+        ({"lr": 0.1, "optimizers": ["l2(adam(lr=0.5))"]}, r"beside 'l2\(adam\(lr=0.5\)\)', which"),
     ],
 )
 def test_bad_input(wrong, message):

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -402,6 +403,30 @@ def test_signals_stop_a_session_and_are_as_before_after_it(tmp_path, caplog, nam
     assert signal.getsignal(number) is before
     assert f"interrupted while {tmp_path / 'units'}" in caplog.text
     assert files(tmp_path / "units", "*") == []
+
+
+@pytest.mark.parametrize("when", ["while", "after"])
+def test_a_signal_at_another_moment_names_the_file_too(tmp_path, monkeypatch, caplog, when):
+    folder = RunFolder(tmp_path)
+
+    def stop(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    def session():
+        with folder.session():
+            folder.unit({"n": 0}, lambda: 1)
+            if when == "after":
+                stop()
+            folder.unit({"n": 1}, lambda: monkeypatch.setattr(os, "fsync", stop))
+
+    with pytest.raises(Stopped):
+        session()
+    (unit,) = (tmp_path / "units").iterdir()
+    assert re.search(
+        f"interrupted {when} {tmp_path / 'units'}/.*.json was written; 1 ", caplog.text
+    )
+    assert (unit.name in caplog.text) == (when == "after")
+    assert files(tmp_path, "*.part") == []
 
 
 def test_a_signal_whose_exception_is_swallowed_stops_at_the_next_unit(tmp_path):

@@ -747,3 +747,18 @@ def test_methods_and_wrapped_functions():
     with pytest.raises(ValueError, match="momentum has no equations: a decorator has wrapped it"):
         latex(wrapper)
     assert "\\theta_{t-1} - \\eta\\, g_t" in latex(Rules.sgd)
+
+
+def test_parts_of_tuples_carry_an_index():
+    f = write(
+        "def f(p, g, b, *, lr=0.1, betas=(0.0, 0.9)):\n"
+        "    b = tuple(beta * x + g for beta, x in zip(betas, b))\n"
+        "    hats = [x / 2 for x in b]\n"
+        "    return p - lr / len(b) * sum(x * x for x in hats), b\n"
+    )
+    assert [line.strip() for line in terminal(f, plain=True).splitlines()] == [
+        "b[i,t] = beta[i]*b[i,t-1] + g[t]",
+        "hat[i,t] = b[i,t]/2",
+        "theta[t] = theta[t-1] - (eta/n)*sum(hat[i,t]*hat[i,t])",
+    ]
+    assert r"b_{i,t} &= \beta_i\, b_{i,t-1} + g_t" in latex(f)

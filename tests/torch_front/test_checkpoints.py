@@ -606,7 +606,7 @@ def test_shapes_must_be_the_parameters():
     matrix = torch.ones(3, 4, requires_grad=True)
     stepper = rt.Adafactor([matrix])
     train(stepper, 1)
-    saved = stepper.state_dict()
+    saved = copy.deepcopy(stepper.state_dict())
     saved["state"][0]["row_var"] = torch.ones(3, 4)
     with pytest.raises(
         ValueError, match=r"'row_var' in the shape \(3, 4\);.* so 'row_var' has \(3, 1\)"

@@ -475,3 +475,26 @@ def test_a_rule_of_matrices_beside_others():
     stepper = rt.optimizer(turned)(params[:1])
     take(stepper, params[:1], 1)
     assert "eager" in stepper.engine
+
+
+# --- refused at once, as by torch
+
+
+def test_the_defaults_are_checked_before_the_parameters_and_where_no_group_uses_them():
+    for module in (rt, torch.optim):
+        for params in (None, [{"params": [leaf(3)], "lr": 0.1, "betas": (0.9, 0.99)}]):
+            with pytest.raises(ValueError, match=r"lr|learning rate"):
+                module.Adam(params, lr=-1.0)
+            with pytest.raises(ValueError, match="beta"):
+                module.Adam(params, betas=(1.0, 0.9))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Adagrad"])
+def test_fused_on_the_meta_device_is_refused_as_by_torch(name):
+    for module in (rt, torch.optim):
+        p = torch.nn.Parameter(torch.ones(2, 3, device="meta"))
+        p.grad = torch.ones_like(p)
+        stepper = getattr(module, name)([p], fused=True)
+        with pytest.raises(RuntimeError, match=r"fused=True.*(meta|floating point)"):
+            stepper.step()
+        getattr(module, name)([p]).step()

@@ -22,6 +22,7 @@ from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 
 __all__ = [
+    "BLOCKS",
     "LOOPS",
     "RAVINES",
     "SHAPES",
@@ -45,13 +46,16 @@ Step = Callable[[], Any]
 SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 """Two numbers; a 784-128-64-10 perceptron; ResNet-18; GPT-2 small."""
 
+BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
+"""Four blocks of a GPT, and their width: for rules that work on matrices."""
+
 RAVINES = ("kernel", "Ravine", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
 """torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
 
 
 def shapes(name: str) -> list[tuple[int, ...]]:
-    """The shapes of a model's parameters; name: one of SHAPES."""
+    """The shapes of a model's parameters; name: one of SHAPES or BLOCKS."""
     if name == "scalars":
         return [(), ()]
     if name == "mlp":
@@ -68,14 +72,22 @@ def shapes(name: str) -> list[tuple[int, ...]]:
             before = width
         return [*result, (1000, 512), (1000,)]
     if name == "gpt2":
-        block = [(768,), (768,), (768, 2304), (2304,), (768, 768), (768,)]
-        block += [(768,), (768,), (768, 3072), (3072,), (3072, 768), (768,)]
-        return [(50257, 768), (1024, 768), *(block * 12), (768,), (768,)]
-    raise ValueError(f"shapes={name!r} is not accepted; it is one of {', '.join(SHAPES)}")
+        return [(50257, 768), (1024, 768), *_blocks(768, 12), (768,), (768,)]
+    if name in BLOCKS:
+        return _blocks(BLOCKS[name], 4)
+    known = ", ".join((*SHAPES, *BLOCKS))
+    raise ValueError(f"shapes={name!r} is not accepted; it is one of {known}")
+
+
+def _blocks(d: int, count: int) -> list[tuple[int, ...]]:
+    norm: list[tuple[int, ...]] = [(d,), (d,)]
+    attention: list[tuple[int, ...]] = [(d, 3 * d), (3 * d,), (d, d), (d,)]
+    perceptron: list[tuple[int, ...]] = [(d, 4 * d), (4 * d,), (4 * d, d), (d,)]
+    return [*norm, *attention, *norm, *perceptron] * count
 
 
 def parameters(name: str) -> list[torch.Tensor]:
-    """A model's parameters in float32, with gradients, all drawn anew; name: one of SHAPES."""
+    """A model's parameters in float32, with gradients, all drawn anew; name: as in :func:`shapes`."""
     params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
     for p in params:
         p.grad = torch.empty_like(p)

@@ -17,12 +17,12 @@ import torch
 
 from ravine import registry
 from ravine.bench import contenders
-from ravine.bench.contenders import SHAPES, Kernel, Step, Twin
+from ravine.bench.contenders import BLOCKS, SHAPES, Kernel, Step, Twin
 from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
 from ravine.naming import split
 from ravine.rule import Rule
 
-__all__ = ["SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
+__all__ = ["BLOCKS", "SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 Row = dict[str, Any]
@@ -56,9 +56,9 @@ def run(
 ) -> Iterator[Row]:
     """Time a step of each rule on parameters of each shape, in float32.
 
-    on: names among SHAPES. rules: as registry.get takes them; by default those that torch.optim has
-    too. seconds: for each rule and shape, all contenders together; at least three turns each are
-    taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
+    on: names among SHAPES and BLOCKS. rules: as registry.get takes them; by default those that
+    torch.optim has too. seconds: for each rule and shape, all contenders together; at least three turns
+    each are taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
     their own, on the first of the shapes. all_engines: leave out none on gpt2, however slow.
     progress: is handed a name and the units of work, and hands them on.
 

@@ -52,8 +52,9 @@ def bench_step(
     shapes: Annotated[
         str,
         typer.Option(
-            help="Of scalars, mlp, resnet18, gpt2; with commas between. gpt2 takes 8 to 11 GiB of "
-            "memory, and is skipped where less is free."
+            help="Of scalars, mlp, resnet18, gpt2, and blocks128, blocks256, blocks768 (four blocks of "
+            "a GPT of that width); with commas between. gpt2 takes 8 to 11 GiB of memory, and is "
+            "skipped where less is free."
         ),
     ] = "scalars,mlp,resnet18,gpt2",
     seconds: Annotated[

@@ -66,19 +66,23 @@ def complete(incomplete: str) -> list[str]:
         return [name for name in registry.names() if name.startswith(incomplete)]
 
 
-def settings(rule: Rule, texts: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs as hyperparameters, checked; those that are not given have their defaults."""
+def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:
+    """NAME=VALUE pairs as hyperparameters, checked; those that are not given have their defaults.
+
+    With the rule, which has as many slots and numbers as tuples among them are long.
+    """
     values: dict[str, Any] = {}
     for text in texts:
         try:
-            name, value = setting(text)
+            name, value = setting(text, rule.parts.tuples)
         except ValueError as error:
             raise ValueError(f"--set {error}") from None
         if name in values:
             raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
         values[name] = value
     try:
-        return rule.check(**values)
+        rule = rule.fitting(values)
+        return rule, rule.check(**values)
     except TypeError as error:
         raise ValueError(str(error)) from None
 

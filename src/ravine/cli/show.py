@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -75,7 +76,8 @@ def show(
         depends(f"--{option}", given(context, option), "without --worked or --csv", steps)
     depends("--set", bool(set_), "beside --latex: the equations are for all values", not latex)
     found = find(name)
-    rule, values = found.rule, settings(found.rule, set_ or [])
+    rule, values = settings(found.rule, set_ or [])
+    found = replace(found, rule=rule)
     if latex:
         from ravine.reading.equations import latex as typeset
 

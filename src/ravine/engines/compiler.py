@@ -137,4 +137,5 @@ def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
 def assembly(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
     """The kernel in this computer's assembly."""
     with _lock:
-        return _target_machine().emit_assembly(_parsed(ir(kernel, dtypes, stochastic)))
+        parsed = _parsed(ir(kernel, dtypes, stochastic))  # which makes LLVM know this machine
+        return _target_machine().emit_assembly(parsed)

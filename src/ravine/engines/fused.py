@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ravine.engines.eager import Work, plan
 from ravine.engines.graph import Graph, ways
+from ravine.extras import without
 from ravine.rule import RuleError, kept
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
     try:
         from ravine.engines.cpu import kernel
-    except ImportError:
-        return "llvmlite is not installed"
+    except ImportError as error:
+        return without("llvmlite", error)
 
     def why() -> str:
         try:

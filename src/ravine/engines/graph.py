@@ -26,6 +26,7 @@ from ravine import hyperparameters, ops
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT, REDUCED
 from ravine.draws import DRAWN
+from ravine.parts import part_names
 from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept, watch
 from ravine.sources import line_of
@@ -330,18 +331,25 @@ def _ways(graph: Graph) -> Iterator[Graph]:
 def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
     """Call the rule again, and refuse it where it computes something else, or has changed something.
 
-    Where a random generator has moved on, the rule may have drawn from it, and is called more often.
+    Where a random generator has moved on, the rule may have drawn from it, or another thread: it is
+    called more often, and refused if the generator moves on in every call.
     """
     rule = graph.rule
-    moved = states != reads.random_states()
-    for _ in range(_DRAWS if moved else 1):
+    draws = states != reads.random_states()
+    for i in range(_DRAWS if draws else 1):
         other = Graph(rule, graph.values, graph.given)
+        states = reads.random_states() if draws else ()
         try:
             _call(other)
         except RuleError as error:
             differs = f"it fails the second time ({error})"
         else:
             differs = _difference(graph, other)
+        draws = draws and states != reads.random_states()
+        if not differs and draws and i == _DRAWS - 1:
+            differs = "it draws from a random generator"
+        if not differs and reads.iterators:
+            differs = f"it may take the next item of {', '.join(reads.iterators)}"
         if changed := reads.changed():
             differs = f"it changes {', '.join(changed)}"
         if differs:
@@ -423,12 +431,21 @@ def _call(graph: Graph) -> None:
             )
     inputs = {"p", "g", "t", *rule.slots, *values, *rule.signals}
     for _, local in seen:
-        for name, value in local.items():
+        for name, value in _one_by_one(local):
             if isinstance(value, Node) and value.op not in _LEAVES and name not in inputs:
                 graph.names.setdefault(value.index, name)
     for name, node in graph.outputs.items():
         if node.op not in _LEAVES:
             graph.names[node.index] = name
+
+
+def _one_by_one(local: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Local variables, and the parts of those that are tuples, by names of their own."""
+    for name, value in local.items():
+        if isinstance(value, (tuple, list)):
+            yield from zip(part_names(name, len(value)), value, strict=True)
+        else:
+            yield name, value
 
 
 def _symbols(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -456,6 +456,8 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
+    for name in (s for s in graph.live if slots[s].matrix):
+        kernel.refuse(f"the slot {name}", "which is a matrix of another shape than p")
     for name in (s for s in graph.live if slots[s].short):
         # What a reduction gives that leaves such an array.
         op, axis = (

@@ -11,7 +11,7 @@ from ravine.numpy.rule_optimizer import RuleOptimizer
 from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
-from ravine.spellings import spelling_of
+from ravine.spellings import spelling_of, unpaired
 
 __all__ = [
     "ASGD",
@@ -61,7 +61,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
             seed: int = 0,
             **hyperparameters: Any,
         ) -> None:
-            super().__init__(params, made.values(hyperparameters), engine, seed)
+            super().__init__(params, unpaired(made, hyperparameters), engine, seed)
 
     spellings.present(Optimizer, made, name, optimizer)
     return Optimizer

@@ -37,15 +37,34 @@ class Loss(NamedTuple):
     gradient: Callable[[Any, Any], Any]
 
 
+def _line(params: Any, x: Any) -> Any:
+    wanted = np.shape(x)[1:]
+    if np.shape(params["m"]) != wanted:
+        raise ValueError(
+            f"linear: m has shape {np.shape(params['m'])}; for x of shape {np.shape(x)} it must have "
+            f"shape {wanted}"
+        )
+    return np.dot(x, params["m"]) + params["b"]
+
+
+def _error(prediction: Any, y: Any) -> Any:
+    if np.shape(prediction) != np.shape(y):  # NumPy would make a table of a row and a column
+        raise ValueError(
+            f"mean_squared_error: the predictions have shape {np.shape(prediction)} and y "
+            f"{np.shape(y)}; they must be the same"
+        )
+    return prediction - y
+
+
 linear = Model(
-    predict=lambda params, x: np.dot(x, params["m"]) + params["b"],
+    predict=_line,
     gradient=lambda params, x, d: {"m": np.dot(d, x), "b": np.sum(d)},
 )
 """The line m*x + b, with params {"m": slope, "b": intercept}; for x of shape (n, k), m has shape (k,)."""
 
 mean_squared_error = Loss(
-    value=lambda prediction, y: float(np.mean((prediction - y) ** 2)),
-    gradient=lambda prediction, y: 2 * (prediction - y) / np.size(y),
+    value=lambda prediction, y: float(np.mean(_error(prediction, y) ** 2)),
+    gradient=lambda prediction, y: 2 * _error(prediction, y) / np.size(y),
 )
 """mean((prediction - y)**2)."""
 
@@ -107,7 +126,7 @@ def fit(
     >>> round(done.params["m"], 3), round(done.params["b"], 3)
     (2.0, 1.0)
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _data("x", x), _data("y", y)
     rows = len(x)
     if len(y) != rows or not rows:
         raise ValueError(
@@ -124,11 +143,18 @@ def fit(
         raise ValueError(
             f"fit: stopping_threshold={stopping_threshold!r} is not accepted; it is a number >= 0, or None"
         )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"fit: callback={callback!r} is not accepted; it is a function, or None")
     rule = registry.get(optimizer) if isinstance(optimizer, str) else optimizer
     rule = rule if isinstance(rule, Rule) else as_rule(rule)
     if clipping is not None:
         rule = clip_by_value(rule, clip_value=clipping)
     if learning_rate is not None:
+        if "lr" in hyperparameters:
+            raise TypeError(
+                f"fit: learning_rate={learning_rate!r} and lr={hyperparameters['lr']!r} are one "
+                "hyperparameter; give one of them"
+            )
         hyperparameters["lr"] = learning_rate
     stepper = class_of(rule)(copy.deepcopy(params), **hyperparameters)
     y = _shaped(y, np.shape(model.predict(stepper.params, x)))
@@ -151,6 +177,8 @@ def fit(
             if callback is not None and callback(epoch, stepper.params, now):
                 done.stopped = "callback"
             elif not np.isfinite(now):
+                if epoch == 1:
+                    _check_finite(x=x, y=y)
                 done.stopped = "diverged"
             elif stopping_threshold is not None and abs(before - now) < stopping_threshold:
                 done.stopped = "threshold"
@@ -160,6 +188,27 @@ def fit(
             break
     done.params, done.seconds = stepper.params, time.perf_counter() - start
     return done
+
+
+def _data(name: str, rows: Any) -> Any:
+    """Rows as an array."""
+    if isinstance(rows, np.ma.MaskedArray):
+        raise TypeError(
+            f"fit: {name} is a masked array, and its mask would be passed by; leave the masked rows out"
+        )
+    rows = np.asarray(rows)
+    if not rows.ndim:
+        raise TypeError(f"fit: {name}={rows.item()!r} is not accepted; it is an array of rows")
+    return rows
+
+
+def _check_finite(**given: Any) -> None:
+    """ValueError where it is the data that are not finite; only then, as a loss may pass them by."""
+    for name, data in given.items():
+        if data.dtype.kind == "f" and not np.isfinite(data).all():
+            raise ValueError(
+                f"fit: {name} has values that are NaN or infinite, and so is the loss; leave such rows out"
+            )
 
 
 def _shaped(y: Any, shape: tuple[int, ...]) -> Any:

@@ -26,7 +26,7 @@ from ravine.engines.fused import (
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span, sharing
 from ravine.engines.signals import checked_signals
-from ravine.rule import Rule
+from ravine.rule import Rule, Slot
 from ravine.spellings import Spelling
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RuleOptimizer:
         self._seen: list[Any] = []
         self._training: dict[str, Any] | None = None  # while others are in place
         self.options = options
-        self.spelling.check(options)
+        self.spelling.fitting(options).check(options)
         self.params = params
         self.state: dict[str, dict[str, Any]] = {}
         if not list(_leaves(params, "params")):
@@ -79,7 +79,14 @@ class RuleOptimizer:
                 f"{self._name}: params={params!r} is empty; it must hold at least one array or number"
             )
         self._check_params()
-        self._plan()
+        plans = self._plan()
+        for path, p in _leaves(params, "params"):
+            graph = plans[np.ndim(p)][0]
+            if graph.of_arrays and not isinstance(p, np.ndarray):
+                raise TypeError(
+                    f"{self._name}: {path} is a number, and rule {graph.rule.name!r} works on arrays, "
+                    "such as matrices"
+                )
 
     @property
     def _name(self) -> str:
@@ -155,7 +162,7 @@ class RuleOptimizer:
         plans: dict[int, tuple[Graph, dict[str, Any]]] = {}
         known: dict[Rule, tuple[Graph, dict[str, Any]]] = {}
         for ndim in {np.ndim(p) for _, p in _leaves(self.params, "params")}:
-            rule, hyper = self.spelling.compose(self.options, ndim)
+            rule, hyper = self.spelling.fitting(self.options).compose(self.options, ndim)
             if rule not in known:
                 hyper = rule.check(self._name, **hyper)
                 known[rule] = plan(rule, hyper, given), {**hyper, **(numbers or {})}
@@ -298,12 +305,12 @@ class RuleOptimizer:
             if graph.rule.slots[slot].shared and slot in common:
                 state[slot] = common[slot]
             if slot not in state:
-                made = graph.rule.slots[slot].init(p, **hyper)
-                # NumPy makes numbers of arrays without dimensions.
-                state[slot] = np.asarray(made) if isinstance(made, np.generic) else made
+                state[slot] = self._started(slot, graph.rule.slots[slot], p, hyper)
             else:
-                scalar = graph.rule.slots[slot].kind == "scalar" or not isinstance(p, np.ndarray)
-                self._check_slot(f"the state {slot!r} of {path}", state[slot], scalar)
+                declared = graph.rule.slots[slot]
+                array = declared.kind != "scalar" and isinstance(p, np.ndarray)
+                shape = declared.shape(p.shape, **hyper) if array else None
+                self._check_slot(f"the state {slot!r} of {path}", state[slot], shape)
 
         def like_p(x: Any) -> Any:
             if not isinstance(p, np.ndarray):
@@ -317,8 +324,19 @@ class RuleOptimizer:
         work = Work(p, like_p(g), slots, int(taken) + 1, hyper, signals=its)
         return _Todo(path, work, state)
 
-    def _check_slot(self, what: str, kept: Any, scalar: bool) -> None:
-        if scalar:
+    def _started(self, name: str, slot: Slot, p: Any, hyper: Mapping[str, Any]) -> Any:
+        try:
+            made = slot.init(p, **hyper)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {name!r}: {error}") from None
+        if isinstance(made, np.ndarray) and slot.dtype not in ("", "bfloat16"):
+            return made.astype(slot.dtype)
+        # NumPy makes numbers of arrays without dimensions.
+        return np.asarray(made) if isinstance(made, np.generic) else made
+
+    def _check_slot(self, what: str, kept: Any, shape: tuple[int, ...] | None) -> None:
+        """shape: of an array, or None for a number."""
+        if shape is None:
             if not isinstance(kept, (int, float, np.number)):
                 raise TypeError(f"{self._name}: {what} is {kept!r}; it must be a number")
         elif (
@@ -328,6 +346,8 @@ class RuleOptimizer:
         ):
             kind = f"of {kept.dtype}" if type(kept) is np.ndarray else f"a {type(kept).__name__}"
             raise TypeError(f"{self._name}: {what} is {kind}; it must be an array of floats")
+        elif kept.shape != shape:
+            raise ValueError(f"{self._name}: {what} has shape {kept.shape}; it must be {shape}")
         elif not kept.flags.writeable or _folded(kept):
             why = "has elements that share memory" if kept.flags.writeable else "is read-only"
             raise ValueError(

@@ -302,7 +302,12 @@ def exercise_specs(
     names, seeds = list(optimizers), _seeds(seeds)
     if not names:
         raise ValueError(f"optimizers={names!r} is not accepted; name at least one rule")
-    rules = [resolve(name).name for name in names]
+    found = [resolve(name) for name in names]
+    if lr is not None and (own := [each.name for each in found if "lr" in each.settings]):
+        raise ValueError(
+            f"lr={lr!r} does nothing beside {own[0]!r}, which sets lr; give one of them"
+        )
+    rules = [each.name for each in found]
     if twice := [name for name in rules if rules.count(name) > 1]:
         raise ValueError(f"optimizers={names!r} is not accepted; {twice[0]} is there twice")
     settings: dict[str, Any] = {

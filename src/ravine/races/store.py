@@ -57,8 +57,9 @@ class RunFolder:
         self.reused = 0
         self._files = self.path / "units"
         self._done: set[str] = set()  # the files of units that were computed or reused
-        self._doing: Path | None = None
+        self._at = ""  # the unit that is worked on, or was last
         self._stopped: Stopped | None = None
+        self._ending = False  # what is left to do is short, and a second signal does not stop it
         self._others: dict[str, None] = {}  # versions that results were reused of
         try:
             self._files.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ class RunFolder:
         Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped`. What is kept of a race that was stopped is
         logged, and which other versions the reused results were computed with.
         """
-        start = time.perf_counter()
+        start, self._at, self._ending = time.perf_counter(), "", False
         with _on_signals(self._stop):
             try:
                 self.manifest(status="running", error=None)
@@ -117,7 +118,7 @@ class RunFolder:
                 seconds = time.perf_counter() - start
                 self.manifest(status="complete", seconds=seconds, reused=self.reused)
             except BaseException as error:
-                stopped = isinstance(error, KeyboardInterrupt)
+                self._ending, stopped = True, isinstance(error, KeyboardInterrupt)
                 status = "interrupted" if stopped else "failed"
                 with suppress(OSError):  # the disk may be full
                     self.manifest(status=status, error=f"{type(error).__name__}: {error}")
@@ -130,6 +131,8 @@ class RunFolder:
                     _log.warning("runs taken from %s were computed with %s", self.path, what)
 
     def _stop(self, number: int, _: Any) -> None:
+        if self._ending:
+            return
         self._stopped = Stopped(number)
         raise self._stopped
 
@@ -139,13 +142,12 @@ class RunFolder:
             raise self._stopped
 
     def _say_what_is_kept(self, status: str) -> None:
-        doing = f" while {self._doing} was computed" if self._doing else ""
         count = len(self._done)
         kept = (
             f"{count} finished run{' is' if count == 1 else 's are'} kept in {self.path}, and the same "
             f"command with --out {self.path} goes on from there"
         )
-        _log.warning("%s%s; %s", status, doing, kept if count else "no run is finished")
+        _log.warning("%s%s; %s", status, self._at, kept if count else "no run is finished")
 
     # ---- units of work -------------------------------------------------------------------------
 
@@ -178,15 +180,16 @@ class RunFolder:
                 for then in (self._before, made):
                     self._others |= dict.fromkeys(differences(then, environment()))
             return result
-        self._doing = path
+        self._at = f" while {path} was computed"
         result = compute()
-        self._doing = None
+        self._at = f" while {path} was written"
         now = environment()
         if len(self._done) == self.reused:  # the first that is computed
             self.manifest(**now)
         made = {key: now[key] for key in MADE_WITH}
         write(path, _encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
         self._done.add(name)
+        self._at = f" after {path} was written"
         return result
 
     # ---- tables and figures --------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 from ravine.engines.graph import trace
 from ravine.rule import Rule
+from ravine.slots import DTYPES
 from ravine.sources import source_of
 
 __all__ = ["About", "about", "source"]
@@ -23,8 +24,9 @@ class About:
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
     hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
     for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
-    row, or for a column. starts: what slots start at, if not 0. signals: what a step may be given
-    besides gradients, each with what it is.
+    row, or for a column; matrices: those that are matrices of another shape, with the shape in words.
+    dtypes: what slots are kept in, if not in the dtype of the parameter. starts: what slots start at,
+    if not 0. signals: what a step may be given besides gradients, each with what it is.
     """
 
     summary: str
@@ -34,12 +36,15 @@ class About:
     scalars: tuple[str, ...]
     shared: tuple[str, ...]
     reduced: tuple[str, ...]
+    matrices: tuple[tuple[str, str], ...]
+    dtypes: tuple[tuple[str, str], ...]
     starts: tuple[tuple[str, str], ...]
     signals: tuple[tuple[str, str], ...] = ()
 
     def state_bytes(self, size: int) -> int:
         """Bytes of state for each element of a parameter, at `size` bytes per number."""
-        return size * len(self.state)
+        own = dict(self.dtypes)
+        return sum(DTYPES[own[name]] if name in own else size for name in self.state)
 
     def kept(self, quote: str = "") -> str:
         """The state in words, each name between quotes."""
@@ -54,10 +59,12 @@ class About:
             parts.append(f"{listed(self.state)}: {bytes_}")
         if self.reduced:
             parts.append(f"{listed(self.reduced)}: one number per row or column")
+        parts += [f"{called(slot)}: {shape}" for slot, shape in self.matrices]
         if self.scalars:
             parts.append(f"{listed(self.scalars)}: one number per tensor")
         if self.shared:
             parts.append(f"{listed(self.shared)}: one number for all tensors")
+        parts += [f"{called(slot)} is kept in {dtype}" for slot, dtype in self.dtypes]
         parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
         return "; ".join(parts) or "none: 0 bytes per parameter"
 
@@ -73,14 +80,18 @@ def about(rule: Rule, /, **hyperparameters: Any) -> About:
     shared = tuple(name for name, slot in slots.items() if slot.shared)
     scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
     reduced = tuple(name for name, slot in slots.items() if slot.short)
+    matrices = {name: slot.of_matrix for name, slot in slots.items() if slot.matrix}
+    others = {*scalars, *shared, *reduced, *matrices}
     return About(
         summary=summary,
         text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
         elsewhere=tuple((package, what) for package, _, what in pairs),
-        state=tuple(name for name in live if name not in scalars + shared + reduced),
+        state=tuple(name for name in live if name not in others),
         scalars=scalars,
         shared=shared,
         reduced=reduced,
+        matrices=tuple(matrices.items()),
+        dtypes=tuple((name, slot.dtype) for name, slot in slots.items() if slot.dtype),
         starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
         signals=tuple((name, signal.words) for name, signal in rule.signals.items()),
     )

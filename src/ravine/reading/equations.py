@@ -6,7 +6,8 @@ expression trees, which ravine.reading.typesetting sets.
 Notation. p is θ, lr is η, eps ε, momentum μ, weight_decay λ, dampening τ; Greek names are Greek
 letters, m_hat is m̂, beta1 is β₁, v_max is v with a raised upright "max", and any longer name stays
 an upright word. g and what a step computes carry the index t; p and the state carry t−1 until they
-are assigned. Where a step assigns a name twice, the earlier value gets a prime.
+are assigned. Where a step assigns a name twice, the earlier value gets a prime. What is done with
+each part of a tuple is set once, with the index i: of betas, βᵢ.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import reduce
 from typing import Any
 
 from ravine import ops
+from ravine.parts import part_names
 from ravine.reading.typesetting import Box, LaTeX, Node, Symbol, Term, Terminal, beside, stack
 from ravine.slots import Signal
 from ravine.sources import source_of
@@ -172,10 +174,14 @@ class Reader:
         switch = {a.arg: isinstance(getattr(d, "value", 0), bool) for a, d in options}
         self.numbers = {name for name, is_switch in switch.items() if not is_switch}
         self.names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+        self.tuples = _tuples(function)
         self.outputs = [name for name in positional if name not in ("step", "g", "t")]
         stamps = dict.fromkeys(self.outputs, "t-1") | dict.fromkeys(["g", *signals], "t")
         arguments = [*positional, *switch]
-        self.start = {name: Symbol(self.spelled(name), stamps.get(name, "")) for name in arguments}
+        self.start = {
+            name: Symbol(self.spelled(name), self.stamped(name, stamps.get(name, "")))
+            for name in arguments
+        }
         self.now: dict[str, Node] = dict(self.start)
         self.defined: dict[str, list[Symbol]] = {}  # for each name its values, numbered by primes
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
@@ -251,7 +257,8 @@ class Reader:
         """The symbol that stands for the name from now on."""
         varies = name != "t" and (value is None or name in self.outputs or _varies(value))
         values = self.defined.setdefault(name, [])
-        values.append(Symbol(self.spelled(name), "t" if varies else "", len(values) + 1))
+        stamp = self.stamped(name, "t" if varies else "")
+        values.append(Symbol(self.spelled(name), stamp, len(values) + 1))
         self.now[name] = values[-1]
         return values[-1]
 
@@ -308,8 +315,14 @@ class Reader:
             return Term("≠", (value, _number(0)))
         return value
 
+    def stamped(self, name: str, stamp: str) -> str:
+        """The index, with that of a tuple's parts before it."""
+        return ",".join(["i"] * (name in self.tuples) + [stamp] * bool(stamp))
+
     def spelled(self, name: str) -> str:
         """The name with its Greek spelt out, unless another variable has that very name."""
+        if name in self.tuples:
+            name = part_names(name, 1)[0][:-1]
         head, *tail = name.split("_")
         greek = SPELLED.get(name) or "_".join([SPELLED.get(head, head), *tail])
         return name if greek in self.names else greek
@@ -341,6 +354,14 @@ class Reader:
                 pairs = zip(ops, terms, terms[1:], strict=False)
                 chain = (Term(OPERATORS[type(op)], (a, b)) for op, a, b in pairs)
                 return reduce(lambda a, b: Term("and", (a, b)), chain)
+            case ast.GeneratorExp(part, [each]) | ast.ListComp(part, [each]) if _pairs(each):
+                return self.parts(part, _pairs(each))
+            case ast.Call(ast.Name("tuple" | "list"), [ast.GeneratorExp(part, [each])]) if _pairs(
+                each
+            ):
+                return self.parts(part, _pairs(each))
+            case ast.Call(ast.Name("len"), [ast.Name(name)]) if name in self.tuples:
+                return Symbol("n" if "n" not in self.names else "count")
             case ast.IfExp(test, value, otherwise):
                 return self.call("where", [test, value, otherwise])
             case ast.Call(
@@ -350,6 +371,14 @@ class Reader:
         text = " ".join((ast.get_source_segment(self.source, node) or ast.unparse(node)).split())
         whole = isinstance(node, ast.Subscript | ast.Attribute | ast.Constant | ast.List | ast.Call)
         return Term("verbatim", (text if whole else f"({text})",))
+
+    def parts(self, part: ast.expr, pairs: Sequence[tuple[str, str]]) -> Node:
+        """What is made of each part of tuples; pairs: a part's name, and that of its tuple."""
+        before = self.now
+        self.now = before | {name: before[whole] for name, whole in pairs if whole in before}
+        made = self.expression(part)
+        self.now = before
+        return made
 
     def call(
         self, name: str, arguments: Sequence[ast.expr], named: dict[str, ast.expr] | None = None
@@ -378,6 +407,35 @@ class Reader:
                     return Term("@", (Term("**", (a, Term("neg", (power,)))), b))
         pairs = (Term("=", (Symbol(key), value)) for key, value in more.items())
         return Term("call", (CALLED.get(name, name), *args, *pairs))
+
+
+def _pairs(each: ast.comprehension) -> list[tuple[str, str]]:
+    """The names that a comprehension gives to parts, each with the tuple's that it is of."""
+    targets: Sequence[ast.expr] = [each.target]
+    wholes: Sequence[ast.expr] = [each.iter]
+    match each.target, each.iter:
+        case ast.Tuple(names), ast.Call(ast.Name("zip"), arguments):
+            targets, wholes = names, arguments
+    found = [x.id for x in (*targets, *wholes) if isinstance(x, ast.Name)]
+    if each.ifs or len(targets) != len(wholes) or len(found) != 2 * len(targets):
+        return []
+    return list(zip(found, found[len(targets) :], strict=False))
+
+
+def _tuples(function: ast.FunctionDef) -> set[str]:
+    """The names of tuples: those that comprehensions go through, and make."""
+    options = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    found = {a.arg for a, default in options if isinstance(default, ast.Tuple)}
+    for node in ast.walk(function):
+        match node:
+            case ast.comprehension():
+                found |= {whole for _, whole in _pairs(node)}
+            case ast.Assign(
+                [ast.Name(name)],
+                ast.Call(ast.Name("tuple" | "list"), [ast.GeneratorExp()]) | ast.ListComp(),
+            ):
+                found.add(name)
+    return found
 
 
 def _options(name: str) -> set[str | None]:

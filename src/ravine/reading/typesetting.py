@@ -274,7 +274,7 @@ def stack(boxes: Sequence[Box], base: int, left: float = 0) -> Box:
 
 UNICODE = {"*": " ", "@": " ", "/": "/", "%": " mod ", "-": " − "}
 ASCII = {"*": "*", "·": "*", "/": "/", "%": " mod ", "≠": " != ", "≤": " <= ", "≥": " >= "}
-LOWERED = str.maketrans("0123456789t-", "₀₁₂₃₄₅₆₇₈₉ₜ₋")
+LOWERED = str.maketrans("0123456789it-", "₀₁₂₃₄₅₆₇₈₉ᵢₜ₋")
 RAISED = str.maketrans(
     "0123456789+−abcdefghijklmnoprstuvwxyzTβγδθφχ",
     "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀᵝᵞᵟᶿᵠᵡ",

@@ -8,7 +8,12 @@ The first-order classes are Ravine's, each a subclass of torch's. LBFGS, which n
 its step, Optimizer, lr_scheduler and swa_utils are torch's own.
 """
 
-from torch.optim import LBFGS, Optimizer, lr_scheduler, swa_utils
+from ravine.extras import without
+
+try:
+    from torch.optim import LBFGS, Optimizer, lr_scheduler, swa_utils
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(without("torch", error), name=error.name) from error
 
 from ravine.torch.checkpoints import load_named_state_dict, named_state_dict
 from ravine.torch.checks import How

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, cycle, starmap
-from operator import attrgetter, getitem, is_, itemgetter
+from operator import attrgetter, ge, getitem, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,7 @@ from ravine.engines.fused import bind
 from ravine.engines.graph import Graph
 from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
-from ravine.torch.memory import facts, intercepted
+from ravine.torch.memory import facts, intercepted, is_cut_short
 from ravine.torch.options import Options
 from ravine.torch.sharded import Sharded, Shards
 from ravine.torch.state import number
@@ -39,6 +39,7 @@ __all__ = ["READY", "Bound", "CallPart", "KernelPart", "Member", "Wave"]
 
 _grad, _params = attrgetter("grad"), itemgetter("params")
 _data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
+_storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 READY = 0
 """What a kernel says when it has taken a step."""
@@ -211,6 +212,8 @@ class KernelPart:
         if not self.repeatable:
             return
         self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
+        self.addresses = [0] * len(members)  # of gradients, and how many bytes were enough
+        self.sizes = [m.work.g.untyped_storage().nbytes() for m in members]
         self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
@@ -289,9 +292,21 @@ class KernelPart:
             return None
         if _addresses(fixed) != where:
             return None  # memory has moved
-        self.step.place("g", list(map(_data_ptr, grads)))
+        addresses = list(map(_data_ptr, grads))
+        if addresses != self.addresses:  # a storage that is cut short moves
+            sizes = list(map(_nbytes, map(_storage, grads)))
+            if not all(map(ge, sizes, self.sizes)):
+                for i, g in enumerate(grads):
+                    if sizes[i] < self.sizes[i] and addresses[i]:
+                        if is_cut_short(g):
+                            return None
+                        self.sizes[i] = sizes[i]
+            self.addresses = addresses
+        self.step.place("g", addresses)
         if not signals:
             return grads
+        if any(map(is_cut_short, signals)):
+            return None
         places = list(map(_data_ptr, signals))
         if not {*places}.isdisjoint(where):
             return None  # a parameter, or a slot
@@ -345,7 +360,7 @@ class Bound:
 
     def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
         groups: Any = optimizer.param_groups
-        self.key = object()
+        self.key, self.seed = object(), optimizer.seed
         self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]
         stepped = {place for kernel in self.kernels for place in kernel.places}
@@ -388,9 +403,8 @@ class Bound:
             grads = self.ready(optimizer)
             if grads is None:
                 return None
-            seed = optimizer.seed
             for i, kernel in enumerate(self.kernels):
-                if kernel.run(seed) != READY:
+                if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()

@@ -8,17 +8,21 @@ would cast the state to the dtype of the parameter.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ravine.hyperparameters import plain
+from ravine.rule import Slot
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
-from ravine.torch.options import as_number
+from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, count_tensor, number, started
 
 if TYPE_CHECKING:
@@ -110,6 +114,7 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
     keep_options: load the state alone.
     """
     state: dict[Any, Any] = {}
+    groups = optimizer.param_groups
 
     def before(_: Any, saved: dict[str, Any]) -> dict[str, Any]:
         loaded = _loaded(optimizer, saved, keep_options)
@@ -117,8 +122,10 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
         return {**loaded, "state": {}}  # torch would cast it
 
     def after(_: Any) -> None:
+        if keep_options:
+            optimizer.param_groups = groups  # torch has copied them, and the tensors in them
         optimizer.state.update(state)
-        optimizer.in_evaluation = evaluation.is_saved_in(state)
+        optimizer._in_evaluation = evaluation.is_saved_in(state)
 
     handles = (
         optimizer.register_load_state_dict_pre_hook(before),
@@ -152,18 +159,21 @@ def _state_of(
     optimizer: RuleOptimizer, group: Mapping[str, Any], p: torch.Tensor
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(group)
-    state = dict(optimizer.state.get(p) or {})
-    if not state and spelling.early and spelling.step == "tensor":
+    state = optimizer.state.get(p) or {}
+    if not state and spelling.early and not is_lazy(p) and spelling.step == "tensor":
         state = {"step": count_tensor(None, 0, group, p)}
     if not state:
         return state
     # Complete, also where an option was switched on since the last step: loading insists on it.
     graph, hyper = optimizer.planned(group, p.ndim)
-    for slot in graph.live:
-        key = spelling.state_names.get(slot, slot)
-        if key not in state:
-            state[key] = started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
-    return state
+    names = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
+    missing = {
+        key: started(optimizer, group, key, graph.rule.slots[slot], p, hyper)
+        for slot, key in names.items()
+        if key not in state
+    }
+    # All of it is live, so that it is of one moment; a count that is an int is so in its own dict only.
+    return state if isinstance(state.get("step"), int) else {**state, **missing}
 
 
 # --- in
@@ -184,13 +194,18 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
     groups, state, count = [], dict(saved["state"]), 0
     for i, (group, its) in enumerate(zip(here, saved["param_groups"], strict=True)):
         options = dict(group) if keep_options else _options(optimizer, i, group, its)
-        groups.append(options)
+        groups.append({**options, "params": its["params"]})
         for j, (p, key) in enumerate(zip(group["params"], its["params"], strict=True)):
             which = repr(names[i][j]) if names is not None else f"{count} (counted from 0)"
             count += 1
             if key in state:
                 of = f"{name}: the checkpoint's state of parameter {which}"
                 state[p] = _state_for(optimizer, options, p, state.pop(key), of)
+    nobodys = [key for key in state if isinstance(key, int)]
+    if nobodys:
+        raise ValueError(
+            f"{name}: the checkpoint has the state of {_list(nobodys)}, and no parameter of that number"
+        )
     return {**saved, "state": state, "param_groups": groups}
 
 
@@ -199,7 +214,11 @@ def _options(
 ) -> dict[str, Any]:
     """A group's saved options, and those of here that it has not, if they are none but switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
-    options = {**group, **{k: as_number(v) for k, v in saved.items()}}
+    known = {*optimizer.known(group)}
+    # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
+    how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
+    given = with_numbers(saved, known) | how
+    options = spelling.with_parts(group, given)
     other = optimizer.spelling_of(options).name
     if other != spelling.name:
         raise ValueError(
@@ -218,7 +237,8 @@ def _options(
             f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
-    spelling.check(options)
+    checked_names({*given} - {*group}, known, name)
+    optimizer.check(options)
     return options
 
 
@@ -230,15 +250,18 @@ def _state_for(
     of: str,
 ) -> dict[str, Any]:
     spelling = optimizer.spelling_of(options)
-    graph, _ = optimizer.planned(options, p.ndim)
+    graph, hyper = optimizer.planned(options, p.ndim)
     slots = {spelling.state_names.get(k, k): slot for k, slot in graph.rule.slots.items()}
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{of} is {saved!r:.80}; it must be a dict")
     # Where a flattened checkpoint lacks something, set_optimizer_state_dict puts {} there.
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
     if not saved:
         return {}
     needed = ["step"] * bool(spelling.step)
     needed += [spelling.state_names.get(slot, slot) for slot in graph.live]
-    missing = [k for k in needed if k not in saved]
+    # Where torch counts no steps, it may have saved None for a buffer that is not begun.
+    missing = [k for k in needed if saved.get(k) is None and (k not in saved or spelling.step)]
     if missing:
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
@@ -246,26 +269,50 @@ def _state_for(
         slot = slots.get(key)
         if key == "step":
             state[key] = _count(value, options, p, spelling, of)
-        elif slot is None or value is None:
+        elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
-        elif not isinstance(value, torch.Tensor):
-            if slot.kind != "scalar" or not isinstance(value, (int, float)):
-                raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
+        elif isinstance(value, torch.Tensor):
+            state[key] = _array(value, p, key, slot, hyper, of)
+        elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:
-            expected = slot.shape(p.shape)
-            if value.shape != expected:
-                raise ValueError(
-                    f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
-                    f"{tuple(p.shape)}, so {key!r} has {expected}"
-                )
-            if value.is_complex() and not p.is_complex():
-                raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
-            whole = not (value.is_floating_point() or value.is_complex())
-            like = torch.float64 if slot.kind == "scalar" else p.dtype
-            value = value.to(like) if whole else value
-            state[key] = value if slot.kind == "scalar" else value.to(p.device)
+            raise ValueError(f"{of} has {key!r}={value!r:.80}; it must be a tensor")
     return state
+
+
+def _array(
+    value: torch.Tensor,
+    p: torch.Tensor,
+    key: str,
+    slot: Slot | None,
+    hyper: Mapping[str, Any],
+    of: str,
+) -> torch.Tensor:
+    """A tensor of the state, as a step can use it: dense, in floating point, on the device of p.
+
+    slot: None for weights of p's that are kept in the state.
+    """
+    if value.layout is not torch.strided or value.is_nested or value.is_quantized:
+        kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
+        raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
+    if value.is_meta and not p.is_meta:
+        raise ValueError(f"{of} has {key!r} on the meta device, so without values")
+    expected: tuple[int, ...] = value.shape  # of a lazy parameter it is not known
+    if not is_lazy(p):
+        expected = p.shape if slot is None else slot.shape(p.shape, **hyper)
+    if value.shape != expected:
+        raise ValueError(
+            f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
+            f"{tuple(p.shape)}, so {key!r} has {tuple(expected)}"
+        )
+    if value.is_complex() and not p.is_complex():
+        raise ValueError(f"{of} has {key!r} in {value.dtype}; the parameter is real")
+    if any(n > 1 and not stride for n, stride in zip(value.shape, value.stride(), strict=True)):
+        value = value.clone()  # expanded; its elements share memory
+    scalar = slot is not None and slot.kind == "scalar"
+    if not (value.is_floating_point() or value.is_complex()):
+        value = value.to(torch.float64 if scalar else p.dtype)
+    return value if scalar else value.to(p.device)
 
 
 def _count(
@@ -273,7 +320,7 @@ def _count(
 ) -> Any:
     """A count of steps as it is kept here; ValueError for what is none."""
     taken = plain(value)
-    if taken is None or not (taken >= 0 and taken == taken // 1):
+    if taken is None or not (0 <= taken <= sys.float_info.max and taken == taken // 1):
         raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
     return int(taken) if spelling.step == "int" else count_tensor(value, int(taken), options, p)
 
@@ -346,11 +393,40 @@ def _ordered(
 
 
 def _checked(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    if not {"state", "param_groups"} <= saved.keys():
+    keys = saved.keys() if isinstance(saved, Mapping) else ()
+    if not {"state", "param_groups"} <= {*keys}:
         raise ValueError(
             f"{name}: this is not an optimizer's state_dict, which has 'state' and 'param_groups'; it "
-            f"has {_list(saved)}"
+            f"has {_list(keys)}"
         )
+    groups = saved["param_groups"]
+    if not (
+        isinstance(saved["state"], Mapping)
+        and isinstance(groups, Sequence)
+        and all(isinstance(group, Mapping) for group in groups)
+        and all(isinstance(group.get("params"), Sequence) for group in groups)
+    ):
+        raise ValueError(
+            f"{name}: in an optimizer's state_dict, 'state' is a dict and 'param_groups' a list of dicts, "
+            "each with a list of 'params'; here they are not"
+        )
+    params = [key for group in groups for key in group["params"]]
+    odd = next((key for key in params if not isinstance(key, (int, str))), None)
+    if odd is not None:
+        raise ValueError(
+            f"{name}: the checkpoint's param groups have the parameter {odd!r:.80}; parameters are "
+            "numbers or names there"
+        )
+    twice = next((key for key, times in Counter(params).items() if times > 1), None)
+    if twice is not None:
+        raise ValueError(f"{name}: the checkpoint's param groups have parameter {twice!r} twice")
+    for i, group in enumerate(groups):
+        names, number_of = group.get("param_names"), len(group["params"])
+        if names is not None and not (isinstance(names, Sequence) and len(names) == number_of):
+            raise ValueError(
+                f"{name}: the checkpoint's param group {i} has {number_of} parameters and "
+                f"'param_names'={names!r:.80}"
+            )
     return saved
 
 

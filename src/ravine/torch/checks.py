@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ravine.engines.fused import check_engine, check_seed
 from ravine.rule import nearest
@@ -53,6 +54,11 @@ class Unusable(ValueError, RuntimeError):
 
 def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
     """Refuse options of torch's that have no meaning here, or none together."""
+    for switch in ("foreach", "fused", "capturable", "differentiable"):
+        if not isinstance(options.get(switch), (int, type(None))):
+            raise ValueError(
+                f"{name}: {switch}={options[switch]!r} is not accepted; {switch} is True, False or None"
+            )
     if options.get("capturable"):
         raise ValueError(
             f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "
@@ -140,7 +146,17 @@ def checked_parameters(
         p = entry[1] if isinstance(entry, tuple) else entry
         if not isinstance(p, torch.Tensor):
             raise TypeError(f"{name}: params[{i}] is a {type(p).__name__}; parameters are tensors")
-        which = f"{name}: params[{i}], of shape {tuple(p.shape)},"
+        shape = "a shape that is not known yet" if is_lazy(p) else f"shape {tuple(p.shape)}"
+        which = f"{name}: params[{i}], of {shape},"
+        if spelling.real and p.is_complex():
+            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
+        if id(p) in taken:
+            raise ValueError(
+                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
+                "than one parameter group"
+            )
+        if is_lazy(p):
+            continue  # looked at in its first step
         if not (computed or p.is_leaf or p.retains_grad):
             raise ValueError(
                 f"{which} is not a leaf: it was computed by "
@@ -157,24 +173,20 @@ def checked_parameters(
                 f"{which} is conjugated or negated by a flag only; parameters have memory of their own, "
                 "as after resolve_conj().resolve_neg()"
             )
-        if spelling.real and p.is_complex():
-            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
-        if id(p) in taken:
-            raise ValueError(
-                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
-                "than one parameter group"
-            )
         spelling.check_parameter(p.shape)
     return entries
 
 
-def checked_how(how: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The keywords of :class:`How`, complete."""
+def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) -> dict[str, Any]:
+    """The keywords of :class:`How`, complete.
+
+    options: the other keywords that there are, which somebody may have meant.
+    """
     unknown = next((k for k in how if k not in How.__annotations__), None)
     if unknown:
         names = [*How.__annotations__]
         raise TypeError(
-            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, names)}; besides its "
+            f"{name}: unexpected keyword {unknown!r}{nearest(unknown, [*names, *options])}; besides its "
             f"hyperparameters it takes {', '.join(names)}"
         )
     engine = check_engine(how.get("engine", "auto"), name)

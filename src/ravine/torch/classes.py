@@ -78,8 +78,8 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]
     >>> opt = SignDescent([torch.zeros(3, requires_grad=True)], lr=0.1)
     """
     made = rule if isinstance(rule, Rule) else as_rule(rule)
-    defaults = {k: h.default for k, h in made.hyperparameters.items()}
-    plan(made, defaults)  # a rule that cannot be traced is refused here, not in training
+    defaults = made.parts.gathered({k: h.default for k, h in made.hyperparameters.items()})
+    plan(made, made.values({}))  # a rule that cannot be traced is refused here, not in training
 
     class Optimizer(FromRule, metaclass=Derived):
         rule, spelling = made, spelling_of(made)

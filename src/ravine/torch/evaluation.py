@@ -20,14 +20,14 @@ from ravine.torch.tensors import seen_by, single
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["begin", "end", "evaluating", "is_saved_in", "refusal"]
+__all__ = ["KEPT", "begin", "end", "evaluating", "is_saved_in", "refusal"]
 
-_KEPT = "training_p"
+KEPT = "training_p"
 
 
 def begin(optimizer: RuleOptimizer) -> None:
     """Put the weights to evaluate with in the place of the parameters; nothing, where they are there."""
-    if optimizer.in_evaluation:
+    if optimizer._in_evaluation:
         return
     with torch.no_grad():
         found = [
@@ -37,10 +37,10 @@ def begin(optimizer: RuleOptimizer) -> None:
             for view, weights in _weights(optimizer, group, p)
         ]
         for p, _, _ in found:
-            optimizer.state[p][_KEPT] = p.detach().clone()
+            optimizer.state[p][KEPT] = p.detach().clone()
         for _, view, weights in found:
             view.copy_(weights if _is_array(weights) else state.number(float(weights)))
-    optimizer.in_evaluation = True
+    optimizer._in_evaluation = True
 
 
 def end(optimizer: RuleOptimizer) -> None:
@@ -48,16 +48,16 @@ def end(optimizer: RuleOptimizer) -> None:
     with torch.no_grad():
         for group in optimizer.param_groups:
             for p in group["params"]:
-                kept = (optimizer.state.get(p) or {}).pop(_KEPT, None)
+                kept = (optimizer.state.get(p) or {}).pop(KEPT, None)
                 if kept is not None:
                     p.copy_(kept)
-    optimizer.in_evaluation = False
+    optimizer._in_evaluation = False
 
 
 @contextmanager
 def evaluating(optimizer: RuleOptimizer) -> Iterator[None]:
     """Have the weights to evaluate with in place within it, and what was there before it afterwards."""
-    within = optimizer.in_evaluation
+    within = optimizer._in_evaluation
     begin(optimizer)
     try:
         yield
@@ -76,7 +76,7 @@ def refusal(optimizer: RuleOptimizer) -> RuntimeError:
 
 def is_saved_in(states: Any) -> bool:
     """Whether states are of parameters that are being evaluated."""
-    return any(isinstance(its, dict) and _KEPT in its for its in states.values())
+    return any(isinstance(its, dict) and KEPT in its for its in states.values())
 
 
 def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[tuple[Any, Any]]:

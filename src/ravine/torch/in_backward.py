@@ -265,7 +265,7 @@ class InBackward:
             place = self._place(p)
             if place is None:
                 return
-            if self.optimizer.in_evaluation:
+            if self.optimizer._in_evaluation:
                 raise evaluation.refusal(self.optimizer)
             leaf = self._leaves[p]
             if leaf.gradients == self.accumulate:

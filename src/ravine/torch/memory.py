@@ -17,7 +17,7 @@ import torch
 
 from ravine.engines.overlap import Span
 
-__all__ = ["Facts", "facts", "intercepted", "lacks_memory", "no_memory", "span"]
+__all__ = ["Facts", "facts", "intercepted", "is_cut_short", "lacks_memory", "no_memory", "span"]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
@@ -46,10 +46,15 @@ def lacks_memory(x: Any) -> bool:
 
 
 def _lacking(x: torch.Tensor) -> bool:
-    if not x.numel():
+    return bool(x.numel()) and (is_cut_short(x) or not x.data_ptr())
+
+
+def is_cut_short(x: torch.Tensor) -> bool:
+    """Whether the storage of a plain tensor ends before its last element."""
+    storage = x.untyped_storage().nbytes()
+    if storage >= (x.storage_offset() + x.numel()) * x.element_size() and x.is_contiguous():
         return False
-    needed = (x.storage_offset() + 1 + _last(x)) * x.element_size()
-    return x.untyped_storage().nbytes() < needed or not x.data_ptr()
+    return bool(x.numel()) and storage < (x.storage_offset() + 1 + _last(x)) * x.element_size()
 
 
 def _last(x: torch.Tensor) -> int:

@@ -8,11 +8,13 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ravine import registry
+from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.naming import typo
 from ravine.rule import nearest
 from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
 from ravine.torch.layers import settled
+from ravine.torch.options import checked_names
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Mixed(RuleOptimizer):
     "Muon", or a rule's, as :func:`ravine.get` takes it: "adam", "heavy ball", "l2(sgd)". A group's
     other keys are that class's arguments, and what is missing takes its defaults. Schedulers, hooks
     and checkpoints see one optimizer. Raises ValueError, naming the group, for a rule that does not
-    exist and an option that the rule has not.
+    exist and an option that the rule has not. Keys that are no rule's options are left alone.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
@@ -53,23 +55,34 @@ class Mixed(RuleOptimizer):
                 '{"params": [...], "rule": "AdamW", "lr": 3e-4}; one has '
                 f"{', '.join(map(repr, param_group)) or 'nothing'}"
             )
-        _, defaults = _known(param_group["rule"])
-        given = {k for k in param_group if k not in ("params", "param_names", "rule", "initial_lr")}
-        for unknown in sorted(given - defaults.keys()):
+        spelling, defaults = _known(param_group["rule"])
+        unknown = next((k for k in param_group if k not in defaults and k in _options()), None)
+        if unknown is not None:
             raise ValueError(
                 f"Mixed: {param_group['rule']!r} has no option {unknown!r}"
                 f"{nearest(unknown, [*defaults])}; it has {', '.join(defaults)}"
             )
-        super().add_param_group({**defaults, **settled(param_group, defaults, "Mixed")})
+        own = {*param_group} - {"rule", *defaults}
+        checked_names(own, {"rule", *defaults}, "Mixed")
+        checked_names(own, _options(), "Mixed")
+        group = settled(param_group, defaults, "Mixed")
+        super().add_param_group(spelling.with_parts(defaults, group))
 
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """The spelling of the class or the rule that the group names."""
-        return _known(group["rule"])[0]
+        return _known(group["rule"])[0].fitting(group)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
         """The options of the class or the rule that the group names."""
         return ("rule", *_known(group["rule"])[1])
+
+
+@cache
+def _options() -> set[str]:
+    """What is an option of some rule; any other key in a group is the user's own."""
+    made = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
+    return {*HYPERPARAMETERS}.union(*(_known(name)[1] for name in made))
 
 
 @cache

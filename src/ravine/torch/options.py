@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ravine.spellings import Spelling
 
-__all__ = ["Options", "as_number", "checked_names"]
+__all__ = ["Options", "checked_names", "with_numbers"]
 
 _NOT_OPTIONS = ("params", "param_names")
 _PLAIN = (bool, int, float, str, type(None))
@@ -28,6 +28,7 @@ class Options(dict[str, Any]):
     option is the user's own and left alone, unless it is almost the name of one.
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
+    check: raises ValueError for options that are not accepted.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
     between which a float is certainly accepted. last: the bound step that took over all options last.
     followed: the same, until an option changes. changed: the options that have changed since.
@@ -39,20 +40,23 @@ class Options(dict[str, Any]):
         name: str,
         known: Iterable[str],
         spelling_of: Callable[[Mapping[str, Any]], Spelling],
+        check: Callable[[Mapping[str, Any]], None],
     ):
-        super().__init__({k: v if k in _NOT_OPTIONS else as_number(v) for k, v in options.items()})
         self.name, self.known, self.spelling_of = name, {*known}, spelling_of
+        super().__init__(with_numbers(options, self.known))
+        self.check = check
         self.followed: object = None
         self.last: object = None
         self.changed: set[str] = set()
         self._constant: bool | None = None  # not looked at yet
         spelling = spelling_of(self)
-        spelling.check(self)
-        # Where a float is certainly accepted; most schedulers set one in each step.
-        self.direct = {k: (h.low, h.high) for k, h in spelling.direct(self).items()}
+        check(self)
         self._paired = {
             name for whole, parts in spelling.paired.items() for name in (whole, *parts)
         }
+        # Where a float is certainly accepted; most schedulers set one in each step.
+        direct = spelling.direct(self).items()
+        self.direct = {k: (h.low, h.high) for k, h in direct if k not in self._paired}
 
     def __reduce__(self) -> Any:
         # As a plain dict; the optimizer that it belongs to makes a group of it again.
@@ -61,38 +65,12 @@ class Options(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Set an option, checked as in the constructor; a NumPy scalar becomes a number."""
         inside = self.direct.get(key)
-        if inside is None or type(value) is not float or not inside[0] < value < inside[1]:
-            value = self._checked(key, value)
-            self._constant = None
-        super().__setitem__(key, value)
-        self.changed.add(key)
-        self.followed = None
-        if key in self._paired:
-            self._pair(key, value)
-
-    def _pair(self, key: str, value: Any) -> None:
-        """Keep an option of several numbers and its parts equal, whichever was set."""
-        [(whole, parts)] = self.spelling_of(self).paired.items()
-        if key == whole:
-            changed = dict(zip(parts, value, strict=True))
+        if inside is not None and type(value) is float and inside[0] < value < inside[1]:
+            super().__setitem__(key, value)
+            self.changed.add(key)
+            self.followed = None
         else:
-            changed = {whole: tuple(self[part] for part in parts)}
-        super().update(changed)
-        self.changed.update(changed)
-
-    def _checked(self, key: str, value: Any) -> Any:
-        if key in _NOT_OPTIONS:
-            return value
-        if key not in self.known:
-            checked_names({key}, self.known, self.name)
-            return value
-        value = as_number(value)
-        self._check({**self, key: value})
-        return value
-
-    def _check(self, options: Mapping[str, Any]) -> None:
-        if self.known <= options.keys():  # a group that is being emptied and filled is not a group
-            self.spelling_of(options).check(options)
+            self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
@@ -118,16 +96,19 @@ class Options(dict[str, Any]):
 
     def update(self, *others: Any, **options: Any) -> None:
         """Set several options; those that only together make sense are checked together."""
-        new = {
-            k: v if k in _NOT_OPTIONS else as_number(v) for k, v in dict(*others, **options).items()
-        }
-        checked_names({*new} - {*self}, self.known, self.name)
-        self._check({**self, **new})
+        new = with_numbers(dict(*others, **options), self.known)
+        if strangers := {*new} - self.keys():
+            checked_names(strangers, self.known, self.name)
+        settled = {**self, **new}
+        # Not while it is emptied and filled again.
+        if not self.known.isdisjoint(new) and self.known <= settled.keys():
+            settled = self.spelling_of(settled).with_parts(self, new)
+            self.check(settled)
+            if not self._paired.isdisjoint(new):
+                new |= {k: settled[k] for k in self._paired}
         for key, value in new.items():
             super().__setitem__(key, value)
             self._note(key)
-            if key in self._paired:
-                self._pair(key, value)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The option; set to the default where it is missing."""
@@ -168,10 +149,17 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
                 )
 
 
-def as_number(value: Any) -> Any:
-    """A NumPy scalar as a Python number, also in a tuple or a list; all else as it is."""
-    if type(value) in (tuple, list) and value and type(value[0]).__module__ == "numpy":
-        return type(value)(map(as_number, value))
-    if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
-        return value.item()
-    return value
+def with_numbers(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The options with NumPy's scalars as Python's numbers, also in tuples and lists, so that a checkpoint
+    loads with weights_only=True; where they are `known`, arrays of one element, too.
+    """
+    return {k: v if k in _NOT_OPTIONS else _number(v, k in known) for k, v in options.items()}
+
+
+def _number(value: Any, known: bool) -> Any:
+    if type(value) in (tuple, list) and any(type(x).__module__ == "numpy" for x in value):
+        return type(value)(_number(x, known) for x in value)
+    if type(value).__module__ != "numpy" or getattr(value, "size", 0) != 1:
+        return value
+    is_array = hasattr(value, "__setitem__")
+    return value.item() if known or not is_array else value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
@@ -18,7 +21,7 @@ from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, RuleError, kept
 from ravine.spellings import Spelling
-from ravine.torch import checkpoints, evaluation, state
+from ravine.torch import amp, checkpoints, evaluation, state
 from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
 from ravine.torch.checks import (
     How,
@@ -29,7 +32,7 @@ from ravine.torch.checks import (
 )
 from ravine.torch.layers import settled
 from ravine.torch.memory import lacks_memory, span
-from ravine.torch.options import Options, as_number, checked_names
+from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.signals import Given, given
 from ravine.torch.state import State
@@ -47,6 +50,11 @@ __all__ = ["RuleOptimizer"]
 # seconds, and frames that hold the optimizer until a garbage collection.
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 _zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+def _check(kind: type[RuleOptimizer], differentiable: bool, options: Mapping[str, Any]) -> None:
+    kind.spelling_of(options).check(options)
+    check_options(options, kind.__name__, differentiable)
 
 
 def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
@@ -73,21 +81,22 @@ class RuleOptimizer(torch.optim.Optimizer):
     given: Given | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
-    tried = False
-    in_evaluation = False
+    _tried = False
+    _in_evaluation = False
 
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
-        self._how = checked_how(how, name)
+        self._how = checked_how(how, name, defaults)
         if defaults.get("differentiable") and (how.get("engine") == "kernel" or self.stochastic):
             raise ValueError(
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
+        defaults = with_numbers(defaults, defaults)
+        if defaults:  # also where every group has options of its own in their place
+            _check(type(self), bool(defaults.get("differentiable")), defaults)
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
-        torch.optim.Optimizer.__init__(
-            self, checked_groups(params, name), {k: as_number(v) for k, v in defaults.items()}
-        )
+        torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         self.state = State(self, self.state)
         self._bounds = {}
 
@@ -104,7 +113,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for p in group["params"]:
                 graph, hyper = self.planned(group, p.ndim)
                 graphs.append(graph)
-                if p.numel():
+                if not is_lazy(p) and p.numel():
                     whys.append(unfit(self._seen(group, graph, hyper, p), graph))
         return describe(self._wanted, graphs, whys)
 
@@ -132,9 +141,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
 
         As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        Not while `step` is replaced: accelerate sees by its not being called that a step was skipped.
         (And where steps are taken in backward, which then refuse the scaler.)
         """
-        return bool(self.defaults.get("fused")) or self._in_backward is not None
+        if amp.asks(sys._getframe(1)):
+            self._last_step_skipped = True  # until the scaler calls step
+        fused = bool(self.defaults.get("fused")) and not amp.is_replaced(self, self.step)
+        return fused or self._in_backward is not None
 
     @property
     def seed(self) -> int:
@@ -175,12 +188,13 @@ class RuleOptimizer(torch.optim.Optimizer):
                 '{"params": [...], "lr": 0.1}'
             )
         param_group = dict(settled(param_group, self.defaults, name))
-        options = {k: as_number(v) for k, v in {**self.defaults, **param_group}.items()}
+        given = with_numbers(param_group, {*self.known(param_group)})
+        spelling = self.spelling_of({**self.defaults, **given})
+        options = spelling.with_parts(self.defaults, given)
         checked_names({*options}, {*self.known(options)}, name)
-        self.spelling_of(options).check(options)
-        check_options(options, name, self._differentiable)
+        self.check(options)
         params = checked_parameters(
-            param_group, self.param_groups, self.spelling_of(options), name, self._differentiable
+            param_group, self.param_groups, spelling, name, self._differentiable
         )
         _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
@@ -189,7 +203,12 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _group(self, options: Mapping[str, Any]) -> Options:
         """The options as a param group that checks what is set in it."""
-        return Options(options, type(self).__name__, self.known(options), self.spelling_of)
+        check = partial(_check, type(self), self._differentiable)  # which refers to no optimizer
+        return Options(options, type(self).__name__, self.known(options), self.spelling_of, check)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """ValueError for options of a group that are not accepted, or not together."""
+        _check(type(self), self._differentiable, options)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
         """The names of the options that a group like this one may have."""
@@ -198,7 +217,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """What a group's options and state are called: the class's spelling."""
-        return cls.spelling
+        return cls.spelling.fitting(group)
 
     @overload
     def step(self, closure: None = ..., **signals: Any) -> None: ...
@@ -234,7 +253,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _bare_step(self, closure: Callable[[], Any] | None, signals: Mapping[str, Any]) -> Any:
-        if self.in_evaluation:
+        if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
         now = given(self, signals) if signals else _NOTHING
@@ -247,9 +266,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             if self._in_backward is not None:
                 self._in_backward.finish()
                 return loss
-            if self._last_step_skipped or state.is_trial(self):
-                return loss
             bound = self._bounds.get(now.names)
+            if self._last_step_skipped or (bound is None and state.is_trial(self)):
+                return loss
             left = bound.take(self) if bound is not None else None
             if left is None:
                 if bound is not None:  # something has changed
@@ -269,7 +288,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def last_step_skipped(self) -> bool:
-        """Whether the last call of `step` took none, since `found_inf` was set, as GradScaler does."""
+        """Whether the last step was skipped, since torch.amp.GradScaler found infinity or NaN among the
+        gradients, or since `found_inf` was set by hand.
+        """
         return self._last_step_skipped
 
     @property
@@ -287,9 +308,14 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         places: of the parameters to be stepped, among all.
         """
-        if self.tried:
-            self.tried = False
+        if self._tried:
+            self._tried = False
             self.state.clear()
+        for group in self.param_groups:
+            if (
+                type(group) is not Options
+            ):  # a plain dict in its place, in which nothing was checked
+                self.check(group)
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
         with torch.set_grad_enabled(self._differentiable):
@@ -307,12 +333,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
         members: list[tuple[Graph, Member]] = []
         for number, place, p in chosen:
+            if is_lazy(p):
+                continue
             group = self.param_groups[number]
             key = number, p.ndim if self.spelling_of(group).by_ndim else None
             if p.grad is None and not (p.requires_grad and p.numel()):
                 continue
             if key not in plans:
                 plans[key] = self.planned(group, key[1])
+            self.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
             graph, hyper = plans[key]
             if p.grad is not None or state.is_begun(self, group, graph, p):
                 members.append((graph, self._member(place, key, group, graph, hyper, p)))
@@ -420,6 +449,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         p: torch.Tensor,
     ) -> Member:
         present = p.grad is not None
+        if present and p.is_meta and group.get("fused"):
+            raise RuntimeError(
+                f"{type(self).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
+                "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
+            )
         g: Any = p.grad if present else p.detach()
         if g.shape != p.shape:
             raise ValueError(
@@ -488,6 +522,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{type(self).__name__}: options={options!r} is not accepted; options is 'load' or 'keep'"
             )
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}: state_dict is a {type(state_dict).__name__}; it must be a dict, "
+                "as state_dict() gives it"
+            )
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
 
@@ -518,6 +557,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         evaluation.end(self)
         self.state.clear()
+        self._last_step_skipped = False
         if self._in_backward is not None:
             self._in_backward.forget()
 
@@ -533,9 +573,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
-        self._bound, self._bounds, self.tried = None, {}, False
+        self._bound, self._bounds, self._tried = None, {}, False
         self.state = State(self, self.state)
-        self.in_evaluation = evaluation.is_saved_in(self.state)
+        self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
 
     def __repr__(self) -> str:

@@ -155,7 +155,7 @@ def _begun(
             state[key] = started(optimizer, group, key, kept, p, hyper)
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
-        elif not kept.short and state[key].shape != p.shape:
+        elif not kept.short and state[key].shape != kept.shape(p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
                 f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
@@ -227,9 +227,13 @@ def started(
         return optimizer.state.shared(
             optimizer, spelling, key, lambda: number(slot.init(0.0, **hyper))
         )
-    dtype = optimizer._how.get("state_dtype")
+    own = optimizer._how.get("state_dtype")
+    dtype = getattr(torch, slot.dtype) if slot.dtype else own
     like: Any = as_real(p.detach())
-    made = slot.init(like.to(dtype or like.dtype), **hyper)
+    try:
+        made = slot.init(like.to(dtype or like.dtype), **hyper)
+    except ValueError as error:
+        raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None
     if slot.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
@@ -246,7 +250,7 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
     It gives zeros as gradients and sets lr to 0. Such a step is not one: the state begins, nothing is
     counted, and what begins with lr as its value begins anew in training.
     """
-    if optimizer.state or optimizer.param_groups[0].get("lr", 1) != 0:
+    if optimizer.state or any(group.get("lr", 0) != 0 for group in optimizer.param_groups):
         return False
     frame: Any = sys._getframe(1)
     for _ in range(8):
@@ -262,5 +266,5 @@ def is_trial(optimizer: RuleOptimizer) -> bool:
             if p.grad is not None:
                 graph, hyper = optimizer.planned(group, p.ndim)
                 begun(optimizer, group, graph, hyper, p)
-    optimizer.tried = True
+    optimizer._tried = True
     return True

@@ -43,7 +43,10 @@ class Variant:
         size = 8 if self.of == "double" else 4
         light = not any(v.op in _SLOW for walk in self.passes for v in walk.values)
         light = light and all(DTYPES[d] == size for d in self.dtypes)
-        self.width = (min(2 * self.vector_bytes, 32) if light else 2 * self.vector_bytes) // size
+        # The ends of rows are stepped one by one, and rows are short: one register at a time.
+        registers = 1 if self.kernel.by_lines else 2
+        most = min(2 * self.vector_bytes, 32) if light else registers * self.vector_bytes
+        self.width = most // size
 
     @property
     def noisy(self) -> bool:
