@@ -1,7 +1,7 @@
 """Rules with signals, for the tests of every engine and front."""
 
 from ravine import rule, scalar, signal
-from ravine.ops import clip, maximum, sqrt, total
+from ravine.ops import clip, maximum, mean, sqrt, total
 
 
 @rule(paper="Liu et al., 2023", at="arXiv:2305.14342, Algorithm 3")
@@ -38,6 +38,13 @@ def adahessian(p, g, m, v, t, *, hessian=signal(), lr=0.1, beta1=0.9, beta2=0.99
 def polyak(p, g, *, loss=signal(scalar), best=0.0):
     """Polyak, 1987: as long as it takes for the tangent to reach the best loss."""
     return p - (loss - best) / total(g**2) * g
+
+
+@rule
+def in_passes(p, g, h, *, extra=signal(), lr=0.1):
+    """Its slot is stored before the last look at the signal."""
+    h = h + g
+    return p - lr * mean(h * h) * (g if extra is None else g + extra), h
 
 
 @rule

@@ -11,6 +11,7 @@ the same bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -136,27 +137,40 @@ ROOT, HERON = (1.4, 0.14), 4
 """A line that is near the square root, and the steps from there that make it exact."""
 
 
+_BLOCK = 2**14  # elements that are computed at a time, for the caches' sake
+
+
 def uniform(library: Any, x: Any, stream: int, draw: Draw) -> Any:
     """Numbers between 0 and 1 in the shape of x, and of its dtype; of a number, one."""
-    return _rounded(library, x, _uniform(library, x, stream, draw), 1 - 2**-24)
+    return _made(library, x, stream, draw, lambda do, u: u, 1 - 2**-24)
 
 
 def normal(library: Any, x: Any, stream: int, draw: Draw) -> Any:
     """Numbers of mean 0 and variance 1 in the shape of x, and of its dtype; of a number, one."""
-    do = library or _Numbers
-    return _rounded(library, x, _quantile(do, _uniform(library, x, stream, draw)), math.inf)
+    return _made(library, x, stream, draw, _quantile, math.inf)
 
 
-def _uniform(library: Any, x: Any, stream: int, draw: Draw) -> Any:
-    place: Any = 0
-    if library is not None:
-        where = {"device": x.device} if library.__name__ == "torch" else {}
-        place = library.arange(math.prod(x.shape), dtype=library.int64, **where)
-        place = place.reshape(tuple(x.shape))
+def _made(
+    library: Any, x: Any, stream: int, draw: Draw, of: Callable[[Any, Any], Any], most: float
+) -> Any:
+    keys = _keys(draw, stream)
+    if library is None:
+        return of(_Numbers, _share(0, keys))
+    where = {"device": x.device} if library.__name__ == "torch" else {}
+    size = math.prod(x.shape)
+    block = _BLOCK if str(where.get("device", "cpu")) == "cpu" else size
+    parts = []
+    for start in range(0, max(size, 1), max(block, 1)):
+        place = library.arange(start, min(start + block, size), dtype=library.int64, **where)
+        numbers = of(library, _share(place, keys, lambda k: _cast(library, k, library.float64)))
+        parts.append(_rounded(library, x, numbers, most))
+    return (library.concatenate(parts) if len(parts) > 1 else parts[0]).reshape(tuple(x.shape))
+
+
+def _share(place: Any, keys: Sequence[int], real: Callable[[Any], Any] = float) -> Any:
+    """The numbers between 0 and 1 of these places."""
     low, high = place & _HALF, place >> 32
-    first, second = (_bits(low, high, key) >> 6 for key in _keys(draw, stream))
-    if library is not None:
-        first, second = (_cast(library, a, library.float64) for a in (first, second))
+    first, second = (real(_bits(low, high, key) >> 6) for key in keys)
     return (first * 2.0**26 + second + 0.5) * 2.0**-52
 
 
@@ -166,7 +180,7 @@ def _cast(library: Any, x: Any, dtype: Any) -> Any:
 
 def _rounded(library: Any, x: Any, numbers: Any, most: float) -> Any:
     """Of x's dtype; in another than float64, at most so much, where rounding would go beyond."""
-    if library is None or x.dtype == library.float64:
+    if x.dtype == library.float64:
         return numbers
     single = _cast(library, numbers, library.float32)
     if most < math.inf:

@@ -255,8 +255,7 @@ class Rule:
             unknown = next(name for name in given if name not in self.hyperparameters)
             if unknown in self.signals:
                 raise TypeError(
-                    f"rule {self.name!r}: {unknown!r} is a signal, which has no value of its own; it is "
-                    f"given with a step"
+                    f"rule {self.name!r}: {unknown!r} is a signal, not a hyperparameter; pass it to step"
                 )
             names = [*self.hyperparameters, *self.signals]
             raise TypeError(

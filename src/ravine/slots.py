@@ -255,8 +255,8 @@ def signal(kind: Callable[..., Slot] | None = None) -> Any:
     """The default of a keyword of a rule: what a step is given besides the gradient, at some steps.
 
     `hessian=signal()` has the shape of the parameter, such as a second gradient or the diagonal of the
-    Hessian; `loss=signal(scalar)` is one number. Who takes a step passes it, `optimizer.step(loss=0.5)`;
-    where nobody does, it is None in the rule, and `if loss is not None` is allowed. TypeError for other
+    Hessian; `loss=signal(scalar)` is one number. It is passed to the step, `optimizer.step(loss=0.5)`;
+    where it is not, it is None in the rule, which may ask `if loss is not None`. TypeError for other
     kinds.
     """
     if kind is not None and kind is not scalar:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signals import adahessian, both, polyak, sophia
+from signals import adahessian, both, in_passes, polyak, sophia
 
 import ravine.numpy as rn
 import ravine.torch as rt
@@ -385,6 +385,19 @@ def test_a_signal_in_the_memory_of_the_parameter():
         assert x.tolist() == y.tolist()
 
 
+def test_a_signal_in_the_memory_of_a_slot():
+    ends = []
+    for copy in (False, True):
+        x = np.ones(4)
+        optimizer = rn.optimizer(in_passes)(x)
+        for t in range(4):
+            h = optimizer.state["params"]["h"] if t else np.ones(4)
+            optimizer.step(np.arange(4.0), extra=h.copy() if copy else h)
+        ends.append(x.tolist())
+    assert optimizer.engine == "kernel"
+    assert ends[0] == ends[1]
+
+
 def test_declarations_that_are_refused():
     with pytest.raises(TypeError, match=r"signal\(3\) is not accepted; write signal\(\) or"):
         signal(3)
@@ -439,15 +452,16 @@ def test_shown():
 
 
 def test_what_a_rule_does_with_a_signal_is_in_its_digest():
-    def variant(factor):
+    def variant(factor, other=1.0):
         @rule
         def made(p, g, *, loss=signal(scalar), lr=0.1):
-            return p - lr * (g if loss is None else factor * loss * g)
+            return p - lr * (other * g if loss is None else factor * loss * g)
 
         return made
 
     assert digest(variant(1.0)) != digest(variant(2.0))
-    assert digest(variant(1.0)) == digest(variant(1.0))
+    assert digest(variant(2.0)) != digest(variant(2.0, 3.0))
+    assert digest(variant(2.0)) == digest(variant(2.0))
 
 
 def test_signals_survive_a_pickle(tmp_path):

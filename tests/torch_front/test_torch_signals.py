@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from signals import both, polyak, sophia
+from signals import both, in_passes, polyak, sophia
 from torch import nn
 
 import ravine.torch as rt
@@ -86,6 +86,21 @@ def test_both_kinds_of_step_are_bound_once(monkeypatch):
         optimizer.step(hessian=ps)
     ps[0].grad = None
     optimizer.step(hessian=[None, ps[1]])
+
+
+def test_a_signal_in_the_memory_of_a_slot():
+    ends = []
+    for copied in (False, True):
+        [p] = params((4,))
+        optimizer = rt.optimizer(in_passes)([p])
+        for t in range(5):
+            [extra] = give([p], t)
+            if t > 2:  # when the step is bound
+                extra = optimizer.state[p]["h"]
+            optimizer.step(extra=[extra.clone() if copied else extra])
+        ends.append(p.detach())
+    assert optimizer.engine == "kernel"
+    torch.testing.assert_close(*ends, rtol=1e-14, atol=0)
 
 
 def test_steps_after_schedules_are_those_of_the_formula():

@@ -78,7 +78,7 @@ def _by_parameter(
             if k not in known:
                 key = repr(k) if isinstance(k, str) else f"a key of type {type(k).__name__}"
                 raise ValueError(
-                    f"{where}: {name} has an entry for {key}, which is no parameter of the optimizer's"
+                    f"{where}: {name} has an entry for {key}, which is not one of the optimizer's parameters"
                 )
     else:
         values = list(value)
