@@ -240,7 +240,6 @@ class Step:
         """The tables of what there is for each matrix, row and column of a batch's tensors."""
         if self._matrices is None:
             raise ValueError("matrices: the kernel has something for each row or column")
-        values = [v.level for v in self.kernel.lines]
         for i in members:
             record = len(RECORD) * self.order.index(i)
             rows, columns = self._matrices[i]
@@ -252,9 +251,9 @@ class Step:
             words = {"matrices": many, "rows": many * rows, "height": rows}
             words |= {"widths": many * columns, "columns": columns, "pieces": pieces}
             blocks = {
-                "matrix_values": _words(max(1, many * values.count(MATRIX))),
-                "row_values": _words(max(1, many * rows * values.count(ROW))),
-                "column_values": _words(max(1, many * columns * values.count(COLUMN))),
+                "matrix_values": _words(max(1, many * self.kernel.kept(MATRIX))),
+                "row_values": _words(max(1, many * rows * self.kernel.kept(ROW))),
+                "column_values": _words(max(1, many * columns * self.kernel.kept(COLUMN))),
                 "column_parts": _words(max(1, many * pieces * columns * code.column_parts)),
             }
             words |= {name: _address(block) for name, block in blocks.items()}

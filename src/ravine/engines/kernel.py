@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, groupby
 from math import prod
 from typing import Any
 
@@ -245,14 +245,79 @@ class Kernel:
         return bool(self.views)
 
     @cached_property
+    def due(self) -> dict[Value, int]:
+        """The stage at which each value for matrices, rows or columns is computed: the first that needs it,
+        so that it need not be kept for long.
+        """
+        due: dict[Value, int] = {}
+        for v in reversed(self.needed):
+            users = [due.get(u, u.stage) for u in self._users.get(v, ())]
+            found = v.op == "vector" or v.op in PARTED
+            if v.level in LINES:
+                due[v] = v.stage if found or not users else min(users)
+        return due
+
+    @cached_property
+    def _users(self) -> dict[Value, list[Value]]:
+        users: dict[Value, list[Value]] = {}
+        for u in self.needed:
+            for v in dict.fromkeys(u.args):
+                users.setdefault(v, []).append(u)
+        return users
+
+    def runs(self, stage: int) -> list[list[Value]]:
+        """What is computed at a stage for a tensor and for its matrices, rows and columns, in the order of
+        the graph: neighbours of one level together, and each reduction by itself.
+        """
+        found = [
+            v
+            for v in self.needed
+            if TENSOR <= v.level < ELEMENT and v.op not in ("vector", *PARTED)
+        ]
+        mine = [v for v in found if self.due.get(v, v.stage) == stage]
+        whole = ("all_", "each_")
+        runs = groupby(mine, lambda v: (v.level, v if v.op.startswith(whole) else None))
+        return [list(run) for _, run in runs]
+
+    @cached_property
     def lines(self) -> dict[Value, int]:
-        """Where, among what there is for each row or each column, a value stands."""
+        """Where, among what is kept for matrices, rows or columns, a value stands; it may have the place of
+        one that is not needed any more. What is used where it is computed only is not kept.
+        """
+        order = [
+            (stage, i, run)
+            for stage in range(self.stages)
+            for i, run in enumerate(self.runs(stage))
+        ]
+        made = {v: (stage, 1, i) for stage, i, run in order for v in run}
+        begun = {v: (v.stage, 0, 0) for v in self.needed if v.op in PARTED}
+        begun |= {v: (v.stage - 1, 2, 0) for v in begun if v.level == ROW}  # in the pass before
+        begun |= {self.leaf("vector", c, at): (-1, 0, 0) for c, at in self.short.items()}
+        outputs = {*self.outputs.values()}
+        spans = []
+        for v in dict.fromkeys([*begun, *(v for v in self.needed if v.level in LINES)]):
+            first = begun.get(v) or made[v]
+            uses = [made.get(u, (self.last, 2, 0)) for u in self._users.get(v, ())]
+            last = (self.stages, 0, 0) if v in outputs else max(uses, default=first)
+            if v in begun or v.op.startswith("each_") or last > first:
+                spans.append((first, last, v))
         places: dict[Value, int] = {}
-        for level in LINES:
-            old = [self.leaf("vector", c, level) for c, at in self.short.items() if at == level]
-            mine = [*old, *(v for v in self.needed if v.level == level)]
-            places |= {v: i for i, v in enumerate(dict.fromkeys(mine))}
+        free: dict[int, list[tuple[int, int, int]]] = {level: [] for level in LINES}
+        for first, last, v in sorted(spans, key=lambda span: (span[0], span[2].index)):
+            mine = free[v.level]  # until when each place is taken
+            # A run reads before it writes, number by number.
+            in_place = v in made and not v.op.startswith("each_")
+            at = (
+                i for i, until in enumerate(mine) if until < first or (in_place and until == first)
+            )
+            place = next(at, len(mine))
+            mine[place:] = [last, *mine[place + 1 :]]
+            places[v] = place
         return places
+
+    def kept(self, level: int) -> int:
+        """How many places there are for values of each matrix, row or column."""
+        return max((1 + place for v, place in self.lines.items() if v.level == level), default=0)
 
     def _constant(self, number: float) -> Value:
         return self.leaf("constant", number, GROUP)

@@ -10,11 +10,9 @@ already, since a row is in one piece.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
 
 from ravine.engines.kernel import (
     COLUMN,
-    ELEMENT,
     LINES,
     MATRIX,
     PARTED,
@@ -159,21 +157,20 @@ def compute(
     and keeps such numbers.
     """
     kernel = lines.kernel
-    todo = [v for v in kernel.needed if TENSOR <= v.level < ELEMENT and v.stage == stage]
-    for v in (v for v in todo if v.op.startswith("column_") and v.op in PARTED):
-        _together(lines, variant, v)
-    rest = [v for v in todo if v.op != "vector" and v.op not in PARTED]
-    runs = groupby(rest, lambda v: (v.level, v if v.op.startswith(("all_", "each_")) else None))
-    for (level, whole), run in runs:
-        if whole is not None and level == MATRIX:
+    for v in kernel.needed:
+        if v.stage == stage and v.level == COLUMN and v.op in PARTED:
+            _together(lines, variant, v)
+    for run in kernel.runs(stage):
+        whole = run[0]
+        if whole.op.startswith("each_"):
             _reduce_each(lines, whole)
-        elif whole is not None:
+        elif whole.op.startswith("all_"):
             body.names[whole] = _reduced(lines, whole, lines.begin(whole.args[0]))
             scalars([whole])
-        elif level == TENSOR:
-            scalars(list(run))
+        elif whole.level == TENSOR:
+            scalars(run)
         else:
-            _run(lines, list(run), body, rows)
+            _run(lines, run, body, rows)
 
 
 def _together(lines: Lines, variant: Variant, value: Value) -> None:
@@ -233,7 +230,8 @@ def _run(lines: Lines, values: list[Value], body: Body, rows: dict[int, str]) ->
     """
     out, level, name = lines.out, values[0].level, f"lines{values[0].index}"
     inputs = dict.fromkeys(x for v in values for x in v.args if x not in values)
-    begins = {x: lines.begin(x) for x in (*inputs, *values) if x.level in LINES}
+    kept = [v for v in values if v in lines.kernel.lines]
+    begins = {x: lines.begin(x) for x in (*inputs, *kept) if x.level in LINES}
     single = [x for x in inputs if x.level < MATRIX and x.op != "constant"]
     for x in single:
         if x not in body.names and x not in body.truths:
@@ -252,6 +250,7 @@ def _run(lines: Lines, values: list[Value], body: Body, rows: dict[int, str]) ->
             inner.names |= eight if kind.width > 1 else one
             for v in values:
                 inner.compute(v)
+            for v in kept:
                 lines.store(kind, inner.number(v), begins[v], i)
 
         strip(out, name, count, step)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ravine.engines.kernel import GROUP, LINES, PARTIAL, SIZES, TENSOR, Kernel, Value
+from ravine.engines.kernel import GROUP, PARTIAL, SIZES, TENSOR, Kernel, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.lines import Lines, compute
 from ravine.engines.llvm.printer import Printer, Type
@@ -36,7 +36,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
     todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    by_lines = any(v.level in LINES and v.stage == stage for v in kernel.needed)
+    by_lines = stage in kernel.due.values()
     if not todo and not by_lines:
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
