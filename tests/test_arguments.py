@@ -10,7 +10,7 @@ from ravine import modifier, rule, rules, scalar
 from ravine.arguments import Arguments
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import Array, Number, Tensors, log, norm, size, sqrt, sum, total, where
-from ravine.rule import watch
+from ravine.watching import watch
 
 
 def prepared(made, *args, **values):

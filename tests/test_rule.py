@@ -24,8 +24,8 @@ from ravine.engines.graph import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import decoupled_decay, maximize
 from ravine.ops import exp, log, maximum, sqrt, where
-from ravine.rule import watch
 from ravine.rules import adam, momentum, sgd
+from ravine.watching import watch
 
 STEPS = 20
 ROUNDING = 1e-14  # some twenty steps of some ten roundings of 1e-16

@@ -6,6 +6,7 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 """
 
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
+from ravine.modifying import modifier
 from ravine.registry import get, names
 from ravine.rule import (
     Rule,
@@ -13,7 +14,6 @@ from ravine.rule import (
     filled,
     like_p,
     low_rank,
-    modifier,
     rule,
     scalar,
     several,

@@ -5,9 +5,9 @@ last: `maximize(l2(sgd))` negates the gradient, then adds the decay, as torch.op
 """
 
 from ravine.hyperparameters import Hyperparameter
+from ravine.modifying import modifier
 from ravine.ops import clip as _clip
 from ravine.ops import maximum, norm, sqrt, stored, total
-from ravine.rule import modifier
 
 __all__ = [
     "clip_by_global_norm",

@@ -14,28 +14,24 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from ravine import ops
-from ravine.arguments import Arguments, Mark, enter, leave
+from ravine.arguments import Arguments, enter, leave
 from ravine.arithmetic import drawing
 from ravine.draws import Draw
-from ravine.hyperparameters import Hyperparameter, Search, look_up, plain
-from ravine.parts import NO_PARTS, Parts, part_names
+from ravine.hyperparameters import Hyperparameter
+from ravine.parts import NO_PARTS, Parts
 from ravine.reads import Reads
-from ravine.reserved import why_reserved
+from ravine.signature import RuleError, arguments, check_evaluation, nearest, read
 from ravine.slots import (
-    ZEROS,
-    Several,
     Signal,
     Slot,
     filled,
@@ -60,20 +56,14 @@ __all__ = [
     "kept",
     "like_p",
     "low_rank",
-    "modifier",
     "rule",
     "scalar",
     "several",
     "shared",
     "signal",
     "square",
-    "watch",
     "zeros",
 ]
-
-
-class RuleError(TypeError):
-    """A function that is not a rule, or a rule that breaks the rules; the message says where."""
 
 
 Made = TypeVar("Made")
@@ -104,17 +94,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _the(made: Rule) -> Rule:
+def the(made: Rule) -> Rule:
     """The rule; if another was made like it, of the same, that: what is kept of it is found again."""
     # 0.0 and -0.0, 1 and 1.0 are equal and not the same
     return _known.setdefault((*made.origin, repr(made.origin[2:])), made)
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """'; did you mean "adam"?' for 'adma', or nothing."""
-    # Letters in another order are the commonest slip: 'adma' is 'adam', though 'adamax' has more in common.
-    found = sorted(get_close_matches(name, names), key=lambda other: sorted(other) != sorted(name))
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -298,7 +281,7 @@ class Rule:
         if not counts or resize is None:
             return self
         origin = _resized, self, tuple(counts.items())
-        return kept(self, origin[2], lambda: _the(replace(resize(counts), origin=origin)))
+        return kept(self, origin[2], lambda: the(replace(resize(counts), origin=origin)))
 
     def check(self, where: str = "", /, **hyperparameters: Any) -> dict[str, Any]:
         """All hyperparameters as plain numbers, defaults filled in; ValueError if one is out of range."""
@@ -333,14 +316,14 @@ class Rule:
         seen, _, *slots = self.view((p, None, *state))
         given = dict(zip(self.slots, slots, strict=True)) | self.values(hyperparameters)
         with ops.typed_like(seen):
-            asked = {k: enter(given[k]) for k in _arguments(self.evaluation)}
+            asked = {k: enter(given[k]) for k in arguments(self.evaluation)}
             weights = leave(self.evaluation(enter(seen), **asked))
         return restored(weights, p, self.seen)
 
     @property
     def evaluated(self) -> tuple[str, ...]:
         """The slots that `evaluate` reads."""
-        return tuple(k for k in _arguments(self.evaluation) if k in self.slots)
+        return tuple(k for k in arguments(self.evaluation) if k in self.slots)
 
     def named(
         self, name: str, /, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
@@ -370,7 +353,7 @@ class Rule:
                 **{k: v for k, v in given if k in self._resized(counts).hyperparameters},
             ),
         )
-        return _the(made)
+        return the(made)
 
     def _resized(self, counts: Mapping[str, int]) -> Rule:
         return self.resize({**counts}) if self.resize is not None else self
@@ -382,7 +365,7 @@ class Rule:
         """
         _check_seen(seen, self.name)
         resize = self.resize and (lambda counts: self._resized(counts).seeing(seen))
-        return _the(replace(self, seen=seen, origin=(_seeing, self, seen), resize=resize))
+        return the(replace(self, seen=seen, origin=(_seeing, self, seen), resize=resize))
 
     @property
     def summary(self) -> str:
@@ -429,194 +412,6 @@ def _check_seen(seen: Any, name: str) -> None:
     if seen not in ("", *VIEWS):
         ways = "".join(f"{way!r} ({means}), " for way, means in VIEWS.items())
         raise RuleError(f"{name}: seen={seen!r} is not accepted; seen is {ways}or '' (as it is)")
-
-
-def _arguments(evaluation: Callable[..., Any] | None) -> list[str]:
-    """What an `evaluate` asks for besides p."""
-    return list(inspect.signature(evaluation).parameters)[1:] if evaluation else []
-
-
-def _composed(
-    inner: Callable[..., Any] | None, outer: Callable[..., Any] | None
-) -> Callable[..., Any] | None:
-    """The outer evaluation of what the inner one gives."""
-    if inner is None or outer is None:
-        return outer or inner
-    asked = {evaluation: _arguments(evaluation) for evaluation in (inner, outer)}
-
-    def evaluation(p: Any, **given: Any) -> Any:
-        for each, names in asked.items():
-            p = each(p, **{k: given[k] for k in names})
-        return p
-
-    kind = inspect.Parameter
-    names = dict.fromkeys(["p", *asked[inner], *asked[outer]])
-    parameters = [kind(k, kind.POSITIONAL_OR_KEYWORD) for k in names]
-    evaluation.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return evaluation
-
-
-def _check_evaluation(
-    evaluation: Callable[..., Any] | None, name: str, known: Sequence[str]
-) -> None:
-    """RuleError if an `evaluate` asks for what the rule or modifier has not."""
-    unknown = next((k for k in _arguments(evaluation) if k not in known), None)
-    if unknown:
-        raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
-
-
-class _Read(NamedTuple):
-    """What a function's signature and its decorator say."""
-
-    slots: dict[str, Slot]
-    hyperparameters: dict[str, Hyperparameter]
-    signals: dict[str, Signal]
-    takes_t: bool
-    parts: Parts
-
-
-def _read(
-    function: Callable[..., Any],
-    leading: Sequence[str],
-    declared: Mapping[str, Any],
-    counts: Mapping[str, int],
-) -> _Read:
-    """Read a function's signature.
-
-    counts: lengths of hyperparameters that are tuples, where they are not those of the defaults.
-    """
-    name = getattr(function, "__name__", repr(function))
-    if not inspect.isfunction(function):
-        raise RuleError(f"a rule is made from a function, got {function!r}")
-    positional, keyword, signals = [], {}, {}
-    for parameter in inspect.signature(function).parameters.values():
-        if isinstance(parameter.default, Signal):
-            if parameter.kind is not parameter.KEYWORD_ONLY:
-                raise RuleError(f"{name}: {parameter.name} is a signal; write it after a *")
-            signals[parameter.name] = parameter.default
-        elif parameter.kind is parameter.KEYWORD_ONLY:
-            keyword[parameter.name] = parameter.default
-        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise RuleError(
-                f"{name}: {parameter} is not accepted; write every slot and hyperparameter out"
-            )
-        elif parameter.default is not parameter.empty:
-            raise RuleError(
-                f"{name}: {parameter} has a default, so it is a hyperparameter; write it after a *"
-            )
-        else:
-            positional.append(parameter.name)
-    bare = next((k for k, value in keyword.items() if value is signal), None)
-    if bare:
-        raise RuleError(f"{name}: {bare}=signal lacks its parentheses; write {bare}=signal()")
-    if positional[: len(leading)] != list(leading):
-        raise RuleError(
-            f"{name}({', '.join(positional)}, ...): the first arguments must be {', '.join(leading)}, "
-            "then the state slots, then t if it is used; hyperparameters come after a *"
-        )
-    slots = positional[len(leading) :]
-    takes_t = bool(slots) and slots[-1] == "t"
-    slots = slots[: len(slots) - takes_t]
-    # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
-    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword, *signals):
-        what = "slot" if k in slots else "signal" if k in signals else "hyperparameter"
-        if why := "" if isinstance(keyword.get(k), tuple) else why_reserved(k, what):
-            raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")
-    if "t" in slots:
-        raise RuleError(
-            f"{name}: t comes last among the positional arguments, after the state slots"
-        )
-    twice = next((k for k in declared if k in signals), None)
-    if twice:
-        raise RuleError(f"{name}: {twice} is a signal, of which nothing else is declared")
-    unknown = next((k for k in declared if k not in slots and k not in keyword), None)
-    if unknown:
-        raise RuleError(f"{name}: {unknown!r} is declared, but no argument of that name exists")
-    for known, kind, how in (
-        (
-            slots,
-            (Slot, Several),
-            "slot {}={!r}; declare it as like_p, scalar(value), shared(value), filled(value), zeros(axis), "
-            "square(axis), low_rank(rank) or several(count)",
-        ),
-        (
-            keyword,
-            (Hyperparameter, Search, str),
-            "hyperparameter {}={!r}; declare its meaning as text, its search range as "
-            "searched(low, high), or all of it as a Hyperparameter(...)",
-        ),
-    ):
-        for k in known:
-            if not isinstance(declared.get(k), (kind, type(None))):
-                raise RuleError(f"{name}: {how.format(k, declared[k])}")
-    tuples, each = _spread(name, keyword, counts)
-    hyperparameters = {
-        k: look_up(known, default, declared.get(whole)).named(k, default)
-        for k, (known, default, whole) in each.items()
-    }
-    for h in hyperparameters.values():
-        if h.default is not inspect.Parameter.empty:
-            h.check(h.default, f"{name}: the default")
-    parts: dict[str, tuple[str, ...]] = {}
-    flat: dict[str, Slot] = {}
-    for k in slots:
-        one = declared.get(k) or ZEROS
-        parts[k] = _several(name, k, one, tuples) if isinstance(one, Several) else ()
-        one = one.slot if isinstance(one, Several) else one
-        for what, said in (("starts at", one.value), ("has the rank", one.rank)):
-            if isinstance(said, str) and said not in hyperparameters:
-                raise RuleError(
-                    f"{name}: slot {k} {what} {said!r}, which is not a hyperparameter of it"
-                )
-        for part in parts[k] or (k,):
-            if part in flat or part in each or (part in slots and parts[k]):
-                raise RuleError(
-                    f"{name}: a part of {k} is called {part!r}, as another argument is; rename one"
-                )
-            flat[part] = one
-    return _Read(flat, hyperparameters, signals, takes_t, Parts(parts, tuples))
-
-
-def _spread(
-    name: str, keyword: Mapping[str, Any], counts: Mapping[str, int]
-) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, Any, str]]]:
-    """The hyperparameters that are tuples, with the names of their parts; and of each part, and of each
-    other one, what it is looked up as, its default, and the argument that it is of.
-    """
-    tuples: dict[str, tuple[str, ...]] = {}
-    each: dict[str, tuple[str, Any, str]] = {}
-    for k, default in keyword.items():
-        if not isinstance(default, tuple):
-            if k in each:
-                raise RuleError(f"{name}: a part of a tuple is called {k!r} already; rename one")
-            each[k] = k, default, k
-            continue
-        if not default or any(plain(x) is None for x in default):
-            raise RuleError(
-                f"{name}: the default {k}={default!r} is not accepted; a tuple has one number or more"
-            )
-        tuples[k] = names = part_names(k, counts.get(k, len(default)))
-        for i, part in enumerate(names):
-            if part in each or part in keyword:
-                raise RuleError(
-                    f"{name}: a part of {k} is called {part!r}, as another hyperparameter is; rename one"
-                )
-            each[part] = names[0], default[min(i, len(default) - 1)], k
-    return tuples, each
-
-
-def _several(
-    name: str, slot: str, several: Several, tuples: Mapping[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    """The names of the parts of a slot."""
-    if isinstance(several.count, int):
-        return part_names(slot, several.count)
-    if several.count not in tuples:
-        raise RuleError(
-            f"{name}: {slot} has a slot for each of {several.count!r}, which is not a hyperparameter of "
-            "it that is a tuple"
-        )
-    return part_names(slot, len(tuples[several.count]))
 
 
 @overload
@@ -673,7 +468,7 @@ def _rule(
     seen: str = "",
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Rule:
-    slots, hyperparameters, signals, takes_t, parts = _read(
+    slots, hyperparameters, signals, takes_t, parts = read(
         function, ("p", "g"), dict(declared), counts
     )
     empty = inspect.Parameter.empty
@@ -683,7 +478,7 @@ def _rule(
     keep(function)
     _check_seen(seen, function.__name__)
     evaluation = parts.flat_evaluation(evaluate)
-    _check_evaluation(evaluation, function.__name__, [*slots, *hyperparameters])
+    check_evaluation(evaluation, function.__name__, [*slots, *hyperparameters])
     made = Rule(
         function=parts.flat(function, 2, RuleError),
         name=function.__name__,
@@ -701,159 +496,4 @@ def _rule(
         parts=parts,
         resize=lambda counts: _rule(function, paper, at, evaluate, declared, seen, counts),
     )
-    return made if counts else _the(made)
-
-
-@dataclass(frozen=True)
-class _Modifier:
-    """A modifier: its function, and what its signature and decorator say about it."""
-
-    function: Callable[..., Any]
-    read: _Read
-    evaluation: Callable[..., Any] | None
-
-    @classmethod
-    def of(
-        cls,
-        function: Callable[..., Any],
-        evaluate: Callable[..., Any] | None,
-        declared: Mapping[str, Any],
-        counts: Mapping[str, int],
-    ) -> _Modifier:
-        read = _read(function, ("step", "p", "g"), declared, counts)
-        evaluation = read.parts.flat_evaluation(evaluate)
-        made, name = cls(function, read, evaluation), function.__name__
-        _check_evaluation(evaluation, name, [*read.slots, *read.hyperparameters])
-        for k in declared.keys() & {*made.shared}:
-            raise RuleError(
-                f"{name}: {k} has no default, so it is the inner rule's; declare it there"
-            )
-        return made
-
-    @property
-    def shared(self) -> list[str]:
-        """The keywords that are the inner rule's."""
-        empty = inspect.Parameter.empty
-        return [k for k, h in self.read.hyperparameters.items() if h.default is empty]
-
-    def applied(self, inner: Rule) -> Rule:
-        """The inner rule modified."""
-        slots, keyword, signals, takes_t, parts = self.read
-        own = {k: h for k, h in keyword.items() if k not in self.shared}
-        name = f"{self.function.__name__}({inner.name})"
-        taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
-        alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
-        for clash in sorted(taken & {*slots, *own, *signals} - alike):
-            raise RuleError(f"{name}: both have {clash!r}; rename one")
-        for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
-            raise RuleError(
-                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"
-            )
-        function = parts.flat(self.function, 3, RuleError)
-        count, with_t = len(inner.slots), takes_t or inner.takes_t
-
-        def modified(p: Any, g: Any, *rest: Any, **hyperparameters: Any) -> Any:
-            t = rest[-1] if with_t else 0
-            state = rest[:count]
-
-            def step(p: Any, g: Any, **changed: Any) -> Any:
-                nonlocal state
-                values = {k: hyperparameters[k] for k in (*inner.hyperparameters, *inner.signals)}
-                for k in changed:
-                    if k not in inner.signals:
-                        raise TypeError(f"step({k}=...): {inner.name} has no signal {k!r}")
-                values |= changed
-                p, *after = inner._take([p, g, *state, *[t] * inner.takes_t], values)
-                state = tuple(after)
-                return p
-
-            mine = {k: hyperparameters[k] for k in (*keyword, *signals)}
-            last = (t,) if takes_t else ()
-            result = function(step, p, g, *rest[count : count + len(slots)], *last, **mine)
-            p, *changed = result if isinstance(result, tuple) else (result,)
-            return (p, *state, *changed)
-
-        return Rule(
-            function=modified,
-            name=name,
-            slots=MappingProxyType({**inner.slots, **slots}),
-            hyperparameters=MappingProxyType({**inner.hyperparameters, **own}),
-            takes_t=with_t,
-            signals=MappingProxyType({**inner.signals, **signals}),
-            paper=inner.paper,
-            at=inner.at,
-            doc=inner.doc,
-            sources=(self.function, *inner.sources),
-            evaluation=_composed(inner.evaluation, self.evaluation),
-            seen=inner.seen,
-            parts=Parts(
-                {**inner.parts.slots, **parts.slots}, {**inner.parts.tuples, **parts.tuples}
-            ),
-        )
-
-
-def modifier(
-    function: Any = None,
-    /,
-    *,
-    evaluate: Callable[..., Any] | None = None,
-    **declared: Any,
-) -> Any:
-    """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
-
-    The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
-    `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
-    A keyword without default is shared with the inner rule. The result, applied to a rule, is a
-    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
-    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
-
-    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
-    the weights that the inner rule evaluates with. A modifier sees parameters as the inner rule does.
-    """
-    if function is None:
-        return lambda f: modifier(f, evaluate=evaluate, **declared)
-    name = function.__name__
-    keep(function)
-    _Modifier.of(function, evaluate, declared, {})  # refused here, not where it is applied
-
-    def apply(inner: Rule, /, **defaults: Any) -> Rule:
-        if not isinstance(inner, Rule):
-            raise RuleError(f"{name} modifies a rule, got {inner!r}")
-        made = _the(replace(of(inner, {}), origin=(apply, inner)))
-        return made.named(made.name, **defaults) if defaults else made
-
-    def of(inner: Rule, counts: Mapping[str, int]) -> Rule:
-        own = _Modifier.of(function, evaluate, declared, counts)
-        return replace(own.applied(inner), resize=lambda counts: of(inner._resized(counts), counts))
-
-    for said in ("__name__", "__qualname__", "__doc__", "__module__"):
-        setattr(apply, said, getattr(function, said))
-    apply.__wrapped__ = function  # type: ignore[attr-defined]
-    return apply
-
-
-@contextmanager
-def watch(watched: Rule) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Collect what the rule's functions call their intermediate values.
-
-    Yields a list that gets, each time one of the functions returns, its name and its local
-    variables, in the order in which they are first assigned.
-    """
-    codes = {function.__code__: function.__name__ for function in watched.sources}
-    seen: list[tuple[str, dict[str, Any]]] = []
-
-    def on_event(frame: Any, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code in codes:
-            values = frame.f_locals
-            if any(isinstance(x, Mark) for x in values.values()):
-                return  # no step: see ravine/arguments.py
-            order = [n for n in frame.f_code.co_varnames if n in values]
-            seen.append((codes[frame.f_code], {n: values[n] for n in order}))
-
-    before: Any = sys.getprofile()
-    sys.setprofile(on_event)
-    try:
-        yield seen
-    finally:
-        # cProfile shows itself here, and cannot be handed to setprofile
-        before.enable() if hasattr(before, "enable") else sys.setprofile(before)
+    return made if counts else the(made)

@@ -623,3 +623,24 @@ def test_a_group_names_its_rule_as_people_write_it(name, rule):
         ValueError, match=r"Mixed: rule='Lion' is not accepted.*no rule is called 'Lion'"
     ):
         rt.Mixed([{"params": [p], "rule": "Lion"}])
+
+
+def test_a_file_that_has_been_edited_is_run_again_for_new_groups_only(tmp_path):
+    file = tmp_path / "mine.py"
+    text = "from ravine import rule\n@rule\ndef plain(p, g, *, lr=0.1):\n    return p - {} * lr * g\n"
+
+    def mixed():
+        p = torch.nn.Parameter(torch.zeros(2))
+        p.grad = torch.ones(2)
+        return p, rt.Mixed([{"params": [p], "rule": f"{file}:plain"}])
+
+    file.write_text(text.format(1))
+    before, old = mixed()
+    old.step()
+    file.write_text(text.format(30))
+    after, new = mixed()
+    for optimizer in (old, new):
+        optimizer.param_groups[0]["lr"] = 0.2
+        optimizer.step()
+    torch.testing.assert_close(before.detach(), torch.full((2,), -0.3))
+    torch.testing.assert_close(after.detach(), torch.full((2,), -6.0))

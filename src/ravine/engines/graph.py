@@ -28,8 +28,9 @@ from ravine.arrays import ALONG, KEPT, REDUCED
 from ravine.draws import DRAWN
 from ravine.parts import part_names
 from ravine.reads import Reads
-from ravine.rule import Rule, RuleError, kept, watch
+from ravine.rule import Rule, RuleError, kept
 from ravine.sources import line_of
+from ravine.watching import watch
 
 __all__ = [
     "DIMENSIONS",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ravine.hyperparameters import plain
-from ravine.rule import Rule, nearest
+from ravine.rule import Rule
+from ravine.signature import nearest
 
 __all__ = ["checked_signals"]
 

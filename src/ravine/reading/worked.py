@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ravine.engines.graph import trace
-from ravine.rule import Rule, watch
+from ravine.rule import Rule
+from ravine.watching import watch
 
 __all__ = ["worked"]
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ravine.engines.fused import check_engine, check_seed
-from ravine.rule import nearest
+from ravine.signature import nearest
 from ravine.spellings import Spelling
 
 __all__ = [

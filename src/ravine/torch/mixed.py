@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ravine import registry
 from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.naming import typo
-from ravine.rule import nearest
+from ravine.signature import nearest
 from ravine.spellings import Spelling, options_of, spelling_of
 from ravine.torch import classes
 from ravine.torch.layers import settled
-from ravine.torch.options import checked_names
+from ravine.torch.options import Options, checked_names
 from ravine.torch.rule_optimizer import RuleOptimizer
 
 if TYPE_CHECKING:
@@ -71,31 +71,51 @@ class Mixed(RuleOptimizer):
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
         """The spelling of the class or the rule that the group names."""
-        return _known(group["rule"])[0].fitting(group)
+        return _of(group)[0].fitting(group)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
         """The options of the class or the rule that the group names."""
-        return ("rule", *_known(group["rule"])[1])
+        return ("rule", *_of(group)[1])
+
+    def _group(self, options: Mapping[str, Any]) -> Options:
+        made = super()._group(options)
+        made.named = made["rule"], _known(made["rule"])
+        return made
+
+
+def _of(group: Mapping[str, Any]) -> tuple[Spelling, dict[str, Any]]:
+    """What a group's name led to when the group was made; a file may have been edited since."""
+    name, found = getattr(group, "named", None) or ("", None)
+    return found if found is not None and name == group["rule"] else _known(group["rule"])
 
 
 @cache
 def _options() -> set[str]:
     """What is an option of some rule; any other key in a group is the user's own."""
-    made = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
-    return {*HYPERPARAMETERS}.union(*(_known(name)[1] for name in made))
+    return {*HYPERPARAMETERS}.union(*(options for _, options in _classes().values()))
 
 
 @cache
+def _classes() -> dict[str, tuple[Spelling, dict[str, Any]]]:
+    """The spelling of each class, and the defaults of its options."""
+    found = {}
+    for name in classes.__all__:
+        made = vars(classes)[name]
+        if isinstance(made, type) and issubclass(made, RuleOptimizer):
+            options = list(signature(made).parameters.values())[1:]
+            defaults = {p.name: p.default for p in options if p.kind is not p.VAR_KEYWORD}
+            found[name] = made.spelling, defaults
+    return found
+
+
 def _known(name: str) -> tuple[Spelling, dict[str, Any]]:
     """A class's or a rule's spelling, and the defaults of its options."""
-    made = vars(classes).get(name) if name in classes.__all__ else None
-    if isinstance(made, type) and issubclass(made, RuleOptimizer):
-        options = list(signature(made).parameters.values())[1:]
-        return made.spelling, {p.name: p.default for p in options if p.kind is not p.VAR_KEYWORD}
+    if name in _classes():
+        return _classes()[name]
     try:
         rule = registry.get(name)
     except (LookupError, TypeError, ValueError) as error:
-        names = [n for n in classes.__all__ if isinstance(vars(classes)[n], type)]
+        names = [*_classes()]
         slip = typo(str(name), names)
         raise ValueError(
             f"Mixed: rule={name!r} is not accepted{f'{slip} It' if slip else '; it'} is a class, "

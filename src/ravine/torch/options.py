@@ -45,6 +45,7 @@ class Options(dict[str, Any]):
         self.name, self.known, self.spelling_of = name, {*known}, spelling_of
         super().__init__(with_numbers(options, self.known))
         self.check = check
+        self.named: Any = None  # what `Mixed` has found under the rule's name
         self.followed: object = None
         self.last: object = None
         self.changed: set[str] = set()
