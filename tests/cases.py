@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ravine import like_p, modifier, registry, rule, rules, scalar
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import (
     clip_by_global_norm,

@@ -17,8 +17,8 @@ import ravine.torch as rt
 from ravine import RuleError, draws, modifier, ops, rule, rules, zeros
 from ravine.draws import Draw
 from ravine.engines.digest import digest
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
+from ravine.engines.tracing import trace
 from ravine.ops import mean, normal, qr, sqrt, sum, uniform, where
 from ravine.reading.equations import terminal
 from ravine.reading.worked import worked

@@ -11,7 +11,7 @@ import torch
 import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, modifier, rule, scalar, several
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import l2, maximize
 from ravine.parts import part_names
 from ravine.rules import sgd

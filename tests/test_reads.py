@@ -23,8 +23,8 @@ import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, rule
 from ravine.engines.eager import plan
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
+from ravine.engines.tracing import trace
 from ravine.modifiers import l2
 from ravine.ops import sign
 from ravine.reads import Reads

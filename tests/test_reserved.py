@@ -16,8 +16,8 @@ import ravine.torch as rt
 from ravine import RuleError, modifier, ops, rule, scalar
 from ravine.engines.compiler import ir
 from ravine.engines.cpu import kernel
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_value, unscale
 from ravine.numpy import fit, linear, mean_squared_error
 from ravine.reading.about import about, source

@@ -20,7 +20,7 @@ from cases import (
 )
 
 from ravine import Rule, RuleError, filled, like_p, rule, rules, scalar, zeros
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import decoupled_decay, maximize
 from ravine.ops import exp, log, maximum, sqrt, where

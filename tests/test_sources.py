@@ -61,7 +61,7 @@ def test_an_error_quotes_the_line_that_ran(tmp_path):
     made = registry.get(f"{file}:r")
     file.write_text(text.replace("g > 0", "p < 9"))
     linecache.checkcache()
-    from ravine.engines.graph import trace
+    from ravine.engines.tracing import trace
 
     with pytest.raises(RuleError, match=r"branching.py:5, `return p if g > 0 else g`"):
         trace(made)

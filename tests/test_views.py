@@ -13,7 +13,7 @@ import ravine.torch as rt
 from ravine import RuleError, like_p, rule, rules, zeros
 from ravine.engines.digest import digest
 from ravine.engines.eager import plan
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import l2, maximize
 from ravine.ops import Tensors, maximum, mean, ndim, newton_schulz, rms, size, sqrt, stored, total
 from ravine.views import restored, seen_shape, view

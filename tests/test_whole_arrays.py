@@ -14,8 +14,8 @@ from mpmath import mp
 from numpy.lib.array_utils import normalize_axis_index
 
 from ravine import RuleError, ops, rule, scalar
-from ravine.engines.graph import trace
 from ravine.engines.python import scalar_update
+from ravine.engines.tracing import trace
 from ravine.numpy import optimizer
 from ravine.ops import POLAR_EXPRESS, Tensors
 

@@ -18,8 +18,8 @@ from prose import markdown, plain
 from typer.models import ArgumentInfo
 
 from ravine import cli, modifiers, registry
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source
+from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.reading.about import about, source
 from ravine.reading.equations import latex
@@ -39,7 +39,7 @@ REFERENCE = {
     "ravine.races": "Run folders, and the experiments.",
 }
 MODULES = {
-    "ravine": ["ravine.rule", "ravine.registry"],
+    "ravine": ["ravine.rule", "ravine.modifying", "ravine.registry"],
     "ravine.reading": [
         "ravine.reading.about",
         "ravine.reading.equations",
@@ -47,6 +47,7 @@ MODULES = {
     ],
     "ravine.engines": [
         "ravine.engines.graph",
+        "ravine.engines.tracing",
         "ravine.engines.python",
         "ravine.engines.eager",
         "ravine.engines.digest",

@@ -24,7 +24,7 @@ from unittest import mock
 import pytest
 
 from ravine import cli, modifiers, registry
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.races.diamonds import PUBLISHED, floor
 
 ROOT = Path(__file__).parents[2]

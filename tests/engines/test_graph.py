@@ -13,7 +13,8 @@ import torch
 from cases import ELEMENTWISE, REDUCING, lookahead, schedule_free
 
 from ravine import RuleError, filled, like_p, ops, registry, rule, rules, scalar, zeros
-from ravine.engines.graph import ELEMENT, STEP, TENSOR, trace
+from ravine.engines.graph import ELEMENT, STEP, TENSOR
+from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import clip_by_global_norm, l2, maximize
 from ravine.ops import (

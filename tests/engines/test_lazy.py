@@ -10,7 +10,7 @@ import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, ops, rule, rules
 from ravine.engines.eager import Work, plan, steps
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.ops import (
     Tensors,
     argsort,

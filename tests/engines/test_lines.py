@@ -14,7 +14,7 @@ import ravine.torch as rt
 from ravine import RuleError, rule, rules, scalar, zeros
 from ravine.engines.cpu import kernel
 from ravine.engines.fused import refusal
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, maximize
 from ravine.ops import (
     abs,

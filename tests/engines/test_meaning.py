@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ravine import ops, rule
 from ravine.arguments import enter, leave
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
+from ravine.engines.tracing import trace
 from ravine.ops import Tensors
 from ravine.torch.foreach import Foreach
 

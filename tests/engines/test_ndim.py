@@ -13,8 +13,8 @@ import ravine.torch as rt
 from ravine import RuleError, rule, rules, scalar, shared, zeros
 from ravine.engines.digest import digest
 from ravine.engines.eager import Work, plan, steps
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, decoupled_decay, l2
 from ravine.ops import (
     Tensors,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravine import RuleError, like_p, ops, rule, rules, scalar
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source, scalar_update
+from ravine.engines.tracing import trace
 from ravine.modifiers import l2, maximize
 from ravine.ops import exp, log, mean, norm, sign, sqrt, where
 from ravine.rules import adam, momentum, rmsprop, sgd

@@ -11,8 +11,8 @@ import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, modifier, rule, scalar, shared, signal
 from ravine.engines.digest import digest
-from ravine.engines.graph import trace, ways
 from ravine.engines.python import kernel_source
+from ravine.engines.tracing import trace, ways
 from ravine.modifiers import clip_by_norm, decoupled_decay, l2
 from ravine.ops import abs, total
 from ravine.reading.about import about

@@ -8,8 +8,8 @@ from torch import nn
 import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import rule, rules
-from ravine.engines.graph import trace
 from ravine.engines.python import kernel_source
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, kahan
 from ravine.ops import stored
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ravine import registry
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import decoupled_decay, l2
 from ravine.reading.worked import worked
 from ravine.rules import adam, adamw, momentum, rmsprop

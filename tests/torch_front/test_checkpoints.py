@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 import ravine.torch as rt
 from ravine import registry, rule, rules, scalar, zeros
 from ravine.engines.fused import refusal
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.ops import mean, sqrt
 
 # What torch's own distributed checkpoints warn of: a run of one process, and what they use themselves.

@@ -29,7 +29,7 @@ from torch import nn
 import ravine.torch as rt
 from ravine import RuleError, registry, rule, rules, scalar, zeros
 from ravine.arrays import ALONG
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, clip_by_norm, decoupled_decay
 from ravine.ops import (
     argsort,

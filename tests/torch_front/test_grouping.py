@@ -627,7 +627,9 @@ def test_a_group_names_its_rule_as_people_write_it(name, rule):
 
 def test_a_file_that_has_been_edited_is_run_again_for_new_groups_only(tmp_path):
     file = tmp_path / "mine.py"
-    text = "from ravine import rule\n@rule\ndef plain(p, g, *, lr=0.1):\n    return p - {} * lr * g\n"
+    text = (
+        "from ravine import rule\n@rule\ndef plain(p, g, *, lr=0.1):\n    return p - {} * lr * g\n"
+    )
 
     def mixed():
         p = torch.nn.Parameter(torch.zeros(2))

@@ -19,7 +19,7 @@ import ravine.torch as rt
 import ravine.torch.in_backward as front
 from ravine import modifiers, rules
 from ravine.bench.timing import extra_bytes
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.rule import RuleError
 from ravine.torch.bound import KernelPart
 

@@ -12,7 +12,7 @@ from torch import nn
 import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, like_p, rule, rules, scalar, shared
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import abs, maximum, norm, sqrt, total
 

@@ -94,8 +94,8 @@ def show(
 
 def _printed(rule: Rule, values: dict[str, Any]) -> str:
     """The step as Python; for each set of signals that it may be given, where there are some."""
-    from ravine.engines.graph import trace, ways
     from ravine.engines.python import kernel_source
+    from ravine.engines.tracing import trace, ways
 
     if not rule.signals:
         return kernel_source(trace(rule, **values))
@@ -110,8 +110,8 @@ def _printed(rule: Rule, values: dict[str, Any]) -> str:
 def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) -> None:
     from ravine.engines import compiler
     from ravine.engines.cpu import kernel as made
-    from ravine.engines.graph import trace
     from ravine.engines.kernel import DTYPES
+    from ravine.engines.tracing import trace
 
     if dtype not in DTYPES:
         raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")

@@ -12,7 +12,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ravine.engines.graph import DIMENSIONS, Graph, Node, trace, ways
+from ravine.engines.graph import DIMENSIONS, Graph, Node
+from ravine.engines.tracing import trace, ways
 from ravine.rule import Rule, RuleError
 
 __all__ = ["digest"]
@@ -26,7 +27,7 @@ def digest(
     values: of the hyperparameters; the rest have their defaults. They count by their values, not by
     their names. varied: the hyperparameters that are set by name during a run; they count by both.
 
-    Raises what :func:`~ravine.engines.graph.trace` raises.
+    Raises what :func:`~ravine.engines.tracing.trace` raises.
     """
     graph = trace(rule, **(values or {}))
     if not rule.signals:

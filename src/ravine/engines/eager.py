@@ -13,8 +13,9 @@ from typing import Any
 
 from ravine.arithmetic import drawn_of, home, stored_in
 from ravine.draws import Draw
-from ravine.engines.graph import MATRIX, Graph, difference, line, trace
+from ravine.engines.graph import MATRIX, Graph, line
 from ravine.engines.lazy import results, together
+from ravine.engines.tracing import difference, trace
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 from ravine.views import restored, seen_ndim, view

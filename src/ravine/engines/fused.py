@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.graph import Graph, ways
+from ravine.engines.graph import Graph
+from ravine.engines.tracing import ways
 from ravine.extras import without
 from ravine.rule import RuleError, kept
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from ravine import ops
 from ravine.arrays import ALONG, KEPT
-from ravine.engines.graph import ELEMENT, REDUCTIONS, STEP, TENSOR, Graph, Node, trace
+from ravine.engines.graph import ELEMENT, REDUCTIONS, STEP, TENSOR, Graph, Node
+from ravine.engines.tracing import trace
 from ravine.rule import Rule, RuleError
 
 __all__ = ["ScalarUpdate", "kernel_source", "scalar_update"]

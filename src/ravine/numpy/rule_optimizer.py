@@ -22,12 +22,23 @@ from ravine.engines.fused import (
     describe,
     insist,
     joined,
-    misshapen,
     unfits,
 )
 from ravine.engines.graph import Graph
-from ravine.engines.overlap import Span, sharing
+from ravine.engines.overlap import sharing
 from ravine.engines.signals import checked_signals
+from ravine.numpy.arrays import (
+    arrays_of,
+    dtype_name,
+    is_array,
+    is_folded,
+    leaves,
+    replaced,
+    share,
+    single,
+    span,
+    unfit,
+)
 from ravine.rule import Rule
 from ravine.spellings import Spelling
 
@@ -37,8 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["RuleOptimizer"]
 
 _KEPT = 16  # tables for so many patterns of sizes, dtypes and groups
-_DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
-_PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
 
 
 @dataclass
@@ -76,13 +85,13 @@ class RuleOptimizer:
         self.spelling.fitting(options).check(options)
         self.params = params
         self.state: dict[str, dict[str, Any]] = {}
-        if not list(_leaves(params, "params")):
+        if not list(leaves(params, "params")):
             raise ValueError(
                 f"{self._name}: params={params!r} is empty; it must hold at least one array or number"
             )
         self._check_params()
         plans = self._plan()
-        for path, p in _leaves(params, "params"):
+        for path, p in leaves(params, "params"):
             graph = plans[np.ndim(p)][0]
             if graph.of_arrays and not isinstance(p, np.ndarray):
                 raise TypeError(
@@ -100,7 +109,7 @@ class RuleOptimizer:
 
     def _check_params(self) -> dict[str, Any]:
         """The parameters by path, if each can be stepped; looked at again only where they changed."""
-        mine = dict(_leaves(self.params, "params"))
+        mine = dict(leaves(self.params, "params"))
         now = [*mine.values()]
         seen = [(getattr(p, "dtype", None), getattr(p, "strides", ())) for p in now]
         if seen == self._seen and all(map(is_, now, self._known)):
@@ -136,17 +145,17 @@ class RuleOptimizer:
     def _check_apart(self, mine: Mapping[str, Any]) -> None:
         """No two parameters or states are one array, or views that have elements in common."""
         arrays = [(path, p) for path, p in mine.items() if isinstance(p, np.ndarray) and p.size]
-        arrays.sort(key=lambda entry: _span(entry[1]))
+        arrays.sort(key=lambda entry: span(entry[1]))
         for i, (path, p) in enumerate(arrays):
-            if _folded(p):
+            if is_folded(p):
                 raise ValueError(
                     f"{self._name}: {path} has elements that share memory, as np.broadcast_to and "
                     "sliding_window_view make them; pass a copy"
                 )
             for other, q in arrays[i + 1 :]:
-                if _span(q)[0] >= _span(p)[1]:
+                if span(q)[0] >= span(p)[1]:
                     break
-                if _shared(p, q):
+                if share(p, q):
                     raise ValueError(
                         f"{self._name}: {path} and {other} share memory, so that a step would move it "
                         "twice; a parameter has one name, and an array of the state is no other's"
@@ -164,7 +173,7 @@ class RuleOptimizer:
         rule, hyper = self.spelling.fitting(self.options).compose(self.options)
         hyper = rule.check(self._name, **hyper)
         values = {**hyper, **(numbers or {})}
-        dimensions = {np.ndim(p) for _, p in _leaves(self.params, "params")}
+        dimensions = {np.ndim(p) for _, p in leaves(self.params, "params")}
         plans = {ndim: (plan(rule, hyper, given, ndim), values) for ndim in dimensions}
         for graph, _ in plans.values():
             insist(self._engine, graph, self._name)
@@ -179,11 +188,11 @@ class RuleOptimizer:
         plans, whys = self._plan(), []
         graphs = [graph for graph, _ in plans.values()]
         across = joined(graphs)
-        for path, p in _leaves(self.params, "params"):
+        for path, p in leaves(self.params, "params"):
             state = {k: v for k, v in self.state.get(path, {}).items() if k != "step"}
             if np.size(p):
                 graph = plans[np.ndim(p)][0]
-                why = _unfit(Work(p, p, state, 0, {}), graph)
+                why = unfit(Work(p, p, state, 0, {}), graph)
                 whys.append(ACROSS if graph in across else why)
         return describe(self._engine, graphs, whys)
 
@@ -226,10 +235,10 @@ class RuleOptimizer:
         for graph, every in todo.items():
             full = [one for one in every if np.size(one.work.p)]  # there is nothing else to compute
             works = [one.work for one in full]
-            unfit = (lambda _: ACROSS) if graph in across else partial(_unfit, graph=graph)
-            whys = unfits(graph, works, unfit, self._engine, self._name)
+            why_not = (lambda _: ACROSS) if graph in across else partial(unfit, graph=graph)
+            whys = unfits(graph, works, why_not, self._engine, self._name)
             rest = [one for one, why in zip(full, whys, strict=True) if why]
-            results = steps(graph.rule, [_single(one.work) for one in rest])
+            results = steps(graph.rule, [single(one.work) for one in rest])
             called += zip(rest, results, strict=True)
             in_kernels.append((graph, [o for o, why in zip(full, whys, strict=True) if not why]))
         # Nothing can fail from here on.
@@ -248,7 +257,7 @@ class RuleOptimizer:
                 values = [one.state.pop(slot) for one in every]
                 self.state.setdefault("shared", {})[slot] = values[0]
         if changed:
-            self.params = _replace(self.params, "params", changed)
+            self.params = replaced(self.params, "params", changed)
         return self.params
 
     def _given(
@@ -262,7 +271,7 @@ class RuleOptimizer:
         """The gradients, or a signal's arrays, by path, if they are those of the parameters; those that
         are None left out. needed: the paths of those that must be there.
         """
-        given = dict(_leaves(tree, "params"))
+        given = dict(leaves(tree, "params"))
         for path, p in mine.items():
             if path not in given or (given[path] is None and path in needed):
                 there = ", ".join(k for k, x in given.items() if x is not None)
@@ -356,7 +365,7 @@ class RuleOptimizer:
             raise TypeError(f"{self._name}: {what} is {kind}; it must be an array of floats")
         elif kept.shape != shape:
             raise ValueError(f"{self._name}: {what} has shape {kept.shape}; it must be {shape}")
-        elif not kept.flags.writeable or _folded(kept):
+        elif not kept.flags.writeable or is_folded(kept):
             why = "has elements that share memory" if kept.flags.writeable else "is read-only"
             raise ValueError(
                 f"{self._name}: {what} {why}; it is updated in place, so put a copy there"
@@ -366,8 +375,8 @@ class RuleOptimizer:
         """Copy gradients and signals out of memory that the step writes, such as that of their parameters."""
         arrays = [one for one in todo if isinstance(one.work.g, np.ndarray)]
         waves, alone = sharing(
-            [[_span(x) for x in (one.work.g, *one.work.signals.values())] for one in arrays],
-            [[_span(x) for x in (one.work.p, *_arrays(one.work))] for one in arrays],
+            [[span(x) for x in (one.work.g, *one.work.signals.values())] for one in arrays],
+            [[span(x) for x in (one.work.p, *arrays_of(one.work))] for one in arrays],
         )
         if alone or any(waves):
             written = {one.path: one.work.p for one in arrays}
@@ -386,14 +395,16 @@ class RuleOptimizer:
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
         shape: Any = np.shape if by_lines(graph) else np.size
-        facts: list[Any] = [(shape(w.p), w.p.dtype, *(x.dtype for x in _arrays(w))) for w in works]
+        facts: list[Any] = [
+            (shape(w.p), w.p.dtype, *(x.dtype for x in arrays_of(w))) for w in works
+        ]
         facts += [work.number for work in works] if graph.draws else []
         key = graph, tuple(facts), tuple(numbers)
         if key not in self._tables:
             if len(self._tables) >= _KEPT:
                 self._tables.clear()
             of_tensors = [work.number for work in works]
-            step = bind(graph, works, _dtype, numbers, numbers=of_tensors)
+            step = bind(graph, works, dtype_name, numbers, numbers=of_tensors)
             self._tables[key] = _Tables(step, numbers)
         return self._tables[key]
 
@@ -425,7 +436,7 @@ class RuleOptimizer:
                 graph, hyper = plans[np.ndim(p)]
                 rule, state = graph.rule, self.state.get(path, {})
                 if rule.evaluation is not None and all(slot in state for slot in graph.live):
-                    work = _single(Work(p, p, {k: state[k] for k in graph.live}, 0, hyper))
+                    work = single(Work(p, p, {k: state[k] for k in graph.live}, 0, hyper))
                     slots = [work.state.get(slot, 0.0) for slot in rule.slots]
                     weights[path] = rule.evaluate(work.p, slots, **hyper)
             self._training = self._put(mine, weights)
@@ -436,7 +447,7 @@ class RuleOptimizer:
         return them in their structure.
         """
         if self._training is not None:
-            self._put(dict(_leaves(self.params, "params")), self._training)
+            self._put(dict(leaves(self.params, "params")), self._training)
             self._training = None
         return self.params
 
@@ -457,17 +468,15 @@ class RuleOptimizer:
 
     def _put(self, mine: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         """Have parameters be other numbers, and return what they were."""
-        before = {
-            path: np.copy(mine[path]) if _is_array(mine[path]) else mine[path] for path in new
-        }
+        before = {path: np.copy(mine[path]) if is_array(mine[path]) else mine[path] for path in new}
         changed = {}
         for path, value in new.items():
-            if _is_array(mine[path]):
+            if is_array(mine[path]):
                 mine[path][...] = value
             else:
                 changed[path] = type(mine[path])(value)
         if changed:
-            self.params = _replace(self.params, "params", changed)
+            self.params = replaced(self.params, "params", changed)
         return before
 
     def __repr__(self) -> str:
@@ -505,110 +514,3 @@ class _Tables:
             for slot in step.slots:
                 for one, value in zip(todo, self.numbers[slot], strict=True):
                     one.state[slot] = value
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, np.ndarray)
-
-
-def _dtype(x: np.ndarray) -> str:
-    return _DTYPES[x.dtype]
-
-
-def _arrays(work: Work) -> list[np.ndarray]:
-    """The slots that are arrays."""
-    return [x for x in work.state.values() if isinstance(x, np.ndarray)]
-
-
-def _span(x: np.ndarray) -> Span:
-    """The addresses between which an array's elements are."""
-    if not (x.flags.c_contiguous or x.flags.f_contiguous):
-        return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
-    begin = x.ctypes.data
-    return begin, begin + x.nbytes
-
-
-def _folded(x: np.ndarray) -> bool:
-    """Whether elements of an array have memory in common."""
-    if x.flags.c_contiguous:
-        return False
-    steps = sorted((abs(step), n) for n, step in zip(x.shape, x.strides, strict=True) if n > 1)
-    extent = x.itemsize
-    for step, n in steps:
-        if step < extent:
-            break
-        extent += step * (n - 1)
-    else:
-        return False
-    places = np.zeros(1, np.int64)  # these are rare
-    for step, n in steps:
-        places = np.add.outer(places, step * np.arange(n)).ravel()
-    return bool((np.diff(np.sort(places)) < x.itemsize).any())
-
-
-def _shared(p: np.ndarray, q: np.ndarray) -> bool:
-    try:
-        return np.shares_memory(p, q, max_work=10**6)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _unfit(work: Work, graph: Graph) -> str:
-    """Why a parameter cannot take part in the graph's kernel, or nothing."""
-    p, lines = work.p, by_lines(graph)
-    if not isinstance(p, np.ndarray):
-        return "not an array"
-    arrays = [x for x in work.arrays if isinstance(x, np.ndarray)]
-    for x in arrays:
-        if type(x) not in _PLAIN:
-            return f"of class {type(x).__name__}"
-        if x.dtype not in _DTYPES:
-            return f"dtype {x.dtype}"
-    if lines is not None and (why := misshapen(lines, work)):
-        return why
-    short = lines.short if lines is not None else ()
-    for slot, x in work.state.items():
-        if slot not in short and isinstance(x, np.ndarray) and x.shape != p.shape:
-            return f"state of shape {x.shape}"
-    if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
-        return ""
-    if (
-        lines is None
-        and not graph.draws
-        and all(x.flags.f_contiguous and x.flags.aligned for x in arrays)
-    ):
-        return ""
-    return "not dense, or not in one memory layout"
-
-
-def _single(work: Work) -> Work:
-    """Half precision is computed in float32, and stored in the parameter's dtype."""
-    if not isinstance(work.p, np.ndarray) or work.p.dtype != np.float16:
-        return work
-
-    def wide(x: Any) -> Any:
-        return np.float32(x) if isinstance(x, np.ndarray) else x
-
-    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
-    p, g = wide(work.p), wide(work.g)
-    return replace(work, p=p, g=g, state=slots, dtype=np.float16, signals=signals)
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}[{key!r}]")
-    elif isinstance(tree, (list, tuple)):
-        for i, value in enumerate(tree):
-            yield from _leaves(value, f"{path}[{i}]")
-    else:
-        yield path, tree
-
-
-def _replace(tree: Any, path: str, changed: dict[str, Any]) -> Any:
-    if isinstance(tree, dict):
-        return {k: _replace(v, f"{path}[{k!r}]", changed) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        values = [_replace(v, f"{path}[{i}]", changed) for i, v in enumerate(tree)]
-        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
-    return changed.get(path, tree)

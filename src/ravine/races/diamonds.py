@@ -31,8 +31,8 @@ import numpy as np
 
 from ravine import data
 from ravine.engines.digest import digest
-from ravine.engines.graph import trace
 from ravine.engines.python import ScalarUpdate, scalar_update
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_value, maximize
 from ravine.races import diamonds_loop
 from ravine.races.diamonds_sample import floor, sample

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ravine.engines.graph import DIMENSIONS, trace
+from ravine.engines.graph import DIMENSIONS
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.slots import DTYPES
 from ravine.sources import source_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.watching import watch
 

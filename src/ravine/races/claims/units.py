@@ -9,7 +9,7 @@ import numpy as np
 
 from ravine import registry
 from ravine.engines.digest import digest
-from ravine.engines.graph import trace
+from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_value
 from ravine.races.problems import PROBLEMS, SPIKES, choose, diverged, logs, report_seeds, train
 from ravine.rule import Rule

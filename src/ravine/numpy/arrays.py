@@ -1,0 +1,142 @@
+"""NumPy arrays: their memory, the structures that they stand in, and whether a kernel can step them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ravine.engines.eager import Work
+from ravine.engines.fused import by_lines, misshapen
+from ravine.engines.graph import Graph
+from ravine.engines.overlap import Span
+
+__all__ = [
+    "arrays_of",
+    "dtype_name",
+    "is_array",
+    "is_folded",
+    "leaves",
+    "replaced",
+    "share",
+    "single",
+    "span",
+    "unfit",
+]
+
+_DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
+_PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is an array, not a number."""
+    return isinstance(x, np.ndarray)
+
+
+def dtype_name(x: np.ndarray) -> str:
+    """What kernels call an array's dtype."""
+    return _DTYPES[x.dtype]
+
+
+def arrays_of(work: Work) -> list[np.ndarray]:
+    """The slots that are arrays."""
+    return [x for x in work.state.values() if isinstance(x, np.ndarray)]
+
+
+def span(x: np.ndarray) -> Span:
+    """The addresses between which an array's elements are."""
+    if not (x.flags.c_contiguous or x.flags.f_contiguous):
+        return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
+    begin = x.ctypes.data
+    return begin, begin + x.nbytes
+
+
+def is_folded(x: np.ndarray) -> bool:
+    """Whether elements of an array have memory in common."""
+    if x.flags.c_contiguous:
+        return False
+    steps = sorted((abs(step), n) for n, step in zip(x.shape, x.strides, strict=True) if n > 1)
+    extent = x.itemsize
+    for step, n in steps:
+        if step < extent:
+            break
+        extent += step * (n - 1)
+    else:
+        return False
+    places = np.zeros(1, np.int64)  # these are rare
+    for step, n in steps:
+        places = np.add.outer(places, step * np.arange(n)).ravel()
+    return bool((np.diff(np.sort(places)) < x.itemsize).any())
+
+
+def share(p: np.ndarray, q: np.ndarray) -> bool:
+    """Whether two arrays have memory in common, as far as that can be found out in time."""
+    try:
+        return np.shares_memory(p, q, max_work=10**6)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def unfit(work: Work, graph: Graph) -> str:
+    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    p, lines = work.p, by_lines(graph)
+    if not isinstance(p, np.ndarray):
+        return "not an array"
+    arrays = [x for x in work.arrays if isinstance(x, np.ndarray)]
+    for x in arrays:
+        if type(x) not in _PLAIN:
+            return f"of class {type(x).__name__}"
+        if x.dtype not in _DTYPES:
+            return f"dtype {x.dtype}"
+    if lines is not None and (why := misshapen(lines, work)):
+        return why
+    short = lines.short if lines is not None else ()
+    for slot, x in work.state.items():
+        if slot not in short and isinstance(x, np.ndarray) and x.shape != p.shape:
+            return f"state of shape {x.shape}"
+    if all(x.flags.c_contiguous and x.flags.aligned for x in arrays):
+        return ""
+    if (
+        lines is None
+        and not graph.draws
+        and all(x.flags.f_contiguous and x.flags.aligned for x in arrays)
+    ):
+        return ""
+    return "not dense, or not in one memory layout"
+
+
+def single(work: Work) -> Work:
+    """Half precision is computed in float32, and stored in the parameter's dtype."""
+    if not isinstance(work.p, np.ndarray) or work.p.dtype != np.float16:
+        return work
+
+    def wide(x: Any) -> Any:
+        return np.float32(x) if isinstance(x, np.ndarray) else x
+
+    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
+    p, g = wide(work.p), wide(work.g)
+    return replace(work, p=p, g=g, state=slots, dtype=np.float16, signals=signals)
+
+
+def leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """What stands in a structure of dicts, lists and tuples, each with its path: params['w'][0]."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}[{key!r}]")
+    elif isinstance(tree, (list, tuple)):
+        for i, value in enumerate(tree):
+            yield from leaves(value, f"{path}[{i}]")
+    else:
+        yield path, tree
+
+
+def replaced(tree: Any, path: str, changed: dict[str, Any]) -> Any:
+    """The structure with other values at some paths."""
+    if isinstance(tree, dict):
+        return {k: replaced(v, f"{path}[{k!r}]", changed) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        values = [replaced(v, f"{path}[{i}]", changed) for i, v in enumerate(tree)]
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    return changed.get(path, tree)
