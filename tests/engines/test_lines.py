@@ -14,6 +14,7 @@ import ravine.torch as rt
 from ravine import RuleError, rule, rules, scalar, zeros
 from ravine.engines.cpu import kernel
 from ravine.engines.fused import refusal
+from ravine.engines.kernel import COLUMN, MATRIX, ROW
 from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, maximize
 from ravine.ops import (
@@ -232,10 +233,11 @@ def test_the_bits_do_not_depend_on_the_threads(name):
     assert all(map(torch.equal, found[0], found[2]))
 
 
-@pytest.mark.parametrize("name", ["adafactor", "of_many_kinds", "adam_mini"])
+@pytest.mark.parametrize("name", ["adafactor", "of_many_kinds", "adam_mini", "of_each_matrix"])
 def test_gradients_may_be_missing_and_come_late(name):
     made, _ = RULES[name]
-    optimizers = pair(made, [(5, 3), (40, 130), (3, 3)])
+    last = (3, 3) if name == "of_many_kinds" else (4, 30, 30)
+    optimizers = pair(made, [(5, 3), (40, 130), last])
     for k in range(8):
         step(optimizers, k, missing=[i for i in range(3) if (k + i) % 3 == 0 or k < i])
     assert worst(optimizers) <= 1e-13
@@ -271,6 +273,37 @@ def test_stochastic_rounding_of_rows_keeps_their_means():
     assert r.shape == (4096, 1)
     assert abs(r.mean().item() - (1 - 0.999**400)) < 3e-3
     assert len(r.unique()) > 3
+
+
+def test_stochastic_rounding_of_stacks_is_the_same_for_any_number_of_threads():
+    found = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            torch.manual_seed(0)
+            params = [
+                nn.Parameter(torch.randn(shape, dtype=torch.bfloat16))
+                for shape in ((3, 300, 130), (700, 9, 11))
+            ]
+            optimizer = rt.optimizer(rules.adafactor)(params, stochastic_rounding=5)
+            for k in range(3):
+                step([optimizer], k)
+            assert optimizer.engine == "kernel"
+        finally:
+            torch.set_num_threads(before)
+        found.append(params)
+    assert all(map(torch.equal, *found))
+
+
+def test_what_is_used_where_it_is_computed_only_is_not_kept():
+    """Of a convolution's matrices, which are small, numbers for each row and column are many."""
+    made = kernel(trace(rules.adafactor))
+    assert [made.kept(level) for level in (MATRIX, ROW, COLUMN)] == [3, 2, 2]
+    chain = rule(r=zeros(-1))(
+        lambda p, g, r: (p - g * ((0.5 * r + 1) * 2 + sum(g, axis=-1)), r + 1)
+    )
+    assert kernel(trace(chain)).kept(ROW) <= 3
 
 
 def test_checkpoints_and_arrays():
