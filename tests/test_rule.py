@@ -101,7 +101,7 @@ def test_tensors_keep_their_dtype_and_are_not_touched(made):
             assert {x.dtype for x in (p, *state) if isinstance(x, torch.Tensor)} == {dtype}
 
 
-MATRICES = [r for r in OF_ARRAYS if trace(r, 0).of_arrays]
+MATRICES = [r for r in OF_ARRAYS if trace(r, None, 0).of_arrays]
 
 
 @pytest.mark.parametrize("made", OF_ARRAYS, ids=by_name)

@@ -455,7 +455,7 @@ def test_groups_name_their_rules():
     ("group", "words"),
     [
         ({}, 'a param group names its rule, as {"params"'),
-        ({"rule": "AdamV"}, "rule='AdamV' is not accepted; did you mean 'Adam'"),
+        ({"rule": "Admaw"}, "rule='Admaw' is not accepted; did you mean 'AdamW'"),
         ({"rule": 3}, "rule=3 is not accepted"),
         ({"rule": "optimizer"}, "rule='optimizer' is not accepted"),
         ({"rule": "AdamW", "momentum": 0.9}, "'AdamW' has no option 'momentum'"),
