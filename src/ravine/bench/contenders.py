@@ -287,7 +287,7 @@ class Kernel:
             return [rule.start(slot, p.detach(), values) for p in params]
 
         self.slots = [
-            [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.columns[2:]
+            [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.arrays
         ]
         numbers = [*map(first, kernel.slots), [0.0] * len(params)]  # and the counts of steps
         tensors = [[torch.tensor(x, dtype=torch.float64) for x in column] for column in numbers]
@@ -302,7 +302,7 @@ class Kernel:
         self.bound = cpu.Step(
             kernel, [p.numel() for p in params], dtypes, matrices=[m for m in matrices if m]
         )
-        for name, column in zip(self.bound.columns[2:], self.kept, strict=True):
+        for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
         size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))

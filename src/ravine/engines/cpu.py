@@ -74,6 +74,7 @@ def _after_fork() -> None:
 
 after_fork(_after_fork)
 
+_EXPECTED, _SEED = map(SCALARS.index, ("expected", "seed"))
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
 _Drive = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64
@@ -325,9 +326,9 @@ class Step:
         address 0, or another number of tensors takes part than expected; COUNT_FULL if a count in
         float32 cannot be incremented, at 2**24.
         """
-        self._scalars[SCALARS.index("expected")] = expected
+        self._scalars[_EXPECTED] = expected
         if self._noisy:
-            self._scalars[SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
+            self._scalars[_SEED] = (seed + 2**63) % 2**64 - 2**63
         if self._chunks <= 1:
             return self._drive(0, 1, self._job_address, len(self._jobs))
         workers = team()

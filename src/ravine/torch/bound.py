@@ -15,7 +15,7 @@ import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, compress, cycle, starmap
+from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -217,13 +217,13 @@ class KernelPart:
         self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
-        self.states = [m.state for m in members]
         names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
         kept: list[Any] = list(_flat(slots))
         if all("step" in m.state and m.state["step"] is m.count for m in members):
             names.append(["step"] * len(members))
             kept += counts
         own = counts if len(names) < len(step.state) and counts[0] is not None else []
+        self.states = [m.state for m in members] * len(names)
         self.names, self.kept = list(_flat(names)), kept
         self.fixed: list[Any] = [*self.params, *kept, *own]
         self.where = _addresses(self.fixed)
@@ -284,9 +284,9 @@ class KernelPart:
                 here *= len(fixed) // len(here)
                 states, names = list(compress(states, here)), list(compress(names, here))
                 fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
-                kept = fixed[len(states) : len(states) + len(names)]
+                kept = fixed[len(self.present) : len(self.present) + len(names)]
         try:
-            if not all(map(is_, map(getitem, cycle(states), names), kept)):
+            if not all(map(is_, map(getitem, states, names), kept)):
                 return None
         except KeyError:  # a slot is gone
             return None
@@ -363,6 +363,7 @@ class Bound:
         self.key, self.seed = object(), optimizer.seed
         self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]
+        self.signals = any(bool(kernel.graph.rule.signals) for kernel in self.kernels)
         stepped = {place for kernel in self.kernels for place in kernel.places}
         self.idle = [p for place, p in enumerate(self.params) if place not in stepped]
         self.repeatable = (
@@ -423,7 +424,7 @@ class Bound:
             return None
         if self.idle and not all(p.grad is None for p in self.idle):
             return None
-        arrays = optimizer.given.arrays if optimizer.given else None
+        arrays = optimizer.given.arrays if self.signals and optimizer.given else None
         grads = [kernel.look(arrays) for kernel in self.kernels]
         return None if None in grads else grads
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
@@ -266,15 +266,26 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
+        if self._in_backward is not None:
+            self._in_backward.finish()
+            return loss
+        bound = self._bounds.get(now.names)
+        if self._last_step_skipped or (bound is None and state.is_trial(self)):
+            return loss
+        left = None
+        if bound is not None and not bound.signals:
+            left = bound.take(self)
+            if left is not None and not left:
+                return loss
+        self._step_given(now, bound, left)
+        return loss
+
+    def _step_given(self, now: Given, bound: Bound | None, left: Sequence[int] | None) -> None:
+        """Take a step of a rule that takes signals, or what is left of one that is not as it was bound."""
         self.given = now
         try:
-            if self._in_backward is not None:
-                self._in_backward.finish()
-                return loss
-            bound = self._bounds.get(now.names)
-            if self._last_step_skipped or (bound is None and state.is_trial(self)):
-                return loss
-            left = bound.take(self) if bound is not None else None
+            if bound is not None and bound.signals:
+                left = bound.take(self)
             if left is None:
                 if bound is not None:  # something has changed
                     self._bounds.clear()
@@ -285,7 +296,6 @@ class RuleOptimizer(torch.optim.Optimizer):
                 self._bound = bound
         finally:
             self.given = None
-        return loss
 
     @torch.optim.Optimizer.profile_hook_step
     def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
