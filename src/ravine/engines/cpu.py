@@ -26,7 +26,7 @@ from typing import Any
 
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import COLUMN, ROW, Kernel, KernelError, lower
+from ravine.engines.kernel import COLUMN, MATRIX, ROW, Kernel, KernelError, lower
 from ravine.engines.llvm.tables import (
     BATCH,
     COUNT_FULL,
@@ -88,8 +88,8 @@ class Step:
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
     tells the noise of each tensor's stochastic rounding apart; by default their places. matrices: the
-    rows and columns of each tensor, where the kernel has something for these (`by_lines`). stochastic:
-    see :func:`ravine.engines.compiler.compiled`.
+    rows and columns of the matrices in each tensor, where the kernel has something for these
+    (`by_lines`). stochastic: see :func:`ravine.engines.compiler.compiled`.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
@@ -172,20 +172,20 @@ class Step:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
         row, tensor_row = len(self.kernel.group_row), len(self.kernel.tensor_row)
         first = sum(batch[BATCH.index("tensor_count")] for batch in self._batches)
-        lengths = [self._chunk_length(place, n) for place, (n, _) in enumerate(members, first)]
-        counts = [-(-n // length) for (n, _), length in zip(members, lengths, strict=True)]
+        spans = [self._chunks_of(place, n) for place, (n, _) in enumerate(members, first)]
+        counts = [len(starts) for _, starts in spans]
         partials = _words(code.partials * sum(counts))
         chunks = _words(
             [
                 word
-                for place, (length, count) in enumerate(zip(lengths, counts, strict=True))
-                for part in range(count)
-                for word in (place, part * length)
+                for place, (_, starts) in enumerate(spans)
+                for start in starts
+                for word in (place, start)
             ]
         )
         begun = 0
         for place, (n, group) in enumerate(members, first):
-            length, count = lengths[place - first], counts[place - first]
+            length, count = spans[place - first][0], counts[place - first]
             self._records[len(RECORD) * place : len(RECORD) * (place + 1)] = _table(
                 RECORD,
                 numel=n,
@@ -215,36 +215,48 @@ class Step:
         self._batches.append(batch)
         self._tables += [partials, chunks]
 
-    def _chunk_length(self, place: int, size: int) -> int:
-        """How many elements a chunk has; of matrices, whole rows."""
+    def _chunks_of(self, place: int, size: int) -> tuple[int, Sequence[int]]:
+        """How many elements a chunk has, and where each begins. Of matrices it has whole rows of one, or
+        several whole ones.
+        """
         length = _SHORTEST_CHUNK
         while size > length * _MOST_CHUNKS:
             length *= 2
         if self._matrices is None or not self.kernel.by_lines:
-            return length
-        _, columns = self._matrices[self.order[place]]
-        return columns * max(1, _ROWS * length // columns)
+            return length, range(0, size, length)
+        length *= _ROWS
+        rows, columns = self._matrices[self.order[place]]
+        area = rows * columns
+        if area < size and area <= length:
+            length = area * (length // area)
+            return length, range(0, size, length)
+        length = columns * max(1, length // columns)
+        begun = range(0, size, area)
+        return length, [first + start for first in begun for start in range(0, area, length)]
 
     def _add_lines(self, code: Compiled, members: list[int]) -> None:
-        """The tables of what there is for each row and column of a batch's tensors."""
+        """The tables of what there is for each matrix, row and column of a batch's tensors."""
         if self._matrices is None:
             raise ValueError("matrices: the kernel has something for each row or column")
-        counts = {
-            level: sum(v.level == level for v in self.kernel.lines) for level in (ROW, COLUMN)
-        }
         for i in members:
-            place = self.order.index(i)
+            record = len(RECORD) * self.order.index(i)
             rows, columns = self._matrices[i]
-            chunks = self._records[len(RECORD) * place + RECORD.index("chunk_count")]
+            numel, length = (
+                self._records[record + RECORD.index(x)] for x in ("numel", "chunk_length")
+            )
+            many = numel // (rows * columns)
+            pieces = -(-rows * columns // length)
+            words = {"matrices": many, "rows": many * rows, "height": rows}
+            words |= {"widths": many * columns, "columns": columns, "pieces": pieces}
             blocks = {
-                "row_values": _words(max(1, rows * counts[ROW])),
-                "column_values": _words(max(1, columns * counts[COLUMN])),
-                "column_parts": _words(max(1, chunks * columns * code.column_parts)),
+                "matrix_values": _words(max(1, many * self.kernel.kept(MATRIX))),
+                "row_values": _words(max(1, many * rows * self.kernel.kept(ROW))),
+                "column_values": _words(max(1, many * columns * self.kernel.kept(COLUMN))),
+                "column_parts": _words(max(1, many * pieces * columns * code.column_parts)),
             }
-            for name, block in blocks.items():
-                self._set_record(place, name, _address(block))
-            self._set_record(place, "rows", rows)
-            self._set_record(place, "columns", columns)
+            words |= {name: _address(block) for name, block in blocks.items()}
+            for name, word in words.items():
+                self._records[record + RECORD.index(name)] = word
             self._tables += blocks.values()
 
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:

@@ -1,18 +1,19 @@
 """A rule's graph as a kernel: which scalars are computed once, and how often the elements are walked.
 
-The step of a fused kernel has values on five levels: those of a parameter group (what depends on t
+The step of a fused kernel has values on six levels: those of a parameter group (what depends on t
 and the hyperparameters alone), those of a tensor (reductions, scalar slots, and what depends on
-them), one for each row or each column of a tensor that is seen as a matrix, and elements. A reduction
+them), one for each matrix of a tensor that is seen as matrices, one for each of their rows, or of their
+columns, and elements. A reduction
 ends a pass over the elements. Printers (engines/llvm/) make code of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, groupby
 from math import prod
 from typing import Any
 
@@ -28,8 +29,10 @@ __all__ = [
     "ELEMENT",
     "GROUP",
     "LARGEST",
+    "MATRIX",
     "PARTIAL",
     "ROW",
+    "SIZES",
     "SMALLEST",
     "TENSOR",
     "Kernel",
@@ -42,15 +45,19 @@ __all__ = [
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """The dtypes that a column may have, and the bytes of an element."""
 
-GROUP, TENSOR, ROW, COLUMN, ELEMENT = 0, 1, 2, 3, 4
-LINES = {ROW: "row", COLUMN: "column"}
+GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
+LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}
+"""Of which a tensor has several."""
+SIZES = ("numel", "matrices", "rows", "height", "widths", "columns")
+"""What a tensor has of them: all its matrices and rows; rows in a matrix; all columns; columns in a
+matrix, which are those of a row."""
 
 SMALLEST, LARGEST = 2.0**-126, 2.0**126
 """Between these, a number and its reciprocal are normal numbers also of float32."""
 
 PARTIAL = ("sum", "greatest", "least")
 """The reductions of which each chunk of elements leaves a part; a mean is made of a sum."""
-PARTED = tuple(f"{line}_{op}" for line in LINES.values() for op in PARTIAL)
+PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
 
 _FEW = 16  # columns of which pairs are tried
@@ -110,8 +117,9 @@ class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
     columns: p, g and the live slots that are arrays. short: those of them that have one number for each
-    row, or for each column. slots: the live slots that are scalars. views: how a tensor must be a
-    matrix: its "first" axis by the rest, the rest by its "last" axis, or as a "matrix" of two axes.
+    row, or for each column. slots: the live slots that are scalars. views: how a tensor is seen as
+    matrices: as one, its "first" axis by the rest; with rows along its "last" axis; with columns along the
+    last but one, each "below" the other; or as one "matrix" of two axes.
     inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
     of the squared gradients over all tensors, where it is asked for.
     """
@@ -159,7 +167,8 @@ class Kernel:
 
     def _reduced(self, op: str, a: Value, name: str) -> Value:
         """A reduction over one tensor, or over all of them."""
-        size = {ELEMENT: "numel", ROW: "rows", COLUMN: "columns"}.get(a.level, "")
+        sizes = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
+        size = sizes.get(a.level, "")
         one = a
         if size:
             over = op if op in PARTIAL else "sum"
@@ -174,43 +183,54 @@ class Kernel:
         return one
 
     def _by_lines(self, op: str, a: Value, axis: int, name: str) -> Value:
-        """A reduction along an axis, or over all axes but one: to a number for each row or column."""
+        """A reduction along an axis, or over all axes but one: to a number for each row or column, and
+        from there to one for each matrix.
+        """
         along = op in ALONG
         reduction = ALONG[op] if along else KEPT[op]
-        self._see(axis, -1 if along else 0)
+        self._see(axis, {-1: "last", -2: "below"} if along else {0: "first"})
         to = ROW if (axis % 2 == 1) is along else COLUMN
-        if a.level == ELEMENT:
-            over = reduction if reduction in PARTIAL else "sum"
-            whole = self._value(f"{LINES[to]}_{over}", (a,), to, a.stage + 1)
-            if reduction != "mean":
-                return whole
-            size = "columns" if to == ROW else "rows"
-            return self.add("div", whole, self.leaf(size, size, TENSOR), name=name)
         # Of one number for each row, there is nothing left to reduce along the row.
-        return self._reduced(reduction, a, name) if a.level in LINES and a.level != to else a
+        if a.level < ROW or a.level == to:
+            return a
+        over = reduction if reduction in PARTIAL else "sum"
+        if a.level == ELEMENT:
+            whole = self._value(f"{LINES[to]}_{over}", (a,), to, a.stage + 1)
+        else:
+            whole = self._value(f"each_{over}", (a,), MATRIX, a.stage)
+        if reduction != "mean":
+            return whole
+        size = "columns" if to == ROW else "height"
+        return self.add("div", whole, self.leaf(size, size, TENSOR), name=name)
 
-    def _see(self, axis: int, outer: int) -> None:
-        """Note how a tensor has to be a matrix; outer: the axis by which it may have any dimensions."""
+    def _see(self, axis: int, views: Mapping[int, str]) -> None:
+        """Note how a tensor has to be seen; views: the axes for which it may have any dimensions."""
         if not -2 <= axis <= 1:
             self.refuse(f"axis {axis}", "which a matrix does not have")
-        self.views.add({-1: "last", 0: "first"}[axis] if axis == outer in (-1, 0) else "matrix")
+        self.views.add(views.get(axis, "matrix"))
 
     def _size(self, a: Value, axis: int) -> Value:
-        self._see(axis, axis)
-        which = "columns" if axis % 2 else "rows"
-        shorter = {ROW: "columns", COLUMN: "rows"}.get(a.level)
-        return self._constant(1.0) if which == shorter else self.leaf(which, which, TENSOR)
+        self._see(axis, {-1: "last", -2: "below", 0: "first"})
+        which = "columns" if axis % 2 else "height"
+        short = {MATRIX: ("columns", "height"), ROW: ("columns",), COLUMN: ("height",)}
+        return (
+            self._constant(1.0)
+            if which in short.get(a.level, ())
+            else self.leaf(which, which, TENSOR)
+        )
 
     def matrix(self, shape: Sequence[int]) -> tuple[int, int] | None:
-        """The rows and columns of a tensor of this shape, as the kernel sees it; None: it cannot."""
+        """The rows and columns of each matrix in a tensor of this shape, as the kernel sees it; None: it
+        cannot.
+        """
         shape = seen_shape(shape, self.graph.rule.seen)
         if len(shape) == 2:
             return shape[0], shape[1]
-        if not shape or len(self.views) > 1:
-            return None
-        if "first" in self.views:
+        if shape and self.views == {"first"}:
             return shape[0], prod(shape[1:])
-        return (prod(shape[:-1]), shape[-1]) if "last" in self.views else None
+        if shape and self.views == {"last"}:  # no two rows have to do with each other
+            return prod(shape[:-1]), shape[-1]
+        return (shape[-2], shape[-1]) if shape[1:] and self.views <= {"last", "below"} else None
 
     @property
     def by_lines(self) -> bool:
@@ -218,14 +238,79 @@ class Kernel:
         return bool(self.views)
 
     @cached_property
+    def due(self) -> dict[Value, int]:
+        """The stage at which each value for matrices, rows or columns is computed: the first that needs it,
+        so that it need not be kept for long.
+        """
+        due: dict[Value, int] = {}
+        for v in reversed(self.needed):
+            users = [due.get(u, u.stage) for u in self._users.get(v, ())]
+            found = v.op == "vector" or v.op in PARTED
+            if v.level in LINES:
+                due[v] = v.stage if found or not users else min(users)
+        return due
+
+    @cached_property
+    def _users(self) -> dict[Value, list[Value]]:
+        users: dict[Value, list[Value]] = {}
+        for u in self.needed:
+            for v in dict.fromkeys(u.args):
+                users.setdefault(v, []).append(u)
+        return users
+
+    def runs(self, stage: int) -> list[list[Value]]:
+        """What is computed at a stage for a tensor and for its matrices, rows and columns, in the order of
+        the graph: neighbours of one level together, and each reduction by itself.
+        """
+        found = [
+            v
+            for v in self.needed
+            if TENSOR <= v.level < ELEMENT and v.op not in ("vector", *PARTED)
+        ]
+        mine = [v for v in found if self.due.get(v, v.stage) == stage]
+        whole = ("all_", "each_")
+        runs = groupby(mine, lambda v: (v.level, v if v.op.startswith(whole) else None))
+        return [list(run) for _, run in runs]
+
+    @cached_property
     def lines(self) -> dict[Value, int]:
-        """Where, among what there is for each row or each column, a value stands."""
+        """Where, among what is kept for matrices, rows or columns, a value stands; it may have the place of
+        one that is not needed any more. What is used where it is computed only is not kept.
+        """
+        order = [
+            (stage, i, run)
+            for stage in range(self.stages)
+            for i, run in enumerate(self.runs(stage))
+        ]
+        made = {v: (stage, 1, i) for stage, i, run in order for v in run}
+        begun = {v: (v.stage, 0, 0) for v in self.needed if v.op in PARTED}
+        begun |= {v: (v.stage - 1, 2, 0) for v in begun if v.level == ROW}  # in the pass before
+        begun |= {self.leaf("vector", c, at): (-1, 0, 0) for c, at in self.short.items()}
+        outputs = {*self.outputs.values()}
+        spans = []
+        for v in dict.fromkeys([*begun, *(v for v in self.needed if v.level in LINES)]):
+            first = begun.get(v) or made[v]
+            uses = [made.get(u, (self.last, 2, 0)) for u in self._users.get(v, ())]
+            last = (self.stages, 0, 0) if v in outputs else max(uses, default=first)
+            if v in begun or v.op.startswith("each_") or last > first:
+                spans.append((first, last, v))
         places: dict[Value, int] = {}
-        for level in LINES:
-            old = [self.leaf("vector", c, level) for c, at in self.short.items() if at == level]
-            mine = [*old, *(v for v in self.needed if v.level == level)]
-            places |= {v: i for i, v in enumerate(dict.fromkeys(mine))}
+        free: dict[int, list[tuple[int, int, int]]] = {level: [] for level in LINES}
+        for first, last, v in sorted(spans, key=lambda span: (span[0], span[2].index)):
+            mine = free[v.level]  # until when each place is taken
+            # A run reads before it writes, number by number.
+            in_place = v in made and not v.op.startswith("each_")
+            at = (
+                i for i, until in enumerate(mine) if until < first or (in_place and until == first)
+            )
+            place = next(at, len(mine))
+            mine[place:] = [last, *mine[place + 1 :]]
+            places[v] = place
         return places
+
+    def kept(self, level: int) -> int:
+        """How many places there are for values of each matrix, row or column."""
+        return max((1 + place for v, place in self.lines.items() if v.level == level), default=0)
 
     def _constant(self, number: float) -> Value:
         return self.leaf("constant", number, GROUP)
@@ -417,7 +502,7 @@ class Kernel:
                 elif value.level == ELEMENT:
                     stack.extend(value.args)
             order = sorted(seen, key=lambda v: v.index)
-            scalars = [v for v in order if v.level < ROW]
+            scalars = [v for v in order if v.level < MATRIX]
             vectors = [v for v in order if v.level in LINES]
             values = [v for v in order if v.level == ELEMENT and v not in loads.values()]
             loads = {c: loads[c] for c in self.columns if c in loads}
@@ -452,9 +537,9 @@ def lower(graph: Graph, squares: bool = False) -> Kernel:
         made[node.index] = _lower(kernel, node, [made[a.index] for a in node.args])
     for name, node in graph.live_outputs().items():
         kernel.outputs[name] = new = made[node.index]
-        if name in kernel.short and new.level in LINES and new.level != kernel.short[name]:
+        if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
             kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
-        if name in kernel.short and new.level == ELEMENT:
+        if name in kernel.short and new.level in (MATRIX, ELEMENT):
             kernel.refuse(f"the new {name}", "which has another shape than the old one")
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)

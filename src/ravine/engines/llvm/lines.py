@@ -1,18 +1,26 @@
-"""What there is for each row or each column of a tensor that is seen as a matrix, in float64.
+"""What there is for each matrix, each row or each column of a tensor that is seen as matrices, in float64.
 
 `enter` loads the short slots, `leave` stores their new values. Between them, in `tensors_k`, what the
-chunks of a pass have left for each column is put together, in the order of the chunks, and what depends
-on it is computed. A value has its place in `row_values` or `column_values` of its tensor's record: as
-many numbers as there are rows or columns. What a pass has left for each row is there already, since a
-row is in one chunk.
+pieces of a matrix have left for each column in a pass is put together, in their order, and what depends
+on it is computed. A value has its place in `matrix_values`, `row_values` or `column_values` of its
+tensor's record: as many numbers as the tensor has of them. What a pass has left for each row is there
+already, since a row is in one piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
 
-from ravine.engines.kernel import COLUMN, ELEMENT, LINES, PARTED, ROW, TENSOR, Kernel, Value
+from ravine.engines.kernel import (
+    COLUMN,
+    LINES,
+    MATRIX,
+    PARTED,
+    ROW,
+    TENSOR,
+    Kernel,
+    Value,
+)
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, Columns
 from ravine.engines.llvm.noise import Noise
@@ -25,7 +33,8 @@ __all__ = ["Lines", "compute", "enter", "leave", "strip"]
 
 _DOUBLE = Type("double")
 _WIDTH = 8
-_COUNT = {ROW: "rows", COLUMN: "columns"}
+_COUNT = {MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
+_EACH = {ROW: "height", COLUMN: "columns"}
 
 
 def strip(out: Printer, name: str, count: str, body: Callable[[Type, str], None]) -> None:
@@ -41,11 +50,15 @@ def strip(out: Printer, name: str, count: str, body: Callable[[Type, str], None]
 
 
 class Lines:
-    """The rows and columns of one tensor: how many there are, and where their values are."""
+    """The matrices, rows and columns of one tensor: how many there are, and where their values are.
+
+    count: of all in the tensor. each: of those in a matrix.
+    """
 
     def __init__(self, out: Printer, kernel: Kernel, record: str):
         self.out, self.kernel, self.record = out, kernel, record
         self.count = {level: out.field(record, RECORD, name) for level, name in _COUNT.items()}
+        self.each = {level: out.field(record, RECORD, name) for level, name in _EACH.items()}
         self.base = {
             level: out.field(record, RECORD, f"{line}_values", "ptr")
             for level, line in LINES.items()
@@ -56,6 +69,10 @@ class Lines:
         place = self.kernel.lines[value]
         at = self.out.set("at", f"mul i64 {self.count[value.level]}, {place}")
         return self.out.at(self.base[value.level], at)
+
+    def within(self, begin: str, level: int, matrix: str) -> str:
+        """Where those of a matrix begin."""
+        return self.out.at(begin, self.out.set("at", f"mul i64 {matrix}, {self.each[level]}"))
 
     def load(self, kind: Type, begin: str, i: str) -> str:
         """Numbers from i on."""
@@ -139,79 +156,109 @@ def compute(
     and keeps such numbers.
     """
     kernel = lines.kernel
-    todo = [v for v in kernel.needed if TENSOR <= v.level < ELEMENT and v.stage == stage]
-    for v in (v for v in todo if v.op.startswith("column_") and v.op in PARTED):
-        _together(lines, variant, v)
-    rest = [v for v in todo if v.op != "vector" and v.op not in PARTED]
-    runs = groupby(rest, lambda v: (v.level, v if v.op.startswith("all_") else None))
-    for (level, whole), run in runs:
-        if whole is not None:
-            body.names[whole] = _reduced(lines, whole)
+    for v in kernel.needed:
+        if v.stage == stage and v.level == COLUMN and v.op in PARTED:
+            _together(lines, variant, v)
+    for run in kernel.runs(stage):
+        whole = run[0]
+        if whole.op.startswith("each_"):
+            _reduce_each(lines, whole)
+        elif whole.op.startswith("all_"):
+            body.names[whole] = _reduced(lines, whole, lines.begin(whole.args[0]))
             scalars([whole])
-        elif level == TENSOR:
-            scalars(list(run))
+        elif whole.level == TENSOR:
+            scalars(run)
         else:
-            _run(lines, list(run), body, rows)
+            _run(lines, run, body, rows)
 
 
 def _together(lines: Lines, variant: Variant, value: Value) -> None:
-    """Put together what the chunks have left for each column."""
-    out, columns = lines.out, lines.count[COLUMN]
+    """Put together what the pieces of each matrix have left for its columns."""
+    out, columns = lines.out, lines.each[COLUMN]
     op = value.op.removeprefix("column_")
     walk = next(w for w in variant.passes if value in w.lines)
     place = [v for v in walk.lines if v.level == COLUMN].index(value)
     parts = out.field(lines.record, RECORD, "column_parts", "ptr")
-    chunks = out.field(lines.record, RECORD, "chunk_count")
-    begin, name = lines.begin(value), f"parts{value.index}"
-    strip(
-        out,
-        f"{name}.start",
-        columns,
-        lambda kind, i: lines.store(kind, identity(op, kind), begin, i),
-    )
-    with out.loop(name, chunks):
-        at = out.set("at", f"mul i64 %{name}, {variant.column_parts}")
-        at = out.set("at", f"add i64 {at}, {place}")
-        part = out.at(parts, out.set("at", f"mul i64 {at}, {columns}"))
+    pieces = out.field(lines.record, RECORD, "pieces")
+    whole, name = lines.begin(value), f"parts{value.index}"
+    with out.loop(f"{name}.of", lines.count[MATRIX]):
+        begin = lines.within(whole, COLUMN, f"%{name}.of")
+        first = out.set("first", f"mul i64 %{name}.of, {pieces}")
+        strip(
+            out,
+            f"{name}.start",
+            columns,
+            lambda kind, i: lines.store(kind, identity(op, kind), begin, i),
+        )
+        with out.loop(name, pieces):
+            at = out.set("at", f"add i64 {first}, %{name}")
+            at = out.set("at", f"mul i64 {at}, {variant.column_parts}")
+            at = out.set("at", f"add i64 {at}, {place}")
+            part = out.at(parts, out.set("at", f"mul i64 {at}, {columns}"))
 
-        def add(kind: Type, i: str) -> None:
-            found, x = lines.load(kind, begin, i), lines.load(kind, part, i)
-            lines.store(kind, out.set("more", more(out, op, kind, found, x)), begin, i)
+            def add(kind: Type, i: str) -> None:
+                found, x = lines.load(kind, begin, i), lines.load(kind, part, i)
+                lines.store(kind, out.set("more", more(out, op, kind, found, x)), begin, i)
 
-        strip(out, f"{name}.add", columns, add)
+            strip(out, f"{name}.add", columns, add)
 
 
-def _reduced(lines: Lines, value: Value) -> str:
-    """Reduce what there is for each row, or each column, to one number."""
-    out, x, op = lines.out, value.args[0], value.op.removeprefix("all_")
-    begin, name = lines.begin(x), f"all{value.index}"
-    with out.loop(name, lines.count[x.level], {f"{name}.found": identity(op, _DOUBLE)}) as becomes:
+def _reduced(lines: Lines, value: Value, begin: str, count: str = "") -> str:
+    """Reduce numbers from `begin` on to one: so many of the tensor's matrices, rows or columns, or all."""
+    out, op = lines.out, value.op.partition("_")[2]
+    name, count = f"reduced{value.index}", count or lines.count[value.args[0].level]
+    with out.loop(name, count, {f"{name}.found": identity(op, _DOUBLE)}) as becomes:
         part = lines.load(_DOUBLE, begin, f"%{name}")
         text = more(out, op, _DOUBLE, f"%{name}.found", part)
         becomes[f"{name}.found"] = out.set("more", text)
     return f"%{name}.found"
 
 
+def _reduce_each(lines: Lines, value: Value) -> None:
+    """Reduce what there is for the rows, or the columns, of each matrix to a number for it."""
+    [x], name = value.args, f"each{value.index}"
+    whole, to = lines.begin(x), lines.begin(value)
+    with lines.out.loop(name, lines.count[MATRIX]):
+        begin = lines.within(whole, x.level, f"%{name}")
+        lines.store(_DOUBLE, _reduced(lines, value, begin, lines.each[x.level]), to, f"%{name}")
+
+
 def _run(lines: Lines, values: list[Value], body: Body, rows: dict[int, str]) -> None:
-    """Compute values of rows, or of columns, in one loop."""
-    out, level = lines.out, values[0].level
+    """Compute values of matrices, of rows, or of columns, in one loop; in one for each matrix, where they
+    depend on what there is for it.
+    """
+    out, level, name = lines.out, values[0].level, f"lines{values[0].index}"
     inputs = dict.fromkeys(x for v in values for x in v.args if x not in values)
-    begins = {x: lines.begin(x) for x in (*inputs, *values) if x.level == level}
-    single = [x for x in inputs if x.level < ROW and x.op != "constant"]
+    kept = [v for v in values if v in lines.kernel.lines]
+    begins = {x: lines.begin(x) for x in (*inputs, *kept) if x.level in LINES}
+    single = [x for x in inputs if x.level < MATRIX and x.op != "constant"]
     for x in single:
         if x not in body.names and x not in body.truths:
             body.names[x] = scalar(out, lines.kernel, rows, x)
     one = {x: body.number(x) for x in single}
-    eight = {x: out.splat(name, Type("double", _WIDTH)) for x, name in one.items()}
+    of_matrix = [x for x in inputs if x.level == MATRIX != level]
 
-    def step(kind: Type, i: str) -> None:
-        inner = Body(out, kind)
-        for x in inputs:
-            if x.level == level:
-                inner.names[x] = lines.load(kind, begins[x], i)
-        inner.names |= eight if kind.width > 1 else one
-        for v in values:
-            inner.compute(v)
-            lines.store(kind, inner.number(v), begins[v], i)
+    def strips(begins: dict[Value, str], one: dict[Value, str], count: str) -> None:
+        eight = {x: out.splat(number, Type("double", _WIDTH)) for x, number in one.items()}
 
-    strip(out, f"lines{values[0].index}", lines.count[level], step)
+        def step(kind: Type, i: str) -> None:
+            inner = Body(out, kind)
+            for x in inputs:
+                if x.level == level:
+                    inner.names[x] = lines.load(kind, begins[x], i)
+            inner.names |= eight if kind.width > 1 else one
+            for v in values:
+                inner.compute(v)
+            for v in kept:
+                lines.store(kind, inner.number(v), begins[v], i)
+
+        strip(out, name, count, step)
+
+    if not of_matrix:
+        return strips(begins, one, lines.count[level])
+    with out.loop(f"{name}.of", lines.count[MATRIX]):
+        matrix = f"%{name}.of"
+        one |= {x: lines.load(_DOUBLE, begins[x], matrix) for x in of_matrix}
+        mine = {x: at for x, at in begins.items() if x.level == level}
+        mine = {x: lines.within(at, level, matrix) for x, at in mine.items()}
+        strips(mine, one, lines.each[level])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ravine.engines.kernel import GROUP, LINES, PARTIAL, TENSOR, Kernel, Value
+from ravine.engines.kernel import GROUP, PARTIAL, SIZES, TENSOR, Kernel, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.lines import Lines, compute
 from ravine.engines.llvm.printer import Printer, Type
@@ -36,7 +36,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
     todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    by_lines = any(v.level in LINES and v.stage == stage for v in kernel.needed)
+    by_lines = stage in kernel.due.values()
     if not todo and not by_lines:
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
@@ -48,10 +48,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
         rows = rows_of(out, record)
         body = Body(out, _DOUBLE)
         for v in todo:
-            if v.op == "numel":
-                number = out.field(record, RECORD, "numel")
-                body.names[v] = out.set("numel.f", f"sitofp i64 {number} to double")
-            elif v.op in ("rows", "columns"):
+            if v.op in SIZES:
                 number = out.field(record, RECORD, v.op)
                 body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
             elif v.op == "epsilon":

@@ -43,8 +43,11 @@ _ROWS = ("shared_row", "own_row", "wide_count")
 RECORD = (
     *("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number"),
     *(*_ROWS, "noise"),
-    # Of a tensor that is seen as a matrix, see lines.py; what the chunks leave for each column.
-    *("rows", "columns", "row_values", "column_values", "column_parts"),
+    # Of a tensor that is seen as matrices: what SIZES says, and where there is what for each, see lines.py.
+    *("matrices", "rows", "height", "widths", "columns"),
+    *("matrix_values", "row_values", "column_values"),
+    # In how many pieces of rows a matrix is walked, and what each leaves for every column.
+    *("pieces", "column_parts"),
 )
 # The counter from which threads claim chunks has a cache line of its own.
 BATCH = (

@@ -7,7 +7,7 @@ is left as the chunk's part.
 
 from __future__ import annotations
 
-from ravine.engines.kernel import COLUMN, DTYPES, ROW, Pass, Value
+from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Pass, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
 from ravine.engines.llvm.lines import Lines, strip
@@ -132,75 +132,117 @@ class _Walk:
         out, before = self.out, self.out.block
         out.line(f"%wide.count = and i64 {count}, {-self.variant.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
-        middle, last = "%wide.count", count
-        if first != "0":
+        middle, last, after = "%wide.count", count, "wide.end"
+        if first != "0":  # a row, which may be short: its vectors, of nothing, take long to reduce
             middle = out.set("middle", f"add i64 {first}, %wide.count")
             last = out.set("last.one", f"add i64 {first}, {count}")
-        out.branch("%any.wide", "wide", "wide.end")
+            after = "wide.past"
+        out.branch("%any.wide", "wide", after)
         double = self.wide.like("double")
         starts = {x: identity(op, double) for x, op in self.sums.items()}
         self.loop("wide", "i", (first, middle), starts, wide, columns)
         out.label("wide.end")
-        for x in self.sums:
-            ends = f"[ {starts[x]}, %{before} ], [ %{x}.i.next, %wide ]"
-            out.line(f"%{x}.all = phi {double} {ends}")
-        for x, op in self.sums.items():
-            out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
+        if after == "wide.end":
+            for x in self.sums:
+                ends = f"[ {starts[x]}, %{before} ], [ %{x}.i.next, %wide ]"
+                out.line(f"%{x}.all = phi {double} {ends}")
+            for x, op in self.sums.items():
+                out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
+        else:
+            for x, op in self.sums.items():
+                out.line(f"%{x}.all = {across(out, op, double, f'%{x}.i.next')}")
+            out.jump(after)
+            out.label(after)
+            for x, op in self.sums.items():
+                nothing = identity(op, Type("double"))
+                ends = f"[ {nothing}, %{before} ], [ %{x}.all, %wide.end ]"
+                out.line(f"%{x}.start = phi double {ends}")
         out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
         out.branch("%any.left", "left.over", "left.over.end")
         starts = {x: f"%{x}.start" for x in self.sums}
         self.loop("left.over", "j", (middle, last), starts, narrow, columns)
         out.label("left.over.end")
         for x in self.sums:
-            ends = f"[ %{x}.start, %wide.end ], [ %{x}.j.next, %left.over ]"
+            ends = f"[ %{x}.start, %{after} ], [ %{x}.j.next, %left.over ]"
             out.line(f"%{x} = phi double {ends}")
         return {x: f"%{x}" for x in self.sums}
 
     def lines(
         self, record: str, start: str, count: str, narrow: Body, wide: Body, columns: Columns
     ) -> dict[str, str]:
-        """Step the elements of a chunk row by row; what they are reduced to."""
+        """Step the elements of a chunk row by row; what they are reduced to.
+
+        A chunk is a piece of a matrix, or several whole matrices, each of them one piece.
+        """
         out, walk = self.out, self.walk
         lines = Lines(out, self.kernel, record)
-        length, double = lines.count[COLUMN], Type("double")
-        rows = out.set("rows", f"udiv i64 {count}, {length}")
-        first_row = out.set("first.row", f"udiv i64 {start}, {length}")
+        length, double = lines.each[COLUMN], Type("double")
         begins = {v: lines.begin(v) for v in walk.vectors}
         begins |= {v: lines.begin(v) for v in walk.lines if v.level == ROW}
-        parts = self.parts(lines, start)
+        pieces = out.field(record, RECORD, "pieces")
+        first_row = out.set("first.row", f"udiv i64 {start}, {length}")
+        area = out.set("area", f"mul i64 {lines.each[ROW]}, {length}")
+        first = out.set("first", f"udiv i64 {start}, {area}")
+        within = out.set("within", f"urem i64 {start}, {area}")
+        left = out.set("left", f"sub i64 {area}, {within}")
+        short = out.set("short", f"icmp ult i64 {count}, {left}")
+        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {left}")
+        split = out.set("split", f"icmp ugt i64 {pieces}, 1")
+        several = out.set("several", f"udiv i64 {count}, {size}")
+        several = out.set("several", f"select i1 {split}, i64 1, i64 {several}")
+        rows = out.set("rows", f"udiv i64 {size}, {length}")
+        part = out.field(record, RECORD, "chunk_length")
+        part = out.set("part", f"udiv i64 {within}, {part}")
         of_tensor = {x: v.op for x, v in self.reduced.items() if v in walk.sums}
-        starts = {f"{x}.rows": identity(op, double) for x, op in of_tensor.items()}
-        with out.loop("line", rows, starts) as becomes:
-            offset = out.set("offset", f"mul i64 %line, {length}")
-            number = out.set("number", f"add i64 {first_row}, %line")
-            back = out.set("back", f"sub i64 0, {offset}")
+        starts = {f"{x}.pieces": identity(op, double) for x, op in of_tensor.items()}
+        with out.loop("piece", several, starts) as becomes:
+            matrix = out.set("matrix", f"add i64 {first}, %piece")
+            begin = out.set("begin", f"mul i64 %piece, {size}")
+            row = out.set("row", f"mul i64 %piece, {rows}")
+            row = out.set("row", f"add i64 {first_row}, {row}")
+            number = out.set("number", f"mul i64 {matrix}, {pieces}")
+            number = out.set("number", f"add i64 {number}, {part}")
+            here = {}
             for v in walk.vectors:
-                if v.level == COLUMN:
-                    self.across[v] = out.at(begins[v], back)
-                    continue
-                x = lines.load(double, begins[v], number)
-                if self.one.of == "float":
-                    x = out.set("x", f"fptrunc double {x} to float")
-                narrow.names[v], wide.names[v] = x, out.splat(x, self.wide)
-            self.parted = {v: out.at(part, back) for v, part in parts.items()}
-            found = self.run(offset, length, narrow, wide, columns)
-            for x, v in self.reduced.items():
-                if v not in walk.sums:
-                    lines.store(double, found[x], begins[v], number)
-            for x, op in of_tensor.items():
-                text = more(out, op, double, f"%{x}.rows", found[x])
-                becomes[f"{x}.rows"] = out.set(f"{x}.more", text)
-        return {x: f"%{x}.rows" for x in of_tensor}
+                if v.level == MATRIX:
+                    self.splat(narrow, wide, v, lines.load(double, begins[v], matrix))
+                elif v.level == COLUMN:
+                    here[v] = lines.within(begins[v], COLUMN, matrix)
+            parts = self.parts(lines, number)
+            inner = {f"{x}.rows": f"%{x}.pieces" for x in of_tensor}
+            with out.loop("line", rows, inner) as more_rows:
+                offset = out.set("offset", f"mul i64 %line, {length}")
+                offset = out.set("offset", f"add i64 {begin}, {offset}")
+                line = out.set("number", f"add i64 {row}, %line")
+                back = out.set("back", f"sub i64 0, {offset}")
+                for v in walk.vectors:
+                    if v.level == ROW:
+                        self.splat(narrow, wide, v, lines.load(double, begins[v], line))
+                self.across = {v: out.at(at, back) for v, at in here.items()}
+                self.parted = {v: out.at(at, back) for v, at in parts.items()}
+                found = self.run(offset, length, narrow, wide, columns)
+                for x, v in self.reduced.items():
+                    if v not in walk.sums:
+                        lines.store(double, found[x], begins[v], line)
+                for x, op in of_tensor.items():
+                    text = more(out, op, double, f"%{x}.rows", found[x])
+                    more_rows[f"{x}.rows"] = out.set(f"{x}.more", text)
+            becomes |= {f"{x}.pieces": f"%{x}.rows" for x in of_tensor}
+        return {x: f"%{x}.pieces" for x in of_tensor}
 
-    def parts(self, lines: Lines, start: str) -> dict[Value, str]:
-        """Where the chunk leaves what it finds for each column, begun."""
-        out, length = self.out, lines.count[COLUMN]
+    def splat(self, narrow: Body, wide: Body, value: Value, x: str) -> None:
+        """Let the elements meet a number of their row, or of their matrix."""
+        if self.one.of == "float":
+            x = self.out.set("x", f"fptrunc double {x} to float")
+        narrow.names[value], wide.names[value] = x, self.out.splat(x, self.wide)
+
+    def parts(self, lines: Lines, number: str) -> dict[Value, str]:
+        """Where a piece, of that number, leaves what it finds for each column, begun."""
+        out, length = self.out, lines.each[COLUMN]
         mine = [v for v in self.walk.lines if v.level == COLUMN]
         if not mine:
             return {}
         parts = out.field(lines.record, RECORD, "column_parts", "ptr")
-        of_chunk = out.field(lines.record, RECORD, "chunk_length")
-        number = out.set("number.of.chunk", f"udiv i64 {start}, {of_chunk}")
         number = out.set("number", f"mul i64 {number}, {self.variant.column_parts}")
         where = {}
         for place, v in enumerate(mine):
