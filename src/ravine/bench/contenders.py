@@ -286,9 +286,7 @@ class Kernel:
         def first(slot: str) -> list[Any]:
             return [rule.start(slot, p.detach(), values) for p in params]
 
-        self.slots = [
-            [x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.arrays
-        ]
+        self.slots = [[x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.arrays]
         numbers = [*map(first, kernel.slots), [0.0] * len(params)]  # and the counts of steps
         tensors = [[torch.tensor(x, dtype=torch.float64) for x in column] for column in numbers]
         self.kept = [*self.slots, *tensors]

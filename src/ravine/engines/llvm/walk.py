@@ -133,29 +133,38 @@ class _Walk:
         out, before = self.out, self.out.block
         out.line(f"%wide.count = and i64 {count}, {-self.variant.width}")
         out.line("%any.wide = icmp ugt i64 %wide.count, 0")
-        middle, last = "%wide.count", count
-        if first != "0":
+        middle, last, after = "%wide.count", count, "wide.end"
+        if first != "0":  # a row, which may be short: its vectors, of nothing, take long to reduce
             middle = out.set("middle", f"add i64 {first}, %wide.count")
             last = out.set("last.one", f"add i64 {first}, {count}")
-        out.branch("%any.wide", "wide", "wide.past")
+            after = "wide.past"
+        out.branch("%any.wide", "wide", after)
         double = self.wide.like("double")
         starts = {x: identity(op, double) for x, op in self.sums.items()}
         self.loop("wide", "i", (first, middle), starts, wide, columns)
         out.label("wide.end")
-        for x, op in self.sums.items():
-            out.line(f"%{x}.all = {across(out, op, double, f'%{x}.i.next')}")
-        out.jump("wide.past")
-        out.label("wide.past")  # short rows come here at once
-        for x, op in self.sums.items():
-            ends = f"[ {identity(op, Type('double'))}, %{before} ], [ %{x}.all, %wide.end ]"
-            out.line(f"%{x}.start = phi double {ends}")
+        if after == "wide.end":
+            for x in self.sums:
+                ends = f"[ {starts[x]}, %{before} ], [ %{x}.i.next, %wide ]"
+                out.line(f"%{x}.all = phi {double} {ends}")
+            for x, op in self.sums.items():
+                out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
+        else:
+            for x, op in self.sums.items():
+                out.line(f"%{x}.all = {across(out, op, double, f'%{x}.i.next')}")
+            out.jump(after)
+            out.label(after)
+            for x, op in self.sums.items():
+                nothing = identity(op, Type("double"))
+                ends = f"[ {nothing}, %{before} ], [ %{x}.all, %wide.end ]"
+                out.line(f"%{x}.start = phi double {ends}")
         out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
         out.branch("%any.left", "left.over", "left.over.end")
         starts = {x: f"%{x}.start" for x in self.sums}
         self.loop("left.over", "j", (middle, last), starts, narrow, columns)
         out.label("left.over.end")
         for x in self.sums:
-            ends = f"[ %{x}.start, %wide.past ], [ %{x}.j.next, %left.over ]"
+            ends = f"[ %{x}.start, %{after} ], [ %{x}.j.next, %left.over ]"
             out.line(f"%{x} = phi double {ends}")
         return {x: f"%{x}" for x in self.sums}
 
