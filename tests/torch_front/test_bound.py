@@ -4,6 +4,7 @@ What must be noticed is in tests/test_torch.py, test_a_repeated_step_sees_every_
 """
 
 import sys
+import weakref
 
 import pytest
 import torch
@@ -233,3 +234,19 @@ def test_views_of_one_storage_are_tensors_of_their_own():
         made.append(whole)
     assert error(*made) <= 1e-14
     assert (made[0] < torch.arange(12.0)).all()  # the buffer itself has moved
+
+
+def test_a_number_of_the_state_is_held_until_the_step_is_taken():
+    """Another thread may put another tensor in its place."""
+    p = torch.nn.Parameter(torch.ones(2, dtype=torch.complex128))
+    p.grad = torch.ones_like(p)
+    optimizer = rt.NAdam([p])
+    optimizer.step()
+    with torch.no_grad():
+        [wave] = optimizer.parts([(0, 0, p)])
+        assert not wave.kernels[0].repeatable
+        was = weakref.ref(optimizer.state[p]["mu_product"])
+        optimizer.state[p]["mu_product"] = torch.ones((), dtype=torch.float64)
+        assert was() is not None
+        wave.start(optimizer.seed)
+    assert was() is None
