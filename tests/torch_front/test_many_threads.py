@@ -6,8 +6,13 @@ the process without any optimizer.
 
 import subprocess
 import sys
+import threading
+import warnings
 
 import pytest
+import torch
+
+import ravine.torch as rt
 
 ON_ONE = """
 import faulthandler, os, signal, threading, time
@@ -65,3 +70,69 @@ def test_threads_clear_schedule_and_fork_while_others_step():
     command = [sys.executable, "-W", "ignore", "-c", ON_ONE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+TRAINING = """
+import faulthandler, threading
+import torch, ravine.torch as rt
+faulthandler.enable()
+net = torch.nn.Sequential(torch.nn.Linear(200, 400), torch.nn.ReLU(), torch.nn.Linear(400, 10))
+optimizer, done = rt.SGD(net.parameters(), lr=1e-4), []
+
+def work(k):
+    draw = torch.Generator().manual_seed(k)
+    for _ in range(100):
+        try:
+            optimizer.zero_grad()
+            net(torch.randn(16, 200, generator=draw)).pow(2).mean().backward()
+            optimizer.step()
+        except RuntimeError:  # as with torch.optim
+            pass
+    done.append(k)
+
+threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert sorted(done) == [0, 1, 2, 3]
+"""
+
+
+def test_threads_train_one_model_with_one_optimizer():
+    command = [sys.executable, "-W", "ignore", "-c", TRAINING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def in_a_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_gradients_become_zeros_once_threads_take_turns():
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = rt.SGD([p], lr=0.1)
+
+    def zeroed(*args):
+        p.grad = torch.ones(2)
+        optimizer.zero_grad(*args)
+        return p.grad
+
+    def elsewhere():
+        found.append(zeroed())
+
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert zeroed() is zeroed() is None
+        in_a_thread(elsewhere)  # handed over: the first thread may never come back
+    assert found == [None]
+    with pytest.warns(RuntimeWarning, match="several threads call zero_grad by turns"):
+        assert zeroed().tolist() == [0, 0]
+    with warnings.catch_warnings():  # said once
+        warnings.simplefilter("error")
+        assert zeroed().tolist() == [0, 0]
+        in_a_thread(elsewhere)
+        assert found[1].tolist() == [0, 0]
+        assert zeroed(True) is None
+        assert zeroed(False).tolist() == [0, 0]

@@ -204,7 +204,9 @@ class KernelPart:
         self.repeatable = all(m.repeatable for m in members)
         slots = [[m.slots[slot] for m in members] for slot in step.state[:-1]]
         counts = [m.count for m in members]
-        self.held: Any = slots  # until the step is taken: other threads may replace what is in a state
+        self.held: Any = (
+            slots  # until the step is taken: other threads may replace what is in a state
+        )
         for column, tensors in zip(step.state, (*slots, counts), strict=True):
             step.place(column, [0 if x is None else x.data_ptr() for x in tensors])
         self.signals = step.kernel.signals

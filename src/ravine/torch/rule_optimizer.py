@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -81,6 +83,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     given: Given | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
+    _caller: int | None = None  # the thread that called zero_grad last; then all that have
+    _callers: frozenset[int] = frozenset()
+    _by_turns = False
     _tried = False
     _in_evaluation = False
 
@@ -432,12 +437,35 @@ class RuleOptimizer(torch.optim.Optimizer):
                         f"between the param groups: {', '.join(map(repr, values))}"
                     )
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop all gradients, as torch.optim does; those that are accumulated in backward, too."""
+    def zero_grad(self, set_to_none: bool | None = None) -> None:
+        """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.
+
+        set_to_none: whether `p.grad` becomes None, or is filled with zeros. By default it becomes None,
+        unless several threads call this by turns: torch crashes where one sets `p.grad` to None while
+        another's backward pass adds to it. Then it is filled with zeros, and a warning says so once.
+        """
         compiling = torch.compiler.is_compiling()
+        if set_to_none is None:
+            set_to_none = compiling or not self._called_by_turns()
         (torch.optim.Optimizer.zero_grad if compiling else _zero_grad)(self, set_to_none)
         if self._in_backward is not None:
             self._in_backward.forget()
+
+    def _called_by_turns(self) -> bool:
+        """Whether threads call by turns: one that calls has called before, and another since."""
+        mine = threading.get_ident()
+        if mine != self._caller:
+            if mine in self._callers and not self._by_turns:
+                self._by_turns = True
+                warnings.warn(
+                    f"{type(self).__name__}: several threads call zero_grad by turns, so it fills gradients "
+                    "with zeros from now on: torch crashes where one thread sets p.grad to None while "
+                    "another's backward pass adds to it. set_to_none=False asks for that, and True for None",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            self._caller, self._callers = mine, self._callers | {mine}
+        return self._by_turns
 
     def planned(
         self, group: Mapping[str, Any], ndim: int | None = None
