@@ -382,6 +382,8 @@ class Bound:
         for kernel in self.kernels:
             for row, (group, ndim) in enumerate(kernel.rows):
                 self.rows[group].append((kernel, row, ndim))
+        # Groups must agree in what is shared.
+        self.joint = any(kernel.graph.common and len(kernel.rows) > 1 for kernel in self.kernels)
         # How to set a number of a group that is a hyperparameter as it is, and no switch.
         self.setters: list[dict[str, list[Callable[[float], None]]]] = [{} for _ in groups]
         for group, rows, setters in zip(groups, self.rows, self.setters, strict=True):
@@ -447,8 +449,8 @@ class Bound:
                 return False
             if group.followed is key and not scaled:
                 continue
-            if any(kernel.graph.common and len(kernel.rows) > 1 for kernel, _, _ in rows):
-                return False  # groups must agree in what is shared
+            if self.joint:
+                return False
             if scaled or group.last is not key or not _set(group, setters):
                 for kernel, row, ndim in rows:
                     graph, hyper = optimizer.planned(group, ndim)

@@ -67,7 +67,7 @@ class Options(dict[str, Any]):
         """Set an option, checked as in the constructor; a NumPy scalar becomes a number."""
         inside = self.direct.get(key)
         if inside is not None and type(value) is float and inside[0] < value < inside[1]:
-            super().__setitem__(key, value)
+            dict.__setitem__(self, key, value)  # schedulers do it in each step: without super()
             self.changed.add(key)
             self.followed = None
         else:
