@@ -62,7 +62,9 @@ def source_of(function: Callable[..., Any]) -> Source:
             return Source(text, definition, "" if lines == now else Path(code.co_filename).name)
     file = code.co_filename
     typed = "it was typed at a prompt, or made by exec; put it in a file, and import that"
-    why = f"{file} has changed since; import it again" if now else typed
+    # Python 3.13 has lines of "<string>", those of `python -c`, whoever else calls exec.
+    changed = now and file != "<string>"
+    why = f"{file} has changed since; import it again" if changed else typed
     raise ValueError(f"the source of {name} cannot be found: {why}")
 
 
