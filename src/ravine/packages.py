@@ -11,12 +11,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ravine.files import failure
 from ravine.rule import Rule
+
+if TYPE_CHECKING:  # a fifth of what importing ravine would take
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = ["Package", "normal", "offers", "packages"]
 
@@ -51,6 +53,8 @@ def normal(name: str) -> str:
 
 
 def _distributions() -> Iterator[Distribution]:
+    from importlib.metadata import distributions
+
     try:
         yield from distributions()
     except Exception:  # a finder that fails: what came before it counts
@@ -155,6 +159,8 @@ def _loaded(entry: EntryPoint) -> Any:
 
 def offers(name: str) -> bool:
     """Whether a package of that name is installed and has entry points for rules."""
+    from importlib.metadata import distribution
+
     try:
         return any(entry.group == GROUP for entry in distribution(name).entry_points)
     except Exception:  # no such package, or one whose metadata cannot be read
