@@ -70,8 +70,9 @@ _streams: ContextVar[Iterator[int] | None] = ContextVar("ravine_streams", defaul
 
 @contextmanager
 def drawing(draw: Any) -> Iterator[None]:
-    """A call of a rule, in which each drawing has a stream of its own; of a `Draw`, unless an engine has
-    said of which.
+    """The context of one call of a rule, in which each drawing gets its own stream.
+
+    draw: what the numbers are made of, unless an engine has set that.
     """
     streams, known = _streams.set(count()), drawn.get()
     token = drawn.set(draw if known is None else known)

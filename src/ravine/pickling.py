@@ -1,9 +1,9 @@
 """How rules, and the classes made from them, are pickled: by name, or as they were made.
 
-A rule that stands in a module under its name is pickled as "module:name", or "path/to/file.py:name";
-the same rule comes back. Any other, such as `l2(adam)`, is made again of what it was made of. Pickle
-takes functions by their names only, so that what was made of a lambda, or inside of a function, is
-refused. cloudpickle and dill take functions whole; they get those, and the rules of `__main__`, so.
+A rule that a module defines under its name is pickled as "module:name", or "path/to/file.py:name", and
+unpickling gives the same rule. Any other rule, such as `l2(adam)`, is made again from what it was made of.
+Pickle stores functions by name, so a rule made of a lambda, or inside a function, is refused. cloudpickle
+and dill store whole functions, so they take these, and the rules of `__main__`, as well.
 """
 
 from __future__ import annotations

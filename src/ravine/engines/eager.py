@@ -5,7 +5,7 @@ A rule that looks at all tensors at once (`ops.total`) is called once, on bags o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -48,6 +48,14 @@ class Work:
     def draw(self) -> Draw:
         """What its random numbers are made of."""
         return Draw(self.seed, self.t, self.number)
+
+    def converted(self, convert: Callable[[Any], Any], dtype: Any) -> Work:
+        """The same work on other arrays; dtype: what p is kept in, if they are not in it."""
+        slots, signals = (
+            {k: convert(x) for k, x in of.items()} for of in (self.state, self.signals)
+        )
+        p, g = convert(self.p), convert(self.g)
+        return replace(self, p=p, g=g, state=slots, signals=signals, dtype=dtype)
 
     @property
     def arrays(self) -> list[Any]:

@@ -49,7 +49,7 @@ def together(
     given: Sequence[Mapping[str, Any]],
     within: Sequence[Callable[[], AbstractContextManager[Any]]],
 ) -> list[list[Any]]:
-    """`results` of several graphs of a rule, each of its own tensors, with totals over all of these.
+    """`results` for several graphs of one rule, each with its own tensors; totals are over all of them.
 
     within: the context that each graph is computed in. What is dead in a graph is 0. Raises RuleError
     where the graphs differ in their totals.

@@ -1,9 +1,8 @@
-"""NumPy arrays: their memory, the structures that they stand in, and whether a kernel can step them."""
+"""NumPy arrays: their memory, the structures that hold them, and whether a kernel can step them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from ravine.engines.overlap import Span
 __all__ = [
     "arrays_of",
     "dtype_name",
-    "is_array",
     "is_folded",
     "leaves",
     "replaced",
@@ -28,11 +26,6 @@ __all__ = [
 
 _DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
 _PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
-
-
-def is_array(x: Any) -> bool:
-    """Whether x is an array, not a number."""
-    return isinstance(x, np.ndarray)
 
 
 def dtype_name(x: np.ndarray) -> str:
@@ -115,13 +108,11 @@ def single(work: Work) -> Work:
     def wide(x: Any) -> Any:
         return np.float32(x) if isinstance(x, np.ndarray) else x
 
-    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
-    p, g = wide(work.p), wide(work.g)
-    return replace(work, p=p, g=g, state=slots, dtype=np.float16, signals=signals)
+    return work.converted(wide, np.float16)
 
 
 def leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """What stands in a structure of dicts, lists and tuples, each with its path: params['w'][0]."""
+    """The leaves of nested dicts, lists and tuples, each with its path, such as params['w'][0]."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from leaves(value, f"{path}[{key!r}]")

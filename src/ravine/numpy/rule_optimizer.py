@@ -30,7 +30,6 @@ from ravine.engines.signals import checked_signals
 from ravine.numpy.arrays import (
     arrays_of,
     dtype_name,
-    is_array,
     is_folded,
     leaves,
     replaced,
@@ -468,10 +467,13 @@ class RuleOptimizer:
 
     def _put(self, mine: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         """Have parameters be other numbers, and return what they were."""
-        before = {path: np.copy(mine[path]) if is_array(mine[path]) else mine[path] for path in new}
+        before = {
+            path: np.copy(mine[path]) if isinstance(mine[path], np.ndarray) else mine[path]
+            for path in new
+        }
         changed = {}
         for path, value in new.items():
-            if is_array(mine[path]):
+            if isinstance(mine[path], np.ndarray):
                 mine[path][...] = value
             else:
                 changed[path] = type(mine[path])(value)

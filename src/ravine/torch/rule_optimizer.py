@@ -332,9 +332,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._tried = False
             self.state.clear()
         for group in self.param_groups:
-            if (
-                type(group) is not Options
-            ):  # a plain dict in its place, in which nothing was checked
+            if type(group) is not Options:  # a plain dict in its place: nothing in it was checked
                 self.check(group)
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,10 +58,7 @@ def single(work: Work) -> Work:
     def wide(x: Any) -> Any:
         return x.to(wanted) if _is_array(x) else x
 
-    slots, signals = ({k: wide(x) for k, x in of.items()} for of in (work.state, work.signals))
-    kept = work.p.dtype if work.p.dtype != wanted else None
-    p, g = wide(work.p), wide(work.g)
-    return replace(work, p=p, g=g, state=slots, dtype=kept, signals=signals)
+    return work.converted(wide, work.p.dtype if work.p.dtype != wanted else None)
 
 
 def _is_array(x: Any) -> bool:
