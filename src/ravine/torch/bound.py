@@ -1,6 +1,6 @@
 """What a step works on, found once, and taken again while nothing but gradients and numbers changes.
 
-`RuleOptimizer` looks at every parameter, group and state with care, and binds what it finds: tensors
+`members.py` looks at every parameter, group and state with care, and binds what it finds: tensors
 that one kernel steps become a `KernelPart`, the others a `CallPart`. A part of a kernel holds every
 parameter that has ever had a gradient; those that have none at a step are left out by their address.
 Where there are kernels only, the next step asks `take`, which compares what it finds with what was

@@ -17,14 +17,13 @@ from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
 from ravine.engines.eager import Work, plan
-from ravine.engines.fused import ACROSS, describe, insist, joined, unfits
+from ravine.engines.fused import ACROSS, describe, insist, joined
 from ravine.engines.graph import Graph
-from ravine.engines.overlap import sharing
 from ravine.modifiers import clip_by_value, unscale
-from ravine.rule import Rule, RuleError, kept
+from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, state
-from ravine.torch.bound import Bound, CallPart, KernelPart, Member, Wave
+from ravine.torch import amp, checkpoints, evaluation, members, state
+from ravine.torch.bound import Bound, Wave
 from ravine.torch.checks import (
     How,
     check_options,
@@ -33,12 +32,10 @@ from ravine.torch.checks import (
     checked_parameters,
 )
 from ravine.torch.layers import settled
-from ravine.torch.memory import lacks_memory, span
 from ravine.torch.options import Options, checked_names, with_numbers
-from ravine.torch.sharded import alike, is_spread, refusal
 from ravine.torch.signals import Given, given
 from ravine.torch.state import State
-from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
+from ravine.torch.tensors import dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -348,92 +345,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """What steps these parameters, each with its group's number and its own among all; those of
         later waves share memory with some of earlier ones.
         """
-        plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
-        members: list[tuple[Graph, Member]] = []
-        for number, place, p in chosen:
-            if is_lazy(p):
-                continue
-            group = self.param_groups[number]
-            if p.grad is None and not (p.requires_grad and p.numel()):
-                continue
-            self.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
-            for key in ((number, None), (number, dimensions(p))):
-                if key not in plans:
-                    plans[key] = self.planned(group, key[1])
-                graph, hyper = plans[key]
-                if not graph.by_ndim:
-                    break
-            if p.grad is not None or state.is_begun(self, group, graph, p):
-                members.append((graph, self._member(place, key, group, graph, hyper, p)))
-        in_waves, alone = sharing(
-            [[span(x) for x in m.read] for _, m in members],
-            [[span(x) for x in m.written] for _, m in members],
-        )
-        # One list for each wave and graph: groups may choose different rules, or other switches.
-        todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
-        across = joined(graph for graph, _ in members)
-        for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
-            why = ACROSS if graph in across else ""
-            graph = across.get(graph, graph)
-            at_once = graph.at_once
-            if i in alone or (at_once and wave):
-                why = "its gradient shares memory with it"
-            todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
-        self._check_at_once(todo)
-        waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
-        for (wave, graph), its in todo.items():
-            kernel, call = self._parts_of(graph, its)
-            waves[wave].kernels += [kernel] if kernel else []
-            waves[wave].calls += [call] if call else []
-        if self.stochastic and any(wave.calls for wave in waves):
-            raise RuleError(
-                f"{type(self).__name__}: stochastic_rounding needs a kernel for every parameter; "
-                f"the engine is {self.engine!r}"
-            )
-        return waves
-
-    def _parts_of(
-        self, graph: Graph, members: list[tuple[Member, str]]
-    ) -> tuple[KernelPart | None, CallPart | None]:
-        """What steps parameters by one graph: a kernel those that it can, calls the others."""
-        full = [(m, why) for m, why in members if not m.empty]
-        shared = {id(m.work): why for m, why in full}
-        whys = unfits(
-            graph,
-            [m.work for m, _ in full],
-            lambda work: shared[id(work)] or unfit(work, graph),
-            self._wanted,
-            type(self).__name__,
-        )
-        fit = [m for (m, _), why in zip(full, whys, strict=True) if not why]
-        rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
-        rest += [m for m, _ in members if m.empty]
-        if not all(m.repeatable for m in fit) or any(m.present for m in rest):
-            fit = [m for m in fit if m.present]  # bound anew in each step anyway
-        rest = [m for m in rest if m.present]
-        summed = bool(self._how.get("grad_norm"))
-        return (
-            KernelPart(graph, fit, self.stochastic, summed) if fit else None,
-            CallPart(graph, rest, self._differentiable) if rest else None,
-        )
-
-    def _check_at_once(self, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]) -> None:
-        """ValueError where groups differ in what must be the same for all tensors."""
-        name, rules = type(self).__name__, [graph.rule for _, graph in todo if graph.at_once]
-        twice = next((rule for rule in rules if rules.count(rule) > 1), None)
-        if twice is not None:
-            raise ValueError(
-                f"{name}: {twice.name!r} looks at all tensors at once, so "
-                "a switch must be on or off for all tensors alike; the param groups differ"
-            )
-        for (_, graph), members in todo.items():
-            for slot, option in ((s, o) for s, options in graph.common.items() for o in options):
-                values = dict.fromkeys(m.work.hyper[option] for m, _ in members)
-                if len(values) > 1:
-                    raise ValueError(
-                        f"{name}: {slot} is shared by all tensors and depends on {option}, which differs "
-                        f"between the param groups: {', '.join(map(repr, values))}"
-                    )
+        return members.parts(self, chosen)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.
@@ -485,79 +397,6 @@ class RuleOptimizer(torch.optim.Optimizer):
             return plan(rule, hyper, ndim=ndim), hyper
         numbers = {k: x for k, x in self.given.numbers.items() if k in rule.signals}
         return plan(rule, hyper, self.given.names, ndim), hyper | numbers
-
-    def _member(
-        self,
-        place: int,
-        key: tuple[int, int | None],
-        group: Mapping[str, Any],
-        graph: Graph,
-        hyper: dict[str, Any],
-        p: torch.Tensor,
-    ) -> Member:
-        present = p.grad is not None
-        if present and p.is_meta and group.get("fused"):
-            raise RuntimeError(
-                f"{type(self).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
-                "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
-            )
-        g: Any = p.grad if present else p.detach()
-        if g.shape != p.shape:
-            raise ValueError(
-                f"{type(self).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
-                f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
-            )
-        signals = self.given.of(graph, p, type(self).__name__) if self.given else {}
-        begun = state.begun(self, group, graph, hyper, p)
-        for x in (p, g, *(self.state[p].values() if begun.keys else ())):
-            if lacks_memory(x):
-                raise ValueError(
-                    f"{type(self).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
-                    "state has less memory than its elements need; was a storage resized?"
-                )
-        its = self.state[p] if begun.keys or begun.in_state else {}
-        slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
-        rows, view = None, seen_by(graph, p)
-        if why := refusal(p, graph, self._differentiable, bool(self._how.get("grad_norm"))):
-            raise ValueError(f"{type(self).__name__}: {why}")
-        if is_spread(p):
-            g = alike(g, p)
-        elif g.is_sparse:
-            g, rows = self._rows(graph, g)
-
-            def view(x: Any) -> Any:
-                return as_real(x[rows]) if isinstance(x, torch.Tensor) else x
-
-        elif self._differentiable:
-
-            def view(x: Any) -> Any:  # p itself changes in place afterwards
-                return as_real(p.clone() if x is p else x)
-
-        signals = {k: view(x) for k, x in signals.items()}
-        g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
-        ndim = dimensions(p) if rows is not None else None
-        work = Work(
-            view(p),
-            g,
-            slots,
-            begun.taken + 1,
-            hyper,
-            signals=signals,
-            seed=self.seed,
-            number=place,
-            ndim=ndim,
-        )
-        return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
-
-    def _rows(self, graph: Graph, g: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The values of a sparse gradient, and where they stand: only these elements are stepped."""
-        if not graph.pointwise:
-            raise RuntimeError(
-                f"{type(self).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
-                "tensors; sparse gradients are accepted by rules that work element by element"
-            )
-        g = g.coalesce()
-        return g.values(), tuple(g.indices())
 
     def state_dict(self) -> dict[str, Any]:
         """The state as torch's class of that name saves it; as torch.optim.Optimizer.state_dict.
@@ -638,12 +477,6 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}\nengine: {self.engine}"
-
-
-def _seen(graph: Graph, slot: str, kept: Any) -> Any:
-    """What a rule gets for a slot: an array as it is kept, and one number as a number."""
-    scalar = graph.rule.slots[slot].kind == "scalar" and not kept.requires_grad
-    return kept.item() if scalar else kept
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds

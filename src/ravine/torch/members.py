@@ -1,0 +1,202 @@
+"""What a step is made of: which parameters a kernel steps, and for which a rule is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from ravine.engines.eager import Work
+from ravine.engines.fused import ACROSS, joined, unfits
+from ravine.engines.graph import Graph
+from ravine.engines.overlap import sharing
+from ravine.rule import RuleError
+from ravine.torch import state
+from ravine.torch.bound import CallPart, KernelPart, Member, Wave
+from ravine.torch.memory import lacks_memory, span
+from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
+
+if TYPE_CHECKING:
+    from ravine.torch.rule_optimizer import RuleOptimizer
+
+__all__ = ["parts"]
+
+
+def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
+    """See :meth:`ravine.torch.RuleOptimizer.parts`."""
+    plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
+    members: list[tuple[Graph, Member]] = []
+    for number, place, p in chosen:
+        if is_lazy(p):
+            continue
+        group = optimizer.param_groups[number]
+        if p.grad is None and not (p.requires_grad and p.numel()):
+            continue
+        optimizer.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
+        for key in ((number, None), (number, dimensions(p))):
+            if key not in plans:
+                plans[key] = optimizer.planned(group, key[1])
+            graph, hyper = plans[key]
+            if not graph.by_ndim:
+                break
+        if p.grad is not None or state.is_begun(optimizer, group, graph, p):
+            members.append((graph, _member(optimizer, place, key, group, graph, hyper, p)))
+    in_waves, alone = sharing(
+        [[span(x) for x in m.read] for _, m in members],
+        [[span(x) for x in m.written] for _, m in members],
+    )
+    # One list for each wave and graph: groups may choose different rules, or other switches.
+    todo: dict[tuple[int, Graph], list[tuple[Member, str]]] = {}
+    across = joined(graph for graph, _ in members)
+    for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
+        why = ACROSS if graph in across else ""
+        graph = across.get(graph, graph)
+        at_once = graph.at_once
+        if i in alone or (at_once and wave):
+            why = "its gradient shares memory with it"
+        todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
+    _check_at_once(optimizer, todo)
+    waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
+    for (wave, graph), its in todo.items():
+        kernel, call = _parts_of(optimizer, graph, its)
+        waves[wave].kernels += [kernel] if kernel else []
+        waves[wave].calls += [call] if call else []
+    if optimizer.stochastic and any(wave.calls for wave in waves):
+        raise RuleError(
+            f"{type(optimizer).__name__}: stochastic_rounding needs a kernel for every parameter; "
+            f"the engine is {optimizer.engine!r}"
+        )
+    return waves
+
+
+def _parts_of(
+    optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]]
+) -> tuple[KernelPart | None, CallPart | None]:
+    """What steps parameters by one graph: a kernel those that it can, calls the others."""
+    full = [(m, why) for m, why in members if not m.empty]
+    shared = {id(m.work): why for m, why in full}
+    whys = unfits(
+        graph,
+        [m.work for m, _ in full],
+        lambda work: shared[id(work)] or unfit(work, graph),
+        optimizer._wanted,
+        type(optimizer).__name__,
+    )
+    fit = [m for (m, _), why in zip(full, whys, strict=True) if not why]
+    rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
+    rest += [m for m, _ in members if m.empty]
+    if not all(m.repeatable for m in fit) or any(m.present for m in rest):
+        fit = [m for m in fit if m.present]  # bound anew in each step anyway
+    rest = [m for m in rest if m.present]
+    summed = bool(optimizer._how.get("grad_norm"))
+    return (
+        KernelPart(graph, fit, optimizer.stochastic, summed) if fit else None,
+        CallPart(graph, rest, optimizer._differentiable) if rest else None,
+    )
+
+
+def _check_at_once(
+    optimizer: RuleOptimizer, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]
+) -> None:
+    """ValueError where groups differ in what must be the same for all tensors."""
+    name, rules = type(optimizer).__name__, [graph.rule for _, graph in todo if graph.at_once]
+    twice = next((rule for rule in rules if rules.count(rule) > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"{name}: {twice.name!r} looks at all tensors at once, so "
+            "a switch must be on or off for all tensors alike; the param groups differ"
+        )
+    for (_, graph), members in todo.items():
+        for slot, option in ((s, o) for s, options in graph.common.items() for o in options):
+            values = dict.fromkeys(m.work.hyper[option] for m, _ in members)
+            if len(values) > 1:
+                raise ValueError(
+                    f"{name}: {slot} is shared by all tensors and depends on {option}, which differs "
+                    f"between the param groups: {', '.join(map(repr, values))}"
+                )
+
+
+def _member(
+    optimizer: RuleOptimizer,
+    place: int,
+    key: tuple[int, int | None],
+    group: Mapping[str, Any],
+    graph: Graph,
+    hyper: dict[str, Any],
+    p: torch.Tensor,
+) -> Member:
+    present = p.grad is not None
+    if present and p.is_meta and group.get("fused"):
+        raise RuntimeError(
+            f"{type(optimizer).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
+            "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
+        )
+    g: Any = p.grad if present else p.detach()
+    if g.shape != p.shape:
+        raise ValueError(
+            f"{type(optimizer).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
+            f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
+        )
+    signals = optimizer.given.of(graph, p, type(optimizer).__name__) if optimizer.given else {}
+    begun = state.begun(optimizer, group, graph, hyper, p)
+    for x in (p, g, *(optimizer.state[p].values() if begun.keys else ())):
+        if lacks_memory(x):
+            raise ValueError(
+                f"{type(optimizer).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
+                "state has less memory than its elements need; was a storage resized?"
+            )
+    its = optimizer.state[p] if begun.keys or begun.in_state else {}
+    slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
+    rows, view = None, seen_by(graph, p)
+    if why := refusal(p, graph, optimizer._differentiable, bool(optimizer._how.get("grad_norm"))):
+        raise ValueError(f"{type(optimizer).__name__}: {why}")
+    if is_spread(p):
+        g = alike(g, p)
+    elif g.is_sparse:
+        g, rows = _rows(optimizer, graph, g)
+
+        def view(x: Any) -> Any:
+            return as_real(x[rows]) if isinstance(x, torch.Tensor) else x
+
+    elif optimizer._differentiable:
+
+        def view(x: Any) -> Any:  # p itself changes in place afterwards
+            return as_real(p.clone() if x is p else x)
+
+    signals = {k: view(x) for k, x in signals.items()}
+    g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
+    ndim = dimensions(p) if rows is not None else None
+    work = Work(
+        view(p),
+        g,
+        slots,
+        begun.taken + 1,
+        hyper,
+        signals=signals,
+        seed=optimizer.seed,
+        number=place,
+        ndim=ndim,
+    )
+    return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
+
+
+def _rows(
+    optimizer: RuleOptimizer, graph: Graph, g: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The values of a sparse gradient, and where they stand: only these elements are stepped."""
+    if not graph.pointwise:
+        raise RuntimeError(
+            f"{type(optimizer).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
+            "tensors; sparse gradients are accepted by rules that work element by element"
+        )
+    g = g.coalesce()
+    return g.values(), tuple(g.indices())
+
+
+def _seen(graph: Graph, slot: str, kept: Any) -> Any:
+    """What a rule gets for a slot: an array as it is kept, and one number as a number."""
+    scalar = graph.rule.slots[slot].kind == "scalar" and not kept.requires_grad
+    return kept.item() if scalar else kept
