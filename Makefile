@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz test-torch test-torch-pypi test-torch-debian test-python test-frameworks docs lint format
+.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks docs lint format
 .PHONY: bench clean
 
 race: $(VENV)/.race
@@ -34,6 +34,9 @@ test-torch-pypi: .venv-torch-$(VERSION)/.made
 
 test-torch-debian: .debian/opt/ravine/.made
 	scripts/in_debian.sh .debian python -m pytest -rs $(ARGS)
+
+witnesses: .venv-peers/.made  # record the paths of released optimizers: make witnesses RULES="adam lion"
+	PYTHONPATH=tests .venv-peers/bin/python -m witnesses $(RULES)
 
 EXTRAS ?= race,test
 test-python: .venv-python-$(VERSION)/.made
@@ -93,5 +96,15 @@ $(VENV)/.frameworks: $(VENV)/.dev
 	  --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
+# The packages whose optimizers are witnesses, and which `ravine bench peers` races against.
+.venv-peers/.made: pyproject.toml constraints.txt scripts/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[torch]'
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --requirement scripts/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-torch-* .venv-python-* .debian build dist runs site src/*.egg-info
+	rm -rf $(VENV) .venv-peers .venv-torch-* .venv-python-* .debian build dist runs site src/*.egg-info

@@ -6,7 +6,7 @@ __all__ = ["why_reserved"]
 
 _ALWAYS = {
     **dict.fromkeys(("float", "ops"), "is called in the printed step"),
-    **dict.fromkeys(("paper", "at", "evaluate", "seen"), "is a keyword of @rule"),
+    **dict.fromkeys(("paper", "at", "card", "evaluate", "seen"), "is a keyword of @rule"),
 }
 _SIGNALS = {
     **dict.fromkeys(("closure", "grads"), "is an argument of step"),

@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from ravine import ops
 from ravine.arguments import Arguments, enter, leave
 from ravine.arithmetic import drawing
+from ravine.cards import NO_CARD, Card, Witness
 from ravine.draws import Draw
 from ravine.hyperparameters import Hyperparameter
 from ravine.parts import NO_PARTS, Parts
@@ -48,10 +49,12 @@ from ravine.sources import keep
 from ravine.views import VIEWS, restored, seen_shape, view
 
 __all__ = [
+    "Card",
     "Rule",
     "RuleError",
     "Signal",
     "Slot",
+    "Witness",
     "filled",
     "kept",
     "like_p",
@@ -120,6 +123,7 @@ class Rule:
     signals: Mapping[str, Signal] = field(default_factory=lambda: MappingProxyType({}))
     paper: str = ""
     at: str = ""
+    card: Card = NO_CARD
     doc: str = ""
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
@@ -326,9 +330,17 @@ class Rule:
         return tuple(k for k in arguments(self.evaluation) if k in self.slots)
 
     def named(
-        self, name: str, /, *, paper: str = "", at: str = "", doc: str = "", **defaults: Any
+        self,
+        name: str,
+        /,
+        *,
+        paper: str = "",
+        at: str = "",
+        doc: str = "",
+        card: Card | None = None,
+        **defaults: Any,
     ) -> Rule:
-        """The same rule under a name of its own, with its own source and, if given, defaults."""
+        """The same rule under another name, with its own source, card and, if given, defaults."""
         self = self.fitting(defaults)
         self.values(defaults)
         defaults = dict(self.spread(defaults))
@@ -344,12 +356,14 @@ class Rule:
             paper=paper or self.paper,
             at=at or self.at,
             doc=inspect.cleandoc(doc) or self.doc,
-            origin=(_renamed, self, name, paper, at, doc, given),
+            card=card or self.card,
+            origin=(_renamed, self, name, paper, at, doc, given, card),
             resize=lambda counts: self._resized(counts).named(
                 name,
                 paper=paper,
                 at=at,
                 doc=doc,
+                card=card,
                 **{k: v for k, v in given if k in self._resized(counts).hyperparameters},
             ),
         )
@@ -390,9 +404,15 @@ class Rule:
 
 
 def _renamed(
-    base: Rule, name: str, paper: str, at: str, doc: str, defaults: tuple[tuple[str, Any], ...]
+    base: Rule,
+    name: str,
+    paper: str,
+    at: str,
+    doc: str,
+    defaults: tuple[tuple[str, Any], ...],
+    card: Card | None = None,
 ) -> Rule:
-    return base.named(name, paper=paper, at=at, doc=doc, **dict(defaults))
+    return base.named(name, paper=paper, at=at, doc=doc, card=card, **dict(defaults))
 
 
 def _resized(base: Rule, counts: tuple[tuple[str, int], ...]) -> Rule:
@@ -421,6 +441,7 @@ def rule(
     *,
     paper: str = ...,
     at: str = ...,
+    card: Card = ...,
     evaluate: Callable[..., Any] | None = ...,
     seen: str = ...,
     **declared: Any,
@@ -433,13 +454,15 @@ def rule(
     *,
     paper: str = "",
     at: str = "",
+    card: Card = NO_CARD,
     evaluate: Callable[..., Any] | None = None,
     seen: str = "",
     **declared: Any,
 ) -> Any:
     """Make a rule of a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
 
-    paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1".
+    paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1". card: its other
+    names, its variants, and released optimizers that take the same path; see :class:`Card`.
     evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
     slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
     seen: how the function sees parameters of many axes: "matrix", the first axis by the rest, so that of
@@ -455,8 +478,8 @@ def rule(
     Raises RuleError when the function's signature is not that of a rule.
     """
     if function is None:
-        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()), seen)
-    return _rule(function, paper, at, evaluate, tuple(declared.items()), seen)
+        return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()), seen, card)
+    return _rule(function, paper, at, evaluate, tuple(declared.items()), seen, card)
 
 
 def _rule(
@@ -466,6 +489,7 @@ def _rule(
     evaluate: Callable[..., Any] | None,
     declared: tuple[tuple[str, Any], ...],
     seen: str = "",
+    card: Card = NO_CARD,
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Rule:
     slots, hyperparameters, signals, takes_t, parts = read(
@@ -488,12 +512,13 @@ def _rule(
         signals=MappingProxyType(signals),
         paper=paper,
         at=at,
+        card=card,
         doc=inspect.getdoc(function) or "",
         sources=(function,),
         evaluation=evaluation,
         seen=seen,
-        origin=(_rule, function, paper, at, evaluate, declared, seen),
+        origin=(_rule, function, paper, at, evaluate, declared, seen, card),
         parts=parts,
-        resize=lambda counts: _rule(function, paper, at, evaluate, declared, seen, counts),
+        resize=lambda counts: _rule(function, paper, at, evaluate, declared, seen, card, counts),
     )
     return made if counts else the(made)

@@ -12,8 +12,11 @@ makes exact numbers of the hyperparameters and their defaults, and a function of
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cache
+from importlib import import_module
 from inspect import signature
 from itertools import count, product
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -573,6 +576,17 @@ ALGORITHMS = {
 }
 EVALUATED = {"asgd": asgd_mean}
 """The weights to evaluate with, where they are not the last ones: a function of their path."""
+
+
+@cache
+def families() -> list[Any]:
+    """The modules of further families' oracles, `of_*.py`; their algorithms are in ALGORITHMS then."""
+    places = sorted(Path(__file__).parent.glob("of_*.py"))
+    found = [import_module(f"{__package__}.{place.stem}") for place in places]
+    for module in found:
+        ALGORITHMS.update(module.ALGORITHMS)
+        EVALUATED.update(getattr(module, "EVALUATED", {}))
+    return found
 
 
 def trajectory(

@@ -1,5 +1,6 @@
 """Adam and its nearest relatives: the mean gradient over its root mean square."""
 
+from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import decoupled_decay
 from ravine.ops import abs, maximum, sqrt, where
@@ -10,11 +11,22 @@ _MEAN = "decay rate of the mean of the gradients"
 _SQUARES = "decay rate of the mean of the squared gradients"
 _EPS = "added to the root mean square of the gradients"
 _EPS_HAT = "added to the root mean square before its bias correction"
+_TORCH = "lr=lr, betas=(beta1, beta2), eps=eps"
+_OPTAX = "lr, b1=beta1, b2=beta2, eps=eps"
+_KERAS = "learning_rate=lr, beta_1=beta1, beta_2=beta2, epsilon=eps"
+_STATE = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, Algorithm 1",
+    card=Card(
+        names="adaptive moment estimation",
+        witnesses=(
+            Witness("torch 2.13.0", f"torch.optim.Adam({_TORCH})", state=_STATE, late=True),
+            Witness("optax 0.2.8", f"optax.adam({_OPTAX})", state={"m": "mu", "v": "nu"}),
+        ),
+    ),
     beta1=_MEAN,
     beta2=_SQUARES,
     eps=_EPS,
@@ -64,6 +76,13 @@ def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, the end of section 2",
+    card=Card(
+        variant_of="adam",
+        differs="place of eps",
+        witnesses=(
+            Witness("keras 3.15.1", f"keras.optimizers.Adam({_KERAS})", defaults={"eps": 1e-7}),
+        ),
+    ),
     beta1=_MEAN,
     beta2=_SQUARES,
     eps=_EPS_HAT,

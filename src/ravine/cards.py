@@ -1,0 +1,190 @@
+"""What is known about a rule besides what it computes: its names, its relatives, its witnesses.
+
+    @rule(
+        paper="You et al., 2020. Large Batch Optimization for Deep Learning",
+        at="arXiv:1904.00962, Algorithm 2",
+        card=Card(
+            variant_of="lamb",
+            differs="gradient clipping",
+            witnesses=(
+                Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), eps=eps)"),
+            ),
+        ),
+    )
+
+Everything that is shown of a rule's relatives, or looked up by another package's name, is read from
+here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["AXES", "NO_CARD", "Card", "CardError", "Witness"]
+
+AXES: Mapping[str, str] = MappingProxyType(
+    {
+        "bias correction": "whether, and of what, the start at zero is corrected",
+        "place of eps": "where eps is added: to a square, to its root, before or after the correction",
+        "place of lr": "whether lr multiplies what is stored or what is used",
+        "order of operations": "the same operations in another order",
+        "what vectors get": "how parameters that are not matrices are stepped",
+        "decay form": "how weights are pulled towards zero",
+        "first step": "what the first step does that others do not",
+        "schedule index": "which step a schedule counts as the first",
+        "schedule": "how a hyperparameter changes over the steps",
+        "gradient clipping": "whether gradients are clipped, and by what",
+        "mask normalizer": "what a mask is divided by",
+        "shape scaling": "how the step depends on a matrix's shape",
+        "Newton-Schulz coefficients": "the polynomial that a matrix is orthogonalized by",
+        "Newton-Schulz precision": "the numbers that it is computed in",
+        "preconditioner": "what the gradient is multiplied by, and how often that is computed anew",
+        "averaging": "which weights are averaged, and how they count",
+    }
+)
+"""On what two algorithms of one name may differ; each with what it means."""
+
+
+class CardError(ValueError):
+    """A card that says something that is not accepted."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A released optimizer whose path a rule follows: to 1e-12, in float64, over 60 steps.
+
+    package: its distribution and version, "timm 1.0.31". call: how it is made, without the parameters,
+    in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
+    defaults: what the package has by default, where that is not what the rule has. state: its name for
+    each slot, as in {"m": "exp_avg"}. note: what else is to be said. Raises CardError if package or call
+    cannot be read.
+
+    >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
+    >>> lamb.name
+    'timm.optim.Lamb'
+    >>> lamb.options
+    {'lr': 'lr', 'betas': ('beta1', 'beta2')}
+    >>> lamb.fixed
+    {'max_grad_norm': None}
+    """
+
+    package: str
+    call: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    shapes: str = ""
+    loud: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
+    constant_lr: bool = False
+
+    def __post_init__(self) -> None:
+        distribution, _, version = self.package.partition(" ")
+        if not (distribution and version):
+            raise CardError(
+                f"witness {self.package!r} is not accepted; write a distribution and its version, as in "
+                "'timm 1.0.31'"
+            )
+        if not isinstance(self._tree, ast.Call) or not self.name.count("."):
+            raise CardError(
+                f"the call {self.call!r} of witness {self.package!r} is not accepted; write it as in "
+                "'timm.optim.Lamb(lr=lr)'"
+            )
+
+    def __hash__(self) -> int:
+        return hash((self.package, self.call))
+
+    @cached_property
+    def _tree(self) -> Any:
+        try:
+            return ast.parse(self.call, mode="eval").body
+        except SyntaxError:
+            return None
+
+    @property
+    def distribution(self) -> str:
+        """The package's name, as pip has it."""
+        return self.package.partition(" ")[0]
+
+    @property
+    def version(self) -> str:
+        """The version whose path was recorded."""
+        return self.package.partition(" ")[2]
+
+    @cached_property
+    def name(self) -> str:
+        """The optimizer's full name, "timm.optim.Lamb"."""
+        return ast.unparse(self._tree.func)
+
+    @cached_property
+    def options(self) -> dict[str, str | tuple[str, ...]]:
+        """The package's options that are hyperparameters of the rule, each with the rule's name for it.
+
+        Positional ones stand under their places, "0", "1".
+        """
+        found: dict[str, str | tuple[str, ...]] = {}
+        for option, value in self._arguments:
+            if isinstance(value, ast.Name):
+                found[option] = value.id
+            elif isinstance(value, ast.Tuple) and all(isinstance(x, ast.Name) for x in value.elts):
+                found[option] = tuple(x.id for x in value.elts if isinstance(x, ast.Name))
+        return found
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """The package's options that have to have one value for the rule to be the same."""
+        found = {}
+        for option, value in self._arguments:
+            try:
+                found[option] = ast.literal_eval(value)
+            except ValueError:  # in hyperparameters
+                continue
+        return found
+
+    @property
+    def _arguments(self) -> list[tuple[str, ast.expr]]:
+        positional = [(str(i), value) for i, value in enumerate(self._tree.args)]
+        return positional + [(k.arg or "", k.value) for k in self._tree.keywords]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a rule besides what it computes.
+
+    names: its other names that belong to no package, with commas between. note: what is said where one of
+    these names, which people use for two rules, is looked up. variant_of: the rule that it is a variant
+    of. differs: on what, of :data:`AXES`, with commas between. witnesses: released optimizers that take
+    the same path. unverified: where nothing proves the rule to 1e-12, what it was compared with, and the
+    distance. Raises CardError where `differs` is none of the axes.
+    """
+
+    names: str = ""
+    note: str = ""
+    variant_of: str = ""
+    differs: str = ""
+    witnesses: tuple[Witness, ...] = ()
+    unverified: str = ""
+
+    def __post_init__(self) -> None:
+        for axis in self.axes:
+            if axis not in AXES:
+                raise CardError(f"differs={axis!r} is not accepted; it is of {', '.join(AXES)}")
+        if bool(self.variant_of) != bool(self.differs):
+            raise CardError(
+                f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "
+                "says what it is a variant of, and how it differs"
+            )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes on which it differs from the rule that it is a variant of."""
+        return tuple(axis.strip() for axis in self.differs.split(",") if axis.strip())
+
+
+NO_CARD = Card()
+"""Of a rule of which nothing more is known."""

@@ -1,0 +1,52 @@
+"""How far a rule strays from a recorded path."""
+
+import numpy as np
+
+import ravine.numpy
+from ravine import Rule
+from ravine.cards import Witness
+from witnesses import problem
+
+TOLERANCE = 1e-12
+
+
+def distance(rule: Rule, witness: Witness, path: problem.Path_, engine: str = "auto") -> float:
+    """The largest distance from the path at any step, relative to the way that it has come."""
+    start = np.concatenate([np.ravel(x) for x in problem.starts(witness.shapes)])
+    loud, evaluated = _run(rule, witness, path, True, engine)
+    worst = _apart(loud, path.loud, start)
+    calm, _ = _run(rule, witness, path, False, engine)
+    worst = max(worst, _apart(calm[-1:], path.calm[None], start))
+    if path.evaluated.size:
+        worst = max(worst, _apart(evaluated[None], path.evaluated[None], start))
+    return worst
+
+
+def _apart(found: np.ndarray, recorded: np.ndarray, start: np.ndarray) -> float:
+    way = np.maximum.accumulate(np.abs(recorded - start).max(axis=1))
+    errors = np.abs(found - recorded).max(axis=1)
+    if not np.isfinite(errors).all():
+        return np.inf
+    moved = way > 0
+    if (errors[~moved] > 0).any():
+        return np.inf
+    return float((errors[moved] / way[moved]).max()) if moved.any() else np.inf
+
+
+def _run(
+    rule: Rule, witness: Witness, path: problem.Path_, loud: bool, engine: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rule's path, and the weights to evaluate with at its end."""
+    values = path.values["loud" if loud else "calm"]
+    moves = loud and not witness.constant_lr and "lr" in values
+    params = problem.starts(witness.shapes)
+    made = ravine.numpy.optimizer(rule)(params, **values, engine=engine)
+    rows = []
+    for t, grads in enumerate(problem.gradients(witness.shapes, loud and witness.late), 1):
+        if moves:
+            made.options["lr"] = values["lr"] * problem.schedule(t)
+        params = made.step(grads)
+        rows.append(np.concatenate([np.ravel(x) for x in params]))
+    with made.evaluating():
+        evaluated = np.concatenate([np.ravel(x) for x in made.params])
+    return np.array(rows), evaluated

@@ -1,0 +1,142 @@
+"""How optimizers of each kind of package are made and stepped: one class for each kind."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ravine.cards import Witness
+
+Arrays = list[np.ndarray]
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+class OfTorch:
+    """A subclass of torch.optim.Optimizer."""
+
+    def __init__(self, witness: Witness, values: dict[str, Any], starts: Arrays, _: Any):
+        import torch
+
+        torch.set_default_dtype(torch.float64)
+        self.params = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in starts]
+        call = witness.call.replace("(", "(params, ", 1)
+        self.optimizer = eval(call, {**made_of(witness), **values, "params": self.params})
+        if hasattr(self.optimizer, "train"):
+            self.optimizer.train()
+
+    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        for p, g in zip(self.params, grads, strict=True):
+            p.grad = None if g is None else torch.tensor(g, dtype=torch.float64)
+        self.optimizer.step()
+
+    def arrays(self) -> Arrays:
+        return [p.detach().numpy() for p in self.params]
+
+    def evaluated(self) -> Arrays:
+        self.optimizer.eval()
+        return self.arrays()
+
+
+class OfOptax:
+    """A gradient transformation of optax; lr is a schedule."""
+
+    def __init__(
+        self,
+        witness: Witness,
+        values: dict[str, Any],
+        starts: Arrays,
+        lr: Callable[[int], float] | None,
+    ):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        import jax.numpy as jnp
+
+        if lr is not None:
+            rates = jnp.array([lr(t) for t in range(1, 200)])
+            values = {**values, "lr": lambda count: rates[count]}
+        self.params = [jnp.asarray(x) for x in starts]
+        self.optimizer = eval(witness.call, {**made_of(witness), **values})
+        self.state = self.optimizer.init(self.params)
+
+    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+        import jax.numpy as jnp
+
+        given = [jnp.asarray(g) for g in grads]
+        updates, self.state = self.optimizer.update(given, self.state, self.params)
+        self.params = [p + u for p, u in zip(self.params, updates, strict=True)]
+
+    def arrays(self) -> Arrays:
+        return [np.asarray(p) for p in self.params]
+
+
+class OfKeras:
+    """An optimizer of Keras."""
+
+    def __init__(self, witness: Witness, values: dict[str, Any], starts: Arrays, _: Any):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        import keras
+
+        keras.config.set_floatx("float64")
+        self.params = [keras.Variable(x, dtype="float64") for x in starts]
+        self.optimizer = eval(witness.call, {**made_of(witness), **values})
+        self.optimizer.build(self.params)
+
+    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+        import jax.numpy as jnp
+
+        self.optimizer.learning_rate = lr
+        self.optimizer.apply([jnp.asarray(g) for g in grads])
+
+    def arrays(self) -> Arrays:
+        return [np.asarray(p.value) for p in self.params]
+
+
+KINDS = {"optax": OfOptax, "keras": OfKeras}
+
+
+def kind(witness: Witness) -> Any:
+    """The class that steps a witness's optimizers."""
+    return KINDS.get(witness.name.partition(".")[0], OfTorch)
+
+
+def check_version(witness: Witness) -> None:
+    """LookupError where another version is installed than the witness is of."""
+    there = version(witness.distribution).partition("+")[0]
+    if there != witness.version:
+        raise LookupError(
+            f"{witness.distribution} {there} is installed, and the witness is of {witness.version}"
+        )
+
+
+def made_of(witness: Witness) -> dict[str, Any]:
+    """The package that a witness's call names, with the module in it that is named."""
+    places = witness.name.split(".")[:-1]
+    _without_torchvision(places[0])
+    importlib.import_module(".".join(places))
+    return {places[0]: sys.modules[places[0]]}
+
+
+def _without_torchvision(package: str) -> None:
+    """timm imports torchvision, which its optimizers do not need: only `timm.optim` is imported."""
+    if package != "timm" or "timm" in sys.modules:
+        return
+    found = importlib.util.find_spec("timm")
+    base = next(iter((found.submodule_search_locations if found else None) or [""]))
+    for name, place in (("timm", base), ("timm.layers", f"{base}/layers")):
+        module = ModuleType(name)
+        module.__path__ = [place]
+        sys.modules[name] = module
