@@ -156,13 +156,15 @@ class Witness:
 class Card:
     """What is known about a rule besides what it computes.
 
-    names: its other names that belong to no package, with commas between. note: what is said where one of
-    these names, which people use for two rules, is looked up. variant_of: the rule that it is a variant
-    of. differs: on what, of :data:`AXES`, with commas between. witnesses: released optimizers that take
-    the same path. unverified: where nothing proves the rule to 1e-12, what it was compared with, and the
-    distance. Raises CardError where `differs` is none of the axes.
+    title: its name as the literature writes it, "AdaBelief", where that is not the rule's in CamelCase;
+    the fronts' classes have it. names: its other names that belong to no package, with commas between.
+    note: what is said where one of these, which people use for two rules, is looked up. variant_of: the
+    rule that it is a variant of. differs: on what, of :data:`AXES`, with commas between. witnesses:
+    released optimizers that take the same path. unverified: where nothing proves the rule to 1e-12, what
+    it was compared with, and the distance. Raises CardError where `differs` is none of the axes.
     """
 
+    title: str = ""
     names: str = ""
     note: str = ""
     variant_of: str = ""

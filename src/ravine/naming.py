@@ -180,10 +180,10 @@ def plain(name: str) -> str:
     return _FILLING.sub("", text) or text
 
 
-def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
+def meaning(name: str, ours: Mapping[str, Any]) -> Meaning | None:
     """What a name means that is not a rule's as it stands; None where it means nothing.
 
-    ours: the names of the rules.
+    ours: the rules by name; the other names on their cards count as well.
     """
     prefix = _PREFIX.match(name)
     package = prefix.lastgroup or "" if prefix else ""
@@ -196,7 +196,8 @@ def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
         if package != "torch.optim":  # whose forms are those of the rules
             return None
     by_plain_name = {plain(own): own for own in ours}
-    meanings = {**_words(), **by_plain_name}
+    on_cards = {plain(n): own for own, rule in ours.items() for n in _listed(rule.card.names)}
+    meanings = {**_words(), **on_cards, **by_plain_name}
     expression = meanings.get(plain(rest))
     if not expression:
         twice = re.fullmatch(r"([^()]*\S)\s*\(([^()]+)\)", rest)  # "Gradient Descent (GD)"
@@ -204,7 +205,9 @@ def meaning(name: str, ours: Iterable[str]) -> Meaning | None:
         return meaning(twice[1], ours) if twice and len(same) == 1 and None not in same else None
     if package:
         return Meaning(expression)
-    ambiguous = "" if plain(rest) in by_plain_name else NOTES.get(expression, "")
+    card = ours[expression].card if expression in ours else None
+    note = NOTES.get(expression, "") or (card.note if card else "")
+    ambiguous = "" if plain(rest) in by_plain_name else note
     return Meaning(expression, ambiguous or _in_packages(rest, expression))
 
 
@@ -232,12 +235,17 @@ def _by_plain_name(package: str) -> Mapping[str, str]:
 
 @cache
 def _words() -> Mapping[str, str]:
-    return {plain(name): rule for rule, names in WORDS.items() for name in names.split(", ")}
+    return {plain(name): rule for rule, names in WORDS.items() for name in _listed(names)}
 
 
-def known() -> list[str]:
-    """Every name in WORDS."""
-    return [name for names in WORDS.values() for name in names.split(", ")]
+def _listed(names: str) -> list[str]:
+    return names.split(", ") if names else []
+
+
+def known(ours: Mapping[str, Any]) -> list[str]:
+    """Every other name of a rule or a stack."""
+    on_cards = (rule.card.names for rule in ours.values())
+    return [name for names in (*WORDS.values(), *on_cards) for name in _listed(names)]
 
 
 # ---- stacks --------------------------------------------------------------------------------------

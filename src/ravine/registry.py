@@ -14,6 +14,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -23,12 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ravine import modifiers, naming
+from ravine import elsewhere, modifiers, naming
 from ravine.files import exists, is_file, load
 from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
-__all__ = ["Found", "Rules", "get", "names", "resolve", "rules"]
+__all__ = ["Found", "Rules", "get", "names", "own", "resolve", "rules"]
 
 Options = tuple[tuple[str, float | bool], ...]
 
@@ -72,6 +73,16 @@ class Rules(Mapping[str, Rule]):
         """The package that the rule of that name is from, with its version; "" for Ravine's own."""
         return self._from.get(name, "")
 
+    def family(self, name: str) -> str:
+        """The family of the rule of that name: what its module's description begins with, to the colon.
+
+        "" for a rule of another package.
+        """
+        if self.package(name):
+            return ""
+        module = sys.modules[_module(self[name])]
+        return (module.__doc__ or "").partition("\n")[0].partition(":")[0].strip()
+
     def of_package(self, package: str, name: str) -> Rule | None:
         """A package's rule, by its own name."""
         offered = self._others.get(normal(package))
@@ -82,7 +93,7 @@ class Rules(Mapping[str, Rule]):
 def rules() -> Rules:
     """All rules by name. What is wrong with a package that offers some is one UserWarning."""
     others = packages()
-    found = Rules(_ours(), others)
+    found = Rules(own(), others)
     for package in others:
         if package.wrong:
             warnings.warn(
@@ -97,8 +108,18 @@ def names() -> list[str]:
     return list(rules())
 
 
-def _ours() -> dict[str, Rule]:
-    """Ravine's own rules: no other package is looked at for them."""
+def _module(made: Rule) -> str:
+    """The module of Ravine's that a rule stands in, under its name."""
+    inside = "ravine.rules."
+    return next(
+        name
+        for name, module in sys.modules.items()
+        if name.startswith(inside) and vars(module).get(made.name) is made
+    )
+
+
+def own() -> dict[str, Rule]:
+    """Ravine's own rules by name: no other package is looked at for them."""
     import ravine.rules
 
     found: dict[str, Rule] = {}
@@ -169,9 +190,12 @@ def resolve(name: str) -> Found:
 
 
 def _resolve(text: str) -> Found:
-    ours = _ours()
+    ours = own()
     if text in ours:
         return Found(ours[text], text)
+    match = elsewhere.best(text, ours.values()) if ":" not in text else None
+    if match:
+        return _of_package(match)
     meant = None if ":" in text else naming.meaning(text, ours)
     if meant:
         found = _resolve(meant.expression)
@@ -187,6 +211,15 @@ def _resolve(text: str) -> Found:
         name = text if text in found_in else same[0]
         return Found(found_in[name], name)
     raise LookupError(_unknown(text, found_in))
+
+
+def _of_package(match: elsewhere.Match) -> Found:
+    """The rule at the defaults that the package has."""
+    found = _set(Found(match.rule, match.rule.name), match.defaults)
+    if found.name == match.rule.name and not match.witness.note:
+        return found
+    name = match.witness.name
+    return replace(found, note=f"{name} is {match.expression}. {match.witness.note}".rstrip(". "))
 
 
 def _unknown(text: str, found: Rules) -> str:
@@ -209,7 +242,7 @@ def _unknown(text: str, found: Rules) -> str:
         slip = _in_modifiers(head, [re.sub(r"\W+", "_", option)], ())
         slip += "." * bool(slip)
     else:
-        slip = naming.typo(text, [*found, *naming.known()])
+        slip = naming.typo(text, [*found, *naming.known(own())])
     return (
         f"no rule is called {shown}{f'{slip} There' if slip else '; there'} are {', '.join(found)}"
     )
@@ -231,7 +264,7 @@ def _with_options(call: naming.Call) -> Found:
         raise LookupError(_unknown(call.head, rules()))
     found, options = _resolve(call.head), dict(call.options)
     for option, value in call.options:
-        other = naming.meaning(f"{call.head} with {option}", _ours())
+        other = naming.meaning(f"{call.head} with {option}", own())
         if option in found.rule.hyperparameters or not other:
             continue
         if value:
@@ -261,15 +294,15 @@ def _modifier(head: str) -> tuple[str, Callable[[Rule], Any]]:
     """A modifier by its name, or from "file.py:name" or "module:name"."""
     if ":" in head:
         return head, _attribute(head)
-    own = {naming.plain(name): name for name in modifiers.__all__}
-    name = own.get(naming.plain(head))
+    known = {naming.plain(name): name for name in modifiers.__all__}
+    name = known.get(naming.plain(head))
     if name:
         return name, getattr(modifiers, name)
-    slip = naming.typo(head, own.values())
-    if not slip and naming.meaning(head, _ours()):
+    slip = naming.typo(head, known.values())
+    if not slip and naming.meaning(head, own()):
         slip = f", which is a rule: {head}(lr=0.1) sets its options"
     raise LookupError(
-        f"no modifier is called {head!r}{slip}; modifiers are {', '.join(own.values())}"
+        f"no modifier is called {head!r}{slip}; modifiers are {', '.join(known.values())}"
     )
 
 
@@ -296,7 +329,7 @@ def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> 
         stacks = [
             f"{modifier}({name}, {option}=...)"
             for modifier in modifiers.__all__
-            if option in getattr(modifiers, modifier)(_ours()["sgd"]).hyperparameters
+            if option in getattr(modifiers, modifier)(own()["sgd"]).hyperparameters
         ]
         if option not in known and stacks:
             return f"; write {' or '.join(stacks)}"

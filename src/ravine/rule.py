@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -385,6 +386,17 @@ class Rule:
     def summary(self) -> str:
         """The first line of the description."""
         return self.doc.partition("\n")[0]
+
+    @property
+    def title(self) -> str:
+        """Its name as the literature writes it: "Adam", "AdaBelief"."""
+        return self.card.title or "".join(x.capitalize() for x in self.name.split("_"))
+
+    @property
+    def year(self) -> str:
+        """The year of its paper; "" where that does not say."""
+        found = re.search(r"\b(1[89]|20)\d\d\b", self.paper)
+        return found[0] if found else ""
 
     @property
     def __signature__(self) -> inspect.Signature:

@@ -6,13 +6,14 @@ options mean one thing.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from ravine import rules
+from ravine import registry, rules
 from ravine.hyperparameters import Hyperparameter, look_up
 from ravine.modifiers import decoupled_decay, l2, maximize
 from ravine.pickling import recipe
@@ -148,9 +149,21 @@ def present(cls: type, rule: Rule, name: str, make: Callable[..., type]) -> None
     """Give a class made from a rule, by `make(rule, name)`, the rule's name and description, and a
     place to be pickled from: the module that asked for it, where it may stand under its own name.
     """
-    cls.__name__ = cls.__qualname__ = name or "".join(x.capitalize() for x in rule.name.split("_"))
+    cls.__name__ = cls.__qualname__ = name or rule.title
     cls.__doc__, cls.__module__ = rule.doc, sys._getframe(2).f_globals["__name__"]
     recipe(cls, make, rule, name)
+
+
+def class_name(rule: Rule) -> str:
+    """What the class of a rule is called: its title, without what no name can have."""
+    name = re.sub(r"\W+", "", rule.title)
+    return name if name.isidentifier() else f"_{name}"
+
+
+@cache
+def classes() -> dict[str, Rule]:
+    """Ravine's own rules by the names of their classes."""
+    return {class_name(rule): rule for rule in registry.own().values()}
 
 
 def spelling_of(rule: Rule) -> Spelling:

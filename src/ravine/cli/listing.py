@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 from itertools import groupby
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -17,29 +17,47 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 def list_rules(json: Json = False) -> None:
-    """List the rules, one line each: Ravine's own, then those of other packages."""
+    """List the rules by family: name, year, bytes of state per float32 parameter, and what they do.
+
+    The bytes are those of a matrix of 1024 x 1024. Rules of other packages come last.
+    """
+    from ravine.reading.memory import EXAMPLE, state_bytes
+
     with quiet():
         rules = registry.rules()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "rule": name,
+            "family": rules.family(name),
+            "year": rule.year,
+            "state_bytes": round(state_bytes(rule) / (EXAMPLE[0] * EXAMPLE[1]), 2),
             "summary": rule.summary,
             "paper": rule.paper,
             "at": rule.at,
+            "variant_of": rule.card.variant_of,
+            "differs": list(rule.card.axes),
+            "witnesses": [f"{w.package}: {w.name}" for w in rule.card.witnesses],
+            "unverified": rule.card.unverified,
             "package": rules.package(name),
         }
         for name, rule in rules.items()
     ]
     if json:
         return print(json_.dumps(rows, indent=2))
-    columns = max(len(row["rule"]) for row in rows)
-    rows.sort(key=lambda row: row["package"])
-    for package, offered in groupby(rows, key=lambda row: row["package"]):
-        if package:
-            line(f"\nFrom {package}:")
-        for row in offered:
-            name = (f"{row['rule']:<{columns}}", "bold")
-            text = Text.assemble(name, f"  {row['summary']}")
+    columns = max(len(str(row["rule"])) for row in rows)
+    rows.sort(key=lambda row: (row["package"], row["family"]))
+    line(f"  {'rule':<{columns}}  year  bytes")
+    for heading, family in groupby(rows, key=_heading):
+        line(f"\n{heading}")
+        for row in sorted(family, key=lambda row: (row["year"], row["rule"])):
+            name = (f"  {row['rule']:<{columns}}", "bold")
+            facts = f"  {row['year']:>4}  {row['state_bytes']:>5g}"
+            unverified = " (unverified)" if row["unverified"] else ""
+            text = Text.assemble(name, f"{facts}  {row['summary']}{unverified}")
             if out.is_terminal:  # in a pipe nothing is cut off
                 text.truncate(width(), overflow="ellipsis")
             out.print(text)
+
+
+def _heading(row: dict[str, Any]) -> str:
+    return f"From {row['package']}" if row["package"] else row["family"]

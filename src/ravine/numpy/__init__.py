@@ -4,6 +4,9 @@ from ravine.numpy import Adam, fit
 Lion = ravine.numpy.optimizer(lion)     # a class from a rule of your own
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from ravine.numpy.classes import (
     ASGD,
     SGD,
@@ -20,8 +23,14 @@ from ravine.numpy.classes import (
     Rprop,
     optimizer,
 )
+from ravine.numpy.classes import (
+    named as _named,
+)
 from ravine.numpy.fitting import History, Loss, Model, fit, linear, mean_squared_error
 from ravine.numpy.rule_optimizer import RuleOptimizer
+
+if _TYPE_CHECKING:
+    from ravine.numpy.friends import *  # noqa: F403
 
 __all__ = [
     "ASGD",
@@ -46,3 +55,16 @@ __all__ = [
     "mean_squared_error",
     "optimizer",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The class of any rule of Ravine's, made when it is first asked for."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _named(name))
+
+
+def __dir__() -> list[str]:
+    from ravine.spellings import classes
+
+    return sorted({*globals(), *classes()})

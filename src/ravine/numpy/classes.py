@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ravine import spellings
+from ravine import registry, spellings
 from ravine.engines.eager import plan
 from ravine.numpy.rule_optimizer import RuleOptimizer
 from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
+from ravine.signature import nearest
 from ravine.spellings import spelling_of, unpaired
 
 __all__ = [
@@ -31,10 +32,11 @@ __all__ = [
 ]
 
 
-def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptimizer]:
+def optimizer(rule: Rule | Callable[..., Any] | str, name: str = "") -> type[RuleOptimizer]:
     """An optimizer class for NumPy arrays from a rule.
 
-    rule: a Rule, or a plain function with a rule's signature. name: the class's name; by default
+    rule: a Rule, a plain function with a rule's signature, or a name as :func:`ravine.get` takes it, such
+    as "clip_by_norm(adamw, max_norm=0.5)". name: the class's name; by default
     the rule's, in CamelCase. Raises RuleError if the function is not a rule.
 
     >>> import ravine.numpy, numpy as np
@@ -46,6 +48,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[RuleOptim
     >>> SignDescent({"w": w}, lr=0.1).step({"w": np.array([1.0, -2.0, 0.0])})
     {'w': array([-0.1,  0.1,  0. ])}
     """
+    rule = registry.get(rule) if isinstance(rule, str) else rule
     made = rule if isinstance(rule, Rule) else as_rule(rule)
     plan(made, made.check())
 
@@ -328,3 +331,15 @@ class Muon(RuleOptimizer):
         engine: str = "auto",
     ) -> None:
         super().__init__(params, spellings.options(locals()), engine)
+
+
+def named(name: str) -> type[RuleOptimizer]:
+    """The class of one of Ravine's rules, by its name. Raises AttributeError where there is none."""
+    rule = spellings.classes().get(name)
+    if rule is None:
+        raise AttributeError(
+            f"module 'ravine.numpy' has no attribute {name!r}{nearest(name, [*spellings.classes()])}"
+        )
+    made = optimizer(rule)
+    made.__module__ = "ravine.numpy"
+    return made

@@ -4,9 +4,14 @@ import ravine.torch as optim                # instead of torch.optim
 from ravine.torch import Adam               # or so
 Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
 
+from ravine.torch import Lion               # every rule has a class: `ravine list`
+
 The first-order classes are Ravine's, each a subclass of torch's. LBFGS, which needs the closure inside
 its step, Optimizer, lr_scheduler and swa_utils are torch's own.
 """
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from ravine.extras import without
 
@@ -34,10 +39,17 @@ from ravine.torch.classes import (
     SparseAdam,
     optimizer,
 )
+from ravine.torch.classes import (
+    named as _named,
+)
+from ravine.torch.converting import convert
 from ravine.torch.grouping import GroupingWarning, ParamGroups, param_groups
 from ravine.torch.in_backward import InBackward, step_in_backward
 from ravine.torch.mixed import Mixed
 from ravine.torch.rule_optimizer import RuleOptimizer
+
+if _TYPE_CHECKING:
+    from ravine.torch.friends import *  # noqa: F403
 
 __all__ = [
     "ASGD",
@@ -62,6 +74,7 @@ __all__ = [
     "Rprop",
     "RuleOptimizer",
     "SparseAdam",
+    "convert",
     "load_named_state_dict",
     "lr_scheduler",
     "named_state_dict",
@@ -77,3 +90,16 @@ except ImportError:  # torch has it from 2.13 on
     pass
 else:
     __all__ += ["swap_in_optimizer_params_and_state"]
+
+
+def __getattr__(name: str) -> _Any:
+    """The class of any rule of Ravine's, made when it is first asked for."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _named(name))
+
+
+def __dir__() -> list[str]:
+    from ravine.spellings import classes
+
+    return sorted({*globals(), *classes()})

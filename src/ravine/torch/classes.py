@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from ravine import spellings
+from ravine import registry, spellings
 from ravine.engines.eager import plan
 from ravine.pickling import Derived
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
+from ravine.signature import nearest
 from ravine.spellings import options_of, spelling_of
 from ravine.torch.checks import How
 from ravine.torch.rule_optimizer import RuleOptimizer
@@ -64,10 +65,11 @@ class FromRule(RuleOptimizer):
         super().__init__(params, options_of(self.rule, options), **how)
 
 
-def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]:
+def optimizer(rule: Rule | Callable[..., Any] | str, name: str = "") -> type[FromRule]:
     """A torch.optim.Optimizer class from a rule.
 
-    rule: a Rule, or a plain function with a rule's signature. name: the class's name; by default
+    rule: a Rule, a plain function with a rule's signature, or a name as :func:`ravine.get` takes it, such
+    as "clip_by_norm(adamw, max_norm=0.5)". name: the class's name; by default
     the rule's, in CamelCase. The class takes the parameters and, as keywords, the rule's
     hyperparameters, in param groups as well. Raises RuleError if the function is not a rule.
 
@@ -78,6 +80,7 @@ def optimizer(rule: Rule | Callable[..., Any], name: str = "") -> type[FromRule]
     >>> SignDescent = ravine.torch.optimizer(sign_descent)
     >>> opt = SignDescent([torch.zeros(3, requires_grad=True)], lr=0.1)
     """
+    rule = registry.get(rule) if isinstance(rule, str) else rule
     made = rule if isinstance(rule, Rule) else as_rule(rule)
     defaults = made.parts.gathered({k: h.default for k, h in made.hyperparameters.items()})
     plan(made, made.values({}))  # a rule that cannot be traced is refused here, not in training
@@ -500,3 +503,15 @@ class SparseAdam(RuleOptimizer, torch.optim.SparseAdam):
         **how: Unpack[How],
     ) -> None:
         RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
+
+
+def named(name: str) -> type[FromRule]:
+    """The class of one of Ravine's rules, by its name. Raises AttributeError where there is none."""
+    rule = spellings.classes().get(name)
+    if rule is None:
+        raise AttributeError(
+            f"module 'ravine.torch' has no attribute {name!r}{nearest(name, [*spellings.classes()])}"
+        )
+    made = optimizer(rule)
+    made.__module__ = "ravine.torch"
+    return made

@@ -1,0 +1,76 @@
+"""Other packages' names: which rule `timm.Lamb` is. Answered from the witnesses on the rules' cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ravine import naming
+from ravine.cards import Witness
+from ravine.rule import Rule
+
+__all__ = ["ALIASES", "Match", "best", "matches"]
+
+ALIASES: Mapping[str, str] = {
+    "kozistr": "pytorch_optimizer",
+    "optim": "torch",
+    "pytorch": "torch",
+    "tf": "keras",
+    "tensorflow": "keras",
+    "schedule_free": "schedulefree",
+    "torch_optimi": "optimi",
+}
+"""What packages are called besides the name that they are imported by."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A rule whose path is that of another package's optimizer, and the witness of it."""
+
+    rule: Rule
+    witness: Witness
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The package's own defaults that the rule does not have."""
+        return {k: v for k, v in self.witness.defaults.items() if k in self.rule.hyperparameters}
+
+    @property
+    def expression(self) -> str:
+        """The rule at the package's defaults, as it is written: "adam_eps_hat(eps=1e-07)"."""
+        options = ", ".join(f"{k}={v!r}" for k, v in self.defaults.items())
+        return f"{self.rule.name}({options})" if options else self.rule.name
+
+    @property
+    def translation(self) -> dict[str, str]:
+        """The package's options and the rule's hyperparameters that they set, in words."""
+        return {
+            option: names if isinstance(names, str) else ", ".join(names)
+            for option, names in self.witness.options.items()
+        }
+
+
+def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
+    """The rules that an optimizer of another package is, by its name, with or without its package.
+
+    Of one class with several sets of options there are several, the one with the fewest first.
+    """
+    head, _, last = name.strip().rpartition(".")
+    package, wanted = head.partition(".")[0].casefold(), naming.plain(last)
+    package = ALIASES.get(package, package)
+    found = []
+    for rule in rules:
+        for witness in rule.card.witnesses:
+            root, *_, its = witness.name.split(".")
+            if naming.plain(its) == wanted and package in ("", root):
+                found.append(Match(rule, witness))
+    return sorted(
+        found,
+        key=lambda m: (m.witness.name, len(m.witness.fixed), len(m.witness.options), m.rule.name),
+    )
+
+
+def best(name: str, rules: Iterable[Rule]) -> Match | None:
+    """The rule that "package.Name" is at the package's defaults; None where no witness says so."""
+    return next(iter(matches(name, rules)), None) if "." in name else None

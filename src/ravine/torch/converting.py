@@ -1,0 +1,108 @@
+"""Checkpoints of other packages' optimizers, for the rules that take the same path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ravine import elsewhere, registry
+from ravine.elsewhere import Match
+from ravine.spellings import options_of
+
+__all__ = ["convert"]
+
+_COUNTS = ("step", "k", "t")
+"""Where packages keep the count of steps: in a parameter's state, or in its group."""
+
+
+def convert(checkpoint: Mapping[str, Any], *, from_: str) -> dict[str, Any]:
+    """The `state_dict()` of another package's optimizer, as one for the rule that is the same.
+
+    checkpoint: with "state" and "param_groups", as torch saves it. from_: the optimizer that it is of,
+    "timm.Lamb"; `ravine which timm.Lamb` says which rule that is, and hence which class loads the result:
+    `ravine.torch.Lamb(params).load_state_dict(convert(checkpoint, from_="timm.Lamb"))`. State is not
+    copied. Raises LookupError where no rule is known to be the same, and ValueError where an option in
+    the checkpoint, or something missing in its state, means that the rule is not.
+    """
+    found = elsewhere.matches(from_, registry.own().values()) if "." in from_ else []
+    found = [match for match in found if match.witness.state or not match.rule.slots]
+    if not found:
+        known = {
+            w.name
+            for r in registry.own().values()
+            for w in r.card.witnesses
+            if w.state or not r.slots
+        }
+        raise LookupError(
+            f"from_={from_!r} is not accepted; checkpoints are converted from {', '.join(sorted(known))}"
+        )
+    if not {"state", "param_groups"} <= checkpoint.keys():
+        raise ValueError(
+            "checkpoint is not accepted; it is what an optimizer's state_dict() gives, with 'state' and "
+            "'param_groups'"
+        )
+    groups = checkpoint["param_groups"]
+    whys = {match: _why_not(match, groups) for match in found}
+    match = next((match for match, why in whys.items() if not why), None)
+    if match is None:
+        raise ValueError(f"the checkpoint is not accepted; {'; '.join(map(str, whys.values()))}")
+    state: dict[Any, dict[str, Any]] = {}
+    for number, group in enumerate(groups):
+        for index in group["params"]:
+            if index in checkpoint["state"]:
+                state[index] = _state(match, checkpoint["state"][index], group, index)
+    return {
+        "state": state,
+        "param_groups": [_group(match, number, group) for number, group in enumerate(groups)],
+    }
+
+
+def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
+    """Which option of which group makes the optimizer another than the rule; "" where none does."""
+    for number, group in enumerate(groups):
+        for option, value in match.witness.fixed.items():
+            if option in group and group[option] != value:
+                return (
+                    f"group {number} has {option}={group[option]!r}, and {match.rule.name} is "
+                    f"{match.witness.name} with {option}={value!r}"
+                )
+    return ""
+
+
+def _group(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for option, names in match.witness.options.items():
+        if option not in group:
+            raise ValueError(
+                f"the checkpoint is not accepted; its group {number} does not have {option!r}, as those of "
+                f"{match.witness.name} do"
+            )
+        if isinstance(names, str):
+            given[names] = group[option]
+        else:
+            given |= zip(names, group[option], strict=True)
+    return {**options_of(match.rule, given), "params": list(group["params"])}
+
+
+def _state(
+    match: Match, theirs: Mapping[str, Any], group: Mapping[str, Any], index: Any
+) -> dict[str, Any]:
+    """A parameter's state under the rule's names."""
+    places = (theirs, group)
+    count = next((place[k] for place in places for k in _COUNTS if k in place), None)
+    if count is None:
+        raise ValueError(
+            f"the checkpoint is not accepted; the state of parameter {index} has no count of steps"
+        )
+    state = {"step": torch.as_tensor(count, dtype=torch.float32)}
+    for slot, name in match.witness.state.items():
+        value = next((place[name] for place in places if name in place), None)
+        if value is None:
+            raise ValueError(
+                f"the checkpoint is not accepted; the state of parameter {index} has no {name!r}, as that "
+                f"of {match.witness.name} does"
+            )
+        state[slot] = torch.as_tensor(value)
+    return state
