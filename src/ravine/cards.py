@@ -60,7 +60,8 @@ class Witness:
 
     package: its distribution and version, "timm 1.0.31". call: how it is made, without the parameters,
     in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
-    defaults: what the package has by default, where that is not what the rule has. state: its name for
+    needs: options that have to keep the value that the package has by default. defaults: what it has
+    by default for hyperparameters, where that is not what the rule has. state: its name for
     each slot, as in {"m": "exp_avg"}. note: what else is to be said. Raises CardError if package or call
     cannot be read.
 
@@ -75,6 +76,7 @@ class Witness:
 
     package: str
     call: str
+    needs: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -137,7 +139,7 @@ class Witness:
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
-        """The package's options that have to have one value for the rule to be the same."""
+        """The package's options that have to be set to a value for the rule to be the same."""
         found = {}
         for option, value in self._arguments:
             try:

@@ -22,6 +22,7 @@ def recorded(rule: Rule, witness: Witness) -> problem.Path_:
     runs: dict[bool, list[np.ndarray]] = {}
     said: dict[str, dict[str, Any]] = {}
     evaluated = np.array([])
+    saved: Any = ({}, [])
     for loud in (True, False):
         values = problem.values(rule, witness, loud)
         said["loud" if loud else "calm"] = values
@@ -38,9 +39,11 @@ def recorded(rule: Rule, witness: Witness) -> problem.Path_:
         for t, row in enumerate(grads, 1):
             made.step(row, lr(t))
             runs[loud].append(_flat(made.arrays()))
+            if loud and t == problem.HALF and hasattr(made, "checkpoint"):
+                saved = made.checkpoint()
         if loud and rule.evaluation is not None and hasattr(made, "evaluated"):
             evaluated = _flat(made.evaluated())
-    return problem.Path_(np.array(runs[True]), runs[False][-1], evaluated, said)
+    return problem.Path_(np.array(runs[True]), runs[False][-1], evaluated, said, *saved)
 
 
 def _flat(arrays: list[np.ndarray]) -> np.ndarray:
@@ -61,8 +64,9 @@ def main(names: list[str]) -> int:
                 print(f"{label}: {type(error).__name__}: {error}")
                 failed += 1
                 continue
-            print(f"{label}: {apart:.1e}")
-            if apart <= TOLERANCE:
+            wrong = packages.misplaced(witness)
+            print(f"{label}: {apart:.1e}{'; not so: ' * bool(wrong)}{', '.join(wrong)}")
+            if apart <= TOLERANCE and not wrong:
                 path.write(problem.file_of(rule, witness))
             else:
                 failed += 1

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -43,9 +44,28 @@ class OfTorch:
     def arrays(self) -> Arrays:
         return [p.detach().numpy() for p in self.params]
 
+    def checkpoint(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+        """What it saves: arrays by "number/name", and groups, without what is not of numbers."""
+        saved = self.optimizer.state_dict()
+        arrays = {
+            f"{number}/{name}": np.array(value)
+            for number, its in saved["state"].items()
+            for name, value in its.items()
+            if isinstance(value, (bool, int, float)) or hasattr(value, "numpy")
+        }
+        return arrays, [
+            {k: v for k, v in group.items() if _is_plain(v)} for group in saved["param_groups"]
+        ]
+
     def evaluated(self) -> Arrays:
         self.optimizer.eval()
         return self.arrays()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 class OfOptax:
@@ -120,6 +140,19 @@ def check_version(witness: Witness) -> None:
         raise LookupError(
             f"{witness.distribution} {there} is installed, and the witness is of {witness.version}"
         )
+
+
+def misplaced(witness: Witness) -> list[str]:
+    """What a witness says of options and defaults that is not so: of `needs`, `fixed` and `defaults`."""
+    places, last = witness.name.split(".")[:-1], witness.name.split(".")[-1]
+    made_of(witness)
+    try:
+        theirs = signature(getattr(importlib.import_module(".".join(places)), last)).parameters
+    except ValueError:
+        return []
+    defaults = {k: x.default for k, x in theirs.items()}
+    wrong = [f"needs {k}={v!r}" for k, v in witness.needs.items() if defaults.get(k) != v]
+    return wrong + [f"fixed {k}={v!r}" for k, v in witness.fixed.items() if defaults.get(k, v) is v]
 
 
 def made_of(witness: Witness) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The problem that every witness steps through, and the values that it does so with."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ravine.cards import Witness
 from ravine.hyperparameters import Hyperparameter
 
 PATHS = Path(__file__).parent / "paths"
-STEPS = 60
+STEPS, HALF = 60, 30
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "": [(), (5,), (4, 3), (3, 2, 2, 2)],
     "matrices": [(4, 3), (3, 5), (4, 4)],
@@ -74,22 +74,34 @@ def _loud(h: Hyperparameter) -> Any:
 
 
 @dataclass(frozen=True)
-class Path_:
+class Path_:  # pathlib's is Path
     """A recorded path: the parameters after each step, all their elements in a row.
 
     loud: after each step of the loud run. calm: after the last of the run with defaults. evaluated: the
-    weights to evaluate with at the end of the loud run; empty where they are the last ones.
+    weights to evaluate with at the end of the loud run; empty where they are the last ones. state, groups:
+    what a class of torch's kind saves after half of the loud run, its arrays by "number/name".
     """
 
     loud: np.ndarray
     calm: np.ndarray
     evaluated: np.ndarray
     values: dict[str, dict[str, Any]]
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, file: Path) -> None:
         """Write it to a file."""
-        said = np.array(json.dumps(self.values, sort_keys=True))
-        np.savez(file, loud=self.loud, calm=self.calm, evaluated=self.evaluated, values=said)
+        said = np.array(json.dumps([self.values, self.groups], sort_keys=True))
+        own = {"loud": self.loud, "calm": self.calm, "evaluated": self.evaluated, "said": said}
+        np.savez(file, **own, **self.state)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the package saved, in numbers and arrays; torch makes tensors of them."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        for place, array in self.state.items():
+            number, name = place.split("/")
+            found.setdefault(int(number), {})[name] = array
+        return {"state": found, "param_groups": self.groups}
 
 
 def file_of(rule: Rule, witness: Witness) -> Path:
@@ -100,5 +112,6 @@ def file_of(rule: Rule, witness: Witness) -> Path:
 def read(file: Path) -> Path_:
     """The path in a file."""
     with np.load(file) as found:
-        said = json.loads(str(found["values"]))
-        return Path_(found["loud"], found["calm"], found["evaluated"], said)
+        values, groups = json.loads(str(found["said"]))
+        state = {k: found[k] for k in found.files if "/" in k}
+        return Path_(found["loud"], found["calm"], found["evaluated"], values, state, groups)

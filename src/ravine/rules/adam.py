@@ -23,7 +23,13 @@ _STATE = {"m": "exp_avg", "v": "exp_avg_sq"}
     card=Card(
         names="adaptive moment estimation",
         witnesses=(
-            Witness("torch 2.13.0", f"torch.optim.Adam({_TORCH})", state=_STATE, late=True),
+            Witness(
+                "torch 2.13.0",
+                f"torch.optim.Adam({_TORCH})",
+                needs={"weight_decay": 0, "amsgrad": False, "maximize": False},
+                state=_STATE,
+                late=True,
+            ),
             Witness("optax 0.2.8", f"optax.adam({_OPTAX})", state={"m": "mu", "v": "nu"}),
         ),
     ),

@@ -49,7 +49,7 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str) -> dict[str, Any]:
     if match is None:
         raise ValueError(f"the checkpoint is not accepted; {'; '.join(map(str, whys.values()))}")
     state: dict[Any, dict[str, Any]] = {}
-    for number, group in enumerate(groups):
+    for group in groups:
         for index in group["params"]:
             if index in checkpoint["state"]:
                 state[index] = _state(match, checkpoint["state"][index], group, index)
@@ -62,7 +62,7 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str) -> dict[str, Any]:
 def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
     """Which option of which group makes the optimizer another than the rule; "" where none does."""
     for number, group in enumerate(groups):
-        for option, value in match.witness.fixed.items():
+        for option, value in {**match.witness.needs, **match.witness.fixed}.items():
             if option in group and group[option] != value:
                 return (
                     f"group {number} has {option}={group[option]!r}, and {match.rule.name} is "

@@ -1,0 +1,90 @@
+"""Checkpoints of other packages: what each saved in the middle of its recorded path goes on with it."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from witnesses import problem  # noqa: E402
+from witnesses.following import TOLERANCE  # noqa: E402
+
+import ravine.torch  # noqa: E402
+from ravine import registry  # noqa: E402
+from ravine.torch import convert  # noqa: E402
+
+SAVED = [
+    pytest.param(made, witness, id=f"{name}-{witness.name}")
+    for name, made in registry.own().items()
+    for witness in made.card.witnesses
+    if witness.state and problem.read(problem.file_of(made, witness)).groups
+]
+
+
+@pytest.mark.parametrize(("made", "witness"), SAVED)
+def test_a_converted_checkpoint_continues_the_path(made, witness):
+    path = problem.read(problem.file_of(made, witness))
+    shapes = [x.shape for x in problem.starts(witness.shapes)]
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    row = np.split(path.loud[problem.HALF - 1], ends[:-1])
+    params = [
+        torch.tensor(x.reshape(shape), requires_grad=True)
+        for x, shape in zip(row, shapes, strict=True)
+    ]
+    optimizer = ravine.torch.optimizer(made)(params)
+    optimizer.load_state_dict(convert(tensors(path), from_=witness.name))
+    values = path.values["loud"]
+    grads = problem.gradients(witness.shapes, witness.late)
+    for t in range(problem.HALF + 1, problem.STEPS + 1):
+        for p, g in zip(params, grads[t - 1], strict=True):
+            p.grad = None if g is None else torch.tensor(g)
+        if not witness.constant_lr and "lr" in values:
+            optimizer.param_groups[0]["lr"] = values["lr"] * problem.schedule(t)
+        optimizer.step()
+        found = np.concatenate([p.detach().numpy().ravel() for p in params])
+        way = np.abs(path.loud[:t] - path.loud[0]).max()
+        assert np.abs(found - path.loud[t - 1]).max() <= TOLERANCE * way
+
+
+def tensors(path):
+    saved = path.checkpoint()
+    state = {
+        number: {name: torch.tensor(value) for name, value in its.items()}
+        for number, its in saved["state"].items()
+    }
+    return {"state": state, "param_groups": saved["param_groups"]}
+
+
+def adam():
+    made = registry.get("adam")
+    witness = next(w for w in made.card.witnesses if w.name == "torch.optim.Adam")
+    return tensors(problem.read(problem.file_of(made, witness)))
+
+
+def test_what_is_not_known_is_refused():
+    with pytest.raises(
+        LookupError, match=r"from_='timm\.Nothing' is not accepted.*torch\.optim\.Adam"
+    ):
+        convert(adam(), from_="timm.Nothing")
+    with pytest.raises(LookupError, match="from_='Adam' is not accepted"):
+        convert(adam(), from_="Adam")
+
+
+def test_what_is_no_checkpoint_is_refused():
+    with pytest.raises(ValueError, match="'state' and 'param_groups'"):
+        convert({"model": 1}, from_="torch.optim.Adam")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda c: c["state"][0].pop("exp_avg"), "the state of parameter 0 has no 'exp_avg'"),
+        (lambda c: c["state"][0].pop("step"), "the state of parameter 0 has no count of steps"),
+        (lambda c: c["param_groups"][0].pop("betas"), "its group 0 does not have 'betas'"),
+        (lambda c: c["param_groups"][0].update(amsgrad=True), "group 0 has amsgrad=True"),
+    ],
+)
+def test_what_is_missing_or_differs_is_named(break_it, says):
+    checkpoint = adam()
+    break_it(checkpoint)
+    with pytest.raises(ValueError, match=says):
+        convert(checkpoint, from_="torch.optim.Adam")
