@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ravine import RuleError, get, names, naming
+from ravine import RuleError, get, names, naming, registry
 from ravine.registry import resolve
 
 WRITTEN = {
@@ -357,7 +357,9 @@ def test_no_number_is_dropped(name):
     ],
 )
 def test_slips_of_the_keyboard(name, meant):
-    assert naming.typo(name, [*names(), *naming.known()]) == f"; did you mean {meant!r}?"
+    assert (
+        naming.typo(name, [*names(), *naming.known(registry.own())]) == f"; did you mean {meant!r}?"
+    )
 
 
 # --- the language of stacks -----------------------------------------------------------------------

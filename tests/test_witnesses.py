@@ -3,14 +3,13 @@
 import pytest
 from witnesses import problem
 from witnesses.following import TOLERANCE, distance
+from witnesses.stacks import witnesses
 
 from ravine import registry
 from ravine.rule import rule
 
 WITNESSES = [
-    pytest.param(made, witness, id=f"{name}-{witness.name}")
-    for name, made in registry.rules().items()
-    for witness in made.card.witnesses
+    pytest.param(made, witness, id=f"{made.name}-{witness.name}") for made, witness in witnesses()
 ]
 
 
@@ -26,23 +25,20 @@ def test_the_rule_follows_its_witness(made, witness):
 
 
 def test_every_recorded_path_is_some_rule_s():
-    wanted = {
-        problem.file_of(made, w) for made in registry.rules().values() for w in made.card.witnesses
-    }
+    wanted = {problem.file_of(made, witness) for made, witness in witnesses()}
     assert {*problem.PATHS.glob("*.npz")} == wanted
 
 
 def test_the_loud_run_moves_every_option():
-    for made in registry.rules().values():
-        for witness in made.card.witnesses:
-            loud, calm = (problem.values(made, witness, x) for x in (True, False))
-            asked = {
-                name
-                for names in witness.options.values()
-                for name in ([names] if isinstance(names, str) else names)
-            }
-            still = {k for k in asked if loud[k] == calm[k] and not isinstance(calm[k], bool)}
-            assert not still, f"{made.name}, {witness.name}: {still}"
+    for made, witness in witnesses():
+        loud, calm = (problem.values(made, witness, x) for x in (True, False))
+        asked = {
+            name
+            for names in witness.options.values()
+            for name in ([names] if isinstance(names, str) else names)
+        }
+        still = {k for k in asked if loud[k] == calm[k] and not isinstance(calm[k], bool)}
+        assert not still, f"{made.name}, {witness.name}: {still}"
 
 
 def test_a_wrong_rule_does_not_follow():

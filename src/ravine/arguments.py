@@ -118,8 +118,8 @@ class Mark(Operable):
         found.draws |= name in DRAWN
         if name in ("qr", "eigh"):
             return Mark(found), Mark(found)
-        if name in ("size", "epsilon"):
-            return Mark(found, True, frozenset([_SIZE] if name == "size" else []))
+        if name in ("size", "numel", "epsilon"):
+            return Mark(found, True, frozenset([] if name == "epsilon" else [_SIZE]))
         return Mark(found, number, places, answer=name == "where" and bool(answers))
 
     def _note(self, name: str, x: Any, y: Any = None) -> None:

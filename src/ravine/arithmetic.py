@@ -250,6 +250,7 @@ ON_NUMBERS: dict[str, Callable[..., Any]] = {
     **{name: lambda x: x for name in REDUCED},
     **{name: lambda x, _: x for name in KEPT},
     "epsilon": lambda _: sys.float_info.epsilon,
+    "numel": lambda _: 1,
     "stored": lambda x: x,
     **{name: partial(_draw, name, "") for name in draws.DRAWN},
 }
@@ -350,6 +351,7 @@ def _sign_of_torch(x: Any) -> Any:
 _ON_ANY_ARRAY: dict[str, Callable[..., Any]] = {
     "abs": builtins.abs,
     "epsilon": _epsilon,
+    "numel": lambda x: math.prod(x.shape),
     "stored": _stored,
 }
 

@@ -55,8 +55,13 @@ class _Modifier:
         name = f"{self.function.__name__}({inner.name})"
         taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
         alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
+        if self.function in inner.sources:
+            raise RuleError(f"{name}: {self.function.__name__} is in {inner.name} already")
         for clash in sorted(taken & {*slots, *own, *signals} - alike):
-            raise RuleError(f"{name}: both have {clash!r}; rename one")
+            raise RuleError(
+                f"{name}: {inner.name} has {clash!r} already, and {self.function.__name__} has another; "
+                "rename one, or leave one out"
+            )
         for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
                 f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"

@@ -7,7 +7,7 @@ an array brings its own. What each means is said in ravine/arithmetic.py.
 Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimum clip where`.
 Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
 `keep` over all axes but one: what is reduced stays, with length 1, and meets the tensor again.
-Over all tensors of the optimizer: `total`. Of one tensor: its `size` along an axis, its `epsilon`, and
+Over all tensors of the optimizer: `total`. Of one tensor: its `size`, also along an axis, its `epsilon`, and
 `ndim`, a plain number that `if` may be on. Random numbers: `normal uniform`. Orders: `argsort take`. On
 matrices, or batches of them in the last two axes: `matmul transpose qr eigh cholesky solve_triangular
 inverse_root newton_schulz`; what is decomposed is computed in float32 if it is in half precision.
@@ -402,9 +402,12 @@ def _whole(name: str, number: Any, argument: str = "axis") -> int:
     return operator.index(number)
 
 
-def size(x: Any, axis: int) -> Any:
-    """How long x is along an axis: `size(x, -2)` rows and `size(x, -1)` columns."""
-    return _lift(apply("size", x, axis), array=False)
+def size(x: Any, axis: int | None = None) -> Any:
+    """How long x is along an axis, `size(x, -2)` rows and `size(x, -1)` columns; `size(x)`: how many
+    elements it has.
+    """
+    found = apply("numel", x) if axis is None else apply("size", x, axis)
+    return _lift(found, array=False)
 
 
 def ndim(x: Any) -> int:

@@ -323,16 +323,19 @@ def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
     return replace(found, rule=_named(found.rule, tuple(checked.items())), options=together)
 
 
+_USUAL = ("decoupled_decay", "l2", "clip_by_norm", "clip_by_global_norm")
+
+
 def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> str:
     """Where an option that the rule has not got is found: weight_decay."""
     for option in options:
         stacks = [
             f"{modifier}({name}, {option}=...)"
-            for modifier in modifiers.__all__
+            for modifier in sorted(modifiers.__all__, key=_USUAL.__contains__, reverse=True)
             if option in getattr(modifiers, modifier)(own()["sgd"]).hyperparameters
         ]
         if option not in known and stacks:
-            return f"; write {' or '.join(stacks)}"
+            return f"; write {' or '.join(stacks[:2])}"
     return ""
 
 

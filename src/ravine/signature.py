@@ -93,7 +93,11 @@ def read(
     takes_t = bool(slots) and slots[-1] == "t"
     slots = slots[: len(slots) - takes_t]
     # The name that modifiers of Ravine's give to what torch's scaler sets is this one on purpose.
-    for k in () if function.__module__ == "ravine.modifiers" else (*slots, *keyword, *signals):
+    for k in (
+        ()
+        if str(function.__module__).startswith("ravine.modifiers.")
+        else (*slots, *keyword, *signals)
+    ):
         what = "slot" if k in slots else "signal" if k in signals else "hyperparameter"
         if why := "" if isinstance(keyword.get(k), tuple) else why_reserved(k, what):
             raise RuleError(f"{name}: a {what} cannot be called {k!r}, which {why}; rename it")

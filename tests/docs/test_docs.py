@@ -265,7 +265,7 @@ def test_every_modifier_and_every_command_is_there():
         "ravine",
         "ravine list",
         "ravine show",
-        "ravine race",
+        "ravine which",
     ]
     for row in (
         "| `--set NAME=VALUE` | Set a hyperparameter. |  |",

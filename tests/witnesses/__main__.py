@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ravine import registry
 from ravine.cards import Witness
 from ravine.rule import Rule
 from witnesses import packages, problem
 from witnesses.following import TOLERANCE, distance
+from witnesses.stacks import witnesses
 
 
 def recorded(rule: Rule, witness: Witness) -> problem.Path_:
@@ -54,22 +54,23 @@ def main(names: list[str]) -> int:
     """Record those of the rules named, or of all; how many could not be."""
     problem.PATHS.mkdir(exist_ok=True)
     failed = 0
-    for name, rule in registry.rules().items():
-        for witness in rule.card.witnesses if not names or name in names else ():
-            label = f"{name}: {witness.package}, {witness.call}"
-            try:
-                path = recorded(rule, witness)
-                apart = distance(rule, witness, path)
-            except Exception as error:
-                print(f"{label}: {type(error).__name__}: {error}")
-                failed += 1
-                continue
-            wrong = packages.misplaced(witness)
-            print(f"{label}: {apart:.1e}{'; not so: ' * bool(wrong)}{', '.join(wrong)}")
-            if apart <= TOLERANCE and not wrong:
-                path.write(problem.file_of(rule, witness))
-            else:
-                failed += 1
+    for rule, witness in witnesses():
+        if names and rule.name not in names:
+            continue
+        label = f"{rule.name}: {witness.package}, {witness.call}"
+        try:
+            path = recorded(rule, witness)
+            apart = distance(rule, witness, path)
+        except Exception as error:
+            print(f"{label}: {type(error).__name__}: {error}")
+            failed += 1
+            continue
+        wrong = packages.misplaced(witness)
+        print(f"{label}: {apart:.1e}{'; not so: ' * bool(wrong)}{', '.join(wrong)}")
+        if apart <= TOLERANCE and not wrong:
+            path.write(problem.file_of(rule, witness))
+        else:
+            failed += 1
     return failed
 
 

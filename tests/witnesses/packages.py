@@ -1,12 +1,13 @@
 """How optimizers of each kind of package are made and stepped: one class for each kind."""
 
 import importlib
-import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from inspect import signature
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,9 @@ class OfTorch:
 
         torch.set_default_dtype(torch.float64)
         self.params = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in starts]
-        call = witness.call.replace("(", "(params, ", 1)
+        call = (
+            witness.call if "(params" in witness.call else witness.call.replace("(", "(params, ", 1)
+        )
         self.optimizer = eval(call, {**made_of(witness), **values, "params": self.params})
         if hasattr(self.optimizer, "train"):
             self.optimizer.train()
@@ -46,7 +49,7 @@ class OfTorch:
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """What it saves: arrays by "number/name", and groups, without what is not of numbers."""
-        saved = self.optimizer.state_dict()
+        saved = {"state": {}, "param_groups": [], **self.optimizer.state_dict()}
         arrays = {
             f"{number}/{name}": np.array(value)
             for number, its in saved["state"].items()
@@ -157,19 +160,24 @@ def misplaced(witness: Witness) -> list[str]:
 
 def made_of(witness: Witness) -> dict[str, Any]:
     """The package that a witness's call names, with the module in it that is named."""
-    places = witness.name.split(".")[:-1]
-    _without_torchvision(places[0])
-    importlib.import_module(".".join(places))
-    return {places[0]: sys.modules[places[0]]}
+    found = {}
+    for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
+        places = name.split(".")[:-1]
+        _without_torchvision(places[0])
+        importlib.import_module(".".join(places))
+        found[places[0]] = sys.modules[places[0]]
+    return found
 
 
 def _without_torchvision(package: str) -> None:
     """timm imports torchvision, which its optimizers do not need: only `timm.optim` is imported."""
-    if package != "timm" or "timm" in sys.modules:
-        return
-    found = importlib.util.find_spec("timm")
-    base = next(iter((found.submodule_search_locations if found else None) or [""]))
-    for name, place in (("timm", base), ("timm.layers", f"{base}/layers")):
-        module = ModuleType(name)
-        module.__path__ = [place]
-        sys.modules[name] = module
+    if package == "timm" and "timm" not in sys.modules:
+        place = next(
+            str(Path(base) / "timm")
+            for base in sys.path
+            if (Path(base) / "timm" / "optim").is_dir()
+        )
+        for name in ("timm", "timm.models"):
+            made = sys.modules[name] = ModuleType(name)
+            made.__path__ = [place] if name == "timm" else []
+        sys.modules["timm.models"].group_parameters = None  # type: ignore[attr-defined]

@@ -106,7 +106,11 @@ class Path_:  # pathlib's is Path
 
 def file_of(rule: Rule, witness: Witness) -> Path:
     """The file of a witness's path."""
-    return PATHS / f"{rule.name}--{witness.name.replace('.', '-')}.npz"
+    return PATHS / f"{_in_a_file(rule.name)}--{witness.name.replace('.', '-')}.npz"
+
+
+def _in_a_file(name: str) -> str:
+    return name.replace("(", "-").replace(")", "")
 
 
 def read(file: Path) -> Path_:

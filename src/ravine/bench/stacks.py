@@ -19,6 +19,7 @@ from ravine import modifiers, rules
 from ravine.bench import contenders
 from ravine.bench.contenders import Kernel, Step
 from ravine.bench.timing import summary, take_turns
+from ravine.engines.tracing import trace
 
 __all__ = ["SHAPES", "run"]
 
@@ -54,6 +55,7 @@ def _torch(params: Sequence[torch.Tensor], clip: Callable[..., Any] | None = Non
 def _stacks() -> dict[str, Make]:
     """Adam alone, with its state in bfloat16, under each modifier; and torch's."""
     under = [getattr(modifiers, name)(rules.adam) for name in modifiers.__all__]
+    under = [stack for stack in under if not trace(stack).by_ndim]  # one kernel for all tensors
     return {
         "adam": partial(Kernel, rules.adam, rules.adam.check()),
         _HALF: partial(Kernel, rules.adam, rules.adam.check(), slot_dtype=torch.bfloat16),

@@ -63,6 +63,8 @@ OF_ARRAYS = (
     "size",
 )
 """Operations that numbers have not: the rows and columns of a matrix count."""
+FACTS = ("size", "numel", "epsilon")
+"""What there is to know of a tensor besides its elements."""
 PAIRS = ("qr", "eigh")
 _LEAVES = ("input", "scalar", "hyperparameter", "constant")
 
@@ -183,7 +185,7 @@ class Graph:
             raise RuleError(
                 f"{op} draws numbers in the shape of an array, such as p, and got {nodes[0].describe()}"
             )
-        of_tensor = op in (*REDUCTIONS, "size", "epsilon")
+        of_tensor = op in (*REDUCTIONS, *FACTS)
         level = TENSOR if of_tensor else max(x.level for x in nodes)
         return self._node(op, nodes, level, None)
 
@@ -265,7 +267,7 @@ class Graph:
             common = x.value in self.given or (x.value in slots and slots[x.value].shared)
             if x.op == "input" or (x.op == "scalar" and not common):
                 return x.value
-            if x.op in (*REDUCED, "size", "epsilon"):
+            if x.op in (*REDUCED, *FACTS):
                 return f"its {x.op}"
         return ""
 

@@ -50,6 +50,7 @@ GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
 LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}
 """Of which a tensor has several."""
 SIZES = ("numel", "matrices", "rows", "height", "widths", "columns")
+_SIZE_AT = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 """What a tensor has of them: all its matrices and rows; rows in a matrix; all columns; columns in a
 matrix, which are those of a row."""
 
@@ -158,6 +159,9 @@ class Kernel:
             return self._by_lines(op, a, int(b.leaf), name)
         if op == "size":
             return self._size(a, int(b.leaf))
+        if op == "numel":
+            size = _SIZE_AT.get(a.level)
+            return self.leaf(size, size, TENSOR) if size else self._constant(1.0)
         if op == "epsilon":
             return self.leaf("epsilon", "epsilon", TENSOR)
         if op not in _KNOWN:
@@ -174,8 +178,7 @@ class Kernel:
 
     def _reduced(self, op: str, a: Value, name: str) -> Value:
         """A reduction over one tensor, or over all of them."""
-        sizes = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
-        size = sizes.get(a.level, "")
+        size = _SIZE_AT.get(a.level, "")
         one = a
         if size:
             over = op if op in PARTIAL else "sum"

@@ -21,7 +21,7 @@ from ravine.arguments import enter, leave
 from ravine.arithmetic import ON_NUMBERS, typed_like
 from ravine.arrays import ALONG, KEPT
 from ravine.draws import DRAWN
-from ravine.engines.graph import PAIRS, REDUCTIONS, Graph, Node
+from ravine.engines.graph import FACTS, PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import RuleError, kept
 
@@ -29,7 +29,7 @@ __all__ = ["results", "together"]
 
 Shape = tuple[int, ...]
 
-_NUMBERS = {*REDUCTIONS, "size", "epsilon"}
+_NUMBERS = {*REDUCTIONS, *FACTS}
 _ELEMENTWISE = {*ON_NUMBERS} - _NUMBERS - {*KEPT, *DRAWN}
 _SAME = ("newton_schulz", "cholesky", "inverse_root")
 

@@ -154,6 +154,8 @@ class _Printer:
             return args[0]
         if node.op == "epsilon" and self.scalar:
             return repr(ops.epsilon(1.0)), 9
+        if node.op == "numel":
+            return ("1" if self.scalar else f"{self.function('size')}({args[0][0]})"), 9
         if node.op == "item":
             return f"{args[0][0]}[{args[1][0]}]", 9
         for how, reductions in (("axis", ALONG), ("keep", KEPT)):

@@ -483,6 +483,6 @@ def _varies(node: Any) -> bool:
     """Whether an expression may differ from step to step."""
     if isinstance(node, Symbol):
         return bool(node.stamp) or node.name == "t"
-    if isinstance(node, Term) and node.args[0] in ("size", "epsilon", "ndim"):
+    if isinstance(node, Term) and node.args[0] in ("size", "numel", "epsilon", "ndim"):
         return False
     return isinstance(node, Term) and (node.kind == "verbatim" or any(map(_varies, node.args)))

@@ -131,6 +131,8 @@ class Sharded(Operable):
             return Shards([self]).operate(name, (Shards([self]),))[0]
         if name == "size":
             return self.shape[args[1]]
+        if name == "numel":
+            return self.shape.numel()
         if name == "ndim":
             return self.ndim
         if name == "epsilon":

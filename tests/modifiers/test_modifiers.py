@@ -160,16 +160,16 @@ def test_a_declared_range_is_kept():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: l2(l2(sgd)), ["l2(l2(sgd))", "weight_decay", "both"]),
-        (lambda: l2(rules.adamw), ["l2(adamw)", "weight_decay", "both"]),
-        (lambda: modifier(lambda step, p, g, m: (step(p, g), m))(adam), ["adam", "'m'", "both"]),
+        (lambda: l2(l2(sgd)), ["l2(l2(sgd))", "l2 is in l2(sgd) already"]),
+        (lambda: l2(rules.adamw), ["l2(adamw)", "weight_decay", "already"]),
+        (lambda: modifier(lambda step, p, g, m: (step(p, g), m))(adam), ["adam", "'m'", "already"]),
         (
             lambda: modifier(lambda step, p, g, momentum: (step(p, g), momentum))(momentum),
-            ["momentum", "both", "'momentum'"],
+            ["momentum", "already", "'momentum'"],
         ),
         (
             lambda: modifier(lambda step, p, g, *, b=1.0: step(p, b * g))(momentum),
-            ["momentum", "both", "'b'"],
+            ["momentum", "already", "'b'"],
         ),
         (
             lambda: decoupled_decay(rule(lambda p, g, *, rate=1.0: p - rate * g)),
@@ -198,4 +198,4 @@ def test_a_modifier_that_forgets_its_slot_is_told():
 def test_a_modifier_reads_like_its_function():
     assert l2.__name__ == "l2"
     assert "weight_decay/2" in l2.__doc__
-    assert l2.__module__ == "ravine.modifiers"
+    assert l2.__module__ == "ravine.modifiers.decay"

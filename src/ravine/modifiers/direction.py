@@ -1,0 +1,89 @@
+"""Changes to the direction of the gradient, or of the step."""
+
+from ravine.hyperparameters import Hyperparameter
+from ravine.modifying import modifier
+from ravine.ops import epsilon, maximum, mean, ndim, norm, size, where
+from ravine.ops import sum as _sum
+
+
+@modifier
+def maximize(step, p, g, *, maximize=True):
+    """Climb: the gradient changes its sign."""
+    return step(p, -g if maximize else g)
+
+
+@modifier(grad_scale="what the gradients are divided by")
+def unscale(step, p, g, *, grad_scale=1.0):
+    """The gradient is divided by what the loss was multiplied by, or by a count of batches."""
+    return step(p, g / grad_scale)
+
+
+@modifier
+def centralize(step, p, g):
+    """Gradient centralization: from each output unit's gradient its mean is subtracted.
+
+    Yong et al., 2020, arXiv:2004.01461, equation 1. An output unit is what has one index on the first
+    axis: a row of a matrix, a filter of a convolution. Gradients of vectors are left alone.
+    """
+    return step(p, g - mean(g, keep=0) if ndim(p) >= 2 else g)
+
+
+@modifier
+def orthograd(step, p, g):
+    """OrthoGrad: only the part of the gradient at right angles to the weights, at its full length.
+
+    Prieto et al., 2025, arXiv:2501.04697, section 5. A step along the weights scales the logits, which
+    lowers the loss without learning anything. Where there is nothing but rounding at right angles, as
+    there is for a single number, the gradient is zero; the authors' code stretches the rounding.
+    """
+    across = g - _sum(p * g) / (_sum(p * p) + 1e-30) * p
+    n, left = norm(g), norm(across)
+    rounding = 4 * epsilon(p) * n
+    return step(p, across * where(left > rounding, n / (left + 1e-30), 0.0))
+
+
+@modifier(
+    grokfast_alpha=Hyperparameter(
+        "decay rate of the mean of the gradients",
+        low=0.0,
+        high=1.0,
+        open_high=True,
+        search=(1e-3, 0.2),
+        towards=1.0,
+    ),
+    grokfast_lamb=Hyperparameter(
+        "what the mean is multiplied by before it joins the gradient", low=0.0, search=(0.1, 10.0)
+    ),
+)
+def grokfast(step, p, g, slow_g, t, *, grokfast_alpha=0.98, grokfast_lamb=2.0):
+    """Grokfast: the slow part of the gradients, their running mean, is amplified.
+
+    Lee et al., 2024, arXiv:2405.20233: Grokfast-EMA. The mean starts at the first gradient, as in the
+    authors' code.
+    """
+    slow_g = where(t == 1, g, grokfast_alpha * slow_g + (1 - grokfast_alpha) * g)
+    return step(p, g + grokfast_lamb * slow_g), slow_g
+
+
+@modifier
+def cautious(step, p, g):
+    """Coordinates in which the step goes against the gradient are left out.
+
+    Liang et al., 2024, arXiv:2411.16085, Algorithm 1, in the form of the authors' code: what remains
+    is multiplied by d / (k + 1) where k of d coordinates remain. Stacked as
+    `decoupled_decay(cautious(adam))` it is their C-AdamW, where the decay is not masked.
+    """
+    u = p - step(p, g)
+    kept = where(u * g > 0, 1.0, 0.0)
+    return p - u * kept * (size(p) / (_sum(kept) + 1))
+
+
+@modifier
+def cautious_clamped(step, p, g):
+    """`cautious`, with what remains divided by the share that remains, which counts as 1e-3 or more.
+
+    timm: `caution=True`.
+    """
+    u = p - step(p, g)
+    kept = where(u * g > 0, 1.0, 0.0)
+    return p - u * kept / maximum(mean(kept), 1e-3)
