@@ -6,6 +6,7 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 """
 
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
+from ravine.cards import Card, Witness
 from ravine.modifying import modifier
 from ravine.registry import get, names
 from ravine.rule import (
@@ -25,8 +26,10 @@ from ravine.rule import (
 
 __version__ = "0.1.0"
 __all__ = [
+    "Card",
     "Rule",
     "RuleError",
+    "Witness",
     "filled",
     "get",
     "like_p",

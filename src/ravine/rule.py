@@ -27,7 +27,7 @@ from weakref import WeakValueDictionary
 from ravine import ops
 from ravine.arguments import Arguments, enter, leave
 from ravine.arithmetic import drawing
-from ravine.cards import NO_CARD, Card, Witness
+from ravine.cards import NO_CARD, Card
 from ravine.draws import Draw
 from ravine.hyperparameters import Hyperparameter
 from ravine.parts import NO_PARTS, Parts
@@ -50,12 +50,10 @@ from ravine.sources import keep
 from ravine.views import VIEWS, restored, seen_shape, view
 
 __all__ = [
-    "Card",
     "Rule",
     "RuleError",
     "Signal",
     "Slot",
-    "Witness",
     "filled",
     "kept",
     "like_p",

@@ -2,17 +2,14 @@
 
 import importlib
 import os
-import re
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from inspect import signature
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ravine.bench import peers
 from ravine.cards import Witness
 
 Arrays = list[np.ndarray]
@@ -31,7 +28,7 @@ class OfTorch:
         call = (
             witness.call if "(params" in witness.call else witness.call.replace("(", "(params, ", 1)
         )
-        self.optimizer = eval(call, {**made_of(witness), **values, "params": self.params})
+        self.optimizer = eval(call, {**peers.namespace(witness), **values, "params": self.params})
         if hasattr(self.optimizer, "train"):
             self.optimizer.train()
 
@@ -90,7 +87,7 @@ class OfOptax:
             rates = jnp.array([lr(t) for t in range(1, 200)])
             values = {**values, "lr": lambda count: rates[count]}
         self.params = [jnp.asarray(x) for x in starts]
-        self.optimizer = eval(witness.call, {**made_of(witness), **values})
+        self.optimizer = eval(witness.call, {**peers.namespace(witness), **values})
         self.state = self.optimizer.init(self.params)
 
     def step(self, grads: list[np.ndarray | None], lr: float) -> None:
@@ -115,7 +112,7 @@ class OfKeras:
 
         keras.config.set_floatx("float64")
         self.params = [keras.Variable(x, dtype="float64") for x in starts]
-        self.optimizer = eval(witness.call, {**made_of(witness), **values})
+        self.optimizer = eval(witness.call, {**peers.namespace(witness), **values})
         self.optimizer.build(self.params)
 
     def step(self, grads: list[np.ndarray | None], lr: float) -> None:
@@ -148,7 +145,7 @@ def check_version(witness: Witness) -> None:
 def misplaced(witness: Witness) -> list[str]:
     """What a witness says of options and defaults that is not so: of `needs`, `fixed` and `defaults`."""
     places, last = witness.name.split(".")[:-1], witness.name.split(".")[-1]
-    made_of(witness)
+    peers.namespace(witness)
     try:
         theirs = signature(getattr(importlib.import_module(".".join(places)), last)).parameters
     except ValueError:
@@ -156,28 +153,3 @@ def misplaced(witness: Witness) -> list[str]:
     defaults = {k: x.default for k, x in theirs.items()}
     wrong = [f"needs {k}={v!r}" for k, v in witness.needs.items() if defaults.get(k) != v]
     return wrong + [f"fixed {k}={v!r}" for k, v in witness.fixed.items() if defaults.get(k, v) is v]
-
-
-def made_of(witness: Witness) -> dict[str, Any]:
-    """The package that a witness's call names, with the module in it that is named."""
-    found = {}
-    for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
-        places = name.split(".")[:-1]
-        _without_torchvision(places[0])
-        importlib.import_module(".".join(places))
-        found[places[0]] = sys.modules[places[0]]
-    return found
-
-
-def _without_torchvision(package: str) -> None:
-    """timm imports torchvision, which its optimizers do not need: only `timm.optim` is imported."""
-    if package == "timm" and "timm" not in sys.modules:
-        place = next(
-            str(Path(base) / "timm")
-            for base in sys.path
-            if (Path(base) / "timm" / "optim").is_dir()
-        )
-        for name in ("timm", "timm.models"):
-            made = sys.modules[name] = ModuleType(name)
-            made.__path__ = [place] if name == "timm" else []
-        sys.modules["timm.models"].group_parameters = None  # type: ignore[attr-defined]

@@ -138,6 +138,36 @@ def bench_stacks(
     _bench({"stacks": stacks.run(on, seconds, progress)}, file, json)
 
 
+@bench.command("peers")
+def bench_peers(
+    packages: Annotated[
+        str, typer.Option(help="Only these, as pip names them; with commas between. Default: all.")
+    ] = "",
+    rules: Annotated[str, typer.Option(help="Only these; with commas between. Default: all.")] = "",
+    shapes: Annotated[str, typer.Option(help="As for step; with commas between.")] = "mlp,resnet18",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="For each optimizer and shape; everything is timed 3 times at least."
+        ),
+    ] = 1.0,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Other packages' optimizers, where installed, and the rules that take the same path.
+
+    Imports these packages: scripts/peers.txt has the versions that are compared.
+    """
+    require("torch")
+    from ravine.bench import peers
+
+    on = shapes.split(",")
+    _checked(seconds, on, file)
+    wanted = [x for x in packages.split(",") if x]
+    chosen = [found.name for found in find_all("--rules", rules)] if rules else []
+    _bench({"peers": peers.run(on, wanted, chosen, seconds, progress)}, file, json)
+
+
 @bench.command("memory")
 def bench_memory(
     layers: Annotated[int, typer.Option(min=1, help="Linear layers of the model.")] = 24,

@@ -105,6 +105,25 @@ def _stacks(rows: Rows) -> None:
         line()
 
 
+def _peers(rows: Rows) -> None:
+    title("One step, float32; ratio: the time of the package's optimizer over that of the rule's")
+    shapes = list(dict.fromkeys(r["shapes"] for r in rows))
+    found = {(r["rule"], r["name"], r["shapes"]): r for r in rows if "skipped" not in r}
+    pairs = dict.fromkeys((r["rule"], r["name"], r["package"]) for r in rows if "skipped" not in r)
+    cells = []
+    for rule, name, package in pairs:
+        each = [found.get((rule, name, on)) for on in shapes]
+        ratios = [f"{r['ratio']:.2f}" if r else NONE for r in each]
+        cells.append((rule, name, package.partition(" ")[2], *ratios))
+    table(("rule", "optimizer", "version", *(f">{on}" for on in shapes)), cells)
+    whys: dict[str, list[str]] = {}
+    for r in rows:
+        if "skipped" in r:
+            whys.setdefault(f"{r['package']}: {r['skipped']}", []).append(r["name"])
+    for why, names in whys.items():
+        paragraph(f"{', '.join(dict.fromkeys(names))} left out; {why}")
+
+
 def _memory(rows: Rows) -> None:
     gradients = _size(rows[0]["gradient_bytes"]) if rows else NONE
     title(f"A training step with AdamW, float32; all gradients together take {gradients}")
@@ -156,6 +175,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "training": _training,
     "experts": _experts,
     "stacks": _stacks,
+    "peers": _peers,
     "memory": _memory,
 }
 """How the rows of each benchmark are printed, by its name."""

@@ -1,0 +1,145 @@
+"""Other packages' optimizers and the rules that take the same path, side by side in one run.
+
+What is compared is what the rules' cards name as witnesses: each is made as there, on float32
+parameters, with the rule's defaults. Packages that are not installed are left out, and named.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ravine import registry
+from ravine.bench import contenders
+from ravine.bench.contenders import Step
+from ravine.bench.timing import summary, take_turns
+from ravine.cards import Witness
+from ravine.rule import Rule
+from ravine.torch.classes import optimizer
+
+__all__ = ["SHAPES", "make", "namespace", "run"]
+
+Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
+
+SHAPES = ("mlp", "resnet18")
+"""The shapes stepped by default."""
+
+_OF_ARRAYS = ("jax", "keras", "optax")  # which step other arrays than torch's
+
+
+def run(
+    on: Iterable[str] = SHAPES,
+    packages: Iterable[str] = (),
+    rules: Iterable[str] = (),
+    seconds: float = 1.0,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[dict[str, Any]]:
+    """Time a step of each optimizer that is a witness, and of the rule.
+
+    on: names of shapes, as in :func:`ravine.bench.step.run`. packages, rules: only these; all by default.
+    seconds: for each witness and shape; at least three turns each are taken. progress: is handed a name
+    and the units of work, and hands them on.
+
+    Yields a row for each: ``rule``, ``package``, ``name``, ``shapes``, ``us`` and ``their_us``, medians,
+    ``us_quartiles``, ``turns``; ``ratio``, their time over ours, theirs being the faster of its loops;
+    ``engine``. A row with ``skipped`` says why there is none. Raises ValueError for unknown shapes.
+    """
+    on, packages, rules = list(on), [*packages], [*rules]
+    for name in on:
+        contenders.shapes(name)
+    units = [
+        {"rule": rule.name, "witness": witness, "problem": shapes}
+        for rule in registry.own().values()
+        for witness in rule.card.witnesses
+        for shapes in on
+        if _is_of_torch(witness)
+        and (not packages or witness.distribution in packages)
+        and (not rules or rule.name in rules)
+    ]
+    for unit in progress("peers", units):
+        gc.collect()
+        yield _row(registry.get(unit["rule"]), unit["witness"], unit["problem"], seconds)
+
+
+def _is_of_torch(witness: Witness) -> bool:
+    return witness.name.partition(".")[0] not in _OF_ARRAYS
+
+
+def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str, Any]:
+    row = {"rule": rule.name, "package": witness.package, "name": witness.name, "shapes": shapes}
+    values = rule.check()
+    try:
+        if version(witness.distribution).partition("+")[0] != witness.version:
+            return {**row, "skipped": f"{version(witness.distribution)} is installed"}
+        params = contenders.parameters(shapes)
+        ours = optimizer(rule)(params, **rule.parts.gathered(values))
+        steps: dict[str, Step] = {"ours": ours.step}
+        theirs = make(witness, values, contenders.parameters(shapes))
+        steps["theirs"] = theirs.step
+        if "foreach" in inspect.signature(type(theirs)).parameters:
+            again = make(witness, values, contenders.parameters(shapes), foreach=True)
+            steps["theirs, foreach"] = again.step
+        taken = take_turns(steps, seconds)
+    except PackageNotFoundError:
+        return {**row, "skipped": "not installed"}
+    except Exception as error:  # theirs, which may be anything
+        return {**row, "skipped": f"{type(error).__name__}: {error}"}
+    their_us = min(1e6 * median(x) for name, x in taken.items() if name != "ours")
+    found = summary(taken["ours"])
+    return {
+        **row,
+        **found,
+        "their_us": their_us,
+        "ratio": their_us / found["us"],
+        "engine": ours.engine.partition(":")[0],
+    }
+
+
+def make(
+    witness: Witness, values: Mapping[str, Any], params: Sequence[torch.Tensor], **options: Any
+) -> Any:
+    """The optimizer of a witness, which is of torch's kind, with the values of the rule's hyperparameters.
+
+    options: of its class besides. Runs code of the package, and the call on the card.
+    """
+    call = witness.call
+    if options:
+        call = re.sub(r"(?:, )?(?:foreach|fused)=\w+", "", call).replace("(, ", "(")
+        extra = ", ".join(f"{k}={v!r}" for k, v in options.items())
+        call = f"{call[:-1]}, {extra})" if not call.endswith("()") else f"{call[:-1]}{extra})"
+    if "(params" not in call:
+        call = call.replace("(", "(params, ", 1)
+    return eval(call, {**namespace(witness), **values, "params": list(params)})
+
+
+def namespace(witness: Witness) -> dict[str, ModuleType]:
+    """The packages that a witness's call names, with the modules in them that it names."""
+    found = {}
+    for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
+        places = name.split(".")[:-1]
+        _without_torchvision(places[0])
+        importlib.import_module(".".join(places))
+        found[places[0]] = sys.modules[places[0]]
+    return found
+
+
+def _without_torchvision(package: str) -> None:
+    """timm imports torchvision, which its optimizers do not need: only `timm.optim` is imported."""
+    if package == "timm" and "timm" not in sys.modules:
+        bases = (Path(base) / "timm" for base in sys.path)
+        place = next((str(base) for base in bases if (base / "optim").is_dir()), "")
+        for name in ("timm", "timm.models"):
+            made = sys.modules[name] = ModuleType(name)
+            made.__path__ = [place] if name == "timm" else []
+        sys.modules["timm.models"].group_parameters = None  # type: ignore[attr-defined]

@@ -1,0 +1,38 @@
+"""The benchmark against other packages: of torch's own classes here, since no other is installed."""
+
+import pytest
+import torch
+
+from ravine import registry
+from ravine.bench import peers
+from ravine.cards import Witness
+
+
+def test_the_rows():
+    rows = list(peers.run(["scalars"], ["torch"], ["adam"], seconds=0.0))
+    assert [row["name"] for row in rows] == ["torch.optim.Adam"]
+    row = rows[0]
+    assert row["ratio"] == pytest.approx(row["their_us"] / row["us"])
+    assert row["package"].startswith("torch ")
+    assert row["engine"] == "kernel"
+
+
+def test_what_is_not_installed_or_another_version_is_said(monkeypatch):
+    made = registry.get("adam")
+    for package, why in (("not-there 1.0", "not installed"), ("torch 0.1", "is installed")):
+        witness = Witness(package, "torch.optim.Adam(lr=lr)")
+        assert why in peers._row(made, witness, "scalars", 0.0)["skipped"]
+    broken = Witness(f"torch {torch.__version__.partition('+')[0]}", "torch.optim.Adam(lrr=lr)")
+    assert "TypeError" in peers._row(made, broken, "scalars", 0.0)["skipped"]
+
+
+def test_other_loops_are_asked_for_in_the_same_call():
+    params = [torch.zeros(2, requires_grad=True)]
+    for call in ("torch.optim.Adam(lr=lr, foreach=False)", "torch.optim.Adam()"):
+        made = peers.make(Witness("torch 2", call), {"lr": 0.5}, params, foreach=True)
+        assert made.defaults["foreach"] is True
+
+
+def test_unknown_shapes_are_refused():
+    with pytest.raises(ValueError, match="'vgg' is not accepted"):
+        list(peers.run(["vgg"]))
