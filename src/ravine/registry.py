@@ -24,12 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ravine import elsewhere, modifiers, naming
+from ravine import elsewhere, naming
 from ravine.files import exists, is_file, load
 from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
-__all__ = ["Found", "Rules", "get", "names", "own", "resolve", "rules"]
+__all__ = ["Found", "Rules", "get", "modifiers", "names", "own", "resolve", "rules"]
 
 Options = tuple[tuple[str, float | bool], ...]
 
@@ -106,6 +106,14 @@ def rules() -> Rules:
 def names() -> list[str]:
     """The names of all rules, sorted."""
     return list(rules())
+
+
+@cache
+def modifiers() -> dict[str, Callable[..., Rule]]:
+    """Ravine's own modifiers by name."""
+    import ravine.modifiers  # only now: importing Ravine is to be instant
+
+    return {name: getattr(ravine.modifiers, name) for name in ravine.modifiers.__all__}
 
 
 def _module(made: Rule) -> str:
@@ -228,7 +236,7 @@ def _unknown(text: str, found: Rules) -> str:
         return f"no name of a rule is given; there are {', '.join(found)}"
     if qualified := [name for name in found if name.partition(":")[2] == text]:
         return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
-    if naming.plain(text) in map(naming.plain, modifiers.__all__):
+    if naming.plain(text) in map(naming.plain, modifiers()):
         return f"{shown} is a modifier, a function from rule to rule; write {text}(adam)"
     for file in (text, f"{text}.py"):
         if Path(file).suffix == ".py" and exists(file):
@@ -260,7 +268,7 @@ def _defined(place: str) -> str:
 
 def _with_options(call: naming.Call) -> Found:
     """A rule with other defaults; an option that is another rule's name chooses that: SGD(nesterov=True)."""
-    if not call.options and naming.plain(call.head) in map(naming.plain, modifiers.__all__):
+    if not call.options and naming.plain(call.head) in map(naming.plain, modifiers()):
         raise LookupError(_unknown(call.head, rules()))
     found, options = _resolve(call.head), dict(call.options)
     for option, value in call.options:
@@ -294,10 +302,10 @@ def _modifier(head: str) -> tuple[str, Callable[[Rule], Any]]:
     """A modifier by its name, or from "file.py:name" or "module:name"."""
     if ":" in head:
         return head, _attribute(head)
-    known = {naming.plain(name): name for name in modifiers.__all__}
+    known = {naming.plain(name): name for name in modifiers()}
     name = known.get(naming.plain(head))
     if name:
-        return name, getattr(modifiers, name)
+        return name, modifiers()[name]
     slip = naming.typo(head, known.values())
     if not slip and naming.meaning(head, own()):
         slip = f", which is a rule: {head}(lr=0.1) sets its options"
@@ -331,8 +339,8 @@ def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> 
     for option in options:
         stacks = [
             f"{modifier}({name}, {option}=...)"
-            for modifier in sorted(modifiers.__all__, key=_USUAL.__contains__, reverse=True)
-            if option in getattr(modifiers, modifier)(own()["sgd"]).hyperparameters
+            for modifier in sorted(modifiers(), key=_USUAL.__contains__, reverse=True)
+            if option in modifiers()[modifier](own()["sgd"]).hyperparameters
         ]
         if option not in known and stacks:
             return f"; write {' or '.join(stacks[:2])}"
