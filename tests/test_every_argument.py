@@ -1,0 +1,72 @@
+"""Every hyperparameter of every rule changes the path: what is accepted and has no effect is a fault."""
+
+import numpy as np
+import pytest
+from witnesses.problem import LOUD
+
+import ravine.numpy
+from ravine import registry
+from ravine.engines.tracing import trace
+
+STEPS = 40
+RULES = {**registry.own()}
+CASES = [(name, h) for name, rule in RULES.items() for h in rule.hyperparameters]
+
+
+def shapes(rule):
+    matrices = trace(rule, None, 1).of_arrays
+    return [(4, 3), (3, 5), (6, 2)] if matrices else [(5,), (4, 3), (3, 2, 2, 2)]
+
+
+def follow(rule, values):
+    draw = np.random.RandomState(6)
+    params = [draw.standard_normal(shape) for shape in shapes(rule)]
+    optimizer = ravine.numpy.optimizer(rule)(params, **rule.parts.gathered(values), seed=1)
+    for t in range(STEPS):
+        size = 10 ** draw.uniform(-4, 1)
+        grads = [size * draw.standard_normal(shape) for shape in shapes(rule)]
+        extra = [draw.uniform(0.1, 1, shape) for shape in shapes(rule)]
+        signals = {
+            name: 1 / (1 + t) if signal.scalar else extra for name, signal in rule.signals.items()
+        }
+        optimizer.step(grads, **signals)
+    with optimizer.evaluating():
+        return np.concatenate([np.ravel(x) for x in optimizer.params])
+
+
+def others(h):
+    """Values of a hyperparameter far from its default, near first."""
+    x = h.default
+    if isinstance(x, bool):
+        return [not x]
+    tried = [2 * x, x / 2, x + 1, x - 1, 10 * x, x / 10, x + 10, h.low, h.high, 0.5, 1e3, 1e-3]
+    found = []
+    for value in tried:
+        try:
+            found.append(h.check(round(value) if h.whole else value, ""))
+        except (ValueError, OverflowError):
+            continue
+    return [value for value in found if value != x]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # some values are far out
+@pytest.mark.parametrize(("name", "moved"), CASES, ids=lambda x: str(x))
+def test_every_argument_changes_the_path(name, moved):
+    rule = RULES[name]
+    calm = {k: h.default for k, h in rule.hyperparameters.items()}
+    loud = {**calm, **{k: v for k, v in LOUD.items() if k in calm and k != moved}}
+    on = {**loud, **{k: True for k, v in calm.items() if v is False and k != moved}}
+    for base in (calm, loud, on):
+        try:
+            path = follow(rule, base)
+        except TypeError:  # a switch that NumPy refuses, such as bfloat16
+            continue
+        for value in others(rule.hyperparameters[moved]):
+            try:
+                found = follow(rule, {**base, moved: value})
+            except TypeError as error:
+                assert "bfloat16" in str(error)
+                return
+            if not np.array_equal(found, path, equal_nan=True):
+                return
+    pytest.fail(f"{name}: no value of {moved} changes where {STEPS} steps lead")

@@ -1,0 +1,143 @@
+"""Every registered rule in training: groups, late and missing gradients, resuming, all engines.
+
+What a step is, is said by the function itself, called tensor by tensor; a rule that looks at all tensors
+at once is called on bags of them.
+"""
+
+import io
+from functools import cache
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import ravine.torch as rt  # noqa: E402
+from ravine import registry  # noqa: E402
+from ravine.engines.tracing import trace  # noqa: E402
+
+STEPS = 200
+TENSORS = [(5,), (4, 3), (3, 2, 2, 2), (6, 2)]
+MATRICES = [(4, 3), (3, 5), (4, 4), (6, 2)]
+LATE = {1: (1, 2, 3), 3: (40, 41, 90)}  # steps at which a tensor has no gradient
+RULES = list(registry.own().values())
+
+
+def shapes(rule):
+    return MATRICES if trace(rule, None, 1).of_arrays else TENSORS
+
+
+@cache
+def path(of, dtype=torch.float64):
+    """Starting points, and for each step gradients and positive numbers for signals."""
+    torch.manual_seed(4)
+    every = MATRICES if of == "matrices" else TENSORS
+    starts = [torch.randn(shape, dtype=torch.float64) for shape in every]
+    steps = []
+    for t in range(1, STEPS + 1):
+        size = 10 ** float(torch.rand(()) * 2 - 1.5)
+        rows = [size * torch.randn(shape, dtype=torch.float64) for shape in every]
+        grads = [None if t in LATE.get(i, ()) else g for i, g in enumerate(rows)]
+        steps.append((grads, [torch.rand(shape, dtype=torch.float64) + 0.1 for shape in every]))
+    return starts, steps
+
+
+def kind(rule):
+    return "matrices" if shapes(rule) is MATRICES else "tensors"
+
+
+def made(rule, engine="auto", dtype=torch.float64, starts=None):
+    first, _ = path(kind(rule))
+    params = [torch.nn.Parameter(x.to(dtype).clone()) for x in (starts or first)]
+    lr = rule.hyperparameters.get("lr")
+    groups = [{"params": params[:2]}, {"params": params[2:]}]
+    if lr is not None and not any(slot.shared for slot in rule.slots.values()):
+        groups[1]["lr"] = 3 * lr.default
+    return rt.optimizer(rule)(groups, engine=engine, seed=1)
+
+
+def params_of(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def train(rule, optimizer, first=1, last=STEPS):
+    _, steps = path(kind(rule))
+    for t in range(first, last + 1):
+        grads, extra = steps[t - 1]
+        params = params_of(optimizer)
+        for p, g in zip(params, grads, strict=True):
+            p.grad = None if g is None else g.to(p.dtype)
+        signals = {}
+        for name, signal in rule.signals.items():
+            if signal.scalar:
+                signals[name] = float(t) ** -0.5
+            else:
+                signals[name] = [x.to(p.dtype) for x, p in zip(extra, params, strict=True)]
+        optimizer.step(**signals)
+    return [p.detach().clone() for p in params_of(optimizer)]
+
+
+def apart(found, wanted, start):
+    """The largest distance, relative to the longest way."""
+    way = max(float((y - x).abs().max()) for x, y in zip(start, wanted, strict=True))
+    off = max(float((x - y).abs().max()) for x, y in zip(found, wanted, strict=True))
+    return off / way
+
+
+# A rule whose step is the sign of something, or an iteration that grows what rounding leaves of small
+# singular values, may part for good where two engines round differently. What each is, is measured.
+ROUNDING: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_200_steps_are_the_function_called_tensor_by_tensor(rule):
+    starts, steps = path(kind(rule))
+    optimizer = made(rule)
+    found = train(rule, optimizer)
+    assert all(torch.isfinite(x).all() for x in found)
+    wanted = train(rule, made(rule, "eager"))
+    assert apart(found, wanted, starts) <= ROUNDING.get(rule.name, 1e-12)
+    graph = trace(rule)
+    together = any(node.op == "total" for node in graph.nodes)
+    alone = not (together or any(slot.shared for slot in rule.slots.values()))
+    if alone and not graph.draws and not rule.signals:
+        ends = []
+        for i, p in enumerate(starts):
+            group = optimizer.param_groups[i // 2]
+            values = {k: group[k] for k in rule.parts.gathered(dict(rule.values({})))}
+            state, t = rule.init(p, **values), 0
+            for grads, _ in steps:
+                if grads[i] is not None:
+                    t += 1
+                    p, state = rule.update(p, grads[i], state, t, **values)
+            ends.append(p)
+        assert apart(wanted, ends, starts) <= ROUNDING.get(rule.name, 1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_resumed_in_the_middle_it_goes_on_bit_for_bit(rule):
+    whole = train(rule, made(rule))
+    first = made(rule)
+    middle = train(rule, first, 1, STEPS // 2)
+    saved = io.BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second = made(rule, starts=middle)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    for x, y in zip(train(rule, second, STEPS // 2 + 1), whole, strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_short_numbers_stay_near_the_long_ones(rule, dtype):
+    """Ten steps, so that roundings do not add up; the first gradients are what counts."""
+    exact = train(rule, made(rule), last=10)
+    starts, _ = path(kind(rule))
+    optimizer = made(rule, dtype=dtype)
+    found = train(rule, optimizer, last=10)
+    assert all(x.dtype == dtype for x in found)
+    size = max(float(x.abs().max()) for x in starts)
+    eps = torch.finfo(dtype).eps
+    way = max(float((y - x).abs().max()) for x, y in zip(starts, exact, strict=True))
+    off = max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
+    assert off <= 20 * eps * size + (1e-2 if dtype is torch.float32 else 0.3) * way
