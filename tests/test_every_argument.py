@@ -65,7 +65,8 @@ def test_every_argument_changes_the_path(name, moved):
             try:
                 found = follow(rule, {**base, moved: value})
             except TypeError as error:
-                assert "bfloat16" in str(error)
+                if "bfloat16" not in str(error):
+                    raise
                 return
             if not np.array_equal(found, path, equal_nan=True):
                 return
