@@ -127,11 +127,32 @@ def test_show_without_utf8_is_ascii():
 
 def test_show_latex_kernel_and_settings():
     assert r"\hat m_t" in ravine("show", "adam", "--latex").stdout.replace(r"\hat{m}", r"\hat m")
-    kernel = ravine(
-        "show", "rmsprop", "--kernel", "--set", "centered=true", "--set", "momentum=0.5"
-    ).stdout
+    on = ("--set", "centered=true", "--set", "momentum=0.5")
+    kernel = ravine("show", "rmsprop", "--kernel", *on).stdout
     assert "b = momentum * b + scaled" in kernel
     assert "b = momentum" not in ravine("show", "rmsprop", "--kernel").stdout
+
+
+def test_show_follows_settings():
+    on = ("--set", "centered=true", "--set", "momentum=0.5")
+    for words in (("--latex",), ("--latex", "--algorithm")):
+        off, on_ = (ravine("show", "rmsprop", *words, *more).stdout for more in ((), on))
+        assert "variance" not in off
+        assert r"\mu" not in off
+        assert r"\mathrm{variance}_t &= v_t - m_t^2" in on_
+        assert r"b_t &= \mu\, b_{t-1}" in on_
+    assert "varianceₜ" not in ravine("show", "rmsprop").stdout
+    assert "varianceₜ = vₜ − mₜ²" in ravine("show", "rmsprop", *on).stdout
+
+
+def test_show_the_algorithm():
+    box = ravine("show", "l2(adam)", "--algorithm", "--set", "lr=0.5").stdout
+    assert box.splitlines()[1] == "l2(adam)"
+    assert "η = 0.5 (lr)" in box
+    assert "g′ₜ = gₜ + λ θₜ₋₁" in box
+    assert box.strip() in ravine("show", "l2(adam)", "--set", "lr=0.5").stdout
+    assert r"\begin{array}" in ravine("show", "adamw", "--algorithm", "--latex").stdout
+    assert "step(" not in ravine("show", "adamw", "--algorithm").stdout
 
 
 def test_show_takes_tuples_of_any_length(tmp_path, monkeypatch):
@@ -323,7 +344,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
             "--gradients does nothing without --worked or --csv",
         ),
         (("show", "adam", "--start", "1"), "--start does nothing without --worked or --csv"),
-        (("show", "adam", "--latex", "--set", "lr=1"), "--set does nothing beside --latex"),
+        (("show", "adam", "--algorithm", "--kernel"), "--algorithm and --kernel ask for different"),
         (
             ("show", "adam", "--set", "lr=1", "--set", "lr=2"),
             "'lr=2' is not accepted; lr is set twice",

@@ -62,7 +62,7 @@ def _rows(body: str) -> list[list[str]]:
 
 def _cell(latex: str) -> str:
     latex = latex.removeprefix(r"\quad ")
-    if TEXT.fullmatch(latex):
+    if latex.startswith(r"\text{") and TEXT.fullmatch(latex):
         note = _swap(latex, ESCAPED).removeprefix(r"\text{").removesuffix("}")
         return f'<span class="note">{escape(note)}</span>'
     mathml = _mathml(latex).replace('display="inline"', 'displaystyle="true"', 1) if latex else ""

@@ -22,7 +22,8 @@ from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.reading.about import about, source
-from ravine.reading.equations import latex
+from ravine.reading.algorithm import markdown as algorithm
+from ravine.reading.equations import aligned, latex, reading
 from ravine.reading.worked import worked
 from ravine.rule import Rule
 
@@ -42,6 +43,7 @@ MODULES = {
     "ravine": ["ravine.rule", "ravine.modifying", "ravine.registry"],
     "ravine.reading": [
         "ravine.reading.about",
+        "ravine.reading.algorithm",
         "ravine.reading.equations",
         "ravine.reading.worked",
     ],
@@ -80,13 +82,13 @@ def pages() -> dict[str, str]:
 def _catalogue(rules: Iterable[Rule]) -> str:
     rows = []
     for rule in rules:
-        state = about(rule).state_bytes(4)
-        rows.append((f"[`{rule.name}`]({rule.name}.md)", plain(rule.summary), str(state)))
+        state = about(rule).bytes_of_matrix(4)
+        rows.append((f"[`{rule.name}`]({rule.name}.md)", plain(rule.summary), state))
     return f"""\
 # Optimizers
 
-Each page is made from the rule's own source. Bytes are those of the state for each float32
-parameter, with the default hyperparameters.
+Each page is made from the rule's own source. Bytes are those of the state of a float32 matrix of
+m × n, with the default hyperparameters.
 
 {_table(("rule", "what it does", ">bytes"), rows)}
 
@@ -111,8 +113,10 @@ def rule_page(rule: Rule) -> str:
         "## Source",
         *([f"`{' around '.join(layers)}`; `step` is what it is around."] * (len(layers) > 1)),
         *map(_source, rule.sources),
-        "## Equations",
-        *(f"$$\n{latex(function)}\n$$" for function in rule.sources),
+        "## Algorithm",
+        "At the default hyperparameters.",
+        algorithm(rule),
+        *_other_switches(rule),
         "## Hyperparameters",
         _hyperparameters(rule.hyperparameters.values()),
         "## State",
@@ -167,13 +171,33 @@ def _hyperparameters(given: Iterable[Hyperparameter]) -> str:
     return _table(("name", ">default", "meaning", "accepted", "worth searching"), rows)
 
 
+def _other_switches(rule: Rule) -> Iterator[str]:
+    """The equations that are others when a switch is."""
+    default = [aligned([e]) for e in reading(rule).equations]
+    for switch, on in trace(rule).switches.items():
+        value = _turned(rule, switch, on)
+        changed = [
+            e for e in reading(rule, {switch: value}).equations if aligned([e]) not in default
+        ]
+        if changed:
+            other_than_0 = value and not isinstance(value, bool)
+            yield f"With `{switch}` other than 0:" if other_than_0 else f"With `{switch}={value}`:"
+            yield f"$$\n{aligned(changed)}\n$$"
+
+
+def _turned(rule: Rule, switch: str, on: bool) -> Any:
+    """A value with which a switch is not as it is by default."""
+    return (
+        (not on) if isinstance(rule.hyperparameters[switch].default, bool) else 0.0 if on else 0.5
+    )
+
+
 def _state(rule: Rule) -> Iterator[str]:
     """What is kept, at the defaults and with each switch that is off by default."""
     default = about(rule)
     yield f"{default.kept('`')}."
     for switch, on in trace(rule).switches.items():
-        h = rule.hyperparameters[switch]
-        value = True if isinstance(h.default, bool) else 0.5
+        value = _turned(rule, switch, on)
         if not on and about(rule, **{switch: value}).state != default.state:
             yield f"With `{switch}`: {about(rule, **{switch: value}).kept('`')}."
 

@@ -248,7 +248,10 @@ def test_a_rules_page_says_all_of_it():
         assert (f"ravine show {name} --worked 3" in page) == of_numbers
         assert "arXiv:" not in rule.at or "(https://arxiv.org/abs/" in page
     assert "With `centered`: `v`, `m`: 8 bytes" in pages.rule_page(registry.get("rmsprop"))
-    assert "r`, `c`: one number per row or column" in pages.rule_page(registry.get("adafactor"))
+    assert (
+        "`r`: one number per row; `c`: one number per column; m + n numbers for a matrix"
+        in pages.rule_page(registry.get("adafactor"))
+    )
     assert "; `v` starts at v0." in pages.rule_page(registry.get("adagrad"))
     assert "none: 0 bytes per parameter." in pages.rule_page(registry.get("sgd"))
     assert "\n- **Graves 2013**: eps 1e-4 inside the root" in pages.rule_page(
@@ -303,6 +306,11 @@ def test_formulas():
     inline = maths.typeset('<p><span class="arithmatex">\\(a &lt; b\\)</span></p>')
     assert "<mo>&#x0003C;</mo>" in inline
     assert "arithmatex" not in inline
+    alone = maths.formula(
+        r"\begin{aligned} \mathrm{rows} &= x && \quad \text{a note} \end{aligned}"
+    )
+    assert "<mi>rows</mi>" in alone
+    assert '<span class="note">a note</span>' in alone
     assert "<mi>max_norm</mi>" in maths.formula(r"\mathrm{max\_norm}")
     assert "<mi>step</mi>" in maths.formula(r"\operatorname{step}(x)")
     with pytest.raises(ValueError, match=r"\\nonsense x"):

@@ -160,8 +160,8 @@ IN_THE_TERMINAL = {
                  dₜ = ──────────────────────
                       √(vₜ/(1 − β₂ᵗ)) + 10⁻⁸
 
-              ηᵐᵃˣₜ = max(η, ηᵐᵃˣₜ₋₁)
-                 wₜ = tʳ (ηᵐᵃˣₜ)²
+             η_maxₜ = max(η, η_maxₜ₋₁)
+                 wₜ = tʳ · η_maxₜ²
         weight_sumₜ = weight_sumₜ₋₁ + wₜ
 
                           wₜ
@@ -327,7 +327,7 @@ ONE_LINE = {  # source: ASCII, LaTeX
     "2 * (a / b)": ("2*(a/b)", r"2 \cdot \frac{a}{b}"),
     "b * sqrt(a) * c": ("b*sqrt(a)*c", r"b\, \sqrt{a} \cdot c"),
     "g[0] * a": ("g[0]*a", r"\text{g[0]} \cdot a"),
-    "sqrt(matmul(g, transpose(g)))": ("sqrt(g[t] @ g[t]^T)", r"\sqrt{g_t\, g_t^T}"),
+    "sqrt(matmul(g, transpose(g)))": ("sqrt(g[t] @ g[t]^T)", r"\sqrt{g_t\, g_t^{\top}}"),
     "-(-a)": ("-(-a)", "-(-a)"),
     "floor(t / a) * b": (
         "floor(t/a)*b",
@@ -347,7 +347,7 @@ ONE_LINE = {  # source: ASCII, LaTeX
     ),
     "solve_triangular(cholesky(g), p) + solve_triangular(g, a * g, False, transposed=True)": (
         "cholesky(g[t])^(-1) @ theta[t-1] + g[t]^(-T) @ (a*g[t])",
-        r"\operatorname{cholesky}(g_t)^{-1}\, \theta_{t-1} + g_t^{-T}\, (a\, g_t)",
+        r"\operatorname{cholesky}(g_t)^{-1}\, \theta_{t-1} + g_t^{-\top}\, (a\, g_t)",
     ),
     "solve_triangular(g, p, transposed=a)": (
         "solve_triangular(g[t], theta[t-1], transposed = a)",
@@ -395,16 +395,16 @@ def test_names():
     shown, tex = names(
         "m_hat", "mu_prod", "lr_max", "beta1", "x_2", "weight_sum", "v_sq", "nu_bar", "lam"
     )
-    assert shown == ["m̂ₜ", "μᵖʳᵒᵈₜ", "ηᵐᵃˣₜ", "β₁,ₜ", "x₂,ₜ", "weight_sumₜ", "v_sqₜ", "ν̄ₜ", "λₜ"]
+    assert shown == ["m̂ₜ", "μ_prodₜ", "η_maxₜ", "β₁,ₜ", "x₂,ₜ", "weight_sumₜ", "v_sqₜ", "ν̄ₜ", "λₜ"]
     assert tex == [
         *(
             r"\hat{m}_t",
-            r"\mu^{\mathrm{prod}}_t",
-            r"\eta^{\mathrm{max}}_t",
+            r"\mu_{\mathrm{prod},t}",
+            r"\eta_{\mathrm{max},t}",
             r"\beta_{1,t}",
             "x_{2,t}",
         ),
-        *(r"\mathrm{weight\_sum}_t", r"v^{\mathrm{sq}}_t", r"\bar{\nu}_t", r"\lambda_t"),
+        *(r"\mathrm{weight\_sum}_t", r"v_{\mathrm{sq},t}", r"\bar{\nu}_t", r"\lambda_t"),
     ]
 
 
@@ -657,8 +657,8 @@ def test_a_mean_along_an_axis_and_what_no_step_changes():
     )
     assert terminal(function) == set_in("""
            rₜ = λ rₜ₋₁ + mean(gₜ², axis = −1)
-         rows = size(θₜ₋₁, −2)
-        scale = √rows · a + ε₁ epsilon(θₜ₋₁)
+         rows = size(θ, −2)
+        scale = √rows · a + ε₁ epsilon(θ)
            θₜ = θₜ₋₁ − η · scale · rₜ
     """)
     assert r"\operatorname{mean}(g_t^2, \mathrm{axis} = -1)" in latex(function)
@@ -759,6 +759,6 @@ def test_parts_of_tuples_carry_an_index():
     assert [line.strip() for line in terminal(f, plain=True).splitlines()] == [
         "b[i,t] = beta[i]*b[i,t-1] + g[t]",
         "hat[i,t] = b[i,t]/2",
-        "theta[t] = theta[t-1] - (eta/n)*sum(hat[i,t]*hat[i,t])",
+        "theta[t] = theta[t-1] - (eta/n)*sum_i(hat[i,t]*hat[i,t])",
     ]
     assert r"b_{i,t} &= \beta_i\, b_{i,t-1} + g_t" in latex(f)

@@ -25,6 +25,13 @@ def show(
         ),
     ],
     latex: Annotated[bool, typer.Option("--latex", help="Only the equations, as LaTeX.")] = False,
+    algorithm: Annotated[
+        bool,
+        typer.Option(
+            "--algorithm",
+            help="Only the algorithm box: inputs, state, loop; as LaTeX with --latex.",
+        ),
+    ] = False,
     kernel: Annotated[
         bool, typer.Option("--kernel", help="Only the step as printed from the rule's graph.")
     ] = False,
@@ -60,11 +67,11 @@ def show(
         bool, typer.Option("--csv", help="The worked steps as CSV, all digits.")
     ] = False,
 ) -> None:
-    """Show a rule: source, equations, paper, hyperparameters, state, how packages differ."""
+    """Show a rule: source, algorithm, paper, hyperparameters, state, how packages differ."""
     steps = worked is not None or as_csv
     exclusive(
         {
-            "--latex": latex,
+            "--latex" if latex else "--algorithm": latex or algorithm,
             "--kernel": kernel,
             "--llvm": llvm,
             "--asm": asm,
@@ -75,14 +82,16 @@ def show(
         raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
     for option in ("gradients", "start"):
         depends(f"--{option}", given(context, option), "without --worked or --csv", steps)
-    depends("--set", bool(set_), "beside --latex: the equations are for all values", not latex)
     found = find(name)
     rule, values = settings(found.rule, set_ or [])
     found = replace(found, rule=rule)
-    if latex:
-        from ravine.reading.equations import latex as typeset
+    if latex or algorithm:
+        from ravine.reading import algorithm as box
+        from ravine.reading import equations
 
-        return print("\n".join(typeset(function) for function in rule.sources))
+        if latex:
+            return print((box if algorithm else equations).latex(rule, values))
+        return print(box.terminal(rule, width(), plain=_plain(), values=values))
     if kernel:
         return code(_printed(rule, values))
     if llvm or asm:
@@ -90,6 +99,11 @@ def show(
     if steps:
         return _show_worked(found, worked or 5, gradients, start, values, as_csv)
     _show_all(found, values)
+
+
+def _plain() -> bool:
+    """Whether the terminal knows no more than ASCII."""
+    return not out.encoding.lower().startswith("utf")
 
 
 def _printed(rule: Rule, values: dict[str, Any]) -> str:
@@ -125,7 +139,7 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
 
 def _show_all(found: Found, values: dict[str, Any]) -> None:
     from ravine.reading.about import about, source
-    from ravine.reading.equations import terminal
+    from ravine.reading.algorithm import terminal
 
     rule, facts = found.rule, about(found.rule, **values)
     paragraph(f"{found.label}: {facts.summary}")
@@ -137,12 +151,10 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
     for function in rule.sources:
         code(source(function), fold=True)
         line()
-    plain = not out.encoding.lower().startswith("utf")
-    for function in rule.sources:
-        try:
-            print(terminal(function, width=width(), plain=plain), end="\n\n")
-        except ValueError as error:  # a decorated function
-            paragraph(f"{error}\n")
+    try:
+        print(terminal(rule, width(), plain=_plain(), values=values), end="\n\n")
+    except ValueError as error:  # a decorated function
+        paragraph(f"{error}\n")
     changed = {k for k, h in rule.hyperparameters.items() if values[k] != h.default}
     rows = []
     for h in rule.hyperparameters.values():

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import gcd, prod
 from typing import Any
 
-from ravine.engines.graph import DIMENSIONS
-from ravine.engines.tracing import trace
 from ravine.rule import Rule
-from ravine.slots import DTYPES
+from ravine.slots import DTYPES, Slot
 from ravine.sources import source_of
 
-__all__ = ["About", "about", "source"]
+__all__ = ["About", "about", "extent", "source"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +22,12 @@ class About:
     elsewhere: (package, what it does) pairs. state: the slots that a step with the default
     hyperparameters keeps, each with the same shape as the parameter; scalars: those of one number
     for a tensor; shared: those of one number for all tensors; reduced: those of one number for a
-    row, or for a column; matrices: those that are matrices of another shape, with the shape in words.
-    in_other_dimensions: those that the step of a matrix does not keep, with the numbers of dimensions
-    in which they are kept. dtypes: what slots are kept in, if not in the dtype of the parameter. starts:
-    what slots start at, if not 0. signals: what a step may be given besides gradients, each with what it is.
+    row, or for a column, with these words; matrices: those that are matrices of another shape, with
+    the shape in words. in_other_dimensions: those that the step of a matrix does not keep, with the
+    numbers of dimensions in which they are kept, and their size in words. numbers: how many each
+    array of a matrix of m × n has, as mn, m, m², ..., with a factor, and what they are kept in.
+    dtypes: what slots are kept in, if not in the dtype of the parameter. starts: what slots start
+    at, if not 0. signals: what a step may be given besides gradients, each with what it is.
     """
 
     summary: str
@@ -37,81 +36,52 @@ class About:
     state: tuple[str, ...]
     scalars: tuple[str, ...]
     shared: tuple[str, ...]
-    reduced: tuple[str, ...]
+    reduced: tuple[tuple[str, str], ...]
     matrices: tuple[tuple[str, str], ...]
-    in_other_dimensions: tuple[tuple[str, tuple[int, ...]], ...]
+    in_other_dimensions: tuple[tuple[str, tuple[int, ...], str], ...]
+    numbers: tuple[tuple[str, int, str], ...]
     dtypes: tuple[tuple[str, str], ...]
     starts: tuple[tuple[str, str], ...]
     signals: tuple[tuple[str, str], ...] = ()
 
-    def state_bytes(self, size: int) -> int:
-        """Bytes of state for each element of a parameter, at `size` bytes per number."""
-        own = dict(self.dtypes)
-        return sum(DTYPES[own[name]] if name in own else size for name in self.state)
-
-    def kept(self, quote: str = "") -> str:
-        """The state in words, each name between quotes."""
-        called = f"{quote}{{}}{quote}".format
-
-        def listed(names: tuple[str, ...]) -> str:
-            return ", ".join(map(called, names))
-
-        parts = []
-        if self.state:
-            bytes_ = f"{self.state_bytes(4)} bytes per float32 parameter, {self.state_bytes(8)} per float64"
-            parts.append(f"{listed(self.state)}: {bytes_}")
-        if self.reduced:
-            parts.append(f"{listed(self.reduced)}: one number per row or column")
-        parts += [f"{called(slot)}: {shape}" for slot, shape in self.matrices]
-        if self.scalars:
-            parts.append(f"{listed(self.scalars)}: one number per tensor")
-        if self.shared:
-            parts.append(f"{listed(self.shared)}: one number for all tensors")
-        for slot, dimensions in self.in_other_dimensions:
-            parts.append(
-                f"{called(slot)}: only where ndim(p) is {' or '.join(map(str, dimensions))}"
-            )
-        parts += [f"{called(slot)} is kept in {dtype}" for slot, dtype in self.dtypes]
-        parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
-        return "; ".join(parts) or "none: 0 bytes per parameter"
+    _M, _N = 100_003, 200_003  # longer than any rank
 
 
-def about(rule: Rule, /, **hyperparameters: Any) -> About:
-    """Read a rule's docstring and state. hyperparameters: where they decide what state is kept."""
-    body, _, rest = rule.doc.partition("Elsewhere:\n")
-    summary, _, text = body.strip().partition("\n")
-    entries = re.split(r"\n(?=\S)", textwrap.dedent(rest).strip()) if rest else []
-    pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
-    graph = trace(rule, **hyperparameters)
-    live = graph.live
-    kept = {n: trace(rule, None, n, **hyperparameters).live for n in DIMENSIONS if graph.by_ndim}
-    in_other_dimensions = {
-        slot: tuple(n for n, its in kept.items() if slot in its)
-        for slot in rule.slots
-        if slot not in live
-    }
-    slots = {name: rule.slots[name] for name in live}
-    shared = tuple(name for name, slot in slots.items() if slot.shared)
-    scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
-    reduced = tuple(name for name, slot in slots.items() if slot.short)
-    matrices = {name: slot.of_matrix for name, slot in slots.items() if slot.matrix}
-    others = {*scalars, *shared, *reduced, *matrices}
-    return About(
-        summary=summary,
-        text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
-        elsewhere=tuple((package, what) for package, _, what in pairs),
-        state=tuple(name for name in live if name not in others),
-        scalars=scalars,
-        shared=shared,
-        reduced=reduced,
-        matrices=tuple(matrices.items()),
-        in_other_dimensions=tuple(
-            (slot, where) for slot, where in in_other_dimensions.items() if where
-        ),
-        dtypes=tuple((name, slot.dtype) for name, slot in slots.items() if slot.dtype),
-        starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
-        signals=tuple((name, signal.words) for name, signal in rule.signals.items()),
+def _numbers(
+    rule: Rule, live: Collection[str], values: Mapping[str, Any]
+) -> Iterator[tuple[str, int, str]]:
+    """How many numbers each of these slots keeps for a matrix of m × n: mn, m, m², ..., a factor."""
+    for name in live:
+        if rule.slots[name].kind == "scalar":
+            continue
+        sides = rule.shape(name, (_M, _N), **values)
+        of = "m" * sides.count(_M) + "n" * sides.count(_N)
+        factor = prod(x for x in sides if x not in (_M, _N))
+        yield of.replace("mm", "m²").replace("nn", "n²"), factor, rule.slots[name].dtype
+
+
+def _formula(terms: Iterable[tuple[str, int]]) -> str:
+    """A sum of multiples of mn, m, ..., the longest first: 4(mn + m)."""
+    counts: dict[str, int] = {}
+    for of, count in terms:
+        counts[of] = counts.get(of, 0) + count
+    common = gcd(*counts.values())
+    each = [
+        f"{counts[of] // common if counts[of] > common else ''}{of}"
+        for of in sorted(counts, key=len, reverse=True)
+    ]
+    factor = f"{common}" if common != 1 else ""
+    return (
+        f"{factor}({' + '.join(each)})" if factor and len(each) > 1 else factor + " + ".join(each)
     )
+
+
+def _size(slot: Slot) -> str:
+    """How much a slot keeps of a parameter, in bytes or words."""
+    if words := extent(slot):
+        return f": {words}"
+    sizes = [DTYPES[slot.dtype]] * 2 if slot.dtype else [4, 8]
+    return f": {sizes[0]} bytes per float32 parameter, {sizes[1]} per float64"
 
 
 def source(function: Callable[..., Any]) -> str:

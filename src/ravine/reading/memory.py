@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ravine.engines.graph import DIMENSIONS
 from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.slots import DTYPES
+from ravine.views import seen_shape
 
 __all__ = ["EXAMPLE", "state_bytes"]
 
@@ -21,14 +23,16 @@ def state_bytes(
 ) -> int:
     """Bytes of state for one parameter of a shape, whose numbers have `size` bytes.
 
-    hyperparameters: where they decide what is kept. A slot that all parameters share is not counted.
+    hyperparameters: where they decide what is kept. A slot of one number has 8 bytes. One that all
+    parameters share is not counted, nor is the count of steps.
     """
     rule = rule.fitting(hyperparameters)
-    values = rule.values(hyperparameters)
+    values = rule.check(**hyperparameters)
+    ndim = min(len(seen_shape(shape, rule.seen)), DIMENSIONS[-1])
     total = 0
-    for name in trace(rule, None, len(shape), **hyperparameters).live:
+    for name in trace(rule, None, ndim, **values).live:
         slot = rule.slots[name]
         if not slot.shared:
-            each = DTYPES[slot.dtype] if slot.dtype else size
-            total += each * prod(rule.shape(name, shape, **values))
+            kept = "float64" if slot.kind == "scalar" else slot.dtype
+            total += DTYPES.get(kept, size) * prod(rule.shape(name, shape, **values))
     return total

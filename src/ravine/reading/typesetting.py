@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__: list[str] = []  # nothing here is for users: ravine.reading.equations is
 
@@ -19,33 +19,49 @@ GREEK += " phi chi psi omega infty"
 LETTERS = dict(zip(GREEK.split(), "αβγδεζηθικλμνξπρστφχψω∞", strict=True))
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 ANATOMY = re.compile(rf"({'|'.join(LETTERS)}|[^\W\d_])_?(\d*)((?:_[^\W_]+)*)_?")
+INDICES = ("t", "i")  # below a letter they are the step, and the part of a tuple
+
+
+class Anatomy(NamedTuple):
+    """A name as it is set: a letter with an accent, digits and words below it; or a word, upright."""
+
+    letter: str
+    accent: str = ""
+    digits: str = ""
+    labels: tuple[str, ...] = ()
+    word: str = ""
 
 
 @dataclass(eq=False)
 class Symbol:
-    """A variable: its name with Greek letters spelt, its index ("", "t" or "t-1"), its primes."""
+    """A variable: its name with Greek letters spelt, its index ("", "t" or "t-1"), its primes.
+
+    upright: whether the name is set as a word whatever it looks like.
+    """
 
     name: str
     stamp: str = ""
     primes: int = 0
+    upright: bool = False
 
     @property
-    def anatomy(self) -> tuple[str, str, str, list[str]]:
-        """Letter, accent, what is lowered, labels; for a word no letter."""
-        if not (match := ANATOMY.fullmatch(self.name)):
-            return "", "", self.stamp, []
-        labels = match[3].split("_")[1:]
+    def anatomy(self) -> Anatomy:
+        match = None if self.upright else ANATOMY.fullmatch(self.name)
+        labels = match[3].split("_")[1:] if match else []
+        if not match or any(x in INDICES or x.isdigit() for x in labels):
+            return Anatomy("", word=self.name)
         accent = next((x for x in labels if x in ACCENTS), "")
-        lowered = ",".join(filter(None, (match[2], self.stamp)))
-        return match[1], accent, lowered, [x for x in labels if x != accent]
+        return Anatomy(match[1], accent, match[2], tuple(x for x in labels if x != accent))
 
 
 @dataclass(frozen=True)
 class Term:
     """An operation on expressions, or text.
 
-    Kinds: the infix operators of INFIX and **; neg, not, sqrt, abs, norm, floor (x); number, verbatim
-    (text); call (name, ...), a tuple if the name is empty; cases (value, condition, ..., otherwise).
+    Kinds: the infix operators of INFIX and **; neg, not, sqrt, abs, norm, floor (x); each (x), the sum
+    over the parts of a tuple; part (symbol, index), one of them; item (x, place); top (), the exponent
+    of a transpose; number, flag, verbatim (text); call (name, ...), a tuple if the name is empty; cases
+    (value, condition, ..., otherwise).
     """
 
     kind: str
@@ -71,6 +87,7 @@ LEVELS = {
     "not": NOT,
     "neg": NEGATIVE,
     "sqrt": POWER,
+    "each": POWER,
     "**": POWER,
 }
 DISPLAY, INNER, SCRIPT = range(3)  # in the open; between parentheses; in a fraction or an exponent
@@ -86,8 +103,19 @@ def _wants_dot(left: Node, right: Node) -> bool:
         left = left.args[1]
     while isinstance(right, Term) and right.kind == "**":
         right = right.args[0]
-    a, b = (x.kind if isinstance(x, Term) else x.anatomy[0] or "word" for x in (left, right))
-    return a in ("word", "sqrt", "verbatim") or b in ("word", "number") or (a, b) == ("number", "/")
+    left, right = (
+        x.args[0] if isinstance(x, Term) and x.kind == "part" else x for x in (left, right)
+    )
+    a, b = (x.kind if isinstance(x, Term) else _ink(x.anatomy) for x in (left, right))
+    return (
+        a in ("word", "sqrt", "verbatim", "flag")
+        or b in ("word", "number")
+        or (a, b) == ("number", "/")
+    )
+
+
+def _ink(anatomy: Anatomy) -> str:
+    return "letter" if anatomy.letter and not anatomy.labels else "word"
 
 
 class Typesetter:
@@ -102,6 +130,8 @@ class Typesetter:
     fraction: Any
     power: Any
     root: Any
+    each: Any
+    top: Any
     cases: Any
 
     def put(self, node: Node, least: int = 0, depth: int = DISPLAY, *, more: bool = False) -> Any:
@@ -119,7 +149,9 @@ class Typesetter:
 
     def level(self, node: Node, depth: int) -> int:
         if isinstance(node, Symbol):
-            return POWER if node.primes or node.anatomy[3] else ATOM
+            return POWER if node.primes else ATOM
+        if node.kind == "part":
+            return self.level(node.args[0], depth)
         if self.stacks(node, depth) or self.braces(node, depth):
             return POWER
         return INFIX[node.kind][0] if node.kind in INFIX else LEVELS.get(node.kind, ATOM)
@@ -147,7 +179,7 @@ class Typesetter:
                 return self.symbol(node)
             case Term("number", (text,)):
                 return self.row(text)
-            case Term("verbatim", (text,)):
+            case Term("verbatim" | "flag", (text,)):
                 return self.text(text)
             case Term("call", (name, *args)):
                 listed = [x for a in args for x in (", ", self.put(a, 0, inner))][1:]
@@ -156,6 +188,14 @@ class Typesetter:
                 return self.fence(kind, self.put(x, 0, inner))
             case Term("sqrt", (x,)):
                 return self.root(self.put(x, 0, inner), _is_simple(x))
+            case Term("each", (x,)):
+                return self.each(x, depth)
+            case Term("top"):
+                return self.top()
+            case Term("part", (x, index)):
+                return self.symbol(replace(x, stamp=x.stamp.replace("i", index, 1)))
+            case Term("item", (x, place)):
+                return self.row(self.put(x, ATOM, depth), self.text(place))
             case Term("neg", (x,)):
                 return self.row(self.sign("-").strip(), self.put(x, QUOTIENT, depth))
             case Term("given" | "missing" as kind, (x,)):
@@ -181,7 +221,7 @@ LATEX |= {"≤": r" \leq ", "≥": r" \geq ", "and": r" \text{ and } ", "or": r"
 FENCES = {"()": ("(", ")"), "abs": ("|", "|"), "norm": (r"\|", r"\|")}
 FENCES |= {"floor": (r"\lfloor", r"\rfloor")}
 ESCAPES = {c: f"\\{c}" for c in "#$%&_{}"} | {"\\": r"\textbackslash{}"}
-ESCAPES |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+ESCAPES |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$"}
 
 
 class LaTeX(Typesetter):
@@ -197,18 +237,19 @@ class LaTeX(Typesetter):
         return f"{command}{{{escaped}}}"
 
     def function(self, name: str) -> str:
+        if name == "∇f":
+            return r"\nabla f"
         if name in ("", "max", "min", "exp", "log", "tanh"):
             return name and f"\\{name}"
         return self.text(name, r"\operatorname")
 
     def symbol(self, symbol: Symbol) -> str:
-        letter, accent, lowered, labels = symbol.anatomy
-        body = f"\\{letter}" if letter in LETTERS else letter
-        body = body or self.text(symbol.name, r"\mathrm")
+        letter, accent, digits, labels, word = symbol.anatomy
+        body = f"\\{letter}" if letter in LETTERS else letter or self.text(word, r"\mathrm")
         body = rf"\{accent}{{{body}}}" if accent else body
-        raised = rf"\mathrm{{{','.join(labels)}}}" if labels else ""
-        raised += r"\prime" * symbol.primes
-        return body + self.script("^", raised) + self.script("_", lowered)
+        label = rf"\mathrm{{{','.join(labels)}}}" if labels else ""
+        lowered = ",".join(filter(None, (digits, label, symbol.stamp)))
+        return body + self.script("^", r"\prime" * symbol.primes) + self.script("_", lowered)
 
     def script(self, mark: str, text: str) -> str:
         return text and mark + (text if len(text) == 1 else f"{{{text}}}")
@@ -226,6 +267,12 @@ class LaTeX(Typesetter):
 
     def root(self, body: str, simple: bool) -> str:
         return rf"\sqrt{{{body}}}"
+
+    def each(self, part: Node, depth: int) -> str:
+        return rf"\sum_i {self.put(part, PRODUCT, depth)}"
+
+    def top(self) -> str:
+        return r"\top"
 
     def cases(self, rows: Sequence[Node], depth: int) -> str:
         *lines, last = map(self.put, rows[::2])
@@ -274,11 +321,12 @@ def stack(boxes: Sequence[Box], base: int, left: float = 0) -> Box:
 
 UNICODE = {"*": " ", "@": " ", "/": "/", "%": " mod ", "-": " − "}
 ASCII = {"*": "*", "·": "*", "/": "/", "%": " mod ", "≠": " != ", "≤": " <= ", "≥": " >= "}
-LOWERED = str.maketrans("0123456789it-", "₀₁₂₃₄₅₆₇₈₉ᵢₜ₋")
+LOWERED = str.maketrans("0123456789it-+", "₀₁₂₃₄₅₆₇₈₉ᵢₜ₋₊")
 RAISED = str.maketrans(
-    "0123456789+−abcdefghijklmnoprstuvwxyzTβγδθφχ",
+    "0123456789+−abcdefghijklmnoprstuvwxyzᵀβγδθφχ",
     "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀᵝᵞᵟᶿᵠᵡ",
 )
+WORD = re.compile(r"[^\W\d_]{2,}")
 SHORT = {"()": "()", "abs": "||", "norm": "‖‖", "floor": "⌊⌋"}
 TALL = {"()": ("⎛⎜⎝", "⎞⎟⎠"), "abs": ("│││", "│││"), "norm": ("‖‖‖", "‖‖‖")}
 TALL |= {"floor": ("⎢⎢⎣", "⎥⎥⎦")}
@@ -314,20 +362,24 @@ class Terminal(Typesetter):
     def text(self, text: str) -> Box:
         return Box((text.encode("ascii", "backslashreplace").decode() if self.plain else text,))
 
-    function = text
+    def function(self, name: str) -> Box:
+        return self.text("grad f" if self.plain and name == "∇f" else name)
 
     def symbol(self, symbol: Symbol) -> Box:
         if self.plain:
             index = f"[{symbol.stamp}]" if symbol.stamp else ""
             return self.text(symbol.name + "'" * symbol.primes + index)
-        letter, accent, lowered, labels = symbol.anatomy
-        if (label := self.superscript("".join(labels))) is None:
-            letter, accent, lowered, label = "", "", symbol.stamp, ""
-        head = (LETTERS.get(letter, letter) or symbol.name) + ACCENTS.get(accent, "")
-        return Box((head + "′" * symbol.primes + label + lowered.translate(LOWERED),))
+        letter, accent, digits, labels, word = symbol.anatomy
+        head = (LETTERS.get(letter, letter) or word) + ACCENTS.get(accent, "")
+        head += digits.translate(LOWERED) + "".join(f"_{label}" for label in labels)
+        comma = "," * bool(digits and symbol.stamp and not labels and not symbol.primes)
+        primes = {2: "″", 3: "‴"}.get(symbol.primes, "′" * symbol.primes)
+        return Box((head + primes + comma + symbol.stamp.translate(LOWERED),))
 
     def superscript(self, text: str) -> str | None:
-        return text.translate(RAISED) if all(ord(c) in RAISED for c in text) else None
+        """The text raised, if there are such characters, and no word that would look like factors."""
+        raised = all(ord(c) in RAISED for c in text) and not WORD.search(text)
+        return text.translate(RAISED) if raised else None
 
     def fence(self, kind: str, body: Box) -> Box:
         if self.plain and kind != "()":
@@ -365,6 +417,14 @@ class Terminal(Typesetter):
         strokes[-1] = "╲" + strokes[-1][1:]
         sign = Box((" " * (height + 1) + "_", *strokes), body.base + 1)
         return beside(sign, stack([Box(("_" * body.width,)), body], body.base + 1))
+
+    def each(self, part: Node, depth: int) -> Box:
+        if self.plain:
+            return beside("sum_i", self.fence("()", self.put(part, 0, INNER)))
+        return beside("Σᵢ ", self.put(part, PRODUCT, depth))
+
+    def top(self) -> Box:
+        return Box(("T" if self.plain else "ᵀ",))
 
     def cases(self, rows: Sequence[Node], depth: int) -> Box:
         if self.flat or depth == SCRIPT:

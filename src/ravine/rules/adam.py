@@ -62,11 +62,13 @@ def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS,
 )
 def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam whose denominator never shrinks.
+    """Adam over its largest mean square so far.
+
+    v_max never falls, but 1 / (1 - beta2**t) does, from 1000 to 1 at the default beta2. So the denominator
+    can shrink while the bias correction fades.
 
     Elsewhere:
         torch.optim.Adam(amsgrad=True): this rule; the maximum is taken before the bias correction.
-            So the denominator can still shrink while the correction fades.
         optax.amsgrad: the maximum after the bias correction.
         Keras: the maximum before, eps as in its Adam.
         Reddi et al. 2018: no bias correction, no eps.

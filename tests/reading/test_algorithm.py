@@ -1,0 +1,149 @@
+"""The algorithm box: inputs, initial state and loop, at every width, in ASCII, LaTeX and Markdown."""
+
+import re
+import textwrap
+import unicodedata
+
+import pytest
+from stacks import READ, lars, never_shorter, sophia, window, with_mean
+
+from ravine import like_p, rule, rules, square
+from ravine.modifiers import l2
+from ravine.ops import normal, stored, total
+from ravine.reading.about import about
+from ravine.reading.algorithm import latex, markdown, terminal
+
+
+def set_in(text):
+    return textwrap.dedent(text).strip("\n")
+
+
+def columns(line):
+    return sum(not unicodedata.combining(c) for c in line)
+
+
+def test_adamw():
+    assert terminal(rules.adamw) == set_in("""
+        ────────────────────────────────────────────────────────────────────
+        adamw
+        ────────────────────────────────────────────────────────────────────
+        Input     θ₀ (the parameters), η = 0.001 (lr), β₁ = 0.9, β₂ = 0.999,
+                  ε = 10⁻⁸ (eps), λ = 0.01 (weight_decay)
+        Start     m₀ = 0, v₀ = 0
+        for t = 1, 2, …:
+           gₜ = ∇f(θₜ₋₁)
+           mₜ = β₁ mₜ₋₁ + (1 − β₁) gₜ    biased first moment
+           vₜ = β₂ vₜ₋₁ + (1 − β₂) gₜ²   biased second raw moment
+
+                  mₜ
+           m̂ₜ = ───────
+                1 − β₁ᵗ
+
+                  vₜ
+           v̂ₜ = ───────
+                1 − β₂ᵗ
+
+                                  η m̂ₜ
+           θₜ = θₜ₋₁ (1 − η λ) − ───────
+                                 √v̂ₜ + ε
+        ────────────────────────────────────────────────────────────────────""")
+
+
+def test_adafactor_in_ascii():
+    box = terminal(rules.adafactor, 80, plain=True, values={"lr": 0.5})
+    assert "eta = 0.5 (lr)" in box
+    assert "beta2_decay = -0.8" in box
+    assert "Switches  eps1 (off)" in box
+    assert "r[0] = 0 (matrices: one number per row)" in box
+    assert "v[0] = 0 (vectors)" in box
+    assert box.index("if ndim(theta) >= 2 (matrices):") < box.index("r[t] =")
+    assert box.index("if ndim(theta) <= 1 (vectors):") < box.index("v[t] = beta2[t]*v[t-1]")
+    assert box.count("u[t] = ") == 1, "what is the same in all dimensions is shown once"
+
+
+def test_latex():
+    assert latex(l2(rules.sgd)) == set_in(r"""
+        \begin{array}{l}
+        \hline
+        \textbf{Algorithm} ~ \text{l2(sgd)} \\
+        \hline
+        \textbf{Input} ~ \theta_0\text{ (the parameters)},\ \eta = 0.001\text{ (lr)},\ \lambda = 0.01\text{ (weight\_decay)} \\
+        \textbf{for } t = 1, 2, \dots \\
+        \quad \begin{aligned}
+        g_t &= \nabla f(\theta_{t-1}) \\[6pt]
+        g^{\prime}_t &= g_t + \lambda\, \theta_{t-1} && \quad \text{l2} \\[6pt]
+        \theta_t &= \theta_{t-1} - \eta\, g^{\prime}_t
+        \end{aligned} \\
+        \hline
+        \end{array}""")  # noqa: E501
+
+
+def test_markdown():
+    lines = markdown(rules.adafactor).splitlines()
+    assert lines[0].startswith(r"**Input** $\theta_0$ (the parameters), $\eta = 0.01$ (`lr`), ")
+    assert "**for** $t = 1, 2, \\dots$" in lines
+    assert r"> **if** $\operatorname{ndim}(\theta) \geq 2$ (matrices)" in lines
+    assert markdown(with_mean).endswith("**Evaluate** with $\\mathrm{mean\\_p}_t$")
+
+
+@pytest.mark.parametrize("made", READ, ids=lambda r: r.name)
+def test_every_box_fits_and_says_all(made):
+    for width in (40, 60, 80, 120):
+        for plain in (False, True):
+            box = terminal(made, width, plain=plain)
+            assert max(map(columns, box.splitlines())) <= width
+            assert not plain or box.isascii()
+            assert box.splitlines()[0] == box.splitlines()[-1]
+    kept = about(made)
+    slots = len([*kept.state, *kept.scalars, *kept.shared, *kept.reduced, *kept.matrices])
+    parts = [x for group in made.parts.slots.values() for x in group[1:] if x in kept.state]
+    start = terminal(made, 10**6, plain=True).partition("Start ")[2].partition("\n")[0]
+    assert start.count("[0] = ") + start.count("[i,0] = ") == (
+        slots - len(parts) + len(kept.in_other_dimensions)
+    )
+    tex = latex(made)
+    assert tex.count("{") == tex.count("}")
+    assert tex.count(r"\begin{") == tex.count(r"\end{")
+    assert not re.search(r"[^\x00-\x7f]", tex), "LaTeX is ASCII"
+
+
+def test_start_and_evaluation():
+    def line(made, head, **more):
+        box = terminal(made, 200, **more)
+        return (
+            next((x for x in box.splitlines() if x.startswith(head)), "").removeprefix(head).strip()
+        )
+
+    assert line(rules.asgd, "Start") == "η₀ = lr (one number), μ₀ = 1 (one number), ax₀ = 0"
+    assert line(rules.asgd, "Evaluate") == "with axₜ"
+    assert line(rules.adagrad, "Start") == "v₀ = v0"
+    assert line(rules.sgd, "Start") == ""
+    assert line(never_shorter, "Start") == "longest₀ = 0 (one number for all tensors)"
+    assert (
+        line(never_shorter, "Where")
+        == "total(x): the sum over all tensors that the optimizer holds"
+    )
+    assert line(window, "Start") == "pastᵢ,₀ = 0"
+    assert line(sophia, "Given") == "hessianₜ (at some steps, in the shape of p)"
+    assert line(with_mean, "Start").startswith("mean_p₀ = θ₀")
+    assert line(rules.rmsprop, "Start") == "v₀ = 0"
+    assert line(rules.rmsprop, "Switches") == "centered (off), momentum (off)"
+    on = {"values": {"momentum": 0.9, "centered": True}}
+    assert line(rules.rmsprop, "Start", **on) == "v₀ = 0, m₀ = 0, b₀ = 0"
+    assert line(rules.rmsprop, "Switches", **on) == "centered (on)"
+    assert "μ = 0.9 (momentum)" in line(rules.rmsprop, "Input", **on)
+    assert "momentum" not in line(rules.rmsprop, "Input")
+    assert line(mixed, "Start") == "a₀ = θ₀, left₀ = 10⁻⁶ I (a matrix of m × m for one of m × n)"
+    assert line(mixed, "Evaluate") == "with aₜ + (θₜ − aₜ)/(1 + η)"
+    assert line(lars, "Given") == ""
+
+
+@rule(a=like_p, left=square(-2, 1e-6), evaluate=lambda p, a, lr: a + (p - a) / (1 + lr))
+def mixed(p, g, a, left, *, lr=1e-2):
+    left = left + total(g * normal(p))
+    return stored(p - lr * left @ g), a + p, left
+
+
+def test_width():
+    with pytest.raises(ValueError, match="width must be at least 20 columns, got 19"):
+        terminal(rules.sgd, 19)
