@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
 
+from ravine.engines.graph import DIMENSIONS
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.slots import DTYPES, Slot
 from ravine.sources import source_of
@@ -44,7 +48,104 @@ class About:
     starts: tuple[tuple[str, str], ...]
     signals: tuple[tuple[str, str], ...] = ()
 
-    _M, _N = 100_003, 200_003  # longer than any rank
+    def state_bytes(self, size: int) -> int:
+        """Bytes of state for each element of a parameter, at `size` bytes per number."""
+        own = dict(self.dtypes)
+        return sum(DTYPES[own[name]] if name in own else size for name in self.state)
+
+    def bytes_of_matrix(self, size: int) -> str:
+        """Bytes of the arrays that a matrix of m × n keeps, at `size` bytes per number: "8mn", "4(m + n)"."""
+        return _formula((of, count * DTYPES.get(dtype, size)) for of, count, dtype in self.numbers)
+
+    def kept(self, quote: str = "") -> str:
+        """The state in words, each name between quotes."""
+        called = f"{quote}{{}}{quote}".format
+
+        def listed(names: tuple[str, ...]) -> str:
+            return ", ".join(map(called, names))
+
+        parts = []
+        if self.state:
+            bytes_ = f"{self.state_bytes(4)} bytes per float32 parameter, {self.state_bytes(8)} per float64"
+            parts.append(f"{listed(self.state)}: {bytes_}")
+        parts += [f"{called(slot)}: {shape}" for slot, shape in (*self.reduced, *self.matrices)]
+        if self.reduced or self.matrices:
+            numbers = _formula((of, count) for of, count, _ in self.numbers)
+            bytes_ = (
+                f"{self.bytes_of_matrix(4)} bytes in float32, {self.bytes_of_matrix(8)} in float64"
+            )
+            parts.append(f"{numbers} numbers for a matrix of m × n, {bytes_}")
+        if self.scalars:
+            parts.append(f"{listed(self.scalars)}: one number per tensor")
+        if self.shared:
+            parts.append(f"{listed(self.shared)}: one number for all tensors")
+        for slot, dimensions, size in self.in_other_dimensions:
+            parts.append(
+                f"{called(slot)}: only where ndim(p) is {' or '.join(map(str, dimensions))}{size}"
+            )
+        parts += [f"{called(slot)} is kept in {dtype}" for slot, dtype in self.dtypes]
+        parts += [f"{called(slot)} starts at {value}" for slot, value in self.starts]
+        return "; ".join(parts) or "none: 0 bytes per parameter"
+
+
+def extent(slot: Slot) -> str:
+    """How much a slot keeps, in words; "" for as much as the parameter has."""
+    if slot.kind == "scalar":
+        return "one number for all tensors" if slot.shared else "one number"
+    if slot.matrix:
+        return slot.of_matrix
+    if not slot.short:
+        return ""
+    axes = {-1: "one number per row", -2: "one number per column"}
+    if slot.keep is not None:
+        return (
+            "one number per row" if slot.keep == 0 else f"one number per index of axis {slot.keep}"
+        )
+    return axes.get(slot.axis or 0, f"of length 1 along axis {slot.axis}")
+
+
+def about(rule: Rule, /, **hyperparameters: Any) -> About:
+    """Read a rule's docstring and state. hyperparameters: where they decide what state is kept."""
+    body, _, rest = rule.doc.partition("Elsewhere:\n")
+    summary, _, text = body.strip().partition("\n")
+    entries = re.split(r"\n(?=\S)", textwrap.dedent(rest).strip()) if rest else []
+    pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
+    graph = trace(rule, **hyperparameters)
+    live = graph.live
+    kept = {n: trace(rule, None, n, **hyperparameters).live for n in DIMENSIONS if graph.by_ndim}
+    in_other_dimensions = {
+        slot: tuple(n for n, its in kept.items() if slot in its)
+        for slot in rule.slots
+        if slot not in live
+    }
+    slots = {name: rule.slots[name] for name in live}
+    shared = tuple(name for name, slot in slots.items() if slot.shared)
+    scalars = tuple(k for k, slot in slots.items() if slot.kind == "scalar" and k not in shared)
+    reduced = {name: extent(slot) for name, slot in slots.items() if slot.short}
+    matrices = {name: slot.of_matrix for name, slot in slots.items() if slot.matrix}
+    others = {*scalars, *shared, *reduced, *matrices}
+    return About(
+        summary=summary,
+        text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
+        elsewhere=tuple((package, what) for package, _, what in pairs),
+        state=tuple(name for name in live if name not in others),
+        scalars=scalars,
+        shared=shared,
+        reduced=tuple(reduced.items()),
+        matrices=tuple(matrices.items()),
+        in_other_dimensions=tuple(
+            (slot, where, _size(rule.slots[slot]))
+            for slot, where in in_other_dimensions.items()
+            if where
+        ),
+        numbers=tuple(_numbers(rule, live, graph.values)),
+        dtypes=tuple((name, slot.dtype) for name, slot in slots.items() if slot.dtype),
+        starts=tuple((name, slot.start) for name, slot in slots.items() if slot.start != "0"),
+        signals=tuple((name, signal.words) for name, signal in rule.signals.items()),
+    )
+
+
+_M, _N = 100_003, 200_003  # longer than any rank
 
 
 def _numbers(
