@@ -2,7 +2,7 @@
 
 from cases import REGISTERED, cautious, lion, lookahead, schedule_free
 
-from ravine import like_p, modifier, rule, rules, scalar, several, shared, signal
+from ravine import like_p, modifier, modifiers, rule, rules, scalar, several, shared, signal
 from ravine.modifiers import (
     clip_by_global_norm,
     clip_by_norm,
@@ -72,7 +72,14 @@ def with_mean(p, g, mean_p, n, *, lr=1e-2, x_t=2.0, v0=1.0):
     return p, mean_p + (p - mean_p) / n, n
 
 
+def _modified():
+    """Every modifier of Ravine's around Adam."""
+    for name in modifiers.__all__:
+        yield getattr(modifiers, name)(rules.adam)
+
+
 STACKS = [
+    *_modified(),
     cautious(rules.adam),
     cautious(rules.adamw),
     cautious(rules.adamax),

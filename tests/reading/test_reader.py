@@ -26,7 +26,8 @@ class Evaluator(ast.NodeVisitor):
         self.functions = {
             **{name: getattr(ops, name) for name in ops.__all__ if name not in ("sum", "apply")},
             **{
-                "size": lambda x, axis: x.shape[int(axis)],
+                "sum": ops.sum,
+                "size": lambda x, *axis: x.shape[int(axis[0])] if axis else x.size,
                 "stored": lambda x: x,
                 "total": np.sum,
                 "max": self.largest,

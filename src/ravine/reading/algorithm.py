@@ -206,10 +206,9 @@ def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
     }
     start = _start(rule, letters, slots, len(traced))
     evaluated = _evaluated(rule, first)
-    seen = {x.name for way in ways for e in way.equations for x in [*e.read, *symbols(e.target)]}
-    seen |= {x.name for item in start for x in symbols(item.value)} | {
-        x.name for x in symbols(evaluated)
-    }
+    nodes = [*(item.value for item in start), evaluated]
+    seen = {x.name for node in nodes for x in symbols(node)}
+    seen |= {x.name for way in ways for e in way.equations for x in e.read}
     inputs = [
         Item(symbol, _value(values[name]), "" if symbol.name + symbol.stamp == name else name)
         for name, symbol in _hyperparameters(rule, letters)
@@ -222,25 +221,18 @@ def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
         if not on or isinstance(values[k], bool)
     ]
     given = [
-        Item(
-            symbol,
-            None,
-            f"at {'some' if _optional(symbol, ways) else 'every'} step"
-            f"{'s' * _optional(symbol, ways)}, {signal.words}",
-        )
+        Item(replace(letters[k], stamp="t"), None, f"{_when(k, ways)}, {signal.words}")
         for k, signal in rule.signals.items()
-        for symbol in [replace(letters[k], stamp="t")]
     ]
     theta, g = letters["p"], letters["g"]
     inputs = [Item(replace(theta, stamp="0"), None, "the parameters"), *inputs]
     heads = [("Input", inputs), ("Switches", decided), ("Given", given), ("Start", start)]
     gradient = Equation(replace(g, stamp="t"), Term("call", ("∇f", replace(theta, stamp="t-1"))))
-    parts = _parts(ways)
-    parts = (
-        [replace(parts[0], equations=[gradient, *parts[0].equations]), *parts[1:]]
-        if parts and not parts[0].where
-        else [Part([gradient]), *parts]
-    )
+    first_part, *rest = parts = _parts(ways)
+    if first_part.where:
+        parts = [Part([gradient]), *parts]
+    else:
+        parts = [replace(first_part, equations=[gradient, *first_part.equations]), *rest]
     used = {name for part in parts for e in part.equations for name in _called(e.value)}
     return Algorithm(
         rule.name,
@@ -285,11 +277,11 @@ def _start(
     return items
 
 
-def _optional(signal: Symbol, ways: Sequence[Reading]) -> bool:
-    """Whether the rule asks if a signal is given."""
-    conditions = [e.condition for way in ways for e in way.equations if e.condition]
-    values = [e.value for way in ways for e in way.equations]
-    return any(_asks(node, signal.name) for node in [*conditions, *values])
+def _when(signal: str, ways: Sequence[Reading]) -> str:
+    """At which steps a signal is given: where the rule asks if it is, at some."""
+    equations = [e for way in ways for e in way.equations]
+    read = [x for e in equations for x in (e.condition, e.value) if x]
+    return "at some steps" if any(_asks(x, signal) for x in read) else "at every step"
 
 
 def _asks(node: Node, name: str) -> bool:

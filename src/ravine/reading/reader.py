@@ -91,7 +91,7 @@ def read(
         readers.append(Reader(function, stack, letters, readers[-1] if readers else None))
     equations = readers[-1].statements(readers[-1].body)
     ends = {name: r.now[name] for r in readers for name in r.outputs if name in r.now}
-    equations = composed(equations, stack.results)
+    equations = composed(equations, stack.results.difference(ends.values()))
     _number_primes(stack, equations, ends)
     return Reading(equations, ends, {k: r.letters[k] for r in readers for k in r.start})
 
