@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from contourpy import contour_generator
+from prose import table
 
 from ravine import registry
 from ravine.gallery import PROBLEMS, Problem
@@ -33,7 +34,9 @@ def measured() -> dict[str, Any]:
 
 def landscapes(rule: Rule) -> Iterator[str]:
     """Its ways, drawn, and what they are."""
-    facts = measured()[rule.name]
+    facts = measured().get(rule.name)
+    if facts is None:  # of another package
+        return
     rates = {one["problem"]: one for one in facts["trials"]}
     yield "## On three landscapes"
     figures = "".join(
@@ -46,12 +49,14 @@ def landscapes(rule: Rule) -> Iterator[str]:
 
 def trials(rule: Rule) -> Iterator[str]:
     """Where it gets to and where it fails."""
-    facts = measured()[rule.name]
+    facts = measured().get(rule.name)
+    if facts is None:
+        return
     by_name = {one["problem"]: one for one in facts["trials"]}
     failed = [name for name, one in by_name.items() if one["steps"] is None]
     yield "## Where it fails"
     yield (
-        f"Steps until the loss stays at its target, within 500, at the best of 13 learning rates over "
+        "Steps until the loss stays at its target, within 500, at the best of 13 learning rates over "
         f"the range worth searching. {_verdict(len(by_name), failed)}"
     )
     rows = []
@@ -60,7 +65,7 @@ def trials(rule: Rule) -> Iterator[str]:
         steps = "–" if one["steps"] is None else str(one["steps"])
         lr = "–" if one["lr"] is None else f"{one['lr']:g}"
         rows.append((f"{problem.name}: {problem.teaches}", steps, lr))
-    yield _table(("problem", ">steps", ">lr"), rows)
+    yield table(("problem", ">steps", ">lr"), rows)
 
 
 def _verdict(count: int, failed: Sequence[str]) -> str:
@@ -73,8 +78,8 @@ def _verdict(count: int, failed: Sequence[str]) -> str:
 
 def relatives(rule: Rule) -> Iterator[str]:
     """Its variants, and how far apart they go."""
-    facts, rules = measured()[rule.name], registry.own()
-    if not facts["apart"]:
+    facts, rules = measured().get(rule.name), registry.own()
+    if not facts or not facts["apart"]:
         return
     yield "## Variants"
     yield (
@@ -85,15 +90,17 @@ def relatives(rule: Rule) -> Iterator[str]:
     for name, distance in facts["apart"].items():
         card = rules[name].card if rules[name].card.variant_of else rule.card
         rows.append((f"[`{name}`]({name}.md)", ", ".join(card.axes), f"{distance:.1e}"))
-    yield _table(("rule", "differs in", ">distance"), rows)
+    yield table(("rule", "differs in", ">distance"), rows)
 
 
-def speed(rule: Rule) -> str:
+def speed(rule: Rule) -> Iterator[str]:
     """Engine and time in a sentence."""
+    if rule.name not in measured():
+        return
     found = measured()[rule.name]["speed"]
     engine = found["engine"].partition(":")[0]
     share = f"{found['of_adam']:.1f} times as long as Adam's"
-    return (
+    yield (
         f"A step on a perceptron of 109,000 parameters runs on the {engine} engine; it took {share}, "
         "side by side on two cores of one machine."
     )
@@ -140,9 +147,3 @@ def _contours(problem: Problem) -> str:
             at = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(px, py, strict=True))
             lines.append(f'<polyline points="{at}"/>')
     return "".join(lines)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "| " + " | ".join(c.lstrip(">") for c in columns) + " |"
-    rule = "|" + "|".join(" ---: " if c.startswith(">") else " --- " for c in columns) + "|"
-    return "\n".join([head, rule, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import griffe
 
@@ -98,3 +98,13 @@ def _names(thing: griffe.Object) -> list[str]:
 
 def _resolve(thing: griffe.Object, name: str) -> str:
     return name if name.startswith("ravine.") else thing.resolve(name)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a column whose name begins with > is set flush right."""
+    lines = [
+        [column.lstrip(">") for column in columns],
+        ["--:" if column.startswith(">") else ":--" for column in columns],
+        *([cell.replace("|", r"\|") for cell in row] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

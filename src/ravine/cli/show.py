@@ -169,9 +169,24 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
     notes([*seen, ("State   ", facts.kept())])
     if facts.signals:
         notes([("Signals ", "; ".join(f"{name}: {what}" for name, what in facts.signals))])
+    notes(_card(rule))
     if facts.elsewhere:
         line("\nElsewhere")
         notes(facts.elsewhere)
+
+
+def _card(rule: Rule) -> list[tuple[str, str]]:
+    """Other names, relatives, and what the rule was held against."""
+    card = rule.card
+    rows = [("Names   ", card.names)] if card.names else []
+    if card.variant_of:
+        rows.append(("Variant ", f"of {card.variant_of}; differs in {', '.join(card.axes)}"))
+    same = dict.fromkeys(f"{witness.name} ({witness.package})" for witness in card.witnesses)
+    if same:
+        rows.append(("Same as ", f"{', '.join(same)}: to 1e-12 over 60 steps in float64"))
+    if card.unverified:
+        rows.append(("Proof   ", f"unverified: {card.unverified}"))
+    return rows
 
 
 def _show_worked(

@@ -1,0 +1,243 @@
+"""The optimizers' pages: made from rules and their cards, and what scripts/make_gallery.py measured."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+import gallery
+from prose import markdown, plain, table
+
+from ravine import modifiers, registry
+from ravine.engines.python import kernel_source
+from ravine.engines.tracing import trace
+from ravine.hyperparameters import Hyperparameter
+from ravine.reading.about import about, source
+from ravine.reading.algorithm import markdown as algorithm
+from ravine.reading.equations import aligned, latex, reading
+from ravine.reading.worked import worked
+from ravine.rule import Rule
+from ravine.spellings import class_name
+
+
+def catalogue(rules: registry.Rules) -> str:
+    """The page of all optimizers, by family."""
+    named = sorted(rules.items(), key=lambda item: (rules.family(item[0]), item[1].year, item[0]))
+    parts = [
+        "# Optimizers",
+        "Each page is made from the rule's own source. Bytes are those of the state of a float32 matrix of "
+        "m × n, with the default hyperparameters.",
+    ]
+    for family, members in groupby(named, key=lambda item: rules.family(item[0])):
+        rows = [
+            (
+                f"[`{name}`]({name}.md)",
+                rule.year,
+                plain(rule.summary) + " Unverified." * bool(rule.card.unverified),
+                about(rule).bytes_of_matrix(4),
+            )
+            for name, rule in members
+        ]
+        parts += [f"## {plain(family)}", table(("rule", "year", "what it does", ">bytes"), rows)]
+    parts.append(
+        "A rule can be changed by a [modifier](modifiers.md): weight decay, clipping, averages, direction. "
+        "To write one of your own, see [Write your own rule](../how-to/write-a-rule.md)."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def rule_page(rule: Rule) -> str:
+    """All there is to say of a rule."""
+    facts = about(rule)
+    layers = [function.__name__ for function in rule.sources]
+    graph = trace(rule)
+    parts = [
+        f"# {rule.name}",
+        plain(facts.summary),
+        *map(plain, filter(None, facts.text.split("\n\n"))),
+        f"{plain(rule.paper)}  \n{_linked(rule.at)}",
+        *_proof(rule),
+        "## Source",
+        *([f"`{' around '.join(layers)}`; `step` is what it is around."] * (len(layers) > 1)),
+        *map(_source, rule.sources),
+        "## Algorithm",
+        "At the default hyperparameters.",
+        algorithm(rule),
+        *_other_switches(rule),
+        "## Hyperparameters",
+        _hyperparameters(rule.hyperparameters.values()),
+        *gallery.landscapes(rule),
+        *gallery.trials(rule),
+        "## State and speed",
+        *_state(rule),
+        *gallery.speed(rule),
+        *gallery.relatives(rule),
+        *_elsewhere(facts.elsewhere),
+        *_names(rule),
+        "## Use it",
+        _use(rule),
+        *([] if graph.of_arrays else _steps(rule)),
+        "## As the tracer sees it",
+        "The step printed from the rule's graph, at the default hyperparameters: switches are "
+        "decided, what depends on scalars alone is computed once.",
+        f"```python\n{kernel_source(graph)}```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _proof(rule: Rule) -> Iterator[str]:
+    """What it was held against."""
+    card = rule.card
+    if card.unverified:
+        yield f"**Unverified:** {plain(card.unverified)}"
+    elif card.witnesses:
+        packages = list(dict.fromkeys(witness.package for witness in card.witnesses))
+        yield f"Follows the recorded paths of {_listed(packages)} to 1e-12 in float64."
+    else:
+        yield "Follows its paper, transcribed a second time in 50 digits, to 1e-12 in float64."
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _names(rule: Rule) -> Iterator[str]:
+    """What it is called elsewhere, where it is the same."""
+    if not rule.card.witnesses:
+        return
+    yield "## The same in other packages"
+    rows = []
+    for witness in rule.card.witnesses:
+        fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
+        options = {k: v if isinstance(v, str) else ", ".join(v) for k, v in witness.options.items()}
+        renamed = ", ".join(
+            f"`{k}` is `{v}`" for k, v in options.items() if k != v and not k.isdigit()
+        )
+        called = f"`{witness.name}`" + f" with `{fixed}`" * bool(fixed)
+        rows.append((called, witness.package, renamed or "as here"))
+    yield table(("optimizer", "version", "options"), rows)
+    if any(witness.state for witness in rule.card.witnesses):
+        yield "[`ravine.torch.convert`](../how-to/checkpoint.md) reads its checkpoints."
+
+
+def _use(rule: Rule) -> str:
+    """How it is imported and made."""
+    name = class_name(rule)
+    bias = ", bias=False" * trace(rule).of_arrays
+    rate = ", lr=0.01" * ("lr" in rule.hyperparameters)
+    return (
+        f"```python\nimport torch\nfrom ravine.torch import {name}\n\n"
+        f"model = torch.nn.Linear(3, 1{bias})\n"
+        f"optimizer = {name}(model.parameters(){rate})\n```"
+    )
+
+
+def _steps(rule: Rule) -> list[str]:
+    steps = worked(rule, [0.5, 0.3, -0.2], lr=0.1)
+    return [
+        "## Three steps by hand",
+        "One parameter that starts at 1, `lr` 0.1, the other hyperparameters at their defaults. "
+        "`step` is what the parameter goes down by.",
+        table([f">{column}" for column in steps[0]], [_numbers(row.values()) for row in steps]),
+        "The same in a terminal, with as many steps and digits as you like:",
+        f"```sh\nravine show {rule.name} --worked 3 --gradients 0.5,0.3,-0.2 --set lr=0.1\n```",
+    ]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    """The function's source, its first line broken at the star where a page is too narrow for it."""
+    first, rest = source(function).split("\n", 1)
+    if len(first) > 76:
+        first = re.sub(r"\((.*?\*), (.*)\):", r"(\n    \1,\n    \2,\n):", first)
+    return f"```python\n{first}\n{rest}```"
+
+
+def _linked(at: str) -> str:
+    """A place in the literature, its arXiv number or DOI a link."""
+    text = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", plain(at))
+    return re.sub(r"doi:([^\s,]+)", r"[doi:\1](https://doi.org/\1)", text)
+
+
+def _hyperparameters(given: Iterable[Hyperparameter]) -> str:
+    rows = []
+    for h in given:
+        accepted = h.accepted.replace(", ", ",&nbsp;").replace(
+            "= ", "=&nbsp;"
+        )  # [0, 1) in one piece
+        rows.append((f"`{h.name}`", f"`{h.default}`", plain(h.meaning), accepted, h.searched))
+    return table(("name", ">default", "meaning", "accepted", "worth searching"), rows)
+
+
+def _other_switches(rule: Rule) -> Iterator[str]:
+    """The equations that are others when a switch is."""
+    default = [aligned([e]) for e in reading(rule).equations]
+    for switch, on in trace(rule).switches.items():
+        value = _turned(rule, switch, on)
+        changed = [
+            e for e in reading(rule, {switch: value}).equations if aligned([e]) not in default
+        ]
+        if changed:
+            other_than_0 = value and not isinstance(value, bool)
+            yield f"With `{switch}` other than 0:" if other_than_0 else f"With `{switch}={value}`:"
+            yield f"$$\n{aligned(changed)}\n$$"
+
+
+def _turned(rule: Rule, switch: str, on: bool) -> Any:
+    """A value with which a switch is not as it is by default."""
+    return (
+        (not on) if isinstance(rule.hyperparameters[switch].default, bool) else 0.0 if on else 0.5
+    )
+
+
+def _state(rule: Rule) -> Iterator[str]:
+    """What is kept, at the defaults and with each switch that is off by default."""
+    default = about(rule)
+    yield f"{default.kept('`')}."
+    for switch, on in trace(rule).switches.items():
+        value = _turned(rule, switch, on)
+        if not on and about(rule, **{switch: value}).state != default.state:
+            yield f"With `{switch}`: {about(rule, **{switch: value}).kept('`')}."
+
+
+def _elsewhere(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    if entries := [f"- **{plain(package)}**: {plain(what)}" for package, what in notes]:
+        yield "## Elsewhere"
+        yield "How other packages and the papers differ."
+        yield "\n".join(entries)
+
+
+def modifiers_page() -> str:
+    parts = [
+        "# Modifiers",
+        "A modifier is a function from rule to rule: `decoupled_decay(adam)` is AdamW. The outer "
+        "one sees the gradient first and the parameter last. In the equations, step is the inner "
+        "rule's step.",
+        "```python\nimport numpy as np\nimport ravine.numpy\nfrom ravine.modifiers import "
+        "clip_by_global_norm, decoupled_decay\nfrom ravine.rules import adam\n\n"
+        "rule = clip_by_global_norm(decoupled_decay(adam, weight_decay=0.1), max_norm=1.0)\n"
+        "optimizer = ravine.numpy.optimizer(rule)(np.ones(3), lr=0.01)\n```",
+    ]
+    for name in modifiers.__all__:
+        modifier = getattr(modifiers, name)
+        function = modifier.__wrapped__
+        inner = registry.get("sgd")
+        own = [
+            h
+            for key, h in modifier(inner).hyperparameters.items()
+            if key not in inner.hyperparameters
+        ]
+        parts += [
+            f"## {name}",
+            markdown(inspect.cleandoc(modifier.__doc__)),
+            _source(function),
+            f"$$\n{latex(function)}\n$$",
+            _hyperparameters(own),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(values: Iterable[float]) -> list[str]:
+    return [str(value) if isinstance(value, int) else f"{value:.6g}" for value in values]
