@@ -25,17 +25,19 @@ from ravine.engines.eager import Work, steps
 from ravine.engines.fused import bind
 from ravine.engines.graph import Graph
 from ravine.ops import Tensors
+from ravine.torch.exchange import CALLS, KERNELS, Circle, Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.memory import facts, intercepted, is_cut_short
 from ravine.torch.options import Options
-from ravine.torch.sharded import Sharded, Shards
+from ravine.torch.sharded import Sharded, Shards, is_spread, local
+from ravine.torch.signals import NOTHING, Given
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["READY", "Bound", "CallPart", "KernelPart", "Member", "Wave"]
+__all__ = ["ELSEWHERE", "READY", "Bound", "CallPart", "KernelPart", "Member", "Wave"]
 
 _grad, _params = attrgetter("grad"), itemgetter("params")
 _data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
@@ -43,6 +45,8 @@ _storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 READY = 0
 """What a kernel says when it has taken a step."""
+ELSEWHERE = (-1,)
+"""What `Bound.take` says where another process needs calls, so that nobody steps by kernels."""
 
 
 @dataclass(eq=False)
@@ -69,31 +73,45 @@ class Member:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no elements (that have a gradient), so that there is nothing to compute."""
-        return isinstance(self.work.p, torch.Tensor) and not self.work.p.numel()
+        """Whether it has no elements (that have a gradient), so that there is nothing to compute. Of what
+        is spread over processes, this one's part may have none.
+        """
+        return not (self.p if is_spread(self.p) else self.work.p).numel()
 
     @property
     def read(self) -> list[torch.Tensor]:
         """The tensors that a step only reads."""
-        given = (self.work.g, *self.work.signals.values()) if self.present else ()
-        return [x for x in given if type(x) in _PLAIN]
+        given = self._given if self.present else ()
+        return [x for x in map(local, given) if type(x) in _PLAIN]
 
     @property
     def written(self) -> list[torch.Tensor]:
         """The tensors that a step changes."""
-        arrays = [x for x in self.work.state.values() if type(x) in _PLAIN]
-        return [self.p, *arrays] if type(self.p) in _PLAIN else arrays
+        return [x for x in map(local, (self.p, *self.work.state.values())) if type(x) in _PLAIN]
 
     @property
     def repeatable(self) -> bool:
         """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
         return (
-            self.work.p is self.p
-            and all(type(x) is torch.Tensor for x in (self.work.g, *self.work.signals.values()))
+            local(self.work.p) is local(self.p)
+            and all(type(local(x)) is torch.Tensor for x in self._given)
             and self.rows is None
             and not self.whole
-            and all(self.state[key] is self.slots[slot] for slot, key in self.keys.items())
+            and all(
+                local(self.state[key]) is local(self.slots[slot]) for slot, key in self.keys.items()
+            )
         )
+
+    @property
+    def _given(self) -> tuple[Any, ...]:
+        return (self.work.g, *self.work.signals.values())
+
+    @property
+    def part(self) -> Work:
+        """The work on this process's part, if the whole is spread over processes."""
+        if not isinstance(self.work.p, Sharded):
+            return self.work
+        return self.work.converted(local, self.work.dtype)
 
     @property
     def slots(self) -> dict[str, Any]:
@@ -146,6 +164,7 @@ class CallPart:
     def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
         self.graph, self.differentiable = graph, differentiable
         self.members = [m for m in members if m.present]
+        self.spread = any(isinstance(m.work.p, Sharded) for m in self.members)
         self.results: list[Any] = []
 
     def compute(self) -> None:
@@ -160,6 +179,11 @@ class CallPart:
         for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
             member.store(new_p, new_state, self.differentiable)
 
+    @property
+    def marks(self) -> list[int]:
+        """What tells which parameters take part, where processes have to agree on them."""
+        return [mark(m.place, self.graph, m.p) for m in self.members]
+
     def squares(self) -> float:
         """The sum of the squared gradients."""
         return sum(m.work.g.detach().double().square().sum().item() for m in self.members)
@@ -169,7 +193,7 @@ class CallPart:
 
         On an accelerator, and among processes, calls and messages cost more than numbers.
         """
-        if any(isinstance(work.p, Sharded) for work in works):
+        if self.spread:
             return Shards
         return Foreach if any(work.p.device.type != "cpu" for work in works) else None
 
@@ -179,7 +203,8 @@ class KernelPart:
 
     places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
     hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
-    again with `look` and `run`; the first time it is taken by `start`.
+    again with `look` and `run`; the first time it is taken by `start`. exchange: the messages between
+    its passes, where parameters are spread over processes and the rule looks at whole ones.
     """
 
     def __init__(self, graph: Graph, members: Sequence[Member], stochastic: bool, squares: bool):
@@ -187,12 +212,14 @@ class KernelPart:
         rows: dict[tuple[int, int | None], int] = {}
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
+        spread = any(isinstance(m.work.p, Sharded) for m in members)
         self.step = step = bind(
             graph,
-            [m.work for m in members],
+            [m.part for m in members],
             dtype_name,
             numbers,
             squares=squares,
+            wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
@@ -201,38 +228,45 @@ class KernelPart:
         self.places = [m.place for m in members]
         self.params = [m.p for m in members]
         self.present = self.params
+        self.exchange = Exchange(step, [m.work.p for m in members], self.places) if spread else None
         self.repeatable = all(m.repeatable for m in members)
-        slots = [[m.slots[slot] for m in members] for slot in step.state[:-1]]
+        slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
         counts = [m.count for m in members]
         self.held: Any = (
             slots  # until the step is taken: other threads may replace what is in a state
         )
         for column, tensors in zip(step.state, (*slots, counts), strict=True):
-            step.place(column, [0 if x is None else x.data_ptr() for x in tensors])
+            step.place(column, [0 if x is None else self._address(x) for x in tensors])
         self.signals = step.kernel.signals
-        signals = [[m.work.signals[name] for m in members] for name in self.signals]
-        step.place("p", [m.work.p.data_ptr() for m in members])
+        signals = [[local(m.work.signals[name]) for m in members] for name in self.signals]
+        step.place("p", [self._address(local(m.work.p)) for m in members])
         if not self.repeatable:
             return
-        self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
+        grads = [local(m.work.g) for m in members]
+        self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
         self.addresses = [0] * len(members)  # of gradients, and how many bytes were enough
-        self.sizes = [m.work.g.untyped_storage().nbytes() for m in members]
+        self.sizes = [g.untyped_storage().nbytes() for g in grads]
+        self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
         self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
         names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
-        kept: list[Any] = list(_flat(slots))
+        kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]
         if all("step" in m.state and m.state["step"] is m.count for m in members):
             names.append(["step"] * len(members))
             kept += counts
         own = counts if len(names) < len(step.state) and counts[0] is not None else []
         self.states = [m.state for m in members] * len(names)
         self.names, self.kept = list(_flat(names)), kept
-        self.fixed: list[Any] = [*self.params, *kept, *own]
+        fixed = [*self.params, *kept, *own]
+        self.fixed: list[Any] = list(map(local, fixed))
         self.where = _addresses(self.fixed)
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
-        self.facts = facts([*(m.work.g for m in members), *_flat(signals), *self.matrices])
+        self.facts = facts([*grads, *_flat(signals), *self.matrices])
+        # What is spread has its part in a tensor that another may have taken the place of.
+        self.spread = [x for x in fixed if is_spread(x)]
+        self.parts = list(map(local, self.spread))
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
@@ -241,10 +275,15 @@ class KernelPart:
     def start(self, seed: int) -> None:
         """Take the step for which the members were found, and let go of them."""
         members, self.members = self.members, []
-        self.present = [m.p for m in members if m.present]
-        self.step.place("g", [m.work.g.data_ptr() if m.present else 0 for m in members])
+        self._take_part([m.present for m in members])
+        grads = [local(m.work.g) for m in members]
+        addresses = [
+            self._address(g) if m.present else 0 for g, m in zip(grads, members, strict=True)
+        ]
+        self.step.place("g", addresses)
         for name in self.signals:
-            self.step.place(name, [m.work.signals[name].data_ptr() for m in members])
+            signals = [local(m.work.signals[name]) for m in members]
+            self.step.place(name, list(map(self._address, signals)))
         with self.step.lock:
             if self.run(seed) != READY:  # all of this was looked up a moment ago
                 raise RuntimeError(
@@ -257,6 +296,24 @@ class KernelPart:
                     member.store(member.work.p, columns)
             member.keep_count()
         self.held = None
+
+    def _address(self, x: torch.Tensor) -> int:
+        """Where a column begins; some address, where it has no elements."""
+        return x.data_ptr() or (0 if x.numel() else self.step.anywhere)
+
+    def _take_part(self, here: Sequence[bool] | None = None) -> None:
+        """Note which parameters take part in the next step: all of them, or those that are there."""
+        here = None if here is None or all(here) else here
+        self.present = self.params if here is None else list(compress(self.params, here))
+        if self.exchange is not None:
+            self.exchange.take_part(here)
+
+    @property
+    def marks(self) -> list[int]:
+        """What tells which parameters take part, where processes have to agree on them."""
+        pairs = zip(self.places, self.params, strict=True)
+        marks = {p: mark(place, self.graph, p) for place, p in pairs}
+        return [marks[p] for p in self.present]
 
     def look(
         self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
@@ -272,12 +329,18 @@ class KernelPart:
             )
             if not signals or any(x is None for x in signals):
                 return None
+        if self.spread:
+            if not self._is_spread_as_before(grads) or not self._is_spread_as_before(signals):
+                return None
+            if not all(map(is_, map(local, self.spread), self.parts)):
+                return None
+            grads, signals = list(map(local, grads)), list(map(local, signals))
         states, names, kept = self.states, self.names, self.kept
         fixed, where = self.fixed, self.where
-        self.present = self.params
+        self._take_part()
         if not self.facts.check(*grads, *signals, *self.matrices):
             here = [g is not None for g in grads]
-            self.present = list(compress(self.params, here))
+            self._take_part(here)
             self.absent = self.absent or list(starmap(_without_memory, self.gradients))
             pairs = zip(grads, self.absent, strict=True)
             grads = [absent if g is None else g for g, absent in pairs]
@@ -288,7 +351,7 @@ class KernelPart:
                 here *= len(fixed) // len(here)
                 states, names = list(compress(states, here)), list(compress(names, here))
                 fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
-                kept = fixed[len(self.present) : len(self.present) + len(names)]
+                kept = list(compress(kept, here))
         try:
             if not all(map(is_, map(getitem, states, names), kept)):
                 return None
@@ -297,6 +360,8 @@ class KernelPart:
         if _addresses(fixed) != where:
             return None  # memory has moved
         addresses = list(map(_data_ptr, grads))
+        for i in self.hollow:
+            addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
         if addresses != self.addresses:  # a storage that is cut short moves
             sizes = list(map(_nbytes, map(_storage, grads)))
             if not all(map(ge, sizes, self.sizes)):
@@ -311,18 +376,28 @@ class KernelPart:
             return grads
         if any(map(is_cut_short, signals)):
             return None
-        places = list(map(_data_ptr, signals))
+        places = list(map(self._address, signals))
         if not {*places}.isdisjoint(where):
             return None  # a parameter, or a slot
         for i, name in enumerate(self.signals):
             self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
         return grads + signals
 
+    def _is_spread_as_before(self, given: Sequence[Any]) -> bool:
+        """Whether gradients, or signals, are spread as their parameters are, where they are there."""
+        params = self.params * (len(given) // len(self.params))
+        return all(
+            getattr(x, "placements", None) == getattr(p, "placements", None)
+            for p, x in zip(params, given, strict=True)
+            if x is not None
+        )
+
     def run(self, seed: int) -> int:
         """Take the step, unless the kernel refuses it: READY if it was taken."""
         if not self.present:
             return READY
-        status = self.step.run(len(self.present), seed)
+        between = self.exchange.between if self.exchange else None
+        status = self.step.run(len(self.present), seed, between)
         if status == READY:
             torch.autograd.graph.increment_version(self.present)
         return status
@@ -362,12 +437,19 @@ class Wave:
 class Bound:
     """A step, and what must not have changed for it to be taken again."""
 
-    def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
+    def __init__(
+        self,
+        optimizer: RuleOptimizer,
+        waves: Sequence[Wave],
+        summed: bool,
+        circle: Circle | None = None,
+    ):
+        self.circle, self.where = circle, type(optimizer).__name__
+        self.marks: list[int] | None = None  # where all parameters take part
         groups: Any = optimizer.param_groups
         self.key, self.seed = object(), optimizer.seed
         self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]
-        self.signals = any(bool(kernel.graph.rule.signals) for kernel in self.kernels)
         stepped = {place for kernel in self.kernels for place in kernel.places}
         self.idle = [p for place, p in enumerate(self.params) if place not in stepped]
         self.repeatable = (
@@ -400,27 +482,44 @@ class Bound:
             for group in groups:
                 group.follow(self.key)
 
-    def take(self, optimizer: RuleOptimizer) -> Sequence[int] | None:
+    def take(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> Sequence[int] | None:
         """Take the step again. Returns the places of the parameters that are not stepped yet and must
-        be bound anew: none where all is as it was; None, and nothing is done, where anything changed.
+        be bound anew: none where all is as it was; None, and nothing is done, where anything changed;
+        ELSEWHERE, and nothing is done, where another process does not step by kernels.
         """
         if not self.repeatable:
             return None
         with self.kernels[0].step.lock:
-            grads = self.ready(optimizer)
+            try:
+                grads = self.ready(optimizer, given)
+            except Exception:
+                if self.circle is not None:
+                    self.circle.fail()
+                raise
             if grads is None:
                 return None
+            if self.circle is not None:
+                if self.circle.agree(KERNELS, self._marks(), self.where) == CALLS:
+                    return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()
 
-    def ready(self, optimizer: RuleOptimizer) -> list[Any] | None:
+    def _marks(self) -> list[int]:
+        """What tells which parameters take part."""
+        if any(len(kernel.present) < len(kernel.params) for kernel in self.kernels):
+            return [x for kernel in self.kernels for x in kernel.marks]
+        if self.marks is None:
+            self.marks = [x for kernel in self.kernels for x in kernel.marks]
+        return self.marks
+
+    def ready(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> list[Any] | None:
         """The gradients to take the step again with, once the kernels point at them; None if anything
         else has changed.
         """
-        if not self.repeatable or intercepted() or not self._follow(optimizer):
+        if not self.repeatable or intercepted() or not self._follow(optimizer, given):
             return None
         for reads in self.reads:
             if not (reads.at_a_glance() or reads.hold()):
@@ -430,11 +529,10 @@ class Bound:
             return None
         if self.idle and not all(p.grad is None for p in self.idle):
             return None
-        arrays = optimizer.given.arrays if self.signals and optimizer.given else None
-        grads = [kernel.look(arrays) for kernel in self.kernels]
+        grads = [kernel.look(given.arrays) for kernel in self.kernels]
         return None if None in grads else grads
 
-    def _follow(self, optimizer: RuleOptimizer) -> bool:
+    def _follow(self, optimizer: RuleOptimizer, given: Given) -> bool:
         """Take over new options, as a scheduler sets them; whether that was possible."""
         groups = optimizer.param_groups
         if len(groups) != len(self.rows):
@@ -442,8 +540,7 @@ class Bound:
         scale = optimizer.__dict__.get("grad_scale")
         if (scale is not None) is not self.scaled:
             return False
-        signals = optimizer.given is not None and optimizer.given.numbers
-        key, scaled = self.key, self.scaled or bool(signals)
+        key, scaled = self.key, self.scaled or bool(given.numbers)
         for group, setters, rows in zip(groups, self.setters, self.rows, strict=True):
             if type(group) is not Options:
                 return False
@@ -453,7 +550,7 @@ class Bound:
                 return False
             if scaled or group.last is not key or not _set(group, setters):
                 for kernel, row, ndim in rows:
-                    graph, hyper = optimizer.planned(group, ndim)
+                    graph, hyper = optimizer.planned(group, ndim, given)
                     if graph is not kernel.graph:
                         return False
                     kernel.set(row, hyper)

@@ -16,16 +16,25 @@ from ravine.rule import RuleError
 from ravine.torch import state
 from ravine.torch.bound import CallPart, KernelPart, Member, Wave
 from ravine.torch.memory import lacks_memory, span
-from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.sharded import Sharded, alike, is_spread, refusal
+from ravine.torch.signals import NOTHING, Given
 from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["parts"]
+__all__ = ["ELSEWHERE", "parts"]
+
+ELSEWHERE = "stepped eagerly in another process"
+"""Why no kernel steps a tensor that is spread over processes, where one of them has another reason."""
 
 
-def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
+def parts(
+    optimizer: RuleOptimizer,
+    chosen: Iterable[tuple[int, int, torch.Tensor]],
+    given: Given = NOTHING,
+    called: bool = False,
+) -> list[Wave]:
     """See :meth:`ravine.torch.RuleOptimizer.parts`."""
     plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
     members: list[tuple[Graph, Member]] = []
@@ -38,12 +47,12 @@ def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tenso
         optimizer.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
         for key in ((number, None), (number, dimensions(p))):
             if key not in plans:
-                plans[key] = optimizer.planned(group, key[1])
+                plans[key] = optimizer.planned(group, key[1], given)
             graph, hyper = plans[key]
             if not graph.by_ndim:
                 break
         if p.grad is not None or state.is_begun(optimizer, group, graph, p):
-            members.append((graph, _member(optimizer, place, key, group, graph, hyper, p)))
+            members.append((graph, _member(optimizer, place, key, group, graph, hyper, p, given)))
     in_waves, alone = sharing(
         [[span(x) for x in m.read] for _, m in members],
         [[span(x) for x in m.written] for _, m in members],
@@ -53,6 +62,8 @@ def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tenso
     across = joined(graph for graph, _ in members)
     for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
         why = ACROSS if graph in across else ""
+        if called and isinstance(member.work.p, Sharded):
+            why = ELSEWHERE
         graph = across.get(graph, graph)
         at_once = graph.at_once
         if i in alone or (at_once and wave):
@@ -127,6 +138,7 @@ def _member(
     graph: Graph,
     hyper: dict[str, Any],
     p: torch.Tensor,
+    given: Given,
 ) -> Member:
     present = p.grad is not None
     if present and p.is_meta and group.get("fused"):
@@ -140,7 +152,7 @@ def _member(
             f"{type(optimizer).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
             f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
         )
-    signals = optimizer.given.of(graph, p, type(optimizer).__name__) if optimizer.given else {}
+    signals = given.of(graph, p, type(optimizer).__name__)
     begun = state.begun(optimizer, group, graph, hyper, p)
     for x in (p, g, *(optimizer.state[p].values() if begun.keys else ())):
         if lacks_memory(x):

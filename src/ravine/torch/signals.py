@@ -16,7 +16,7 @@ from ravine.torch.tensors import dimensions
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Given", "given"]
+__all__ = ["NOTHING", "Given", "given"]
 
 
 @dataclass
@@ -38,6 +38,10 @@ class Given:
         """
         names = (name for name in graph.given if name in self.arrays)
         return {name: _fitted(name, self.arrays[name].get(p), p, where) for name in names}
+
+
+NOTHING = Given()
+"""What a step without signals is given."""
 
 
 def given(optimizer: RuleOptimizer, signals: Mapping[str, Any]) -> Given:
