@@ -63,7 +63,9 @@ def test_both_kinds_of_step_are_bound_once(monkeypatch):
     count = []
     whole = rt.rule_optimizer.RuleOptimizer.step_all
     monkeypatch.setattr(
-        rt.rule_optimizer.RuleOptimizer, "step_all", lambda self: count.append(1) or whole(self)
+        rt.rule_optimizer.RuleOptimizer,
+        "step_all",
+        lambda self, *given, **how: count.append(1) or whole(self, *given, **how),
     )
     ps = params()
     optimizer = Sophia(ps)

@@ -206,7 +206,8 @@ def bind(
     dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
     stand in; works with other values have other rows. squares: let the kernel sum up the squared
     gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
-    these have, so that the processes can put their sums together. how: as of :class:`ravine.engines.cpu.Step`.
+    these have, so that the processes can put their sums together. how: as of
+    :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
 

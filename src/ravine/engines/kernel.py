@@ -188,8 +188,10 @@ class Kernel:
         one = a
         if size:
             over = op if op in PARTIAL else "sum"
-            over, stage = (over, a.stage + 1) if a.level == ELEMENT else (f"all_{over}", a.stage + self.spread)
-            one = self._value(over, (a,), TENSOR, stage)
+            if a.level == ELEMENT:
+                one = self._value(over, (a,), TENSOR, a.stage + 1)
+            else:
+                one = self._value(f"all_{over}", (a,), TENSOR, a.stage + self.spread)
         elif op == "total" and a.level == GROUP:
             self.refuse("total", "of a number that does not depend on the tensor")
         if op == "mean" and size:

@@ -498,9 +498,9 @@ class Bound:
                 raise
             if grads is None:
                 return None
-            if self.circle is not None:
-                if self.circle.agree(KERNELS, self._marks(), self.where) == CALLS:
-                    return ELSEWHERE
+            circle = self.circle
+            if circle and circle.agree(KERNELS, self._marks(), self.where) == CALLS:
+                return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]

@@ -50,14 +50,12 @@ class Circle:
         self.groups = groups
 
     @classmethod
-    def of(cls, stepped: Iterable[tuple[torch.Tensor, Graph]]) -> Circle | None:
+    def of(cls, stepped: Iterable[tuple[Any, Graph]]) -> Circle | None:
         """Those over which parameters are spread, on the CPU, whose rules look at whole tensors; None if
         there are no others.
         """
-        meshes: dict[Any, None] = {}
-        for p, graph in stepped:
-            if is_spread(p) and not graph.pointwise and p.device_mesh.device_type == "cpu":
-                meshes[p.device_mesh] = None
+        spread = (p for p, graph in stepped if is_spread(p) and not graph.pointwise)
+        meshes = {mesh: None for mesh in (p.device_mesh for p in spread) if mesh.device_type == "cpu"}
         groups = (mesh.get_group(i) for mesh in meshes for i in range(mesh.ndim))
         several = [group for group in groups if dist.get_world_size(group) > 1]
         return cls(list(dict.fromkeys(several))) if several else None
@@ -74,7 +72,8 @@ class Circle:
         how, failed, fewest, many, *digests = most
         if how == _FAILS:
             raise RuntimeError(
-                f"{where}: process {failed} could not take this step, so none takes it; its own error says why"
+                f"{where}: process {failed} could not take this step, so none takes it; its own error says "
+                "why"
             )
         if -fewest != many:
             raise RuntimeError(

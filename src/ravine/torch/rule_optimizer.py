@@ -368,9 +368,10 @@ class RuleOptimizer(torch.optim.Optimizer):
                 circle.fail()
             raise
         if circle is not None and not agreed:
-            parts = [part for wave in waves for part in (*wave.kernels, *wave.calls)]
-            mine = any(call.spread for wave in waves for call in wave.calls)
-            marks = [x for part in parts for x in part.marks]
+            calls = [call for wave in waves for call in wave.calls]
+            mine = any(call.spread for call in calls)
+            marks = [x for call in calls for x in call.marks]
+            marks += [x for wave in waves for kernel in wave.kernels for x in kernel.marks]
             how = circle.agree(CALLS if mine else KERNELS, marks, type(self).__name__)
             called = how == CALLS and not mine
             if how == CALLS:

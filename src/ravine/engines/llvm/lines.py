@@ -179,15 +179,28 @@ def put_together(
     body: Body,
     scalars: Callable[[list[Value]], None],
 ) -> None:
-    """Reductions to numbers for columns, for matrices, or for the tensor."""
+    """Reductions to numbers for rows, for columns, for matrices, or for the tensor."""
     for v in found:
         if v.op in PARTED and v.level == COLUMN:
             _together(lines, variant, v)
+        elif v.op in PARTED and lines.kernel.spread:
+            _begin_rows(lines, v)
         elif v.op in EACH:
             _reduce_each(lines, v)
         elif v.op in WHOLE:
             body.names[v] = _reduced(lines, v, lines.begin(v.args[0]))
             scalars([v])
+
+
+def _begin_rows(lines: Lines, value: Value) -> None:
+    """Where a process has no elements of a tensor, no pass has left anything for its rows."""
+    out, begin = lines.out, lines.begin(value)
+    numel = out.field(lines.record, RECORD, "numel")
+    empty = out.set("empty", f"icmp eq i64 {numel}, 0")
+    count = out.set("count", f"select i1 {empty}, i64 {lines.count[ROW]}, i64 0")
+    start = identity(value.op.removeprefix("row_"), _DOUBLE)
+    with out.loop(f"rows{value.index}", count):
+        lines.store(_DOUBLE, start, begin, f"%rows{value.index}")
 
 
 def _together(lines: Lines, variant: Variant, value: Value) -> None:
