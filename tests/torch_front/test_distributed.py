@@ -48,6 +48,7 @@ from ravine.ops import (
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
+
 def gathers(dtype):
     try:
         whole(spread(torch.ones(2, dtype=dtype), mesh(), 0))

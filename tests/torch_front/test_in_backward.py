@@ -21,7 +21,7 @@ from ravine import modifiers, rules
 from ravine.bench.timing import extra_bytes
 from ravine.engines.tracing import trace
 from ravine.rule import RuleError
-from ravine.torch.bound import KernelPart
+from ravine.torch.stepping import KernelPart
 
 LOCAL = [r for r in (*ELEMENTWISE, *REDUCING) if not trace(r).uses("total")]
 

@@ -297,7 +297,11 @@ class Step:
             length = self._records[len(RECORD) * place + RECORD.index("chunk_length")]
             pieces = -(-rows * columns // length)
             parts = _words(many * pieces * columns * code.column_parts)
-            words = {**_sizes(many, rows, columns), "pieces": pieces, "column_parts": _address(parts)}
+            words = {
+                **_sizes(many, rows, columns),
+                "pieces": pieces,
+                "column_parts": _address(parts),
+            }
             for name, level in zip(_VALUES, _LINES, strict=True):
                 words[name] = _address(self.numbers, self._begun[level][place])
             del words["numel"]

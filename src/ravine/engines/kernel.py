@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, groupby
+from itertools import groupby
 from typing import Any
 
 from ravine.arithmetic import real
@@ -39,7 +39,6 @@ __all__ = [
     "WHOLE",
     "Kernel",
     "KernelError",
-    "Pass",
     "Value",
     "lower",
 ]
@@ -64,8 +63,6 @@ PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
 WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
 """Those of what there is for each matrix, row or column: to one number, or to one for each matrix."""
-
-_FEW = 16  # columns of which pairs are tried
 
 # The operations on elements and on scalars; the reductions besides.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
@@ -97,24 +94,6 @@ class Value:
     def called(self) -> str:
         """What it is called in printed code."""
         return str(self.leaf or self.name or self.op)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One walk over the elements: what is loaded, computed (in order), reduced and stored.
-
-    sums: to one number. lines: to one for each row or column. vectors: what there is for each row or
-    column already.
-    """
-
-    stage: int
-    loads: dict[str, Value]
-    values: list[Value]
-    scalars: list[Value]
-    vectors: list[Value]
-    sums: list[Value]
-    lines: list[Value]
-    stores: dict[str, Value]
 
 
 @dataclass(eq=False)
@@ -501,89 +480,6 @@ class Kernel:
     def totals(self) -> list[Value]:
         """The sums over all tensors."""
         return [v for v in self.needed if v.op == "total"]
-
-    def passes(self, dtypes: Sequence[str]) -> list[Pass]:
-        """The walks over the elements, with fewest bytes moved.
-
-        A new state may be stored in an early pass and loaded again in a later one, instead of
-        being computed again from its inputs, unless storing it would round it.
-        """
-        size = {c: DTYPES[d] for c, d in zip(self.columns, dtypes, strict=True)}
-        size = {c: size[c] for c in self.full}
-        exact = 8 if "float64" in dtypes else 4
-        can = [
-            c
-            for c in self.full
-            if c in self.outputs
-            and self.outputs[c].stage < self.last
-            and self.outputs[c].level == ELEMENT
-            and size[c] == exact
-        ]
-
-        def cost(early: Sequence[str]) -> tuple[float, ...]:
-            plan = self._passes(early)
-            if plan is None:
-                return (math.inf,)
-            moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
-            return moved, sum(len(walk.values) for walk in plan), -len(early)
-
-        # From none and from all of them, by one column or two as long as that costs less, or lets
-        # more be stored early. To try all subsets takes seconds with a dozen columns.
-        moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
-        found = []
-        for start in ((), tuple(can)):
-            best, before = (cost(start), start), None
-            while best != before:
-                before = best
-                for move in moves:
-                    early = tuple(c for c in can if (c in best[1]) != (c in move))
-                    best = min(best, (cost(early), early))
-            found.append(best)
-        plan = self._passes(min(found)[1])
-        assert plan is not None
-        return plan
-
-    def _passes(self, early: Sequence[str]) -> list[Pass] | None:
-        """The walks if the given columns are stored as soon as they are known; None: impossible."""
-        stored = {
-            c: self.outputs[c].stage if c in early else self.last
-            for c in self.full
-            if c in self.outputs
-        }
-        result = []
-        for stage in range(self.last + 1):
-            sums = [v for v in self.needed if v.op in PARTIAL and v.stage == stage + 1]
-            lines = [v for v in self.needed if v.op in PARTED and v.stage == stage + 1]
-            stores = {
-                c: self.outputs[c]
-                for c, at in stored.items()
-                if at == stage and self.outputs[c].leaf != c
-            }
-            again = {self.outputs[c]: c for c in early if stored[c] < stage}
-            loads: dict[str, Value] = {}
-            seen: set[Value] = set()
-            stack = [*(v.args[0] for v in (*sums, *lines)), *stores.values()]
-            while stack:
-                value = stack.pop()
-                if value in seen:
-                    continue
-                seen.add(value)
-                if value in again:
-                    loads[again[value]] = value
-                elif value.op == "input":
-                    if stored.get(value.leaf, stage) < stage:
-                        return None
-                    loads[value.leaf] = value
-                elif value.level == ELEMENT:
-                    stack.extend(value.args)
-            order = sorted(seen, key=lambda v: v.index)
-            scalars = [v for v in order if v.level < MATRIX]
-            vectors = [v for v in order if v.level in LINES]
-            values = [v for v in order if v.level == ELEMENT and v not in loads.values()]
-            loads = {c: loads[c] for c in self.columns if c in loads}
-            if sums or lines or stores:
-                result.append(Pass(stage, loads, values, scalars, vectors, sums, lines, stores))
-        return result
 
 
 def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:

@@ -55,7 +55,9 @@ class Circle:
         there are no others.
         """
         spread = (p for p, graph in stepped if is_spread(p) and not graph.pointwise)
-        meshes = {mesh: None for mesh in (p.device_mesh for p in spread) if mesh.device_type == "cpu"}
+        meshes = {
+            mesh: None for mesh in (p.device_mesh for p in spread) if mesh.device_type == "cpu"
+        }
         groups = (mesh.get_group(i) for mesh in meshes for i in range(mesh.ndim))
         several = [group for group in groups if dist.get_world_size(group) > 1]
         return cls(list(dict.fromkeys(several))) if several else None
@@ -151,7 +153,9 @@ class Exchange:
                 for i in present:
                     groups = self._groups(value, i)
                     first, count = self.step.where(value, i)
-                    if groups:  # also where this process has none: the order of messages is everybody's
+                    if (
+                        groups
+                    ):  # also where this process has none: the order of messages is everybody's
                         where = torch.arange(first, first + count, device="cpu")
                         found.setdefault(groups, {}).setdefault(op, []).append(where)
             for groups, by_op in found.items():

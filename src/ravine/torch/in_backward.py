@@ -22,11 +22,11 @@ from torch import nn
 from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value
 from ravine.rules import sgd
-from ravine.torch import evaluation
-from ravine.torch.bound import READY, CallPart, KernelPart
+from ravine.torch import evaluation, members
 from ravine.torch.exchange import Circle
 from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.stepping import READY, CallPart, KernelPart
 from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class InBackward:
             )
         with self._lock, torch.no_grad():
             every = (p for group in optimizer.param_groups for p in group["params"])
-            if any(p.grad is not None for p in every) or optimizer.circle() is not None:
+            if any(p.grad is not None for p in every) or members.circle(optimizer) is not None:
                 bound = optimizer.step_all()
                 if optimizer._how.get("grad_norm"):
                     self._squares += bound.squares()
@@ -301,7 +301,7 @@ class InBackward:
                 _trim(0)
             with torch.no_grad():
                 circle = Circle.of([(p, graph)])
-                [wave] = optimizer.start([(group, number, p)], circle=circle)
+                [wave] = members.start(optimizer, [(group, number, p)], circle=circle)
                 kernels, calls = wave.kernels, wave.calls
                 again = (kernel for kernel in kernels if kernel.repeatable and circle is None)
                 leaf.part = next(again, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,19 +14,64 @@ from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
 from ravine.torch import state
-from ravine.torch.bound import CallPart, KernelPart, Member, Wave
+from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import lacks_memory, span
-from ravine.torch.sharded import Sharded, alike, is_spread, refusal
+from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
+from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
 from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["ELSEWHERE", "parts"]
+__all__ = ["ELSEWHERE", "circle", "parts", "start"]
 
 ELSEWHERE = "stepped eagerly in another process"
 """Why no kernel steps a tensor that is spread over processes, where one of them has another reason."""
+
+
+def circle(optimizer: RuleOptimizer) -> Circle | None:
+    """The processes that have to agree on each step; None where each can step alone."""
+    return Circle.of(
+        (p, optimizer.planned(group, dimensions(p))[0])
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if is_spread(p)
+    )
+
+
+def start(
+    optimizer: RuleOptimizer,
+    chosen: Sequence[tuple[int, int, torch.Tensor]],
+    given: Given = NOTHING,
+    circle: Circle | None = None,
+    called: bool = False,
+) -> list[Wave]:
+    """Take the step of these parameters, each with its group's number and its own among all.
+
+    circle: the processes that have to agree on the step first. called: they have done so, and some
+    process steps by calls.
+    """
+    asks = circle is not None and not called
+    try:
+        waves = optimizer.parts(chosen, given, called)
+    except Exception:
+        if circle is not None and asks:
+            circle.fail()
+        raise
+    if circle is not None and asks:
+        calls = [call for wave in waves for call in wave.calls]
+        kernels = [kernel for wave in waves for kernel in wave.kernels]
+        mine = any(call.spread for call in calls)
+        marks = [x for its in (*(c.marks for c in calls), *(k.marks for k in kernels)) for x in its]
+        how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__)
+        called = how == CALLS and not mine
+        if how == CALLS:
+            waves = optimizer.parts(chosen, given, called=True)
+    optimizer.called_elsewhere = called
+    for wave in waves:
+        wave.start(optimizer.seed)
+    return waves
 
 
 def parts(
@@ -155,7 +200,7 @@ def _member(
     signals = given.of(graph, p, type(optimizer).__name__)
     begun = state.begun(optimizer, group, graph, hyper, p)
     for x in (p, g, *(optimizer.state[p].values() if begun.keys else ())):
-        if lacks_memory(x):
+        if lacks_memory(local(x)):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
                 "state has less memory than its elements need; was a storage resized?"

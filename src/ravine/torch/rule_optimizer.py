@@ -6,7 +6,7 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
@@ -23,7 +23,7 @@ from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
 from ravine.torch import amp, checkpoints, evaluation, members, state
-from ravine.torch.bound import ELSEWHERE, Bound, Wave
+from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
     check_options,
@@ -31,12 +31,13 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
-from ravine.torch.exchange import CALLS, KERNELS, Circle
+from ravine.torch.exchange import KERNELS
 from ravine.torch.layers import settled
 from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import is_spread
 from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
+from ravine.torch.stepping import Wave
 from ravine.torch.tensors import dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _bounds: dict[frozenset[str], Bound]
-    _called_elsewhere = False
+    called_elsewhere = False
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _caller: int | None = None  # the thread that called zero_grad last; then all that have
@@ -123,7 +124,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if graph in across:
                 return ACROSS
             here = unfit(self._seen(group, graph, hyper, p), graph)
-            elsewhere = self._called_elsewhere and is_spread(p) and not graph.pointwise
+            elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
             return here or (members.ELSEWHERE if elsewhere else "")
 
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
@@ -268,7 +269,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
-        now = self._given(signals, closure is None) if signals else NOTHING
+        now = given(self, signals, closure is None) if signals else NOTHING
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -278,7 +279,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             return loss
         bound = self._bounds.get(now.names)
         if self._last_step_skipped:
-            self._skip()
+            circle = members.circle(self)
+            if circle is not None:
+                circle.agree(KERNELS, (), type(self).__name__)  # that there is nothing to do
             return loss
         if bound is None and state.is_trial(self):
             return loss
@@ -290,20 +293,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         elif left:
             self._start(left, now)
         else:
-            self._bound, self._called_elsewhere = bound, False
+            self._bound, self.called_elsewhere = bound, False
         return loss
-
-    def _given(self, signals: Mapping[str, Any], tell: bool) -> Given:
-        """What the step is given; tell: let other processes know where that is refused. (Not where they
-        are about to call a closure, with messages of its own.)
-        """
-        try:
-            return given(self, signals)
-        except Exception:
-            circle = self.circle() if tell else None
-            if circle is not None:
-                circle.fail()
-            raise
 
     @torch.optim.Optimizer.profile_hook_step
     def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
@@ -340,46 +331,13 @@ class RuleOptimizer(torch.optim.Optimizer):
                 self.check(group)
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
-        circle = self.circle()
+        circle = members.circle(self)
         with torch.set_grad_enabled(self._differentiable):
             mine = [(i, n, p) for n, (i, p) in enumerate(every) if n in chosen]
-            waves = self.start(mine, given, circle, called)
+            waves = members.start(self, mine, given, circle, called)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")), circle)
         self._bounds[given.names] = bound
         return bound
-
-    def start(
-        self,
-        chosen: Sequence[tuple[int, int, torch.Tensor]],
-        given: Given = NOTHING,
-        circle: Circle | None = None,
-        called: bool = False,
-    ) -> list[Wave]:
-        """Take the step of these parameters, each with its group's number and its own among all.
-
-        circle: the processes that have to agree on the step; called: whether they have done so, and
-        some process steps by calls.
-        """
-        agreed = circle is None or called
-        try:
-            waves = self.parts(chosen, given, called)
-        except Exception:
-            if circle is not None and not agreed:
-                circle.fail()
-            raise
-        if circle is not None and not agreed:
-            calls = [call for wave in waves for call in wave.calls]
-            mine = any(call.spread for call in calls)
-            marks = [x for call in calls for x in call.marks]
-            marks += [x for wave in waves for kernel in wave.kernels for x in kernel.marks]
-            how = circle.agree(CALLS if mine else KERNELS, marks, type(self).__name__)
-            called = how == CALLS and not mine
-            if how == CALLS:
-                waves = self.parts(chosen, given, called=True)
-        self._called_elsewhere = called
-        for wave in waves:
-            wave.start(self.seed)
-        return waves
 
     def parts(
         self,
@@ -394,21 +352,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         at whole tensors.
         """
         return members.parts(self, chosen, given, called)
-
-    def circle(self) -> Circle | None:
-        """The processes that have to agree on each step; None where each can step alone."""
-        return Circle.of(
-            (p, self.planned(group, dimensions(p))[0])
-            for group in self.param_groups
-            for p in group["params"]
-            if is_spread(p)
-        )
-
-    def _skip(self) -> None:
-        """Let other processes know that this step is skipped, where all of them have to."""
-        circle = self.circle()
-        if circle is not None:
-            circle.agree(KERNELS, (), type(self).__name__)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
 _EXTREMES = ("greatest", "least")
 
-__all__ = ["Sharded", "Shards", "alike", "groups_of", "is_spread", "local", "refusal", "spread_along"]
+__all__ = [
+    "Sharded",
+    "Shards",
+    "alike",
+    "groups_of",
+    "is_spread",
+    "local",
+    "refusal",
+    "spread_along",
+]
 
 
 def is_spread(x: Any) -> bool:

@@ -255,7 +255,9 @@ def _whole_along(made: Any, rule: Rule, slot: str, hyper: Mapping[str, Any]) -> 
     to its part of p. Where p has length 1 as well, torch spreads both alike.
     """
     kept, ndim = rule.slots[slot], made.ndim
-    long = {kept.keep % ndim} if kept.keep is not None else {*range(ndim)} - {(kept.axis or 0) % ndim}
+    long = (
+        {kept.keep % ndim} if kept.keep is not None else {*range(ndim)} - {(kept.axis or 0) % ndim}
+    )
     if all(spread_along(x) in {None, *long} for x in made.placements):
         return made
     from torch.distributed.tensor import Replicate, full
