@@ -217,6 +217,7 @@ class KernelPart:
         self.params = [m.p for m in members]
         self.present = self.params
         self.exchange = Exchange(step, [m.work.p for m in members], self.places) if spread else None
+        self._take_part([m.present for m in members])
         self.repeatable = all(m.repeatable for m in members)
         slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
         counts = [m.count for m in members]
@@ -263,7 +264,6 @@ class KernelPart:
     def start(self, seed: int) -> None:
         """Take the step for which the members were found, and let go of them."""
         members, self.members = self.members, []
-        self._take_part([m.present for m in members])
         grads = [local(m.work.g) for m in members]
         addresses = [
             self._address(g) if m.present else 0 for g, m in zip(grads, members, strict=True)
