@@ -41,7 +41,6 @@ class Bound:
         circle: Circle | None = None,
     ):
         self.circle, self.where = circle, type(optimizer).__name__
-        self.marks: list[int] | None = None  # where all parameters take part
         groups: Any = optimizer.param_groups
         self.key, self.seed = object(), optimizer.seed
         self.params = list(_flat(map(_params, groups)))
@@ -94,22 +93,14 @@ class Bound:
                 raise
             if grads is None:
                 return None
-            circle = self.circle
-            if circle and circle.agree(KERNELS, self._marks(), self.where) == CALLS:
+            circle, marks = self.circle, _flat(kernel.marks for kernel in self.kernels)
+            if circle and circle.agree(KERNELS, marks, self.where) == CALLS:
                 return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()
-
-    def _marks(self) -> list[int]:
-        """What tells which parameters take part."""
-        if any(len(kernel.present) < len(kernel.params) for kernel in self.kernels):
-            return [x for kernel in self.kernels for x in kernel.marks]
-        if self.marks is None:
-            self.marks = [x for kernel in self.kernels for x in kernel.marks]
-        return self.marks
 
     def ready(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> list[Any] | None:
         """The gradients to take the step again with, once the kernels point at them; None if anything

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from ravine.engines.graph import Graph
-from ravine.torch.sharded import Sharded, groups_of, is_spread
+from ravine.torch.sharded import Sharded, groups_of, is_spread, local
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -36,11 +36,19 @@ _PUT_TOGETHER = {"sum": torch.add, "greatest": torch.maximum, "least": torch.min
 _NO_OPINION = -(2**62)
 
 
-def mark(place: int, graph: Graph, p: torch.Tensor) -> int:
-    """A number that tells the step of a parameter from others: which it is, by what rule, spread how."""
-    how = repr(getattr(p, "placements", ()))
-    told = (place, graph.rule.name, len(graph.nodes), tuple(p.shape), how)
+def mark(place: int, graph: Graph, p: Any) -> int | None:
+    """A number that tells the step of a parameter from others: which it is, by what rule, spread how. None
+    where processes need not agree on it.
+    """
+    if not _is_joint(p, graph):
+        return None
+    told = (place, graph.rule.name, len(graph.nodes), tuple(p.shape), p.placements)
     return zlib.crc32(repr(told).encode())
+
+
+def _is_joint(p: Any, graph: Graph) -> bool:
+    """Whether processes step a parameter together: each has a part, and the rule looks at the whole."""
+    return is_spread(p) and not graph.pointwise and local(p).device.type == "cpu"
 
 
 class Circle:
@@ -54,21 +62,18 @@ class Circle:
         """Those over which parameters are spread, on the CPU, whose rules look at whole tensors; None if
         there are no others.
         """
-        spread = (p for p, graph in stepped if is_spread(p) and not graph.pointwise)
-        meshes = {
-            mesh: None for mesh in (p.device_mesh for p in spread) if mesh.device_type == "cpu"
-        }
+        meshes = {p.device_mesh: None for p, graph in stepped if _is_joint(p, graph)}
         groups = (mesh.get_group(i) for mesh in meshes for i in range(mesh.ndim))
         several = [group for group in groups if dist.get_world_size(group) > 1]
         return cls(list(dict.fromkeys(several))) if several else None
 
-    def agree(self, how: int, marks: Iterable[int], where: str) -> int:
+    def agree(self, how: int, marks: Iterable[int | None], where: str) -> int:
         """Say how this process is about to take a step, of parameters with these marks; how all of them
         take it.
 
         Raises RuntimeError, beginning with `where`, if a process cannot take it, or steps others.
         """
-        told = sorted(marks)
+        told = sorted(x for x in marks if x is not None)
         count, digest = len(told), zlib.crc32(array("q", told).tobytes())
         most = self._most([how, -1, -count, count, -digest, digest])
         how, failed, fewest, many, *digests = most

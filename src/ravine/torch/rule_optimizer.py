@@ -79,7 +79,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _bounds: dict[frozenset[str], Bound]
-    called_elsewhere = False
+    called_elsewhere = (
+        False  # whether the last step was by calls, since another process needed them
+    )
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _caller: int | None = None  # the thread that called zero_grad last; then all that have

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_
 from typing import Any
@@ -168,7 +169,7 @@ class CallPart:
             member.store(new_p, new_state, self.differentiable)
 
     @property
-    def marks(self) -> list[int]:
+    def marks(self) -> list[int | None]:
         """What tells which parameters take part, where processes have to agree on them."""
         return [mark(m.place, self.graph, m.p) for m in self.members]
 
@@ -291,17 +292,20 @@ class KernelPart:
 
     def _take_part(self, here: Sequence[bool] | None = None) -> None:
         """Note which parameters take part in the next step: all of them, or those that are there."""
-        here = None if here is None or all(here) else here
+        self.here = here = None if here is None or all(here) else here
         self.present = self.params if here is None else list(compress(self.params, here))
         if self.exchange is not None:
             self.exchange.take_part(here)
 
     @property
-    def marks(self) -> list[int]:
+    def marks(self) -> list[int | None]:
         """What tells which parameters take part, where processes have to agree on them."""
+        return self._marks if self.here is None else list(compress(self._marks, self.here))
+
+    @cached_property
+    def _marks(self) -> list[int | None]:
         pairs = zip(self.places, self.params, strict=True)
-        marks = {p: mark(place, self.graph, p) for place, p in pairs}
-        return [marks[p] for p in self.present]
+        return [mark(place, self.graph, p) for place, p in pairs]
 
     def look(
         self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
