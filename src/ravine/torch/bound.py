@@ -93,9 +93,11 @@ class Bound:
                 raise
             if grads is None:
                 return None
-            circle, marks = self.circle, _flat(kernel.marks for kernel in self.kernels)
-            if circle and circle.agree(KERNELS, marks, self.where) == CALLS:
-                return ELSEWHERE
+            if self.circle is not None:
+                marks = _flat(kernel.marks for kernel in self.kernels)
+                how = self.circle.agree(KERNELS, marks, self.where)
+                if how == CALLS:
+                    return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]

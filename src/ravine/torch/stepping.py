@@ -329,7 +329,8 @@ class KernelPart:
             grads, signals = list(map(local, grads)), list(map(local, signals))
         states, names, kept = self.states, self.names, self.kept
         fixed, where = self.fixed, self.where
-        self._take_part()
+        if self.here is not None:
+            self._take_part()
         if not self.facts.check(*grads, *signals, *self.matrices):
             here = [g is not None for g in grads]
             self._take_part(here)
