@@ -81,7 +81,7 @@ class Kernel:
         ]
         sizes = [p.size if isinstance(p, np.ndarray) else p.numel() for p in self.ps]
         dtypes = [[dtype(x) for x in row] for row in self.columns]
-        matrices = [kern.matrix(p.shape) for p in self.ps] if kern.by_lines else None
+        matrices = [kern.matrices(p.shape) for p in self.ps] if kern.by_lines else None
         return Step(kern, sizes, dtypes, self.groups, matrices=matrices, stochastic=self.stochastic)
 
     def step(self, grads: Arrays, t: Sequence[int] | None = None, noise: int = 0, **hyper: Any):

@@ -16,6 +16,7 @@ from ravine.engines.eager import plan
 from ravine.engines.kernel import DTYPES, ELEMENT, lower
 from ravine.engines.llvm.module import text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.passes import passes, planned
 from ravine.ops import norm, sum, total
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
@@ -43,7 +44,7 @@ def cheapest(kern, dtypes):
     sets = itertools.chain.from_iterable(
         itertools.combinations(can, r) for r in range(len(can) + 1)
     )
-    plans = [walks for early in sets if (walks := kern._passes(early)) is not None]
+    plans = [walks for early in sets if (walks := planned(kern, early)) is not None]
     return min(cost(kern, walks, dtypes) for walks in plans)
 
 
@@ -53,7 +54,7 @@ def test_no_other_passes_move_fewer_bytes(made):
         kern = kernel(made, **hyper)
         for dtype in ("float64", "float32"):
             dtypes = (dtype,) * len(kern.columns)
-            assert cost(kern, kern.passes(dtypes), dtypes) == cheapest(kern, dtypes)
+            assert cost(kern, passes(kern, dtypes), dtypes) == cheapest(kern, dtypes)
 
 
 @st.composite
@@ -95,7 +96,7 @@ def test_no_other_passes_of_any_rule_move_fewer_bytes(source, dtypes):
     exec(source, space)
     kern = kernel(rule(space["made"]))
     dtypes = ["float32", "float32", *dtypes][: len(kern.columns)]
-    assert cost(kern, kern.passes(dtypes), dtypes)[0] == cheapest(kern, dtypes)[0]
+    assert cost(kern, passes(kern, dtypes), dtypes)[0] == cheapest(kern, dtypes)[0]
 
 
 @pytest.mark.parametrize("count", [16, 40])
@@ -108,7 +109,7 @@ def test_passes_over_many_slots_are_found_at_once(count):
     exec("\n".join(lines), space)
     kern = kernel(rule(space["made"]))
     start = time.process_time()
-    walks = kern.passes(("float32",) * (2 + count))
+    walks = passes(kern, ("float32",) * (2 + count))
     assert time.process_time() - start < 2
     # Stored as soon as they are known, they are loaded instead of computed again.
     assert [len(walk.stores) for walk in walks] == [count, 1]
@@ -206,14 +207,14 @@ def test_a_step_by_a_kernel_is_the_call_and_then_all_is_stored_at_once(made, siz
 
 def test_what_stays_as_it_is_is_neither_loaded_nor_stored():
     nothing = kernel(rule(idle))
-    assert nothing.passes(("float64",) * 2) == []
+    assert passes(nothing, ("float64",) * 2) == []
     variant = Variant(nothing, ("float64",) * 2)
     assert variant.partials == 0
     assert "@pass_0" not in text(variant)
-    (walk,) = kernel(rule(off), on=True).passes(("float64",) * 3)
+    (walk,) = passes(kernel(rule(off), on=True), ("float64",) * 3)
     assert (list(walk.loads), list(walk.stores)) == (["p", "g", "m"], ["p", "m"])
     kept = rule(anchor=like_p)(lambda p, g, anchor: (p - g + anchor, anchor))
-    (walk,) = kernel(kept).passes(("float64",) * 3)
+    (walk,) = passes(kernel(kept), ("float64",) * 3)
     assert list(walk.stores) == ["p"]
 
 

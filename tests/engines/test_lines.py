@@ -219,7 +219,7 @@ def test_the_bits_do_not_depend_on_the_threads(name):
         torch.set_num_threads(threads)
         try:
             shapes = [(700, 300), (30, 4000), (5, 5)]
-            if kernel(trace(made)).matrix((2, 3, 4)):
+            if kernel(trace(made)).matrices((2, 3, 4)):
                 shapes += [(3, 700, 300), (9, 200, 50), (3000, 3, 5)]
             optimizer, _ = pair(made, shapes, torch.float32)
             for k in range(3):
@@ -354,20 +354,20 @@ def test_a_transposed_matrix_runs_eager():
 
 def test_how_a_tensor_has_to_be_a_matrix():
     def seen(function, shape):
-        return kernel(trace(rule(function))).matrix(shape)
+        return kernel(trace(rule(function))).matrices(shape)
 
-    assert seen(lambda p, g: p - mean(g, keep=0), (4, 3, 2)) == (4, 6)
-    assert seen(lambda p, g: p - mean(g, axis=-1), (4, 3, 2)) == (12, 2)
-    assert seen(lambda p, g: p - mean(g, axis=-1), (5,)) == (1, 5)
-    assert seen(lambda p, g: p - mean(g, keep=0), (5,)) == (5, 1)
+    assert seen(lambda p, g: p - mean(g, keep=0), (4, 3, 2)) == (1, 4, 6)
+    assert seen(lambda p, g: p - mean(g, axis=-1), (4, 3, 2)) == (1, 12, 2)
+    assert seen(lambda p, g: p - mean(g, axis=-1), (5,)) == (1, 1, 5)
+    assert seen(lambda p, g: p - mean(g, keep=0), (5,)) == (1, 5, 1)
     for function in (
         lambda p, g: p - mean(g, axis=-2),
         lambda p, g: p - mean(g, axis=-1) * mean(g, axis=-2),
         lambda p, g: p - mean(mean(g, axis=-1), axis=-2),
         lambda p, g: p * size(g, -2),
     ):
-        assert seen(function, (4, 3)) == (4, 3)
-        assert seen(function, (5, 4, 3, 2)) == (3, 2)
+        assert seen(function, (4, 3)) == (1, 4, 3)
+        assert seen(function, (5, 4, 3, 2)) == (20, 3, 2)
         assert seen(function, (5,)) is None
     for function in (
         lambda p, g: p - mean(g, axis=0),
@@ -375,7 +375,7 @@ def test_how_a_tensor_has_to_be_a_matrix():
         lambda p, g: p - mean(g, keep=1),
         lambda p, g: p * size(g, 1),
     ):
-        assert seen(function, (4, 3)) == (4, 3)
+        assert seen(function, (4, 3)) == (1, 4, 3)
         assert seen(function, (4, 3, 2)) is None
     assert "axis 2, which a matrix does not have" in refusal(
         trace(rule(lambda p, g: p - mean(g, axis=2)))

@@ -11,6 +11,7 @@ from ravine.engines.eager import plan
 from ravine.engines.kernel import KernelError, lower
 from ravine.engines.llvm.module import text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.passes import passes
 from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import matmul, norm, qr, sqrt, sum, total, transpose, where
@@ -24,7 +25,7 @@ def walks(made, *dtypes, **hyper):
     """(what is read, what is written, how many sums) for each pass."""
     kern = kernel(made, **hyper)
     dtypes = dtypes or ("float32",) * len(kern.columns)
-    return [("".join(w.loads), "".join(w.stores), len(w.sums)) for w in kern.passes(dtypes)]
+    return [("".join(w.loads), "".join(w.stores), len(w.sums)) for w in passes(kern, dtypes)]
 
 
 @rule

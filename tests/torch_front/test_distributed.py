@@ -1,17 +1,11 @@
 """Training by several processes: what they hold together is what one process would hold alone.
 
-The cases run in two processes, over gloo, many in one test; what fails in one of them, or hangs, fails
-the test.
+The cases run in two processes, see processes.py.
 """
-
-import os
-import time
-from datetime import timedelta
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from cases import (
     REDUCING,
     cautious,
@@ -23,6 +17,7 @@ from cases import (
     schedule_free,
 )
 from installed import SHARDS_ON_THE_CPU
+from processes import WORLD, mesh, params_of, same, spread, together, whole
 from signals import polyak, sophia
 from torch import nn
 
@@ -53,58 +48,6 @@ from ravine.ops import (
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
-WORLD, LIMIT = 2, 100  # processes, and the seconds after which they are said to hang
-
-
-def together(folder, *cases):
-    """Run the cases in all processes, and raise what one of them raised."""
-    context = mp.spawn(work, (str(folder), cases), WORLD, join=False)
-    end = time.monotonic() + LIMIT
-    try:
-        while not context.join(max(0.1, end - time.monotonic())):
-            assert time.monotonic() < end, "the processes hang"
-    finally:
-        for process in context.processes:
-            process.kill()
-
-
-def work(rank, folder, cases):
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/init",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=30),
-    )
-    for case in cases:
-        start = time.monotonic()
-        try:
-            case(rank, folder) if case is checkpoints_go_on else case(rank)
-        except Exception as e:
-            raise RuntimeError(f"{case.__name__}, in process {rank}") from e
-        print(f"{case.__name__}: {time.monotonic() - start:.1f} s", flush=True)
-    dist.destroy_process_group()
-    os._exit(0)  # now and then a thread of gloo's outlives it, and the interpreter's end aborts
-
-
-def mesh():
-    return dist.device_mesh.init_device_mesh("cpu", (WORLD,))
-
-
-def spread(x, over, dim):
-    """X as a DTensor, each process with its part along the dimension: 3 rows are 2 and 1."""
-    from torch.distributed.tensor import DTensor, Shard
-
-    parts = [*x.chunk(WORLD, dim), x.narrow(dim, 0, 0)]  # one row leaves the second process none
-    part = parts[dist.get_rank()].clone(memory_format=torch.contiguous_format)
-    return DTensor.from_local(part, over, [Shard(dim)], shape=x.shape, stride=x.stride())
-
-
-def whole(x):
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
-
 
 def gathers(dtype):
     try:
@@ -112,26 +55,6 @@ def gathers(dtype):
     except RuntimeError:
         return False
     return True
-
-
-def same(ours, alone, bound=1e-12):
-    """Whether an optimizer's parameters and state, gathered, are those of one process alone."""
-    pairs = list(zip(params_of(ours), params_of(alone), strict=True))
-    for p, q in pairs:
-        mine, theirs = ours.state[p], alone.state[q]
-        assert mine.keys() == theirs.keys()
-        # Checkpoints of rules that do not count have no count; others show in p where it is wrong.
-        pairs += [(mine[key], theirs[key]) for key in theirs if key != "step"]
-    return all(error(*map(real, pair)) <= bound for pair in pairs)
-
-
-def real(x):
-    x = whole(x)
-    return torch.view_as_real(x.detach()) if isinstance(x, torch.Tensor) and x.is_complex() else x
-
-
-def params_of(optimizer):
-    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 # --- rules, and tensors that are spread
@@ -326,9 +249,12 @@ def steps_of_half_precision_and_complex_tensors(rank):
 
 
 def one_message_for_all_tensors(rank):
-    """However many tensors there are, a step sends as many messages as its rule has reductions."""
-    over, sent, real = mesh(), [], dist.all_reduce
-    dist.all_reduce = lambda *args, **how: (sent.append(args), real(*args, **how))
+    """However many tensors there are, a step sends as many messages as its rule has reductions, and one
+    to agree on it.
+    """
+    over, sent, real = mesh(), [], (dist.all_reduce, dist.all_gather)
+    dist.all_reduce = lambda *args, **how: (sent.append("eager"), real[0](*args, **how))
+    dist.all_gather = lambda *args, **how: (sent.append("kernel"), real[1](*args, **how))
     try:
         for made, count in [
             (clip_by_norm(rules.sgd), 1),
@@ -336,14 +262,18 @@ def one_message_for_all_tensors(rank):
             (clip_by_global_norm(cautious(rules.sgd)), 2),
             (rules.adam, 0),
         ]:
-            params = [spread(torch.ones(3, 2), over, 0).requires_grad_() for _ in range(4)]
-            for p in params:
-                p.grad = spread(torch.ones(3, 2), over, 0)
-            sent.clear()
-            rt.optimizer(made)(params).step()
-            assert len(sent) == count, made.name
+            for engine in ("kernel", "eager"):
+                params = [spread(torch.ones(3, 2), over, 0).requires_grad_() for _ in range(4)]
+                for p in params:
+                    p.grad = spread(torch.ones(3, 2), over, 0)
+                optimizer = rt.optimizer(made)(params, engine=engine)
+                for _ in range(2):
+                    sent.clear()
+                    optimizer.step()
+                    agreed = ["kernel"] if count else []
+                    assert sent == [*agreed, *[engine] * count], made.name
     finally:
-        dist.all_reduce = real
+        dist.all_reduce, dist.all_gather = real
 
 
 def what_is_refused(rank):
@@ -351,9 +281,10 @@ def what_is_refused(rank):
     p.grad = torch.ones_like(p)
     clipped = rt.optimizer(clip_by_norm(rules.sgd))
     assert rt.SGD([p]).engine == rt.SGD([p], engine="kernel").engine == "kernel"
-    assert clipped([p]).engine == "kernel; eager for 1 tensor (sharded, with reductions)"
+    assert clipped([p]).engine == clipped([p], engine="kernel").engine == "kernel"
+    drawing = rt.optimizer(rule(lambda p, g: p - uniform(p) * g))
     for optimizer, message in [
-        (clipped([p], engine="kernel"), r"shape \(3, 2\): sharded, with reductions"),
+        (drawing([p], engine="kernel"), r"shape \(3, 2\): sharded, with random numbers"),
         (rt.SGD([p], differentiable=True), "differentiable=True is not accepted"),
         (rt.SGD([p], grad_norm=True), "grad_norm=True is not accepted"),
     ]:

@@ -21,7 +21,7 @@ from ravine import modifiers, rules
 from ravine.bench.timing import extra_bytes
 from ravine.engines.tracing import trace
 from ravine.rule import RuleError
-from ravine.torch.bound import KernelPart
+from ravine.torch.stepping import KernelPart
 
 LOCAL = [r for r in (*ELEMENTWISE, *REDUCING) if not trace(r).uses("total")]
 
@@ -237,7 +237,7 @@ def test_a_step_is_bound_once(monkeypatch):
     calls = []
     parts = rt.RuleOptimizer.parts
     monkeypatch.setattr(
-        rt.RuleOptimizer, "parts", lambda self, c: calls.append(1) or parts(self, c)
+        rt.RuleOptimizer, "parts", lambda self, *c: calls.append(1) or parts(self, *c)
     )
     train(adamw, lambda model, optimizer: loop(model, optimizer, 20))
     assert len(calls) == 8

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import threading
 
 import pytest
 import torch
@@ -63,7 +64,9 @@ def test_both_kinds_of_step_are_bound_once(monkeypatch):
     count = []
     whole = rt.rule_optimizer.RuleOptimizer.step_all
     monkeypatch.setattr(
-        rt.rule_optimizer.RuleOptimizer, "step_all", lambda self: count.append(1) or whole(self)
+        rt.rule_optimizer.RuleOptimizer,
+        "step_all",
+        lambda self, *given, **how: count.append(1) or whole(self, *given, **how),
     )
     ps = params()
     optimizer = Sophia(ps)
@@ -86,6 +89,33 @@ def test_both_kinds_of_step_are_bound_once(monkeypatch):
         optimizer.step(hessian=ps)
     ps[0].grad = None
     optimizer.step(hessian=[None, ps[1]])
+
+
+@pytest.mark.parametrize("made", [Sophia, Polyak])
+def test_a_step_in_another_thread_takes_no_signals_away(monkeypatch, made):
+    """While one thread binds a step that is given signals, another takes steps that are given others."""
+    ps, others = params(), params()
+    give(ps, 0)
+    hessian = give(others, 0)
+    first = {"hessian": hessian} if made is Sophia else {"loss": 3.0}
+    second = {} if made is Sophia else {"loss": 5.0}
+    expected = made(others)
+    expected.step(**second)
+    expected.step(**first)
+
+    optimizer, bind, threads = made(ps), rt.RuleOptimizer.parts, []
+
+    def parts(self, *given, **how):
+        if not threads:
+            threads.append(threading.Thread(target=optimizer.step, kwargs=second))
+            threads[0].start()
+            threads[0].join()
+        return bind(self, *given, **how)
+
+    monkeypatch.setattr(rt.RuleOptimizer, "parts", parts)
+    optimizer.step(**first)
+    assert threads
+    assert all(map(torch.equal, ps, others))
 
 
 def test_a_signal_in_the_memory_of_a_slot():

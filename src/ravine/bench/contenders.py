@@ -294,7 +294,7 @@ class Kernel:
         dtypes = [
             [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
         ]
-        matrices = [kernel.matrix(p.shape) for p in params]
+        matrices = [kernel.matrices(p.shape) for p in params]
         if kernel.by_lines and None in matrices:
             kernel.refuse("rows and columns", "which parameters of the model have not")
         self.bound = cpu.Step(

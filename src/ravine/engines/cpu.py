@@ -26,7 +26,17 @@ from typing import Any
 
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import COLUMN, MATRIX, ROW, Kernel, KernelError, lower
+from ravine.engines.kernel import (
+    COLUMN,
+    MATRIX,
+    ROW,
+    SIZES,
+    TENSOR,
+    Kernel,
+    KernelError,
+    Value,
+    lower,
+)
 from ravine.engines.llvm.tables import (
     BATCH,
     COUNT_FULL,
@@ -55,12 +65,13 @@ _ROWS = 4
 _ALONE = 32768
 
 
-def kernel(graph: Graph, squares: bool = False) -> Kernel:
+def kernel(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
     """The graph as a kernel. Raises KernelError, naming rule and operation, if it cannot be one.
 
-    squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`.
+    squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`. spread: let
+    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`.
     """
-    return kept(graph, ("kernel", squares), lambda: lower(graph, squares))
+    return kept(graph, ("kernel", squares, spread), lambda: lower(graph, squares, spread))
 
 
 # A lock that another thread held at a fork is never released in the child.
@@ -74,6 +85,9 @@ def _after_fork() -> None:
 
 after_fork(_after_fork)
 
+# Of what a tensor has so many numbers, for each of its matrices, rows and columns, and where.
+_LINES = {MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
+_VALUES = ("matrix_values", "row_values", "column_values")
 _EXPECTED, _SEED = map(SCALARS.index, ("expected", "seed"))
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
 _Drive = ctypes.CFUNCTYPE(
@@ -84,19 +98,22 @@ _Drive = ctypes.CFUNCTYPE(
 class Step:
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
-    sizes: the number of elements of each tensor, at least one. dtypes: for each tensor, the dtypes of
+    sizes: the number of elements of each tensor. dtypes: for each tensor, the dtypes of
     its array columns, as the kernel has them. groups: for each tensor, the parameter group
     that it takes the hyperparameters from; by default all from group 0. counts: for each tensor, the
     dtype that its count of steps is kept in, "float32" or "float64" (the default). numbers: what
-    tells the random numbers of each tensor apart; by default their places. matrices: the rows and
-    columns of the matrices in each tensor, where the kernel has something for these (`by_lines`).
-    stochastic: see :func:`ravine.engines.compiler.compiled`.
+    tells the random numbers of each tensor apart; by default their places. matrices: how many there
+    are in each tensor, and the rows and columns of each, where the kernel has something for these
+    (`by_lines`). wholes: the same (or 1, 1 and the number of elements) of the tensors that these are
+    parts of; by default they are whole. stochastic: see :func:`ravine.engines.compiler.compiled`.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
     counted. state: those of them that are slots, then "step". inputs: the hyperparameters, and signals
     of one number, that `set_group` takes. order: the order in which the tables
-    hold the tensors, those of the same dtypes beside each other.
+    hold the tensors, those of the same dtypes beside each other. numbers: what is computed for tensors,
+    and for their matrices, rows and columns, as a block of memory in float64; see `where`. anywhere: an
+    address, for columns of tensors without elements.
 
     Who points and runs holds `lock` meanwhile, and references to all memory that is pointed to.
     """
@@ -110,11 +127,14 @@ class Step:
         *,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
-        matrices: Sequence[tuple[int, int]] | None = None,
+        matrices: Sequence[tuple[int, int, int]] | None = None,
+        wholes: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
     ):
         groups = groups or [0] * len(sizes)
-        self._matrices = matrices
+        self._matrices = matrices if kernel.by_lines else None
+        if kernel.by_lines and matrices is None:
+            raise ValueError("matrices: the kernel has something for each row or column")
         if not 0 < len(sizes) == len(dtypes) == len(groups):
             raise ValueError(
                 "sizes, dtypes and groups must be equally long and not empty, got "
@@ -135,7 +155,8 @@ class Step:
         many = len(sizes)
         self._group_rows = _words(len(kernel.group_row) * (1 + max(groups)))
         self._own_rows = _words(len(kernel.group_row) * many)
-        self._tensor_rows = _words(len(kernel.tensor_row) * many)
+        self._begun = {TENSOR: [len(kernel.tensor_row) * i for i in range(many)]}
+        self.numbers = _words(self._list_numbers())
         self._addresses = _words(len(self.columns) * many)
         self._records = _words(len(RECORD) * many)
         self._totals = _words(len(kernel.totals))
@@ -148,6 +169,7 @@ class Step:
             totals=_address(self._totals),
             addresses=_address(self._addresses),
         )
+        self.anywhere = _address(self._scalars)
         self._tables: list[Any] = []  # kept alive
         self._batches: list[Any] = []
         for code, members in zip(self._codes, batches.values(), strict=True):
@@ -155,9 +177,13 @@ class Step:
             if kernel.by_lines:
                 self._add_lines(code, members)
         for place, i in enumerate(self.order):
+            whole = wholes[i] if wholes else matrices[i] if matrices else (1, 1, sizes[i])
+            for size, words in _sizes(*whole).items():
+                self._set_record(place, f"whole_{size}", words)
             self._set_record(place, "number", i if numbers is None else numbers[i])
             self._set_record(place, "wide_count", int(counts is None or counts[i] == "float64"))
         self._jobs = list(self._list_jobs())
+        self._pauses = [(i, stage) for i, (job, stage, _) in enumerate(self._jobs) if not job]
         self._job_table = _words([word for job in self._jobs for word in job])
         self._drive = _Drive(self._codes[0].address["drive"])
         self._job_address = _address(self._job_table)
@@ -168,12 +194,37 @@ class Step:
         self._chunks = chunks if sum(sizes) >= _ALONE else 1
         _steps.add(self)
 
+    def _list_numbers(self) -> int:
+        """Note where among `numbers` there is what for each tensor; how many words there are."""
+        end = len(self.kernel.tensor_row) * len(self.order)
+        if self._matrices is None:
+            return end
+        sizes = [_sizes(*self._matrices[i]) for i in self.order]
+        for level, count in _LINES.items():
+            begun = self._begun[level] = []
+            for its in sizes:
+                begun.append(end)
+                end += its[count] * self.kernel.kept(level)
+        return end
+
+    def where(self, value: Value, place: int) -> tuple[int, int]:
+        """Where among `numbers` what is found for a tensor begins, and how many numbers there are of it.
+
+        place: the tensor's in the order of the tables.
+        """
+        begin = self._begun[value.level][place]
+        if value.level == TENSOR:
+            return begin + self.kernel.place(value), 1
+        assert self._matrices is not None
+        count = _sizes(*self._matrices[self.order[place]])[_LINES[value.level]]
+        return begin + count * self.kernel.lines[value], count
+
     def _set_record(self, place: int, field: str, value: int) -> None:
         self._records[len(RECORD) * place + RECORD.index(field)] = value
 
     def _add_batch(self, code: Compiled, members: list[tuple[int, int]]) -> None:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
-        row, tensor_row = len(self.kernel.group_row), len(self.kernel.tensor_row)
+        row = len(self.kernel.group_row)
         first = sum(batch[BATCH.index("tensor_count")] for batch in self._batches)
         spans = [self._chunks_of(place, n) for place, (n, _) in enumerate(members, first)]
         counts = [len(starts) for _, starts in spans]
@@ -194,7 +245,7 @@ class Step:
                 numel=n,
                 chunk_length=length,
                 group_row=_address(self._group_rows, row * group),
-                tensor_row=_address(self._tensor_rows, tensor_row * place),
+                tensor_row=_address(self.numbers, self._begun[TENSOR][place]),
                 partials=_address(partials, code.partials * begun),
                 chunk_count=count,
                 shared_row=_address(self._group_rows, row * group),
@@ -225,10 +276,10 @@ class Step:
         length = _SHORTEST_CHUNK
         while size > length * _MOST_CHUNKS:
             length *= 2
-        if self._matrices is None or not self.kernel.by_lines:
+        if self._matrices is None or not size:
             return length, range(0, size, length)
         length *= _ROWS
-        rows, columns = self._matrices[self.order[place]]
+        _, rows, columns = self._matrices[self.order[place]]
         area = rows * columns
         if area < size and area <= length:
             length = area * (length // area)
@@ -239,35 +290,34 @@ class Step:
 
     def _add_lines(self, code: Compiled, members: list[int]) -> None:
         """The tables of what there is for each matrix, row and column of a batch's tensors."""
-        if self._matrices is None:
-            raise ValueError("matrices: the kernel has something for each row or column")
+        assert self._matrices is not None
         for i in members:
-            record = len(RECORD) * self.order.index(i)
-            rows, columns = self._matrices[i]
-            numel, length = (
-                self._records[record + RECORD.index(x)] for x in ("numel", "chunk_length")
-            )
-            many = numel // (rows * columns)
+            place = self.order.index(i)
+            many, rows, columns = self._matrices[i]
+            length = self._records[len(RECORD) * place + RECORD.index("chunk_length")]
             pieces = -(-rows * columns // length)
-            words = {"matrices": many, "rows": many * rows, "height": rows}
-            words |= {"widths": many * columns, "columns": columns, "pieces": pieces}
-            blocks = {
-                "matrix_values": _words(max(1, many * self.kernel.kept(MATRIX))),
-                "row_values": _words(max(1, many * rows * self.kernel.kept(ROW))),
-                "column_values": _words(max(1, many * columns * self.kernel.kept(COLUMN))),
-                "column_parts": _words(max(1, many * pieces * columns * code.column_parts)),
+            parts = _words(many * pieces * columns * code.column_parts)
+            words = {
+                **_sizes(many, rows, columns),
+                "pieces": pieces,
+                "column_parts": _address(parts),
             }
-            words |= {name: _address(block) for name, block in blocks.items()}
+            for name, level in zip(_VALUES, _LINES, strict=True):
+                words[name] = _address(self.numbers, self._begun[level][place])
+            del words["numel"]
             for name, word in words.items():
-                self._records[record + RECORD.index(name)] = word
-            self._tables += blocks.values()
+                self._set_record(place, name, word)
+            self._tables.append(parts)
 
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:
-        """(function, argument, how it is called), in order."""
+        """(function, argument, how it is called), in order; (0, stage, _) is where `run` pauses."""
         serial, scalars = self._codes[0].address, _address(self._scalars)
         yield serial["begin"], scalars, REFUSES
         yield from self._each_batch("enter", PLAINLY)
         for stage in range(self.kernel.stages):
+            if f"parts_{stage}" in serial:
+                yield serial[f"parts_{stage}"], scalars, PLAINLY
+                yield 0, stage, PLAINLY
             if f"tensors_{stage}" in serial:
                 yield serial[f"tensors_{stage}"], scalars, PLAINLY
             yield from self._each_batch(f"pass_{stage}", IN_THREADS)
@@ -316,11 +366,16 @@ class Step:
             self._totals, 8 * self.kernel.totals.index(squares)
         ).value
 
-    def run(self, expected: int, seed: int = 0) -> int:
+    def run(
+        self, expected: int, seed: int = 0, between: Callable[[int], object] | None = None
+    ) -> int:
         """Take the step, or refuse it before anything has changed.
 
         expected: how many tensors take part. seed: of stochastic rounding and of random numbers, of
         which 64 bits count; with the counts of steps and the numbers of the tensors it determines both.
+        between: called before each stage of a kernel whose tensors may be spread over processes, with
+        its number, when what is `found` for that stage stands in `numbers`: it makes of the numbers for
+        these parts those for the whole tensors.
 
         Returns READY if the step was taken; NO_MEMORY if a column of a tensor that takes part has the
         address 0, or another number of tensors takes part than expected; COUNT_FULL if a count in
@@ -329,13 +384,26 @@ class Step:
         self._scalars[_EXPECTED] = expected
         if self._noisy:
             self._scalars[_SEED] = (seed + 2**63) % 2**64 - 2**63
-        if self._chunks <= 1:
-            return self._drive(0, 1, self._job_address, len(self._jobs))
-        workers = team()
-        threads = workers.threads()
-        if threads == 1 or workers.parallel:
-            return self._drive(workers.parallel, threads, self._job_address, len(self._jobs))
-        for function, argument, how in self._jobs:
+        begun = 0
+        for end, stage in self._pauses:
+            status = self._run(begun, end)
+            if status != READY:
+                return status
+            if between is not None:
+                between(stage)
+            begun = end + 1
+        return self._run(begun, len(self._jobs))
+
+    def _run(self, begin: int, end: int) -> int:
+        """Do some of the jobs in turn."""
+        parallel, threads = 0, 1
+        if self._chunks > 1:
+            workers = team()
+            parallel, threads = workers.parallel, workers.threads()
+        if threads == 1 or parallel:
+            address = self._job_address + 24 * begin
+            return self._drive(parallel, threads, address, end - begin)
+        for function, argument, how in self._jobs[begin:end]:
             call = _Function(function)
             if how == IN_THREADS:
                 ctypes.c_int64.from_address(argument).value = 0  # no chunk is claimed yet
@@ -345,6 +413,12 @@ class Step:
                 if how == REFUSES and status != READY:
                     return status
         return READY
+
+
+def _sizes(many: int, rows: int, columns: int) -> dict[str, int]:
+    """What a tensor has of everything in SIZES, if it is so many matrices."""
+    sizes = (many * rows * columns, many, many * rows, rows, many * columns, columns)
+    return dict(zip(SIZES, sizes, strict=True))
 
 
 def _words(content: int | Sequence[int]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ravine.engines.eager import Work, plan
@@ -144,8 +145,7 @@ def by_lines(graph: Graph) -> Kernel | None:
 
 def misshapen(kernel: Kernel, work: Work) -> str:
     """Why a work is not of matrices as a kernel with rows and columns sees them, or nothing."""
-    matrix = kernel.matrix(work.p.shape)
-    if matrix is None:
+    if kernel.matrices(work.p.shape) is None:
         return f"of {work.p.ndim} dimensions"
     for slot in kernel.short:
         x, like = work.state.get(slot), kernel.graph.rule.shape(slot, work.p.shape)
@@ -198,19 +198,26 @@ def bind(
     rows: Sequence[int],
     *,
     squares: bool = False,
+    wholes: Sequence[Sequence[int]] | None = None,
     **how: Any,
 ) -> Step:
     """A kernel's tables for arrays of these sizes and dtypes, with the hyperparameters of the works.
 
     dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
     stand in; works with other values have other rows. squares: let the kernel sum up the squared
-    gradients. how: as of :class:`ravine.engines.cpu.Step`.
+    gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
+    these have, so that the processes can put their sums together. how: as of
+    :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
 
-    kern = kernel(graph, squares)
+    kern = kernel(graph, squares, wholes is not None)
     if kern.by_lines:
-        how["matrices"] = [kern.matrix(w.p.shape) for w in works]
+        how["matrices"] = [kern.matrices(w.p.shape) for w in works]
+    if wholes is not None:
+        how["wholes"] = [
+            kern.matrices(shape) if kern.by_lines else (1, 1, prod(shape)) for shape in wholes
+        ]
     sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
     dtypes = [
         tuple(map(dtype, [w.p, w.g, *(w.signals[k] for k in kern.signals)]))

@@ -13,8 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, groupby
-from math import prod
+from itertools import groupby
 from typing import Any
 
 from ravine.arithmetic import real
@@ -22,11 +21,12 @@ from ravine.arrays import ALONG, KEPT
 from ravine.draws import DRAWN
 from ravine.engines.graph import REDUCTIONS, Graph, Node
 from ravine.rule import RuleError
-from ravine.views import seen_shape
+from ravine.views import seen_ndim, seen_shape
 
 __all__ = [
     "COLUMN",
     "DTYPES",
+    "EACH",
     "ELEMENT",
     "GROUP",
     "LARGEST",
@@ -36,9 +36,9 @@ __all__ = [
     "SIZES",
     "SMALLEST",
     "TENSOR",
+    "WHOLE",
     "Kernel",
     "KernelError",
-    "Pass",
     "Value",
     "lower",
 ]
@@ -61,8 +61,8 @@ PARTIAL = ("sum", "greatest", "least")
 """The reductions of which each chunk of elements leaves a part; a mean is made of a sum."""
 PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
-
-_FEW = 16  # columns of which pairs are tried
+WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
+"""Those of what there is for each matrix, row or column: to one number, or to one for each matrix."""
 
 # The operations on elements and on scalars; the reductions besides.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
@@ -96,24 +96,6 @@ class Value:
         return str(self.leaf or self.name or self.op)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One walk over the elements: what is loaded, computed (in order), reduced and stored.
-
-    sums: to one number. lines: to one for each row or column. vectors: what there is for each row or
-    column already.
-    """
-
-    stage: int
-    loads: dict[str, Value]
-    values: list[Value]
-    scalars: list[Value]
-    vectors: list[Value]
-    sums: list[Value]
-    lines: list[Value]
-    stores: dict[str, Value]
-
-
 @dataclass(eq=False)
 class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
@@ -124,10 +106,13 @@ class Kernel:
     "first" axis by the rest; with rows along its "last" axis; with columns along the last but one, each
     "below" the other; or as one "matrix" of two axes.
     inputs: what a group row begins with: t and the hyperparameters that are used. squares: the sum
-    of the squared gradients over all tensors, where it is asked for.
+    of the squared gradients over all tensors, where it is asked for. spread: whether tensors may be
+    parts of tensors that are spread over processes; each reduction then ends a stage, so that the
+    processes can put their parts together.
     """
 
     graph: Graph
+    spread: bool = False
     columns: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
@@ -182,8 +167,10 @@ class Kernel:
         one = a
         if size:
             over = op if op in PARTIAL else "sum"
-            over, stage = (over, a.stage + 1) if a.level == ELEMENT else (f"all_{over}", a.stage)
-            one = self._value(over, (a,), TENSOR, stage)
+            if a.level == ELEMENT:
+                one = self._value(over, (a,), TENSOR, a.stage + 1)
+            else:
+                one = self._value(f"all_{over}", (a,), TENSOR, a.stage + self.spread)
         elif op == "total" and a.level == GROUP:
             self.refuse("total", "of a number that does not depend on the tensor")
         if op == "mean" and size:
@@ -207,7 +194,7 @@ class Kernel:
         if a.level == ELEMENT:
             whole = self._value(f"{LINES[to]}_{over}", (a,), to, a.stage + 1)
         else:
-            whole = self._value(f"each_{over}", (a,), MATRIX, a.stage)
+            whole = self._value(f"each_{over}", (a,), MATRIX, a.stage + self.spread)
         if reduction != "mean":
             return whole
         size = "columns" if to == ROW else "height"
@@ -229,18 +216,41 @@ class Kernel:
             else self.leaf(which, which, TENSOR)
         )
 
-    def matrix(self, shape: Sequence[int]) -> tuple[int, int] | None:
-        """The rows and columns of each matrix in a tensor of this shape, as the kernel sees it; None: it
-        cannot.
+    def matrices(self, shape: Sequence[int]) -> tuple[int, int, int] | None:
+        """How many matrices a tensor of this shape is, as the kernel sees it, and the rows and columns of
+        each; None: it cannot.
         """
         shape = seen_shape(shape, self.graph.rule.seen)
-        if len(shape) == 2:
-            return shape[0], shape[1]
-        if shape and self.views == {"first"}:
-            return shape[0], prod(shape[1:])
-        if shape and self.views == {"last"}:  # no two rows have to do with each other
-            return prod(shape[:-1]), shape[-1]
-        return (shape[-2], shape[-1]) if shape[1:] and self.views <= {"last", "below"} else None
+        lines = self._lines_of(len(shape))
+        if lines is None:
+            return None
+        sizes = {MATRIX: 1, ROW: 1, COLUMN: 1}
+        for line, n in zip(lines, shape, strict=True):
+            sizes[line] *= n
+        return sizes[MATRIX], sizes[ROW], sizes[COLUMN]
+
+    def line_of(self, ndim: int, axis: int) -> int:
+        """What lies along an axis of a tensor of so many, as the kernel sees it: its matrices, the rows of a
+        matrix, or the columns.
+        """
+        if not self.by_lines:
+            return COLUMN
+        seen = seen_ndim(ndim, self.graph.rule.seen)
+        merged = min(axis, seen - 1) if self.graph.rule.seen == "matrix" else axis - (ndim - seen)
+        lines = self._lines_of(seen)
+        assert lines is not None
+        return lines[max(0, merged)]
+
+    def _lines_of(self, ndim: int) -> list[int] | None:
+        """The same of each axis that is seen; None where the kernel cannot see such a tensor."""
+        if ndim == 2:
+            return [ROW, COLUMN]
+        if ndim and self.views == {"first"}:
+            return [ROW, *[COLUMN] * (ndim - 1)]
+        if ndim and self.views == {"last"}:  # no two rows have to do with each other
+            return [*[ROW] * (ndim - 1), COLUMN]
+        known = ndim > 2 and self.views <= {"last", "below"}
+        return [*[MATRIX] * (ndim - 2), ROW, COLUMN] if known else None
 
     @property
     def by_lines(self) -> bool:
@@ -254,11 +264,30 @@ class Kernel:
         """
         due: dict[Value, int] = {}
         for v in reversed(self.needed):
-            users = [due.get(u, u.stage) for u in self._users.get(v, ())]
-            found = v.op == "vector" or v.op in PARTED
+            users = [
+                u.stage - 1 if self.is_found(u) else due.get(u, u.stage)
+                for u in self._users.get(v, ())
+            ]
+            found = v.op == "vector" or self.is_found(v)
             if v.level in LINES:
                 due[v] = v.stage if found or not users else min(users)
         return due
+
+    def is_found(self, v: Value) -> bool:
+        """Whether a value is put together from parts before its stage: those of chunks, or of processes."""
+        return v.op in (*PARTIAL, *PARTED) or (self.spread and v.op in (*WHOLE, *EACH))
+
+    def found(self, stage: int) -> list[Value]:
+        """What is put together from parts before a stage."""
+        return [v for v in self.needed if v.stage == stage and self.is_found(v)]
+
+    def reduced(self, v: Value) -> set[int]:
+        """What a reduction is over: all matrices of a tensor, the rows of each, the columns."""
+        if v.op in PARTIAL:
+            return {MATRIX, ROW, COLUMN}
+        if v.op in PARTED:
+            return {COLUMN if v.level == ROW else ROW}
+        return {v.args[0].level, MATRIX} if v.op in WHOLE else {v.args[0].level}
 
     @cached_property
     def _users(self) -> dict[Value, list[Value]]:
@@ -275,11 +304,13 @@ class Kernel:
         found = [
             v
             for v in self.needed
-            if TENSOR <= v.level < ELEMENT and v.op not in ("vector", *PARTED)
+            if TENSOR <= v.level < ELEMENT
+            and v.op not in ("vector", *PARTED)
+            and not (self.spread and self.is_found(v))
         ]
         mine = [v for v in found if self.due.get(v, v.stage) == stage]
-        whole = ("all_", "each_")
-        runs = groupby(mine, lambda v: (v.level, v if v.op.startswith(whole) else None))
+        whole = (*WHOLE, *EACH)
+        runs = groupby(mine, lambda v: (v.level, v if v.op in whole else None))
         return [list(run) for _, run in runs]
 
     @cached_property
@@ -293,23 +324,24 @@ class Kernel:
             for i, run in enumerate(self.runs(stage))
         ]
         made = {v: (stage, 1, i) for stage, i, run in order for v in run}
-        begun = {v: (v.stage, 0, 0) for v in self.needed if v.op in PARTED}
+        parts = {v: (v.stage, 0, 0) for v in self.needed if self.is_found(v)}
+        begun = {v: at for v, at in parts.items() if v.level in LINES}
         begun |= {v: (v.stage - 1, 2, 0) for v in begun if v.level == ROW}  # in the pass before
         begun |= {self.leaf("vector", c, at): (-1, 0, 0) for c, at in self.short.items()}
         outputs = {*self.outputs.values()}
-        spans = []
+        when, spans = parts | made, []
         for v in dict.fromkeys([*begun, *(v for v in self.needed if v.level in LINES)]):
             first = begun.get(v) or made[v]
-            uses = [made.get(u, (self.last, 2, 0)) for u in self._users.get(v, ())]
+            uses = [when.get(u, (self.last, 2, 0)) for u in self._users.get(v, ())]
             last = (self.stages, 0, 0) if v in outputs else max(uses, default=first)
-            if v in begun or v.op.startswith("each_") or last > first:
+            if v in begun or v.op in EACH or last > first:
                 spans.append((first, last, v))
         places: dict[Value, int] = {}
         free: dict[int, list[tuple[int, int, int]]] = {level: [] for level in LINES}
         for first, last, v in sorted(spans, key=lambda span: (span[0], span[2].index)):
             mine = free[v.level]  # until when each place is taken
             # A run reads before it writes, number by number.
-            in_place = v in made and not v.op.startswith("each_")
+            in_place = v in made and v.op not in EACH
             at = (
                 i for i, until in enumerate(mine) if until < first or (in_place and until == first)
             )
@@ -449,99 +481,18 @@ class Kernel:
         """The sums over all tensors."""
         return [v for v in self.needed if v.op == "total"]
 
-    def passes(self, dtypes: Sequence[str]) -> list[Pass]:
-        """The walks over the elements, with fewest bytes moved.
 
-        A new state may be stored in an early pass and loaded again in a later one, instead of
-        being computed again from its inputs, unless storing it would round it.
-        """
-        size = {c: DTYPES[d] for c, d in zip(self.columns, dtypes, strict=True)}
-        size = {c: size[c] for c in self.full}
-        exact = 8 if "float64" in dtypes else 4
-        can = [
-            c
-            for c in self.full
-            if c in self.outputs
-            and self.outputs[c].stage < self.last
-            and self.outputs[c].level == ELEMENT
-            and size[c] == exact
-        ]
-
-        def cost(early: Sequence[str]) -> tuple[float, ...]:
-            plan = self._passes(early)
-            if plan is None:
-                return (math.inf,)
-            moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
-            return moved, sum(len(walk.values) for walk in plan), -len(early)
-
-        # From none and from all of them, by one column or two as long as that costs less, or lets
-        # more be stored early. To try all subsets takes seconds with a dozen columns.
-        moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
-        found = []
-        for start in ((), tuple(can)):
-            best, before = (cost(start), start), None
-            while best != before:
-                before = best
-                for move in moves:
-                    early = tuple(c for c in can if (c in best[1]) != (c in move))
-                    best = min(best, (cost(early), early))
-            found.append(best)
-        plan = self._passes(min(found)[1])
-        assert plan is not None
-        return plan
-
-    def _passes(self, early: Sequence[str]) -> list[Pass] | None:
-        """The walks if the given columns are stored as soon as they are known; None: impossible."""
-        stored = {
-            c: self.outputs[c].stage if c in early else self.last
-            for c in self.full
-            if c in self.outputs
-        }
-        result = []
-        for stage in range(self.last + 1):
-            sums = [v for v in self.needed if v.op in PARTIAL and v.stage == stage + 1]
-            lines = [v for v in self.needed if v.op in PARTED and v.stage == stage + 1]
-            stores = {
-                c: self.outputs[c]
-                for c, at in stored.items()
-                if at == stage and self.outputs[c].leaf != c
-            }
-            again = {self.outputs[c]: c for c in early if stored[c] < stage}
-            loads: dict[str, Value] = {}
-            seen: set[Value] = set()
-            stack = [*(v.args[0] for v in (*sums, *lines)), *stores.values()]
-            while stack:
-                value = stack.pop()
-                if value in seen:
-                    continue
-                seen.add(value)
-                if value in again:
-                    loads[again[value]] = value
-                elif value.op == "input":
-                    if stored.get(value.leaf, stage) < stage:
-                        return None
-                    loads[value.leaf] = value
-                elif value.level == ELEMENT:
-                    stack.extend(value.args)
-            order = sorted(seen, key=lambda v: v.index)
-            scalars = [v for v in order if v.level < MATRIX]
-            vectors = [v for v in order if v.level in LINES]
-            values = [v for v in order if v.level == ELEMENT and v not in loads.values()]
-            loads = {c: loads[c] for c in self.columns if c in loads}
-            if sums or lines or stores:
-                result.append(Pass(stage, loads, values, scalars, vectors, sums, lines, stores))
-        return result
-
-
-def lower(graph: Graph, squares: bool = False) -> Kernel:
+def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
-    squares: sum the squares of the gradients up as well, in a pass that is made anyway.
+    squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
+    :class:`Kernel`.
     """
     slots = graph.rule.slots
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
     kernel = Kernel(
         graph,
+        spread,
         columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),

@@ -1,373 +1,50 @@
-"""What a step works on, found once, and taken again while nothing but gradients and numbers changes.
+"""A step, found once, and taken again while nothing but gradients and numbers changes.
 
-`members.py` looks at every parameter, group and state with care, and binds what it finds: tensors
-that one kernel steps become a `KernelPart`, the others a `CallPart`. A part of a kernel holds every
-parameter that has ever had a gradient; those that have none at a step are left out by their address.
-Where there are kernels only, the next step asks `take`, which compares what it finds with what was
-bound: whether the tensors are the same ones, and are where they were; what new gradients are, torch's own
-guards find out in one call in C. What is bound refers to no gradient, and to states only until
-`optimizer.state` gives one up (see state.py), so that what is taken out of an optimizer is freed.
+`members.py` looks at every parameter, group and state with care, and binds what it finds, in the parts of
+`stepping.py`. Where there are kernels only, the next step asks `take`, which compares what it finds with
+what was bound. What is bound refers to no gradient, and to states only until `optimizer.state` gives one
+up (see state.py), so that what is taken out of an optimizer is freed.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, compress, starmap
-from operator import attrgetter, ge, getitem, is_, itemgetter
+from itertools import chain
+from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ravine.engines.eager import Work, steps
-from ravine.engines.fused import bind
-from ravine.engines.graph import Graph
-from ravine.ops import Tensors
-from ravine.torch.foreach import Foreach
-from ravine.torch.memory import facts, intercepted, is_cut_short
+from ravine.torch.exchange import CALLS, KERNELS, Circle
+from ravine.torch.memory import intercepted
 from ravine.torch.options import Options
-from ravine.torch.sharded import Sharded, Shards
-from ravine.torch.state import number
-from ravine.torch.tensors import as_real, dtype_name, single
+from ravine.torch.signals import NOTHING, Given
+from ravine.torch.stepping import READY, KernelPart, Wave
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["READY", "Bound", "CallPart", "KernelPart", "Member", "Wave"]
+__all__ = ["ELSEWHERE", "Bound"]
 
-_grad, _params = attrgetter("grad"), itemgetter("params")
-_data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
-_storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
-_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-READY = 0
-"""What a kernel says when it has taken a step."""
-
-
-@dataclass(eq=False)
-class Member:
-    """A parameter in a step: the work as an engine sees it, and where its results are kept.
-
-    place: its place among all parameters. key: what its hyperparameters are found by, its group's
-    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it
-    has taken, None where nobody counts. whole: whether `count` is kept in the state as an int. rows:
-    which of its elements take part, where the gradient is sparse; `work` holds copies of them then.
-    present: whether it has a gradient in this step.
-    """
-
-    p: torch.Tensor
-    place: int
-    key: tuple[int, int | None]
-    work: Work
-    state: dict[str, Any]
-    keys: Mapping[str, str]
-    count: torch.Tensor | None
-    whole: bool = False
-    rows: tuple[torch.Tensor, ...] | None = None
-    present: bool = True
-
-    @property
-    def empty(self) -> bool:
-        """Whether it has no elements (that have a gradient), so that there is nothing to compute."""
-        return isinstance(self.work.p, torch.Tensor) and not self.work.p.numel()
-
-    @property
-    def read(self) -> list[torch.Tensor]:
-        """The tensors that a step only reads."""
-        given = (self.work.g, *self.work.signals.values()) if self.present else ()
-        return [x for x in given if type(x) in _PLAIN]
-
-    @property
-    def written(self) -> list[torch.Tensor]:
-        """The tensors that a step changes."""
-        arrays = [x for x in self.work.state.values() if type(x) in _PLAIN]
-        return [self.p, *arrays] if type(self.p) in _PLAIN else arrays
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
-        return (
-            self.work.p is self.p
-            and all(type(x) is torch.Tensor for x in (self.work.g, *self.work.signals.values()))
-            and self.rows is None
-            and not self.whole
-            and all(self.state[key] is self.slots[slot] for slot, key in self.keys.items())
-        )
-
-    @property
-    def slots(self) -> dict[str, Any]:
-        """The slots as tensors: arrays as the engine sees them, numbers where they are kept."""
-        return {
-            slot: self.work.state[slot]
-            if isinstance(self.work.state[slot], (torch.Tensor, Sharded))
-            else self.state[key]
-            for slot, key in self.keys.items()
-        }
-
-    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
-        """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
-        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
-        for slot, value in new_state.items():
-            key, state = self.keys[slot], self.state
-            if replace:
-                value = value if isinstance(value, torch.Tensor) else number(value)
-                state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
-            elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
-                self._write(self.work.state[slot], state[key], value)
-            else:
-                state[key].fill_(float(value))
-        self.counted()
-
-    def counted(self) -> None:
-        """Keep that the step has been taken."""
-        if self.count is not None:
-            self.count.fill_(self.work.t)
-        self.keep_count()
-
-    def keep_count(self) -> None:
-        """Where a count is an int in the state, take it over from the tensor that a kernel counts in."""
-        if self.whole and self.count is not None and "step" in self.state:
-            self.state["step"] = int(self.count)
-
-    def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
-        if self.rows is not None:
-            real: Any = as_real(whole)
-            real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
-        elif isinstance(value, torch.Tensor) or isinstance(view, Sharded):
-            view.copy_(value)
-        else:  # too large a number for a dtype is infinity, as in a kernel
-            view.copy_(number(float(value)))
-
-
-class CallPart:
-    """Parameters whose rule is called, because no kernel can step them or none is wanted."""
-
-    def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
-        self.graph, self.differentiable = graph, differentiable
-        self.members = [m for m in members if m.present]
-        self.results: list[Any] = []
-
-    def compute(self) -> None:
-        """Find the results, and change nothing yet."""
-        works = [m.work for m in self.members]
-        if not self.differentiable:
-            works = [single(work) for work in works]
-        self.results = steps(self.graph.rule, works, self._bag(works))
-
-    def store(self) -> None:
-        """Keep the results."""
-        for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
-            member.store(new_p, new_state, self.differentiable)
-
-    def squares(self) -> float:
-        """The sum of the squared gradients."""
-        return sum(m.work.g.detach().double().square().sum().item() for m in self.members)
-
-    def _bag(self, works: Sequence[Work]) -> type[Tensors] | None:
-        """The bag that the rule is called on, once; without one it is called for each tensor.
-
-        On an accelerator, and among processes, calls and messages cost more than numbers.
-        """
-        if any(isinstance(work.p, Sharded) for work in works):
-            return Shards
-        return Foreach if any(work.p.device.type != "cpu" for work in works) else None
-
-
-class KernelPart:
-    """Parameters that one kernel steps, in place.
-
-    places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
-    hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
-    again with `look` and `run`; the first time it is taken by `start`.
-    """
-
-    def __init__(self, graph: Graph, members: Sequence[Member], stochastic: bool, squares: bool):
-        self.graph = graph
-        rows: dict[tuple[int, int | None], int] = {}
-        numbers = [rows.setdefault(m.key, len(rows)) for m in members]
-        self.rows = list(rows)
-        self.step = step = bind(
-            graph,
-            [m.work for m in members],
-            dtype_name,
-            numbers,
-            squares=squares,
-            counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
-            numbers=[m.place for m in members],
-            stochastic=stochastic,
-        )
-        self.members = members = [members[i] for i in step.order]
-        self.places = [m.place for m in members]
-        self.params = [m.p for m in members]
-        self.present = self.params
-        self.repeatable = all(m.repeatable for m in members)
-        slots = [[m.slots[slot] for m in members] for slot in step.state[:-1]]
-        counts = [m.count for m in members]
-        self.held: Any = (
-            slots  # until the step is taken: other threads may replace what is in a state
-        )
-        for column, tensors in zip(step.state, (*slots, counts), strict=True):
-            step.place(column, [0 if x is None else x.data_ptr() for x in tensors])
-        self.signals = step.kernel.signals
-        signals = [[m.work.signals[name] for m in members] for name in self.signals]
-        step.place("p", [m.work.p.data_ptr() for m in members])
-        if not self.repeatable:
-            return
-        self.gradients = [(m.work.g.shape, m.work.g.stride(), m.work.g.dtype) for m in members]
-        self.addresses = [0] * len(members)  # of gradients, and how many bytes were enough
-        self.sizes = [m.work.g.untyped_storage().nbytes() for m in members]
-        self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
-        # What the state must have where it is looked up: slot after slot, and then the counts, unless
-        # torch's class keeps none.
-        names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
-        kept: list[Any] = list(_flat(slots))
-        if all("step" in m.state and m.state["step"] is m.count for m in members):
-            names.append(["step"] * len(members))
-            kept += counts
-        own = counts if len(names) < len(step.state) and counts[0] is not None else []
-        self.states = [m.state for m in members] * len(names)
-        self.names, self.kept = list(_flat(names)), kept
-        self.fixed: list[Any] = [*self.params, *kept, *own]
-        self.where = _addresses(self.fixed)
-        # Matrices may be transposed in their place; their strides are then others.
-        self.matrices = [x for x in self.fixed if x.ndim > 1]
-        self.facts = facts([*(m.work.g for m in members), *_flat(signals), *self.matrices])
-
-    def set(self, row: int, hyper: Mapping[str, Any]) -> None:
-        """Take over the hyperparameters of a row."""
-        self.step.set_group(row, [hyper[name] for name in self.step.inputs])
-
-    def start(self, seed: int) -> None:
-        """Take the step for which the members were found, and let go of them."""
-        members, self.members = self.members, []
-        self.present = [m.p for m in members if m.present]
-        self.step.place("g", [m.work.g.data_ptr() if m.present else 0 for m in members])
-        for name in self.signals:
-            self.step.place(name, [m.work.signals[name].data_ptr() for m in members])
-        with self.step.lock:
-            if self.run(seed) != READY:  # all of this was looked up a moment ago
-                raise RuntimeError(
-                    "memory or a step count has changed while a step was being taken"
-                )
-        for member in members:
-            if member.rows is not None:
-                columns = {s: member.work.state[s] for s in self.step.kernel.arrays}
-                with torch.no_grad():
-                    member.store(member.work.p, columns)
-            member.keep_count()
-        self.held = None
-
-    def look(
-        self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
-    ) -> list[Any] | None:
-        """Point the kernel at new gradients and signals, and return them: they are to be kept until it
-        has run. None if anything but these and numbers has changed.
-        """
-        grads: list[Any] = list(map(_grad, self.params))
-        signals: list[Any] = []
-        if self.signals:
-            signals = (
-                [given[name].get(p) for name in self.signals for p in self.params] if given else []
-            )
-            if not signals or any(x is None for x in signals):
-                return None
-        states, names, kept = self.states, self.names, self.kept
-        fixed, where = self.fixed, self.where
-        self.present = self.params
-        if not self.facts.check(*grads, *signals, *self.matrices):
-            here = [g is not None for g in grads]
-            self.present = list(compress(self.params, here))
-            self.absent = self.absent or list(starmap(_without_memory, self.gradients))
-            pairs = zip(grads, self.absent, strict=True)
-            grads = [absent if g is None else g for g, absent in pairs]
-            if not self.facts.check(*grads, *signals, *self.matrices):
-                return None
-            if len(here) - len(self.present) > max(16, len(here) // 4):
-                # Where many are missing, their states need not come into the caches.
-                here *= len(fixed) // len(here)
-                states, names = list(compress(states, here)), list(compress(names, here))
-                fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
-                kept = fixed[len(self.present) : len(self.present) + len(names)]
-        try:
-            if not all(map(is_, map(getitem, states, names), kept)):
-                return None
-        except KeyError:  # a slot is gone
-            return None
-        if _addresses(fixed) != where:
-            return None  # memory has moved
-        addresses = list(map(_data_ptr, grads))
-        if addresses != self.addresses:  # a storage that is cut short moves
-            sizes = list(map(_nbytes, map(_storage, grads)))
-            if not all(map(ge, sizes, self.sizes)):
-                for i, g in enumerate(grads):
-                    if sizes[i] < self.sizes[i] and addresses[i]:
-                        if is_cut_short(g):
-                            return None
-                        self.sizes[i] = sizes[i]
-            self.addresses = addresses
-        self.step.place("g", addresses)
-        if not signals:
-            return grads
-        if any(map(is_cut_short, signals)):
-            return None
-        places = list(map(_data_ptr, signals))
-        if not {*places}.isdisjoint(where):
-            return None  # a parameter, or a slot
-        for i, name in enumerate(self.signals):
-            self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
-        return grads + signals
-
-    def run(self, seed: int) -> int:
-        """Take the step, unless the kernel refuses it: READY if it was taken."""
-        if not self.present:
-            return READY
-        status = self.step.run(len(self.present), seed)
-        if status == READY:
-            torch.autograd.graph.increment_version(self.present)
-        return status
-
-    def squares(self) -> float:
-        """The sum of the squared gradients of the last step."""
-        return self.step.squares() if self.present else 0.0
-
-
-def _addresses(tensors: list[torch.Tensor]) -> array[int]:
-    return array("q", list(map(_data_ptr, tensors)))
-
-
-def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
-    made.untyped_storage().resize_(0)
-    return made
-
-
-@dataclass
-class Wave:
-    """The parts of a step that can be taken at the same time, since they share no memory."""
-
-    kernels: list[KernelPart] = field(default_factory=list)
-    calls: list[CallPart] = field(default_factory=list)
-
-    def start(self, seed: int) -> None:
-        """Take the step: nothing is stored before everything that can fail has been computed."""
-        for call in self.calls:
-            call.compute()
-        for kernel in self.kernels:
-            kernel.start(seed)
-        for call in self.calls:
-            call.store()
+_params, _flat = itemgetter("params"), chain.from_iterable
+ELSEWHERE = (-1,)
+"""What `Bound.take` says where another process needs calls, so that nobody steps by kernels."""
 
 
 class Bound:
     """A step, and what must not have changed for it to be taken again."""
 
-    def __init__(self, optimizer: RuleOptimizer, waves: Sequence[Wave], summed: bool):
+    def __init__(
+        self,
+        optimizer: RuleOptimizer,
+        waves: Sequence[Wave],
+        summed: bool,
+        circle: Circle | None = None,
+    ):
+        self.circle, self.where = circle, type(optimizer).__name__
         groups: Any = optimizer.param_groups
         self.key, self.seed = object(), optimizer.seed
         self.params = list(_flat(map(_params, groups)))
         self.kernels = [kernel for wave in waves for kernel in wave.kernels]
-        self.signals = any(bool(kernel.graph.rule.signals) for kernel in self.kernels)
         stepped = {place for kernel in self.kernels for place in kernel.places}
         self.idle = [p for place, p in enumerate(self.params) if place not in stepped]
         self.repeatable = (
@@ -400,27 +77,38 @@ class Bound:
             for group in groups:
                 group.follow(self.key)
 
-    def take(self, optimizer: RuleOptimizer) -> Sequence[int] | None:
+    def take(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> Sequence[int] | None:
         """Take the step again. Returns the places of the parameters that are not stepped yet and must
-        be bound anew: none where all is as it was; None, and nothing is done, where anything changed.
+        be bound anew: none where all is as it was; None, and nothing is done, where anything changed;
+        ELSEWHERE, and nothing is done, where another process does not step by kernels.
         """
         if not self.repeatable:
             return None
         with self.kernels[0].step.lock:
-            grads = self.ready(optimizer)
+            try:
+                grads = self.ready(optimizer, given)
+            except Exception:
+                if self.circle is not None:
+                    self.circle.fail()
+                raise
             if grads is None:
                 return None
+            if self.circle is not None:
+                marks = _flat(kernel.marks for kernel in self.kernels)
+                how = self.circle.agree(KERNELS, marks, self.where)
+                if how == CALLS:
+                    return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()
 
-    def ready(self, optimizer: RuleOptimizer) -> list[Any] | None:
+    def ready(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> list[Any] | None:
         """The gradients to take the step again with, once the kernels point at them; None if anything
         else has changed.
         """
-        if not self.repeatable or intercepted() or not self._follow(optimizer):
+        if not self.repeatable or intercepted() or not self._follow(optimizer, given):
             return None
         for reads in self.reads:
             if not (reads.at_a_glance() or reads.hold()):
@@ -430,11 +118,10 @@ class Bound:
             return None
         if self.idle and not all(p.grad is None for p in self.idle):
             return None
-        arrays = optimizer.given.arrays if self.signals and optimizer.given else None
-        grads = [kernel.look(arrays) for kernel in self.kernels]
+        grads = [kernel.look(given.arrays) for kernel in self.kernels]
         return None if None in grads else grads
 
-    def _follow(self, optimizer: RuleOptimizer) -> bool:
+    def _follow(self, optimizer: RuleOptimizer, given: Given) -> bool:
         """Take over new options, as a scheduler sets them; whether that was possible."""
         groups = optimizer.param_groups
         if len(groups) != len(self.rows):
@@ -442,8 +129,7 @@ class Bound:
         scale = optimizer.__dict__.get("grad_scale")
         if (scale is not None) is not self.scaled:
             return False
-        signals = optimizer.given is not None and optimizer.given.numbers
-        key, scaled = self.key, self.scaled or bool(signals)
+        key, scaled = self.key, self.scaled or bool(given.numbers)
         for group, setters, rows in zip(groups, self.setters, self.rows, strict=True):
             if type(group) is not Options:
                 return False
@@ -453,7 +139,7 @@ class Bound:
                 return False
             if scaled or group.last is not key or not _set(group, setters):
                 for kernel, row, ndim in rows:
-                    graph, hyper = optimizer.planned(group, ndim)
+                    graph, hyper = optimizer.planned(group, ndim, given)
                     if graph is not kernel.graph:
                         return False
                     kernel.set(row, hyper)

@@ -22,10 +22,11 @@ from torch import nn
 from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value
 from ravine.rules import sgd
-from ravine.torch import evaluation
-from ravine.torch.bound import READY, CallPart, KernelPart
+from ravine.torch import evaluation, members
+from ravine.torch.exchange import Circle
 from ravine.torch.memory import intercepted
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.stepping import READY, CallPart, KernelPart
 from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ class InBackward:
                 "scaler"
             )
         with self._lock, torch.no_grad():
-            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+            every = (p for group in optimizer.param_groups for p in group["params"])
+            if any(p.grad is not None for p in every) or members.circle(optimizer) is not None:
                 bound = optimizer.step_all()
                 if optimizer._how.get("grad_norm"):
                     self._squares += bound.squares()
@@ -298,10 +300,11 @@ class InBackward:
             if _trim and p not in optimizer.state:
                 _trim(0)
             with torch.no_grad():
-                [wave] = optimizer.parts([(group, number, p)])
+                circle = Circle.of([(p, graph)])
+                [wave] = members.start(optimizer, [(group, number, p)], circle=circle)
                 kernels, calls = wave.kernels, wave.calls
-                leaf.part = next((kernel for kernel in kernels if kernel.repeatable), None)
-                wave.start(optimizer.seed)
+                again = (kernel for kernel in kernels if kernel.repeatable and circle is None)
+                leaf.part = next(again, None)
         if optimizer._how.get("grad_norm"):
             stepped: list[Any] = [*kernels, *calls]
             self._squares += sum(part.squares() for part in stepped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,18 +14,72 @@ from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
 from ravine.torch import state
-from ravine.torch.bound import CallPart, KernelPart, Member, Wave
+from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import lacks_memory, span
-from ravine.torch.sharded import alike, is_spread, refusal
+from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
+from ravine.torch.signals import NOTHING, Given
+from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
 from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["parts"]
+__all__ = ["ELSEWHERE", "circle", "parts", "start"]
+
+ELSEWHERE = "stepped eagerly in another process"
+"""Why no kernel steps a tensor that is spread over processes, where one of them has another reason."""
 
 
-def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
+def circle(optimizer: RuleOptimizer) -> Circle | None:
+    """The processes that have to agree on each step; None where each can step alone."""
+    return Circle.of(
+        (p, optimizer.planned(group, dimensions(p))[0])
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if is_spread(p)
+    )
+
+
+def start(
+    optimizer: RuleOptimizer,
+    chosen: Sequence[tuple[int, int, torch.Tensor]],
+    given: Given = NOTHING,
+    circle: Circle | None = None,
+    called: bool = False,
+) -> list[Wave]:
+    """Take the step of these parameters, each with its group's number and its own among all.
+
+    circle: the processes that have to agree on the step first. called: they have done so, and some
+    process steps by calls.
+    """
+    asks = circle is not None and not called
+    try:
+        waves = optimizer.parts(chosen, given, called)
+    except Exception:
+        if circle is not None and asks:
+            circle.fail()
+        raise
+    if circle is not None and asks:
+        calls = [call for wave in waves for call in wave.calls]
+        kernels = [kernel for wave in waves for kernel in wave.kernels]
+        mine = any(call.spread for call in calls)
+        marks = [x for its in (*(c.marks for c in calls), *(k.marks for k in kernels)) for x in its]
+        how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__)
+        called = how == CALLS and not mine
+        if how == CALLS:
+            waves = optimizer.parts(chosen, given, called=True)
+    optimizer.called_elsewhere = called
+    for wave in waves:
+        wave.start(optimizer.seed)
+    return waves
+
+
+def parts(
+    optimizer: RuleOptimizer,
+    chosen: Iterable[tuple[int, int, torch.Tensor]],
+    given: Given = NOTHING,
+    called: bool = False,
+) -> list[Wave]:
     """See :meth:`ravine.torch.RuleOptimizer.parts`."""
     plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
     members: list[tuple[Graph, Member]] = []
@@ -38,12 +92,12 @@ def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tenso
         optimizer.spelling_of(group).check_parameter(p.shape)  # it may have been lazy
         for key in ((number, None), (number, dimensions(p))):
             if key not in plans:
-                plans[key] = optimizer.planned(group, key[1])
+                plans[key] = optimizer.planned(group, key[1], given)
             graph, hyper = plans[key]
             if not graph.by_ndim:
                 break
         if p.grad is not None or state.is_begun(optimizer, group, graph, p):
-            members.append((graph, _member(optimizer, place, key, group, graph, hyper, p)))
+            members.append((graph, _member(optimizer, place, key, group, graph, hyper, p, given)))
     in_waves, alone = sharing(
         [[span(x) for x in m.read] for _, m in members],
         [[span(x) for x in m.written] for _, m in members],
@@ -53,6 +107,8 @@ def parts(optimizer: RuleOptimizer, chosen: Iterable[tuple[int, int, torch.Tenso
     across = joined(graph for graph, _ in members)
     for i, ((graph, member), wave) in enumerate(zip(members, in_waves, strict=True)):
         why = ACROSS if graph in across else ""
+        if called and isinstance(member.work.p, Sharded):
+            why = ELSEWHERE
         graph = across.get(graph, graph)
         at_once = graph.at_once
         if i in alone or (at_once and wave):
@@ -127,6 +183,7 @@ def _member(
     graph: Graph,
     hyper: dict[str, Any],
     p: torch.Tensor,
+    given: Given,
 ) -> Member:
     present = p.grad is not None
     if present and p.is_meta and group.get("fused"):
@@ -140,10 +197,10 @@ def _member(
             f"{type(optimizer).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
             f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
         )
-    signals = optimizer.given.of(graph, p, type(optimizer).__name__) if optimizer.given else {}
+    signals = given.of(graph, p, type(optimizer).__name__)
     begun = state.begun(optimizer, group, graph, hyper, p)
     for x in (p, g, *(optimizer.state[p].values() if begun.keys else ())):
-        if lacks_memory(x):
+        if lacks_memory(local(x)):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
                 "state has less memory than its elements need; was a storage resized?"

@@ -6,7 +6,7 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
@@ -23,7 +23,7 @@ from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
 from ravine.torch import amp, checkpoints, evaluation, members, state
-from ravine.torch.bound import Bound, Wave
+from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
     check_options,
@@ -31,10 +31,13 @@ from ravine.torch.checks import (
     checked_how,
     checked_parameters,
 )
+from ravine.torch.exchange import KERNELS
 from ravine.torch.layers import settled
 from ravine.torch.options import Options, checked_names, with_numbers
-from ravine.torch.signals import Given, given
+from ravine.torch.sharded import is_spread
+from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
+from ravine.torch.stepping import Wave
 from ravine.torch.tensors import dimensions, seen_by, unfit
 
 if TYPE_CHECKING:
@@ -62,7 +65,6 @@ def _wrapped(modifier: Callable[[Rule], Rule], rule: Rule) -> Rule:
 
 
 Loss = TypeVar("Loss")
-_NOTHING = Given()
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -77,7 +79,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
     _bounds: dict[frozenset[str], Bound]
-    given: Given | None = None
+    called_elsewhere = (
+        False  # whether the last step was by calls, since another process needed them
+    )
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _caller: int | None = None  # the thread that called zero_grad last; then all that have
@@ -117,11 +121,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         ]
         graphs = [graph for _, _, graph, _ in found]
         across = joined(graphs)
-        whys = [
-            ACROSS if graph in across else unfit(self._seen(group, graph, hyper, p), graph)
-            for group, p, graph, hyper in found
-            if not is_lazy(p) and p.numel()
-        ]
+
+        def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
+            if graph in across:
+                return ACROSS
+            here = unfit(self._seen(group, graph, hyper, p), graph)
+            elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
+            return here or (members.ELSEWHERE if elsewhere else "")
+
+        whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
         return describe(self._wanted, graphs, whys)
 
     def _seen(
@@ -263,7 +271,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
-        now = given(self, signals) if signals else _NOTHING
+        now = given(self, signals, closure is None) if signals else NOTHING
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -272,32 +280,23 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._in_backward.finish()
             return loss
         bound = self._bounds.get(now.names)
-        if self._last_step_skipped or (bound is None and state.is_trial(self)):
+        if self._last_step_skipped:
+            circle = members.circle(self)
+            if circle is not None:
+                circle.agree(KERNELS, (), type(self).__name__)  # that there is nothing to do
             return loss
-        left = None
-        if bound is not None and not bound.signals:
-            left = bound.take(self)
-            if left is not None and not left:
-                return loss
-        self._step_given(now, bound, left)
+        if bound is None and state.is_trial(self):
+            return loss
+        left = bound.take(self, now) if bound is not None else None
+        if left is None or left is ELSEWHERE:  # something has changed
+            if bound is not None:
+                self._bounds.clear()
+            self.step_all(now, called=left is ELSEWHERE)
+        elif left:
+            self._start(left, now)
+        else:
+            self._bound, self.called_elsewhere = bound, False
         return loss
-
-    def _step_given(self, now: Given, bound: Bound | None, left: Sequence[int] | None) -> None:
-        """Take a step of a rule that takes signals, or what is left of one that is not as it was bound."""
-        self.given = now
-        try:
-            if bound is not None and bound.signals:
-                left = bound.take(self)
-            if left is None:
-                if bound is not None:  # something has changed
-                    self._bounds.clear()
-                self.step_all()
-            elif left:
-                self._start(left)
-            else:
-                self._bound = bound
-        finally:
-            self.given = None
 
     @torch.optim.Optimizer.profile_hook_step
     def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
@@ -316,11 +315,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
-    def step_all(self) -> Bound:
-        """Take a step, whatever has changed since the last."""
-        return self._start(range(sum(len(group["params"]) for group in self.param_groups)))
+    def step_all(self, given: Given = NOTHING, called: bool = False) -> Bound:
+        """Take a step, whatever has changed since the last; see :meth:`start`."""
+        places = range(sum(len(group["params"]) for group in self.param_groups))
+        return self._start(places, given, called)
 
-    def _start(self, places: Iterable[int]) -> Bound:
+    def _start(self, places: Iterable[int], given: Given, called: bool = False) -> Bound:
         """Look at every group, parameter and gradient with care, and take the step.
 
         places: of the parameters to be stepped, among all.
@@ -333,19 +333,27 @@ class RuleOptimizer(torch.optim.Optimizer):
                 self.check(group)
         chosen = {*places}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
+        circle = members.circle(self)
         with torch.set_grad_enabled(self._differentiable):
-            waves = self.parts((i, n, p) for n, (i, p) in enumerate(every) if n in chosen)
-            for wave in waves:
-                wave.start(self.seed)
-        self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")))
-        self._bounds[(self.given or _NOTHING).names] = bound
+            mine = [(i, n, p) for n, (i, p) in enumerate(every) if n in chosen]
+            waves = members.start(self, mine, given, circle, called)
+        self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")), circle)
+        self._bounds[given.names] = bound
         return bound
 
-    def parts(self, chosen: Iterable[tuple[int, int, torch.Tensor]]) -> list[Wave]:
+    def parts(
+        self,
+        chosen: Iterable[tuple[int, int, torch.Tensor]],
+        given: Given = NOTHING,
+        called: bool = False,
+    ) -> list[Wave]:
         """What steps these parameters, each with its group's number and its own among all; those of
         later waves share memory with some of earlier ones.
+
+        called: whether the rule has to be called for those that are spread over processes, if it looks
+        at whole tensors.
         """
-        return members.parts(self, chosen)
+        return members.parts(self, chosen, given, called)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.
@@ -378,11 +386,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         return self._by_turns
 
     def planned(
-        self, group: Mapping[str, Any], ndim: int | None = None
+        self, group: Mapping[str, Any], ndim: int | None = None, given: Given | None = None
     ) -> tuple[Graph, dict[str, Any]]:
         """The graph of the rule that a group's options ask for, and its hyperparameters.
 
         ndim: the number of dimensions that the rule sees in the parameter; None where it does not ask.
+        given: the signals of the step; by default all that the rule takes.
         """
         rule, hyper = self.spelling_of(group).compose(group)
         clip = self._in_backward.clip_value if self._in_backward is not None else None
@@ -393,10 +402,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             rule, hyper = _wrapped(unscale, rule), {**hyper, "grad_scale": scale}
         if not self._differentiable:
             hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
-        if self.given is None or not rule.signals:
+        if given is None or not rule.signals:
             return plan(rule, hyper, ndim=ndim), hyper
-        numbers = {k: x for k, x in self.given.numbers.items() if k in rule.signals}
-        return plan(rule, hyper, self.given.names, ndim), hyper | numbers
+        numbers = {k: x for k, x in given.numbers.items() if k in rule.signals}
+        return plan(rule, hyper, given.names, ndim), hyper | numbers
 
     def state_dict(self) -> dict[str, Any]:
         """The state as torch's class of that name saves it; as torch.optim.Optimizer.state_dict.

@@ -28,13 +28,29 @@ if TYPE_CHECKING:
 
 _EXTREMES = ("greatest", "least")
 
-__all__ = ["Sharded", "Shards", "alike", "is_spread", "refusal"]
+__all__ = [
+    "Sharded",
+    "Shards",
+    "alike",
+    "groups_of",
+    "is_spread",
+    "local",
+    "refusal",
+    "spread_along",
+]
 
 
 def is_spread(x: Any) -> bool:
     """Whether x is a DTensor; torch.distributed.tensor, which is slow to import, is not for that."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
+
+
+def local(x: Any) -> Any:
+    """This process's part of what is spread over processes, in its very memory; all else as it is."""
+    if isinstance(x, Sharded):
+        return x.local
+    return x._local_tensor if is_spread(x) else x
 
 
 def alike(g: Any, p: Any) -> Any:
@@ -115,7 +131,7 @@ class Sharded(Operable):
     def reshape(self, shape: Sequence[int]) -> Sharded:
         """The same elements in another shape; gathered, unless it is the first axis that is spread."""
         rows = {0, None}
-        if shape[0] == self.shape[0] and {_dim(p) for p in self.placements} <= rows:
+        if shape[0] == self.shape[0] and {spread_along(p) for p in self.placements} <= rows:
             local = self.local.reshape(len(self.local), *shape[1:])
             return Sharded(local, self.mesh, self.placements, shape)
         return self._whole(self.full().reshape(shape))
@@ -168,8 +184,8 @@ class Sharded(Operable):
     def _over(self, axes: Sequence[int], reduction: str) -> Sharded:
         """A reduction over some axes, which stay with length 1."""
         value = _part(reduction, self.local, axes)
-        [value] = _reduced([value], [_groups(self.mesh, self.placements, axes)], reduction)
-        placements = [_nowhere() if _dim(p) in axes else p for p in self.placements]
+        [value] = _reduced([value], [groups_of(self.mesh, self.placements, axes)], reduction)
+        placements = [_nowhere() if spread_along(p) in axes else p for p in self.placements]
         shape = [1 if i in axes else n for i, n in enumerate(self.shape)]
         value = value / prod(self.shape[i] for i in axes) if reduction == "mean" else value
         return Sharded(value, self.mesh, placements, shape)
@@ -181,7 +197,7 @@ class Sharded(Operable):
             local = self.local[(None,) * missing]  # fewer dimensions: a gathered one's, as of eigh
             return self._whole(local).spread(placements, shape)
         wanted = tuple(
-            now if (dim := _dim(p)) is not None and self.shape[dim] != shape[dim] else p
+            now if (dim := spread_along(p)) is not None and self.shape[dim] != shape[dim] else p
             for now, p in zip(self.placements, placements, strict=True)
         )
         if wanted == self.placements:
@@ -228,7 +244,7 @@ class Shards(Tensors):
 
 def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
     """The groups of processes over which x's elements are spread; none if each process has them all."""
-    return _groups(x.mesh, x.placements) if isinstance(x, Sharded) else ()
+    return groups_of(x.mesh, x.placements) if isinstance(x, Sharded) else ()
 
 
 def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
@@ -273,11 +289,11 @@ def _all_reduce(message: torch.Tensor, groups: Sequence[ProcessGroup], name: str
     return (sign * both[0]).masked_fill(both[1] > 0, math.nan)
 
 
-def _groups(
+def groups_of(
     mesh: DeviceMesh, placements: Sequence[Placement], axes: Sequence[int] | None = None
 ) -> tuple[ProcessGroup, ...]:
     """The groups of processes over which the elements (those along some axes) are spread."""
-    dims = [_dim(p) for p in placements]
+    dims = [spread_along(p) for p in placements]
     return tuple(
         mesh.get_group(i)
         for i, dim in enumerate(dims)
@@ -285,7 +301,7 @@ def _groups(
     )
 
 
-def _dim(placement: Placement) -> int | None:
+def spread_along(placement: Placement) -> int | None:
     """The dimension that is spread, if any."""
     return getattr(placement, "dim", None)
 

@@ -10,13 +10,14 @@ import torch
 
 from ravine.engines.graph import Graph
 from ravine.engines.signals import checked_signals
+from ravine.torch.exchange import Circle
 from ravine.torch.sharded import alike, is_spread
 from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Given", "given"]
+__all__ = ["NOTHING", "Given", "given"]
 
 
 @dataclass
@@ -40,17 +41,26 @@ class Given:
         return {name: _fitted(name, self.arrays[name].get(p), p, where) for name in names}
 
 
-def given(optimizer: RuleOptimizer, signals: Mapping[str, Any]) -> Given:
-    """What a step is given. TypeError or ValueError for what no rule of the optimizer takes."""
-    name = type(optimizer).__name__
-    kinds = {
-        (i, dimensions(p))
-        for i, group in enumerate(optimizer.param_groups)
-        for p in group["params"]
-    }
-    plans = [optimizer.planned(optimizer.param_groups[i], ndim) for i, ndim in sorted(kinds)]
-    numbers, arrays = checked_signals([graph.rule for graph, _ in plans], signals, name)
-    return Given(numbers, {k: _by_parameter(k, x, optimizer) for k, x in arrays.items()})
+NOTHING = Given()
+"""What a step without signals is given."""
+
+
+def given(optimizer: RuleOptimizer, signals: Mapping[str, Any], tell: bool = False) -> Given:
+    """What a step is given. TypeError or ValueError for what no rule of the optimizer takes; tell: let
+    other processes know of it, where they have to agree on the step.
+    """
+    groups, name = optimizer.param_groups, type(optimizer).__name__
+    kinds = {(i, dimensions(p)) for i, group in enumerate(groups) for p in group["params"]}
+    plans = {(i, ndim): optimizer.planned(groups[i], ndim)[0] for i, ndim in sorted(kinds)}
+    try:
+        numbers, arrays = checked_signals([graph.rule for graph in plans.values()], signals, name)
+        return Given(numbers, {k: _by_parameter(k, x, optimizer) for k, x in arrays.items()})
+    except (TypeError, ValueError):
+        stepped = ((p, plans[i, dimensions(p)]) for i, g in enumerate(groups) for p in g["params"])
+        circle = Circle.of(stepped) if tell else None
+        if circle is not None:
+            circle.fail()
+        raise
 
 
 def _by_parameter(

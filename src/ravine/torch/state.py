@@ -19,6 +19,7 @@ import torch
 from ravine.engines.graph import Graph
 from ravine.rule import Rule
 from ravine.spellings import Spelling
+from ravine.torch.sharded import is_spread, spread_along
 from ravine.torch.tensors import as_real, dimensions
 
 if TYPE_CHECKING:
@@ -237,6 +238,8 @@ def started(
     except ValueError as error:
         key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None
+    if kept.short and is_spread(made):
+        return _whole_along(made, rule, slot, hyper)
     if kept.kind == "scalar" or not isinstance(made, torch.Tensor):
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
@@ -245,6 +248,29 @@ def started(
             "leave it out"
         )
     return torch.view_as_complex(made) if p.is_complex() else made
+
+
+def _whole_along(made: Any, rule: Rule, slot: str, hyper: Mapping[str, Any]) -> Any:
+    """A short slot of a parameter that is spread over processes: each process has all of it that belongs
+    to its part of p. Where p has length 1 as well, torch spreads both alike.
+    """
+    kept, ndim = rule.slots[slot], made.ndim
+    long = (
+        {kept.keep % ndim} if kept.keep is not None else {*range(ndim)} - {(kept.axis or 0) % ndim}
+    )
+    if all(spread_along(x) in {None, *long} for x in made.placements):
+        return made
+    from torch.distributed.tensor import Replicate, full
+
+    placements = [x if spread_along(x) in long else Replicate() for x in made.placements]
+    value = rule.start(slot, torch.zeros((1,) * ndim, device="cpu"), hyper).item()
+    return full(
+        made.shape,
+        value,
+        dtype=made.dtype,
+        device_mesh=made.device_mesh,
+        placements=placements,
+    )
 
 
 def is_trial(optimizer: RuleOptimizer) -> bool:

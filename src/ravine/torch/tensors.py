@@ -10,8 +10,9 @@ import torch
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
+from ravine.engines.kernel import MATRIX, ROW, Kernel
 from ravine.torch.memory import intercepted, no_memory
-from ravine.torch.sharded import Sharded, is_spread
+from ravine.torch.sharded import Sharded, is_spread, local, spread_along
 
 __all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 
@@ -21,11 +22,11 @@ _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat
 def unfit(work: Work, graph: Graph) -> str:
     """Why a parameter cannot take part in the graph's kernel, or nothing."""
     p, lines = work.p, by_lines(graph)
-    if isinstance(p, Sharded):
-        return "sharded, with random numbers" if graph.draws else "sharded, with reductions"
+    if isinstance(p, Sharded) and graph.draws:
+        return "sharded, with random numbers"
     if intercepted():
         return "under a torch mode that sees each operation"
-    tensors = [x for x in work.arrays if isinstance(x, torch.Tensor)]
+    tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
     for x in tensors:
         if why := no_memory(x):
             return why
@@ -35,15 +36,48 @@ def unfit(work: Work, graph: Graph) -> str:
         return why
     short = lines.short if lines is not None else ()
     for x in (x for slot, x in work.state.items() if slot not in short):
-        if isinstance(x, torch.Tensor) and x.shape != p.shape:
+        if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
+    if isinstance(p, Sharded) and not _fits_parts(work, lines):
+        return "sharded otherwise than its state"
     if all(x.is_contiguous() for x in tensors):
         return ""
-    if lines is not None or graph.draws:
+    if lines is not None or graph.draws or isinstance(p, Sharded):
         return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""
     return "not dense, or not in one memory layout"
+
+
+def _fits_parts(work: Work, lines: Kernel | None) -> bool:
+    """Whether each process has, of a parameter's gradient and state, what belongs to its part of it."""
+    p, short = work.p, lines.short if lines is not None else {}
+    full = [work.g, *work.signals.values(), *(x for k, x in work.state.items() if k not in short)]
+    arrays = [x for x in full if isinstance(x, (torch.Tensor, Sharded))]
+    if not all(isinstance(x, Sharded) and x.placements == p.placements for x in arrays):
+        return False
+    return lines is None or all(
+        x is None or (isinstance(x, Sharded) and _lies_beside(x, p, lines, short[slot]))
+        for slot, x in work.state.items()
+        if slot in short
+    )
+
+
+def _lies_beside(x: Sharded, p: Sharded, lines: Kernel, line: int) -> bool:
+    """Whether each process has the numbers for the rows, or columns, in its part of p, and no others."""
+    along = [lines.line_of(p.ndim, axis) for axis in range(p.ndim)]
+    for mine, its in zip(p.placements, x.placements, strict=True):
+        axis = spread_along(mine)
+        kept = axis is not None and along[axis] in (MATRIX, line)
+        if kept is not (spread_along(its) is not None):
+            return False
+        # Where several axes of p are one of x, a part of one is no part of the other.
+        if axis is not None and kept and x.ndim < p.ndim and along.count(along[axis]) > 1:
+            return False
+    here = lines.matrices(p.local.shape)
+    assert here is not None
+    many, rows, columns = here
+    return x.local.numel() == many * (rows if line == ROW else columns)
 
 
 def single(work: Work) -> Work:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 
 from ravine.engines.kernel import (
     COLUMN,
+    EACH,
     LINES,
     MATRIX,
     PARTED,
     ROW,
     TENSOR,
+    WHOLE,
     Kernel,
     Value,
 )
@@ -29,7 +31,7 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import BATCH, RECORD, record_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["Lines", "compute", "enter", "leave", "strip"]
+__all__ = ["Lines", "compute", "enter", "leave", "put_together", "strip"]
 
 _DOUBLE = Type("double")
 _WIDTH = 8
@@ -157,20 +159,48 @@ def compute(
     and keeps such numbers.
     """
     kernel = lines.kernel
-    for v in kernel.needed:
-        if v.stage == stage and v.level == COLUMN and v.op in PARTED:
-            _together(lines, variant, v)
+    if not kernel.spread:
+        columns = [v for v in kernel.found(stage) if v.op in PARTED]
+        put_together(lines, variant, columns, body, scalars)
     for run in kernel.runs(stage):
         whole = run[0]
-        if whole.op.startswith("each_"):
-            _reduce_each(lines, whole)
-        elif whole.op.startswith("all_"):
-            body.names[whole] = _reduced(lines, whole, lines.begin(whole.args[0]))
-            scalars([whole])
+        if whole.op in (*WHOLE, *EACH):
+            put_together(lines, variant, run, body, scalars)
         elif whole.level == TENSOR:
             scalars(run)
         else:
             _run(lines, run, body, rows)
+
+
+def put_together(
+    lines: Lines,
+    variant: Variant,
+    found: list[Value],
+    body: Body,
+    scalars: Callable[[list[Value]], None],
+) -> None:
+    """Reductions to numbers for rows, for columns, for matrices, or for the tensor."""
+    for v in found:
+        if v.op in PARTED and v.level == COLUMN:
+            _together(lines, variant, v)
+        elif v.op in PARTED and lines.kernel.spread:
+            _begin_rows(lines, v)
+        elif v.op in EACH:
+            _reduce_each(lines, v)
+        elif v.op in WHOLE:
+            body.names[v] = _reduced(lines, v, lines.begin(v.args[0]))
+            scalars([v])
+
+
+def _begin_rows(lines: Lines, value: Value) -> None:
+    """Where a process has no elements of a tensor, no pass has left anything for its rows."""
+    out, begin = lines.out, lines.begin(value)
+    numel = out.field(lines.record, RECORD, "numel")
+    empty = out.set("empty", f"icmp eq i64 {numel}, 0")
+    count = out.set("count", f"select i1 {empty}, i64 {lines.count[ROW]}, i64 0")
+    start = identity(value.op.removeprefix("row_"), _DOUBLE)
+    with out.loop(f"rows{value.index}", count):
+        lines.store(_DOUBLE, start, begin, f"%rows{value.index}")
 
 
 def _together(lines: Lines, variant: Variant, value: Value) -> None:

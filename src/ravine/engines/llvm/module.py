@@ -30,6 +30,8 @@ def text(variant: Variant) -> str:
     if kernel.short:
         enter(out, variant)
     for stage in range(kernel.stages):
+        if kernel.spread:
+            scalars.parts(out, variant, stage)
         scalars.tensors(out, variant, stage)
     for walk in variant.passes:
         print_pass(out, variant, walk)

@@ -3,25 +3,26 @@
 `row` computes what depends on t and the hyperparameters alone: once for the tensors of a parameter
 group that have taken equally many steps. `tensors_k` puts together the parts of reductions that the
 chunks of a pass have left, in the order of the chunks, so that the bits do not depend on the threads;
-then it computes what depends on them. `finish` stores the new scalar slots.
+then it computes what depends on them. Where tensors may be spread over processes, `parts_k` does the
+former, so that the processes can put their parts together before the latter. `finish` stores the new
+scalar slots.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from ravine.engines.kernel import GROUP, PARTIAL, SIZES, TENSOR, Kernel, Value
+from ravine.engines.kernel import GROUP, PARTIAL, SIZES, TENSOR, WHOLE, Kernel, Value
 from ravine.engines.llvm.body import Body
-from ravine.engines.llvm.lines import Lines, compute
+from ravine.engines.llvm.lines import Lines, compute, put_together
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["finish", "row", "tensors"]
+__all__ = ["finish", "parts", "row", "tensors"]
 
 _DOUBLE = Type("double")
-_REDUCED = tuple(f"all_{op}" for op in PARTIAL)
 
 
 def row(out: Printer, kernel: Kernel) -> None:
@@ -32,16 +33,40 @@ def row(out: Printer, kernel: Kernel) -> None:
     out.end()
 
 
+def parts(out: Printer, variant: Variant, stage: int) -> None:
+    """For each tensor, of which other processes may have parts, too: this process's part of what it is
+    reduced to.
+    """
+    kernel = variant.kernel
+    found = kernel.found(stage)
+    if not found:
+        return
+    out.begin(f"@parts_{stage}(ptr %scalars)", "what other processes have parts of")
+    every = Tensors(out, kernel)
+    with every.each("tensor"):
+        record = every.record("%tensor")
+        body, rows = Body(out, _DOUBLE), rows_of(out, record)
+        sums = [v for v in found if v.op in PARTIAL]
+        _add_partials(out, variant, record, sums, body)
+        scalars = partial(_compute, body, kernel, rows)
+        scalars(sums)
+        if kernel.by_lines:
+            put_together(Lines(out, kernel, record), variant, found, body, scalars)
+    out.end()
+
+
 def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
     todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
+    if kernel.spread:
+        todo = [v for v in todo if not kernel.is_found(v)]
     by_lines = stage in kernel.due.values()
-    if not todo and not by_lines:
+    adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
+    if not (todo or by_lines or adding):
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
     totals = out.field("%scalars", SCALARS, "totals", "ptr")
-    adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
     every = Tensors(out, kernel)
     with every.each("tensor", dict.fromkeys(adding.values(), identity("sum", _DOUBLE))) as becomes:
         record = every.record("%tensor")
@@ -49,7 +74,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
         body = Body(out, _DOUBLE)
         for v in todo:
             if v.op in SIZES:
-                number = out.field(record, RECORD, v.op)
+                number = out.field(record, RECORD, f"whole_{v.op}")
                 body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
             elif v.op == "epsilon":
                 body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
@@ -63,7 +88,10 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
         else:
             _compute(body, kernel, rows, todo)
         for v, name in adding.items():
-            text = f"fadd double %{name}, {body.number(v.args[0])}"
+            [x] = v.args
+            if x not in body.names:
+                body.names[x] = scalar(out, kernel, rows, x)
+            text = f"fadd double %{name}, {body.number(x)}"
             becomes[name] = out.set(f"{name}.next", text)
     for v, name in adding.items():
         out.store(f"%{name}", out.at(totals, kernel.totals.index(v)))
@@ -92,7 +120,7 @@ def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Valu
     """Compute scalars and keep them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
-        for x in (v, *(v.args if v.op not in (*PARTIAL, *_REDUCED, "total") else ())):
+        for x in (v, *(v.args if v.op not in (*PARTIAL, *WHOLE, "total") else ())):
             stands = x.op in ("scalar", "hyperparameter") or x not in values
             if stands and x.op != "constant" and x not in body.names:
                 body.names[x] = scalar(out, kernel, rows, x)

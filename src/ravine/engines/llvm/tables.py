@@ -11,6 +11,7 @@ batch        tensors of the same dtypes: see BATCH, then, for each column, where
 scalars      see SCALARS
 job          a function, its argument (a batch or the scalars), and how it is called: PLAINLY,
              IN_THREADS, or as the one that may refuse the step
+numbers      the tensor rows, then what there is for matrices, rows and columns, tensor by tensor
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from ravine.engines.kernel import GROUP, TENSOR, Kernel, Value
+from ravine.engines.kernel import GROUP, SIZES, TENSOR, Kernel, Value
 from ravine.engines.llvm.printer import Printer
 
 __all__ = [
@@ -43,7 +44,10 @@ _ROWS = ("shared_row", "own_row", "wide_count")
 RECORD = (
     *("numel", "chunk_length", "group_row", "tensor_row", "partials", "chunk_count", "number"),
     *(*_ROWS, "noise"),
-    # Of a tensor that is seen as matrices: what SIZES says, and where there is what for each, see lines.py.
+    # What SIZES says of the whole tensor, where this is one process's part of it.
+    *(f"whole_{size}" for size in SIZES),
+    # Of a tensor that is seen as matrices: the same of what is here, and where there is what for each, see
+    # lines.py.
     *("matrices", "rows", "height", "widths", "columns"),
     *("matrix_values", "row_values", "column_values"),
     # In how many pieces of rows a matrix is walked, and what each leaves for every column.

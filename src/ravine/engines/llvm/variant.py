@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, Kernel
+from ravine.engines.passes import passes
 
 __all__ = ["Variant"]
 
@@ -37,7 +38,7 @@ class Variant:
     def __post_init__(self) -> None:
         self.of = "double" if "float64" in self.dtypes else "float"
         self.dtype = dict(zip(self.kernel.columns, self.dtypes, strict=True))
-        self.passes = self.kernel.passes(self.dtypes)
+        self.passes = passes(self.kernel, self.dtypes)
         # Two registers of numbers at a time; where there is little to compute, short loads and
         # stores stream through memory better (sgd: a seventh faster, on a processor with AVX-512).
         size = 8 if self.of == "double" else 4

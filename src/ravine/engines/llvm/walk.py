@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from ravine.draws import DRAWN
-from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Pass, Value
+from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Value
 from ravine.engines.llvm.body import Body
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
 from ravine.engines.llvm.draws import Draws
@@ -20,6 +20,7 @@ from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.tables import BATCH, CHUNK, RECORD, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
 

@@ -1,0 +1,117 @@
+"""How often a kernel walks over the elements: what each walk loads, computes, reduces and stores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from ravine.engines.kernel import DTYPES, ELEMENT, LINES, MATRIX, PARTED, PARTIAL, Kernel, Value
+
+__all__ = ["Pass", "passes", "planned"]
+
+_FEW = 16  # columns of which pairs are tried
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk over the elements: what is loaded, computed (in order), reduced and stored.
+
+    sums: to one number. lines: to one for each row or column. vectors: what there is for each row or
+    column already.
+    """
+
+    stage: int
+    loads: dict[str, Value]
+    values: list[Value]
+    scalars: list[Value]
+    vectors: list[Value]
+    sums: list[Value]
+    lines: list[Value]
+    stores: dict[str, Value]
+
+
+def passes(kernel: Kernel, dtypes: Sequence[str]) -> list[Pass]:
+    """The walks over the elements, with fewest bytes moved.
+
+    A new state may be stored in an early pass and loaded again in a later one, instead of
+    being computed again from its inputs, unless storing it would round it.
+    """
+    size = {c: DTYPES[d] for c, d in zip(kernel.columns, dtypes, strict=True)}
+    size = {c: size[c] for c in kernel.full}
+    exact = 8 if "float64" in dtypes else 4
+    can = [
+        c
+        for c in kernel.full
+        if c in kernel.outputs
+        and kernel.outputs[c].stage < kernel.last
+        and kernel.outputs[c].level == ELEMENT
+        and size[c] == exact
+    ]
+
+    def cost(early: Sequence[str]) -> tuple[float, ...]:
+        plan = planned(kernel, early)
+        if plan is None:
+            return (math.inf,)
+        moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
+        return moved, sum(len(walk.values) for walk in plan), -len(early)
+
+    # From none and from all of them, by one column or two as long as that costs less, or lets
+    # more be stored early. To try all subsets takes seconds with a dozen columns.
+    moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
+    found = []
+    for start in ((), tuple(can)):
+        best, before = (cost(start), start), None
+        while best != before:
+            before = best
+            for move in moves:
+                early = tuple(c for c in can if (c in best[1]) != (c in move))
+                best = min(best, (cost(early), early))
+        found.append(best)
+    plan = planned(kernel, min(found)[1])
+    assert plan is not None
+    return plan
+
+
+def planned(kernel: Kernel, early: Sequence[str]) -> list[Pass] | None:
+    """The walks if the given columns are stored as soon as they are known; None: impossible."""
+    stored = {
+        c: kernel.outputs[c].stage if c in early else kernel.last
+        for c in kernel.full
+        if c in kernel.outputs
+    }
+    result = []
+    for stage in range(kernel.last + 1):
+        sums = [v for v in kernel.needed if v.op in PARTIAL and v.stage == stage + 1]
+        lines = [v for v in kernel.needed if v.op in PARTED and v.stage == stage + 1]
+        stores = {
+            c: kernel.outputs[c]
+            for c, at in stored.items()
+            if at == stage and kernel.outputs[c].leaf != c
+        }
+        again = {kernel.outputs[c]: c for c in early if stored[c] < stage}
+        loads: dict[str, Value] = {}
+        seen: set[Value] = set()
+        stack = [*(v.args[0] for v in (*sums, *lines)), *stores.values()]
+        while stack:
+            value = stack.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            if value in again:
+                loads[again[value]] = value
+            elif value.op == "input":
+                if stored.get(value.leaf, stage) < stage:
+                    return None
+                loads[value.leaf] = value
+            elif value.level == ELEMENT:
+                stack.extend(value.args)
+        order = sorted(seen, key=lambda v: v.index)
+        scalars = [v for v in order if v.level < MATRIX]
+        vectors = [v for v in order if v.level in LINES]
+        values = [v for v in order if v.level == ELEMENT and v not in loads.values()]
+        loads = {c: loads[c] for c in kernel.columns if c in loads}
+        if sums or lines or stores:
+            result.append(Pass(stage, loads, values, scalars, vectors, sums, lines, stores))
+    return result

@@ -1,0 +1,429 @@
+"""What a step is made of: parameters that one kernel steps, in place, and those whose rule is called.
+
+A part of a kernel holds every parameter that has ever had a gradient; those that have none at a step are
+left out by their address. It can step them again while they are the same ones and are where they were;
+what new gradients are, torch's own guards find out in one call in C. It refers to no gradient.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, compress, starmap
+from operator import attrgetter, ge, getitem, is_
+from typing import Any
+
+import torch
+
+from ravine.engines.eager import Work, steps
+from ravine.engines.fused import bind
+from ravine.engines.graph import Graph
+from ravine.ops import Tensors
+from ravine.torch.exchange import Exchange, mark
+from ravine.torch.foreach import Foreach
+from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.sharded import Sharded, Shards, is_spread, local
+from ravine.torch.state import number
+from ravine.torch.tensors import as_real, dtype_name, single
+
+__all__ = ["READY", "CallPart", "KernelPart", "Member", "Wave"]
+
+_grad = attrgetter("grad")
+_data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
+_storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+READY = 0
+"""What a kernel says when it has taken a step."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A parameter in a step: the work as an engine sees it, and where its results are kept.
+
+    place: its place among all parameters. key: what its hyperparameters are found by, its group's
+    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it
+    has taken, None where nobody counts. whole: whether `count` is kept in the state as an int. rows:
+    which of its elements take part, where the gradient is sparse; `work` holds copies of them then.
+    present: whether it has a gradient in this step.
+    """
+
+    p: torch.Tensor
+    place: int
+    key: tuple[int, int | None]
+    work: Work
+    state: dict[str, Any]
+    keys: Mapping[str, str]
+    count: torch.Tensor | None
+    whole: bool = False
+    rows: tuple[torch.Tensor, ...] | None = None
+    present: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no elements (that have a gradient), so that there is nothing to compute. Of what
+        is spread over processes, this one's part may have none.
+        """
+        return not (self.p if is_spread(self.p) else self.work.p).numel()
+
+    @property
+    def read(self) -> list[torch.Tensor]:
+        """The tensors that a step only reads."""
+        given = self._given if self.present else ()
+        return [x for x in map(local, given) if type(x) in _PLAIN]
+
+    @property
+    def written(self) -> list[torch.Tensor]:
+        """The tensors that a step changes."""
+        return [x for x in map(local, (self.p, *self.work.state.values())) if type(x) in _PLAIN]
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
+        return (
+            local(self.work.p) is local(self.p)
+            and all(type(local(x)) is torch.Tensor for x in self._given)
+            and self.rows is None
+            and not self.whole
+            and all(
+                local(self.state[key]) is local(self.slots[slot]) for slot, key in self.keys.items()
+            )
+        )
+
+    @property
+    def _given(self) -> tuple[Any, ...]:
+        return (self.work.g, *self.work.signals.values())
+
+    @property
+    def part(self) -> Work:
+        """The work on this process's part, if the whole is spread over processes."""
+        if not isinstance(self.work.p, Sharded):
+            return self.work
+        return self.work.converted(local, self.work.dtype)
+
+    @property
+    def slots(self) -> dict[str, Any]:
+        """The slots as tensors: arrays as the engine sees them, numbers where they are kept."""
+        return {
+            slot: self.work.state[slot]
+            if isinstance(self.work.state[slot], (torch.Tensor, Sharded))
+            else self.state[key]
+            for slot, key in self.keys.items()
+        }
+
+    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
+        """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
+        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
+        for slot, value in new_state.items():
+            key, state = self.keys[slot], self.state
+            if replace:
+                value = value if isinstance(value, torch.Tensor) else number(value)
+                state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
+            elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
+                self._write(self.work.state[slot], state[key], value)
+            else:
+                state[key].fill_(float(value))
+        self.counted()
+
+    def counted(self) -> None:
+        """Keep that the step has been taken."""
+        if self.count is not None:
+            self.count.fill_(self.work.t)
+        self.keep_count()
+
+    def keep_count(self) -> None:
+        """Where a count is an int in the state, take it over from the tensor that a kernel counts in."""
+        if self.whole and self.count is not None and "step" in self.state:
+            self.state["step"] = int(self.count)
+
+    def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
+        if self.rows is not None:
+            real: Any = as_real(whole)
+            real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
+        elif isinstance(value, torch.Tensor) or isinstance(view, Sharded):
+            view.copy_(value)
+        else:  # too large a number for a dtype is infinity, as in a kernel
+            view.copy_(number(float(value)))
+
+
+class CallPart:
+    """Parameters whose rule is called, because no kernel can step them or none is wanted."""
+
+    def __init__(self, graph: Graph, members: Sequence[Member], differentiable: bool):
+        self.graph, self.differentiable = graph, differentiable
+        self.members = [m for m in members if m.present]
+        self.spread = any(isinstance(m.work.p, Sharded) for m in self.members)
+        self.results: list[Any] = []
+
+    def compute(self) -> None:
+        """Find the results, and change nothing yet."""
+        works = [m.work for m in self.members]
+        if not self.differentiable:
+            works = [single(work) for work in works]
+        self.results = steps(self.graph.rule, works, self._bag(works))
+
+    def store(self) -> None:
+        """Keep the results."""
+        for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
+            member.store(new_p, new_state, self.differentiable)
+
+    @property
+    def marks(self) -> list[int | None]:
+        """What tells which parameters take part, where processes have to agree on them."""
+        return [mark(m.place, self.graph, m.p) for m in self.members]
+
+    def squares(self) -> float:
+        """The sum of the squared gradients."""
+        return sum(m.work.g.detach().double().square().sum().item() for m in self.members)
+
+    def _bag(self, works: Sequence[Work]) -> type[Tensors] | None:
+        """The bag that the rule is called on, once; without one it is called for each tensor.
+
+        On an accelerator, and among processes, calls and messages cost more than numbers.
+        """
+        if self.spread:
+            return Shards
+        return Foreach if any(work.p.device.type != "cpu" for work in works) else None
+
+
+class KernelPart:
+    """Parameters that one kernel steps, in place.
+
+    places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
+    hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
+    again with `look` and `run`; the first time it is taken by `start`. exchange: the messages between
+    its passes, where parameters are spread over processes and the rule looks at whole ones.
+    """
+
+    def __init__(self, graph: Graph, members: Sequence[Member], stochastic: bool, squares: bool):
+        self.graph = graph
+        rows: dict[tuple[int, int | None], int] = {}
+        numbers = [rows.setdefault(m.key, len(rows)) for m in members]
+        self.rows = list(rows)
+        spread = any(isinstance(m.work.p, Sharded) for m in members)
+        self.step = step = bind(
+            graph,
+            [m.part for m in members],
+            dtype_name,
+            numbers,
+            squares=squares,
+            wholes=[m.work.p.shape for m in members] if spread else None,
+            counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
+            numbers=[m.place for m in members],
+            stochastic=stochastic,
+        )
+        self.members = members = [members[i] for i in step.order]
+        self.places = [m.place for m in members]
+        self.params = [m.p for m in members]
+        self.present = self.params
+        self.exchange = Exchange(step, [m.work.p for m in members], self.places) if spread else None
+        self._take_part([m.present for m in members])
+        self.repeatable = all(m.repeatable for m in members)
+        slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
+        counts = [m.count for m in members]
+        self.held: Any = (
+            slots  # until the step is taken: other threads may replace what is in a state
+        )
+        for column, tensors in zip(step.state, (*slots, counts), strict=True):
+            step.place(column, [0 if x is None else self._address(x) for x in tensors])
+        self.signals = step.kernel.signals
+        signals = [[local(m.work.signals[name]) for m in members] for name in self.signals]
+        step.place("p", [self._address(local(m.work.p)) for m in members])
+        if not self.repeatable:
+            return
+        grads = [local(m.work.g) for m in members]
+        self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
+        self.addresses = [0] * len(members)  # of gradients, and how many bytes were enough
+        self.sizes = [g.untyped_storage().nbytes() for g in grads]
+        self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
+        self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
+        # What the state must have where it is looked up: slot after slot, and then the counts, unless
+        # torch's class keeps none.
+        names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
+        kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]
+        if all("step" in m.state and m.state["step"] is m.count for m in members):
+            names.append(["step"] * len(members))
+            kept += counts
+        own = counts if len(names) < len(step.state) and counts[0] is not None else []
+        self.states = [m.state for m in members] * len(names)
+        self.names, self.kept = list(_flat(names)), kept
+        fixed = [*self.params, *kept, *own]
+        self.fixed: list[Any] = list(map(local, fixed))
+        self.where = _addresses(self.fixed)
+        # Matrices may be transposed in their place; their strides are then others.
+        self.matrices = [x for x in self.fixed if x.ndim > 1]
+        self.facts = facts([*grads, *_flat(signals), *self.matrices])
+        # What is spread has its part in a tensor that another may have taken the place of.
+        self.spread = [x for x in fixed if is_spread(x)]
+        self.parts = list(map(local, self.spread))
+
+    def set(self, row: int, hyper: Mapping[str, Any]) -> None:
+        """Take over the hyperparameters of a row."""
+        self.step.set_group(row, [hyper[name] for name in self.step.inputs])
+
+    def start(self, seed: int) -> None:
+        """Take the step for which the members were found, and let go of them."""
+        members, self.members = self.members, []
+        grads = [local(m.work.g) for m in members]
+        addresses = [
+            self._address(g) if m.present else 0 for g, m in zip(grads, members, strict=True)
+        ]
+        self.step.place("g", addresses)
+        for name in self.signals:
+            signals = [local(m.work.signals[name]) for m in members]
+            self.step.place(name, list(map(self._address, signals)))
+        with self.step.lock:
+            if self.run(seed) != READY:  # all of this was looked up a moment ago
+                raise RuntimeError(
+                    "memory or a step count has changed while a step was being taken"
+                )
+        for member in members:
+            if member.rows is not None:
+                columns = {s: member.work.state[s] for s in self.step.kernel.arrays}
+                with torch.no_grad():
+                    member.store(member.work.p, columns)
+            member.keep_count()
+        self.held = None
+
+    def _address(self, x: torch.Tensor) -> int:
+        """Where a column begins; some address, where it has no elements."""
+        return x.data_ptr() or (0 if x.numel() else self.step.anywhere)
+
+    def _take_part(self, here: Sequence[bool] | None = None) -> None:
+        """Note which parameters take part in the next step: all of them, or those that are there."""
+        self.here = here = None if here is None or all(here) else here
+        self.present = self.params if here is None else list(compress(self.params, here))
+        if self.exchange is not None:
+            self.exchange.take_part(here)
+
+    @property
+    def marks(self) -> list[int | None]:
+        """What tells which parameters take part, where processes have to agree on them."""
+        return self._marks if self.here is None else list(compress(self._marks, self.here))
+
+    @cached_property
+    def _marks(self) -> list[int | None]:
+        pairs = zip(self.places, self.params, strict=True)
+        return [mark(place, self.graph, p) for place, p in pairs]
+
+    def look(
+        self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
+    ) -> list[Any] | None:
+        """Point the kernel at new gradients and signals, and return them: they are to be kept until it
+        has run. None if anything but these and numbers has changed.
+        """
+        grads: list[Any] = list(map(_grad, self.params))
+        signals: list[Any] = []
+        if self.signals:
+            signals = (
+                [given[name].get(p) for name in self.signals for p in self.params] if given else []
+            )
+            if not signals or any(x is None for x in signals):
+                return None
+        if self.spread:
+            if not self._is_spread_as_before(grads) or not self._is_spread_as_before(signals):
+                return None
+            if not all(map(is_, map(local, self.spread), self.parts)):
+                return None
+            grads, signals = list(map(local, grads)), list(map(local, signals))
+        states, names, kept = self.states, self.names, self.kept
+        fixed, where = self.fixed, self.where
+        if self.here is not None:
+            self._take_part()
+        if not self.facts.check(*grads, *signals, *self.matrices):
+            here = [g is not None for g in grads]
+            self._take_part(here)
+            self.absent = self.absent or list(starmap(_without_memory, self.gradients))
+            pairs = zip(grads, self.absent, strict=True)
+            grads = [absent if g is None else g for g, absent in pairs]
+            if not self.facts.check(*grads, *signals, *self.matrices):
+                return None
+            if len(here) - len(self.present) > max(16, len(here) // 4):
+                # Where many are missing, their states need not come into the caches.
+                here *= len(fixed) // len(here)
+                states, names = list(compress(states, here)), list(compress(names, here))
+                fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
+                kept = list(compress(kept, here))
+        try:
+            if not all(map(is_, map(getitem, states, names), kept)):
+                return None
+        except KeyError:  # a slot is gone
+            return None
+        if _addresses(fixed) != where:
+            return None  # memory has moved
+        addresses = list(map(_data_ptr, grads))
+        for i in self.hollow:
+            addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
+        if self.exchange and addresses.count(0) != len(grads) - len(self.present):
+            return None  # to be found out before the processes agree
+        if addresses != self.addresses:  # a storage that is cut short moves
+            sizes = list(map(_nbytes, map(_storage, grads)))
+            if not all(map(ge, sizes, self.sizes)):
+                for i, g in enumerate(grads):
+                    if sizes[i] < self.sizes[i] and addresses[i]:
+                        if is_cut_short(g):
+                            return None
+                        self.sizes[i] = sizes[i]
+            self.addresses = addresses
+        self.step.place("g", addresses)
+        if not signals:
+            return grads
+        if any(map(is_cut_short, signals)):
+            return None
+        places = list(map(self._address, signals))
+        if not {*places}.isdisjoint(where):
+            return None  # a parameter, or a slot
+        for i, name in enumerate(self.signals):
+            self.step.place(name, places[i * len(self.params) : (i + 1) * len(self.params)])
+        return grads + signals
+
+    def _is_spread_as_before(self, given: Sequence[Any]) -> bool:
+        """Whether gradients, or signals, are spread as their parameters are, where they are there."""
+        params = self.params * (len(given) // len(self.params))
+        return all(
+            getattr(x, "placements", None) == getattr(p, "placements", None)
+            for p, x in zip(params, given, strict=True)
+            if x is not None
+        )
+
+    def run(self, seed: int) -> int:
+        """Take the step, unless the kernel refuses it: READY if it was taken."""
+        if not self.present:
+            return READY
+        between = self.exchange.between if self.exchange else None
+        status = self.step.run(len(self.present), seed, between)
+        if status == READY:
+            torch.autograd.graph.increment_version(self.present)
+        return status
+
+    def squares(self) -> float:
+        """The sum of the squared gradients of the last step."""
+        return self.step.squares() if self.present else 0.0
+
+
+def _addresses(tensors: list[torch.Tensor]) -> array[int]:
+    return array("q", list(map(_data_ptr, tensors)))
+
+
+def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+    made.untyped_storage().resize_(0)
+    return made
+
+
+@dataclass
+class Wave:
+    """The parts of a step that can be taken at the same time, since they share no memory."""
+
+    kernels: list[KernelPart] = field(default_factory=list)
+    calls: list[CallPart] = field(default_factory=list)
+
+    def start(self, seed: int) -> None:
+        """Take the step: nothing is stored before everything that can fail has been computed."""
+        for call in self.calls:
+            call.compute()
+        for kernel in self.kernels:
+            kernel.start(seed)
+        for call in self.calls:
+            call.store()
