@@ -313,7 +313,7 @@ def test_no_suggestion_leads_to_another_optimizer(name):
         ("mine.NAdam", "did you mean 'NAdam'?"),
         ("Adam with weight decay", "write decoupled_decay(Adam, weight_decay=...) or l2(Adam, "),
         ("SGD with weight_decay", "write decoupled_decay(SGD, weight_decay=...) or l2(SGD, "),
-        ("keras.Lion", "there are"),
+        ("keras.Ftrl", "there are"),
         ("Adam with momentum", "there are"),
     ],
 )

@@ -45,6 +45,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "Newton-Schulz precision": "the numbers that it is computed in",
         "preconditioner": "what the gradient is multiplied by, and how often that is computed anew",
         "averaging": "which weights are averaged, and how they count",
+        "trust ratio": "what lengths the step of a tensor is scaled by, and where",
     }
 )
 """On what two algorithms of one name may differ; each with what it means."""
@@ -62,8 +63,8 @@ class Witness:
     in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
     needs: options that have to keep the value that the package has by default. defaults: what it has
     by default for hyperparameters, where that is not what the rule has. state: its name for
-    each slot, as in {"m": "exp_avg"}. note: what else is to be said. Raises CardError if package or call
-    cannot be read.
+    each slot, as in {"m": "exp_avg"}. counted: whether it keeps a count of steps, where the rule takes t.
+    note: what else is to be said. Raises CardError if package or call cannot be read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
     >>> lamb.name
@@ -79,6 +80,7 @@ class Witness:
     needs: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
+    counted: bool = True
     note: str = ""
     shapes: str = ""
     loud: Mapping[str, Any] = field(default_factory=dict)

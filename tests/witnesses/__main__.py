@@ -47,7 +47,7 @@ def recorded(rule: Rule, witness: Witness) -> problem.Path_:
 
 
 def _flat(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.ravel(x) for x in arrays])
+    return np.concatenate([np.array([]), *(np.ravel(x) for x in arrays)])
 
 
 def main(names: list[str]) -> int:

@@ -40,7 +40,7 @@ def _run(
     values = path.values["loud" if loud else "calm"]
     moves = loud and not witness.constant_lr and "lr" in values
     params = problem.starts(witness.shapes)
-    made = ravine.numpy.optimizer(rule)(params, **values, engine=engine)
+    made = ravine.numpy.optimizer(rule)(params, **rule.parts.gathered(values), engine=engine)
     rows = []
     for t, grads in enumerate(problem.gradients(witness.shapes, loud and witness.late), 1):
         if moves:

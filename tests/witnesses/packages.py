@@ -53,13 +53,20 @@ class OfTorch:
             for name, value in its.items()
             if isinstance(value, (bool, int, float)) or hasattr(value, "numpy")
         }
-        return arrays, [
-            {k: v for k, v in group.items() if _is_plain(v)} for group in saved["param_groups"]
-        ]
+        groups = [{k: _number(v) for k, v in its.items()} for its in saved["param_groups"]]
+        return arrays, [{k: v for k, v in its.items() if _is_plain(v)} for its in groups]
 
     def evaluated(self) -> Arrays:
+        """The weights to evaluate with; none where that is left to the user, as by torch.optim.ASGD."""
+        if not hasattr(self.optimizer, "eval"):
+            return []
         self.optimizer.eval()
         return self.arrays()
+
+
+def _number(value: Any) -> Any:
+    """A tensor of one number as that number, as a count of steps may be."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,17 +6,35 @@ from ravine.numpy.rule_optimizer import RuleOptimizer
 
 __all__ = [
     "AdamEpsHat",
+    "AdamP",
     "Adamw",
+    "AggMo",
     "Amsgrad",
-    "Asgd",
+    "Fromage",
+    "LAMB",
+    "LAMBKozistr",
+    "LAMBTimm",
+    "LAMBv3",
+    "LARS",
+    "LARSKozistr",
+    "LARSOptax",
+    "LARSTimm",
+    "Lion",
     "Momentum",
     "MomentumClassical",
-    "MomentumEma",
+    "MomentumEMA",
     "Nadam",
     "Nesterov",
+    "NesterovClassical",
+    "NovoGrad",
+    "QHM",
     "Radam",
     "Rmsprop",
-    "Sgd",
+    "SGDP",
+    "SGLD",
+    "SignSGD",
+    "Signum",
+    "Tiger",
 ]
 
 class AdamEpsHat(RuleOptimizer):
@@ -28,6 +46,22 @@ class AdamEpsHat(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamP(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        weight_decay: float = 0.0,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -46,6 +80,17 @@ class Adamw(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class AggMo(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.1,
+        betas: tuple[float, ...] = ...,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Amsgrad(RuleOptimizer):
     def __init__(
         self,
@@ -59,15 +104,136 @@ class Amsgrad(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Asgd(RuleOptimizer):
+class Fromage(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.01,
-        lambd: float = 0.0001,
-        alpha: float = 0.75,
-        t0: float = 1000000.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LAMB(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LAMBKozistr(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LAMBTimm(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LAMBv3(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LARS(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LARSKozistr(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LARSOptax(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        eps: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LARSTimm(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Lion(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        weight_decay: float = 0.0,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -95,7 +261,7 @@ class MomentumClassical(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class MomentumEma(RuleOptimizer):
+class MomentumEMA(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -131,6 +297,43 @@ class Nesterov(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class NesterovClassical(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class NovoGrad(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        beta2: float = 0.98,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class QHM(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.999,
+        nu: float = 0.7,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Radam(RuleOptimizer):
     def __init__(
         self,
@@ -158,12 +361,62 @@ class Rmsprop(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Sgd(RuleOptimizer):
+class SGDP(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        eps: float = 1e-08,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class SGLD(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.001,
+        temperature: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class SignSGD(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Signum(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta: float = 0.9,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Tiger(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta: float = 0.965,
+        weight_decay: float = 0.01,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

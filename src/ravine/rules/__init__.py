@@ -7,5 +7,10 @@ from ravine.rules.adam import *
 from ravine.rules.averaging import *
 from ravine.rules.gradient_descent import *
 from ravine.rules.muon import *
+from ravine.rules.normalized import *
+from ravine.rules.projections import *
 from ravine.rules.rmsprop import *
 from ravine.rules.rprop import *
+from ravine.rules.sampling import *
+from ravine.rules.signs import *
+from ravine.rules.trust_ratios import *

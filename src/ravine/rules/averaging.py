@@ -1,5 +1,6 @@
 """Averaging: the weights to use are the mean of those that the steps go through."""
 
+from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
 from ravine.ops import maximum, where
 from ravine.rule import rule, scalar
@@ -8,6 +9,20 @@ from ravine.rule import rule, scalar
 @rule(
     paper="Polyak & Juditsky, 1992. Acceleration of Stochastic Approximation by Averaging",
     at="doi:10.1137/0330046, in the form of torch.optim.ASGD",
+    card=Card(
+        title="ASGD",
+        names="averaged SGD, averaged stochastic gradient descent, Polyak averaging, "
+        "Polyak-Ruppert averaging",
+        witnesses=(
+            Witness(
+                "torch 2.13.0",
+                "torch.optim.ASGD(lr=lr, lambd=lambd, alpha=alpha, t0=t0)",
+                needs={"weight_decay": 0, "maximize": False},
+                state={"eta": "eta", "mu": "mu", "ax": "ax"},
+                late=True,
+            ),
+        ),
+    ),
     eta=scalar("lr"),
     mu=scalar(1.0),
     lr=Hyperparameter("learning rate of the first step", low=0.0, search=(1e-4, 10.0)),

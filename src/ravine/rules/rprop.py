@@ -1,5 +1,6 @@
 """Rprop: only the gradient's sign counts; each coordinate has a step size of its own."""
 
+from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
 from ravine.ops import clip, sign, where
 from ravine.rule import filled, rule
@@ -8,6 +9,18 @@ from ravine.rule import filled, rule
 @rule(
     paper="Riedmiller & Braun, 1993. A Direct Adaptive Method for Faster Backpropagation Learning",
     at="doi:10.1109/ICNN.1993.298623, without taking steps back, in the form of torch.optim.Rprop",
+    card=Card(
+        names="resilient propagation, resilient backpropagation, resilient backprop",
+        witnesses=(
+            Witness(
+                "torch 2.13.0",
+                "torch.optim.Rprop(lr=lr, etas=(eta_minus, eta_plus), step_sizes=(step_min, step_max))",
+                needs={"maximize": False},
+                state={"prev": "prev", "step_size": "step_size"},
+                late=True,
+            ),
+        ),
+    ),
     step_size=filled("lr"),
     lr=Hyperparameter("size of the first step", low=0.0, search=(1e-5, 1.0)),
     eta_minus=Hyperparameter(

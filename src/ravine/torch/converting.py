@@ -74,15 +74,17 @@ def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
 def _group(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for option, names in match.witness.options.items():
-        if option not in group:
+        parts = (names,) if isinstance(names, str) else names
+        if option in group:
+            value = group[option]
+            given |= zip(parts, (value,) if isinstance(names, str) else value, strict=True)
+        elif {*parts} <= {*group}:  # optimi keeps betas as beta1 and beta2
+            given |= {part: group[part] for part in parts}
+        else:
             raise ValueError(
                 f"the checkpoint is not accepted; its group {number} does not have {option!r}, as those of "
                 f"{match.witness.name} do"
             )
-        if isinstance(names, str):
-            given[names] = group[option]
-        else:
-            given |= zip(names, group[option], strict=True)
     return {**options_of(match.rule, given), "params": list(group["params"])}
 
 
@@ -92,6 +94,8 @@ def _state(
     """A parameter's state under the rule's names."""
     places = (theirs, group)
     count = next((place[k] for place in places for k in _COUNTS if k in place), None)
+    if count is None and not (match.rule.takes_t and match.witness.counted):
+        count = 1  # there is state, so this was not the first step: no more is asked
     if count is None:
         raise ValueError(
             f"the checkpoint is not accepted; the state of parameter {index} has no count of steps"

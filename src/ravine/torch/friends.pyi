@@ -8,17 +8,35 @@ from ravine.torch.classes import FromRule
 
 __all__ = [
     "AdamEpsHat",
+    "AdamP",
     "Adamw",
+    "AggMo",
     "Amsgrad",
-    "Asgd",
+    "Fromage",
+    "LAMB",
+    "LAMBKozistr",
+    "LAMBTimm",
+    "LAMBv3",
+    "LARS",
+    "LARSKozistr",
+    "LARSOptax",
+    "LARSTimm",
+    "Lion",
     "Momentum",
     "MomentumClassical",
-    "MomentumEma",
+    "MomentumEMA",
     "Nadam",
     "Nesterov",
+    "NesterovClassical",
+    "NovoGrad",
+    "QHM",
     "Radam",
     "Rmsprop",
-    "Sgd",
+    "SGDP",
+    "SGLD",
+    "SignSGD",
+    "Signum",
+    "Tiger",
 ]
 
 class AdamEpsHat(FromRule):
@@ -30,6 +48,22 @@ class AdamEpsHat(FromRule):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamP(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        weight_decay: float = 0.0,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -48,6 +82,16 @@ class Adamw(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class AggMo(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.1,
+        betas: tuple[float, ...] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Amsgrad(FromRule):
     def __init__(
         self,
@@ -61,15 +105,132 @@ class Amsgrad(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Asgd(FromRule):
+class Fromage(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.01,
-        lambd: float = 0.0001,
-        alpha: float = 0.75,
-        t0: float = 1000000.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LAMB(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LAMBKozistr(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LAMBTimm(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LAMBv3(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LARS(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LARSKozistr(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LARSOptax(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        eps: float = 0.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LARSTimm(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        trust_coefficient: float = 0.001,
+        eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Lion(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -94,7 +255,7 @@ class MomentumClassical(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class MomentumEma(FromRule):
+class MomentumEMA(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -129,6 +290,41 @@ class Nesterov(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class NesterovClassical(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class NovoGrad(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        beta2: float = 0.98,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class QHM(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.999,
+        nu: float = 0.7,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Radam(FromRule):
     def __init__(
         self,
@@ -155,11 +351,57 @@ class Rmsprop(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Sgd(FromRule):
+class SGDP(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        eps: float = 1e-08,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        weight_decay: float = 0.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class SGLD(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.001,
+        temperature: float = 1.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class SignSGD(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Signum(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta: float = 0.9,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Tiger(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta: float = 0.965,
+        weight_decay: float = 0.01,
         **how: Unpack[How],
     ) -> None: ...

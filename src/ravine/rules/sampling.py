@@ -1,0 +1,32 @@
+"""Samples instead of minima: steps with noise, whose weights are draws from a distribution."""
+
+from ravine.cards import Card
+from ravine.hyperparameters import Hyperparameter, searched
+from ravine.ops import normal, sqrt
+from ravine.rule import rule
+
+
+@rule(
+    paper="Welling & Teh, 2011. Bayesian Learning via Stochastic Gradient Langevin Dynamics",
+    at="equation 4, with a temperature",
+    card=Card(title="SGLD", names="stochastic gradient Langevin dynamics, Langevin dynamics"),
+    lr=searched(1e-6, 1e-1),
+    temperature=Hyperparameter(
+        "what is sampled is exp(-loss / temperature); at 0 there is no noise",
+        0.0,
+        search=(1e-6, 1.0),
+    ),
+)
+def sgld(p, g, *, lr=1e-3, temperature=1.0):
+    """Descent with noise, whose weights after many steps are samples of exp(-loss / temperature).
+
+    The loss is that of all samples: minus the logarithm of the posterior. If g is the gradient of a mean
+    over N samples, the temperature is 1 / N. The distribution is approached as lr falls; at a constant
+    lr it is wider: for a loss of p**2 / 2, of variance temperature / (1 - lr / 4).
+
+    Elsewhere:
+        Welling & Teh 2011: this rule, with epsilon for lr, and epsilon falling.
+        optax.noisy_sgd: the noise is added to the gradient and falls by a schedule of its own: a
+            descent, not samples.
+    """
+    return p - lr / 2 * g + sqrt(lr * temperature) * normal(p)
