@@ -53,10 +53,27 @@ NUMBERS = {
     "muon.ns_c": ("a finite number", [2.0315], []),
     "muon.ns_steps": ("a whole number in [0, 99]", [0, 5, 99], [-1, 100, 2.5]),
 }
+NUMBERS |= {
+    "qhm.momentum": ("a number in [0, 1)", [0, 0.999], [1, -0.1]),
+    "qhm.nu": ("a number in [0, 1]", [0, 0.7, 1], [-0.1, 1.1]),
+    **{f"aggmo.beta{i}": ("a finite number >= 0", [0, 0.9, 1], [-0.1]) for i in (1, 2, 3)},
+    **{f"{x}.beta": ("a number in [0, 1)", [0, 0.9], [1, -0.1]) for x in ("signum", "tiger")},
+    "lamb_timm.max_grad_norm": ("a finite number > 0", [5e-324, 1.0], [0, -1]),
+    "sgdp.momentum": ("a number in [0, 1)", [0, 0.9], [1, -0.1]),
+    "sgdp.dampening": ("a finite number", [0, 0.3, -1.0], []),
+    **{f"{x}.delta": ("a finite number >= 0", [0, 0.1], [-0.1]) for x in ("sgdp", "adamp")},
+    **{f"{x}.wd_ratio": ("a number in [0, 1]", [0, 1], [-0.1, 1.1]) for x in ("sgdp", "adamp")},
+    "sgld.temperature": ("a finite number >= 0", [0, 1.0], [-0.1]),
+}
+LARS = ("lars", "lars_timm", "lars_kozistr", "lars_optax")
+NUMBERS |= {f"{x}.trust_coefficient": ("a finite number >= 0", [0, 1e-3], [-1e-9]) for x in LARS}
 # torch's constructors refuse it, so these rules do.
 NUMBERS |= {
     f"{name}.momentum": ("a finite number >= 0", [0, 0.9, 1.0, 1.5], [-0.1])
-    for name in ("momentum", "nesterov", "momentum_classical", "rmsprop", "muon")
+    for name in (
+        *("momentum", "nesterov", "nesterov_classical", "momentum_classical", "rmsprop", "muon"),
+        *LARS,
+    )
 }
 NEVER = [nan, inf, -inf, "0.1", "x", b"1", None, True, False, [0.1], (0.1,), {}, 1j, object()]
 SWITCHES = ["centered", "maximize", "nesterov", "amsgrad", "decoupled_weight_decay"]

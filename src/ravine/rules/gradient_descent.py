@@ -303,11 +303,12 @@ def momentum_ema(p, g, v, *, lr=1e-2, beta1=0.9):
     ),
 )
 def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
-    """A mixture of the gradient and of its running mean, so that long averages stay responsive.
+    """A weighted mean of the gradient and its running mean.
 
-    nu = 0 is gradient descent, nu = 1 is `momentum_ema`, and nu = momentum is Nesterov's momentum. The
-    mean is not corrected for its start at zero. The steps are those of an average, so lr is to be 1 /
-    (1 - momentum) times that of `momentum`: 10 times where its momentum is 0.9.
+    The gradient keeps the step responsive, so the mean can be over a thousand steps. nu = 0 is gradient
+    descent, nu = 1 is `momentum_ema`, and nu = momentum is Nesterov's momentum. The mean is not
+    corrected for its start at zero. Its steps are those of a mean, where `momentum` has a sum: an lr
+    here corresponds to a tenth of it there, at momentum 0.9.
 
     Elsewhere:
         qhoptim: this rule; no defaults, lr 1, momentum 0.999 and nu 0.7 in its examples.
@@ -347,9 +348,9 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     ),
 )
 def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9, 0.99)):
-    """The mean of several velocities, from a short memory to a long one that the others damp.
+    """The mean of velocities with short and with long memories.
 
-    A velocity with momentum 0.99 or 0.999 oscillates where it is used alone.
+    A velocity with momentum 0.99 oscillates where it is used alone; the shorter ones damp it.
 
     Elsewhere:
         kozistr, torch_optimizer: this rule; lr 1e-3 by default.

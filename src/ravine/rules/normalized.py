@@ -1,4 +1,4 @@
-"""Normalized gradients: how long a tensor's gradient is has no effect, only where it points."""
+"""Normalized gradients: the gradient of each tensor counts by its direction, not by its norm."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -24,23 +24,21 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
             Witness(
                 "optax 0.2.8",
                 "optax.fromage(lr, min_norm=0.0)",
-                note="by default lengths below 1e-6 count as 1e-6",
+                note="by default norms below 1e-6 count as 1e-6",
             ),
         ),
     ),
-    lr=Hyperparameter(
-        "share of its length that a tensor turns by in a step", 0.0, search=(1e-4, 1e-1)
-    ),
+    lr=Hyperparameter("norm of a step over that of the weights", 0.0, search=(1e-4, 1e-1)),
 )
 def fromage(p, g, *, lr=1e-2):
-    """Every tensor moves by a share of its length, and is drawn in so as not to grow.
+    """Each tensor turns by a share of its norm, and does not grow.
 
-    A step across a tensor makes it longer by the factor sqrt(1 + lr**2), which the division takes out.
-    A tensor of zeros takes plain steps.
+    A step at a right angle to the weights would make their norm grow by the factor sqrt(1 + lr**2); the
+    division takes it out. A tensor of zeros takes plain steps of lr.
 
     Elsewhere:
-        kozistr, jxbz/fromage: this rule; p_bound also bounds how long a tensor may become.
-        optax: this rule, with min_norm=0; by default lengths below 1e-6 count as 1e-6.
+        kozistr, jxbz/fromage: this rule; p_bound also bounds the norm of a tensor.
+        optax: this rule, with min_norm=0; by default norms below 1e-6 count as 1e-6.
     """
     w, n = norm(p), norm(g)
     ratio = where(minimum(w, n) > 0, w / n, 1.0)
@@ -92,23 +90,23 @@ def fromage(p, g, *, lr=1e-2):
     lr=searched(1e-4, 1e-1),
     beta1="share of the velocity kept from step to step",
     beta2=Hyperparameter(
-        "decay rate of the mean squared length of the gradients",
+        "decay rate of the mean squared norm of a tensor's gradient",
         0.0,
         1.0,
         open_high=True,
         search=(1e-3, 0.9),
         towards=1.0,
     ),
-    eps="added to the root of the mean squared length",
+    eps="added to the root of the mean squared norm",
     weight_decay=Hyperparameter(
         "weights times this join the gradient, once it is divided", 0.0, search=(1e-5, 1e-1)
     ),
 )
 def novograd(p, g, m, v, t, *, lr=1e-3, beta1=0.95, beta2=0.98, eps=1e-8, weight_decay=0.0):
-    """Momentum of gradients that are divided by each tensor's usual length of them.
+    """Momentum of gradients over each tensor's usual norm.
 
-    One number a tensor instead of Adam's one a weight. The velocity is a sum, not a mean: with beta1
-    0.95 the steps are up to 20 times as long as lr.
+    It keeps one second moment a tensor, where Adam keeps one a weight. The velocity is a sum, not a
+    mean: with beta1 = 0.95 the norm of a step can be 20 times lr.
 
     Elsewhere:
         timm.NvNovoGrad, kozistr, torch_optimizer: this rule; grad_averaging=True makes m a mean.

@@ -1,4 +1,4 @@
-"""Steps across the weights: for weights whose length has no effect, as before a normalization."""
+"""Projected steps: for weights whose norm has no effect, such as those before a normalization."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ _PAPER = (
     "Weights"
 )
 _DELTA = Hyperparameter(
-    "cosine of gradient and weights, times the root of their number, below which they are projected",
+    "bound on the cosine of gradient and weights, times the root of their number, for a projection",
     0.0,
     search=(1e-2, 1.0),
 )
 _RATIO = Hyperparameter(
     "factor of the decay where the step is projected", 0.0, 1.0, search=(1e-2, 1.0)
 )
-_EPS = "added to lengths, and the smallest that a length counts as in a cosine"
+_EPS = "added to norms; in a cosine, the smallest that a norm counts as"
 _PROJECTION = "eps=eps, delta=delta, wd_ratio=wd_ratio, weight_decay=weight_decay"
 _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
 def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
     """The cosine of the angle between x and y, as wholes or along an axis."""
-    lengths = maximum(norm(x, axis=axis), eps) * maximum(norm(y, axis=axis), eps)
-    return sum(x * y, axis=axis) / lengths
+    norms = maximum(norm(x, axis=axis), eps) * maximum(norm(y, axis=axis), eps)
+    return sum(x * y, axis=axis) / norms
 
 
 @rule(
@@ -89,12 +89,12 @@ def sgdp(
     wd_ratio=0.1,
     weight_decay=0.0,
 ):
-    """Momentum that does not lengthen weights whose length has no effect.
+    """Momentum without the step along scale-invariant weights.
 
-    Before a normalization, only the direction of the weights has an effect. Momentum makes them longer
-    all the same, and the longer they are, the less a step turns them. So the part of the step along the
-    weights is taken out, row by row or as a whole, where the gradient is across them, as it is there;
-    and the weights shrink less. Vectors are not projected.
+    Before a normalization only the direction of the weights matters. Momentum makes their norm grow all
+    the same, and the larger it is, the less a step turns them. There the gradient is at a right angle
+    to the weights. Where it is nearly so, for each row or for the whole matrix, the step's part along
+    the weights is taken out, and the decay is weaker. Vectors are not projected.
 
     Elsewhere:
         timm, kozistr: this rule; momentum is 0 by default.
@@ -146,7 +146,7 @@ def sgdp(
     ),
     beta1="decay rate of the mean of the gradients",
     beta2="decay rate of the mean of the squared gradients",
-    eps="added to the root mean square of the gradients, and to lengths",
+    eps="added to the root mean square of the gradients, and to norms",
     delta=_DELTA,
     wd_ratio=_RATIO,
     weight_decay="the weights shrink by lr times this in each step",
@@ -166,9 +166,9 @@ def adamp(
     wd_ratio=0.1,
     weight_decay=0.0,
 ):
-    """Adam that does not lengthen weights whose length has no effect.
+    """Adam without the step along scale-invariant weights.
 
-    The step's part along the weights is taken out as in `sgdp`. Vectors take AdamW's step.
+    The step's part along the weights is taken out as in `sgdp`. Vectors take AdamW's steps.
 
     Elsewhere:
         adamp (the authors'), timm, torch_optimizer: this rule.

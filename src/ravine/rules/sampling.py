@@ -18,15 +18,15 @@ from ravine.rule import rule
     ),
 )
 def sgld(p, g, *, lr=1e-3, temperature=1.0):
-    """Descent with noise, whose weights after many steps are samples of exp(-loss / temperature).
+    """Descent with noise: samples from exp(-loss / temperature).
 
-    The loss is that of all samples: minus the logarithm of the posterior. If g is the gradient of a mean
-    over N samples, the temperature is 1 / N. The distribution is approached as lr falls; at a constant
-    lr it is wider: for a loss of p**2 / 2, of variance temperature / (1 - lr / 4).
+    For a posterior, the loss is minus its logarithm, a sum over all N data; where g is the gradient of
+    their mean, the temperature is 1 / N. The distribution is exact only as lr goes to zero; for a loss
+    of p**2 / 2 its variance is temperature / (1 - lr / 4). The noise of mini-batches adds to it.
 
     Elsewhere:
         Welling & Teh 2011: this rule, with epsilon for lr, and epsilon falling.
-        optax.noisy_sgd: the noise is added to the gradient and falls by a schedule of its own: a
-            descent, not samples.
+        optax.noisy_sgd: the noise is added to the gradient and falls by its own schedule: for descent,
+            not for samples.
     """
     return p - lr / 2 * g + sqrt(lr * temperature) * normal(p)

@@ -16,7 +16,7 @@ _MEAN = Hyperparameter(
     search=(1e-3, 1.0),
     towards=1.0,
 )
-_KEPT = "decay rate of the mean that is kept"
+_KEPT = "decay rate of the mean of the gradients"
 _USED = "weight of the mean in the sum whose sign is taken; the rest is the new gradient"
 
 
@@ -25,7 +25,7 @@ _USED = "weight of the mean in the sum whose sign is taken; the rest is the new 
     at="arXiv:1802.04434, Algorithm 1",
     card=Card(
         title="SignSGD",
-        names="sign SGD, sign descent, sign gradient descent",
+        names="sign SGD",
         witnesses=(
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -39,10 +39,10 @@ _USED = "weight of the mean in the sum whose sign is taken; the rest is the new 
     lr=_LR,
 )
 def signsgd(p, g, *, lr=1e-3):
-    """Every coordinate moves by lr, against the sign of its gradient.
+    """Each weight moves by lr, against its gradient's sign.
 
-    One bit a coordinate is all that has to be sent between machines. Gradients of a few samples turn
-    their signs by chance, and the steps do not get shorter near a minimum: lr has to fall.
+    Machines that train together need to exchange one bit a weight only. The gradients of small batches
+    change their signs by chance, and steps do not get shorter near a minimum, so lr has to fall.
 
     Elsewhere:
         optax.sign_sgd: this rule. kozistr.SignSGD: this rule, with momentum=0.
@@ -71,7 +71,7 @@ def signsgd(p, g, *, lr=1e-3):
     beta=_MEAN,
 )
 def signum(p, g, m, *, lr=1e-3, beta=0.9):
-    """Every coordinate moves by lr, against the sign of the mean gradient.
+    """Each weight moves by lr, against its mean gradient's sign.
 
     Elsewhere:
         optax.signum: this rule. kozistr.SignSGD: this rule; beta is called momentum.
@@ -98,10 +98,11 @@ tiger = decoupled_decay(signum).named(
             ),
         ),
     ),
-    doc="""Signum with decoupled weight decay: Lion with one decay rate instead of two.
+    doc="""Signum with decoupled weight decay.
 
-    The author recommends beta 0.965 for language and 0.945 for images, and no decay of biases and gains.
-    Only the mean is used, so gradients can be accumulated in it, without another array.
+    It is Lion with one decay rate instead of two. The author recommends beta 0.965 for language and
+    0.945 for images, and no decay of biases and gains. Only the mean is used in a step, so gradients
+    can be accumulated in it, without another array.
 
     Elsewhere:
         kozistr.Tiger: this rule.
@@ -171,7 +172,7 @@ tiger = decoupled_decay(signum).named(
     ),
 )
 def lion(p, g, m, *, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):
-    """Every coordinate moves by lr, against the sign of the new gradient and a long mean together.
+    """Steps of lr, by the sign of gradient and mean together.
 
     Found by a search over programs. It keeps one array, where Adam keeps two. Its steps are longer than
     Adam's at the same lr: the paper recommends an lr 3 to 10 times smaller than AdamW's, and a

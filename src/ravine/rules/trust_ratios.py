@@ -1,4 +1,4 @@
-"""Layer-wise rates: how far a tensor moves depends on how long it and its gradient are."""
+"""Layer-wise rates: steps in proportion to the norm of each tensor, for large batches."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -10,10 +10,10 @@ _SQUARES = "decay rate of the mean of the squared gradients"
 _EPS = "added to the root mean square of the gradients"
 _IN_RATIO = Hyperparameter("weights times this join the gradient, and the ratio", 0.0)
 _DECAY = Hyperparameter(
-    "weights times this join the step, before its length is taken", 0.0, search=(1e-4, 1.0)
+    "weights times this join the step, before its norm is taken", 0.0, search=(1e-4, 1.0)
 )
 _TRUST = Hyperparameter(
-    "share of a tensor's length that it moves by in a step, at lr = 1 and without momentum",
+    "norm of a step over that of the weights, at lr = 1 and without momentum",
     0.0,
     search=(1e-4, 1e-1),
 )
@@ -60,11 +60,11 @@ _LAMB_PAPER = (
     trust_coefficient=_TRUST,
 )
 def lars(p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=1e-3):
-    """Momentum whose steps are a share of each tensor's length, for large batches.
+    """Momentum with steps in proportion to each tensor's norm.
 
-    However long the gradients of a layer are, it moves by lr * trust_coefficient of its own length, and
-    momentum adds these up. A tensor of zeros, such as a new bias, has no length: it takes plain steps,
-    as where the gradient is zero. The paper does not say so; every package does.
+    Whatever the norm of its gradient, a tensor moves by lr * trust_coefficient of its own norm, and
+    momentum adds these steps up. A tensor of zeros, such as a new bias, takes plain steps of lr; the
+    paper does not say so, but every package does.
 
     Elsewhere:
         You et al. 2017: this rule, with lr falling to zero as a square.
@@ -122,10 +122,10 @@ def lars(p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=
 def lars_timm(
     p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=1e-3, eps=1e-8
 ):
-    """LARS as in timm: lr outside the velocity, and plain momentum where weight_decay is 0.
+    """LARS as in timm: plain momentum where there is no decay.
 
-    So a group of biases and gains without decay takes steps that are a thousand times longer than
-    LARS's at the same lr: give it an lr of its own.
+    lr is outside the velocity. Biases and gains in a group without decay take plain steps, so they may
+    need an lr of their own.
 
     Elsewhere:
         timm: this rule; momentum and weight_decay are 0 by default. always_adapt takes the ratio
@@ -164,7 +164,9 @@ def lars_timm(
     trust_coefficient=_TRUST,
 )
 def lars_kozistr(p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=1e-3):
-    """LARS for matrices and convolutions; biases and gains take plain steps, without decay.
+    """LARS for matrices; vectors take plain momentum steps.
+
+    Biases and gains have no decay, either. lr is outside the velocity.
 
     Elsewhere:
         kozistr: this rule; lr 1e-3 and weight_decay 0 by default.
@@ -197,18 +199,18 @@ def lars_kozistr(p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coef
     ),
     lr=searched(1e-2, 100.0),
     momentum=_MOMENTUM,
-    weight_decay="weights times this join the gradient, before its length is taken",
+    weight_decay="weights times this join the gradient, before its norm is taken",
     trust_coefficient=_TRUST,
     eps="added to what the ratio divides by",
 )
 def lars_optax(
     p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=1e-3, eps=0.0
 ):
-    """LARS as in optax: the ratio is taken of the gradient with the decay in it.
+    """LARS whose ratio is of the gradient with the decay in it.
 
     Elsewhere:
         optax: this rule; weight_decay is 0 by default.
-        You et al. 2017: the ratio divides by the sum of the two lengths: `lars`.
+        You et al. 2017: the ratio divides by the sum of the two norms: `lars`.
     """
     u = g + weight_decay * p
     w, n = norm(p), norm(u)
@@ -255,12 +257,13 @@ def lars_optax(
     weight_decay=_DECAY,
 )
 def lamb(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0):
-    """Adam's step, brought to a share of each tensor's length; for large batches.
+    """Adam with steps in proportion to each tensor's norm.
 
-    Every tensor moves by lr of its own length. A tensor of zeros has none: it takes Adam's step.
+    Whatever the norm of Adam's step, a tensor moves by lr times its own norm. A tensor of zeros, such
+    as a new bias, takes Adam's step.
 
     Elsewhere:
-        You et al. 2020: this rule, weight_decay 0.01 for BERT; versions 1 to 3 correct no bias: `lamb_v3`.
+        You et al. 2020: this rule, weight_decay 0.01 for BERT; version 3 corrects no bias: `lamb_v3`.
         optax: this rule. Keras: this rule; eps 1e-7, and weight_decay is `decoupled_decay`'s.
         timm, apex: gradients are clipped first, and Adam's step is taken where weight_decay is 0:
             `lamb_timm`.
@@ -293,11 +296,11 @@ def lamb(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_dec
         ),
     ),
     lr=searched(1e-4, 1e-1),
-    beta1=_MEAN,
-    beta2=_SQUARES,
+    beta1="decay rate of the mean of the clipped gradients",
+    beta2="decay rate of the mean of their squares",
     eps=_EPS,
     weight_decay=Hyperparameter(
-        "weights times this join the step, before its length is taken; at 0 there is no ratio",
+        "weights times this join the step, before its norm is taken; at 0 there is no ratio",
         0.0,
         search=(1e-4, 1.0),
     ),
@@ -322,10 +325,11 @@ def lamb_timm(
     weight_decay=0.01,
     max_grad_norm=1.0,
 ):
-    """LAMB as in timm: gradients clipped by their global norm, Adam where weight_decay is 0.
+    """LAMB with clipping, and Adam where there is no decay.
 
-    Adam's step does not change with the length of the gradients, so clipping acts on the means only:
-    steps with long gradients count less in them.
+    All gradients are first divided by one number, so that their global norm is at most max_grad_norm.
+    Adam's steps do not depend on the scale of the gradients, so this only keeps single steps with large
+    gradients from counting more than others in the means.
 
     Elsewhere:
         timm, apex.optimizers.FusedLAMB: this rule. timm: max_grad_norm=None does not clip, and
@@ -367,10 +371,10 @@ def lamb_timm(
     weight_decay=_DECAY,
 )
 def lamb_v3(p, g, m, v, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0):
-    """LAMB without bias correction, as in the third version of its paper.
+    """LAMB without bias correction.
 
-    Without decay, a correction would hardly change anything, since the ratio divides by the length of
-    the step. A tensor's length counts up to 10.
+    The third version of the paper has none. Without decay it would hardly change anything, since the
+    ratio divides by the norm of the step. A tensor's norm counts up to 10.
 
     Elsewhere:
         torch_optimizer, cybertronai/pytorch-lamb: this rule.
@@ -412,14 +416,14 @@ def lamb_v3(p, g, m, v, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_dec
     lr=searched(1e-4, 1e-1),
     beta1=_MEAN,
     beta2=_SQUARES,
-    eps="added to the root mean square of the gradients, and to the length of the step",
+    eps="added to the root mean square of the gradients, and to the norm of the step",
     weight_decay="the weights shrink by lr times this in each step",
 )
 def lamb_kozistr(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0):
-    """LAMB as in kozistr's package: m is corrected for its start at zero once the ratio is taken.
+    """LAMB that corrects the mean's bias after the ratio.
 
-    So the first step is 1 / (1 - beta1) times as long as LAMB's, 10 times by default: lr needs a
-    warm-up. The decay is decoupled, and a tensor's length counts up to 10.
+    So its first step is 1 / (1 - beta1) times as long as LAMB's: 10 times, by default. lr needs a
+    warm-up. The decay is decoupled, and a tensor's norm counts up to 10.
 
     Elsewhere:
         kozistr: this rule; with weight_decouple=False the decay joins the step, as in `lamb_v3`, and with
