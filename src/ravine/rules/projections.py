@@ -22,6 +22,7 @@ _RATIO = Hyperparameter(
 _EPS = "added to norms; in a cosine, the smallest that a norm counts as"
 _PROJECTION = "eps=eps, delta=delta, wd_ratio=wd_ratio, weight_decay=weight_decay"
 _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
+_LOUD = {"delta": 0.6}  # so that all three cases occur
 
 
 def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
@@ -44,6 +45,7 @@ def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
                 needs={"nesterov": False, "caution": False},
                 defaults={"momentum": 0.0},
                 state={"b": "momentum"},
+                loud=_LOUD,
                 late=True,
             ),
             Witness(
@@ -57,6 +59,7 @@ def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
                 },
                 defaults={"lr": 1e-3, "momentum": 0.0},
                 state={"b": "momentum"},
+                loud=_LOUD,
                 late=True,
             ),
         ),
@@ -105,7 +108,7 @@ def sgdp(
     b = momentum * b + (1 - dampening) * g
     u, ratio = b, 1.0
     if ndim(p) > 1:
-        by_row = greatest(abs(_cosine(p, g, eps, axis=-1))) < delta / sqrt(size(p, -1))
+        by_row = greatest(abs(_cosine(p, g, eps, -1))) < delta / sqrt(size(p, -1))
         as_one = abs(_cosine(p, g, eps)) < delta / sqrt(size(p, -1) * size(p, -2))
         n, e = p / (norm(p, axis=-1) + eps), p / (norm(p) + eps)
         u = where(by_row, u - n * sum(n * u, axis=-1), where(as_one, u - e * sum(e * u), u))
@@ -126,6 +129,7 @@ def sgdp(
                 f"adamp.AdamP(lr=lr, betas=(beta1, beta2), {_PROJECTION})",
                 needs={"nesterov": False},
                 state=_MOMENTS,
+                loud=_LOUD,
                 late=True,
             ),
             Witness(
@@ -133,13 +137,7 @@ def sgdp(
                 f"timm.optim.AdamP(lr=lr, betas=(beta1, beta2), {_PROJECTION})",
                 needs={"nesterov": False, "caution": False},
                 state=_MOMENTS,
-                late=True,
-            ),
-            Witness(
-                "torch-optimizer 0.3.0",
-                f"torch_optimizer.AdamP(lr=lr, betas=(beta1, beta2), {_PROJECTION})",
-                needs={"nesterov": False},
-                state=_MOMENTS,
+                loud=_LOUD,
                 late=True,
             ),
         ),
@@ -171,7 +169,9 @@ def adamp(
     The step's part along the weights is taken out as in `sgdp`. Vectors take AdamW's steps.
 
     Elsewhere:
-        adamp (the authors'), timm, torch_optimizer: this rule.
+        adamp (the authors'), timm: this rule.
+        torch_optimizer: in the cosine eps is added to the norms, which shows where gradients are as small
+            as eps.
         kozistr: eps is added before the bias correction, as in `adam_eps_hat`.
         Heo et al. 2021: no weight decay in the algorithm.
     """
@@ -180,7 +180,7 @@ def adamp(
     u = m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
     ratio = 1.0
     if ndim(p) > 1:
-        by_row = greatest(abs(_cosine(p, g, eps, axis=-1))) < delta / sqrt(size(p, -1))
+        by_row = greatest(abs(_cosine(p, g, eps, -1))) < delta / sqrt(size(p, -1))
         as_one = abs(_cosine(p, g, eps)) < delta / sqrt(size(p, -1) * size(p, -2))
         n, e = p / (norm(p, axis=-1) + eps), p / (norm(p) + eps)
         u = where(by_row, u - n * sum(n * u, axis=-1), where(as_one, u - e * sum(e * u), u))
