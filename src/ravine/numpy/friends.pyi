@@ -46,7 +46,7 @@ class AdamEpsHat(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -62,7 +62,7 @@ class AdamP(RuleOptimizer):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -76,7 +76,7 @@ class Adamw(RuleOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-08,
         weight_decay: float = 0.01,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -87,7 +87,7 @@ class AggMo(RuleOptimizer):
         *,
         lr: float = 0.1,
         betas: tuple[float, ...] = ...,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -100,7 +100,7 @@ class Amsgrad(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -110,7 +110,7 @@ class Fromage(RuleOptimizer):
         params: Any,
         *,
         lr: float = 0.01,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -124,7 +124,7 @@ class LAMB(RuleOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-06,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -138,7 +138,7 @@ class LAMBKozistr(RuleOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-06,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -153,7 +153,7 @@ class LAMBTimm(RuleOptimizer):
         eps: float = 1e-06,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -167,7 +167,7 @@ class LAMBv3(RuleOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-06,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -180,7 +180,7 @@ class LARS(RuleOptimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -193,7 +193,7 @@ class LARSKozistr(RuleOptimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -207,7 +207,7 @@ class LARSOptax(RuleOptimizer):
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
         eps: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -221,7 +221,7 @@ class LARSTimm(RuleOptimizer):
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
         eps: float = 1e-08,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -234,7 +234,7 @@ class Lion(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.99,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -246,7 +246,7 @@ class Momentum(RuleOptimizer):
         lr: float = 0.001,
         momentum: float = 0.9,
         dampening: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -257,7 +257,7 @@ class MomentumClassical(RuleOptimizer):
         *,
         lr: float = 0.001,
         momentum: float = 0.9,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -268,7 +268,7 @@ class MomentumEMA(RuleOptimizer):
         *,
         lr: float = 0.01,
         beta1: float = 0.9,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -282,7 +282,7 @@ class Nadam(RuleOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-08,
         momentum_decay: float = 0.004,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -293,7 +293,7 @@ class Nesterov(RuleOptimizer):
         *,
         lr: float = 0.001,
         momentum: float = 0.9,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -304,7 +304,7 @@ class NesterovClassical(RuleOptimizer):
         *,
         lr: float = 0.001,
         momentum: float = 0.9,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -318,7 +318,7 @@ class NovoGrad(RuleOptimizer):
         beta2: float = 0.98,
         eps: float = 1e-08,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -330,7 +330,7 @@ class QHM(RuleOptimizer):
         lr: float = 1.0,
         momentum: float = 0.999,
         nu: float = 0.7,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -343,7 +343,7 @@ class Radam(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -357,7 +357,7 @@ class Rmsprop(RuleOptimizer):
         eps: float = 1e-08,
         centered: bool = False,
         momentum: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -373,7 +373,7 @@ class SGDP(RuleOptimizer):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -384,7 +384,7 @@ class SGLD(RuleOptimizer):
         *,
         lr: float = 0.001,
         temperature: float = 1.0,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -394,7 +394,7 @@ class SignSGD(RuleOptimizer):
         params: Any,
         *,
         lr: float = 0.001,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -405,7 +405,7 @@ class Signum(RuleOptimizer):
         *,
         lr: float = 0.001,
         beta: float = 0.9,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
 
@@ -417,6 +417,6 @@ class Tiger(RuleOptimizer):
         lr: float = 0.001,
         beta: float = 0.965,
         weight_decay: float = 0.01,
-        engine: str = 'auto',
+        engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

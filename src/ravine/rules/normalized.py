@@ -110,6 +110,7 @@ def novograd(p, g, m, v, t, *, lr=1e-3, beta1=0.95, beta2=0.98, eps=1e-8, weight
 
     Elsewhere:
         timm.NvNovoGrad, kozistr, torch_optimizer: this rule; grad_averaging=True makes m a mean.
+            In timm and torch_optimizer v starts at the first gradient that is not all zeros.
         optax: this rule; beta1 0.9, beta2 0.25 and eps 1e-6 by default.
     """
     n = sum(g**2)

@@ -130,7 +130,8 @@ def lars_timm(
     Elsewhere:
         timm: this rule; momentum and weight_decay are 0 by default. always_adapt takes the ratio
             without decay, too; trust_clip bounds it (LARC).
-        torch_optimizer: this rule; lr and trust_coefficient are 0.01 by default.
+        torch_optimizer: this rule; lr and trust_coefficient are 0.01 by default. A tensor whose gradient
+            is all zeros does not decay.
     """
     if weight_decay:
         w, n = norm(p), norm(g)
@@ -173,9 +174,9 @@ def lars_kozistr(p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coef
         timm: which tensors take plain steps is said by weight_decay=0: `lars_timm`.
     """
     if ndim(p) > 1:
-        w, n = norm(p), norm(g)
-        ratio = trust_coefficient * w / (n + weight_decay * w)
-        g = where(minimum(w, n) > 0, ratio, 1.0) * (g + weight_decay * p)
+        w = norm(p)
+        n = norm(g) + weight_decay * w
+        g = where(minimum(w, n) > 0, trust_coefficient * w / n, 1.0) * (g + weight_decay * p)
     b = momentum * b + g
     return p - lr * b, b
 
