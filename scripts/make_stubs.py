@@ -55,7 +55,7 @@ def _options(front: str, rule: Rule) -> Iterator[str]:
             yield f"{whole}: tuple[{', '.join(['float'] * len(parts))}] = ..."
         yield "**how: Unpack[How]"
     else:
-        yield "engine: str = 'auto'"
+        yield 'engine: str = "auto"'
         yield "seed: int = 0"
 
 
