@@ -10,7 +10,7 @@ from .papers import Gradient, Steps, mpf, sqrt
 
 
 def sgld(theta: Any, grad: Gradient, lr: Any = 1e-3, temperature: Any = 1.0) -> Steps:
-    """Stochastic gradient Langevin dynamics; Welling & Teh 2011, equation 4.
+    """Stochastic gradient Langevin dynamics; Welling & Teh 2011.
 
     Delta theta_t = epsilon_t / 2 (minus the gradient of the loss) + eta_t, eta_t of variance
     epsilon_t: times the temperature. eta_t is of the numbers that `draws` counts out for step t.

@@ -37,7 +37,7 @@ def lamb(
     eps: Any = 1e-6,
     weight_decay: Any = 0.0,
 ) -> Steps:
-    """LAMB; You et al. 2020 (arXiv:1904.00962), Algorithm 2, for one layer, with phi(z) = z.
+    """LAMB; You et al. 2020 (arXiv:1904.00962), for one layer, with phi(z) = z.
 
     r = m_hat / (sqrt(v_hat) + epsilon); x = x - eta phi(|x|) / |r + lambda x| (r + lambda x). Where one
     of the lengths is zero, their ratio is 1, as in every package.

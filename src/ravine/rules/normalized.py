@@ -11,7 +11,7 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 @rule(
     paper="Bernstein et al., 2020. On the distance between two neural networks and the stability of learning",
-    at="arXiv:2002.03432, Algorithm 1",
+    at="arXiv:2002.03432",
     card=Card(
         names="Frobenius matched gradient descent",
         witnesses=(
@@ -48,7 +48,7 @@ def fromage(p, g, *, lr=1e-2):
 @rule(
     paper="Ginsburg et al., 2019. Stochastic Gradient Methods with Layer-wise Adaptive Moments for "
     "Training of Deep Networks",
-    at="arXiv:1905.11286, Algorithm 1",
+    at="arXiv:1905.11286",
     v=scalar(0.0),
     card=Card(
         title="NovoGrad",

@@ -34,7 +34,7 @@ def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
 @rule(
     seen="matrix",
     paper=_PAPER,
-    at="arXiv:2006.08217, Algorithm 1, with the weight decay of the authors' code",
+    at="arXiv:2006.08217, with the weight decay of the authors' code",
     card=Card(
         title="SGDP",
         names="SGD with projection",
@@ -119,7 +119,7 @@ def sgdp(
 @rule(
     seen="matrix",
     paper=_PAPER,
-    at="arXiv:2006.08217, Algorithm 2, with the weight decay of the authors' code",
+    at="arXiv:2006.08217, with the weight decay of the authors' code",
     card=Card(
         title="AdamP",
         names="Adam with projection",

@@ -8,7 +8,7 @@ from ravine.rule import rule
 
 @rule(
     paper="Welling & Teh, 2011. Bayesian Learning via Stochastic Gradient Langevin Dynamics",
-    at="equation 4, with a temperature",
+    at="the update of the parameters, with a temperature",
     card=Card(title="SGLD", names="stochastic gradient Langevin dynamics, Langevin dynamics"),
     lr=searched(1e-6, 1e-1),
     temperature=Hyperparameter(

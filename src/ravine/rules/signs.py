@@ -117,7 +117,7 @@ tiger = decoupled_decay(signum).named(
 
 @rule(
     paper="Chen et al., 2023. Symbolic Discovery of Optimization Algorithms",
-    at="arXiv:2302.06675, Algorithm 2",
+    at="arXiv:2302.06675",
     card=Card(
         names="evolved sign momentum",
         witnesses=(

@@ -71,7 +71,7 @@ def lars(p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=
         timm, torch_optimizer: lr outside the velocity, and no ratio where weight_decay is 0: `lars_timm`.
         kozistr: vectors take plain steps: `lars_kozistr`.
         optax: the ratio is taken of the decayed gradient: `lars_optax`.
-        You et al. 2020, Algorithm 1: another LARS, with the ratio of the mean gradient.
+        You et al. 2020, the paper of LAMB: another LARS, with the ratio of the mean gradient.
     """
     w, n = norm(p), norm(g)
     ratio = trust_coefficient * w / (n + weight_decay * w)
@@ -222,7 +222,7 @@ def lars_optax(
 
 @rule(
     paper=_LAMB_PAPER,
-    at="arXiv:1904.00962, Algorithm 2, with the identity for phi",
+    at="arXiv:1904.00962, with the identity for phi",
     card=Card(
         title="LAMB",
         names="layer-wise adaptive moments, layerwise adaptive moments",
@@ -280,7 +280,7 @@ def lamb(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, weight_dec
 
 @rule(
     paper=_LAMB_PAPER,
-    at="arXiv:1904.00962, Algorithm 2, in the form of timm.optim.Lamb",
+    at="arXiv:1904.00962, in the form of timm.optim.Lamb",
     card=Card(
         title="LAMBTimm",
         names="NVLAMB, FusedLAMB",
