@@ -67,6 +67,50 @@ NUMBERS |= {
 }
 LARS = ("lars", "lars_timm", "lars_kozistr", "lars_optax")
 NUMBERS |= {f"{x}.trust_coefficient": ("a finite number >= 0", [0, 1e-3], [-1e-9]) for x in LARS}
+# Of the rules of matrices.
+NUMBERS |= {
+    "shampoo.eps": ("a finite number > 0", [5e-324, 1e-6], [0, -1e-6]),
+    "soap.shampoo_beta": ("a number in [0, 1)", [0, 0.95], [1, -0.1]),
+    "galore.scale": ("a finite number >= 0", [0, 0.25, 2], [-0.1]),
+    "psgd_kron.precond_lr": ("a finite number >= 0", [0, 0.1], [-0.1]),
+    "psgd_kron.least": ("a number in (0, 1]", [5e-324, 0.03, 1.0], [0, 1.1]),
+    "psgd_kron.decay": ("a finite number >= 0", [0, 1e-3], [-1e-3]),
+    "psgd_kron.flat_start": ("a finite number >= 0", [0, 500, 0.5], [-1]),
+    "psgd_kron.damping": ("a finite number >= 0", [0, 2**-11.5], [-1e-9]),
+    "psgd_kron.most": ("a finite number > 0", [5e-324, 1.1], [0, -1]),
+    **{f"muon_optax.ns_{x}": ("a finite number", [-4.775, 0, 3.4445], []) for x in "abc"},
+    **{
+        f"{name}.rms_scale": ("a finite number >= 0", [0, 0.2], [-0.2])
+        for name in ("muon_moonshot", "normuon", "adamuon", "adamuon_kozistr")
+    },
+    **{
+        f"{name}.ns_steps": ("a whole number in [0, 99]", [0, 5, 99], [-1, 100, 2.5])
+        for name, made in registry.rules().items()
+        if "ns_steps" in made.hyperparameters
+    },
+    **{
+        f"{name}.ns_eps": ("a finite number >= 0", [0, 1e-7], [-1e-7])
+        for name, made in registry.rules().items()
+        if "ns_eps" in made.hyperparameters
+    },
+    **{
+        f"{name}.{count}": ("a whole number >= 1", [1, 200], [0, 1.5])
+        for name in ("shampoo", "soap", "galore", "dion")
+        for count in ("every", "rank")
+        if count in registry.get(name).hyperparameters
+    },
+    **{
+        f"{name}.{option}": its
+        for name in ("scion", "scion_sign", "scion_rms")
+        for option, its in {
+            "alpha": ("a number in (0, 1]", [5e-324, 0.1, 1.0], [0, 1.1]),
+            "radius": ("a finite number > 0", [5e-324, 50], [0, -1]),
+        }.items()
+    },
+    "muon_jordan.momentum": ("a finite number >= 0", [0, 0.95], [-0.1]),
+    "muon_optax.momentum": ("a finite number >= 0", [0, 0.95], [-0.1]),
+    "muon_heavyball.momentum": ("a finite number >= 0", [0, 0.95], [-0.1]),
+}
 # torch's constructors refuse it, so these rules do.
 NUMBERS |= {
     f"{name}.momentum": ("a finite number >= 0", [0, 0.9, 1.0, 1.5], [-0.1])
@@ -331,7 +375,7 @@ def degrees(made, name):
 def misnomers(made):
     """The hyperparameters whose meaning says another mean than the one that the rule takes."""
     for name, h in made.hyperparameters.items():
-        if isinstance(h.default, bool) or name in ("lr", "ns_steps"):
+        if isinstance(h.default, bool) or h.whole or name == "lr":
             continue
         found = degrees(made, name)
         of_squares = bool(re.search("squared gradients", h.meaning))

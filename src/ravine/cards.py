@@ -34,6 +34,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "place of lr": "whether lr multiplies what is stored or what is used",
         "order of operations": "the same operations in another order",
         "what vectors get": "how parameters that are not matrices are stepped",
+        "momentum form": "what is made of the gradients first: a mean, a sum, a look ahead, a sign",
         "decay form": "how weights are pulled towards zero",
         "first step": "what the first step does that others do not",
         "schedule index": "which step a schedule counts as the first",

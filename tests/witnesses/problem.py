@@ -23,6 +23,7 @@ LATE = {1: (1, 2, 3, 20)}  # of the second parameter, the steps without a gradie
 LOUD = {
     **{"beta1": 0.8, "beta2": 0.95, "beta3": 0.9, "momentum": 0.7, "eps": 1e-2},
     "weight_decay": 0.1,
+    "flat_start": 5,
 }
 
 

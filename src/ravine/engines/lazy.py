@@ -172,6 +172,8 @@ class _Shapes:
             return tuple(n if i == last % len(first) else 1 for i, n in enumerate(first))
         if node.op in ("argsort", *DRAWN):
             return first
+        if node.op == "take" and first:
+            return _taken(first, shapes[1] or (), int(last) % len(first) - len(first))
         if len(first) < 2:
             return None
         *batch, rows, columns = first
@@ -180,6 +182,10 @@ class _Shapes:
             *others, _, width = shapes[1] or ()
             together = _broadcast(tuple(batch), tuple(others))
             return None if together is None else (*together, rows, width)
+        if node.op == "solve_triangular" and len(shapes[1] or ()) >= 2:
+            *others, height, width = shapes[1] or ()
+            together = _broadcast(tuple(batch), tuple(others))
+            return None if together is None else (*together, height, width)
         if node.op == "item":
             made = {
                 "qr": ((*batch, rows, short), (*batch, short, columns)),
@@ -189,6 +195,16 @@ class _Shapes:
         if node.op == "transpose":
             return (*batch, columns, rows)
         return first if node.op in (*PAIRS, *_SAME) else None
+
+
+def _taken(of: Shape, order: Shape, axis: int) -> Shape | None:
+    """The shape of an array's elements in an order: along the axis as long as the order."""
+    if len(order) < -axis:
+        return None
+    rest, others = [*of], [*order]
+    rest[axis] = others[axis] = 1
+    found = _broadcast(tuple(rest), tuple(others))
+    return None if found is None else (*found[:axis], order[axis], *found[len(found) + axis + 1 :])
 
 
 def _broadcast(*shapes: Shape | None) -> Shape | None:

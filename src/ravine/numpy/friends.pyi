@@ -12,10 +12,14 @@ __all__ = [
     "SGLD",
     "AdamEpsHat",
     "AdamP",
+    "Adamuon",
+    "AdamuonKozistr",
     "Adamw",
     "AggMo",
     "Amsgrad",
+    "Dion",
     "Fromage",
+    "Galore",
     "LAMBKozistr",
     "LAMBTimm",
     "LAMBv3",
@@ -26,14 +30,27 @@ __all__ = [
     "Momentum",
     "MomentumClassical",
     "MomentumEMA",
+    "MuonHeavyball",
+    "MuonJordan",
+    "MuonMoonshot",
+    "MuonOptax",
     "Nadam",
     "Nesterov",
     "NesterovClassical",
+    "Normuon",
+    "NormuonCode",
     "NovoGrad",
+    "PolarExpress",
+    "PsgdKron",
     "Radam",
     "Rmsprop",
+    "Scion",
+    "ScionRms",
+    "ScionSign",
+    "Shampoo",
     "SignSGD",
     "Signum",
+    "Soap",
     "Tiger",
 ]
 
@@ -62,6 +79,40 @@ class AdamP(RuleOptimizer):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Adamuon(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-08,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamuonKozistr(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -104,12 +155,41 @@ class Amsgrad(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class Dion(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.01,
+        momentum: float = 0.95,
+        rank: float = 768,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Fromage(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.01,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Galore(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        rank: float = 128,
+        every: float = 200,
+        scale: float = 0.25,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -272,6 +352,69 @@ class MomentumEMA(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class MuonHeavyball(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0025,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MuonJordan(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MuonMoonshot(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        rms_scale: float = 0.2,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        weight_decay: float = 0.1,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MuonOptax(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_a: float = 3.4445,
+        ns_b: float = -4.775,
+        ns_c: float = 2.0315,
+        eps: float = 1e-08,
+        ns_steps: float = 5,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Nadam(RuleOptimizer):
     def __init__(
         self,
@@ -308,6 +451,40 @@ class NesterovClassical(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class Normuon(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class NormuonCode(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-10,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class NovoGrad(RuleOptimizer):
     def __init__(
         self,
@@ -318,6 +495,38 @@ class NovoGrad(RuleOptimizer):
         beta2: float = 0.98,
         eps: float = 1e-08,
         weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class PolarExpress(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class PsgdKron(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.9,
+        precond_lr: float = 0.1,
+        least: float = 0.03,
+        decay: float = 0.001,
+        flat_start: float = 500,
+        damping: float = 0.00034526698300124393,
+        most: float = 1.1,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -388,6 +597,62 @@ class SGLD(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class Scion(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        eps: float = 1e-08,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ScionRms(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ScionSign(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Shampoo(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        eps: float = 1e-06,
+        every: float = 1,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class SignSGD(RuleOptimizer):
     def __init__(
         self,
@@ -405,6 +670,21 @@ class Signum(RuleOptimizer):
         *,
         lr: float = 0.001,
         beta: float = 0.9,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Soap(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        shampoo_beta: float = 0.95,
+        eps: float = 1e-08,
+        every: float = 10,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

@@ -8,6 +8,8 @@ from ravine.rules.averaging import *
 from ravine.rules.gradient_descent import *
 from ravine.rules.muon import *
 from ravine.rules.normalized import *
+from ravine.rules.orthogonal import *
+from ravine.rules.preconditioned import *
 from ravine.rules.projections import *
 from ravine.rules.rmsprop import *
 from ravine.rules.rprop import *

@@ -14,10 +14,14 @@ __all__ = [
     "SGLD",
     "AdamEpsHat",
     "AdamP",
+    "Adamuon",
+    "AdamuonKozistr",
     "Adamw",
     "AggMo",
     "Amsgrad",
+    "Dion",
     "Fromage",
+    "Galore",
     "LAMBKozistr",
     "LAMBTimm",
     "LAMBv3",
@@ -28,14 +32,27 @@ __all__ = [
     "Momentum",
     "MomentumClassical",
     "MomentumEMA",
+    "MuonHeavyball",
+    "MuonJordan",
+    "MuonMoonshot",
+    "MuonOptax",
     "Nadam",
     "Nesterov",
     "NesterovClassical",
+    "Normuon",
+    "NormuonCode",
     "NovoGrad",
+    "PolarExpress",
+    "PsgdKron",
     "Radam",
     "Rmsprop",
+    "Scion",
+    "ScionRms",
+    "ScionSign",
+    "Shampoo",
     "SignSGD",
     "Signum",
+    "Soap",
     "Tiger",
 ]
 
@@ -64,6 +81,40 @@ class AdamP(FromRule):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Adamuon(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-08,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamuonKozistr(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -105,12 +156,40 @@ class Amsgrad(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class Dion(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.01,
+        momentum: float = 0.95,
+        rank: float = 768,
+        eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Fromage(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.01,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Galore(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        rank: float = 128,
+        every: float = 200,
+        scale: float = 0.25,
+        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -266,6 +345,65 @@ class MomentumEMA(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class MuonHeavyball(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0025,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        bfloat16: bool = False,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MuonJordan(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MuonMoonshot(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        rms_scale: float = 0.2,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        weight_decay: float = 0.1,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MuonOptax(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_a: float = 3.4445,
+        ns_b: float = -4.775,
+        ns_c: float = 2.0315,
+        eps: float = 1e-08,
+        ns_steps: float = 5,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Nadam(FromRule):
     def __init__(
         self,
@@ -300,6 +438,40 @@ class NesterovClassical(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class Normuon(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class NormuonCode(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-10,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class NovoGrad(FromRule):
     def __init__(
         self,
@@ -311,6 +483,38 @@ class NovoGrad(FromRule):
         eps: float = 1e-08,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class PolarExpress(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class PsgdKron(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.9,
+        precond_lr: float = 0.1,
+        least: float = 0.03,
+        decay: float = 0.001,
+        flat_start: float = 500,
+        damping: float = 0.00034526698300124393,
+        most: float = 1.1,
+        betas: tuple[float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -376,6 +580,58 @@ class SGLD(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class Scion(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        eps: float = 1e-08,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ScionRms(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ScionSign(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.1,
+        radius: float = 1.0,
+        constrained: bool = True,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Shampoo(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        eps: float = 1e-06,
+        every: float = 1,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class SignSGD(FromRule):
     def __init__(
         self,
@@ -392,6 +648,21 @@ class Signum(FromRule):
         *,
         lr: float = 0.001,
         beta: float = 0.9,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Soap(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        shampoo_beta: float = 0.95,
+        eps: float = 1e-08,
+        every: float = 10,
+        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
