@@ -57,7 +57,7 @@ class Trial:
         return float(np.mean([*self.results.values()]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """An optimizer on a problem.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from ravine.races.findings import Contest, Method, Overall
-from ravine.races.statistics import LEVEL, Difference, Estimate
+from ravine.races.statistics import Difference, Estimate
 
 __all__ = [
     "NONE",
@@ -187,10 +187,3 @@ def headline(found: Sequence[Contest], together: Overall | None) -> str:
 def between(low: str, high: str) -> str:
     """An interval, between two numbers as they are printed."""
     return f"{low} to {high}"
-
-
-def together(found: Sequence[Contest]) -> str:
-    """That the intervals of a contest hold at once, and how."""
-    pairs = max(len(contest.pairs) for contest in found)
-    each = 100 * (1 - (1 - LEVEL) / max(pairs, 1))
-    return f"all {pairs} intervals hold at once with {LEVEL:.0%}, each by itself with {each:.4g} %"

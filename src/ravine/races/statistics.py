@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.interpolate import RBFInterpolator
-from scipy.special import comb
+from scipy.special import bdtr, comb, ndtri, stdtrit
 
 __all__ = [
     "LEVEL",
@@ -62,7 +61,7 @@ def mean(results: Sequence[float] | Array, spread: float = 0.0, level: float = L
     if len(x) < 2:
         return Estimate(value, -math.inf, math.inf)
     error = math.sqrt(x.var(ddof=1) / len(x) + spread)
-    reach = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * error
+    reach = float(stdtrit(len(x) - 1, (1 + level) / 2)) * error
     return Estimate(value, value - reach, value + reach)
 
 
@@ -74,9 +73,8 @@ def median(times: Sequence[float] | Array, level: float = LEVEL) -> Estimate:
     """
     x = np.sort(np.asarray(times, float))
     n = len(x)
-    below = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # so many may be on the wrong side
-    if stats.binom.cdf(below, n, 0.5) > (1 - level) / 2:
-        below -= 1
+    tails = bdtr(np.arange(n), n, 0.5)  # the probability that so many or fewer are on one side
+    below = int(np.sum(tails <= (1 - level) / 2)) - 1
     middle = float((x[(n - 1) // 2] + x[n // 2]) / 2)
     if below < 0:
         return Estimate(middle, 0.0, math.inf)
@@ -90,7 +88,7 @@ def chance(first: Array, second: Array, level: float = LEVEL) -> Estimate:
     """
     n = len(first)
     share = float((np.sum(first > second) + np.sum(first == second) / 2) / n)
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     weight = 1 / (1 + z * z / n)
     middle = weight * (share + z * z / (2 * n))
     reach = weight * z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
@@ -106,7 +104,7 @@ class Difference:
 
     first, second: their places in the list of methods. ahead: the mean, with an interval that holds
     together with those of all other pairs. seeds: how many both have. beats: how likely the first
-    beats the second. needed: how many seeds would tell them apart; infinity if no number would.
+    beats the second. deviation, spread, level: of this one interval, see :func:`needed`.
     """
 
     first: int
@@ -114,7 +112,14 @@ class Difference:
     ahead: Estimate
     seeds: int
     beats: Estimate
-    needed: float
+    deviation: float
+    spread: float
+    level: float
+
+    @property
+    def needed(self) -> float:
+        """How many seeds would tell the two apart; infinity if no number would."""
+        return needed(self.ahead.value, self.deviation, self.spread, self.level)
 
     @property
     def better(self) -> int | None:
@@ -143,18 +148,14 @@ def differences(
             continue
         spread = _spread(luck[i], luck[j]) if luck is not None else 0.0
         ahead = mean(a - b, spread, corrected)
-        enough = needed(ahead.value, _deviation(a - b), spread, corrected)
-        found.append(Difference(i, j, ahead, len(a), chance(a, b), enough))
+        deviation = float(np.std(a - b, ddof=1)) if len(a) > 1 else math.nan
+        found.append(Difference(i, j, ahead, len(a), chance(a, b), deviation, spread, corrected))
     return found
 
 
 def _spread(first: Array | None, second: Array | None) -> float:
     a, b = (0.0 if x is None else x for x in (first, second))
     return float(np.var(np.asarray(a - b)))
-
-
-def _deviation(x: Array) -> float:
-    return float(x.std(ddof=1)) if len(x) > 1 else math.nan
 
 
 def needed(ahead: float, deviation: float, spread: float = 0.0, level: float = LEVEL) -> float:
@@ -170,7 +171,7 @@ def needed(ahead: float, deviation: float, spread: float = 0.0, level: float = L
 
     def shown(n: int) -> bool:
         error = math.sqrt(deviation**2 / n + spread)
-        quantile = stats.t.ppf((1 + level) / 2, n - 1) + stats.norm.ppf(POWER)
+        quantile = stdtrit(n - 1, (1 + level) / 2) + ndtri(POWER)
         return bool(abs(ahead) > quantile * error)
 
     if not shown(MOST_SEEDS):
