@@ -319,28 +319,32 @@ def test_more_dimensions_are_searched_alike():
     assert 0.5 <= luck.std() / np.std(true) <= 2.5
 
 
-def by_brute_force(results, k):
-    trials, seeds = results.shape
-    found = []
-    for seed in range(seeds):
-        others = np.delete(results, seed, 1).mean(1)
-        for drawn in combinations(range(trials), k):
-            found.append(results[max(drawn, key=lambda i: others[i]), seed])
-    return np.mean(found)
-
-
 def test_the_best_of_k_is_the_mean_over_all_draws():
-    results = np.random.default_rng(0).random((7, 3))
-    assert best_at(results) == pytest.approx([by_brute_force(results, k) for k in range(1, 8)])
+    results = np.random.default_rng(0).random(7)
+    every = [np.mean([max(drawn) for drawn in combinations(results, k)]) for k in range(1, 8)]
+    assert best_at(results, 0.0) == pytest.approx(every)
 
 
 def test_the_best_of_k_is_free_of_the_winner_s_curse():
     rng = np.random.default_rng(1)
-    found = np.mean([best_at(rng.standard_normal((25, 2))) for _ in range(500)], axis=0)
-    assert abs(found).max() < 0.1, "all trials are equally good, so more of them gain nothing"
-    cursed = np.mean([rng.standard_normal(25).max() for _ in range(500)])
-    assert cursed > 1.8
-    assert best_at(rng.standard_normal((25, 1))) is None
+    alike = rng.standard_normal((300, 25))
+    found = np.mean([best_at(x, 1.0) for x in alike], axis=0)
+    assert abs(found).max() < 0.15, "all trials are equally good, so more of them gain nothing"
+    assert np.mean([best_at(x, 0.0)[-1] for x in alike]) > 1.8, "what the best one's own score says"
+
+
+def test_the_best_of_k_is_worth_what_choosing_by_it_yields():
+    rng = np.random.default_rng(2)
+    worth = landscape(np.linspace(0, 1, 12), 0.5, 0.4, 0.1, None)
+    measured = worth + 0.03 * rng.standard_normal((400, 12))
+    found = np.mean([best_at(x, 0.03) for x in measured], axis=0)
+    again = worth + 0.03 * 1.25**0.5 * rng.standard_normal((4000, 12))
+    for k in (1, 3, 6, 12):
+        drawn = np.argsort(rng.random(again.shape), axis=1)[:, :k]
+        best = np.take_along_axis(again, drawn, 1).argmax(1)
+        assert found[k - 1] == pytest.approx(
+            worth[np.take_along_axis(drawn, best[:, None], 1)].mean(), abs=0.004
+        )
 
 
 def test_the_range_that_works_by_hand():

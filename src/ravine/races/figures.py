@@ -296,9 +296,7 @@ def _best_at(contest: Contest, words: Words, series: Series) -> tuple[Drawing, s
     plot.drawing.about = f"{contest.title}: expected after all trials: " + _said(
         (m.name, words.number(line[-1])) for m, line in lines.items()
     )
-    falls = any(contest.sign * (line[-1] - line).min() < 0 for line in lines.values())
-    few = " A line that falls has found luck: so few seeds cannot choose among so many trials."
     return plot.drawing, (
-        "What to expect after k trials: the best of k is chosen on all tuning seeds but one, and scored "
-        f"on that one.{few * falls}"
+        "What to expect of tuning with fewer trials: the best of k, by the tuning seeds. The luck of the "
+        "one that is chosen is taken out."
     )

@@ -63,8 +63,8 @@ class Method:
 
     runs: the report runs that are compared, by seed: of the trial that was chosen, or at the defaults.
     tuned: which of both. results: what these runs count. result: their mean. default: the mean at the
-    defaults. trials: the search. edge: hyperparameters whose chosen value is among the lowest or
-    highest tried. best_at: what to expect after k trials. works: the lowest and the highest learning
+    defaults. trials: the search. edge: hyperparameters whose chosen value is the lowest or the highest
+    tried. best_at: what to expect after k trials. works: the lowest and the highest learning
     rate that work nearly as well as the best. steps, seconds: to the target, medians. luck: that of
     tuning, see :func:`~ravine.races.statistics.repeated`. What there is not is None.
     """
@@ -340,21 +340,28 @@ class _Found:
             columns.append(np.log(clipped / low) / math.log(high / low))
         return np.array(columns).T.reshape(len(self.trials), len(columns))
 
+    @cached_property
+    def _deviation(self) -> float:
+        """Between seeds, of the report."""
+        return float(np.std([*self.results.values()], ddof=1))
+
+    def _noise(self) -> float:
+        """Of the trials' results, which are means over few seeds."""
+        return self._deviation / math.sqrt(min(len(t.results) for t in self.trials))
+
     def _luck(self, place: int) -> Array | None:
         if not self.chosen or not self.trials or len(self.runs) < 2:
             return None
         points = self._points()
         if not points.size:
             return None
-        noise = float(np.std([*self.results.values()], ddof=1))
-        tuning = min(len(t.results) for t in self.trials)
         again = [len(t.again) for t in self.trials if t.again]
         return statistics.repeated(
             points,
             np.array([t.result for t in self.trials]),
-            noise / math.sqrt(tuning),
+            self._noise(),
             len(again) or 1,
-            noise / math.sqrt(min(again, default=1)),
+            self._deviation / math.sqrt(min(again, default=1)),
             seed=place,
         )
 
@@ -364,17 +371,13 @@ class _Found:
             return ()
         space, points = next(iter(self.runs.values())).space, self._points()
         at = points[chosen.index(True)]
-        few = max(round(len(chosen) / 20), 1)
         beyond = np.minimum((points < at).sum(0), (points > at).sum(0))
-        return tuple(name for name, count in zip(space, beyond, strict=True) if count < few)
+        return tuple(name for name, count in zip(space, beyond, strict=True) if not count)
 
     def _best_at(self) -> Array | None:
-        seeds = sorted(
-            set.intersection(*(set(t.results) for t in self.trials)) if self.trials else ()
-        )
-        if len(self.trials) < 2 or len(seeds) < 2:
+        if len(self.trials) < 2 or len(self.runs) < 2:
             return None
-        return statistics.best_at(np.array([[t.results[s] for s in seeds] for t in self.trials]))
+        return statistics.best_at(np.array([t.result for t in self.trials]), self._noise())
 
     def _works(self) -> tuple[float, float] | None:
         rates = [

@@ -20,7 +20,7 @@ from ravine.races import runs as run_files
 from ravine.races.atomic import write
 from ravine.races.drawing import DARK, DASHES, LIGHT, Drawing
 from ravine.races.figures import of_contest, of_race
-from ravine.races.findings import Contest, Method, Overall, contests, lost, overall
+from ravine.races.findings import Contest, Method, Overall, Trial, contests, lost, overall
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.sentences import (
     NONE,
@@ -377,44 +377,49 @@ def _pairs(contest: Contest, words: Words) -> str:
 
 
 def _every_run(contest: Contest, words: Words) -> str:
-    return _details(
-        contest, words, lambda trial, sign: " ".join(_values(trial.results, words, sign))
-    )
+    return _details(contest, lambda trial: _values(trial, words, contest.sign), words)
 
 
 def _every_trial(contest: Contest, words: Words) -> str:
-    return _details(contest, words, lambda trial, sign: words.number(sign * trial.result))
+    return _details(contest, lambda trial: words.number(contest.sign * trial.result), words)
 
 
 def _no_run(contest: Contest, words: Words) -> str:
     return '<p class="mute">There are too many runs for a page; their files have all of them.</p>'
 
 
-def _values(results: Mapping[int, float], words: Words, sign: int) -> list[str]:
-    return [words.number(sign * value) for _, value in sorted(results.items())]
+def _values(trial: Trial, words: Words, sign: int) -> str:
+    """What the trial's runs count on each tuning seed, and on each choosing seed."""
+    first, again = (
+        " ".join(words.number(sign * value) for _, value in sorted(results.items()))
+        for results in (trial.results, trial.again)
+    )
+    return f"{first}, again {again}" if again else first
 
 
-def _details(contest: Contest, words: Words, told: Callable[[Any, int], str]) -> str:
+def _details(contest: Contest, told: Callable[[Trial], str], words: Words) -> str:
     blocks = []
     for m in contest.methods:
-        reported = ", ".join(_said(run, words) for _, run in sorted(m.runs.items()))
-        lines = [f"by seed: {reported}"]
+        lines = [f"by seed: {_by_seed(m.runs, words)}"]
+        count = len(m.runs) + sum(len(t.results) + len(t.again) for t in m.trials)
         if m.tuned and m.at_defaults:
-            by_default = ", ".join(_said(run, words) for _, run in sorted(m.at_defaults.items()))
-            lines.append(f"at the defaults: {by_default}")
+            lines.append(f"at the defaults: {_by_seed(m.at_defaults, words)}")
+            count += len(m.at_defaults)
         trials = []
         for trial in sorted(m.trials, key=lambda t: t.hyperparameters.get("lr", 0)):
             at = ", ".join(f"{k} {trial.hyperparameters[k]:.3g}" for k in m.searched)
             gone = f" ({trial.lost} lost)" if trial.lost else ""
-            trials.append(f"{at}: {told(trial, contest.sign)}{gone}")
+            trials.append(f"{at}: {told(trial)}{gone}")
         if trials:
             lines.append(f"trials: {'; '.join(trials)}")
-        count = len(m.runs) + len(m.at_defaults) * m.tuned + sum(len(t.results) for t in m.trials)
         body = "".join(f'<p class="mono">{_text(line)}</p>' for line in lines)
-        blocks.append(
-            f"<details><summary>{_text(m.name)}: {plural(count, 'run')}</summary>{body}</details>"
-        )
+        head = f"{_text(m.name)}: {plural(count, 'run')}"
+        blocks.append(f"<details><summary>{head}</summary>{body}</details>")
     return f'<div class="runs"><h3>Every run</h3>{"".join(blocks)}</div>'
+
+
+def _by_seed(runs: Mapping[int, Run], words: Words) -> str:
+    return ", ".join(_said(run, words) for _, run in sorted(runs.items()))
 
 
 def _said(run: Run, words: Words) -> str:

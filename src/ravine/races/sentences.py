@@ -104,7 +104,8 @@ class Words:
         if not ties:
             pair = contest.pair(0, 1)
             assert pair is not None
-            ahead = f"{self.number(pair.ahead.value)} ({self.interval(pair.ahead, True)})"
+            value, low, high = map(self.number, pair.ahead)
+            ahead = f"{value} ({between(low, high)})"
             how = " tuned" if contest.tuned else " at its defaults"
             return f"{lead} is best{how}, ahead of {names[1]} by {ahead}."
         others = [name for name in names[1:] if name not in ties]
@@ -152,6 +153,10 @@ class Words:
             if method.runs_lost:
                 of = f"{method.runs_lost} of {len(method.runs)}"
                 said.append(f"{of} report runs of {method.name} are lost and count as untrained.")
+            if self.contest.tuned and not method.tuned:
+                said.append(
+                    f"{method.name} is compared at its defaults: no trial of it was chosen."
+                )
         if self.contest.missing:
             said.append(f"Not finished, and left out: {listed(self.contest.missing)}.")
         few = [
