@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ravine.races.findings import contests, lost, overall
+from ravine.races.findings import comparisons, lost, overall
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run, read
 from ravine.races.sentences import Words, headline, listed, place
 
@@ -53,7 +53,7 @@ def search(optimizer, scores, seeds=1):
 
 
 def only(runs):
-    (found,) = contests(runs)
+    (found,) = comparisons(runs)
     return found
 
 
@@ -78,9 +78,9 @@ def test_one_noisy_point_at_the_end_loses_nothing():
 def test_a_lost_run_counts_as_untrained_whatever_its_score_says():
     runs = reports("a", [0.9, 0.8, 0.7]) + reports("b", [0.6, 0.6])
     runs.append(run("b", 2, NAN, lost="the loss is nan", evaluations=((15, 0.1),)))
-    contest = only(runs)
-    assert contest.start == pytest.approx(0.4), "the worst first evaluation of one that survived"
-    b = contest.methods[1]
+    comparison = only(runs)
+    assert comparison.start == pytest.approx(0.4), "the worst first evaluation of one that survived"
+    b = comparison.methods[1]
     assert b.results == pytest.approx({0: 0.6, 1: 0.6, 2: 0.4})
     assert b.runs_lost == 1
     risen = [
@@ -96,15 +96,15 @@ def test_where_less_is_better_a_lost_run_counts_as_the_largest():
         "b", [0.3, 0.4], lower_is_better=True
     )
     runs[3] = replace(runs[3], lost="nan", score=NAN)
-    contest = only(runs)
-    assert [m.name for m in contest.methods] == ["a", "b"]
-    assert contest.shown(contest.methods[0].result).value == pytest.approx(0.15)
-    assert contest.methods[1].results == pytest.approx({0: -0.3, 1: -0.1}), (
+    comparison = only(runs)
+    assert [m.name for m in comparison.methods] == ["a", "b"]
+    assert comparison.shown(comparison.methods[0].result).value == pytest.approx(0.15)
+    assert comparison.methods[1].results == pytest.approx({0: -0.3, 1: -0.1}), (
         "a's first were -0.1 and 0"
     )
-    ahead = contest.pair(0, 1).ahead
+    ahead = comparison.pair(0, 1).ahead
     assert ahead.value > 0, "ahead is ahead"
-    low, high = contest.shown(contest.methods[0].result)[1:]
+    low, high = comparison.shown(comparison.methods[0].result)[1:]
     assert low < 0.15 < high
 
 
@@ -155,30 +155,32 @@ def test_the_luck_of_tuning_widens_the_interval():
 def test_the_best_on_the_edge_is_said():
     runs = tuned("a", [0.9, 0.5, 0.4], {1: 0.9}, 1, [0.9, 0.8], [0.3, 0.3])
     runs += tuned("b", [0.3, 0.5, 0.4], {2: 0.5}, 2, [0.5, 0.6], [0.3, 0.3])
-    contest = only(runs)
-    assert [m.edge for m in contest.methods] == [("lr",), ()]
-    (remark,) = Words(contest).remarks()
+    comparison = only(runs)
+    assert [m.edge for m in comparison.methods] == [("lr",), ()]
+    (remark,) = Words(comparison).remarks()
     assert remark.startswith("The best lr 0.001 of a lies on the edge of what was searched")
 
 
 def test_an_optimizer_whose_trials_were_all_lost_is_compared_at_its_defaults():
     runs = tuned("a", [0.4, 0.9, 0.5], {2: 0.9}, 2, [0.9, 0.8], [0.3, 0.3])
     gone = [replace(r, lost="nan", score=NAN) for r in search("b", [0.1, 0.1, 0.1])]
-    contest = only([*runs, *gone, *reports("b", [0.5, 0.6])])
-    b = contest.methods[1]
+    comparison = only([*runs, *gone, *reports("b", [0.5, 0.6])])
+    b = comparison.methods[1]
     assert (b.name, b.tuned, b.trials_lost) == ("b", False, (3, 3))
     assert b.result.value == pytest.approx(0.55)
-    assert "b is compared at its defaults: no trial of it was chosen." in Words(contest).remarks()
+    assert (
+        "b is compared at its defaults: no trial of it was chosen." in Words(comparison).remarks()
+    )
 
 
-# ---- targets, contests, all problems ---------------------------------------------------------------
+# ---- targets, comparisons, all problems ---------------------------------------------------------------
 
 
 def test_steps_and_seconds_to_the_target_with_misses():
     runs = reports("a", [0.9, 0.9, 0.6], target=0.65)
-    contest = only(runs)
-    assert contest.target_set
-    a = contest.methods[0]
+    comparison = only(runs)
+    assert comparison.target_set
+    a = comparison.methods[0]
     assert (a.steps.value, a.seconds.value) == (15, pytest.approx(0.15))
     a = only(reports("a", [0.9, 0.6, 0.6], target=0.65)).methods[0]
     assert (a.steps.value, a.seconds.value) == (INF, INF), "most of them missed it"
@@ -190,29 +192,31 @@ def test_steps_and_seconds_to_the_target_with_misses():
 
 
 def test_without_a_target_it_is_what_the_optimizer_in_the_middle_reaches():
-    contest = only(reports("a", [0.9, 0.8]) + reports("b", [0.6, 0.6]) + reports("c", [0.1, 0.2]))
-    assert not contest.target_set
-    assert contest.target == pytest.approx(0.6)
-    assert [m.steps.value for m in contest.methods] == [15, 30, INF]
+    comparison = only(
+        reports("a", [0.9, 0.8]) + reports("b", [0.6, 0.6]) + reports("c", [0.1, 0.2])
+    )
+    assert not comparison.target_set
+    assert comparison.target == pytest.approx(0.6)
+    assert [m.steps.value for m in comparison.methods] == [15, 30, INF]
 
 
-def test_problems_and_budgets_are_contests_of_their_own():
+def test_problems_and_budgets_are_compared_apart():
     runs = reports("a", [0.5]) + reports("a", [0.6], steps=60) + reports("a", [0.7], problem="q")
-    assert [c.title for c in contests(runs)] == ["p, 30 steps", "p, 60 steps", "q"]
+    assert [c.title for c in comparisons(runs)] == ["p, 30 steps", "p, 60 steps", "q"]
     runs = reports("a", [0.5]) + reports("a", [0.6], schedule="constant", batch_size=9)
-    assert [c.title for c in contests(runs)] == [
+    assert [c.title for c in comparisons(runs)] == [
         "p, batches of 8, linear schedule",
         "p, batches of 9, constant schedule",
     ]
     changed = reports("a", [0.5]) + reports("a", [0.5], task="0123456789")
-    assert [c.title for c in contests(changed)] == ["p, task 012345", "p, task t"]
-    assert contests(search("a", [0.5])) == []
+    assert [c.title for c in comparisons(changed)] == ["p, task 012345", "p, task t"]
+    assert comparisons(search("a", [0.5])) == []
 
 
 def test_what_is_not_finished_is_left_out_and_said():
-    contest = only([*reports("a", [0.5, 0.6]), *reports("b", [0.4]), *search("c", [0.5])])
-    assert contest.missing == ("c",)
-    said = Words(contest).remarks()
+    comparison = only([*reports("a", [0.5, 0.6]), *reports("b", [0.4]), *search("c", [0.5])])
+    assert comparison.missing == ("c",)
+    said = Words(comparison).remarks()
     assert said == [
         "Not finished, and left out: c.",
         "Some seeds are missing for b.",
@@ -230,7 +234,7 @@ def test_all_problems_together_by_hand():
             ),
         ]
 
-    found = contests(on("p", 10, 20) + on("q", 10, INF))
+    found = comparisons(on("p", 10, 20) + on("q", 10, INF))
     together = overall(found)
     assert together.names == ("a", "b")
     assert together.times.tolist() == [[10, 10], [20, INF]]
@@ -238,7 +242,7 @@ def test_all_problems_together_by_hand():
     assert together.by_seconds == pytest.approx([0.5, 0.5], abs=1 / 198), "9/2 is beyond 4"
     assert together.first == (2, 2)
     assert overall(found[:1]) is None
-    partly = contests(on("p", 10, 20) + reports("a", [0.6], problem="q"))
+    partly = comparisons(on("p", 10, 20) + reports("a", [0.6], problem="q"))
     assert overall(partly) is None, "only one was raced on both"
 
 
@@ -246,11 +250,11 @@ def test_all_problems_together_by_hand():
 
 
 def test_a_clear_winner():
-    contest = only(reports("a", [0.9, 0.91, 0.92]) + reports("b", [0.5, 0.51, 0.52]))
-    words = Words(contest)
+    comparison = only(reports("a", [0.9, 0.91, 0.92]) + reports("b", [0.5, 0.51, 0.52]))
+    words = Words(comparison)
     assert words.verdict() == "a is best at its defaults, ahead of b by 0.400 (0.400 to 0.400)."
     assert words.enough() == words.defaults() == ""
-    assert headline([contest], None) == words.verdict()
+    assert headline([comparison], None) == words.verdict()
 
 
 def test_not_distinguishable_is_a_verdict():
@@ -258,7 +262,7 @@ def test_not_distinguishable_is_a_verdict():
     words = Words(only(reports("a", x[0]) + reports("b", x[1])))
     assert words.verdict() == "Not distinguishable: 10 seeds cannot tell the two apart."
     assert "seeds would be needed" in words.enough()
-    pair = words.contest.pairs[0]
+    pair = words.comparison.pairs[0]
     assert pair.better is None
     assert pair.ahead.low < 0 < pair.ahead.high
 
@@ -284,7 +288,7 @@ def test_one_seed_and_one_optimizer():
         words.verdict()
         == "Not distinguishable: one seed tells nothing apart. a has the best result."
     )
-    assert words.interval(words.contest.methods[0].result) == "–"
+    assert words.interval(words.comparison.methods[0].result) == "–"
     assert words.enough() == ""
     assert "Only a was raced" in Words(only(reports("a", [0.9, 0.8]))).verdict()
 
@@ -292,10 +296,10 @@ def test_one_seed_and_one_optimizer():
 def test_what_the_defaults_would_have_said():
     runs = tuned("a", [0.4, 0.9, 0.5], {2: 0.9}, 2, [0.9, 0.91], [0.1, 0.1])
     runs += tuned("b", [0.4, 0.6, 0.5], {2: 0.6}, 2, [0.6, 0.61], [0.5, 0.5])
-    contest = only(runs)
+    comparison = only(runs)
     said = "At the default hyperparameters b comes first, and a last."
-    assert Words(contest).defaults() == said
-    assert [m.name for m in contest.by_default] == ["b", "a"]
+    assert Words(comparison).defaults() == said
+    assert [m.name for m in comparison.by_default] == ["b", "a"]
 
 
 def test_little_words():
@@ -309,15 +313,15 @@ def test_little_words():
 
 def test_every_number_of_a_real_race_comes_from_its_run_files(small):
     runs = read(small)
-    found = contests(runs)
+    found = comparisons(runs)
     assert [c.title for c in found] == ["saddle", "stretched", "waves"]
-    for contest in found:
-        for method in contest.methods:
-            own = [r for r in runs if (r.problem, r.optimizer) == (contest.title, method.name)]
+    for comparison in found:
+        for method in comparison.methods:
+            own = [r for r in runs if (r.problem, r.optimizer) == (comparison.title, method.name)]
             chosen = {r.trial for r in own if r.role == REPORT and r.trial}
             (trial,) = chosen
             scores = [
-                contest.sign * r.score if not lost(r) else contest.start
+                comparison.sign * r.score if not lost(r) else comparison.start
                 for r in sorted(own, key=lambda r: r.seed)
                 if r.role == REPORT and r.trial == trial
             ]
@@ -327,17 +331,17 @@ def test_every_number_of_a_real_race_comes_from_its_run_files(small):
             assert method.trials_lost[1] == sum(r.role == TUNE for r in own)
             assert method.best_at.shape == (10,)
             assert method.works[0] <= method.works[1]
-        places = [rank for rank, _ in contest.ranks]
-        for p in contest.pairs:
+        places = [rank for rank, _ in comparison.ranks]
+        for p in comparison.pairs:
             if p.better is not None:
                 assert p.better == p.first, "the first has the better mean"
                 assert places[p.first] <= places[p.second]
-        assert contest.ranks[0][0] == 1
+        assert comparison.ranks[0][0] == 1
 
 
 def test_a_real_race_is_read_alike_in_any_order(small):
     runs = read(small)
-    one, other = contests(runs), contests(runs[::-1])
+    one, other = comparisons(runs), comparisons(runs[::-1])
     for a, b in zip(one, other, strict=True):
         assert [m.name for m in a.methods] == [m.name for m in b.methods]
         for m, n in zip(a.methods, b.methods, strict=True):

@@ -78,16 +78,16 @@ def test_the_page_is_whole_small_and_needs_no_network(page):
 def test_everything_that_the_page_must_have_is_there(made, page):
     text = Parsed(page).text
     assert made.headline in text
-    for contest in made.contests:
-        words = Words(contest)
+    for comparison in made.comparisons:
+        words = Words(comparison)
         assert text.count(words.verdict()) >= 2, "on its card and in its section"
-        assert f'<h2 id="{contest.title}">' in page
-        for m in contest.methods:
+        assert f'<h2 id="{comparison.title}">' in page
+        for m in comparison.methods:
             assert words.score(m.result) in text
             assert words.interval(m.result) in text
     found = made.figures()
     kinds = ("slope", "differences", "scores", "losses", "sensitivity", "trials")
-    assert set(found) == {"profile"} | {f"{c.title}-{k}" for c in made.contests for k in kinds}
+    assert set(found) == {"profile"} | {f"{c.title}-{k}" for c in made.comparisons for k in kinds}
     assert page.count("<figure>") == len(found)
     for words in (
         "Versions and machine",
@@ -102,17 +102,17 @@ def test_all_runs_are_on_the_page(small, page):
     text = Parsed(page).text
     for problem in ("saddle", "waves"):
         of = [r for r in read(small) if r.problem == problem and r.role == REPORT and not r.lost]
-        words = Words(next(c for c in Report(small).contests if c.title == problem))
+        words = Words(next(c for c in Report(small).comparisons if c.title == problem))
         assert all(
             f"{r.seed}: {words.number(r.score)}" in text for r in of if not report_module.lost(r)
         )
 
 
 def test_figures_and_verdicts_are_one_statement(made):
-    for contest in made.contests:
-        figure, _ = made.figures()[f"{contest.title}-differences"]
+    for comparison in made.comparisons:
+        figure, _ = made.figures()[f"{comparison.title}-differences"]
         rings = {mark.about.partition(":")[0]: mark for mark in figure.marks if mark.kind == "dot"}
-        ties = {contest.methods[i].name for i in contest.ties}
+        ties = {comparison.methods[i].name for i in comparison.ties}
         assert {name for name, mark in rings.items() if mark.hollow} == ties
         zero = next(m for m in figure.marks if m.kind == "line" and m.series == drawing.INK)
         lines = [m for m in figure.marks if m.kind == "line" and m.series >= 0]
@@ -184,7 +184,7 @@ def test_a_search_of_several_hyperparameters(tmp_path):
         for r in tuned("a", [0.4, 0.9, 0.5, 0.3], {2: 0.9}, 2, [0.9, 0.8], [0.3, 0.3])
     ]
     made = Report(folder_of(tmp_path, both))
-    assert made.contests[0].methods[0].luck.any()
+    assert made.comparisons[0].methods[0].luck.any()
     text = Parsed(made.html()).text
     assert "beta1 0.7" in text
     assert "whose other hyperparameters differ" in text
@@ -198,8 +198,8 @@ def test_the_command_writes_the_page_and_says_what_it_says(small, made, tmp_path
     assert (tmp_path / "mine.html").read_text("utf-8") == made.html()
     flat = " ".join(done.stdout.split())
     assert made.headline in flat
-    for contest in made.contests:
-        assert Words(contest).verdict() in flat
+    for comparison in made.comparisons:
+        assert Words(comparison).verdict() in flat
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "mine.html" in done.stderr
 

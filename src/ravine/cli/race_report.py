@@ -31,10 +31,10 @@ def report(
 
     made = Report(folder)
     paragraph(made.headline, style="bold")
-    for contest in made.contests:
+    for comparison in made.comparisons:
         line()
-        words = Words(contest)
-        title(contest.title)
+        words = Words(comparison)
+        title(comparison.title)
         said = (words.verdict(), words.enough(), words.defaults(), *words.remarks())
         paragraph(" ".join(text for text in said if text))
         cells = [
@@ -45,9 +45,9 @@ def report(
                 words.interval(m.result),
                 words.score(m.default),
             )
-            for m, rank in zip(contest.methods, contest.ranks, strict=True)
+            for m, rank in zip(comparison.methods, comparison.ranks, strict=True)
         ]
-        score = contest.run.score_name
+        score = comparison.run.score_name
         table((">#", "optimizer", f">{score}", ">95 % interval", ">at the defaults"), cells)
     if made.overall:
         line()

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ravine.races import statistics
 from ravine.races.drawing import GRID, INK, WIDTH, Drawing, Plot, Scale, apart, room, short
-from ravine.races.findings import Contest, Method, Overall, lost
+from ravine.races.findings import Comparison, Method, Overall, lost
 from ravine.races.profiles import FACTORS, profile
 from ravine.races.runs import Run
 from ravine.races.sentences import Words, plural
 
-__all__ = ["of_contest", "of_race"]
+__all__ = ["of_comparison", "of_race"]
 
 Array = NDArray[np.float64]
 Series = Mapping[str, int]
@@ -24,16 +24,16 @@ Series = Mapping[str, int]
 POINTS = 34  # of a curve, at the most
 
 
-def of_contest(contest: Contest, series: Series) -> dict[str, tuple[Drawing, str]]:
-    """Return the figures of a contest by name, each with its caption; without those that lack data."""
-    words = Words(contest)
+def of_comparison(comparison: Comparison, series: Series) -> dict[str, tuple[Drawing, str]]:
+    """Return the figures of a comparison by name, each with its caption; without those that lack data."""
+    words = Words(comparison)
     found = {
-        "slope": _slope(contest, words, series),
-        "differences": _differences(contest, words, series),
-        "scores": _scores(contest, words, series),
-        "losses": _losses(contest, series),
-        "sensitivity": _sensitivity(contest, words, series),
-        "trials": _best_at(contest, words, series),
+        "slope": _slope(comparison, words, series),
+        "differences": _differences(comparison, words, series),
+        "scores": _scores(comparison, words, series),
+        "losses": _losses(comparison, series),
+        "sensitivity": _sensitivity(comparison, words, series),
+        "trials": _best_at(comparison, words, series),
     }
     return {name: each for name, each in found.items() if each}
 
@@ -69,11 +69,11 @@ def _said(pairs: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{name} {text}" for name, text in pairs) + "."
 
 
-def _slope(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str] | None:
-    both = [(m, m.default, m.result) for m in contest.methods if m.default and m.tuned]
-    if not contest.by_default or not both:
+def _slope(comparison: Comparison, words: Words, series: Series) -> tuple[Drawing, str] | None:
+    both = [(m, m.default, m.result) for m in comparison.methods if m.default and m.tuned]
+    if not comparison.by_default or not both:
         return None
-    ends = [(contest.shown(a).value, contest.shown(b).value) for _, a, b in both]
+    ends = [(comparison.shown(a).value, comparison.shown(b).value) for _, a, b in both]
     low, high = _range([value for pair in ends for value in pair])
     height = max(300, 34 + 15 * len(both))
     drawing = Drawing(WIDTH, height, "")
@@ -82,7 +82,7 @@ def _slope(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str
     wide += room(words.number(value) for pair in ends for value in pair)
     left, right = 12 + wide, WIDTH - 12 - wide
     drawing.text(left, 16, "default", INK, "middle")
-    drawing.text(right, 16, f"tuned, {plural(contest.tier, 'trial')}", INK, "middle")
+    drawing.text(right, 16, f"tuned, {plural(comparison.tier, 'trial')}", INK, "middle")
     for (m, *_), (a, b) in zip(both, ends, strict=True):
         about = f"{m.name}: {words.number(a)} at the defaults, {words.number(b)} tuned"
         drawing.line([(left, y(a)), (right, y(b))], series[m.name], 2.5, about=about)
@@ -96,19 +96,21 @@ def _slope(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str
         for at, (_, value, name) in zip(places, rows, strict=True):
             drawing.text(x, at + 4, f"{short(name)} {words.number(value)}", series[name], anchor)
     drawing.about = (
-        f"{contest.title}, {contest.run.score_name} from the defaults to tuned: "
+        f"{comparison.title}, {comparison.run.score_name} from the defaults to tuned: "
         + _said(
             (m.name, f"{words.number(a)} to {words.number(b)}")
             for (m, *_), (a, b) in zip(both, ends, strict=True)
         )
     )
-    rho = contest.correlation
+    rho = comparison.correlation
     order = "" if math.isnan(rho) else f" The rank correlation of the two orders is {rho:+.2f}."
     return drawing, f"What tuning does.{order}".replace("-", "−")
 
 
-def _differences(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str] | None:
-    pairs = [p for p in contest.pairs if p.first == 0 and math.isfinite(p.ahead.high)]
+def _differences(
+    comparison: Comparison, words: Words, series: Series
+) -> tuple[Drawing, str] | None:
+    pairs = [p for p in comparison.pairs if p.first == 0 and math.isfinite(p.ahead.high)]
     if not pairs:
         return None
     low = min(0.0, *(p.ahead.low for p in pairs))
@@ -135,12 +137,12 @@ def _differences(contest: Contest, words: Words, series: Series) -> tuple[Drawin
         ends = [(x(pair.ahead.low), at), (x(pair.ahead.high), at)]
         drawing.line(ends, series[name], 3, "", about)
         drawing.dot(x(pair.ahead.value), at, series[name], 5, not sure, about)
-    unit = contest.run.score_name
+    unit = comparison.run.score_name
     drawing.text((left + WIDTH) / 2, bottom + 36, f"behind {lead}, in {unit}", anchor="middle")
     drawing.about = f"Behind {lead}, seed by seed: " + _said(
         (words.names[p.second], words.interval(p.ahead, True)) for p in pairs
     )
-    count = len(contest.pairs)
+    count = len(comparison.pairs)
     hold = (
         f"All {count} intervals between pairs hold at once" if count > 1 else "The interval holds"
     )
@@ -163,19 +165,19 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
 # ---- curves ----------------------------------------------------------------------------------------
 
 
-def _scores(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str] | None:
-    start = contest.sign * contest.start
-    curves = {m: _curve(m.runs.values(), "evaluations", start) for m in contest.methods}
-    lead = contest.run.score_name
+def _scores(comparison: Comparison, words: Words, series: Series) -> tuple[Drawing, str] | None:
+    start = comparison.sign * comparison.start
+    curves = {m: _curve(m.runs.values(), "evaluations", start) for m in comparison.methods}
+    lead = comparison.run.score_name
     caption = f"{lead[:1].upper()}{lead[1:]} on held-out data over the steps"
-    return _curves(contest, curves, series, lead, caption, contest.sign)
+    return _curves(comparison, curves, series, lead, caption, comparison.sign)
 
 
-def _losses(contest: Contest, series: Series) -> tuple[Drawing, str] | None:
-    first = [run.curve[0][1] for m in contest.methods for run in m.runs.values() if run.curve]
+def _losses(comparison: Comparison, series: Series) -> tuple[Drawing, str] | None:
+    first = [run.curve[0][1] for m in comparison.methods for run in m.runs.values() if run.curve]
     start = max((x for x in first if math.isfinite(x)), default=math.nan)
-    curves = {m: _curve(m.runs.values(), "curve", start) for m in contest.methods}
-    return _curves(contest, curves, series, "training loss", "Training loss over the steps", -1)
+    curves = {m: _curve(m.runs.values(), "curve", start) for m in comparison.methods}
+    return _curves(comparison, curves, series, "training loss", "Training loss over the steps", -1)
 
 
 def _curve(runs: Iterable[Run], which: str, start: float) -> tuple[Array, Array]:
@@ -196,7 +198,7 @@ def _curve(runs: Iterable[Run], which: str, start: float) -> tuple[Array, Array]
 
 
 def _curves(
-    contest: Contest,
+    comparison: Comparison,
     curves: Mapping[Method, tuple[Array, Array]],
     series: Series,
     label: str,
@@ -212,12 +214,12 @@ def _curves(
         lines[method] = [(s, f) for s, f in zip(steps, found, strict=True) if f]
     if not lines:
         return None
-    late = contest.run.steps / 5
+    late = comparison.run.steps / 5
     seen = [f.value for line in lines.values() for s, f in line if s >= late]
     worst = [line[-1][1].value for line in lines.values()]
     early = [next(f.value for s, f in line if s >= late) for line in lines.values()]
     low, high = _range([*worst, *early, max(seen) if sign > 0 else min(seen)])
-    plot = Plot("", (0, contest.run.steps), (low, high), names=[m.name for m in lines])
+    plot = Plot("", (0, comparison.run.steps), (low, high), names=[m.name for m in lines])
     plot.axes("steps", label, lambda v: f"{v:,.0f}")
     for method, line in lines.items():
         xs = [s for s, _ in line]
@@ -225,38 +227,40 @@ def _curves(
             plot.band(xs, [f.low for _, f in line], [f.high for _, f in line], series[method.name])
         plot.line(xs, [f.value for _, f in line], series[method.name], method.name)
     plot.labels((line[-1][1].value, m.name, series[m.name]) for m, line in lines.items())
-    plot.drawing.about = f"{contest.title}: {caption.lower()}. At the end: " + _said(
+    plot.drawing.about = f"{comparison.title}: {caption.lower()}. At the end: " + _said(
         (m.name, f"{line[-1][1].value:.4g}") for m, line in lines.items()
     )
-    bands = "" if len(contest.seeds["report"]) < 2 else "; bands: 95 % intervals of the mean"
+    bands = "" if len(comparison.seeds["report"]) < 2 else "; bands: 95 % intervals of the mean"
     return (
         plot.drawing,
-        f"{caption}: mean of {plural(len(contest.seeds['report']), 'seed')}{bands}.",
+        f"{caption}: mean of {plural(len(comparison.seeds['report']), 'seed')}{bands}.",
     )
 
 
 # ---- the search ------------------------------------------------------------------------------------
 
 
-def _sensitivity(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str] | None:
+def _sensitivity(
+    comparison: Comparison, words: Words, series: Series
+) -> tuple[Drawing, str] | None:
     rates = {
         m: sorted(
-            (float(t.hyperparameters["lr"]), contest.sign * t.result)
+            (float(t.hyperparameters["lr"]), comparison.sign * t.result)
             for t in m.trials
             if t.hyperparameters.get("lr", 0) > 0
         )
-        for m in contest.methods
+        for m in comparison.methods
         if "lr" in m.searched and len(m.trials) > 2
     }
     if not rates:
         return None
     every = [lr for points in rates.values() for lr, _ in points]
     values = [value for points in rates.values() for _, value in points]
-    best = max(values) if contest.sign > 0 else min(values)
+    best = max(values) if comparison.sign > 0 else min(values)
     ends = (min(every) / 1.3, max(every) * 1.3)
-    reach = _range([best, contest.sign * contest.start, *values])
+    reach = _range([best, comparison.sign * comparison.start, *values])
     plot = Plot("", ends, reach, log_x=True, names=[m.name for m in rates])
-    plot.axes("learning rate", contest.run.score_name, lambda v: f"{v:g}")
+    plot.axes("learning rate", comparison.run.score_name, lambda v: f"{v:g}")
     alone = all(len(m.searched) == 1 for m in rates)
     for m, points in rates.items():
         if len(m.searched) == 1:
@@ -267,13 +271,14 @@ def _sensitivity(contest: Contest, words: Words, series: Series) -> tuple[Drawin
         chosen = next((t for t in m.trials if t.hyperparameters == m.hyperparameters), None)
         if chosen:
             lr = float(chosen.hyperparameters["lr"])
-            at = plot.x(lr), plot.y(contest.sign * chosen.result)
+            at = plot.x(lr), plot.y(comparison.sign * chosen.result)
             plot.drawing.dot(*at, series[m.name], about=f"{m.name}: chosen at {lr:.3g}")
-    tops = [(m, (max if contest.sign > 0 else min)(y for _, y in of)) for m, of in rates.items()]
+    tops = [(m, (max if comparison.sign > 0 else min)(y for _, y in of)) for m, of in rates.items()]
     plot.labels((top, m.name, series[m.name]) for m, top in tops)
     works = [(m.name, f"{m.works[0]:.2g} to {m.works[1]:.2g}") for m in rates if m.works]
     plot.drawing.about = (
-        f"{contest.title}: learning rates that work nearly as well as the best: " + (_said(works))
+        f"{comparison.title}: learning rates that work nearly as well as the best: "
+        + (_said(works))
     )
     what = "" if alone else " Each dot is a trial, whose other hyperparameters differ."
     return plot.drawing, (
@@ -282,18 +287,18 @@ def _sensitivity(contest: Contest, words: Words, series: Series) -> tuple[Drawin
     )
 
 
-def _best_at(contest: Contest, words: Words, series: Series) -> tuple[Drawing, str] | None:
-    lines = {m: contest.sign * m.best_at for m in contest.methods if m.best_at is not None}
+def _best_at(comparison: Comparison, words: Words, series: Series) -> tuple[Drawing, str] | None:
+    lines = {m: comparison.sign * m.best_at for m in comparison.methods if m.best_at is not None}
     if not lines:
         return None
     longest = max(map(len, lines.values()))
     shown = [value for line in lines.values() for value in line[min(2, len(line) - 1) :]]
     plot = Plot("", (1, longest), _range(shown), names=[m.name for m in lines], size=(WIDTH, 280))
-    plot.axes("trials of tuning", contest.run.score_name, lambda v: f"{v:.0f}")
+    plot.axes("trials of tuning", comparison.run.score_name, lambda v: f"{v:.0f}")
     for m, line in lines.items():
         plot.line(range(1, len(line) + 1), line, series[m.name], m.name)
     plot.labels((line[-1], m.name, series[m.name]) for m, line in lines.items())
-    plot.drawing.about = f"{contest.title}: expected after all trials: " + _said(
+    plot.drawing.about = f"{comparison.title}: expected after all trials: " + _said(
         (m.name, words.number(line[-1])) for m, line in lines.items()
     )
     return plot.drawing, (

@@ -1,4 +1,4 @@
-"""What a race found: from run files to numbers, a :class:`Contest` for each problem.
+"""What a race found: from run files to numbers, a :class:`Comparison` for each problem.
 
 The result of a run is its score, but that of a lost run counts as an untrained model's. A run is lost
 by its loss: it is not finite, or in the last tenth of the run not below what it was at first. Scores
@@ -24,7 +24,7 @@ from ravine.races.profiles import score
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.statistics import Difference, Estimate
 
-__all__ = ["Contest", "Method", "Overall", "Trial", "contests", "lost", "overall"]
+__all__ = ["Comparison", "Method", "Overall", "Trial", "comparisons", "lost", "overall"]
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """A problem with one budget, and the optimizers on it, the best mean first.
 
     title: the problem, and what tells it from others of that name. run: one of its runs, for what they
@@ -187,16 +187,16 @@ class Contest:
 # ---- from run files --------------------------------------------------------------------------------
 
 
-def contests(runs: Iterable[Run]) -> list[Contest]:
-    """Return what the runs of a folder say, a contest for each problem and budget.
+def comparisons(runs: Iterable[Run]) -> list[Comparison]:
+    """Return what the runs of a folder say, a comparison for each problem and budget.
 
-    Where there is no report run yet, but only a search, there is no contest.
+    Where there is no report run yet, but only a search, there is no comparison.
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.problem, run.steps, run.batch_size, run.schedule, run.task].append(run)
     keys = [key for key in sorted(groups) if any(r.role == REPORT for r in groups[key])]
-    return [_contest(groups[key], _title(key, keys)) for key in keys]
+    return [_comparison(groups[key], _title(key, keys)) for key in keys]
 
 
 def _title(key: tuple[Any, ...], keys: Sequence[tuple[Any, ...]]) -> str:
@@ -207,7 +207,7 @@ def _title(key: tuple[Any, ...], keys: Sequence[tuple[Any, ...]]) -> str:
     return ", ".join([problem, *differs])
 
 
-def _contest(runs: Sequence[Run], title: str) -> Contest:
+def _comparison(runs: Sequence[Run], title: str) -> Comparison:
     reports = [run for run in runs if run.role == REPORT]
     sign = -1 if reports[0].lower_is_better else 1
     counts = _Counts(sign, _start(reports, sign))
@@ -225,7 +225,7 @@ def _contest(runs: Sequence[Run], title: str) -> Contest:
     seeds = _seeds(reports)
     table = np.array([[m.results.get(seed, math.nan) for seed in seeds] for m in methods])
     pairs = statistics.differences(table, [m.luck for m in methods])
-    return Contest(
+    return Comparison(
         title=title,
         run=reports[0],
         methods=tuple(methods),
@@ -408,8 +408,8 @@ class Overall:
     first: tuple[int, ...]
 
 
-def overall(found: Sequence[Contest]) -> Overall | None:
-    """Return what the contests say together; None for fewer than two problems or optimizers."""
+def overall(found: Sequence[Comparison]) -> Overall | None:
+    """Return what the comparisons say together; None for fewer than two problems or optimizers."""
     of = [
         {method.name: (method, rank) for method, (rank, _) in zip(c.methods, c.ranks, strict=True)}
         for c in found

@@ -19,8 +19,8 @@ from typing import Any
 from ravine.races import runs as run_files
 from ravine.races.atomic import write
 from ravine.races.drawing import DARK, DASHES, LIGHT, Drawing
-from ravine.races.figures import of_contest, of_race
-from ravine.races.findings import Contest, Method, Overall, Trial, contests, lost, overall
+from ravine.races.figures import of_comparison, of_race
+from ravine.races.findings import Comparison, Method, Overall, Trial, comparisons, lost, overall
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.sentences import (
     NONE,
@@ -49,23 +49,23 @@ class Report:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.runs = run_files.read(folder)
-        self.contests = contests(self.runs)
-        if not self.contests:
+        self.comparisons = comparisons(self.runs)
+        if not self.comparisons:
             raise ValueError(
                 f"{folder} holds {plural(len(self.runs), 'run')} of the search, but none to report yet; "
                 "the race that it is from has to go on"
             )
-        self.overall = overall(self.contests)
-        names = sorted({m.name for contest in self.contests for m in contest.methods})
+        self.overall = overall(self.comparisons)
+        names = sorted({m.name for comparison in self.comparisons for m in comparison.methods})
         self.series = {name: i for i, name in enumerate(names)}
-        self.headline = headline(self.contests, self.overall)
+        self.headline = headline(self.comparisons, self.overall)
 
     def figures(self) -> dict[str, tuple[Drawing, str]]:
         """All figures with their captions, by the names that files have: problem-kind, or kind."""
         found = of_race(self.overall, self.series) if self.overall else {}
-        for contest in self.contests:
-            for kind, figure in of_contest(contest, self.series).items():
-                found[f"{_slug(contest.title)}-{kind}"] = figure
+        for comparison in self.comparisons:
+            for kind, figure in of_comparison(comparison, self.series).items():
+                found[f"{_slug(comparison.title)}-{kind}"] = figure
         return found
 
     def write_figures(self, folder: str | Path) -> list[Path]:
@@ -88,7 +88,7 @@ class Report:
         return page
 
     def _page(self, figures: Mapping[str, tuple[Drawing, str]], runs: _Runs) -> str:
-        sections = [_problem(c, self.series, figures, runs) for c in self.contests]
+        sections = [_problem(c, self.series, figures, runs) for c in self.comparisons]
         style = _file("report.css").replace("\n  ", "\n").strip()
         light, dark = (
             "".join(f"--c{i}:{ink};" for i, ink in enumerate(inks)) for inks in (LIGHT, DARK)
@@ -102,14 +102,14 @@ class Report:
                 f"<style>{style}\n:root{{{light}}}{dark}</style></head><body><main>",
                 '<a class="skip" href="#problems">Skip to the results</a>',
                 f"<small>{self._kicker()}</small><h1>{_text(self.headline)}</h1>",
-                f'<p class="say">{_text(_how(self.contests))}</p>',
-                _cards(self.contests),
+                f'<p class="say">{_text(_how(self.comparisons))}</p>',
+                _cards(self.comparisons),
                 _legend(self.series),
                 '<div id="problems">',
-                _together(self.overall, self.contests, self.series, figures),
+                _together(self.overall, self.comparisons, self.series, figures),
                 *sections,
                 "</div>",
-                _method(self.contests, self.runs, self._commands()),
+                _method(self.comparisons, self.runs, self._commands()),
                 '</main><div id="tip" hidden></div>',
                 f"<script>{_file('report.js').strip()}</script></body></html>\n",
             )
@@ -120,7 +120,7 @@ class Report:
         said = [
             "ravine race",
             plural(len(self.series), "optimizer"),
-            plural(len(self.contests), "problem"),
+            plural(len(self.comparisons), "problem"),
             plural(len(self.runs), "run"),
         ]
         if seconds >= 60:
@@ -136,7 +136,7 @@ class Report:
         return list(dict.fromkeys(told))
 
 
-_Runs = Callable[[Contest, Words], str]
+_Runs = Callable[[Comparison, Words], str]
 
 
 def _file(name: str) -> str:
@@ -151,28 +151,28 @@ def _slug(text: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
-def _how(found: Sequence[Contest]) -> str:
-    contest = found[0]
-    seeds = plural(len(contest.seeds[REPORT]), "seed")
-    if not contest.tuned:
+def _how(found: Sequence[Comparison]) -> str:
+    comparison = found[0]
+    seeds = plural(len(comparison.seeds[REPORT]), "seed")
+    if not comparison.tuned:
         return (
             f"Each optimizer ran at its default hyperparameters on {seeds}, with the same initial weights "
             "and batches for all. Nothing was tuned."
         )
     return (
-        f"Each optimizer got {plural(contest.tier, 'trial')} of tuning. What is compared is the one that "
+        f"Each optimizer got {plural(comparison.tier, 'trial')} of tuning. What is compared is the one that "
         f"was chosen, on {seeds} that tuning never saw, with the same initial weights and batches for "
         "all."
     )
 
 
-def _cards(found: Sequence[Contest]) -> str:
+def _cards(found: Sequence[Comparison]) -> str:
     cards = []
-    for contest in found:
-        words = Words(contest)
+    for comparison in found:
+        words = Words(comparison)
         small = f"<small>{_text(words.defaults())}</small>" if words.defaults() else ""
         cards.append(
-            f'<li><a href="#{_slug(contest.title)}"><small>{_text(contest.title)}</small>'
+            f'<li><a href="#{_slug(comparison.title)}"><small>{_text(comparison.title)}</small>'
             f"<span>{_text(words.verdict())}</span>{small}</a></li>"
         )
     return f'<ul class="cards">{"".join(cards)}</ul>'
@@ -241,7 +241,7 @@ def _named(name: str, series: Mapping[str, int]) -> str:
 
 def _together(
     found: Overall | None,
-    each: Sequence[Contest],
+    each: Sequence[Comparison],
     series: Mapping[str, int],
     figures: Mapping[str, tuple[Drawing, str]],
 ) -> str:
@@ -273,12 +273,12 @@ def _together(
 
 
 def _problem(
-    contest: Contest,
+    comparison: Comparison,
     series: Mapping[str, int],
     figures: Mapping[str, tuple[Drawing, str]],
     runs: _Runs,
 ) -> str:
-    words, slug, run = Words(contest), _slug(contest.title), contest.run
+    words, slug, run = Words(comparison), _slug(comparison.title), comparison.run
     said = " ".join(x for x in (words.verdict(), words.enough(), words.defaults()) if x)
     budget = (
         f"{plural(run.steps, 'step')} of batches of {run.batch_size}, {run.schedule} schedule; "
@@ -291,36 +291,36 @@ def _problem(
         for kind in ("slope", "differences", "scores", "losses", "sensitivity", "trials")
     ]
     return (
-        f'<section><h2 id="{slug}">{_text(contest.title)}</h2><p class="mute">{_text(run.about)} '
+        f'<section><h2 id="{slug}">{_text(comparison.title)}</h2><p class="mute">{_text(run.about)} '
         f"{_text(budget)} The score is {_text(run.score_name)}, {below}.</p>"
         f'<p class="say">{_text(said)}</p>{f"<ul>{remarks}</ul>" if remarks else ""}'
-        f'<div class="two">{"".join(pictures[:2])}</div>{_results(contest, words, series)}'
-        f'<div class="two">{"".join(pictures[2:])}</div>{_pairs(contest, words)}'
-        f"{runs(contest, words)}</section>"
+        f'<div class="two">{"".join(pictures[:2])}</div>{_results(comparison, words, series)}'
+        f'<div class="two">{"".join(pictures[2:])}</div>{_pairs(comparison, words)}'
+        f"{runs(comparison, words)}</section>"
     )
 
 
-def _results(contest: Contest, words: Words, series: Mapping[str, int]) -> str:
+def _results(comparison: Comparison, words: Words, series: Mapping[str, int]) -> str:
     columns = (
-        *("#", "optimizer", "tuned" if contest.tuned else "default", "95 % interval"),
+        *("#", "optimizer", "tuned" if comparison.tuned else "default", "95 % interval"),
         *("at the defaults", "chosen", "lr that works", "steps to target", "seconds to target"),
         *("ms per step", "bytes per parameter", "runs lost", "trials lost"),
     )
     rows = [
-        (series[m.name], _row(contest, m, place(rank), words, series))
-        for m, rank in zip(contest.methods, contest.ranks, strict=True)
+        (series[m.name], _row(comparison, m, place(rank), words, series))
+        for m, rank in zip(comparison.methods, comparison.ranks, strict=True)
     ]
-    target = f"{words.contest.run.score_name} {contest.target:.4g}"
-    of = "the problem's" if contest.target_set else "what the optimizer in the middle reaches"
+    target = f"{words.comparison.run.score_name} {comparison.target:.4g}"
+    of = "the problem's" if comparison.target_set else "what the optimizer in the middle reaches"
     return (
-        _table(f"Results on {contest.title}", columns, rows)
+        _table(f"Results on {comparison.title}", columns, rows)
         + f'<p class="mute">The target is {_text(target)}, {of}; to it there are medians, in which a miss '
         "is infinite.</p>"
     )
 
 
 def _row(
-    contest: Contest, m: Method, rank: str, words: Words, series: Mapping[str, int]
+    comparison: Comparison, m: Method, rank: str, words: Words, series: Mapping[str, int]
 ) -> list[str]:
     values = m.searched if m.tuned else {}
     chosen = ", ".join(f"{'' if name == 'lr' else f'{name} '}{x:.3g}" for name, x in values.items())
@@ -331,23 +331,23 @@ def _row(
         _named(m.name, series),
         f"<b>{words.score(m.result)}</b>",
         words.interval(m.result),
-        words.score(m.default) if contest.tuned else "",
+        words.score(m.default) if comparison.tuned else "",
         f"{chosen}{edge}",
         between(*(f"{x:.2g}" for x in m.works)) if m.works else "",
         amount(m.steps.value),
         amount(m.seconds.value),
         amount(1e3 * m.seconds_per_step),
         amount(m.memory_per_parameter),
-        f"{m.runs_lost} of {len(m.runs)}" if any(x.runs_lost for x in contest.methods) else "",
+        f"{m.runs_lost} of {len(m.runs)}" if any(x.runs_lost for x in comparison.methods) else "",
         f"{dead / of:.0%}" if of else "",
     ]
 
 
-def _pairs(contest: Contest, words: Words) -> str:
-    if not contest.pairs:
+def _pairs(comparison: Comparison, words: Words) -> str:
+    if not comparison.pairs:
         return ""
     rows = []
-    for pair in contest.pairs:
+    for pair in comparison.pairs:
         first, second = (_text(words.names[i]) for i in (pair.first, pair.second))
         cells = [
             f"{first} – {second}",
@@ -368,7 +368,7 @@ def _pairs(contest: Contest, words: Words) -> str:
         "verdict",
         "seeds needed",
     )
-    table = _table(f"All pairs on {contest.title}", columns, rows, name=0)
+    table = _table(f"All pairs on {comparison.title}", columns, rows, name=0)
     return (
         f"<details><summary>All pairs of optimizers</summary>{table}<p class='mute'>The first is the one "
         "with the better mean. Better on: the share of seeds, a tie counts half. Seeds needed: for four "
@@ -376,15 +376,15 @@ def _pairs(contest: Contest, words: Words) -> str:
     )
 
 
-def _every_run(contest: Contest, words: Words) -> str:
-    return _details(contest, lambda trial: _values(trial, words, contest.sign), words)
+def _every_run(comparison: Comparison, words: Words) -> str:
+    return _details(comparison, lambda trial: _values(trial, words, comparison.sign), words)
 
 
-def _every_trial(contest: Contest, words: Words) -> str:
-    return _details(contest, lambda trial: words.number(contest.sign * trial.result), words)
+def _every_trial(comparison: Comparison, words: Words) -> str:
+    return _details(comparison, lambda trial: words.number(comparison.sign * trial.result), words)
 
 
-def _no_run(contest: Contest, words: Words) -> str:
+def _no_run(comparison: Comparison, words: Words) -> str:
     return '<p class="mute">There are too many runs for a page; their files have all of them.</p>'
 
 
@@ -397,9 +397,9 @@ def _values(trial: Trial, words: Words, sign: int) -> str:
     return f"{first}, again {again}" if again else first
 
 
-def _details(contest: Contest, told: Callable[[Trial], str], words: Words) -> str:
+def _details(comparison: Comparison, told: Callable[[Trial], str], words: Words) -> str:
     blocks = []
-    for m in contest.methods:
+    for m in comparison.methods:
         lines = [f"by seed: {_by_seed(m.runs, words)}"]
         count = len(m.runs) + sum(len(t.results) + len(t.again) for t in m.trials)
         if m.tuned and m.at_defaults:
@@ -431,15 +431,15 @@ def _said(run: Run, words: Words) -> str:
 # ---- how it was done -------------------------------------------------------------------------------
 
 
-def _method(found: Sequence[Contest], runs: Sequence[Run], commands: Sequence[str]) -> str:
-    contest = found[0]
+def _method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[str]) -> str:
+    comparison = found[0]
     said = []
-    if contest.tuned:
-        again = contest.seeds[CHOOSE]
+    if comparison.tuned:
+        again = comparison.seeds[CHOOSE]
         said += [
-            f"Tuning on {_seeds(contest.seeds[TUNE])}"
+            f"Tuning on {_seeds(comparison.seeds[TUNE])}"
             + (f", the choice among the best on {_seeds(again)}" if again else "")
-            + f", the report on {_seeds(contest.seeds[REPORT])}: no seed serves two purposes.",
+            + f", the report on {_seeds(comparison.seeds[REPORT])}: no seed serves two purposes.",
             "Every optimizer is searched over its own declared space, at the same points of the unit "
             "cube, and with the same budget and schedule.",
             "The score that a trial was chosen by is too good (the winner's curse) and is not shown as a "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ravine.races.findings import Contest, Method, Overall
+from ravine.races.findings import Comparison, Method, Overall
 from ravine.races.statistics import Difference, Estimate
 
 __all__ = [
@@ -58,14 +58,14 @@ def about_needed(pair: Difference) -> str:
 
 
 class Words:
-    """Numbers and sentences of a contest: with as many decimals as its intervals are worth."""
+    """Numbers and sentences of a comparison: with as many decimals as its intervals are worth."""
 
-    def __init__(self, contest: Contest) -> None:
-        self.contest = contest
-        self.names = [method.name for method in contest.methods]
-        reach = [(m.result.high - m.result.low) / 2 for m in contest.methods]
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.names = [method.name for method in comparison.methods]
+        reach = [(m.result.high - m.result.low) / 2 for m in comparison.methods]
         reach = [x for x in reach if math.isfinite(x) and x > 0]
-        least = min(reach) if reach else max(abs(m.result.value) for m in contest.methods) / 100
+        least = min(reach) if reach else max(abs(m.result.value) for m in comparison.methods) / 100
         self.decimals = min(max(1 - math.floor(math.log10(least or 1e-3)), 0), 6)
 
     def number(self, value: float, signed: bool = False) -> str:
@@ -77,11 +77,11 @@ class Words:
 
     def score(self, found: Estimate | None) -> str:
         """A mean, in terms of the score."""
-        return NONE if found is None else self.number(self.contest.shown(found).value)
+        return NONE if found is None else self.number(self.comparison.shown(found).value)
 
     def interval(self, found: Estimate, signed: bool = False) -> str:
         """The interval of a mean in terms of the score, or, signed, of a difference as it is."""
-        low, high = (found if signed else self.contest.shown(found))[1:]
+        low, high = (found if signed else self.comparison.shown(found))[1:]
         if not math.isfinite(high - low):
             return NONE
         return between(self.number(low, signed), self.number(high, signed))
@@ -91,22 +91,22 @@ class Words:
     @property
     def seeds(self) -> str:
         """How many seeds were reported."""
-        return plural(len(self.contest.seeds["report"]), "seed")
+        return plural(len(self.comparison.seeds["report"]), "seed")
 
     def verdict(self) -> str:
         """Who is best, or that nothing can be told."""
-        contest, names = self.contest, self.names
-        lead, ties = names[0], [names[i] for i in contest.ties]
+        comparison, names = self.comparison, self.names
+        lead, ties = names[0], [names[i] for i in comparison.ties]
         if len(names) == 1:
             return f"Only {lead} was raced: there is nothing to compare it with."
-        if len(contest.seeds["report"]) == 1:
+        if len(comparison.seeds["report"]) == 1:
             return f"Not distinguishable: one seed tells nothing apart. {lead} has the best result."
         if not ties:
-            pair = contest.pair(0, 1)
+            pair = comparison.pair(0, 1)
             assert pair is not None
             value, low, high = map(self.number, pair.ahead)
             ahead = f"{value} ({between(low, high)})"
-            how = " tuned" if contest.tuned else " at its defaults"
+            how = " tuned" if comparison.tuned else " at its defaults"
             return f"{lead} is best{how}, ahead of {names[1]} by {ahead}."
         others = [name for name in names[1:] if name not in ties]
         if not others:
@@ -123,7 +123,7 @@ class Words:
 
     def enough(self) -> str:
         """What it would take to tell the first from those that it is tied with; "" if there are none."""
-        pairs = [p for p in (self.contest.pair(0, i) for i in self.contest.ties) if p]
+        pairs = [p for p in (self.comparison.pair(0, i) for i in self.comparison.ties) if p]
         pairs = [p for p in pairs if not math.isnan(p.needed)]
         if not pairs:
             return ""
@@ -138,7 +138,7 @@ class Words:
 
     def defaults(self) -> str:
         """What the defaults would have said; "" where they say the same, or were not run."""
-        order = [method.name for method in self.contest.by_default]
+        order = [method.name for method in self.comparison.by_default]
         if len(order) < 2 or order[0] == self.names[0]:
             return ""
         at = order.index(self.names[0]) + 1 if self.names[0] in order else 0
@@ -148,19 +148,21 @@ class Words:
 
     def remarks(self) -> list[str]:
         """What whoever reads the results must know."""
-        said = [self._on_edge(method) for method in self.contest.methods if method.edge]
-        for method in self.contest.methods:
+        said = [self._on_edge(method) for method in self.comparison.methods if method.edge]
+        for method in self.comparison.methods:
             if method.runs_lost:
                 of = f"{method.runs_lost} of {len(method.runs)}"
                 said.append(f"{of} report runs of {method.name} are lost and count as untrained.")
-            if self.contest.tuned and not method.tuned:
+            if self.comparison.tuned and not method.tuned:
                 said.append(
                     f"{method.name} is compared at its defaults: no trial of it was chosen."
                 )
-        if self.contest.missing:
-            said.append(f"Not finished, and left out: {listed(self.contest.missing)}.")
+        if self.comparison.missing:
+            said.append(f"Not finished, and left out: {listed(self.comparison.missing)}.")
         few = [
-            m.name for m in self.contest.methods if len(m.runs) < len(self.contest.seeds["report"])
+            m.name
+            for m in self.comparison.methods
+            if len(m.runs) < len(self.comparison.seeds["report"])
         ]
         if few:
             said.append(f"Some seeds are missing for {listed(few)}.")
@@ -174,7 +176,7 @@ class Words:
         )
 
 
-def headline(found: Sequence[Contest], together: Overall | None) -> str:
+def headline(found: Sequence[Comparison], together: Overall | None) -> str:
     """The race in a sentence."""
     if together is None:
         return Words(found[0]).verdict()
