@@ -9,8 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks docs lint format
-.PHONY: race test fuzz test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
+.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
 .PHONY: bench clean
 
 race: $(VENV)/.race
