@@ -224,7 +224,7 @@ def test_what_is_not_finished_is_left_out_and_said():
 
 
 def test_all_problems_together_by_hand():
-    def on(problem, a, b):
+    def on(problem, a, b, score=0.6):
         near = {"target": 0.5, "problem": problem}
         return [
             *(run("a", s, 0.6, steps_to_target=a, seconds_to_target=a, **near) for s in range(3)),
@@ -234,13 +234,13 @@ def test_all_problems_together_by_hand():
             ),
         ]
 
-    found = comparisons(on("p", 10, 20) + on("q", 10, INF))
+    found = comparisons(on("p", 10, 20) + on("q", 10, INF, 0.55))
     together = overall(found)
     assert together.names == ("a", "b")
     assert together.times.tolist() == [[10, 10], [20, INF]]
     assert together.scores == pytest.approx([1, (4 - 2) / 3 / 2], abs=1 / 198)
     assert together.by_seconds == pytest.approx([0.5, 0.5], abs=1 / 198), "9/2 is beyond 4"
-    assert together.first == (2, 2)
+    assert together.first == (2, 1)
     assert overall(found[:1]) is None
     partly = comparisons(on("p", 10, 20) + reports("a", [0.6], problem="q"))
     assert overall(partly) is None, "only one was raced on both"
