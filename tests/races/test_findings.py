@@ -229,7 +229,7 @@ def test_all_problems_together_by_hand():
         return [
             *(run("a", s, 0.6, steps_to_target=a, seconds_to_target=a, **near) for s in range(3)),
             *(
-                run("b", s, 0.6, steps_to_target=b, seconds_to_target=b / 9, **near)
+                run("b", s, score, steps_to_target=b, seconds_to_target=b / 9, **near)
                 for s in range(3)
             ),
         ]
