@@ -119,7 +119,7 @@ class Words:
 
     @staticmethod
     def _all(count: int) -> str:
-        return "the two" if count == 2 else f"any of the {count}"
+        return "the two" if count == 2 else f"the {count}"
 
     def enough(self) -> str:
         """What it would take to tell the first from those that it is tied with; "" if there are none."""
