@@ -314,8 +314,8 @@ def _results(comparison: Comparison, words: Words, series: Mapping[str, int]) ->
     of = "the problem's" if comparison.target_set else "what the optimizer in the middle reaches"
     return (
         _table(f"Results on {comparison.title}", columns, rows)
-        + f'<p class="mute">The target is {_text(target)}, {of}; to it there are medians, in which a miss '
-        "is infinite.</p>"
+        + f'<p class="mute">The target is {_text(target)}, {of}. Steps and seconds to it are '
+        "medians over the seeds, in which a miss is infinite.</p>"
     )
 
 
