@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks docs lint format
+.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
 .PHONY: bench clean
 
 race: $(VENV)/.race
@@ -23,6 +23,9 @@ fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
+
+test-browser: $(VENV)/.browser  # the report of a race, in the Chromium that is on the PATH or in CHROMIUM
+	$(BIN)/python -m pytest -rs tests/races/test_report_page.py $(ARGS)
 
 # The oldest torch, on Linux as root, from Debian: for CPUs, where PyPI's is for CUDA and ten times the size.
 FROM ?= $(if $(filter 2.6.0/Linux/0,$(VERSION)/$(shell uname)/$(shell id -u)),debian,pypi)
@@ -71,6 +74,10 @@ $(VENV)/.dev: $(VENV)/.race
 
 $(VENV)/.frameworks: $(VENV)/.dev
 	$(INSTALL) --editable '.[frameworks]'
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(INSTALL) --editable '.[browser]'
 	touch $@
 
 .venv-torch-%/.made: pyproject.toml constraints.txt

@@ -45,7 +45,15 @@ MODULES = {
         "ravine.engines.eager",
         "ravine.engines.digest",
     ],
-    "ravine.races": ["ravine.races.store", "ravine.races.diamonds", "ravine.races.figure1"],
+    "ravine.races": [
+        "ravine.races.store",
+        "ravine.races.report",
+        "ravine.races.findings",
+        "ravine.races.statistics",
+        "ravine.races.profiles",
+        "ravine.races.diamonds",
+        "ravine.races.figure1",
+    ],
 }
 
 

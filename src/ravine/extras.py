@@ -6,7 +6,13 @@ from importlib import import_module
 
 __all__ = ["lacking", "without"]
 
-_EXTRAS = {"torch": "torch", "llvmlite": "torch", "matplotlib": "race", "numba": "race"}
+_EXTRAS = {
+    "torch": "torch",
+    "llvmlite": "torch",
+    "matplotlib": "race",
+    "numba": "race",
+    "scipy": "race",
+}
 
 
 def without(package: str, error: ImportError | None = None) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import ravine.torch as rt
 from ravine import ops, rules
 from ravine.engines.eager import Work, plan, steps
-from ravine.torch import bound
+from ravine.torch import stepping
 from ravine.torch.foreach import Foreach
 
 SHAPES = [(3, 4), (5,), (1,)]
@@ -104,7 +104,7 @@ def test_tensors_elsewhere_are_stepped_together(monkeypatch):
     """On the meta device, which stands for an accelerator here."""
     bags = []
     monkeypatch.setattr(
-        bound, "steps", lambda rule, works, bag: bags.append(bag) or steps(rule, works, bag)
+        stepping, "steps", lambda rule, works, bag: bags.append(bag) or steps(rule, works, bag)
     )
     for device, bag in (("meta", Foreach), ("cpu", None)):
         p = torch.zeros(3, device=device, requires_grad=True)

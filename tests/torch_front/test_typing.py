@@ -55,6 +55,8 @@ def closure() -> torch.Tensor:
 assert_type(opt.step(closure), torch.Tensor)
 assert_type(opt.step(lambda: 1.0), float)
 opt.step()
+by_name = ravine.torch.optimizer("clip_by_norm(adamw)")([model.weight], lr=0.1)
+lion = ravine.torch.Lion([model.weight], lr=1e-4, betas=(0.9, 0.99), engine="kernel")
 schedules = StepLR(opt, 10), OneCycleLR(opt, 0.1, 10)
 opt.load_state_dict(opt.state_dict())
 opt.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
@@ -84,7 +86,7 @@ not_a_sgd: SGD = opt  # refused
 optim.lr_scheduler.StepLr(opt, 10)  # refused
 opt.step(3)  # refused
 opt.add_param_group([model.weight])  # refused
-ravine.torch.optimizer("adam")  # refused
+ravine.torch.optimizer(3)  # refused
 """
 REFUSED = {i for i, x in enumerate(USER_CODE.splitlines(), 1) if x.endswith("# refused")}
 

@@ -7,6 +7,8 @@ from ravine.cli.app import app, main
 from ravine.cli.bench import bench as _bench
 from ravine.cli.listing import list_rules as _list
 from ravine.cli.race import race as _race
+from ravine.cli.race_report import report as _report
+from ravine.cli.score import score as _score
 from ravine.cli.show import show as _show
 from ravine.cli.which import which as _which
 
@@ -15,5 +17,7 @@ __all__ = ["app", "main"]
 app.command("list")(_list)
 app.command("show")(_show)
 app.command("which")(_which)
+app.command("score")(_score)
+_race.command("report")(_report)
 app.add_typer(_race, name="race", invoke_without_command=True)
 app.add_typer(_bench, name="bench")

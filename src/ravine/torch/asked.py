@@ -8,13 +8,12 @@ from typing import Any, TypeAlias
 import torch
 
 from ravine import registry
+from ravine.engines.tracing import trace
+from ravine.rule import RuleError
 
-__all__ = ["MATRICES_ONLY", "Asked", "Options", "decayless", "same"]
+__all__ = ["Asked", "Options", "decayless", "of_matrices", "same"]
 
 Options: TypeAlias = Mapping[str, Any]
-
-MATRICES_ONLY = ("muon",)
-"""Rules that are defined on matrices alone."""
 
 
 class Asked:
@@ -42,6 +41,17 @@ class Asked:
         own = self.own.get(role, {})
         joined = own.get("rule", self.rest.get("rule")) == self.rest.get("rule")
         return {**self.rest, **own} if joined else dict(own)
+
+
+def of_matrices(rule: str, ndim: int = 1) -> bool:
+    """Whether it is the name of a rule that takes matrices, and so no parameter of so many dimensions."""
+    known = registry.rules().get(rule.lower())
+    if known is None or ndim == 2 or (ndim > 2 and known.seen):
+        return False
+    try:
+        return trace(known, None, 1).of_arrays
+    except RuleError:  # it says so itself
+        return True
 
 
 def decayless(rule: Any) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ravine.hyperparameters import look_up, plain
-from ravine.torch.asked import MATRICES_ONLY, Asked, Options, decayless, same
+from ravine.torch.asked import Asked, Options, decayless, of_matrices, same
 from ravine.torch.audit import ParamGroups, count, either, size
 from ravine.torch.layers import Layered, Layers, layers_of
 from ravine.torch.remarks import notes, suspicions, unseen
@@ -258,7 +258,7 @@ def _refuse(row: Row, asked: Asked) -> None:
     """ValueError for what cannot be stepped as it was asked."""
     options = asked.of(row.role)
     rule = options.get("rule", "")
-    if rule.lower() in MATRICES_ONLY and len(row.shape) != 2:
+    if of_matrices(rule, len(row.shape)):
         raise ValueError(
             f"param_groups: {row.role} has rule {rule!r}, and {row.names[0]!r} has shape {row.shape}; "
             f"{rule} takes matrices: give {row.names[0]!r} another role by roles=, or {row.role} "

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ravine.torch.asked import MATRICES_ONLY, Asked, decayless, same
+from ravine.torch.asked import Asked, decayless, of_matrices, same
 from ravine.torch.audit import digits, listed
 from ravine.torch.roles import BARE, ROLES, Row
 
@@ -18,7 +18,7 @@ def notes(rows: list[Row], asked: Asked) -> Iterator[str]:
     """What is worth knowing of the trained parameters, though it may well be right."""
 
     def takes_matrices(role: str) -> bool:
-        return asked.of(role).get("rule", "").lower() in MATRICES_ONLY
+        return of_matrices(asked.of(role).get("rule", ""))
 
     for rule in {asked.of(row.role).get("rule"): None for row in rows}:
         if decayless(rule):

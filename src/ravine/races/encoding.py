@@ -1,0 +1,77 @@
+"""How results are written down: JSON with NaN and infinities, a checksum in front, a name by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["decoded", "encoded", "name", "result", "to_json"]
+
+
+def name(depends: Mapping[str, Any]) -> str:
+    """The name that a result is kept under: 16 hex digits, made of what it depends on."""
+    return hashlib.sha256(_text(depends).encode()).hexdigest()[:16]
+
+
+def to_json(value: Any) -> str:
+    """JSON text; NaN and infinities, which JSON lacks, as strings, which survive every reader."""
+    many = isinstance(value, list) and len(value) > 1000
+    return json.dumps(_spell(value), indent=None if many else 1)
+
+
+def _text(depends: Any) -> str:
+    return json.dumps(_spell(depends), sort_keys=True)
+
+
+def encoded(record: Mapping[str, Any]) -> bytes:
+    """A result's file: JSON, with a checksum of all other lines in its first line."""
+    body = json.dumps(_spell(record)).removeprefix("{").encode()
+    return _head(body) + body
+
+
+def _head(body: bytes) -> bytes:
+    return b'{"sha256": "%s",\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+def decoded(data: bytes) -> Any:
+    """The record in a result's file. Raises ValueError if the file is not whole."""
+    if not data:
+        raise ValueError("it is empty")
+    body = data.partition(b"\n")[2]
+    if data != _head(body) + body:
+        raise ValueError("its contents do not match its checksum")
+    return _unspell(json.loads(b"{" + body))
+
+
+def result(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """What a result was computed with, and the result, from its file.
+
+    Raises ValueError if the file is not whole, or not what was asked.
+    """
+    record = decoded(data)
+    if _text(record["depends"]) != _text(depends):
+        raise ValueError("it holds another run")
+    return record["made"], record["result"]
+
+
+_SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _spell(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spell(v) for v in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return json.dumps(value)
+    return value
+
+
+def _unspell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _unspell(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unspell(v) for v in value]
+    return _SPELT.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,143 @@
+"""The page of a race in a browser: accessible, without a network, by keyboard, on a phone, printed.
+
+`make test-browser` installs what this needs besides Chromium, whose path CHROMIUM may give.
+"""
+
+import os
+import shutil
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+if not CHROMIUM:
+    pytest.skip("needs Chromium", allow_module_level=True)
+
+FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+VIEWS = {
+    "desktop": {"viewport": {"width": 1200, "height": 900}},
+    "dark": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True},
+    "dark phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"},
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        found = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, small_page, request):
+    view = VIEWS[getattr(request, "param", "desktop")]
+    context = browser.new_context(**view)
+    opened = context.new_page()
+    opened.heard = []
+    opened.on("console", lambda message: opened.heard.append(message.text))
+    opened.on("pageerror", lambda error: opened.heard.append(str(error)))
+    opened.on("request", lambda request: opened.heard.append(request.url))
+    opened.goto(small_page.as_uri())
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("page", VIEWS, indirect=True)
+def test_axe_finds_nothing_wrong(page, small_page):
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = axe.Axe().run(page).response
+    wrong = [
+        f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:120]} ({len(v['nodes'])})"
+        for v in found["violations"]
+    ]
+    assert not wrong
+    assert len(found["passes"]) > 15
+    assert page.heard == [small_page.as_uri()], "it says nothing and asks for nothing"
+
+
+def test_axe_finds_what_is_wrong(page):
+    page.evaluate("document.querySelector('.legend button').textContent = ''")
+    page.evaluate("document.querySelector('small').style.color = '#ddd'")
+    found = {v["id"] for v in axe.Axe().run(page).response["violations"]}
+    assert found >= {"button-name", "color-contrast"}
+
+
+@pytest.mark.parametrize("page", VIEWS, indirect=True)
+def test_nothing_is_wider_than_the_window(page):
+    width, inner = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner
+
+
+@pytest.mark.parametrize("page", ["desktop", "phone"], indirect=True)
+def test_names_and_numbers_of_figures_stay_inside(page):
+    """Within the viewBox: letters would be cut off beyond it."""
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll("figure svg")].flatMap((svg) => {
+             const box = svg.viewBox.baseVal;
+             return [...svg.querySelectorAll("text")].filter((text) => {
+               const b = text.getBBox();
+               return b.x < -1 || b.x + b.width > box.width + 1 || b.y + b.height > box.height + 3;
+             }).map((text) => text.textContent);
+           })"""
+    )
+    assert not outside
+
+
+def test_an_optimizer_is_highlighted_by_keyboard(page):
+    page.evaluate(
+        """globalThis.faded = (which) => [...document.querySelectorAll(`figure svg ${which}`)]
+             .filter((e) => !e.hasAttribute("opacity") && getComputedStyle(e).opacity < 0.2).length"""
+    )
+    faded = "faded('[data-o]')"
+    assert page.evaluate(faded) == 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip", "the first stop skips ahead"
+    page.focus(".legend button")
+    page.keyboard.press("Enter")
+    assert page.get_attribute(".legend button", "aria-pressed") == "true"
+    page.wait_for_timeout(300)
+    some = page.evaluate(faded)
+    assert some > 0
+    assert page.evaluate("""faded('[data-o="0"]')""") == 0
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    assert page.get_attribute(".legend button", "aria-pressed") == "false"
+    assert page.evaluate(faded) == 0
+
+
+def test_a_mark_says_what_it_is_under_the_pointer(page):
+    dot = page.locator("figure circle:has(title)").first
+    dot.scroll_into_view_if_needed()
+    dot.hover()
+    tip = page.locator("#tip")
+    assert tip.is_visible()
+    assert tip.inner_text() == dot.evaluate("e => e.querySelector('title').textContent")
+    page.mouse.move(2, 2)
+    assert not tip.is_visible()
+
+
+def test_all_of_it_is_there_without_javascript(browser, small_page):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(small_page.as_uri())
+    assert page.locator("figure svg").count() > 5
+    assert page.locator("table").count() >= 2
+    assert not page.locator("#tip").is_visible()
+    context.close()
+
+
+def test_print_is_on_white_with_the_pairs_and_without_buttons(browser, small_page):
+    context = browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto(small_page.as_uri())
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".legend").is_visible()
+    assert not page.locator(".runs").first.is_visible()
+    assert page.locator("details table").first.is_visible(), "what is folded is printed"
+    context.close()
