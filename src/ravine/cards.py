@@ -35,6 +35,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "order of operations": "the same operations in another order",
         "what vectors get": "how parameters that are not matrices are stepped",
         "decay form": "how weights are pulled towards zero",
+        "warm-up": "what the first steps do until an estimate is trusted",
         "first step": "what the first step does that others do not",
         "schedule index": "which step a schedule counts as the first",
         "schedule": "how a hyperparameter changes over the steps",
