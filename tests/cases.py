@@ -73,11 +73,14 @@ def adafactor_of_vectors(p, g, v, t, *, lr=1e-2, eps1=0.0):
 REGISTERED = list(registry.rules().values())
 OF_ARRAYS = [r for r in REGISTERED if trace(r).of_arrays]
 PLAIN = [r for r in REGISTERED if trace(r).pointwise]
+# In kernels, tanh and atan2 are formulas that are right to a few units in the last place.
+BY_FORMULA = [r for r in PLAIN if {"tanh", "atan2"} & {node.op for node in trace(r).nodes}]
+EXACT = [r for r in PLAIN if r not in BY_FORMULA]
 ELEMENTWISE = [
-    *PLAIN,
+    *EXACT,
     *(
         maximize(decay(r))
-        for r in PLAIN
+        for r in EXACT
         if "weight_decay" not in r.hyperparameters
         for decay in (l2, decoupled_decay)
     ),
@@ -88,6 +91,7 @@ ELEMENTWISE = [
     lion,
 ]
 REDUCING = [
+    *BY_FORMULA,
     clip_by_norm(rules.momentum, max_norm=0.5),
     cautious(rules.adam),
     lookahead(cautious(rules.adamw)),

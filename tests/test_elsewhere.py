@@ -23,7 +23,9 @@ def test_a_package_s_name_with_and_without_its_modules(name):
 
 
 def test_a_name_without_its_package_is_that_of_every_package_that_has_it():
-    found = {match.witness.name: match.rule.name for match in matches("Adam", RULES.values())}
+    found: dict[str, str] = {}
+    for match in matches("Adam", RULES.values()):  # with amsgrad=True it is another rule
+        found.setdefault(match.witness.name, match.rule.name)
     assert found["torch.optim.Adam"] == found["optax.adam"] == "adam"
     assert found["keras.optimizers.Adam"] == "adam_eps_hat"
     assert best("Adam", RULES.values()) is None

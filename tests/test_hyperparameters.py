@@ -119,6 +119,38 @@ NUMBERS |= {
         *LARS,
     )
 }
+_NOT_NEGATIVE = ("a finite number >= 0", [0, 0.5, 2.0], [-1e-9])
+_DECAY = ("a number in [0, 1)", [0, 0.9, 1 - 2**-53], [1, 1.0, -0.1])
+_SHARE = ("a number in [0, 1]", [0, 0.99, 1, 1.0], [-0.1, 1.0000001])
+NUMBERS |= {
+    **dict.fromkeys(
+        [
+            "nadam_keras.momentum_decay",
+            "nadam_paper.momentum_decay",
+            "qhadam.nu1",
+            "ademamix.alpha",
+            "ademamix.alpha_warmup",
+            "ademamix.beta3_warmup",
+            "mars.gamma",
+            "mars_timm.gamma",
+            "mars_lion.gamma",
+            "adam_atan2.a",
+            "adam_atan2.b",
+            "adopt.clip_exp",
+            "adopt_kozistr.clip_exp",
+            "yogi.v0",
+            "adagrad_keras.v0",
+            "rmsprop_keras.momentum",
+            "rmsprop_keras.v0",
+            "rmsprop_tf.momentum",
+            "rmsprop_tf.v0",
+        ],
+        _NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(("ademamix.beta3", "adan.beta3", "adan_paper.beta3"), _DECAY),
+    **dict.fromkeys(("qhadam.nu2", "rmsprop_keras.alpha", "rmsprop_tf.alpha"), _SHARE),
+    "adamc.lr_peak": ("a finite number > 0", [5e-324, 1.0], [0, 0.0, -1]),
+}
 NEVER = [nan, inf, -inf, "0.1", "x", b"1", None, True, False, [0.1], (0.1,), {}, 1j, object()]
 SWITCHES = ["centered", "maximize", "nesterov", "amsgrad", "decoupled_weight_decay"]
 MODIFIED = {name: getattr(modifiers, name)(rules.sgd) for name in modifiers.__all__}

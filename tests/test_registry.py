@@ -348,7 +348,7 @@ def test_a_name_found_has_one_spelling(name):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("", LookupError, "no name of a rule is given; there are adadelta"),
+        ("", LookupError, "no name of a rule is given; there are adabelief"),
         ("l2", LookupError, r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         ("l2()", LookupError, r"write l2\(adam\)"),
         (

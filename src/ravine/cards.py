@@ -36,6 +36,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "what vectors get": "how parameters that are not matrices are stepped",
         "momentum form": "what is made of the gradients first: a mean, a sum, a look ahead, a sign",
         "decay form": "how weights are pulled towards zero",
+        "warm-up": "what the first steps do until an estimate is trusted",
         "first step": "what the first step does that others do not",
         "schedule index": "which step a schedule counts as the first",
         "schedule": "how a hyperparameter changes over the steps",

@@ -345,17 +345,16 @@ def number(value: str, where: str) -> float | bool:
 
 
 OTHERS = """
-AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
+AccSGD AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
 AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2
-Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU
-AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
-BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS
-Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LBFGS
-LDAdam LDoG LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamax Nero NGD NormMuon NorMuon
-OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QAdam RACS Ranger
-Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDW SGDSaI Shampoo SSGD
-SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam
-TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
+Adalite Adam+ Adam-mini AdamBS AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU AdamWR AdamWN AdamX
+AdamZ AEGD Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad BSAM CAME ConAdam DAdam DAdapt Dion
+DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Ftrl FTRL GaLore GrokFast Gravity HAdam
+Kate KFAC KL-Shampoo Kron L2AdamW LBFGS LDAdam LDoG LOMO Lookahead MADGRAD Mechanic MSVAG NAdamax
+Nero NGD NormMuon NorMuon OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QAdam RACS Ranger
+Ranger21 RLAM Rose SAdam SAM ScalableShampoo Scion SGDF SGDW SGDSaI Shampoo SSGD SimAdam SING SM3
+SNSM SOAP Sophia SPAM SPlus SRMM StableSPAM SWATS Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam
+YogiAdam Yadam
 """
 """Optimizers that are not here: their names are no slips for names of ours."""
 

@@ -41,7 +41,7 @@ WIDTH = 6
 # Fifty steps of some ten roundings leave about 1e-15; 1 - 0.9999**t loses digits and leaves 1.2e-13.
 TOLERANCE = 2e-13
 # RAdam's rho is 1999 less almost as much, at beta2 = 0.9999 19999 (torch's loses the same digits).
-LOSING_DIGITS = {"radam": 1e-9}
+LOSING_DIGITS = {"radam": 1e-9, "radam_paper": 1e-9}
 CAUGHT = 1e-4  # a wrong algorithm is off by at least a hundred thousand tolerances
 
 Row = Sequence[float]

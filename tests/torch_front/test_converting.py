@@ -80,7 +80,7 @@ def test_what_is_no_checkpoint_is_refused():
         (lambda c: c["state"][0].pop("exp_avg"), "the state of parameter 0 has no 'exp_avg'"),
         (lambda c: c["state"][0].pop("step"), "the state of parameter 0 has no count of steps"),
         (lambda c: c["param_groups"][0].pop("betas"), "its group 0 does not have 'betas'"),
-        (lambda c: c["param_groups"][0].update(amsgrad=True), "group 0 has amsgrad=True"),
+        (lambda c: c["param_groups"][0].update(maximize=True), "group 0 has maximize=True"),
     ],
 )
 def test_what_is_missing_or_differs_is_named(break_it, says):

@@ -5,18 +5,31 @@ from typing import Any
 from ravine.numpy.rule_optimizer import RuleOptimizer
 
 __all__ = [
+    "ADOPT",
     "LAMB",
     "LARS",
+    "MARS",
     "QHM",
     "SGDP",
     "SGLD",
+    "ADOPTKozistr",
+    "AMSGrad",
+    "AMSGradKeras",
+    "AMSGradOptax",
+    "AdEMAMix",
+    "AdaBelief",
+    "AdaBeliefRectified",
+    "AdagradKeras",
+    "AdamAtan2",
+    "AdamC",
     "AdamEpsHat",
     "AdamP",
+    "AdamaxKeras",
     "Adamuon",
     "AdamuonKozistr",
-    "Adamw",
+    "Adan",
+    "AdanPaper",
     "AggMo",
-    "Amsgrad",
     "Dion",
     "Fromage",
     "Galore",
@@ -26,7 +39,11 @@ __all__ = [
     "LARSKozistr",
     "LARSOptax",
     "LARSTimm",
+    "LaProp",
+    "LaPropTimm",
     "Lion",
+    "MARSLion",
+    "MARSTimm",
     "Momentum",
     "MomentumClassical",
     "MomentumEMA",
@@ -34,7 +51,10 @@ __all__ = [
     "MuonJordan",
     "MuonMoonshot",
     "MuonOptax",
-    "Nadam",
+    "NAdamKeras",
+    "NAdamOptax",
+    "NAdamPaper",
+    "NAdamTimm",
     "Nesterov",
     "NesterovClassical",
     "Normuon",
@@ -42,8 +62,12 @@ __all__ = [
     "NovoGrad",
     "PolarExpress",
     "PsgdKron",
-    "Radam",
-    "Rmsprop",
+    "QHAdam",
+    "RAdamOptax",
+    "RAdamPaper",
+    "RAdamSkipping",
+    "RMSpropKeras",
+    "RMSpropTF",
     "Scion",
     "ScionRms",
     "ScionSign",
@@ -51,8 +75,162 @@ __all__ = [
     "SignSGD",
     "Signum",
     "Soap",
+    "StableAdamW",
     "Tiger",
+    "Yogi",
+    "YogiPaper",
 ]
+
+class ADOPT(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.9999,
+        eps: float = 1e-06,
+        clip_exp: float = 0.25,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ADOPTKozistr(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.9999,
+        eps: float = 1e-06,
+        clip_exp: float = 0.25,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AMSGrad(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AMSGradKeras(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AMSGradOptax(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdEMAMix(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        beta3: float = 0.9999,
+        alpha: float = 5.0,
+        alpha_warmup: float = 0.0,
+        beta3_warmup: float = 0.0,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdaBelief(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-16,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdaBeliefRectified(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-16,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdagradKeras(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        v0: float = 0.1,
+        eps: float = 1e-07,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamAtan2(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        a: float = 1.27,
+        b: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamC(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        lr_peak: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.01,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
 
 class AdamEpsHat(RuleOptimizer):
     def __init__(
@@ -79,6 +257,19 @@ class AdamP(RuleOptimizer):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamaxKeras(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -117,16 +308,32 @@ class AdamuonKozistr(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Adamw(RuleOptimizer):
+class Adan(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
+        beta1: float = 0.98,
+        beta2: float = 0.92,
+        beta3: float = 0.99,
         eps: float = 1e-08,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdanPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.98,
+        beta2: float = 0.92,
+        beta3: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -138,19 +345,6 @@ class AggMo(RuleOptimizer):
         *,
         lr: float = 0.1,
         betas: tuple[float, ...] = ...,
-        engine: str = "auto",
-        seed: int = 0,
-    ) -> None: ...
-
-class Amsgrad(RuleOptimizer):
-    def __init__(
-        self,
-        params: Any,
-        *,
-        lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-08,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -305,6 +499,32 @@ class LARSTimm(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class LaProp(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0004,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-15,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LaPropTimm(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0004,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-15,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Lion(RuleOptimizer):
     def __init__(
         self,
@@ -314,6 +534,46 @@ class Lion(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.99,
         weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MARS(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.99,
+        gamma: float = 0.025,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MARSLion(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.95,
+        gamma: float = 0.025,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MARSTimm(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        gamma: float = 0.025,
+        eps: float = 1e-08,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -415,16 +675,56 @@ class MuonOptax(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Nadam(RuleOptimizer):
+class NAdamKeras(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-07,
+        momentum_decay: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class NAdamOptax(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class NAdamPaper(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.002,
-        beta1: float = 0.9,
+        beta1: float = 0.99,
         beta2: float = 0.999,
         eps: float = 1e-08,
         momentum_decay: float = 0.004,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class NAdamTimm(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -531,6 +831,21 @@ class PsgdKron(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class QHAdam(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.995,
+        beta2: float = 0.999,
+        nu1: float = 0.7,
+        nu2: float = 1.0,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class QHM(RuleOptimizer):
     def __init__(
         self,
@@ -543,7 +858,7 @@ class QHM(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Radam(RuleOptimizer):
+class RAdamOptax(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -556,16 +871,58 @@ class Radam(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Rmsprop(RuleOptimizer):
+class RAdamPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class RAdamSkipping(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class RMSpropKeras(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.9,
+        eps: float = 1e-07,
+        centered: bool = False,
+        momentum: float = 0.0,
+        v0: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class RMSpropTF(RuleOptimizer):
     def __init__(
         self,
         params: Any,
         *,
         lr: float = 0.01,
-        alpha: float = 0.99,
-        eps: float = 1e-08,
+        alpha: float = 0.9,
+        eps: float = 1e-10,
         centered: bool = False,
         momentum: float = 0.0,
+        v0: float = 1.0,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -689,6 +1046,20 @@ class Soap(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class StableAdamW(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.01,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Tiger(RuleOptimizer):
     def __init__(
         self,
@@ -697,6 +1068,33 @@ class Tiger(RuleOptimizer):
         lr: float = 0.001,
         beta: float = 0.965,
         weight_decay: float = 0.01,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Yogi(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 0.001,
+        v0: float = 1e-06,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class YogiPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 0.001,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

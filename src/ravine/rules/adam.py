@@ -3,18 +3,22 @@
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifiers import decoupled_decay
-from ravine.ops import abs, maximum, sqrt, where
-from ravine.rule import rule, scalar
+from ravine.ops import abs, maximum, sqrt
+from ravine.rule import rule
 
 # lr is searched around its default: AlgoPerf's space for NAdamW, 1e-4 to 1e-2, lies within.
 _MEAN = "decay rate of the mean of the gradients"
 _SQUARES = "decay rate of the mean of the squared gradients"
 _EPS = "added to the root mean square of the gradients"
+_LARGEST = "decay rate of the largest size that a gradient had"
 _EPS_HAT = "added to the root mean square before its bias correction"
 _TORCH = "lr=lr, betas=(beta1, beta2), eps=eps"
 _OPTAX = "lr, b1=beta1, b2=beta2, eps=eps"
 _KERAS = "learning_rate=lr, beta_1=beta1, beta_2=beta2, epsilon=eps"
+_TIMM_NEEDS = {"caution": False, "corrected_weight_decay": False, "clipping_threshold": None}
+_NEEDS = {"weight_decay": 0, "maximize": False}
 _STATE = {"m": "exp_avg", "v": "exp_avg_sq"}
+_IN_OPTAX = {"m": "mu", "v": "nu"}
 
 
 @rule(
@@ -26,11 +30,18 @@ _STATE = {"m": "exp_avg", "v": "exp_avg_sq"}
             Witness(
                 "torch 2.13.0",
                 f"torch.optim.Adam({_TORCH})",
-                needs={"weight_decay": 0, "amsgrad": False, "maximize": False},
+                needs={**_NEEDS, "amsgrad": False},
                 state=_STATE,
                 late=True,
             ),
-            Witness("optax 0.2.8", f"optax.adam({_OPTAX})", state={"m": "mu", "v": "nu"}),
+            Witness("optax 0.2.8", f"optax.adam({_OPTAX})", state=_IN_OPTAX),
+            Witness(
+                "torch-optimi 0.3.3",
+                f"optimi.Adam({_TORCH})",
+                needs={"weight_decay": 0},
+                defaults={"beta2": 0.99, "eps": 1e-6},
+                note="the means are stored with their bias corrections",
+            ),
         ),
     ),
     beta1=_MEAN,
@@ -57,6 +68,18 @@ def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Reddi, Kale & Kumar, 2018. On the Convergence of Adam and Beyond",
     at="arXiv:1904.09237, Algorithm 2, with Adam's bias corrections as in torch.optim",
+    card=Card(
+        title="AMSGrad",
+        witnesses=(
+            Witness(
+                "torch 2.13.0",
+                f"torch.optim.Adam({_TORCH}, amsgrad=True)",
+                needs=_NEEDS,
+                state={**_STATE, "v_max": "max_exp_avg_sq"},
+                late=True,
+            ),
+        ),
+    ),
     beta1=_MEAN,
     beta2=_SQUARES,
     eps=_EPS,
@@ -69,8 +92,8 @@ def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 
     Elsewhere:
         torch.optim.Adam(amsgrad=True): this rule; the maximum is taken before the bias correction.
-        optax.amsgrad: the maximum after the bias correction.
-        Keras: the maximum before, eps as in its Adam.
+        optax.amsgrad: the maximum after the bias correction, `amsgrad_optax`.
+        Keras: the maximum before, eps as in its Adam, `amsgrad_keras`.
         Reddi et al. 2018: no bias correction, no eps.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -79,6 +102,74 @@ def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     m_hat = m / (1 - beta1**t)
     v_hat = v_max / (1 - beta2**t)
     return p - lr * m_hat / (sqrt(v_hat) + eps), m, v, v_max
+
+
+@rule(
+    paper="Reddi, Kale & Kumar, 2018. On the Convergence of Adam and Beyond",
+    at="arXiv:1904.09237, Algorithm 2, with Adam's bias corrections as in optax",
+    card=Card(
+        title="AMSGradOptax",
+        variant_of="amsgrad",
+        differs="order of operations",
+        witnesses=(
+            Witness(
+                "optax 0.2.8",
+                f"optax.amsgrad({_OPTAX})",
+                state={**_IN_OPTAX, "v_max": "nu_max"},
+            ),
+        ),
+    ),
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS,
+)
+def amsgrad_optax(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Adam with the largest denominator so far, bias-corrected.
+
+    The correction makes the first gradients count most, so one that is large in the first steps
+    bounds all later steps; in `amsgrad` its weight is 1 - beta2.
+
+    Elsewhere:
+        optax.amsgrad: this rule.
+        torch.optim.Adam(amsgrad=True): the maximum before the bias correction, `amsgrad`.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    v_max = maximum(v_max, v / (1 - beta2**t))
+    return p - lr * m / (1 - beta1**t) / (sqrt(v_max) + eps), m, v, v_max
+
+
+@rule(
+    paper="Reddi, Kale & Kumar, 2018. On the Convergence of Adam and Beyond",
+    at="arXiv:1904.09237, Algorithm 2, with Adam's bias corrections as in Keras",
+    card=Card(
+        title="AMSGradKeras",
+        variant_of="amsgrad",
+        differs="place of eps",
+        witnesses=(
+            Witness(
+                "keras 3.15.1",
+                f"keras.optimizers.Adam({_KERAS}, amsgrad=True)",
+                defaults={"eps": 1e-7},
+            ),
+        ),
+    ),
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS_HAT,
+)
+def amsgrad_keras(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """AMSGrad with eps before the bias correction.
+
+    Elsewhere:
+        TensorFlow, Keras: this rule is their Adam with amsgrad=True. Keras: default eps 1e-7.
+        torch.optim.Adam(amsgrad=True): eps after the correction, `amsgrad`.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    v_max = maximum(v_max, v)
+    rate = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
+    return p - rate * m / (sqrt(v_max) + eps), m, v, v_max
 
 
 @rule(
@@ -114,8 +205,31 @@ def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 @rule(
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, Algorithm 2",
+    card=Card(
+        witnesses=(
+            Witness(
+                "torch 2.13.0",
+                f"torch.optim.Adamax({_TORCH})",
+                needs=_NEEDS,
+                state={"m": "exp_avg", "u": "exp_inf"},
+                late=True,
+            ),
+            Witness(
+                "optax 0.2.8",
+                f"optax.adamax({_OPTAX})",
+                state={"m": "mu", "u": "nu"},
+            ),
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                f"pytorch_optimizer.AdaMax({_TORCH})",
+                needs={"weight_decay": 0.0},
+                defaults={"lr": 1e-3},
+                state={"m": "exp_avg", "u": "exp_inf"},
+            ),
+        ),
+    ),
     beta1=_MEAN,
-    beta2="decay rate of the largest size that a gradient had",
+    beta2=_LARGEST,
     eps="added to the size of each gradient",
 )
 def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -124,7 +238,7 @@ def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     Elsewhere:
         torch.optim.Adamax: this rule; eps is added to the new gradient's size.
         Kingma & Ba 2015: no eps.
-        Keras: eps 1e-7, added to u where it divides; lr 1e-3.
+        Keras: eps 1e-7, added to u where it divides, `adamax_keras`; lr 1e-3.
         optax.adamax: this rule.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -133,70 +247,66 @@ def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 
 
 @rule(
-    paper="Dozat, 2016. Incorporating Nesterov Momentum into Adam",
-    at="openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 2, in the form of torch.optim.NAdam",
-    mu_product=scalar(1.0),
-    beta1=_MEAN,
-    beta2=_SQUARES,
-    eps=_EPS,
-    momentum_decay=Hyperparameter(
-        "how fast the momentum warms up: half of it is there at first, 3/4 after 17 / this steps",
-        low=0.0,
-        search=(1e-4, 1.0),
+    paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
+    at="arXiv:1412.6980, Algorithm 2, with an eps as in Keras",
+    card=Card(
+        variant_of="adamax",
+        differs="place of eps",
+        witnesses=(
+            Witness("keras 3.15.1", f"keras.optimizers.Adamax({_KERAS})", defaults={"eps": 1e-7}),
+        ),
     ),
-)
-def nadam(
-    p, g, m, v, mu_product, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3
-):
-    """Adam with Nesterov's look ahead and warmed-up momentum.
-
-    Elsewhere:
-        torch.optim.NAdam: this rule.
-        Dozat 2016: v_hat is multiplied by beta2, too.
-        Keras: momentum_decay 1, so the momentum is there after a hundred steps; eps 1e-7, lr 1e-3.
-        optax.nadam: no warm-up: mu is beta1 in every step.
-    """
-    mu = beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * t))
-    mu_next = beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * (t + 1)))
-    mu_product = mu_product * mu
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g**2
-    m_hat = mu_next * m / (1 - mu_product * mu_next) + (1 - mu) * g / (1 - mu_product)
-    v_hat = v / (1 - beta2**t)
-    return p - lr * m_hat / (sqrt(v_hat) + eps), m, v, mu_product
-
-
-@rule(
-    paper="Liu et al., 2020. On the Variance of the Adaptive Learning Rate and Beyond",
-    at="arXiv:1908.03265, Algorithm 2",
     beta1=_MEAN,
-    beta2=_SQUARES,
-    eps=_EPS_HAT,
+    beta2=_LARGEST,
+    eps="added to the largest recent gradient",
 )
-def radam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam that trusts its denominator only as it gets to know it.
-
-    rho is how many gradients the mean of squares amounts to. Up to 5 of them the step is that of
-    momentum, and then grows from 0 to Adam's: a warm-up that nobody has to set.
+def adamax_keras(p, g, m, u, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Adamax with eps in the denominator only.
 
     Elsewhere:
-        torch.optim.RAdam: this rule; eps is added before the bias correction, as in `adam_eps_hat`.
-        Liu et al. 2020: no eps; rectified from rho > 4 on.
-        optax.radam: rectified from rho >= 5 on; eps after the bias correction, as in `adam`.
+        Keras: this rule is its Adamax; default eps 1e-7.
+        torch.optim.Adamax, optax.adamax: eps is added to each gradient's size, `adamax`.
     """
     m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g**2
-    m_hat = m / (1 - beta1**t)
-    rho_max = 2 / (1 - beta2) - 1
-    rho = rho_max - 2 * t * beta2**t / (1 - beta2**t)
-    r = sqrt((rho - 4) * (rho - 2) * rho_max / ((rho_max - 4) * (rho_max - 2) * rho))
-    return p - lr * m_hat * where(rho > 5, r * sqrt(1 - beta2**t) / (sqrt(v) + eps), 1.0), m, v
+    u = maximum(beta2 * u, abs(g))
+    return p - lr / (1 - beta1**t) * m / (u + eps), m, u
 
 
 adamw = decoupled_decay(adam, weight_decay=1e-2).named(
     "adamw",
     paper="Loshchilov & Hutter, 2019. Decoupled Weight Decay Regularization",
     at="arXiv:1711.05101, Algorithm 2",
+    card=Card(
+        title="AdamW",
+        witnesses=(
+            Witness(
+                "torch 2.13.0",
+                f"torch.optim.AdamW({_TORCH}, weight_decay=weight_decay)",
+                needs={"amsgrad": False, "maximize": False},
+                state=_STATE,
+                late=True,
+            ),
+            Witness(
+                "optax 0.2.8",
+                f"optax.adamw({_OPTAX}, weight_decay=weight_decay)",
+                defaults={"weight_decay": 1e-4},
+                state=_IN_OPTAX,
+            ),
+            Witness(
+                "timm 1.0.31",
+                f"timm.optim.AdamWLegacy({_TORCH}, weight_decay=weight_decay)",
+                needs={"amsgrad": False, "maximize": False, **_TIMM_NEEDS},
+                state=_STATE,
+                late=True,
+            ),
+            Witness(
+                "torch-optimi 0.3.3",
+                f"optimi.AdamW({_TORCH}, weight_decay=weight_decay)",
+                defaults={"beta2": 0.99, "eps": 1e-6},
+                note="the means are stored with their bias corrections",
+            ),
+        ),
+    ),
     doc="""Adam with decoupled weight decay.
 
     The weights shrink by lr * weight_decay, and then step; in `l2(adam)` the decay joins the
@@ -210,3 +320,55 @@ adamw = decoupled_decay(adam, weight_decay=1e-2).named(
             where torch's SGD, RMSprop and Adam have L2.
     """,
 )
+
+
+@rule(
+    paper="Defazio, 2025. Why Gradients Rapidly Increase Near the End of Training",
+    at="arXiv:2506.02285",
+    card=Card(
+        title="AdamC",
+        names="AdamW with corrected weight decay",
+        variant_of="adamw",
+        differs="decay form",
+        witnesses=(
+            Witness(
+                "timm 1.0.31",
+                f"timm.optim.AdamWLegacy({_TORCH}, weight_decay=weight_decay, "
+                "corrected_weight_decay=True)",
+                needs={"amsgrad": False, "maximize": False, "caution": False},
+                note="lr_peak is the lr that it is made with",
+                loud={"lr_peak": 0.014958324052262344},
+                late=True,
+            ),
+        ),
+    ),
+    lr_peak=Hyperparameter(
+        "the largest learning rate of the schedule", low=0.0, open_low=True, search=(1e-5, 1e-1)
+    ),
+    beta1=_MEAN,
+    beta2=_SQUARES,
+    eps=_EPS,
+    weight_decay="the weights shrink by lr**2 / lr_peak times this in each step",
+)
+def adamc(
+    p, g, m, v, t, *, lr=1e-3, lr_peak=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2
+):
+    """AdamW whose decay falls with the square of lr.
+
+    So a schedule does not drive gradients up near its end.
+
+    For layers that a normalization follows, whose weights decay to a length that depends on lr; the
+    paper leaves AdamW's decay for the others. At lr = lr_peak it is `adamw`.
+
+    Elsewhere:
+        timm.optim.AdamWLegacy(corrected_weight_decay=True): this rule; lr_peak is the lr that it is made
+            with.
+        pytorch_optimizer.AdamC: the same for groups with normalized=True, AdamW for others; eps is added
+            before the bias correction, and 1e-15 inside the root.
+    """
+    p = p - lr**2 / lr_peak * weight_decay * p
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return p - lr * m_hat / (sqrt(v_hat) + eps), m, v

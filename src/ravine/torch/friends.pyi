@@ -7,18 +7,31 @@ from ravine.torch.checks import How
 from ravine.torch.classes import FromRule
 
 __all__ = [
+    "ADOPT",
     "LAMB",
     "LARS",
+    "MARS",
     "QHM",
     "SGDP",
     "SGLD",
+    "ADOPTKozistr",
+    "AMSGrad",
+    "AMSGradKeras",
+    "AMSGradOptax",
+    "AdEMAMix",
+    "AdaBelief",
+    "AdaBeliefRectified",
+    "AdagradKeras",
+    "AdamAtan2",
+    "AdamC",
     "AdamEpsHat",
     "AdamP",
+    "AdamaxKeras",
     "Adamuon",
     "AdamuonKozistr",
-    "Adamw",
+    "Adan",
+    "AdanPaper",
     "AggMo",
-    "Amsgrad",
     "Dion",
     "Fromage",
     "Galore",
@@ -28,7 +41,11 @@ __all__ = [
     "LARSKozistr",
     "LARSOptax",
     "LARSTimm",
+    "LaProp",
+    "LaPropTimm",
     "Lion",
+    "MARSLion",
+    "MARSTimm",
     "Momentum",
     "MomentumClassical",
     "MomentumEMA",
@@ -36,7 +53,10 @@ __all__ = [
     "MuonJordan",
     "MuonMoonshot",
     "MuonOptax",
-    "Nadam",
+    "NAdamKeras",
+    "NAdamOptax",
+    "NAdamPaper",
+    "NAdamTimm",
     "Nesterov",
     "NesterovClassical",
     "Normuon",
@@ -44,8 +64,12 @@ __all__ = [
     "NovoGrad",
     "PolarExpress",
     "PsgdKron",
-    "Radam",
-    "Rmsprop",
+    "QHAdam",
+    "RAdamOptax",
+    "RAdamPaper",
+    "RAdamSkipping",
+    "RMSpropKeras",
+    "RMSpropTF",
     "Scion",
     "ScionRms",
     "ScionSign",
@@ -53,8 +77,161 @@ __all__ = [
     "SignSGD",
     "Signum",
     "Soap",
+    "StableAdamW",
     "Tiger",
+    "Yogi",
+    "YogiPaper",
 ]
+
+class ADOPT(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.9999,
+        eps: float = 1e-06,
+        clip_exp: float = 0.25,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ADOPTKozistr(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.9999,
+        eps: float = 1e-06,
+        clip_exp: float = 0.25,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AMSGrad(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AMSGradKeras(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AMSGradOptax(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdEMAMix(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        beta3: float = 0.9999,
+        alpha: float = 5.0,
+        alpha_warmup: float = 0.0,
+        beta3_warmup: float = 0.0,
+        eps: float = 1e-08,
+        betas: tuple[float, float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdaBelief(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-16,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdaBeliefRectified(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-16,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdagradKeras(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        v0: float = 0.1,
+        eps: float = 1e-07,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamAtan2(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        a: float = 1.27,
+        b: float = 1.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamC(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        lr_peak: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
 
 class AdamEpsHat(FromRule):
     def __init__(
@@ -81,6 +258,19 @@ class AdamP(FromRule):
         delta: float = 0.1,
         wd_ratio: float = 0.1,
         weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamaxKeras(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -119,17 +309,33 @@ class AdamuonKozistr(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Adamw(FromRule):
+class Adan(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
+        beta1: float = 0.98,
+        beta2: float = 0.92,
+        beta3: float = 0.99,
         eps: float = 1e-08,
-        weight_decay: float = 0.01,
-        betas: tuple[float, float] = ...,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdanPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.98,
+        beta2: float = 0.92,
+        beta3: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -140,19 +346,6 @@ class AggMo(FromRule):
         *,
         lr: float = 0.1,
         betas: tuple[float, ...] = ...,
-        **how: Unpack[How],
-    ) -> None: ...
-
-class Amsgrad(FromRule):
-    def __init__(
-        self,
-        params: ParamsT,
-        *,
-        lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-08,
-        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -300,6 +493,32 @@ class LARSTimm(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class LaProp(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0004,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-15,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LaPropTimm(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0004,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-15,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Lion(FromRule):
     def __init__(
         self,
@@ -309,6 +528,46 @@ class Lion(FromRule):
         beta1: float = 0.9,
         beta2: float = 0.99,
         weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MARS(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.99,
+        gamma: float = 0.025,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MARSLion(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.95,
+        gamma: float = 0.025,
+        betas: tuple[float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MARSTimm(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        gamma: float = 0.025,
+        eps: float = 1e-08,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -404,16 +663,56 @@ class MuonOptax(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Nadam(FromRule):
+class NAdamKeras(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-07,
+        momentum_decay: float = 1.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class NAdamOptax(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class NAdamPaper(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.002,
-        beta1: float = 0.9,
+        beta1: float = 0.99,
         beta2: float = 0.999,
         eps: float = 1e-08,
         momentum_decay: float = 0.004,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class NAdamTimm(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -518,6 +817,21 @@ class PsgdKron(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class QHAdam(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.995,
+        beta2: float = 0.999,
+        nu1: float = 0.7,
+        nu2: float = 1.0,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class QHM(FromRule):
     def __init__(
         self,
@@ -529,7 +843,7 @@ class QHM(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Radam(FromRule):
+class RAdamOptax(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -542,16 +856,57 @@ class Radam(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Rmsprop(FromRule):
+class RAdamPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class RAdamSkipping(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class RMSpropKeras(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        alpha: float = 0.9,
+        eps: float = 1e-07,
+        centered: bool = False,
+        momentum: float = 0.0,
+        v0: float = 0.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class RMSpropTF(FromRule):
     def __init__(
         self,
         params: ParamsT,
         *,
         lr: float = 0.01,
-        alpha: float = 0.99,
-        eps: float = 1e-08,
+        alpha: float = 0.9,
+        eps: float = 1e-10,
         centered: bool = False,
         momentum: float = 0.0,
+        v0: float = 1.0,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -666,6 +1021,20 @@ class Soap(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class StableAdamW(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Tiger(FromRule):
     def __init__(
         self,
@@ -674,5 +1043,32 @@ class Tiger(FromRule):
         lr: float = 0.001,
         beta: float = 0.965,
         weight_decay: float = 0.01,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Yogi(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 0.001,
+        v0: float = 1e-06,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class YogiPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 0.001,
+        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
