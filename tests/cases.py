@@ -72,10 +72,15 @@ def adafactor_of_vectors(p, g, v, t, *, lr=1e-2, eps1=0.0):
 
 REGISTERED = list(registry.rules().values())
 OF_ARRAYS = [r for r in REGISTERED if trace(r).of_arrays]
-PLAIN = [r for r in REGISTERED if trace(r).pointwise]
+PLAIN = [r for r in REGISTERED if trace(r).pointwise and not r.signals]
 ELEMENTWISE = [
     *PLAIN,
-    *(maximize(decay(r)) for r in PLAIN if r is not rules.adamw for decay in (l2, decoupled_decay)),
+    *(
+        maximize(decay(r))
+        for r in PLAIN
+        if "weight_decay" not in r.hyperparameters
+        for decay in (l2, decoupled_decay)
+    ),
     clip_by_value(rules.adamw, clip_value=0.5),
     lookahead(rules.nesterov),
     lookahead(maximize(l2(rules.rmsprop)), k=3),

@@ -345,16 +345,16 @@ def number(value: str, where: str) -> float | bool:
 
 
 OTHERS = """
-AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
+AccSGD AdaBelief AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaInject AdaLOMO
 AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2
-Adalite Adam+ Adam-atan2 Adam-mini AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ AdamS AdamSN AdamT AdamU
-AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad
-BSAM CAME ConAdam DAdam DAdapt Dion DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
+Adalite Adam+ Adam-atan2 AdamBS AdamC AdamD AdamG AdamL AdamP AdamQ AdamS AdamSN AdamT AdamU
+AdamWR AdamWN AdamX AdamZ Adan AdEMAMix ADOPT AEGD AggMo Alice AliG Alig AMSBound Apollo ASGDW AvaGrad
+BSAM ConAdam DAdam DAdapt Dion DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Fromage
 Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW LaProp LAMB LARS LaRS LBFGS
-LDAdam LDoG Lion LOMO Lookahead MADGRAD MARS Mechanic MSVAG NAdamax Nero NGD NormMuon NorMuon
-NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QHAdam QHM QAdam RACS Ranger
+LDAdam Lion LOMO Lookahead MADGRAD MARS MSVAG NAdamax Nero NGD NormMuon NorMuon
+NovoGrad OAdam OGD Optimistic-Adam PAdam PID PNM PSGD QHAdam QHM QAdam RACS Ranger
 Ranger21 RLAM RMSpropTF Rose SAdam SAM ScalableShampoo Scion SGDF SGDP SGDW SGDSaI SGLD Shampoo SignSGD SSGD
-Signum SimAdam SING SM3 SNSM SOAP Sophia SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
+Signum SimAdam SING SM3 SNSM SOAP SPAM SPlus SRMM StableAdamW StableSPAM SWATS Sadam TAdam Tiger
 TAM VAdam VSGD WAdam WSAM XAdam Yogi YogiAdam Yadam
 """
 """Optimizers that are not here: their names are no slips for names of ours."""
