@@ -27,7 +27,8 @@ def stub(front: str) -> str:
     parts = [f'"""Written by scripts/make_stubs.py."""\n\n{TORCH if front == "torch" else NUMPY}']
     own = (FRONTS / front / "classes.py").read_text()
     made = {name: rule for name, rule in classes().items() if f"\nclass {name}(" not in own}
-    listed = "".join(f'    "{name}",\n' for name in sorted(made))
+    order = sorted(made, key=lambda name: (not name.isupper(), name))  # as ruff sorts __all__
+    listed = "".join(f'    "{name}",\n' for name in order)
     parts.append(f"__all__ = [\n{listed}]\n")
     return "\n".join([*parts, *(_class(front, name, made[name]) for name in sorted(made))])
 
@@ -54,7 +55,7 @@ def _options(front: str, rule: Rule) -> Iterator[str]:
             yield f"{whole}: tuple[{', '.join(['float'] * len(parts))}] = ..."
         yield "**how: Unpack[How]"
     else:
-        yield "engine: str = 'auto'"
+        yield 'engine: str = "auto"'
         yield "seed: int = 0"
 
 

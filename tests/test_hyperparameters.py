@@ -60,18 +60,39 @@ _BETWEEN = ("a number in (0, 1)", [5e-324, 0.9], [0, 1, 1.0])
 _SCHEDULE_FREE = ("sgd", "adamw", "adamw_paper", "radam")
 NUMBERS |= {
     **dict.fromkeys(
-        """
-        dog.reps_rel ldog.reps_rel dowg.r_eps prodigy.d0 prodigy.d_coef dadapt_adam.d0 dadapt_sgd.d0
-        prodigy_bias_corrected.d0 prodigy_bias_corrected.d_coef dadapt_adam_bias_corrected.d0 came.d
-        sophia.gamma sophia_g.rho sophia_g.bs mechanic.s_init mechanic_clipped.s_init
-        """.split(),
+        [
+            "dog.reps_rel",
+            "ldog.reps_rel",
+            "dowg.r_eps",
+            "prodigy.d0",
+            "prodigy.d_coef",
+            "dadapt_adam.d0",
+            "dadapt_sgd.d0",
+            "prodigy_bias_corrected.d0",
+            "prodigy_bias_corrected.d_coef",
+            "dadapt_adam_bias_corrected.d0",
+            "came.d",
+            "sophia.gamma",
+            "sophia_g.rho",
+            "sophia_g.bs",
+            "mechanic.s_init",
+            "mechanic_clipped.s_init",
+        ],
         _POSITIVE,
     ),
     **dict.fromkeys(
-        """
-        came.eps1 came.eps2 amos.scale amos.zeta adafactor_paper.eps1 adafactor_paper.eps2
-        mechanic.s_decay mechanic.s_eps mechanic_clipped.s_decay mechanic_clipped.s_eps
-        """.split(),
+        [
+            "came.eps1",
+            "came.eps2",
+            "amos.scale",
+            "amos.zeta",
+            "adafactor_paper.eps1",
+            "adafactor_paper.eps2",
+            "mechanic.s_decay",
+            "mechanic.s_eps",
+            "mechanic_clipped.s_decay",
+            "mechanic_clipped.s_eps",
+        ],
         _AT_LEAST_0,
     ),
     **{f"schedule_free_{x}.r": _AT_LEAST_0 for x in _SCHEDULE_FREE},

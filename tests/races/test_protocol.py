@@ -103,7 +103,7 @@ def digests():
     """Of the rules and the data sets."""
     files = [path.name for path in resources.files("ravine.data").iterdir()]
     return {
-        "rules": {name: digest(rule) for name, rule in sorted(registry._ours().items())},
+        "rules": {name: digest(rule) for name, rule in sorted(registry.own().items())},
         "data": {x: data.digest(x) for x in sorted(files) if x.endswith((".npz", ".xz"))},
     }
 

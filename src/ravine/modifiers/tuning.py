@@ -1,5 +1,7 @@
 """Modifiers that tune the learning rate of any rule while it trains."""
 
+from typing import Any
+
 from ravine.hyperparameters import Hyperparameter
 from ravine.modifying import modifier
 from ravine.ops import abs, clip, maximum, sqrt, total
@@ -8,7 +10,7 @@ from ravine.slots import like_p, several, shared
 __all__ = ["mechanic", "mechanic_clipped"]
 
 _BETAS = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
-_DECLARED = {
+_DECLARED: dict[str, Any] = {
     "s_betas": Hyperparameter("decay rates, each with a scale", low=0.0, high=1.0),
     "s_init": Hyperparameter(
         "size of the scale at first", low=0.0, open_low=True, search=(1e-10, 1e-4)

@@ -5,6 +5,7 @@ from typing import Any
 from ravine.numpy.rule_optimizer import RuleOptimizer
 
 __all__ = [
+    "CAME",
     "AdaHessian",
     "AdaHessianPointwise",
     "AdafactorPaper",
@@ -14,7 +15,6 @@ __all__ = [
     "Amos",
     "Amsgrad",
     "Asgd",
-    "CAME",
     "DAdaptAdam",
     "DAdaptAdamBiasCorrected",
     "DAdaptSGD",

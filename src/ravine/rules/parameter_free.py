@@ -1,6 +1,7 @@
 """Parameter-free: the learning rate comes from how far the weights have moved, or need to."""
 
 from math import inf
+from typing import Any
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -153,7 +154,7 @@ def dowg(p, g, p0, r_max, g_sum, *, lr=1.0, r_eps=1e-2, eps=1e-4):
     return p - lr * r_max**2 / (sqrt(g_sum) + eps) * g, p0, r_max, g_sum
 
 
-_BETAS = {
+_BETAS: dict[str, Any] = {
     "beta1": "decay rate of the mean of the gradients",
     "beta2": "decay rate of the mean of the squared gradients; its root, of the gradients for d",
 }

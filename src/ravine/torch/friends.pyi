@@ -7,6 +7,7 @@ from ravine.torch.checks import How
 from ravine.torch.classes import FromRule
 
 __all__ = [
+    "CAME",
     "AdaHessian",
     "AdaHessianPointwise",
     "AdafactorPaper",
@@ -16,7 +17,6 @@ __all__ = [
     "Amos",
     "Amsgrad",
     "Asgd",
-    "CAME",
     "DAdaptAdam",
     "DAdaptAdamBiasCorrected",
     "DAdaptSGD",
