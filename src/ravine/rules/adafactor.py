@@ -127,7 +127,7 @@ def adafactor(
     d=_D,
 )
 def adafactor_paper(p, g, r, c, v, t, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-30, eps2=1e-3, d=1.0):
-    """Adafactor as in its paper, and in the code for T5: eps1 is added to the squared gradients.
+    """Adafactor as in its paper: eps1 joins the squared gradients.
 
     Elsewhere:
         torch.optim.Adafactor: `adafactor`, with a floor of the size of gradients, and decay.

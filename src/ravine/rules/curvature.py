@@ -66,7 +66,7 @@ def sophia(
     eps=1e-12,
     weight_decay=0.0,
 ):
-    """The mean gradient over the Hessian's diagonal, each coordinate's step at most lr.
+    """The mean gradient over the Hessian's diagonal, clipped.
 
     Pass an estimate of the diagonal at every tenth step or so: step(hessian=...). Sophia-H's is v times
     the Hessian times v, of a random v; of Sophia-G's see `sophia_g`. Before the first one, and where
@@ -135,7 +135,7 @@ def sophia_g(
     eps=1e-15,
     weight_decay=0.1,
 ):
-    """Sophia as its authors run it, from the gradient of a loss with labels drawn from the model.
+    """Sophia as its authors run it, from sampled labels.
 
     Pass that gradient at every tenth step or so: step(sampled=...). Its square times bs estimates the
     curvature. Before the first one, steps have the size lr, as in sign descent.
@@ -210,7 +210,7 @@ def adahessian(
     weight_decay=0.0,
     hessian_power=1.0,
 ):
-    """Adam with the Hessian's diagonal, averaged over kernels, where Adam has the gradient's size.
+    """Adam over the Hessian's diagonal, averaged over kernels.
 
     Pass an estimate of the diagonal: step(hessian=...), v times the Hessian times v of a random v. In
     steps without one, the mean of the squares stays; before the first, the weights do. In a
@@ -281,7 +281,7 @@ def adahessian_pointwise(
     weight_decay=0.0,
     hessian_power=1.0,
 ):
-    """AdaHessian with every coordinate's own estimate, in convolutions as well.
+    """AdaHessian without averaging over kernels.
 
     Elsewhere:
         timm.optim.Adahessian: this rule by default. Between estimates it goes on with the last one.

@@ -72,7 +72,7 @@ def came(
     d=1.0,
     weight_decay=0.0,
 ):
-    """Adafactor with momentum, and shorter steps where they stray from their mean.
+    """Adafactor with momentum; steps that stray are shortened.
 
     Squares of gradients and of what steps stray by are kept by row and column: of a matrix m and
     2(n + m) numbers. With more axes, the last two are rows and columns. Vectors have all squares, and
@@ -127,7 +127,7 @@ def came(
 def adam_mini(
     p, g, m, v, v_mean, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0
 ):
-    """AdamW with one second moment for each row of a matrix, and for each other tensor.
+    """AdamW with one second moment for each row, or tensor.
 
     A row is an output neuron, or a token of an embedding. So nearly half of AdamW's state is saved.
     Its authors keep one for each head in queries and keys, whose rows are many here.
@@ -191,7 +191,7 @@ def adam_mini(
 def amos(
     p, g, m, v, b, t, *, lr=1e-3, beta2=0.999, eps=2**-125, scale=0.0, momentum=0.0, zeta=0.25
 ):
-    """Steps and weight decay that fall by themselves, towards weights of a given size.
+    """Steps and decay that fall, towards weights of a given size.
 
     One second moment, and one count of the decay so far, for each tensor. The size is what the model
     asks for: give groups their scale. With 0 it is sqrt(2 / inputs) for matrices, sqrt(1 / inputs)

@@ -54,9 +54,10 @@ _DOG_EPS = "added to the sum of the squared gradients"
     eps=_DOG_EPS,
 )
 def dog(p, g, p0, r_max, g_sum, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
-    """Gradient descent whose rate is the largest distance from the start over all gradients' size.
+    """Gradient descent at the distance covered over the gradients.
 
-    One rate for all tensors. Its authors evaluate with an average of the weights, and find that
+    The rate is the largest distance from the start over the root of all squared gradients' sum, one for
+    all tensors. Its authors evaluate with an average of the weights, and find that
     needed. The first steps are as short as reps_rel says, and double from step to step.
 
     Elsewhere:
@@ -95,7 +96,7 @@ def dog(p, g, p0, r_max, g_sum, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
     eps=_DOG_EPS,
 )
 def ldog(p, g, p0, r_max, g_sum, t, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
-    """DoG with a rate for each tensor, from its own distance and gradients.
+    """DoG with a rate for each tensor.
 
     Elsewhere:
         dog.LDoG (the authors'): this rule. Weight decay is `l2(ldog)`.
@@ -140,7 +141,7 @@ def ldog(p, g, p0, r_max, g_sum, t, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
     eps="added to the root of the sum of the squared gradients, weighted",
 )
 def dowg(p, g, p0, r_max, g_sum, *, lr=1.0, r_eps=1e-2, eps=1e-4):
-    """DoG with squared gradients that count by the distance at which they were met.
+    """DoG with gradients that count by the distance then covered.
 
     So early gradients count less, and the rate adapts to smooth problems as to others.
 
@@ -225,7 +226,7 @@ def prodigy(
     d_coef=1.0,
     safeguard_warmup=False,
 ):
-    """Adam whose rate is an estimate of the distance to the solution.
+    """Adam whose rate estimates the distance to the solution.
 
     The estimate d is one for all tensors, and never falls. lr is a factor of it, for a schedule with 1
     at its peak, and must be the same for all parameters. With a warm-up, set safeguard_warmup.
@@ -305,9 +306,10 @@ def prodigy_bias_corrected(
     d_coef=1.0,
     safeguard_warmup=False,
 ):
-    """Prodigy with Adam's bias corrections, which count the optimizer's steps.
+    """Prodigy with Adam's bias corrections.
 
-    The correction multiplies the rate, so that it acts on the estimate as well.
+    The correction multiplies the rate, so that it acts on the estimate as well; it counts the steps of
+    the optimizer.
 
     Elsewhere:
         optax.contrib.prodigy: this rule.
@@ -378,7 +380,7 @@ def dadapt_adam(
     weight_decay=0.0,
     d0=1e-6,
 ):
-    """Adam whose rate is a lower bound of the distance to the solution.
+    """Adam whose rate is a bound of the distance to the solution.
 
     The bound d is one for all tensors, and never falls. lr is a factor of it, for a schedule with 1 at
     its peak, and must be the same for all parameters. `prodigy` finds the distance faster.
@@ -457,9 +459,10 @@ def dadapt_adam_bias_corrected(
     weight_decay=0.0,
     d0=1e-6,
 ):
-    """D-Adapted Adam with Adam's bias corrections, which count the optimizer's steps.
+    """D-Adapted Adam with Adam's bias corrections.
 
-    The correction multiplies the rate, so that it acts on the estimate as well.
+    The correction multiplies the rate, so that it acts on the estimate as well; it counts the steps of
+    the optimizer.
 
     Elsewhere:
         optax.contrib.dadapt_adamw: this rule.
@@ -511,7 +514,7 @@ def dadapt_adam_bias_corrected(
     d0=_D0,
 )
 def dadapt_sgd(p, g, s, p0, d, r, g_first, *, lr=1.0, momentum=0.9, d0=1e-6):
-    """Gradient descent whose rate is a lower bound of the distance to the solution.
+    """Gradient descent whose rate is a bound of the distance.
 
     The rate is d over the norm of the first gradient; d is one for all tensors, and never falls. lr
     is a factor of it, for a schedule with 1 at its peak, and must be the same for all parameters.

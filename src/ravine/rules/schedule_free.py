@@ -89,7 +89,7 @@ def schedule_free_sgd(
     weight_lr_power=2.0,
     warmup_steps=0,
 ):
-    """Gradient descent and its running average, without a schedule of lr.
+    """Descent and the average of its path, without a schedule.
 
     z descends; the average of its points, x, is what to evaluate with; gradients are taken at p,
     between the two. Normalization layers need their statistics taken anew at x.
@@ -164,7 +164,7 @@ def schedule_free_adamw(
     weight_lr_power=2.0,
     warmup_steps=0,
 ):
-    """Adam without momentum, and its running average, without a schedule of lr.
+    """Adam and the average of its path, without a schedule of lr.
 
     z descends; the average of its points, x, is what to evaluate with; gradients are taken at p,
     between the two. Normalization layers need their statistics taken anew at x.
@@ -236,7 +236,7 @@ def schedule_free_adamw_paper(
     weight_lr_power=2.0,
     warmup_steps=0,
 ):
-    """Schedule-Free AdamW as in its paper: the bias correction is part of lr.
+    """Schedule-Free AdamW with its bias correction inside lr.
 
     So early steps count less in the average, and decay less, for about 1 / (1 - beta2) steps. The
     authors found this form less stable and gave it up.
@@ -315,7 +315,7 @@ def schedule_free_radam(
     weight_lr_power=2.0,
     silent_sgd_phase=True,
 ):
-    """Schedule-Free AdamW that warms up as RAdam does, by nothing that has to be set.
+    """Schedule-Free AdamW that warms up by itself, as RAdam.
 
     Up to 4 gradients in the mean of squares the weights rest, as silent_sgd_phase says; then the steps
     grow from 0 to their full size.
