@@ -72,7 +72,7 @@ def adafactor_of_vectors(p, g, v, t, *, lr=1e-2, eps1=0.0):
 
 REGISTERED = list(registry.rules().values())
 OF_ARRAYS = [r for r in REGISTERED if trace(r).of_arrays]
-PLAIN = [r for r in REGISTERED if trace(r).pointwise]
+PLAIN = [r for r in REGISTERED if trace(r).pointwise and not r.signals]
 # In kernels, tanh and atan2 are formulas that are right to a few units in the last place.
 BY_FORMULA = [r for r in PLAIN if {"tanh", "atan2"} & {node.op for node in trace(r).nodes}]
 EXACT = [r for r in PLAIN if r not in BY_FORMULA]

@@ -29,6 +29,8 @@ def follow(rule, values):
         signals = {
             name: 1 / (1 + t) if signal.scalar else extra for name, signal in rule.signals.items()
         }
+        if "lr" in values:  # some arguments matter where it changes
+            optimizer.options["lr"] = values["lr"] * (1 + 0.1 * (t % 3))
         optimizer.step(grads, **signals)
     with optimizer.evaluating():
         return np.concatenate([np.ravel(x) for x in optimizer.params])

@@ -334,11 +334,21 @@ def test_decoupled_decay_alone_shrinks_by_its_factor(lr, weight_decay, p):
 @every(*(r for r in PLAIN if r.name not in ("adadelta", "adamw", "ademamix")))
 def test_every_rule_finds_the_bottom_of_a_bowl(made):
     p, state = np.array([1.0, -2.0, 0.5]), made.init(np.zeros(3))
-    faster = {"adagrad": 20.0, "adagrad_keras": 20.0, "qhm": 20.0}.get(made.name, 1.0)
+    faster = {"adagrad": 20.0, "adagrad_keras": 20.0, "qhm": 20.0, "schedule_free_sgd": 20.0}.get(
+        made.name, 1.0
+    )
     for t in range(1, 2001):
         lr = faster * 0.05 * (1 - t / 2001) ** 2  # steps of a sign do not get shorter otherwise
         p, state = made.update(p, np.array([1.0, 4.0, 0.5]) * p, state, t, lr=lr)
     assert np.abs(p).max() < 1e-4
+
+
+ALIKE = [  # at one lr; of one tensor; without Hessians; while the distance does not grow
+    {"momentum", "momentum_classical"},
+    {"dog", "ldog"},
+    {"adahessian", "adahessian_pointwise"},
+    {"dadapt_adam", "prodigy"},
+]
 
 
 def test_rules_that_are_not_equal_differ():
@@ -349,13 +359,13 @@ def test_rules_that_are_not_equal_differ():
     grads = (
         np.random.default_rng(0).normal(size=(12, 2, 2)) * np.linspace(2, 0.1, 12)[:, None, None]
     )
-    ends = {}
+    large, ends = {"eps", "eps1", "d0", "reps_rel"}, {}
     for r in REGISTERED:
-        eps = {"eps": 0.1} if "eps" in r.hyperparameters else {}
-        p, state = np.ones((2, 2)), r.init(np.ones((2, 2)), lr=0.1, **eps)
+        hyper = dict.fromkeys(large & r.hyperparameters.keys(), 0.1)
+        p, state = np.ones((2, 2)), r.init(np.ones((2, 2)), lr=0.1, **hyper)
         for t, g in enumerate(grads, 1):
-            p, state = r.update(p, g, state, t, lr=0.1 / (1 + t % 3), **eps)
+            p, state = r.update(p, g, state, t, lr=0.1 / (1 + t % 3), **hyper)
         ends[r.name] = p
     for (a, x), (b, y) in itertools.combinations(ends.items(), 2):
-        assert error(x, y) > 1e-6, (a, b)
+        assert {a, b} in ALIKE or error(x, y) > 1e-6, (a, b)
     assert error(end(momentum, x, grads), end(momentum_classical, x, grads)) < 1e-15

@@ -46,6 +46,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "Newton-Schulz coefficients": "the polynomial that a matrix is orthogonalized by",
         "Newton-Schulz precision": "the numbers that it is computed in",
         "preconditioner": "what the gradient is multiplied by, and how often that is computed anew",
+        "scope": "what one number is taken over: a row, a tensor, or all tensors",
         "averaging": "which weights are averaged, and how they count",
         "trust ratio": "what lengths the step of a tensor is scaled by, and where",
     }
@@ -125,7 +126,7 @@ class Witness:
     @cached_property
     def name(self) -> str:
         """The optimizer's full name, "timm.optim.Lamb"."""
-        return ast.unparse(self._tree.func)
+        return ast.unparse(self._calls[0].func)
 
     @cached_property
     def options(self) -> dict[str, str | tuple[str, ...]]:
@@ -152,10 +153,27 @@ class Witness:
                 continue
         return found
 
+    def argument(self, option: str) -> str:
+        """What the call gives an option, as source: "lr / gamma"; "" where it is not named."""
+        return next((ast.unparse(value) for k, value in self._arguments if k == option), "")
+
+    @cached_property
+    def _calls(self) -> list[ast.Call]:
+        """The call; before it, the one that makes what is called, as in "mechanize(SGD)(lr=lr)"."""
+        calls = [self._tree]
+        while isinstance(calls[0].func, ast.Call):
+            calls.insert(0, calls[0].func)
+        return calls
+
     @property
     def _arguments(self) -> list[tuple[str, ast.expr]]:
-        positional = [(str(i), value) for i, value in enumerate(self._tree.args)]
-        return positional + [(k.arg or "", k.value) for k in self._tree.keywords]
+        positional = [
+            (str(i), x)
+            for call in self._calls
+            for i, x in enumerate(call.args)
+            if ast.unparse(x) != "params"
+        ]
+        return positional + [(k.arg or "", k.value) for call in self._calls for k in call.keywords]
 
 
 @dataclass(frozen=True)

@@ -345,16 +345,15 @@ def number(value: str, where: str) -> float | bool:
 
 
 OTHERS = """
-AccSGD AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaHessian AdaInject AdaLOMO
-AdaMod AdaMomentum AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2
-Adalite Adam+ Adam-mini AdamBS AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU AdamWR AdamWN AdamX
-AdamZ AEGD Alice AliG Alig Amos AMSBound Apollo ASGDW AvaGrad BSAM CAME ConAdam DAdam DAdapt Dion
-DoG DoWG DiffGrad EAdam EmoNavi Eve EXAdam FAdam Fira FOCUS Ftrl FTRL GaLore GrokFast Gravity HAdam
-Kate KFAC KL-Shampoo Kron L2AdamW LBFGS LDAdam LDoG LOMO Lookahead MADGRAD Mechanic MSVAG NAdamax
-Nero NGD NormMuon NorMuon OAdam OGD Optimistic-Adam PAdam PID PNM Prodigy PSGD QAdam RACS Ranger
-Ranger21 RLAM Rose SAdam SAM ScalableShampoo Scion SGDF SGDW SGDSaI Shampoo SSGD SimAdam SING SM3
-SNSM SOAP Sophia SPAM SPlus SRMM StableSPAM SWATS Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam
-YogiAdam Yadam
+AccSGD AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaInject AdaLOMO AdaMod AdaMomentum
+AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2 Adalite
+Adam+ AdamBS AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU AdamWR AdamWN AdamX AdamZ AEGD Alice
+AliG Alig AMSBound Apollo ASGDW AvaGrad BSAM ConAdam DAdam DAdapt Dion DiffGrad EAdam EmoNavi Eve
+EXAdam FAdam Fira FOCUS Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW
+LBFGS LDAdam LOMO Lookahead MADGRAD MSVAG NAdamax Nero NGD NormMuon NorMuon OAdam OGD
+Optimistic-Adam PAdam PID PNM PSGD QAdam RACS Ranger Ranger21 RLAM Rose SAdam SAM ScalableShampoo
+Scion SGDF SGDW SGDSaI Shampoo SSGD SimAdam SING SM3 SNSM SOAP SPAM SPlus SRMM StableSPAM SWATS
+Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam YogiAdam Yadam
 """
 """Optimizers that are not here: their names are no slips for names of ours."""
 

@@ -34,12 +34,13 @@ def test_a_converted_checkpoint_continues_the_path(made, witness):
     optimizer.load_state_dict(convert(tensors(path), from_=witness.name))
     values = path.values["loud"]
     grads = problem.gradients(witness.shapes, witness.late)
+    given = problem.signals(made, witness.shapes)
     for t in range(problem.HALF + 1, problem.STEPS + 1):
         for p, g in zip(params, grads[t - 1], strict=True):
             p.grad = None if g is None else torch.tensor(g)
         if not witness.constant_lr and "lr" in values:
             optimizer.param_groups[0]["lr"] = values["lr"] * problem.schedule(t)
-        optimizer.step()
+        optimizer.step(**{k: list(map(torch.tensor, x)) for k, x in given[t - 1].items()})
         found = np.concatenate([p.detach().numpy().ravel() for p in params])
         way = np.abs(path.loud[:t] - path.loud[0]).max()
         assert np.abs(found - path.loud[t - 1]).max() <= TOLERANCE * way

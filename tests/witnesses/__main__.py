@@ -35,9 +35,10 @@ def recorded(rule: Rule, witness: Witness) -> problem.Path_:
         first = {**values, "lr": lr(1)} if "lr" in values else values
         made = packages.kind(witness)(witness, first, starts, lr if moves else None)
         grads = problem.gradients(witness.shapes, loud and witness.late)
+        given = problem.signals(rule, witness.shapes)
         runs[loud] = []
-        for t, row in enumerate(grads, 1):
-            made.step(row, lr(t))
+        for t, (row, signals) in enumerate(zip(grads, given, strict=True), 1):
+            made.step(row, lr(t), signals)
             runs[loud].append(_flat(made.arrays()))
             if loud and t == problem.HALF and hasattr(made, "checkpoint"):
                 saved = made.checkpoint()

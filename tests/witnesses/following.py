@@ -11,7 +11,10 @@ TOLERANCE = 1e-12
 
 
 def distance(rule: Rule, witness: Witness, path: problem.Path_, engine: str = "auto") -> float:
-    """The largest distance from the path at any step, relative to the way that it has come."""
+    """The largest distance from the path at any step, relative to the way that it has come.
+
+    A way shorter than a thousandth of the weights counts as that long, since every step rounds them.
+    """
     start = np.concatenate([np.ravel(x) for x in problem.starts(witness.shapes)])
     loud, evaluated = _run(rule, witness, path, True, engine)
     worst = _apart(loud, path.loud, start)
@@ -25,12 +28,9 @@ def distance(rule: Rule, witness: Witness, path: problem.Path_, engine: str = "a
 def _apart(found: np.ndarray, recorded: np.ndarray, start: np.ndarray) -> float:
     way = np.maximum.accumulate(np.abs(recorded - start).max(axis=1))
     errors = np.abs(found - recorded).max(axis=1)
-    if not np.isfinite(errors).all():
+    if not np.isfinite(errors).all() or (errors[way == 0] > 0).any() or not way.any():
         return np.inf
-    moved = way > 0
-    if (errors[~moved] > 0).any():
-        return np.inf
-    return float((errors[moved] / way[moved]).max()) if moved.any() else np.inf
+    return float((errors / np.maximum(way, 1e-3 * np.abs(start).max())).max())
 
 
 def _run(
@@ -42,10 +42,12 @@ def _run(
     params = problem.starts(witness.shapes)
     made = ravine.numpy.optimizer(rule)(params, **rule.parts.gathered(values), engine=engine)
     rows = []
-    for t, grads in enumerate(problem.gradients(witness.shapes, loud and witness.late), 1):
+    gradients = problem.gradients(witness.shapes, loud and witness.late)
+    given = problem.signals(rule, witness.shapes)
+    for t, (grads, signals) in enumerate(zip(gradients, given, strict=True), 1):
         if moves:
             made.options["lr"] = values["lr"] * problem.schedule(t)
-        params = made.step(grads)
+        params = made.step(grads, **signals)
         rows.append(np.concatenate([np.ravel(x) for x in params]))
     with made.evaluating():
         evaluated = np.concatenate([np.ravel(x) for x in made.params])

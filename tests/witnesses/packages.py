@@ -13,6 +13,7 @@ from ravine.bench import peers
 from ravine.cards import Witness
 
 Arrays = list[np.ndarray]
+Signals = dict[str, Arrays]
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -25,21 +26,32 @@ class OfTorch:
 
         torch.set_default_dtype(torch.float64)
         self.params = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in starts]
+        self.witness, self.values = witness, values
         call = (
             witness.call if "(params" in witness.call else witness.call.replace("(", "(params, ", 1)
         )
-        self.optimizer = eval(call, {**peers.namespace(witness), **values, "params": self.params})
+        self.optimizer = eval(call, {**peers.namespace(witness), **values, "params": self.given()})
         if hasattr(self.optimizer, "train"):
             self.optimizer.train()
 
-    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+    def given(self) -> Any:
+        """What it takes as parameters."""
+        return self.params
+
+    def step(self, grads: list[np.ndarray | None], lr: float, signals: Signals) -> None:
         import torch
 
+        rate = self.witness.argument("lr")
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = eval(rate, {**self.values, "lr": lr}) if rate else lr
         for p, g in zip(self.params, grads, strict=True):
             p.grad = None if g is None else torch.tensor(g, dtype=torch.float64)
-        self.optimizer.step()
+        given = {k: [torch.tensor(x, dtype=torch.float64) for x in v] for k, v in signals.items()}
+        if given and not given.keys() <= signature(self.optimizer.step).parameters.keys():
+            for p, h in zip(self.params, given.pop("hessian"), strict=True):
+                if p.grad is not None:  # the same gradient, with a graph whose Hessian is h
+                    p.grad = h * (p - p.detach()) + p.grad
+        self.optimizer.step(**given)
 
     def arrays(self) -> Arrays:
         return [p.detach().numpy() for p in self.params]
@@ -50,7 +62,7 @@ class OfTorch:
         arrays = {
             f"{number}/{name}": np.array(value)
             for number, its in saved["state"].items()
-            for name, value in its.items()
+            for name, value in (its.items() if isinstance(its, dict) else ())
             if isinstance(value, (bool, int, float)) or hasattr(value, "numpy")
         }
         groups = [{k: _number(v) for k, v in its.items()} for its in saved["param_groups"]]
@@ -75,6 +87,25 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+class OfNames(OfTorch):
+    """Adam-mini, which sees by a parameter's name what it is."""
+
+    def given(self) -> Any:
+        return [(f"{'mlp' if p.ndim == 2 else 'block'}.{i}", p) for i, p in enumerate(self.params)]
+
+
+class OfSophia(OfTorch):
+    """SophiaG, which takes the gradient of sampled labels from the parameters, too."""
+
+    def step(self, grads: list[np.ndarray | None], lr: float, signals: Signals) -> None:
+        import torch
+
+        for p, g, sampled in zip(self.params, grads, signals["sampled"], strict=True):
+            p.grad = None if g is None else torch.tensor(sampled, dtype=torch.float64)
+        self.optimizer.update_hessian()
+        super().step(grads, lr, {})
+
+
 class OfOptax:
     """A gradient transformation of optax; lr is a schedule."""
 
@@ -97,7 +128,7 @@ class OfOptax:
         self.optimizer = eval(witness.call, {**peers.namespace(witness), **values})
         self.state = self.optimizer.init(self.params)
 
-    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+    def step(self, grads: list[np.ndarray | None], lr: float, _: Signals) -> None:
         import jax.numpy as jnp
 
         given = [jnp.asarray(g) for g in grads]
@@ -122,7 +153,7 @@ class OfKeras:
         self.optimizer = eval(witness.call, {**peers.namespace(witness), **values})
         self.optimizer.build(self.params)
 
-    def step(self, grads: list[np.ndarray | None], lr: float) -> None:
+    def step(self, grads: list[np.ndarray | None], lr: float, _: Signals) -> None:
         import jax.numpy as jnp
 
         self.optimizer.learning_rate = lr
@@ -132,7 +163,12 @@ class OfKeras:
         return [np.asarray(p.value) for p in self.params]
 
 
-KINDS = {"optax": OfOptax, "keras": OfKeras}
+KINDS = {
+    "optax": OfOptax,
+    "keras": OfKeras,
+    "adam_mini": OfNames,
+    "sophia_opt": OfSophia,
+}
 
 
 def kind(witness: Witness) -> Any:

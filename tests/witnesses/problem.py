@@ -47,6 +47,15 @@ def gradients(shapes: str, late: bool) -> list[list[np.ndarray | None]]:
     return found
 
 
+def signals(rule: Rule, shapes: str) -> list[dict[str, list[np.ndarray]]]:
+    """What the rule is given at each step besides gradients: arrays, one for each parameter."""
+    draw = np.random.RandomState(13)
+    return [
+        {k: [np.array(draw.standard_normal(x)) for x in SHAPES[shapes]] for k in rule.signals}
+        for _ in range(STEPS)
+    ]
+
+
 def schedule(t: int) -> float:
     """What the learning rate of step t is multiplied by, in the loud run."""
     return 1 + 0.5 * float(np.sin(1.7 * t))

@@ -45,6 +45,18 @@ STACKS = {
         f"torch.optim.Adam({_ADAM}, weight_decay=weight_decay)",
         late=True,
     ),
+    "mechanic(sgd)": Witness(
+        "mechanic-pytorch 0.0.1",
+        "mechanic_pytorch.mechanize(torch.optim.SGD, s_init=s_init, s_decay=s_decay, eps=s_eps, "
+        "betas=(s_beta1, s_beta2, s_beta3, s_beta4, s_beta5, s_beta6))(params, lr=lr)",
+        loud={"lr": 1.0, "s_init": 1.0, "s_eps": 1e-6},
+        late=True,
+    ),
+    "mechanic_clipped(sgd)": Witness(
+        "optax 0.2.8",
+        "optax.contrib.mechanize(optax.sgd(lr), s_init=s_init, weight_decay=s_decay, eps=s_eps)",
+        loud={"lr": 1.0, "s_init": 1.0, "s_eps": 1e-6},
+    ),
 }
 
 

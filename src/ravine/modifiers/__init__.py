@@ -32,6 +32,7 @@ from ravine.modifiers.direction import (
     unscale,
 )
 from ravine.modifiers.rounding import kahan
+from ravine.modifiers.tuning import mechanic, mechanic_clipped
 
 __all__ = [
     "adagc",
@@ -52,6 +53,8 @@ __all__ = [
     "l2",
     "lookahead",
     "maximize",
+    "mechanic",
+    "mechanic_clipped",
     "orthograd",
     "polyak",
     "scheduled_decay",

@@ -6,6 +6,7 @@ from ravine.numpy.rule_optimizer import RuleOptimizer
 
 __all__ = [
     "ADOPT",
+    "CAME",
     "LAMB",
     "LARS",
     "MARS",
@@ -19,10 +20,14 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "AdaBeliefRectified",
+    "AdaHessian",
+    "AdaHessianPointwise",
+    "AdafactorPaper",
     "AdagradKeras",
     "AdamAtan2",
     "AdamC",
     "AdamEpsHat",
+    "AdamMini",
     "AdamP",
     "AdamaxKeras",
     "Adamuon",
@@ -30,7 +35,13 @@ __all__ = [
     "Adan",
     "AdanPaper",
     "AggMo",
+    "Amos",
+    "DAdaptAdam",
+    "DAdaptAdamBiasCorrected",
+    "DAdaptSGD",
     "Dion",
+    "DoG",
+    "DoWG",
     "Fromage",
     "Galore",
     "LAMBKozistr",
@@ -39,6 +50,7 @@ __all__ = [
     "LARSKozistr",
     "LARSOptax",
     "LARSTimm",
+    "LDoG",
     "LaProp",
     "LaPropTimm",
     "Lion",
@@ -61,6 +73,8 @@ __all__ = [
     "NormuonCode",
     "NovoGrad",
     "PolarExpress",
+    "Prodigy",
+    "ProdigyBiasCorrected",
     "PsgdKron",
     "QHAdam",
     "RAdamOptax",
@@ -68,6 +82,10 @@ __all__ = [
     "RAdamSkipping",
     "RMSpropKeras",
     "RMSpropTF",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeAdamWPaper",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "Scion",
     "ScionRms",
     "ScionSign",
@@ -75,6 +93,8 @@ __all__ = [
     "SignSGD",
     "Signum",
     "Soap",
+    "Sophia",
+    "SophiaG",
     "StableAdamW",
     "Tiger",
     "Yogi",
@@ -191,6 +211,50 @@ class AdaBeliefRectified(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class AdaHessian(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        hessian_power: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdaHessianPointwise(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        hessian_power: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdafactorPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.01,
+        beta2_decay: float = -0.8,
+        eps1: float = 1e-30,
+        eps2: float = 0.001,
+        d: float = 1.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class AdagradKeras(RuleOptimizer):
     def __init__(
         self,
@@ -241,6 +305,20 @@ class AdamEpsHat(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdamMini(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -349,6 +427,80 @@ class AggMo(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class Amos(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta2: float = 0.999,
+        eps: float = 2.350988701644575e-38,
+        scale: float = 0.0,
+        momentum: float = 0.0,
+        zeta: float = 0.25,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class CAME(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0002,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        beta3: float = 0.9999,
+        eps1: float = 1e-30,
+        eps2: float = 1e-16,
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class DAdaptAdam(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class DAdaptAdamBiasCorrected(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class DAdaptSGD(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        d0: float = 1e-06,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Dion(RuleOptimizer):
     def __init__(
         self,
@@ -358,6 +510,30 @@ class Dion(RuleOptimizer):
         momentum: float = 0.95,
         rank: float = 768,
         eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class DoG(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        reps_rel: float = 1e-06,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class DoWG(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        r_eps: float = 0.01,
+        eps: float = 0.0001,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -494,6 +670,18 @@ class LARSTimm(RuleOptimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
+        eps: float = 1e-08,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class LDoG(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        reps_rel: float = 1e-06,
         eps: float = 1e-08,
         engine: str = "auto",
         seed: int = 0,
@@ -814,6 +1002,40 @@ class PolarExpress(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class Prodigy(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        d_coef: float = 1.0,
+        safeguard_warmup: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ProdigyBiasCorrected(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        d_coef: float = 1.0,
+        safeguard_warmup: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class PsgdKron(RuleOptimizer):
     def __init__(
         self,
@@ -954,6 +1176,72 @@ class SGLD(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class ScheduleFreeAdamW(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ScheduleFreeAdamWPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ScheduleFreeRAdam(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        silent_sgd_phase: bool = True,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ScheduleFreeSGD(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class Scion(RuleOptimizer):
     def __init__(
         self,
@@ -1042,6 +1330,37 @@ class Soap(RuleOptimizer):
         shampoo_beta: float = 0.95,
         eps: float = 1e-08,
         every: float = 10,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class Sophia(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.965,
+        beta2: float = 0.99,
+        gamma: float = 0.05,
+        eps: float = 1e-12,
+        weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class SophiaG(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.965,
+        beta2: float = 0.99,
+        rho: float = 0.04,
+        bs: float = 5120.0,
+        eps: float = 1e-15,
+        weight_decay: float = 0.1,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

@@ -108,5 +108,11 @@ def _state(
                 f"the checkpoint is not accepted; the state of parameter {index} has no {name!r}, as that "
                 f"of {match.witness.name} does"
             )
-        state[slot] = torch.as_tensor(value)
+        state[slot] = _tensor(value)
     return state
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    """The value as a tensor; a number keeps all its digits."""
+    dtype = torch.float64 if isinstance(value, float) else None
+    return torch.as_tensor(value, dtype=dtype)

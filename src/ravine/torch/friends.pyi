@@ -8,6 +8,7 @@ from ravine.torch.classes import FromRule
 
 __all__ = [
     "ADOPT",
+    "CAME",
     "LAMB",
     "LARS",
     "MARS",
@@ -21,10 +22,14 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "AdaBeliefRectified",
+    "AdaHessian",
+    "AdaHessianPointwise",
+    "AdafactorPaper",
     "AdagradKeras",
     "AdamAtan2",
     "AdamC",
     "AdamEpsHat",
+    "AdamMini",
     "AdamP",
     "AdamaxKeras",
     "Adamuon",
@@ -32,7 +37,13 @@ __all__ = [
     "Adan",
     "AdanPaper",
     "AggMo",
+    "Amos",
+    "DAdaptAdam",
+    "DAdaptAdamBiasCorrected",
+    "DAdaptSGD",
     "Dion",
+    "DoG",
+    "DoWG",
     "Fromage",
     "Galore",
     "LAMBKozistr",
@@ -41,6 +52,7 @@ __all__ = [
     "LARSKozistr",
     "LARSOptax",
     "LARSTimm",
+    "LDoG",
     "LaProp",
     "LaPropTimm",
     "Lion",
@@ -63,6 +75,8 @@ __all__ = [
     "NormuonCode",
     "NovoGrad",
     "PolarExpress",
+    "Prodigy",
+    "ProdigyBiasCorrected",
     "PsgdKron",
     "QHAdam",
     "RAdamOptax",
@@ -70,6 +84,10 @@ __all__ = [
     "RAdamSkipping",
     "RMSpropKeras",
     "RMSpropTF",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeAdamWPaper",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "Scion",
     "ScionRms",
     "ScionSign",
@@ -77,6 +95,8 @@ __all__ = [
     "SignSGD",
     "Signum",
     "Soap",
+    "Sophia",
+    "SophiaG",
     "StableAdamW",
     "Tiger",
     "Yogi",
@@ -193,6 +213,49 @@ class AdaBeliefRectified(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class AdaHessian(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        hessian_power: float = 1.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdaHessianPointwise(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        hessian_power: float = 1.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdafactorPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.01,
+        beta2_decay: float = -0.8,
+        eps1: float = 1e-30,
+        eps2: float = 0.001,
+        d: float = 1.0,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class AdagradKeras(FromRule):
     def __init__(
         self,
@@ -242,6 +305,20 @@ class AdamEpsHat(FromRule):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdamMini(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -349,6 +426,78 @@ class AggMo(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class Amos(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta2: float = 0.999,
+        eps: float = 2.350988701644575e-38,
+        scale: float = 0.0,
+        momentum: float = 0.0,
+        zeta: float = 0.25,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class CAME(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0002,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        beta3: float = 0.9999,
+        eps1: float = 1e-30,
+        eps2: float = 1e-16,
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class DAdaptAdam(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class DAdaptAdamBiasCorrected(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class DAdaptSGD(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        d0: float = 1e-06,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Dion(FromRule):
     def __init__(
         self,
@@ -358,6 +507,28 @@ class Dion(FromRule):
         momentum: float = 0.95,
         rank: float = 768,
         eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class DoG(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        reps_rel: float = 1e-06,
+        eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class DoWG(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        r_eps: float = 0.01,
+        eps: float = 0.0001,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -489,6 +660,17 @@ class LARSTimm(FromRule):
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
         trust_coefficient: float = 0.001,
+        eps: float = 1e-08,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class LDoG(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        reps_rel: float = 1e-06,
         eps: float = 1e-08,
         **how: Unpack[How],
     ) -> None: ...
@@ -800,6 +982,40 @@ class PolarExpress(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class Prodigy(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        d_coef: float = 1.0,
+        safeguard_warmup: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ProdigyBiasCorrected(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        d0: float = 1e-06,
+        d_coef: float = 1.0,
+        safeguard_warmup: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class PsgdKron(FromRule):
     def __init__(
         self,
@@ -935,6 +1151,71 @@ class SGLD(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class ScheduleFreeAdamW(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ScheduleFreeAdamWPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ScheduleFreeRAdam(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0025,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        silent_sgd_phase: bool = True,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ScheduleFreeSGD(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        warmup_steps: float = 0,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class Scion(FromRule):
     def __init__(
         self,
@@ -1017,6 +1298,37 @@ class Soap(FromRule):
         shampoo_beta: float = 0.95,
         eps: float = 1e-08,
         every: float = 10,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class Sophia(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.965,
+        beta2: float = 0.99,
+        gamma: float = 0.05,
+        eps: float = 1e-12,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class SophiaG(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0001,
+        beta1: float = 0.965,
+        beta2: float = 0.99,
+        rho: float = 0.04,
+        bs: float = 5120.0,
+        eps: float = 1e-15,
+        weight_decay: float = 0.1,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
