@@ -10,7 +10,7 @@ from ravine import naming
 from ravine.cards import Witness
 from ravine.rule import Rule
 
-__all__ = ["ALIASES", "Match", "best", "matches"]
+__all__ = ["ALIASES", "Match", "best", "matches", "spelled"]
 
 ALIASES: Mapping[str, str] = {
     "kozistr": "pytorch_optimizer",
@@ -56,9 +56,8 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
 
     Of one class with several sets of options there are several, the one with the fewest first.
     """
-    head, _, last = name.strip().rpartition(".")
-    package, wanted = head.partition(".")[0].casefold(), naming.plain(last)
-    package = ALIASES.get(package, package)
+    package, last = _parted(name.strip())
+    wanted = naming.plain(last)
     found = []
     for rule in rules:
         for witness in rule.card.witnesses:
@@ -73,4 +72,19 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
 
 def best(name: str, rules: Iterable[Rule]) -> Match | None:
     """The rule that "package.Name" is at the package's defaults; None where no witness says so."""
-    return next(iter(matches(name, rules)), None) if "." in name else None
+    return next(iter(matches(name, rules)), None) if _parted(name)[0] else None
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The package that a name begins with, "" for none, and the optimizer's name in it."""
+    package, rest = naming.parted(name)
+    if package:
+        return package.partition(".")[0], rest.rpartition(".")[2]
+    head, _, last = name.rpartition(".")
+    package = head.partition(".")[0].casefold()
+    return ALIASES.get(package, package), last
+
+
+def spelled(name: str, rules: Iterable[Rule]) -> list[Match]:
+    """The optimizers that packages call just so, in every letter."""
+    return [m for m in matches(name, rules) if m.witness.name.rpartition(".")[2] == name]

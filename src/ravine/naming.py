@@ -21,6 +21,7 @@ __all__ = [
     "call",
     "meaning",
     "number",
+    "parted",
     "plain",
     "setting",
     "split",
@@ -75,71 +76,33 @@ NOTES = {
 }
 """What is said when one of the names in WORDS, which people use for two rules, is looked up."""
 
+# What no witness on a card says: stacks, and options that choose another rule.
 _TORCH: dict[str, str | tuple[str, str]] = {
-    "ASGD": "asgd",
-    "Adadelta": "adadelta",
-    "Adafactor": "adafactor",
-    "Adagrad": "adagrad",
-    "Adam": "adam",
-    "AdamW": "adamw",
-    "Adamax": "adamax",
     "Muon": "decoupled_decay(muon, weight_decay=0.1, bfloat16=true)",
-    "NAdam": "nadam",
-    "RAdam": "radam",
-    "RMSprop": "rmsprop",
-    "Rprop": "rprop",
-    "SGD": "sgd",
     "SparseAdam": "adam_eps_hat",
 }
 _KERAS: dict[str, str | tuple[str, str]] = {
-    "Adadelta": "adadelta(lr=0.001, rho=0.95, eps=1e-7)",
-    "Adafactor": ("adafactor(lr=0.001)", "Keras has the paper's eps1"),
-    "Adagrad": ("adagrad(lr=0.001, v0=0.1, eps=1e-7)", "Keras has eps inside the root"),
-    "Adam": "adam_eps_hat(eps=1e-7)",
-    "Adam with AMSGrad": ("amsgrad(eps=1e-7)", "Keras adds eps before the bias correction"),
+    "Adafactor": ("adafactor_paper(lr=0.001)", "Keras keeps all squares besides"),
+    "Adam with AMSGrad": "amsgrad_keras(eps=1e-7)",
     "AdamW": "decoupled_decay(adam_eps_hat, weight_decay=0.004, eps=1e-7)",
-    "AdamW with AMSGrad": (
-        "decoupled_decay(amsgrad, weight_decay=0.004, eps=1e-7)",
-        "Keras adds eps before the bias correction",
+    "AdamW with AMSGrad": "decoupled_decay(amsgrad_keras, weight_decay=0.004, eps=1e-7)",
+    "Muon": (
+        "muon_moonshot(weight_decay=0.004)",
+        "Keras takes the norm in float32, and steps what is not a matrix by Adam",
     ),
-    "Adamax": ("adamax(lr=0.001, eps=1e-7)", "Keras adds eps to u, not to the gradient's size"),
-    "Muon": ("decoupled_decay(muon, weight_decay=0.004)", "Keras scales the step differently"),
-    "Nadam": "nadam(lr=0.001, eps=1e-7, momentum_decay=1)",
-    "RMSprop": (
-        "rmsprop(lr=0.001, alpha=0.9, eps=1e-7)",
-        "Keras has eps inside the root, and lr inside the momentum",
-    ),
-    "SGD": "sgd(lr=0.01)",
     "SGD with momentum": "momentum_classical(lr=0.01)",
-    "SGD with Nesterov": (
-        "nesterov(lr=0.01)",
-        "Keras has lr inside the velocity; the two are equal while lr is constant",
-    ),
+    "SGD with Nesterov": "nesterov_classical(lr=0.01)",
 }
 _OPTAX: dict[str, str | tuple[str, str]] = {
-    "adadelta": "adadelta",
     "adafactor": ("adafactor", "optax factors large matrices only, and has other defaults"),
-    "adagrad": ("adagrad(v0=0.1, eps=1e-7)", "optax has eps inside the root"),
-    "adam": "adam",
-    "adamax": "adamax",
     "adamaxw": "decoupled_decay(adamax, weight_decay=1e-4)",
-    "adamw": "adamw(weight_decay=1e-4)",
-    "amsgrad": ("amsgrad", "optax takes the maximum after the bias correction"),
-    "muon": ("muon", "optax steps by Adam what is not a matrix"),
-    "nadam": ("nadam", "in optax the momentum is not warmed up"),
-    "nadamw": (
-        "decoupled_decay(nadam, weight_decay=1e-4)",
-        "in optax the momentum is not warmed up",
-    ),
-    "radam": ("radam", "optax adds eps after the bias correction"),
-    "rmsprop": ("rmsprop(alpha=0.9)", "optax has eps inside the root, unless eps_in_sqrt=False"),
+    "nadamw": "decoupled_decay(nadam_optax, weight_decay=1e-4)",
     "rprop": ("rprop", "optax applies the update of the step before"),
-    "sgd": "sgd",
     "sgd with momentum": "momentum",
     "sgd with Nesterov": "nesterov",
 }
 PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
-"""What a package's names mean, at the package's defaults; with a note where no rule here is equal."""
+"""What further names of a package mean, at its defaults; with a note where no rule here is equal."""
 
 OPTIONS = {
     "learning_rate": "lr",
@@ -185,11 +148,8 @@ def meaning(name: str, ours: Mapping[str, Any]) -> Meaning | None:
 
     ours: the rules by name; the other names on their cards count as well.
     """
-    prefix = _PREFIX.match(name)
-    package = prefix.lastgroup or "" if prefix else ""
-    rest = name[prefix.end() :] if prefix else name
+    package, rest = parted(name)
     if package:
-        package = {"torch": "torch.optim"}.get(package, package)
         known = _by_plain_name(package).get(plain(rest))
         if known:
             return _of_package(package, known)
@@ -209,6 +169,14 @@ def meaning(name: str, ours: Mapping[str, Any]) -> Meaning | None:
     note = NOTES.get(expression, "") or (card.note if card else "")
     ambiguous = "" if plain(rest) in by_plain_name else note
     return Meaning(expression, ambiguous or _in_packages(rest, expression))
+
+
+def parted(name: str) -> tuple[str, str]:
+    """The package of PACKAGES that a name begins with, or "", and the rest of the name."""
+    prefix = _PREFIX.match(name)
+    package = prefix.lastgroup or "" if prefix else ""
+    rest = name[prefix.end() :] if prefix else name
+    return {"torch": "torch.optim"}.get(package, package), rest
 
 
 def _of_package(package: str, name: str) -> Meaning:
@@ -346,14 +314,13 @@ def number(value: str, where: str) -> float | bool:
 
 OTHERS = """
 AccSGD AdaBound AdaDelay AdaDiff AdaFisher AdaFOM AdaGC AdaGO AdaInject AdaLOMO AdaMod AdaMomentum
-AdaMuon AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2 Adalite
-Adam+ AdamBS AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU AdamWR AdamWN AdamX AdamZ AEGD Alice
-AliG Alig AMSBound Apollo ASGDW AvaGrad BSAM ConAdam DAdam DAdapt Dion DiffGrad EAdam EmoNavi Eve
-EXAdam FAdam Fira FOCUS Ftrl FTRL GaLore GrokFast Gravity HAdam Kate KFAC KL-Shampoo Kron L2AdamW
-LBFGS LDAdam LOMO Lookahead MADGRAD MSVAG NAdamax Nero NGD NormMuon NorMuon OAdam OGD
-Optimistic-Adam PAdam PID PNM PSGD QAdam RACS Ranger Ranger21 RLAM Rose SAdam SAM ScalableShampoo
-Scion SGDF SGDW SGDSaI Shampoo SSGD SimAdam SING SM3 SNSM SOAP SPAM SPlus SRMM StableSPAM SWATS
-Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam YogiAdam Yadam
+AdaNorm AdaNorma AdaPNM AdaPlus AdaS AdaShift AdaSmooth AdaTAM AdaX AGD Adai AdaiV2 Adalite Adam+
+AdamBS AdamD AdamG AdamL AdamQ AdamS AdamSN AdamT AdamU AdamWR AdamWN AdamX AdamZ AEGD Alice AliG
+Alig AMSBound Apollo ASGDW AvaGrad BSAM ConAdam DAdam DAdapt DiffGrad EAdam EmoNavi Eve EXAdam FAdam
+Fira FOCUS Ftrl FTRL GrokFast Gravity HAdam Kate KFAC KL-Shampoo L2AdamW LBFGS LDAdam LOMO Lookahead
+MADGRAD MSVAG NAdamax Nero NGD NormMuon OAdam OGD Optimistic-Adam PAdam PID PNM QAdam RACS Ranger
+Ranger21 RLAM Rose SAdam SAM ScalableShampoo SGDF SGDW SGDSaI SSGD SimAdam SING SM3 SNSM SPAM SPlus
+SRMM StableSPAM SWATS Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam YogiAdam Yadam
 """
 """Optimizers that are not here: their names are no slips for names of ours."""
 

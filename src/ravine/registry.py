@@ -207,7 +207,7 @@ def _resolve(text: str) -> Found:
     meant = None if ":" in text else naming.meaning(text, ours)
     if meant:
         found = _resolve(meant.expression)
-        return replace(found, note=meant.note or found.note)
+        return replace(found, note=_said(text, found, meant.note) or found.note)
     call = naming.call(text)
     if call:
         return _modified(call) if call.inner is not None else _with_options(call)
@@ -221,12 +221,23 @@ def _resolve(text: str) -> Found:
     raise LookupError(_unknown(text, found_in))
 
 
+def _said(text: str, found: Found, note: str) -> str:
+    """What there is to say of a name that packages have, so spelt, for other rules only."""
+    its = elsewhere.spelled(text, own().values())
+    if any(match.rule is found.rule for match in its):
+        return ""
+    if note or not its:
+        return note
+    others = dict.fromkeys(f"{match.witness.name} is {match.expression}" for match in its)
+    return f"{text} is {found.name} here; {'; '.join(others)}"
+
+
 def _of_package(match: elsewhere.Match) -> Found:
     """The rule at the defaults that the package has."""
-    found = _set(Found(match.rule, match.rule.name), match.defaults)
-    if found.name == match.rule.name and not match.witness.note:
+    found, name = _set(Found(match.rule, match.rule.name), match.defaults), match.witness.name
+    same = naming.plain(name.rpartition(".")[2]) == naming.plain(found.name)
+    if same and not match.witness.note:
         return found
-    name = match.witness.name
     return replace(found, note=f"{name} is {match.expression}. {match.witness.note}".rstrip(". "))
 
 
