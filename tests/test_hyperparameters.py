@@ -174,6 +174,35 @@ NUMBERS |= {
     "adafactor_paper.beta2_decay": NUMBERS["adafactor.beta2_decay"],
     "adafactor_paper.d": NUMBERS["adafactor.d"],
 }
+# Of the modifiers.
+NUMBERS |= {
+    **{
+        key: ("a finite number > 0", [5e-324, 1.0], [0, -1])
+        for key in (
+            *("adagc.adagc_abs", "adagc.adagc_rel", "zclip.z_threshold"),
+            *("adaptive_grad_clip.agc_clip", "adaptive_grad_clip.agc_eps"),
+            *("scheduled_decay.lr_max", "corrected_decay.lr_max"),
+        )
+    },
+    **{
+        key: ("a number in [0, 1)", [0, 0.9], [1, -0.1])
+        for key in (
+            *("adagc.adagc_decay", "zclip.zclip_decay"),
+            *("ema.ema_decay", "grokfast.grokfast_alpha"),
+        )
+    },
+    **{
+        key: ("a whole number >= 1", [1, 25], [0, 1.5])
+        for key in (
+            *("adagc.adagc_warmup", "zclip.zclip_warmup"),
+            *("lookahead.lookahead_k", "swa.swa_every"),
+        )
+    },
+    "lookahead.lookahead_alpha": ("a number in [0, 1]", [0, 0.5, 1], [-0.1, 1.1]),
+    "grokfast.grokfast_lamb": ("a finite number >= 0", [0, 2.0], [-0.1]),
+    "zclip.zclip_eps": ("a finite number >= 0", [0, 1e-6], [-1e-9]),
+    "swa.swa_start": ("a whole number >= 0", [0, 1000], [-1, 0.5]),
+}
 # torch's constructors refuse it, so these rules do.
 NUMBERS |= {
     f"{name}.momentum": ("a finite number >= 0", [0, 0.9, 1.0, 1.5], [-0.1])

@@ -356,9 +356,9 @@ def test_rules_that_are_not_equal_differ():
 
     Over as many steps as some take to warm up, with a learning rate that moves.
     """
-    grads = (
-        np.random.default_rng(0).normal(size=(12, 2, 2)) * np.linspace(2, 0.1, 12)[:, None, None]
-    )
+    rows = [np.array([3.0, -0.5]), np.array([0.01, 2.0]), np.array([-1.0, 0.1])]
+    grads = [np.array([row, 2 * row[::-1] - 0.3]) for row in rows] * 4
+    grads[0::2] = [g - g.mean(axis=1, keepdims=True) for g in grads[0::2]]  # at right angles to p
     large, ends = {"eps", "eps1", "d0", "reps_rel"}, {}
     for r in REGISTERED:
         hyper = dict.fromkeys(large & r.hyperparameters.keys(), 0.1)
