@@ -253,14 +253,20 @@ def test_what_no_witness_is_for_says_that_it_differs():
 
 
 def test_every_name_leads_to_a_rule():
-    ours = {*names()}
-    for rule, others in naming.WORDS.items():
+    ours = registry.own()
+    of_rules = {name: rule.card.names for name, rule in ours.items() if rule.card.names}
+    meant = {}
+    for rule, others in {**naming.WORDS, **of_rules}.items():
         assert resolve(rule).name == rule
         for other in others.split(", "):
             assert resolve(other).name == rule
             assert naming.plain(other) not in map(naming.plain, ours), (
-                "the rule has this name itself"
+                f"{other}: a rule has this name itself"
             )
+            assert naming.plain(other) not in meant, (
+                f"{other}: {meant[naming.plain(other)]} has this name, too"
+            )
+            meant[naming.plain(other)] = rule
     for table in naming.PACKAGES.values():
         for meant in table.values():
             get(meant if isinstance(meant, str) else meant[0])

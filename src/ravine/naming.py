@@ -1,8 +1,8 @@
 """Names as people write them: what each means here, and how a stack of modifiers is written.
 
-A rule has one name. torch.optim, Keras, optax and the literature have others for it; they are
-written down here, once. Case and punctuation do not count: "RMSprop", "rms_prop" and "RMSProp" are
-one name. A package may stand before a name: "keras.Nadam".
+A rule has one name. Its other names in the literature are on its card, and those in packages follow
+from the witnesses on the cards; the rest is written down here. Case and punctuation do not count:
+"RMSprop", "rms_prop" and "RMSProp" are one name. A package may stand before a name: "keras.Nadam".
 """
 
 from __future__ import annotations
@@ -29,52 +29,16 @@ __all__ = [
 ]
 
 WORDS = {
-    "sgd": "gradient descent, GD, steepest descent, plain SGD, plain gradient descent, vanilla SGD, "
-    "vanilla GD, vanilla gradient descent, batch GD, batch gradient descent, full-batch gradient descent, "
-    "stochastic gradient descent, mini-batch SGD, mini-batch GD, mini-batch gradient descent",
-    "momentum": "SGD with momentum, SGD momentum, momentum SGD, SGDM, gradient descent with momentum, "
-    "GD with momentum, momentum GD, momentum gradient descent, stochastic gradient descent with "
-    "momentum, mini-batch gradient descent with momentum, mini-batch SGD with momentum",
-    "momentum_classical": "heavy ball, heavy ball momentum, Polyak momentum, Polyak's heavy ball, "
-    "classical momentum, SGD with classical momentum, SGD with heavy ball momentum, SGD with Polyak "
-    "momentum",
-    "momentum_ema": "EMA momentum, deeplearning.ai momentum, course momentum",
-    "nesterov": "Nesterov momentum, Nesterov accelerated gradient, Nesterov's accelerated gradient "
-    "descent, NAG, accelerated gradient, SGD with Nesterov, SGD with Nesterov momentum, SGD Nesterov, "
-    "Nesterov SGD, Nesterov gradient descent, gradient descent with Nesterov momentum, momentum with "
-    "Nesterov",
-    "rmsprop": "root mean square propagation",
     "rmsprop(momentum=0.9)": "RMSprop with momentum",
     "rmsprop(centered=True)": "centered RMSprop, RMSprop centered",
-    "adagrad": "adaptive gradient, adaptive subgradient",
-    "adam": "adaptive moment estimation",
-    "adam_eps_hat": "SparseAdam, TensorFlow Adam, Adam with epsilon hat",
-    "adamax": "Adam with infinity norm",
-    "amsgrad": "Adam with AMSGrad, AMSGrad Adam, Adam AMSGrad",
-    "adamw": "Adam with decoupled weight decay",
     "l2(adam)": "Adam with L2",
     "l2(sgd)": "SGD with L2",
     "decoupled_decay(amsgrad)": "AdamW with AMSGrad, AdamW AMSGrad",
     "decoupled_decay(adamax)": "AdamaxW",
     "decoupled_decay(nadam)": "NAdamW, NAdam with decoupled weight decay",
     "decoupled_decay(radam)": "RAdamW, RAdam with decoupled weight decay",
-    "nadam": "Nesterov Adam, Nesterov-accelerated Adam, Adam with Nesterov, Adam with Nesterov momentum, "
-    "Nesterov-accelerated adaptive moment estimation",
-    "radam": "rectified Adam",
-    "rprop": "resilient propagation, resilient backpropagation, resilient backprop",
-    "asgd": "averaged SGD, averaged stochastic gradient descent, Polyak averaging, "
-    "Polyak-Ruppert averaging",
-    "muon": "momentum orthogonalized by Newton-Schulz",
 }
-"""Other names of the rules, and of stacks of them, that belong to no package."""
-
-NOTES = {
-    "momentum": "lr is outside the velocity, as in torch.optim and optax; in Keras and the textbooks "
-    "it is inside (momentum_classical). The two are equal while lr is constant",
-    "momentum_classical": "lr is inside the velocity, as in Polyak 1964 and Keras; in torch.optim and "
-    "optax it is outside (momentum). The two are equal while lr is constant",
-}
-"""What is said when one of the names in WORDS, which people use for two rules, is looked up."""
+"""Names, of no package, of stacks and of rules with options; a rule's own are on its card."""
 
 # What no witness on a card says: stacks, and options that choose another rule.
 _TORCH: dict[str, str | tuple[str, str]] = {
@@ -166,8 +130,7 @@ def meaning(name: str, ours: Mapping[str, Any]) -> Meaning | None:
     if package:
         return Meaning(expression)
     card = ours[expression].card if expression in ours else None
-    note = NOTES.get(expression, "") or (card.note if card else "")
-    ambiguous = "" if plain(rest) in by_plain_name else note
+    ambiguous = card.note if card and plain(rest) not in by_plain_name else ""
     return Meaning(expression, ambiguous or _in_packages(rest, expression))
 
 

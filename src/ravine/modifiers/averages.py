@@ -39,7 +39,7 @@ def lookahead(step, p, g, slow, t, *, lookahead_k=5, lookahead_alpha=0.5):
     evaluate=lambda p, ema_p: ema_p,
 )
 def ema(step, p, g, ema_p, t, *, ema_decay=0.999):
-    """Evaluate with a running mean of the weights; training goes on as without it.
+    """Evaluate with a running mean of the weights; training is not affected.
 
     The mean starts at the weights after the first step, as that of
     torch.optim.swa_utils.AveragedModel does.
@@ -68,8 +68,8 @@ def swa(step, p, g, swa_p, swa_count, t, *, swa_start=1000, swa_every=1):
     """Stochastic weight averaging: evaluate with the mean of the weights late in training.
 
     Izmailov et al., 2018, arXiv:1803.05407, Algorithm 1. Of the steps after swa_start, every
-    swa_every-th counts; until then, evaluation is with the weights themselves. Statistics of batch
-    normalization have to be computed anew for the mean: torch.optim.swa_utils.update_bn.
+    swa_every-th counts; until then, evaluation is with the weights themselves. The statistics of
+    batch normalization have to be computed anew for the mean: torch.optim.swa_utils.update_bn.
     """
     p = step(p, g)
     past = t - swa_start

@@ -34,7 +34,7 @@ def _from_1(meaning: str) -> Hyperparameter:
     )
 )
 def clip_by_value(step, p, g, *, clip_value=1.0):
-    """Each coordinate of the gradient is brought into [-clip_value, clip_value]."""
+    """Each coordinate of the gradient is clipped to [-clip_value, clip_value]."""
     return step(p, clip(g, -clip_value, clip_value))
 
 
@@ -46,7 +46,7 @@ def clip_by_norm(step, p, g, *, max_norm=1.0):
 
 @modifier(max_norm=_norm_of("all gradients together"))
 def clip_by_global_norm(step, p, g, *, max_norm=1.0):
-    """Gradients that are together longer than max_norm are shortened to it, all by one factor."""
+    """Gradients whose joint norm exceeds max_norm are shortened to it, all by one factor."""
     return step(p, g * (max_norm / maximum(sqrt(total(g * g)), max_norm)))
 
 
@@ -64,8 +64,8 @@ def clip_by_global_norm(step, p, g, *, max_norm=1.0):
 def adaptive_grad_clip(step, p, g, *, agc_clip=1e-2, agc_eps=1e-3):
     """Adaptive gradient clipping (AGC): a unit's gradient is bounded relative to its weights.
 
-    Brock et al., 2021, arXiv:2102.06171, equation 3. A unit is what has one index on the first axis: a
-    row of a matrix, an output channel of a convolution; of a vector, the whole.
+    Brock et al., 2021, arXiv:2102.06171, section 4. A unit is what has one index on the first axis:
+    a row of a matrix, an output channel of a convolution; of a vector, the whole.
     """
     if ndim(p) >= 2:
         size, length = sqrt(_sum(p * p, keep=0)), sqrt(_sum(g * g, keep=0))
@@ -104,10 +104,10 @@ def zclip(
     zclip_warmup=25,
     zclip_eps=1e-6,
 ):
-    """ZClip: clips the global norm where it is an outlier among the recent ones.
+    """ZClip: the global norm is clipped where it is an outlier among recent ones.
 
-    Kumar et al., 2025, arXiv:2504.02507, Algorithm 1. A norm whose z-score is above the threshold is
-    brought to mean + threshold**2 / z standard deviations. The authors' code also has a fixed bound;
+    Kumar et al., 2025, arXiv:2504.02507. A norm whose z-score is above the threshold is reduced to
+    the mean plus threshold**2 / z standard deviations. The authors' code also has a fixed bound;
     for that, stack `clip_by_global_norm`.
     """
     n = sqrt(total(g * g))
@@ -151,8 +151,8 @@ def adagc(
 ):
     """AdaGC: each tensor's gradient is bounded relative to its own usual norm.
 
-    Wang et al., 2025, arXiv:2502.11034, Algorithm 1. In the warm-up all gradients are clipped by their
-    global norm, and the smallest norm that a tensor has then becomes its usual one.
+    Wang et al., 2025, arXiv:2502.11034. In the warm-up all gradients are clipped by their global
+    norm, and a tensor's usual norm is the smallest that it has had.
     """
     n, warming = norm(g), t < adagc_warmup
     whole = minimum(adagc_abs / maximum(sqrt(total(g * g)), 1e-8), 1.0)

@@ -52,8 +52,8 @@ def scheduled_decay(step, p, g, *, lr, weight_decay=1e-5, lr_max=1e-3):
 def corrected_decay(step, p, g, *, lr, weight_decay=1e-2, lr_max=1e-3):
     """Weight decay proportional to lr**2, for layers that are followed by normalization.
 
-    Defazio, 2025, arXiv:2506.02285: AdamC. The size of such weights settles where decay and step
-    balance, and with this decay it stays there as lr falls.
+    Defazio, 2025, arXiv:2506.02285: AdamC. The norm of such weights settles where decay and steps
+    balance; with this decay it does not change as lr falls.
     """
     return step(p * (1 - lr**2 / lr_max * weight_decay), g)
 
@@ -73,8 +73,8 @@ def decay_to_start(step, p, g, origin, *, lr, weight_decay=1e-2):
 def cautious_decay(step, p, g, *, lr, weight_decay=1e-2):
     """Weight decay only where the step moves a weight towards zero.
 
-    Chen et al., 2025, arXiv:2510.12402: Cautious Weight Decay. The weights that the decay is of are
-    those before the step.
+    Chen et al., 2025, arXiv:2510.12402: Cautious Weight Decay. The decay is of the weights before
+    the step.
     """
     new = step(p, g)
     return new - where((p - new) * p >= 0, lr * weight_decay * p, 0.0)

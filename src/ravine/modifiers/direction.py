@@ -8,7 +8,7 @@ from ravine.ops import sum as _sum
 
 @modifier
 def maximize(step, p, g, *, maximize=True):
-    """Climb: the gradient changes its sign."""
+    """Maximize the objective: the sign of the gradient is flipped."""
     return step(p, -g if maximize else g)
 
 
@@ -22,19 +22,19 @@ def unscale(step, p, g, *, grad_scale=1.0):
 def centralize(step, p, g):
     """Gradient centralization: from each output unit's gradient its mean is subtracted.
 
-    Yong et al., 2020, arXiv:2004.01461, equation 1. An output unit is what has one index on the first
-    axis: a row of a matrix, a filter of a convolution. Gradients of vectors are left alone.
+    Yong et al., 2020, arXiv:2004.01461. An output unit is what has one index on the first axis: a
+    row of a matrix, a filter of a convolution. Gradients of vectors are left alone.
     """
     return step(p, g - mean(g, keep=0) if ndim(p) >= 2 else g)
 
 
 @modifier
 def orthograd(step, p, g):
-    """OrthoGrad: only the part of the gradient at right angles to the weights, at its full length.
+    """OrthoGrad: the part of the gradient at right angles to the weights, at the full length.
 
-    Prieto et al., 2025, arXiv:2501.04697, section 5. A step along the weights scales the logits, which
-    lowers the loss without learning anything. Where there is nothing but rounding at right angles, as
-    there is for a single number, the gradient is zero; the authors' code stretches the rounding.
+    Prieto et al., 2025, arXiv:2501.04697. A step along the weights scales the logits, which lowers
+    the loss without learning anything. Where nothing but rounding error is at right angles, as for
+    a single number, the gradient becomes zero; the authors' code scales the rounding error up.
     """
     across = g - _sum(p * g) / (_sum(p * p) + 1e-30) * p
     n, left = norm(g), norm(across)
@@ -80,7 +80,7 @@ def cautious(step, p, g):
 
 @modifier
 def cautious_clamped(step, p, g):
-    """`cautious`, with what remains divided by the share that remains, which counts as 1e-3 or more.
+    """`cautious`, with what remains divided by the share that remains, or by 1e-3 if less remains.
 
     timm: `caution=True`.
     """

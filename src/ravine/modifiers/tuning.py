@@ -47,12 +47,13 @@ def mechanic(
     s_decay=1e-2,
     s_eps=1e-8,
 ):
-    """The rule's steps, times a scale that is learned (Mechanic; Cutkosky et al., 2023, arXiv:2306.00144).
+    """Mechanic: the rule's steps, times a scale that is learned.
 
-    The scale is one for all tensors, the sum of one for each decay rate. Where steps so far would
-    have gone against the gradient, it grows. lr is a factor, for a schedule with 1 at its peak. This is
-    the authors' code, mechanic_pytorch: its decay is of the weights after the rule's step, where the
-    paper has those before it. optax's form is `mechanic_clipped`.
+    Cutkosky et al., 2023, arXiv:2306.00144. There is one scale for all tensors, the sum of one for
+    each decay rate. It grows where the steps so far agree with the negative gradient. lr multiplies
+    it: use a schedule that peaks at 1. This is the authors' code, mechanic_pytorch: its decay is of
+    the weights after the rule's step, where the paper has those before it. optax's form is
+    `mechanic_clipped`.
     """
     new = step(p, g)
     delta = (p - ref) / (sum(s) + s_eps)

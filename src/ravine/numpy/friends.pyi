@@ -13,6 +13,7 @@ __all__ = [
     "QHM",
     "SGDP",
     "SGLD",
+    "SOAP",
     "ADOPTKozistr",
     "AMSGrad",
     "AMSGradKeras",
@@ -22,6 +23,8 @@ __all__ = [
     "AdaBeliefRectified",
     "AdaHessian",
     "AdaHessianPointwise",
+    "AdaMuon",
+    "AdaMuonKozistr",
     "AdafactorPaper",
     "AdagradKeras",
     "AdamAtan2",
@@ -30,8 +33,6 @@ __all__ = [
     "AdamMini",
     "AdamP",
     "AdamaxKeras",
-    "Adamuon",
-    "AdamuonKozistr",
     "Adan",
     "AdanPaper",
     "AggMo",
@@ -43,7 +44,7 @@ __all__ = [
     "DoG",
     "DoWG",
     "Fromage",
-    "Galore",
+    "GaLore",
     "LAMBKozistr",
     "LAMBTimm",
     "LAMBv3",
@@ -69,13 +70,13 @@ __all__ = [
     "NAdamTimm",
     "Nesterov",
     "NesterovClassical",
-    "Normuon",
-    "NormuonCode",
+    "NorMuon",
+    "NorMuonCode",
     "NovoGrad",
+    "PSGDKron",
     "PolarExpress",
     "Prodigy",
     "ProdigyBiasCorrected",
-    "PsgdKron",
     "QHAdam",
     "RAdamOptax",
     "RAdamPaper",
@@ -87,12 +88,11 @@ __all__ = [
     "ScheduleFreeRAdam",
     "ScheduleFreeSGD",
     "Scion",
-    "ScionRms",
+    "ScionRMS",
     "ScionSign",
     "Shampoo",
     "SignSGD",
     "Signum",
-    "Soap",
     "Sophia",
     "SophiaG",
     "StableAdamW",
@@ -241,6 +241,40 @@ class AdaHessianPointwise(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class AdaMuon(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-08,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class AdaMuonKozistr(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class AdafactorPaper(RuleOptimizer):
     def __init__(
         self,
@@ -348,40 +382,6 @@ class AdamaxKeras(RuleOptimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
-        engine: str = "auto",
-        seed: int = 0,
-    ) -> None: ...
-
-class Adamuon(RuleOptimizer):
-    def __init__(
-        self,
-        params: Any,
-        *,
-        lr: float = 0.001,
-        beta1: float = 0.95,
-        nesterov: bool = True,
-        eps: float = 1e-08,
-        rms_scale: float = 0.2,
-        ns_eps: float = 1e-07,
-        ns_steps: float = 5,
-        bfloat16: bool = False,
-        engine: str = "auto",
-        seed: int = 0,
-    ) -> None: ...
-
-class AdamuonKozistr(RuleOptimizer):
-    def __init__(
-        self,
-        params: Any,
-        *,
-        lr: float = 0.02,
-        beta1: float = 0.9,
-        beta2: float = 0.95,
-        eps: float = 1e-10,
-        rms_scale: float = 0.2,
-        ns_eps: float = 1e-07,
-        ns_steps: float = 5,
-        bfloat16: bool = False,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -548,7 +548,7 @@ class Fromage(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Galore(RuleOptimizer):
+class GaLore(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -939,7 +939,7 @@ class NesterovClassical(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class Normuon(RuleOptimizer):
+class NorMuon(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -956,7 +956,7 @@ class Normuon(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class NormuonCode(RuleOptimizer):
+class NorMuonCode(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -983,6 +983,23 @@ class NovoGrad(RuleOptimizer):
         beta2: float = 0.98,
         eps: float = 1e-08,
         weight_decay: float = 0.0,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class PSGDKron(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.9,
+        precond_lr: float = 0.1,
+        least: float = 0.03,
+        decay: float = 0.001,
+        flat_start: float = 500,
+        damping: float = 0.00034526698300124393,
+        most: float = 1.1,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -1032,23 +1049,6 @@ class ProdigyBiasCorrected(RuleOptimizer):
         d0: float = 1e-06,
         d_coef: float = 1.0,
         safeguard_warmup: bool = False,
-        engine: str = "auto",
-        seed: int = 0,
-    ) -> None: ...
-
-class PsgdKron(RuleOptimizer):
-    def __init__(
-        self,
-        params: Any,
-        *,
-        lr: float = 0.0003,
-        beta1: float = 0.9,
-        precond_lr: float = 0.1,
-        least: float = 0.03,
-        decay: float = 0.001,
-        flat_start: float = 500,
-        damping: float = 0.00034526698300124393,
-        most: float = 1.1,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -1176,6 +1176,21 @@ class SGLD(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class SOAP(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        shampoo_beta: float = 0.95,
+        eps: float = 1e-08,
+        every: float = 10,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class ScheduleFreeAdamW(RuleOptimizer):
     def __init__(
         self,
@@ -1259,7 +1274,7 @@ class Scion(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
-class ScionRms(RuleOptimizer):
+class ScionRMS(RuleOptimizer):
     def __init__(
         self,
         params: Any,
@@ -1315,21 +1330,6 @@ class Signum(RuleOptimizer):
         *,
         lr: float = 0.001,
         beta: float = 0.9,
-        engine: str = "auto",
-        seed: int = 0,
-    ) -> None: ...
-
-class Soap(RuleOptimizer):
-    def __init__(
-        self,
-        params: Any,
-        *,
-        lr: float = 0.003,
-        beta1: float = 0.95,
-        beta2: float = 0.95,
-        shampoo_beta: float = 0.95,
-        eps: float = 1e-08,
-        every: float = 10,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

@@ -65,15 +65,15 @@ def adafactor(
     d=1.0,
     weight_decay=0.0,
 ):
-    """Steps relative to the weights; squares by row and column.
+    """Second moments by row and column; steps relative to weights.
 
-    Of a matrix, n + m numbers are kept where Adam keeps 2nm; of an array with more dimensions, the
-    last two are rows and columns. Of a vector, all squares are kept.
+    For an n × m matrix, n + m numbers are kept where Adam keeps 2nm; with more than two axes, the
+    last two are rows and columns. For a vector, all squares are kept.
 
     Elsewhere:
         torch.optim.Adafactor: this rule; its eps is the pair of eps1 and eps2.
-        Shazeer & Stern 2018: lr is 0.01 and does not decay the weights; eps1, 1e-30, is added to the
-            squared gradients; sums in the place of means, which comes to the same.
+        Shazeer & Stern 2018: lr is 0.01 and does not decay the weights; eps1, 1e-30, is added to
+            the squared gradients; sums instead of means, which comes to the same.
         Keras: as the paper, with lr 1e-3; it keeps all squares besides, so memory is not saved.
     """
     beta2 = 1 - t**beta2_decay
@@ -127,12 +127,13 @@ def adafactor(
     d=_D,
 )
 def adafactor_paper(p, g, r, c, v, t, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-30, eps2=1e-3, d=1.0):
-    """Adafactor as in its paper: eps1 joins the squared gradients.
+    """Adafactor as published: eps1 is added to squared gradients.
 
     Elsewhere:
         torch.optim.Adafactor: `adafactor`, with a floor of the size of gradients, and decay.
-        timm.optim.Adafactor: this rule with lr=None and min_dim_size_to_factor=0; of a convolution's
-            weight, it factors the first two axes where they are long, and otherwise none.
+        timm.optim.Adafactor: this rule with lr=None and min_dim_size_to_factor=0; for a
+            convolution's weight, it factors the first two axes if they are long, and otherwise
+            none.
         optax.adafactor: lr does not fall with 1 / sqrt(t), and without lr it is 1; it factors the two
             longest axes, if they are 128 long.
         kozistr: this rule with betas=(None, 0.999), for 5623 steps; then beta2 stays at 0.999. By

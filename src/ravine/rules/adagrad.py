@@ -13,6 +13,7 @@ _V0 = Hyperparameter("what the sum of the squared gradients starts at", low=0.0,
     at="jmlr.org/papers/v12/duchi11a.html, figure 1 with diagonal matrices, no regularizer",
     v=filled("v0"),
     card=Card(
+        names="adaptive gradient, adaptive subgradient",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -30,13 +31,13 @@ _V0 = Hyperparameter("what the sum of the squared gradients starts at", low=0.0,
     eps="added to the root of the sum of the squared gradients",
 )
 def adagrad(p, g, v, t, *, lr=1e-2, lr_decay=0.0, v0=0.0, eps=1e-10):
-    """The gradient over the root of the sum of its squares.
+    """The gradient over the root of the sum of its past squares.
 
-    The sum only grows, so the steps shrink, as fast as the gradients come.
+    The sum only grows, so steps keep shrinking.
 
     Elsewhere:
-        torch.optim.Adagrad: this rule; v0 is initial_accumulator_value, in all param groups the one
-            that the optimizer was made with.
+        torch.optim.Adagrad: this rule; v0 is initial_accumulator_value; all param groups have the
+            one given to the optimizer.
         Duchi et al. 2011: no lr_decay; eps is called delta.
         Keras, optax.adagrad: eps 1e-7 inside the root, v0 0.1, `adagrad_keras`.
     """
@@ -113,9 +114,9 @@ def adagrad_keras(p, g, v, *, lr=1e-3, v0=0.1, eps=1e-7):
     eps="added to both means of squares, inside the roots",
 )
 def adadelta(p, g, v, u, *, lr=1.0, rho=0.9, eps=1e-6):
-    """Steps as long as the last ones were.
+    """The gradient, times the RMS of past steps over its own RMS.
 
-    So they are in the parameter's own unit, and need no lr.
+    Steps are in the units of the parameter, so lr is not needed.
 
     Elsewhere:
         torch.optim.Adadelta: this rule.

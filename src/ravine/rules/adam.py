@@ -70,6 +70,7 @@ def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     at="arXiv:1904.09237, Algorithm 2, with Adam's bias corrections as in torch.optim",
     card=Card(
         title="AMSGrad",
+        names="Adam with AMSGrad, AMSGrad Adam, Adam AMSGrad",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -85,7 +86,7 @@ def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS,
 )
 def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam over its largest mean square so far.
+    """Adam divided by the root of the largest mean square so far.
 
     v_max never falls, but 1 / (1 - beta2**t) does, from 1000 to 1 at the default beta2. So the denominator
     can shrink while the bias correction fades.
@@ -124,7 +125,7 @@ def amsgrad(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS,
 )
 def amsgrad_optax(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam with the largest denominator so far, bias-corrected.
+    """AMSGrad with the maximum taken after the bias correction.
 
     The correction makes the first gradients count most, so one that is large in the first steps
     bounds all later steps; in `amsgrad` its weight is 1 - beta2.
@@ -159,7 +160,7 @@ def amsgrad_optax(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=
     eps=_EPS_HAT,
 )
 def amsgrad_keras(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """AMSGrad with eps before the bias correction.
+    """AMSGrad with eps added before the bias correction.
 
     Elsewhere:
         TensorFlow, Keras: this rule is their Adam with amsgrad=True. Keras: default eps 1e-7.
@@ -176,6 +177,7 @@ def amsgrad_keras(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, the end of section 2",
     card=Card(
+        names="SparseAdam, TensorFlow Adam, Adam with epsilon hat",
         variant_of="adam",
         differs="place of eps",
         witnesses=(
@@ -187,9 +189,9 @@ def amsgrad_keras(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=
     eps=_EPS_HAT,
 )
 def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam with eps before the bias correction: eps-hat.
+    """Adam with eps added before the bias correction (eps-hat).
 
-    eps / sqrt(1 - beta2**t) in the place of Adam's eps: 32 times as strong in the first step.
+    It acts like an eps of eps / sqrt(1 - beta2**t) in `adam`: 32 times as strong in the first step.
 
     Elsewhere:
         torch.optim.SparseAdam: this rule, on the rows that the sparse gradient has.
@@ -206,6 +208,7 @@ def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     paper="Kingma & Ba, 2015. Adam: A Method for Stochastic Optimization",
     at="arXiv:1412.6980, Algorithm 2",
     card=Card(
+        names="Adam with infinity norm",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -233,7 +236,7 @@ def adam_eps_hat(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps="added to the size of each gradient",
 )
 def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam over the largest recent gradient.
+    """Adam divided by a decaying maximum of the gradients' sizes.
 
     Elsewhere:
         torch.optim.Adamax: this rule; eps is added to the new gradient's size.
@@ -278,6 +281,7 @@ adamw = decoupled_decay(adam, weight_decay=1e-2).named(
     at="arXiv:1711.05101, Algorithm 2",
     card=Card(
         title="AdamW",
+        names="Adam with decoupled weight decay",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -353,12 +357,13 @@ adamw = decoupled_decay(adam, weight_decay=1e-2).named(
 def adamc(
     p, g, m, v, t, *, lr=1e-3, lr_peak=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2
 ):
-    """AdamW whose decay falls with the square of lr.
+    """AdamW with weight decay proportional to lr squared.
 
-    So a schedule does not drive gradients up near its end.
+    As lr falls, gradients then do not grow near the end of training.
 
-    For layers that a normalization follows, whose weights decay to a length that depends on lr; the
-    paper leaves AdamW's decay for the others. At lr = lr_peak it is `adamw`.
+    It is for layers followed by a normalization, whose weights settle at a length that depends on
+    lr. The paper counts every linear layer among them but the output layer, which keeps AdamW's
+    decay. At lr = lr_peak it is `adamw`.
 
     Elsewhere:
         timm.optim.AdamWLegacy(corrected_weight_decay=True): this rule; lr_peak is the lr that it is made

@@ -21,6 +21,7 @@ _BELIEF = {"m": "exp_avg", "s": "exp_avg_var"}
     at="arXiv:1908.03265, Algorithm 2, in the form of torch.optim.RAdam",
     card=Card(
         title="RAdam",
+        names="rectified Adam",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -41,16 +42,16 @@ _BELIEF = {"m": "exp_avg", "s": "exp_avg_var"}
     eps=_EPS_HAT,
 )
 def radam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam that trusts its denominator only as it gets to know it.
+    """Adam with a warm-up until its denominator can be trusted.
 
-    rho is how many gradients the mean of squares amounts to. Up to 5 of them the step is that of
-    momentum, and then grows from 0 to Adam's: a warm-up that nobody has to set.
+    rho is the number of gradients that the mean of squares effectively averages. Up to 5, the step
+    is that of momentum; from there it grows from 0 to Adam's, a warm-up that needs no tuning.
 
     Elsewhere:
         torch.optim.RAdam: this rule; eps is added before the bias correction, as in `adam_eps_hat`.
         Liu et al. 2020: no eps; rectified from rho > 4 on, `radam_paper`.
-        The authors' code: this rule with degenerated_to_sgd=True; by default it does not step up to
-            rho = 5, `radam_skipping`. So pytorch_optimizer.RAdam.
+        The authors' code: this rule with degenerated_to_sgd=True; by default it takes no steps up
+            to rho = 5, as in pytorch_optimizer.RAdam: `radam_skipping`.
         optax.radam, optimi.RAdam: eps after the bias correction, as in `adam`, `radam_optax`.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -108,9 +109,9 @@ def radam_paper(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS_HAT,
 )
 def radam_skipping(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """RAdam that rests until it can trust its denominator.
+    """RAdam that takes no steps until its denominator is trusted.
 
-    At the default beta2 that takes five steps.
+    At the default beta2 that is the first five steps.
 
     Elsewhere:
         The authors' code, pytorch_optimizer.RAdam: this rule; degenerated_to_sgd=True is `radam`.
@@ -151,7 +152,7 @@ def radam_optax(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """RAdam with eps after the bias correction, as in Adam.
 
     Elsewhere:
-        optax.radam, optimi.RAdam: this rule. optax's threshold is 5, optimi's more than 5.
+        optax.radam, optimi.RAdam: this rule. optax rectifies from rho = 5 on, optimi above 5.
         torch.optim.RAdam: eps before the correction, `radam`.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -217,11 +218,12 @@ _EPS_BELIEF = Hyperparameter(
     eps=_EPS_BELIEF,
 )
 def adabelief(p, g, m, s, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16):
-    """Adam over the deviation of gradients from their mean.
+    """Adam divided by how far gradients stray from their mean.
 
-    Steady gradients take long steps.
+    Where gradients are steady, steps are long.
 
-    eps is added to s in every step, so that it accumulates to eps / (1 - beta2), and again to the root.
+    eps is added to s in every step, so that it builds up to eps / (1 - beta2), and again to the
+    root.
 
     Elsewhere:
         optax.adabelief, pytorch_optimizer.AdaBelief, torch_optimizer.AdaBelief: this rule. In optax the
@@ -289,7 +291,7 @@ _YOGI = "1 - this is what v may change by in a step, as a share of the squared g
 
 @rule(
     paper="Zaheer et al., 2018. Adaptive Methods for Nonconvex Optimization",
-    at="NeurIPS 2018, Algorithm 2, with Adam's bias corrections and a start at v0",
+    at="NeurIPS 2018, Yogi, with Adam's bias corrections and a start at v0",
     m=filled("v0"),
     v=filled("v0"),
     card=Card(
@@ -321,9 +323,8 @@ _YOGI = "1 - this is what v may change by in a step, as a share of the squared g
 def yogi(p, g, m, v, t, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3, v0=1e-6):
     """Adam whose denominator forgets large gradients slowly.
 
-    v falls by the squares of small gradients only.
-
-    So the learning rate in effect does not leap up once gradients become small.
+    v falls only by the squares of the small gradients themselves, so the effective learning rate
+    does not jump up once gradients become small.
 
     Elsewhere:
         pytorch_optimizer.Yogi, torch_optimizer.Yogi, optax.yogi, TensorFlow Addons: this rule; m starts
@@ -339,7 +340,7 @@ def yogi(p, g, m, v, t, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3, v0=1e-6):
 
 @rule(
     paper="Zaheer et al., 2018. Adaptive Methods for Nonconvex Optimization",
-    at="NeurIPS 2018, Algorithm 2",
+    at="NeurIPS 2018, Yogi",
     card=Card(variant_of="yogi", differs="bias correction"),
     lr=searched(1e-4, 1e-1),  # the first steps are three times as long as later ones
     beta1=_MEAN,
@@ -362,7 +363,6 @@ def yogi_paper(p, g, m, v, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):
     at="arXiv:2407.05872",
     card=Card(
         title="AdamAtan2",
-        names="Adam-atan2",
         variant_of="adam",
         differs="place of eps",
         witnesses=(
@@ -388,9 +388,9 @@ def yogi_paper(p, g, m, v, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):
     ),
 )
 def adam_atan2(p, g, m, v, t, *, lr=1e-4, beta1=0.9, beta2=0.99, a=1.27, b=1.0):
-    """Adam without eps: atan2 divides, so steps are bounded.
+    """Adam with atan2 in place of the division: no eps is needed.
 
-    They do not depend on the scale of the gradients.
+    Steps are bounded, and do not depend on the scale of the gradients.
 
     Elsewhere:
         adam_atan2_pytorch: this rule.

@@ -73,17 +73,18 @@ def adan(
     eps=1e-8,
     weight_decay=0.0,
 ):
-    """Adam with a look ahead made of gradient differences.
+    """Adam with Nesterov momentum from gradient differences.
 
-    Good where learning rates are to be large: the authors take five to ten times Adam's. It keeps
-    four arrays in the shape of p.
+    It tolerates large learning rates: the authors take five to ten times Adam's. It keeps four
+    arrays in the shape of p.
 
     Elsewhere:
         timm.optim.Adan, pytorch_optimizer.Adan, optimi.Adan: this rule, without no_prox,
             weight_decouple and adam_wd, which decay as AdamW does. They count steps per group.
         Xie et al. 2022: no bias correction; the means start at the first gradient, `adan_paper`. What
             is called beta there is 1 - beta here.
-        optax.adan: takes 1 - b2 for b2 in the look ahead, a fault: half of the way away after 60 steps.
+        optax.adan: uses 1 - b2 where b2 belongs in the look ahead, a bug: after 60 steps it is half
+            the path away.
     """
     diff = where(t == 1, 0.0, g - prev)
     m = beta1 * m + (1 - beta1) * g
@@ -158,11 +159,11 @@ _EPS_CORRECTED = "added to the root mean square of the corrected gradients"
     eps=_EPS_CORRECTED,
 )
 def mars(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.95, beta2=0.99, gamma=0.025, eps=1e-8):
-    """Adam of gradients that are corrected by their last change.
+    """Adam on gradients corrected by their latest change.
 
-    What is corrected is clipped to length 1.
+    The corrected gradient is clipped to norm 1.
 
-    The correction takes noise out of the mean. `prev` starts at zero, so the first gradient counts
+    The correction removes noise from the mean. `prev` starts at zero, so the first gradient counts
     1 + gamma * beta1 / (1 - beta1) times.
 
     Elsewhere:
@@ -212,7 +213,7 @@ def mars(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.95, beta2=0.99, gamma=0.025, e
     eps=_EPS_CORRECTED,
 )
 def mars_timm(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.9, beta2=0.99, gamma=0.025, eps=1e-8):
-    """MARS that takes the first gradient as it comes.
+    """MARS that leaves the first gradient uncorrected.
 
     It is for matrices and convolutions: vectors and numbers are stepped by Adam.
 
@@ -236,7 +237,6 @@ def mars_timm(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.9, beta2=0.99, gamma=0.02
     at="arXiv:2411.10438, MARS-Lion, in the approximate form",
     card=Card(
         title="MARSLion",
-        names="MARS-Lion",
         variant_of="mars",
         differs="preconditioner",
         witnesses=(
@@ -253,7 +253,7 @@ def mars_timm(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.9, beta2=0.99, gamma=0.02
     gamma=_GAMMA,
 )
 def mars_lion(p, g, m, prev, *, lr=3e-4, beta1=0.95, gamma=0.025):
-    """The sign of a mean of corrected gradients: MARS with Lion.
+    """MARS with Lion: the sign of a mean of corrected gradients.
 
     Elsewhere:
         The authors' code, pytorch_optimizer.MARS: this rule with optimize_1d=True; by default, what is

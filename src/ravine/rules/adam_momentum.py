@@ -26,6 +26,8 @@ _WARM_UP = Hyperparameter(
     mu_product=scalar(1.0),
     card=Card(
         title="NAdam",
+        names="Nesterov Adam, Nesterov-accelerated Adam, Adam with Nesterov, Adam with Nesterov "
+        "momentum, Nesterov-accelerated adaptive moment estimation",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -44,7 +46,7 @@ _WARM_UP = Hyperparameter(
 def nadam(
     p, g, m, v, mu_product, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3
 ):
-    """Adam with Nesterov's look ahead and warmed-up momentum.
+    """Adam with Nesterov momentum that is warmed up.
 
     Elsewhere:
         torch.optim.NAdam: this rule.
@@ -133,7 +135,7 @@ def nadam_paper(
     eps=_EPS,
 )
 def nadam_optax(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam with Nesterov's look ahead, without a warm-up.
+    """NAdam without the warm-up of its momentum.
 
     Elsewhere:
         optax.nadam: this rule.
@@ -174,7 +176,7 @@ def nadam_optax(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS,
 )
 def nadam_timm(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Adam with Nesterov's look ahead, and one bias correction.
+    """NAdam without a warm-up, and with one bias correction.
 
     Elsewhere:
         timm.optim.NAdamW: `decoupled_decay` of this rule, as AlgoPerf's baseline.
@@ -218,7 +220,7 @@ def nadam_timm(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     eps=_EPS,
 )
 def qhadam(p, g, m, v, t, *, lr=1e-3, beta1=0.995, beta2=0.999, nu1=0.7, nu2=1.0, eps=1e-8):
-    """Adam along a mixture of the mean gradient and the newest.
+    """Adam with a mix of the mean gradient and the newest one.
 
     With both nu at 1 it is `adam`; the defaults are those that the paper recommends.
 
@@ -240,6 +242,7 @@ def qhadam(p, g, m, v, t, *, lr=1e-3, beta1=0.995, beta2=0.999, nu1=0.7, nu2=1.0
     at="arXiv:2409.03137, Algorithm 1, without its weight decay",
     card=Card(
         title="AdEMAMix",
+        names="adaptive EMA mixture",
         witnesses=(
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -296,7 +299,7 @@ def ademamix(
     beta3_warmup=0.0,
     eps=1e-8,
 ):
-    """Adam along two means of the gradients, one fast, one slow.
+    """Adam with two means of the gradients, one fast, one slow.
 
     For long runs, as the slow mean remembers tens of thousands of gradients. It is not bias-corrected,
     so it comes in gradually. The paper warms up alpha and beta3 over the whole run.

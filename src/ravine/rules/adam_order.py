@@ -41,16 +41,16 @@ _EPS_ADOPT = "smallest root mean square that a gradient is divided by"
     clip_exp=_CLIP_EXP,
 )
 def adopt(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, clip_exp=0.25):
-    """Adam in which a gradient is divided by what came before it.
+    """Adam that divides each gradient by the RMS of earlier ones.
 
-    The quotients are averaged. So it converges with any beta2. The first step only looks: v becomes the
-    first gradient's square.
+    The quotients are then averaged; this converges for any beta2. The first step moves nothing: it
+    only sets v to the first gradient's square.
 
     Elsewhere:
         optax.contrib.adopt, the authors' code: this rule.
         timm.optim.Adopt: this rule; default clip_exp 0.333. clip_exp=None does not clip, as in the
             paper's first version.
-        pytorch_optimizer.ADOPT: counts the look as a step of clipping, `adopt_kozistr`.
+        pytorch_optimizer.ADOPT: its clipping counts that first step, `adopt_kozistr`.
     """
     c = (t - 1) ** clip_exp
     u = clip(g / maximum(sqrt(v), eps), -c, c)
@@ -81,11 +81,11 @@ def adopt(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, clip_exp
     clip_exp=_CLIP_EXP,
 )
 def adopt_kozistr(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, clip_exp=0.25):
-    """ADOPT whose clipping counts the step that only looks.
+    """ADOPT whose clipping counts the first step, too.
 
     Elsewhere:
         pytorch_optimizer.ADOPT: this rule; clip_exp is in its clip_lambda.
-        The authors' code, timm, optax: the first step that moves clips to 1, `adopt`.
+        The authors' code, timm, optax: the first step that moves weights clips to 1, `adopt`.
     """
     c = t**clip_exp
     u = clip(g / maximum(sqrt(v), eps), -c, c)
@@ -101,7 +101,7 @@ _EPS_LAPROP = Hyperparameter(
 
 @rule(
     paper="Ziyin, Wang & Ueda, 2020. LaProp: Separating Momentum and Adaptivity in Adam",
-    at="arXiv:2002.04839, Algorithm 1",
+    at="arXiv:2002.04839",
     card=Card(title="LaProp"),
     lr=searched(1e-5, 1e-2),
     beta1=_NORMALIZED,
@@ -109,9 +109,9 @@ _EPS_LAPROP = Hyperparameter(
     eps=_EPS_LAPROP,
 )
 def laprop(p, g, m, v, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
-    """Adam that divides each gradient before it is averaged.
+    """Adam that normalizes each gradient before averaging it.
 
-    So a gradient keeps the weight that it was given when it came, and beta1 may be larger than beta2
+    A gradient keeps the scale that it was given when it came, so beta1 may be larger than beta2
     allows in Adam.
 
     Elsewhere:
@@ -126,7 +126,7 @@ def laprop(p, g, m, v, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
 
 @rule(
     paper="Ziyin, Wang & Ueda, 2020. LaProp: Separating Momentum and Adaptivity in Adam",
-    at="arXiv:2002.04839, Algorithm 1, in the form of the authors' code",
+    at="arXiv:2002.04839, in the form of the authors' code",
     rates=scalar(0.0),
     card=Card(
         title="LaPropTimm",
@@ -148,9 +148,10 @@ def laprop(p, g, m, v, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
     eps=_EPS_LAPROP,
 )
 def laprop_timm(p, g, m, v, rates, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
-    """LaProp in which gradients keep the lr that they came with.
+    """LaProp in which gradients keep the lr of their own step.
 
-    The mean is corrected by that of the learning rates, so a step is lr times a mean weighted by them.
+    The mean is divided by that of the learning rates, so a step is lr times a mean weighted by
+    them.
 
     Elsewhere:
         The authors' code, timm.optim.LaProp: this rule.
@@ -166,9 +167,10 @@ def laprop_timm(p, g, m, v, rates, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e
 
 @rule(
     paper="Wortsman et al., 2023. Stable and low-precision training for large-scale vision-language models",
-    at="arXiv:2304.13013, Algorithm 2",
+    at="arXiv:2304.13013",
     card=Card(
         title="StableAdamW",
+        names="AdamW with update clipping, AdamW-Adafactor",
         witnesses=(
             Witness(
                 "torch-optimi 0.3.3",
@@ -184,16 +186,16 @@ def laprop_timm(p, g, m, v, rates, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e
             ),
         ),
     ),
-    beta1="decay rate of the mean of the gradients, as it is after many steps",
-    beta2="decay rate of the mean of the squared gradients, as it is after many steps",
+    beta1="decay rate of the mean of the gradients, in the limit of many steps",
+    beta2="decay rate of the mean of the squared gradients, in the limit of many steps",
     eps="added to the root mean square of the gradients",
-    weight_decay="the weights shrink by this times the learning rate as it is after clipping",
+    weight_decay="the weights shrink by this times the clipped learning rate",
 )
 def stableadamw(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=1e-2):
-    """AdamW with shorter steps where gradients outgrow their mean.
+    """AdamW with the update clipping of Adafactor.
 
-    Adafactor's update clipping, tensor by tensor; it takes the place of gradient clipping in training
-    that spikes.
+    Where gradients outgrow their mean square, the step of that tensor is shortened. This replaces
+    gradient clipping where the loss spikes.
 
     Elsewhere:
         optimi.StableAdamW: this rule; default eps 1e-6.

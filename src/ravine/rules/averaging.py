@@ -34,10 +34,9 @@ from ravine.rule import rule, scalar
     evaluate=lambda p, ax: ax,
 )
 def asgd(p, g, eta, mu, ax, t, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
-    """Descent with a falling lr, and the mean of its weights.
+    """Gradient descent with a falling lr, and averaged weights.
 
-    The weights to evaluate with are ax: those of the last step, and after step t0 + 2 the mean of
-    those from there on.
+    Evaluate with ax: the weights of the last step until step t0 + 2, and their mean from there on.
 
     Elsewhere:
         torch.optim.ASGD: this rule; the mean is in the state, as "ax", and evaluating with it is left

@@ -18,9 +18,9 @@ _ADAHESSIAN = (
 
 @rule(
     paper=_SOPHIA,
-    at="arXiv:2305.14342, Algorithm 3",
+    at="arXiv:2305.14342, with the estimate of Hutchinson (Sophia-H)",
     card=Card(
-        names="Sophia-H",
+        names="Sophia-H, second-order clipped stochastic optimization",
         witnesses=(
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -68,9 +68,9 @@ def sophia(
 ):
     """The mean gradient over the Hessian's diagonal, clipped.
 
-    Pass an estimate of the diagonal at every tenth step or so: step(hessian=...). Sophia-H's is v times
-    the Hessian times v, of a random v; of Sophia-G's see `sophia_g`. Before the first one, and where
-    the curvature is negative, steps have the size lr, as in sign descent.
+    Pass an estimate of the diagonal at every tenth step or so: step(hessian=...). Sophia-H's is v
+    times the product Hv of the Hessian and a random v; for Sophia-G's, see `sophia_g`. Before the
+    first one, and where the curvature is negative, steps have the size lr, as in sign descent.
 
     Elsewhere:
         SophiaG (the authors'): `sophia_g`.
@@ -86,7 +86,7 @@ def sophia(
 
 @rule(
     paper=_SOPHIA,
-    at="arXiv:2305.14342, Algorithm 3 with the estimate of Algorithm 2, in the form of SophiaG",
+    at="arXiv:2305.14342, with the estimate of Gauss-Newton-Bartlett (Sophia-G), in the authors' form",
     card=Card(
         title="SophiaG",
         variant_of="sophia",
@@ -135,10 +135,11 @@ def sophia_g(
     eps=1e-15,
     weight_decay=0.1,
 ):
-    """Sophia as its authors run it, from sampled labels.
+    """Sophia with the Gauss-Newton-Bartlett estimate of curvature.
 
-    Pass that gradient at every tenth step or so: step(sampled=...). Its square times bs estimates the
-    curvature. Before the first one, steps have the size lr, as in sign descent.
+    At every tenth step or so, pass the gradient for labels that are sampled from the model's own
+    predictions: step(sampled=...). Its square times bs estimates the curvature. Before the first
+    one, steps have the size lr, as in sign descent.
 
     Elsewhere:
         SophiaG (the authors', sophia_opt): this rule; update_hessian() takes the gradient from the
@@ -168,7 +169,7 @@ _OPTIONS = (
 
 @rule(
     paper=_ADAHESSIAN,
-    at="arXiv:2006.00719, Algorithm 1",
+    at="arXiv:2006.00719, with averaging over kernels",
     k=scalar(0.0),
     card=Card(
         title="AdaHessian",
@@ -210,17 +211,18 @@ def adahessian(
     weight_decay=0.0,
     hessian_power=1.0,
 ):
-    """Adam over the Hessian's diagonal, averaged over kernels.
+    """Adam divided by an estimate of the Hessian's diagonal.
 
-    Pass an estimate of the diagonal: step(hessian=...), v times the Hessian times v of a random v. In
-    steps without one, the mean of the squares stays; before the first, the weights do. In a
-    convolution's weight, of four axes, an estimate is the mean over the kernel's last two.
+    Pass an estimate of the diagonal, step(hessian=...): v times the product Hv of the Hessian and a
+    random v. Steps without one leave the mean of the squares as it was; before the first one, the
+    weights do not move. For a convolution's weight, with four axes, an estimate is averaged over
+    the last two.
 
     Elsewhere:
         Yao et al.'s code, torch_optimizer.Adahessian: this rule with hessian_power 0.5, lr 0.15 and
             eps 1e-4; they draw v themselves, at every step.
         timm.optim.Adahessian: this rule with avg_conv_kernel=True; `adahessian_pointwise` without.
-            Between estimates it goes on with the last one.
+            Between estimates it keeps using the last one.
         kozistr: `adahessian_pointwise`.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -237,7 +239,7 @@ def adahessian(
 
 @rule(
     paper=_ADAHESSIAN,
-    at="arXiv:2006.00719, Algorithm 1, without averaging over kernels",
+    at="arXiv:2006.00719, without averaging over kernels",
     k=scalar(0.0),
     card=Card(
         title="AdaHessianPointwise",
@@ -284,9 +286,9 @@ def adahessian_pointwise(
     """AdaHessian without averaging over kernels.
 
     Elsewhere:
-        timm.optim.Adahessian: this rule by default. Between estimates it goes on with the last one.
-        kozistr.AdaHessian: this rule with an estimate at every step, with eps 1e-16; with fewer, it
-            corrects the bias as if there were one at every step.
+        timm.optim.Adahessian: this rule by default. Between estimates it keeps using the last one.
+        kozistr.AdaHessian: this rule with an estimate at every step and eps 1e-16; with fewer
+            estimates, it corrects the bias as if there were one at every step.
     """
     m = beta1 * m + (1 - beta1) * g
     if hessian is not None:

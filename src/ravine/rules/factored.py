@@ -13,13 +13,14 @@ _CAME = "lr=lr, betas=(beta1, beta2, beta3), {eps}, clip_threshold=d, weight_dec
 
 @rule(
     paper="Luo et al., 2023. CAME: Confidence-guided Adaptive Memory Efficient Optimization",
-    at="arXiv:2307.02047, Algorithm 2",
+    at="arXiv:2307.02047",
     r=zeros(-1),
     c=zeros(-2),
     res_r=zeros(-1),
     res_c=zeros(-2),
     card=Card(
         title="CAME",
+        names="confidence-guided adaptive memory efficient optimization",
         witnesses=(
             Witness(
                 "came-pytorch 0.1.3",
@@ -72,11 +73,12 @@ def came(
     d=1.0,
     weight_decay=0.0,
 ):
-    """Adafactor with momentum; steps that stray are shortened.
+    """Adafactor with momentum, scaled down where steps disagree.
 
-    Squares of gradients and of what steps stray by are kept by row and column: of a matrix m and
-    2(n + m) numbers. With more axes, the last two are rows and columns. Vectors have all squares, and
-    step by the mean step, however much steps stray.
+    The squares of the gradients, and of the distances of steps from their mean, are kept by row and
+    column: for a matrix, two numbers per row and two per column, beside the mean step. With more
+    axes, the last two are rows and columns. For vectors all squares are kept, and the mean step is
+    taken unscaled.
 
     Elsewhere:
         came_pytorch.CAME (the authors'): this rule; its eps is the pair of eps1 and eps2.
@@ -108,7 +110,6 @@ def came(
     v_mean=scalar(0.0),
     card=Card(
         title="AdamMini",
-        names="adam-mini",
         witnesses=(
             Witness(
                 "adam-mini 1.1.1",
@@ -127,15 +128,15 @@ def came(
 def adam_mini(
     p, g, m, v, v_mean, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0
 ):
-    """AdamW with one second moment for each row, or tensor.
+    """AdamW with one second moment per matrix row, or per vector.
 
-    A row is an output neuron, or a token of an embedding. So nearly half of AdamW's state is saved.
-    Its authors keep one for each head in queries and keys, whose rows are many here.
+    A row is an output neuron, or a token of an embedding. This saves nearly half of AdamW's state.
+    For queries and keys the authors keep one per head; here there is one per row.
 
     Elsewhere:
-        adam_mini.Adam_mini (the authors'): this rule for matrices that it knows by name: embeddings,
-            output, values, projections and MLP. Queries and keys by head; biases as in `adamw`;
-            anything else is one block. No decay for what is called norm, ln or bias.
+        adam_mini.Adam_mini (the authors'): this rule for the matrices that it recognizes by name:
+            embeddings, output, values, projections and MLP. Queries and keys by head; biases as in
+            `adamw`; anything else is one block. No decay for what is called norm, ln or bias.
         kozistr: its state is in float32; one block for every tensor but embeddings, queries and keys.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -151,7 +152,7 @@ def adam_mini(
 @rule(
     paper="Tian & Parikh, 2022. Amos: An Adam-style Optimizer with Adaptive Weight Decay towards "
     "Model-Oriented Scale",
-    at="arXiv:2210.11693, Algorithm 1",
+    at="arXiv:2210.11693",
     v=scalar(0.0),
     b=scalar(0.0),
     card=Card(
@@ -191,11 +192,12 @@ def adam_mini(
 def amos(
     p, g, m, v, b, t, *, lr=1e-3, beta2=0.999, eps=2**-125, scale=0.0, momentum=0.0, zeta=0.25
 ):
-    """Steps and decay that fall, towards weights of a given size.
+    """Adam-style steps with decay towards weights of a given size.
 
-    One second moment, and one count of the decay so far, for each tensor. The size is what the model
-    asks for: give groups their scale. With 0 it is sqrt(2 / inputs) for matrices, sqrt(1 / inputs)
-    for kernels, whose inputs are counted in channels, and 0.5 for vectors.
+    It keeps one second moment and one record of the decay so far per tensor; steps and decay both
+    fall over time. The size is a property of the model: give groups their scale. With 0 it is
+    sqrt(2 / inputs) for matrices, sqrt(1 / inputs) for kernels, whose inputs are counted in
+    channels, and 0.5 for vectors.
 
     Elsewhere:
         jestimator.amos (the authors'): this rule with the scale of eta_fn; shape_fn can keep a moment

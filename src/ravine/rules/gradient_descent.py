@@ -47,8 +47,8 @@ _MOMENTUM = Hyperparameter(
 def sgd(p, g, *, lr=1e-3):
     """Gradient descent: a step of lr against the gradient.
 
-    With the gradient of one sample it is SGD, of some samples mini-batch descent, of all
-    samples gradient descent. The rule is the same.
+    With the gradient of one sample it is SGD, of several, mini-batch descent, and of all of them,
+    gradient descent. The rule is the same.
 
     Elsewhere:
         torch.optim.SGD: this rule, with momentum=0; default lr 1e-3.
@@ -348,9 +348,9 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     ),
 )
 def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9, 0.99)):
-    """The mean of velocities with short and with long memories.
+    """The mean of several velocities, of short to long memory.
 
-    A velocity with momentum 0.99 oscillates where it is used alone; the shorter ones damp it.
+    Alone, a velocity with momentum 0.99 oscillates; those of shorter memory damp it.
 
     Elsewhere:
         kozistr, torch_optimizer: this rule; lr 1e-3 by default.

@@ -45,6 +45,7 @@ def orthogonalized(x, coefficients, eps, steps=None, bfloat16=False):
     paper="Jordan et al., 2024. Muon: An Optimizer for Hidden Layers in Neural Networks",
     at="kellerjordan.github.io/posts/muon; match_adamw: Liu et al., 2025, arXiv:2502.16982, section 2.2; "
     "unclamped: Bernstein, 2025, jeremybernste.in/writing/deriving-muon",
+    card=Card(names="momentum orthogonalized by Newton-Schulz"),
     lr=searched(1e-4, 1e-1),  # around Jordan's 0.02, and AdamW's for match_adamw
     momentum=MOMENTUM,
     nesterov=NESTEROV,
@@ -74,7 +75,7 @@ def muon(
     match_adamw=False,
     unclamped=False,
 ):
-    """Momentum whose step has singular values near 1.
+    """Momentum with its singular values all brought near 1.
 
     For the matrices of hidden layers; embeddings, the output layer and vectors are better off with
     AdamW.
@@ -114,7 +115,7 @@ def muon(
 def muon_jordan(
     p, g, m, *, lr=2e-2, momentum=0.95, nesterov=True, eps=1e-7, ns_steps=5, bfloat16=False
 ):
-    """Muon as its author wrote it, for the kernels of convolutions too.
+    """Muon as its author wrote it, convolution kernels included.
 
     For the matrices and kernels of hidden layers; embeddings, the output layer and vectors are better
     off with AdamW.
@@ -136,7 +137,7 @@ def muon_jordan(
     at="arXiv:2502.16982, section 2.2",
     seen="matrix",
     card=Card(
-        names="moonlight",
+        names="Moonlight",
         variant_of="muon",
         differs="momentum form, place of eps, shape scaling, decay form",
     ),
@@ -163,7 +164,7 @@ def muon_moonshot(
     bfloat16=False,
     weight_decay=0.1,
 ):
-    """Muon with the lr and the decay of AdamW: its steps are as large.
+    """Muon with steps as large as AdamW's, for the same lr.
 
     For the matrices and kernels of hidden layers; everything else is stepped by AdamW, with the same lr.
     The gradients are summed, so eps counts for less than in `muon_jordan`.
@@ -230,7 +231,7 @@ def muon_optax(
     eps=1e-8,
     ns_steps=5,
 ):
-    """Muon with bias correction, for matrices whose columns are outputs.
+    """Muon with bias correction; a matrix's columns are outputs.
 
     The correction matters to the direction only in the look ahead, where the mean and the gradient are
     corrected by different powers. Wide matrices take longer steps: the layer is x W, as in JAX.
@@ -280,13 +281,13 @@ def muon_optax(
     bfloat16=BFLOAT16,
 )
 def muon_heavyball(p, g, m, *, lr=2.5e-3, momentum=0.9, nesterov=True, eps=1e-7, bfloat16=False):
-    """Muon with other coefficients in each of five Newton-Schulz steps.
+    """Muon with different coefficients in each Newton-Schulz step.
 
     They are from modded-nanogpt, and bring the singular values nearer to 1 than Jordan's do. With
     nesterov the whole gradient is added to its mean, so that it counts for more than in `muon`.
 
     Elsewhere:
-        heavyball.Muon: this rule, on matrices and kernels; vectors take the momentum as it is.
+        heavyball.Muon: this rule, on matrices and kernels; vectors are stepped by plain momentum.
         optax.contrib.muon(ns_coeffs="dion"): the same coefficients, in `muon_optax`.
     """
     m = momentum * m + (1 - momentum) * g

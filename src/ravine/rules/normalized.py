@@ -31,10 +31,10 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
     lr=Hyperparameter("norm of a step over that of the weights", 0.0, search=(1e-4, 1e-1)),
 )
 def fromage(p, g, *, lr=1e-2):
-    """Each tensor turns by a share of its norm, and does not grow.
+    """Steps relative to each tensor's norm, which does not grow.
 
-    A step at a right angle to the weights would make their norm grow by the factor sqrt(1 + lr**2); the
-    division takes it out. A tensor of zeros takes plain steps of lr.
+    A step at a right angle to the weights would make their norm grow by the factor sqrt(1 + lr**2);
+    the division undoes that. A tensor of zeros takes plain steps of lr.
 
     Elsewhere:
         kozistr, jxbz/fromage: this rule; p_bound also bounds the norm of a tensor.
@@ -103,10 +103,10 @@ def fromage(p, g, *, lr=1e-2):
     ),
 )
 def novograd(p, g, m, v, t, *, lr=1e-3, beta1=0.95, beta2=0.98, eps=1e-8, weight_decay=0.0):
-    """Momentum of gradients over each tensor's usual norm.
+    """Momentum on gradients divided by each tensor's usual norm.
 
-    It keeps one second moment a tensor, where Adam keeps one a weight. The velocity is a sum, not a
-    mean: with beta1 = 0.95 the norm of a step can be 20 times lr.
+    It keeps one second moment per tensor, where Adam keeps one per weight. The velocity is a sum,
+    not a mean: with beta1 = 0.95 the norm of a step can be 20 times lr.
 
     Elsewhere:
         timm.NvNovoGrad, kozistr, torch_optimizer: this rule; grad_averaging=True makes m a mean.

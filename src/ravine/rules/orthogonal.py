@@ -30,7 +30,11 @@ _MEAN = "decay rate of the mean of the gradients"
     "the Muon Algorithm",
     at="arXiv:2505.16932, Algorithm 1",
     seen="matrix",
-    card=Card(variant_of="muon", differs="Newton-Schulz coefficients, place of eps"),
+    card=Card(
+        names="Muon with Polar Express",
+        variant_of="muon",
+        differs="Newton-Schulz coefficients, place of eps",
+    ),
     lr=searched(1e-4, 1e-1),
     beta1=_MEAN,
     nesterov=NESTEROV,
@@ -41,10 +45,11 @@ _MEAN = "decay rate of the mean of the gradients"
 def polar_express(
     p, g, m, *, lr=2e-2, beta1=0.95, nesterov=True, eps=1e-7, ns_steps=5, bfloat16=False
 ):
-    """Muon with the polynomials that bring singular values nearest to 1.
+    """Muon with optimal polynomials for the orthogonalization.
 
-    Each step has its own coefficients, the best ones for what the steps before it leave of singular
-    values above 1e-3 of the norm. For the matrices and kernels of hidden layers, as `muon`.
+    Each iteration has different coefficients: those that bring the singular values, where they are
+    above 1e-3 of the norm at first, nearest to 1. For the matrices and kernels of hidden layers,
+    like `muon`.
 
     Elsewhere:
         kozistr's Muon(ns_coeffs="polar_express"): coefficients with a safety factor that it leaves out
@@ -61,6 +66,7 @@ def polar_express(
 @rule(
     paper="Li et al., 2025. NorMuon: Making Muon more efficient and scalable",
     at="arXiv:2510.05491, Algorithm 1",
+    card=Card(title="NorMuon"),
     seen="matrix",
     v=zeros(-1),
     lr=searched(1e-5, 1e-2),
@@ -87,16 +93,16 @@ def normuon(
     ns_steps=5,
     bfloat16=False,
 ):
-    """Muon whose rows, the neurons, take steps of one size.
+    """Muon with steps of one size for all rows, the neurons.
 
-    Newton-Schulz leaves some rows of a tall matrix much longer than others. One number is kept for each
-    row. A step has the root mean square that AdamW's usually have. For the matrices and kernels of hidden
-    layers.
+    Newton-Schulz leaves some rows of a tall matrix much longer than others. One number is kept for
+    each row. Steps have the root mean square that AdamW's usually have. For the matrices and
+    kernels of hidden layers.
 
     Elsewhere:
         Li et al.'s normuon.py: `normuon_code`.
-        kozistr's NorMuon: with another update_scale than "preserve_norm" this scale, after a look ahead;
-            in bfloat16.
+        kozistr's NorMuon: an update_scale other than "preserve_norm" gives this scale, after a look
+            ahead; in bfloat16.
     """
     m = beta1 * m + (1 - beta1) * g
     o = orthogonalized(m, JORDAN, ns_eps, ns_steps, bfloat16)
@@ -111,7 +117,11 @@ def normuon(
     at="github.com/zichongli5/NorMuon, normuon.py",
     seen="matrix",
     v=zeros(-1),
-    card=Card(variant_of="normuon", differs="momentum form, shape scaling, place of eps"),
+    card=Card(
+        title="NorMuonCode",
+        variant_of="normuon",
+        differs="momentum form, shape scaling, place of eps",
+    ),
     lr=searched(1e-4, 1e-1),
     beta1=_MEAN,
     beta2="decay rate of the mean of each row's squared orthogonalized gradients",
@@ -136,11 +146,11 @@ def normuon_code(
     ns_steps=5,
     bfloat16=False,
 ):
-    """NorMuon as its authors' code has it: steps are as long as Muon's.
+    """NorMuon as in its authors' code: steps as long as Muon's.
 
     Elsewhere:
-        Li et al.'s normuon.py: this rule, in bfloat16; of a convolution's kernel it normalizes what
-            belongs to one place of the last axis, not to one output channel.
+        Li et al.'s normuon.py: this rule, in bfloat16; a convolution's kernel is normalized by
+            position on the last axis, not by output channel.
         kozistr's NorMuon, microsoft/dion's NorMuon: this rule, in bfloat16.
     """
     m = beta1 * m + (1 - beta1) * g
@@ -155,6 +165,7 @@ def normuon_code(
 @rule(
     paper="Si, Zhang & Shen, 2025. AdaMuon: Adaptive Muon Optimizer",
     at="arXiv:2507.11005v3; github.com/Chongjie-Si/AdaMuon, gpt2/models/optimizers/adamuon.py",
+    card=Card(title="AdaMuon"),
     seen="matrix",
     lr=searched(1e-5, 1e-2),
     beta1="decay rate of the mean of the gradients, and of the squares",
@@ -180,10 +191,11 @@ def adamuon(
     ns_steps=5,
     bfloat16=False,
 ):
-    """Muon of the gradient's signs, with a denominator for each entry.
+    """Muon on the momentum's signs, with second moments by entry.
 
-    A step has the root mean square that AdamW's usually have. An entry that the signs make zero but for
-    rounding is divided by eps alone. For the matrices and kernels of hidden layers.
+    Steps have the root mean square that AdamW's usually have. Where an entry of the orthogonalized
+    matrix is zero but for rounding, only eps keeps that rounding from growing. For the matrices and
+    kernels of hidden layers.
 
     Elsewhere:
         Si et al.'s adamuon.py: this rule, in bfloat16; default lr 0.02.
@@ -202,7 +214,11 @@ def adamuon(
     paper="Si, Zhang & Shen, 2025. AdaMuon: Adaptive Muon Optimizer",
     at="arXiv:2507.11005, in the form of kozistr's pytorch_optimizer",
     seen="matrix",
-    card=Card(variant_of="adamuon", differs="momentum form, bias correction"),
+    card=Card(
+        title="AdaMuonKozistr",
+        variant_of="adamuon",
+        differs="momentum form, bias correction",
+    ),
     lr=searched(1e-4, 1e-1),
     beta1=_MEAN,
     beta2="decay rate of the mean of the squares",
@@ -228,11 +244,11 @@ def adamuon_kozistr(
     ns_steps=5,
     bfloat16=False,
 ):
-    """AdaMuon of the mean gradient itself instead of its signs.
+    """AdaMuon on the mean gradient itself, not on its signs.
 
     Elsewhere:
-        kozistr's AdaMuon: this rule, in bfloat16. The correction of v only moves eps, since a step is
-            brought to one length.
+        kozistr's AdaMuon: this rule, in bfloat16. The correction of v matters only beside eps,
+            since every step is scaled to the same length.
     """
     m = beta1 * m + (1 - beta1) * g
     o = newton_schulz(m, JORDAN, eps=ns_eps, steps=ns_steps, bfloat16=bfloat16)
@@ -273,7 +289,7 @@ def _witness(norm_type: str, shapes: str) -> Witness:
     paper=_SCION,
     at="arXiv:2502.07529; github.com/LIONS-EPFL/scion, scion.py, norm Auto",
     seen="matrix",
-    card=Card(names="Scion, spectral norm", witnesses=(_witness("", "vectors"),)),
+    card=Card(names="Scion with spectral norm", witnesses=(_witness("", "vectors"),)),
     lr=searched(1e-4, 1e-1),
     alpha=_ALPHA,
     radius=_RADIUS,
@@ -297,17 +313,17 @@ def scion(
     ns_steps=5,
     bfloat16=False,
 ):
-    """The longest step in a spectral ball, in which the weights stay.
+    """Orthogonalized steps that keep weights in a spectral ball.
 
-    For hidden layers: a matrix is orthogonalized, a vector brought to root mean square 1. The output
-    layer takes `scion_sign`, an embedding `scion_rms`, each with another radius; then AdamW is not
-    needed for the rest.
+    For hidden layers: a matrix is orthogonalized, a vector scaled to root mean square 1. Use
+    `scion_sign` for the output layer and `scion_rms` for an embedding, each with its own radius;
+    then AdamW is not needed at all.
 
     Elsewhere:
         Pethick et al.'s scion.py: this rule, in bfloat16; the kernel of a convolution of size k is
             divided by k**2, here by k. There alpha is called momentum, and is 1 by default.
-        kozistr's SCION: that; constrained is off by default.
-        heavyball.Scion: starts the parameters anew in the first step.
+        kozistr's SCION: the same; constrained is off by default.
+        heavyball.Scion: initializes the parameters anew in the first step.
     """
     m = (1 - alpha) * m + alpha * g
     if ndim(p) >= 2:
@@ -321,17 +337,20 @@ def scion(
 @rule(
     paper=_SCION,
     at="arXiv:2502.07529; github.com/LIONS-EPFL/scion, scion.py, norm Sign",
-    card=Card(names="Scion, sign norm", witnesses=(_witness(", norm_type=4", "matrices"),)),
+    card=Card(
+        names="Scion with sign norm, Scion for output layers",
+        witnesses=(_witness(", norm_type=4", "matrices"),),
+    ),
     lr=searched(1e-4, 1e-1),
     alpha=_ALPHA,
     radius=_RADIUS,
     constrained=_CONSTRAINED,
 )
 def scion_sign(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True):
-    """Scion for the output layer: steps are signs over the inputs' number.
+    """Scion for output layers: signs over the number of inputs.
 
-    The radius is far larger there than in hidden layers: the authors have 3000 beside 50 in a nanoGPT
-    whose embedding is tied to its output layer.
+    The radius is far larger there than in hidden layers: the authors take 3000 against 50 in a
+    nanoGPT whose embedding is tied to its output layer.
 
     Elsewhere:
         Pethick et al.'s scion.py with norm="Sign": this rule. kozistr's SCION with LMONorm.SIGN: this
@@ -346,7 +365,8 @@ def scion_sign(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True):
     paper=_SCION,
     at="arXiv:2502.07529; github.com/LIONS-EPFL/scion, scion.py, norm ColNorm, transposed",
     card=Card(
-        names="Scion, column norm",
+        title="ScionRMS",
+        names="Scion with column norm, Scion for embeddings",
         witnesses=(_witness(", norm_type=6, norm_kwargs={'transpose': True}", "matrices"),),
     ),
     lr=searched(1e-4, 1e-1),
@@ -356,7 +376,7 @@ def scion_sign(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True):
     eps="added to the root mean square of each row",
 )
 def scion_rms(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True, eps=1e-8):
-    """Scion for embeddings: each row steps by root mean square 1.
+    """Scion for embeddings: each row of a step has RMS 1.
 
     A row is the vector of one token. One that has had no gradient lately takes its step all the same,
     until its mean is as small as eps.
@@ -373,6 +393,7 @@ def scion_rms(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True, eps=
 @rule(
     paper="Ahn et al., 2025. Dion: Distributed Orthonormalized Updates",
     at="arXiv:2504.05295; github.com/microsoft/dion, dion/dion_simple.py",
+    card=Card(names="distributed orthonormalized updates"),
     q=low_rank("rank", axis=-2),
     lr=searched(1e-4, 1e-1),
     momentum="share of what the step has used that stays in the sum of the gradients",
@@ -380,12 +401,12 @@ def scion_rms(p, g, m, *, lr=1e-3, alpha=0.1, radius=1.0, constrained=True, eps=
     eps="added to the length of each direction",
 )
 def dion(p, g, m, q, t, *, lr=1e-2, momentum=0.95, rank=768, eps=1e-8):
-    """Muon of low rank, by power iteration; what a step leaves out waits.
+    """Low-rank Muon by power iteration, with error feedback.
 
-    For matrices only. The step has the leading directions of the momentum, the rest stays there. One step
-    of power iteration, from the directions of the step before, takes the place of Newton-Schulz. The
-    directions start at random, by the optimizer's seed; the signs that a library's QR chooses make no
-    difference to the path.
+    For matrices only. A step takes the leading directions of the momentum; the rest stays in it.
+    One power iteration, from the directions of the previous step, replaces Newton-Schulz. The first
+    directions are random, drawn from the optimizer's seed; the signs that a library's QR chooses do
+    not affect the path.
 
     Elsewhere:
         microsoft/dion: dion_simple.Dion is this rule, with QR in float32; Dion sets the rank as a share

@@ -54,11 +54,12 @@ _DOG_EPS = "added to the sum of the squared gradients"
     eps=_DOG_EPS,
 )
 def dog(p, g, p0, r_max, g_sum, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
-    """Gradient descent at the distance covered over the gradients.
+    """SGD with lr from the distance moved and past gradients.
 
-    The rate is the largest distance from the start over the root of all squared gradients' sum, one for
-    all tensors. Its authors evaluate with an average of the weights, and find that
-    needed. The first steps are as short as reps_rel says, and double from step to step.
+    The rate is the largest distance from the start, over the root of the sum of all squared
+    gradients; there is one for all tensors. The authors evaluate with an average of the weights,
+    and find that necessary. The first step is as short as reps_rel says; the steps then grow with
+    the distance.
 
     Elsewhere:
         dog.DoG (the authors'): this rule for each group, since distances and gradients are a group's.
@@ -80,7 +81,7 @@ def dog(p, g, p0, r_max, g_sum, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
     g_sum=scalar(0.0),
     card=Card(
         title="LDoG",
-        names="L-DoG, layer-wise dog",
+        names="layer-wise DoG",
         variant_of="dog",
         differs="scope",
         witnesses=(
@@ -109,7 +110,7 @@ def ldog(p, g, p0, r_max, g_sum, t, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
 @rule(
     paper="Khaled, Mishchenko & Jin, 2023. DoWG Unleashed: An Efficient Universal Parameter-Free "
     "Gradient Descent Method",
-    at="arXiv:2305.16284, Algorithm 1",
+    at="arXiv:2305.16284",
     p0=like_p,
     r_max=shared("r_eps"),
     g_sum=shared(0.0),
@@ -141,12 +142,12 @@ def ldog(p, g, p0, r_max, g_sum, t, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
     eps="added to the root of the sum of the squared gradients, weighted",
 )
 def dowg(p, g, p0, r_max, g_sum, *, lr=1.0, r_eps=1e-2, eps=1e-4):
-    """DoG with gradients that count by the distance then covered.
+    """DoG with gradients weighted by the distance at the time.
 
-    So early gradients count less, and the rate adapts to smooth problems as to others.
+    Early gradients count less, and the rate adapts to smooth and nonsmooth problems alike.
 
     Elsewhere:
-        dowg.DoWG (the authors', dowgopt): this rule, with eps in the place of r_eps**2.
+        dowg.DoWG (the authors', dowgopt): this rule, with eps for r_eps**2.
         optax.contrib.dowg: this rule; init_estim_sq_dist is r_eps**2.
         Khaled et al. 2023: no eps and no lr.
     """
@@ -226,15 +227,15 @@ def prodigy(
     d_coef=1.0,
     safeguard_warmup=False,
 ):
-    """Adam whose rate estimates the distance to the solution.
+    """Adam with lr set from an estimated distance to a solution.
 
-    The estimate d is one for all tensors, and never falls. lr is a factor of it, for a schedule with 1
-    at its peak, and must be the same for all parameters. With a warm-up, set safeguard_warmup.
+    There is one estimate d for all tensors, which never falls. lr multiplies it: use a schedule
+    that peaks at 1, the same for all parameters. With a warm-up, set safeguard_warmup.
 
     Elsewhere:
-        prodigyopt.Prodigy (the authors'): this rule; growth_rate can slow the growth of d, and slice_p
-            estimate it from every n-th coordinate. It keeps d in every group.
-        Mishchenko & Defazio 2024: eps times the d from before the step; no decay, d_coef 1.
+        prodigyopt.Prodigy (the authors'): this rule; growth_rate can slow the growth of d, and
+            slice_p can estimate it from every n-th coordinate. It keeps d in every group.
+        Mishchenko & Defazio 2024: eps is multiplied by the d before the step; no decay, d_coef 1.
         optax.contrib.prodigy: `prodigy_bias_corrected`.
         kozistr: this rule.
     """
@@ -340,7 +341,7 @@ _DADAPT_EPS = "added to the root mean square of the gradients"
     r=shared(0.0),
     card=Card(
         title="DAdaptAdam",
-        names="d-adaptation, d-adapted adam",
+        names="D-Adaptation, D-Adapted Adam",
         witnesses=(
             Witness(
                 "dadaptation 3.2",
@@ -380,15 +381,15 @@ def dadapt_adam(
     weight_decay=0.0,
     d0=1e-6,
 ):
-    """Adam whose rate is a bound of the distance to the solution.
+    """Adam with lr set from a bound on the distance to a solution.
 
-    The bound d is one for all tensors, and never falls. lr is a factor of it, for a schedule with 1 at
-    its peak, and must be the same for all parameters. `prodigy` finds the distance faster.
+    There is one lower bound d for all tensors, which never falls. lr multiplies it: use a schedule
+    that peaks at 1, the same for all parameters. `prodigy` finds the distance faster.
 
     Elsewhere:
         dadaptation.DAdaptAdam (the authors'): this rule with decouple=True; without, its decay is
-            `l2(dadapt_adam)`. growth_rate can slow the growth of d, and layer_scale is a factor of
-            the rate for each group.
+            `l2(dadapt_adam)`. growth_rate can slow the growth of d, and layer_scale multiplies the
+            rate of a group.
         optax.contrib.dadapt_adamw: `dadapt_adam_bias_corrected`.
         kozistr: this rule with weight_decouple=True.
     """
@@ -490,7 +491,7 @@ def dadapt_adam_bias_corrected(
     g_first=shared(0.0),
     card=Card(
         title="DAdaptSGD",
-        names="d-adapted sgd",
+        names="D-Adapted SGD",
         witnesses=(
             Witness(
                 "dadaptation 3.2",
@@ -514,15 +515,15 @@ def dadapt_adam_bias_corrected(
     d0=_D0,
 )
 def dadapt_sgd(p, g, s, p0, d, r, g_first, *, lr=1.0, momentum=0.9, d0=1e-6):
-    """Gradient descent whose rate is a bound of the distance.
+    """SGD with lr set from a bound on the distance to a solution.
 
-    The rate is d over the norm of the first gradient; d is one for all tensors, and never falls. lr
-    is a factor of it, for a schedule with 1 at its peak, and must be the same for all parameters.
+    The rate is d over the norm of the first gradient; there is one d for all tensors, which never
+    falls. lr multiplies it: use a schedule that peaks at 1, the same for all parameters.
 
     Elsewhere:
         dadaptation.DAdaptSGD (the authors'): this rule, by default without momentum. growth_rate
-            can slow the growth of d. Its weight decay is `l2(dadapt_sgd)`, but for the norm
-            of the first gradient, which is without.
+            can slow the growth of d. Its weight decay is `l2(dadapt_sgd)`, except that the norm of
+            the first gradient leaves it out.
         kozistr: this rule, with the norm of the first gradient in float32 (1e-7 of the path).
     """
     g_first = where(g_first > 0, g_first, sqrt(total(g**2)))

@@ -62,16 +62,16 @@ def _every(what):
     every=_every("the roots"),
 )
 def shampoo(p, g, left, right, left_root, right_root, t, *, lr=1e-3, eps=1e-6, every=1):
-    """Adagrad for matrices, with the gradient between two inverse roots.
+    """Adagrad for matrices: the gradient between inverse roots.
 
-    They are the inverse fourth roots of the sums of g gᵀ and gᵀ g. For matrices, and kernels seen as
-    matrices; it keeps two squares for the rows and two for the columns. The sums only grow, and so the
-    steps shrink.
+    They are the inverse fourth roots of the sums of g gᵀ and gᵀ g. For matrices, and kernels seen
+    as matrices; it keeps two square matrices for the rows and two for the columns. The sums only
+    grow, so steps keep shrinking.
 
     Elsewhere:
-        kozistr's Shampoo: this rule on matrices. A kernel has a root for each of its axes, a vector the
-            inverse square root of its one matrix. With preconditioning_compute_steps = k nothing moves
-            before step k; here the roots are there from the first step on.
+        kozistr's Shampoo: this rule on matrices. A kernel has a root for each of its axes, a vector
+            the inverse square root of its one matrix. With preconditioning_compute_steps = k
+            nothing moves before step k; here the roots are computed from the first step on.
         kozistr's ScalableShampoo: means instead of sums, blocks, and the length of another
             optimizer's step.
     """
@@ -97,6 +97,7 @@ def _nearer(a, q):
 @rule(
     paper="Vyas et al., 2024. SOAP: Improving and Stabilizing Shampoo using Adam",
     at="arXiv:2409.11321, Algorithm 3, in the form of github.com/nikhilvyas/SOAP",
+    card=Card(title="SOAP", names="Shampoo with Adam in the preconditioner's eigenbasis"),
     seen="matrix",
     left=square(-2),
     right=square(-1),
@@ -134,18 +135,18 @@ def soap(
 ):
     """Adam in the eigenbasis of Shampoo's preconditioner.
 
-    The first step only looks: it makes the bases, and p stays. Then, every ten steps, each basis takes
-    one step of power iteration. For matrices, and kernels seen as matrices; it keeps two squares for the
-    rows and two for the columns. Where one side is far longer than the other, the first gradient does not
-    decide on all of its basis, and libraries choose another rest.
+    The first step only computes the bases; p does not move. Then, every ten steps, each basis takes
+    one step of power iteration. For matrices, and kernels seen as matrices; it keeps two square
+    matrices for the rows and two for the columns. Where one side is far longer than the other, the
+    first gradient does not determine its whole basis, and libraries complete it differently.
 
     Elsewhere:
         Vyas et al.'s soap.py: this rule, with the bases in float32; default weight_decay 1e-2, after the
             step, so (1 - lr * weight_decay) * soap. The kernel of a convolution has a basis for each axis,
             and axes longer than 10000 have none. Vectors are stepped by Adam, from the second step on.
-        kozistr's SOAP: that; the first step is the optimizer's, not the tensor's.
-        heavyball.SOAP: other debiasing, every second step, and QR of a matrix that is lifted where it
-            has no full rank.
+        kozistr's SOAP: the same; the first step is the optimizer's, not the tensor's.
+        heavyball.SOAP: other debiasing, every second step, and QR of a matrix that is regularized
+            where it lacks full rank.
     """
     first, k = t == 1, maximum(t - 1, 1)
     rate = lr * sqrt(1 - beta2**k) / (1 - beta1**k)
@@ -186,7 +187,7 @@ def _at_most_the_norm(a):
 
 
 def _fitted(q, a, b, precond_lr):
-    """A triangle after a step of its own, to where a and b agree."""
+    """A triangle, moved one step towards where a and b agree."""
     size = maximum(_at_most_the_norm(a + b), 1e-38)
     return q - matmul(_upper(precond_lr * (a - b)) / size, q)
 
@@ -198,7 +199,10 @@ def _fitted(q, a, b, precond_lr):
     q_left=square(-2, 1.0),
     q_right=square(-1, 1.0),
     since=scalar(0.0),
-    card=Card(names="PSGD, Kron"),
+    card=Card(
+        title="PSGDKron",
+        names="PSGD, Kron, preconditioned stochastic gradient descent, Kronecker-factored PSGD",
+    ),
     lr=searched(1e-5, 1e-2),
     beta1="decay rate of the mean of the gradients",
     precond_lr=Hyperparameter("how far the preconditioner moves", low=0.0, search=(1e-2, 1.0)),
@@ -228,11 +232,11 @@ def psgd_kron(
     damping=2**-11.5,
     most=1.1,
 ):
-    """The gradient whitened from both sides by two triangular matrices.
+    """The gradient whitened on both sides by triangular matrices.
 
-    For matrices, and kernels seen as matrices; vectors are better off with AdamW. The triangles are
-    fitted a little in each step, with random numbers that are made of the optimizer's seed. After the
-    flat start the triangles move in fewer and fewer steps, at regular distances.
+    For matrices, and kernels seen as matrices; vectors are better off with AdamW. A fit moves the
+    triangles a little, with random numbers drawn from the optimizer's seed. During the flat start
+    every step fits them; after it, fewer and fewer steps do, at regular intervals.
 
     Elsewhere:
         kron_torch's Kron: this rule but for its random numbers, with triangular solves in float32. A
@@ -273,6 +277,10 @@ def _leading(g, like):
 @rule(
     paper="Zhao et al., 2024. GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection",
     at="arXiv:2403.03507, Algorithm 2",
+    card=Card(
+        title="GaLore",
+        names="gradient low-rank projection, GaLoreAdamW, Adam with GaLore",
+    ),
     seen="matrix",
     m=low_rank("rank", axis=-2),
     v=low_rank("rank", axis=-2),
@@ -301,16 +309,18 @@ def galore(
     every=200,
     scale=0.25,
 ):
-    """Adam of a few directions of the gradient, so its state is small.
+    """Adam on a low-rank projection of the gradient.
 
-    For matrices, and kernels seen as matrices; the rest goes to AdamW. The rows are projected, to the
-    leading left singular vectors of every 200th gradient. The means stay as they are when the directions
-    change, so the signs of these matter: here their entries have a sum above zero.
+    For matrices, and kernels seen as matrices; the rest goes to AdamW. The columns are projected
+    onto the leading left singular vectors of the gradient, computed anew every 200 steps. The means
+    are not changed with the directions, so the signs of these matter: here the entries of each have
+    a sum above zero.
 
     Elsewhere:
         Zhao et al.'s galore_torch: the shorter side is projected (proj_type="left": this rule), by an SVD
             in float32, with the signs that the library chooses; eps 1e-6, before the bias correction.
-        kozistr's GaLore: that; new directions at steps 1, k, 2k, ... instead of 1, k + 1, 2k + 1, ...
+        kozistr's GaLore: the same; new directions at steps 1, k, 2k, ... instead of 1, k + 1, 2k +
+            1, ...
         optax.contrib.galore: the longer side is projected.
     """
     q = where((t - 1) % every == 0, _leading(g, q), q)

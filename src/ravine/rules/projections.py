@@ -92,17 +92,17 @@ def sgdp(
     wd_ratio=0.1,
     weight_decay=0.0,
 ):
-    """Momentum without the step along scale-invariant weights.
+    """Momentum whose steps are tangent to scale-invariant weights.
 
-    Before a normalization only the direction of the weights matters. Momentum makes their norm grow all
-    the same, and the larger it is, the less a step turns them. There the gradient is at a right angle
-    to the weights. Where it is nearly so, for each row or for the whole matrix, the step's part along
-    the weights is taken out, and the decay is weaker. Vectors are not projected.
+    Before a normalization only the direction of the weights matters. Momentum makes their norm grow
+    all the same, and the larger it is, the less a step turns them. The gradient of such weights is
+    at a right angle to them. Where it is nearly so, for each row or for the whole matrix, the part
+    of the step along the weights is removed, and the decay is weaker. Vectors are not projected.
 
     Elsewhere:
         timm, kozistr: this rule; momentum is 0 by default.
-        adamp, torch_optimizer: what is taken out of the step is also taken out of the velocity, since
-            the two are one array there.
+        adamp, torch_optimizer: what is removed from the step is also removed from the velocity,
+            since the two are one array there.
         Heo et al. 2021: no eps, no weight decay.
     """
     b = momentum * b + (1 - dampening) * g
@@ -164,14 +164,14 @@ def adamp(
     wd_ratio=0.1,
     weight_decay=0.0,
 ):
-    """Adam without the step along scale-invariant weights.
+    """Adam whose steps are tangent to scale-invariant weights.
 
-    The step's part along the weights is taken out as in `sgdp`. Vectors take AdamW's steps.
+    The part of the step along the weights is removed as in `sgdp`. Vectors take AdamW's steps.
 
     Elsewhere:
         adamp (the authors'), timm: this rule.
-        torch_optimizer: in the cosine eps is added to the norms, which shows where gradients are as small
-            as eps.
+        torch_optimizer: eps is added to the norms in the cosine, which matters where gradients are
+            as small as eps.
         kozistr: eps is added before the bias correction, as in `adam_eps_hat`.
         Heo et al. 2021: no weight decay in the algorithm.
     """

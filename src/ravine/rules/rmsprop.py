@@ -29,6 +29,7 @@ _CENTERED = {"centered": True, "momentum": 0.7}
     at="slide 29; centered: Graves, 2013, arXiv:1308.0850, equations 38-45",
     card=Card(
         title="RMSprop",
+        names="root mean square propagation",
         witnesses=(
             Witness(
                 "torch 2.13.0",
@@ -46,7 +47,7 @@ _CENTERED = {"centered": True, "momentum": 0.7}
     momentum=_MOMENTUM,
 )
 def rmsprop(p, g, v, m, b, *, lr=1e-2, alpha=0.99, eps=1e-8, centered=False, momentum=0.0):
-    """The gradient over its own root mean square.
+    """The gradient divided by its root mean square.
 
     Elsewhere:
         torch.optim.RMSprop: this rule, with alpha 0.99; eps outside the root, lr outside the momentum.

@@ -1,4 +1,4 @@
-"""Rprop: only the gradient's sign counts; each coordinate has a step size of its own."""
+"""Rprop: only the gradient's sign counts; each coordinate has its own step size."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
@@ -45,13 +45,14 @@ def rprop(
 ):
     """Step sizes that grow while the gradient keeps its sign.
 
-    And shrink when it turns; after a turn the coordinate rests for one step. For the gradient of all
-    samples: that of a mini-batch turns by chance.
+    They shrink when it changes; the coordinate then rests for one step. For full-batch gradients:
+    those of mini-batches change sign by chance.
 
     Elsewhere:
-        torch.optim.Rprop: this rule. The documentation applies the bounds where a size changes, the
-            code (as here) always: an lr outside of them is brought in at the first step.
-        Riedmiller & Braun 1993: after a turn the step before is also taken back; sizes start at 0.1.
+        torch.optim.Rprop: this rule. The documentation applies the bounds only where a size
+            changes, the code (as here) always: an lr outside of them is clipped at the first step.
+        Riedmiller & Braun 1993: after a change of sign the previous step is also undone; sizes
+            start at 0.1.
         optax.rprop: applies the update of the step before (optax/pull/1725).
     """
     turn = g * prev

@@ -1,4 +1,4 @@
-"""Schedule-Free: gradients are taken between the descent and its average, and lr stays as it is."""
+"""Schedule-Free: gradients are taken between the descent and its average, and lr needs no schedule."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -44,7 +44,7 @@ _LOUD = {"warmup_steps": 7, "r": 0.5, "weight_lr_power": 1.5}
     evaluate=lambda p, z, momentum: p + (1 - 1 / momentum) * (z - p),
     card=Card(
         title="ScheduleFreeSGD",
-        names="sgd schedule-free",
+        names="SGD Schedule-Free",
         witnesses=(
             Witness(
                 "schedulefree 1.4.1",
@@ -89,14 +89,14 @@ def schedule_free_sgd(
     weight_lr_power=2.0,
     warmup_steps=0,
 ):
-    """Descent and the average of its path, without a schedule.
+    """SGD with averaged weights in place of a schedule.
 
-    z descends; the average of its points, x, is what to evaluate with; gradients are taken at p,
-    between the two. Normalization layers need their statistics taken anew at x.
+    z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
+    at p, between the two. Batch normalization needs its statistics computed anew at x.
 
     Elsewhere:
-        schedulefree.SGDScheduleFree (the authors'): this rule. It counts the steps of a group, here
-            those of a tensor count. Before evaluating and saving it wants eval().
+        schedulefree.SGDScheduleFree (the authors'): this rule. It counts the steps of a group, not
+            of each tensor. Call its eval() before evaluating and saving.
         optax.contrib.schedule_free_sgd: this rule while lr is constant. Its warm-up begins at 0, and
             the average looks at a schedule one step ahead of the descent.
         kozistr: this rule.
@@ -121,7 +121,7 @@ def schedule_free_sgd(
     evaluate=lambda p, z, beta1: p + (1 - 1 / beta1) * (z - p),
     card=Card(
         title="ScheduleFreeAdamW",
-        names="adamw schedule-free",
+        names="AdamW Schedule-Free, Schedule-Free Adam",
         witnesses=(
             Witness(
                 "schedulefree 1.4.1",
@@ -164,14 +164,14 @@ def schedule_free_adamw(
     weight_lr_power=2.0,
     warmup_steps=0,
 ):
-    """Adam and the average of its path, without a schedule of lr.
+    """Adam with averaged weights in place of a schedule.
 
-    z descends; the average of its points, x, is what to evaluate with; gradients are taken at p,
-    between the two. Normalization layers need their statistics taken anew at x.
+    z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
+    at p, between the two. Batch normalization needs its statistics computed anew at x.
 
     Elsewhere:
-        schedulefree.AdamWScheduleFree (the authors'): this rule. It counts the steps of a group, here
-            those of a tensor count. Before evaluating and saving it wants eval().
+        schedulefree.AdamWScheduleFree (the authors'): this rule. It counts the steps of a group,
+            not of each tensor. Call its eval() before evaluating and saving.
         schedulefree.AdamWScheduleFreePaper: `schedule_free_adamw_paper`.
         optax.contrib.schedule_free_adamw: this rule while lr is constant. Its warm-up begins at 0, and
             the average looks at a schedule one step ahead of the descent.
@@ -239,7 +239,7 @@ def schedule_free_adamw_paper(
     """Schedule-Free AdamW with its bias correction inside lr.
 
     So early steps count less in the average, and decay less, for about 1 / (1 - beta2) steps. The
-    authors found this form less stable and gave it up.
+    authors found this form less stable, and replaced it.
 
     Elsewhere:
         schedulefree.AdamWScheduleFreePaper: this rule; it counts the steps of a group.
@@ -270,7 +270,7 @@ def schedule_free_adamw_paper(
     evaluate=lambda p, z, beta1: p + (1 - 1 / beta1) * (z - p),
     card=Card(
         title="ScheduleFreeRAdam",
-        names="radam schedule-free",
+        names="RAdam Schedule-Free",
         variant_of="schedule_free_adamw",
         differs="bias correction, schedule",
         witnesses=(
@@ -315,10 +315,10 @@ def schedule_free_radam(
     weight_lr_power=2.0,
     silent_sgd_phase=True,
 ):
-    """Schedule-Free AdamW that warms up by itself, as RAdam.
+    """Schedule-Free AdamW with the warm-up of RAdam.
 
-    Up to 4 gradients in the mean of squares the weights rest, as silent_sgd_phase says; then the steps
-    grow from 0 to their full size.
+    While the mean of squares averages no more than 4 gradients, the weights do not move, or move by
+    SGD without silent_sgd_phase; then the steps grow from 0 to their full size.
 
     Elsewhere:
         schedulefree.RAdamScheduleFree (the authors'): this rule; it counts the steps of a group.

@@ -25,7 +25,7 @@ _USED = "weight of the mean in the sum whose sign is taken; the rest is the new 
     at="arXiv:1802.04434, Algorithm 1",
     card=Card(
         title="SignSGD",
-        names="sign SGD",
+        names="sign gradient descent",
         witnesses=(
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -41,8 +41,9 @@ _USED = "weight of the mean in the sum whose sign is taken; the rest is the new 
 def signsgd(p, g, *, lr=1e-3):
     """Each weight moves by lr, against its gradient's sign.
 
-    Machines that train together need to exchange one bit a weight only. The gradients of small batches
-    change their signs by chance, and steps do not get shorter near a minimum, so lr has to fall.
+    Workers that train together need to exchange only one bit per weight. The gradients of small
+    batches change their signs by chance, and steps do not get shorter near a minimum, so lr has to
+    fall.
 
     Elsewhere:
         optax.sign_sgd: this rule. kozistr.SignSGD: this rule, with momentum=0.
@@ -86,6 +87,7 @@ tiger = decoupled_decay(signum).named(
     paper="Su, 2023. Tiger: A Tight-fisted Optimizer",
     at="github.com/bojone/tiger, spaces.ac.cn/archives/9512, the basic form",
     card=Card(
+        names="tight-fisted optimizer",
         variant_of="signum",
         differs="decay form",
         witnesses=(
@@ -172,7 +174,7 @@ tiger = decoupled_decay(signum).named(
     ),
 )
 def lion(p, g, m, *, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):
-    """Steps of lr, by the sign of gradient and mean together.
+    """The sign of a mix of the gradient and its mean, times lr.
 
     Found by a search over programs. It keeps one array, where Adam keeps two. Its steps are longer than
     Adam's at the same lr: the paper recommends an lr 3 to 10 times smaller than AdamW's, and a

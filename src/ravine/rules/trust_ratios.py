@@ -40,7 +40,7 @@ _LAMB_PAPER = (
     at="arXiv:1708.03888, Algorithm 1, without its schedule",
     card=Card(
         title="LARS",
-        names="layer-wise adaptive rate scaling, layerwise adaptive rate scaling",
+        names="layer-wise adaptive rate scaling",
         note="packages differ in what vectors get, and in what the ratio is of",
         witnesses=(
             Witness(
@@ -207,7 +207,7 @@ def lars_kozistr(p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coef
 def lars_optax(
     p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=1e-3, eps=0.0
 ):
-    """LARS whose ratio is of the gradient with the decay in it.
+    """LARS with the decay added before the ratio is taken.
 
     Elsewhere:
         optax: this rule; weight_decay is 0 by default.
@@ -225,7 +225,7 @@ def lars_optax(
     at="arXiv:1904.00962, with the identity for phi",
     card=Card(
         title="LAMB",
-        names="layer-wise adaptive moments, layerwise adaptive moments",
+        names="layer-wise adaptive moments",
         note="packages differ in the bias correction, in clipping, and in what the ratio is of",
         witnesses=(
             Witness(

@@ -15,6 +15,7 @@ __all__ = [
     "QHM",
     "SGDP",
     "SGLD",
+    "SOAP",
     "ADOPTKozistr",
     "AMSGrad",
     "AMSGradKeras",
@@ -24,6 +25,8 @@ __all__ = [
     "AdaBeliefRectified",
     "AdaHessian",
     "AdaHessianPointwise",
+    "AdaMuon",
+    "AdaMuonKozistr",
     "AdafactorPaper",
     "AdagradKeras",
     "AdamAtan2",
@@ -32,8 +35,6 @@ __all__ = [
     "AdamMini",
     "AdamP",
     "AdamaxKeras",
-    "Adamuon",
-    "AdamuonKozistr",
     "Adan",
     "AdanPaper",
     "AggMo",
@@ -45,7 +46,7 @@ __all__ = [
     "DoG",
     "DoWG",
     "Fromage",
-    "Galore",
+    "GaLore",
     "LAMBKozistr",
     "LAMBTimm",
     "LAMBv3",
@@ -71,13 +72,13 @@ __all__ = [
     "NAdamTimm",
     "Nesterov",
     "NesterovClassical",
-    "Normuon",
-    "NormuonCode",
+    "NorMuon",
+    "NorMuonCode",
     "NovoGrad",
+    "PSGDKron",
     "PolarExpress",
     "Prodigy",
     "ProdigyBiasCorrected",
-    "PsgdKron",
     "QHAdam",
     "RAdamOptax",
     "RAdamPaper",
@@ -89,12 +90,11 @@ __all__ = [
     "ScheduleFreeRAdam",
     "ScheduleFreeSGD",
     "Scion",
-    "ScionRms",
+    "ScionRMS",
     "ScionSign",
     "Shampoo",
     "SignSGD",
     "Signum",
-    "Soap",
     "Sophia",
     "SophiaG",
     "StableAdamW",
@@ -243,6 +243,40 @@ class AdaHessianPointwise(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class AdaMuon(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-08,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class AdaMuonKozistr(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.02,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        eps: float = 1e-10,
+        rms_scale: float = 0.2,
+        ns_eps: float = 1e-07,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class AdafactorPaper(FromRule):
     def __init__(
         self,
@@ -348,40 +382,6 @@ class AdamaxKeras(FromRule):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-08,
-        betas: tuple[float, float] = ...,
-        **how: Unpack[How],
-    ) -> None: ...
-
-class Adamuon(FromRule):
-    def __init__(
-        self,
-        params: ParamsT,
-        *,
-        lr: float = 0.001,
-        beta1: float = 0.95,
-        nesterov: bool = True,
-        eps: float = 1e-08,
-        rms_scale: float = 0.2,
-        ns_eps: float = 1e-07,
-        ns_steps: float = 5,
-        bfloat16: bool = False,
-        betas: tuple[float] = ...,
-        **how: Unpack[How],
-    ) -> None: ...
-
-class AdamuonKozistr(FromRule):
-    def __init__(
-        self,
-        params: ParamsT,
-        *,
-        lr: float = 0.02,
-        beta1: float = 0.9,
-        beta2: float = 0.95,
-        eps: float = 1e-10,
-        rms_scale: float = 0.2,
-        ns_eps: float = 1e-07,
-        ns_steps: float = 5,
-        bfloat16: bool = False,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -541,7 +541,7 @@ class Fromage(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Galore(FromRule):
+class GaLore(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -919,7 +919,7 @@ class NesterovClassical(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class Normuon(FromRule):
+class NorMuon(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -936,7 +936,7 @@ class Normuon(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class NormuonCode(FromRule):
+class NorMuonCode(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -964,6 +964,23 @@ class NovoGrad(FromRule):
         eps: float = 1e-08,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class PSGDKron(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.0003,
+        beta1: float = 0.9,
+        precond_lr: float = 0.1,
+        least: float = 0.03,
+        decay: float = 0.001,
+        flat_start: float = 500,
+        damping: float = 0.00034526698300124393,
+        most: float = 1.1,
+        betas: tuple[float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -1013,23 +1030,6 @@ class ProdigyBiasCorrected(FromRule):
         d_coef: float = 1.0,
         safeguard_warmup: bool = False,
         betas: tuple[float, float] = ...,
-        **how: Unpack[How],
-    ) -> None: ...
-
-class PsgdKron(FromRule):
-    def __init__(
-        self,
-        params: ParamsT,
-        *,
-        lr: float = 0.0003,
-        beta1: float = 0.9,
-        precond_lr: float = 0.1,
-        least: float = 0.03,
-        decay: float = 0.001,
-        flat_start: float = 500,
-        damping: float = 0.00034526698300124393,
-        most: float = 1.1,
-        betas: tuple[float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
@@ -1151,6 +1151,21 @@ class SGLD(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class SOAP(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        shampoo_beta: float = 0.95,
+        eps: float = 1e-08,
+        every: float = 10,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class ScheduleFreeAdamW(FromRule):
     def __init__(
         self,
@@ -1232,7 +1247,7 @@ class Scion(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
-class ScionRms(FromRule):
+class ScionRMS(FromRule):
     def __init__(
         self,
         params: ParamsT,
@@ -1284,21 +1299,6 @@ class Signum(FromRule):
         *,
         lr: float = 0.001,
         beta: float = 0.9,
-        **how: Unpack[How],
-    ) -> None: ...
-
-class Soap(FromRule):
-    def __init__(
-        self,
-        params: ParamsT,
-        *,
-        lr: float = 0.003,
-        beta1: float = 0.95,
-        beta2: float = 0.95,
-        shampoo_beta: float = 0.95,
-        eps: float = 1e-08,
-        every: float = 10,
-        betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...
 
