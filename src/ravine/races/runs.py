@@ -174,7 +174,9 @@ def _all(folder: Path) -> Iterator[Run]:
         except (OSError, ValueError, LookupError, TypeError) as error:
             _put_aside(path, error)
     if older:
-        _log.warning("%d of the runs in %s are of another version's protocol and left out", older, folder)
+        _log.warning(
+            "%d of the runs in %s are of another version's protocol and left out", older, folder
+        )
 
 
 def _run(path: Path, record: Mapping[str, Any], names: Mapping[str, Any] = _NOTHING) -> Run:

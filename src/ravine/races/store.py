@@ -82,6 +82,11 @@ class RunFolder:
         latest = {key: now[key] for key in ("command", "written")}
         self.json("manifest", {**now, **self._manifest(), **latest, **entries})
 
+    def entry(self, name: str) -> dict[str, Any]:
+        """An entry of manifest.json; empty if there is none."""
+        found = self._manifest().get(name)
+        return found if isinstance(found, dict) else {}
+
     def _manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
         try:
