@@ -8,8 +8,8 @@ import torch
 
 from ravine import registry
 from ravine.data import diamonds
-from ravine.races import problems
-from ravine.races.problems import (
+from ravine.races import grids
+from ravine.races.grids import (
     BATCH_SIZE,
     COLUMNS,
     FORMS,
@@ -138,7 +138,7 @@ def test_the_networks_agree_with_torch(name, hidden):
     p = np.repeat(task.start, 2, axis=1)
     p[:, 1] *= 1.5
     x, y = clothes()
-    rows = next(batches(len(x) - problems.HELD_OUT, seeds))
+    rows = next(batches(len(x) - grids.HELD_OUT, seeds))
     got, losses = task.gradient(p), task.loss(p)
     for s, k in itertools.product(range(2), range(2)):
         q = torch.tensor(p[s, k], dtype=torch.float64, requires_grad=True)
@@ -155,7 +155,7 @@ def test_the_networks_agree_with_torch(name, hidden):
 
         loss(x[rows[s]], y[rows[s]]).backward()
         np.testing.assert_allclose(got[s, k], q.grad, rtol=2e-4, atol=2e-6)
-        held = loss(x[-problems.HELD_OUT :], y[-problems.HELD_OUT :]).item()
+        held = loss(x[-grids.HELD_OUT :], y[-grids.HELD_OUT :]).item()
         assert losses[s, k] == pytest.approx(held, rel=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_batches_are_of_one_size_and_from_all_rows():
 
 
 def test_softmax_has_no_denormal_numbers():
-    p = problems.softmax(np.array([[0.0, -90.0, -95.0], [1.0, 1.0, 1.0]], np.float32))
+    p = grids.softmax(np.array([[0.0, -90.0, -95.0], [1.0, 1.0, 1.0]], np.float32))
     np.testing.assert_allclose(p, [[1, 0, 0], [1 / 3] * 3], rtol=1e-6)
     assert not np.any((p > 0) & (p < 1e-12))
 
@@ -219,7 +219,7 @@ def test_clothes_are_small_standardised_and_shuffled():
     np.testing.assert_allclose(x[:, :-1].std(0), 1, atol=1e-4)
     assert np.all(x[:, -1] == 1)
     assert np.all(y.sum(1) == 1)
-    assert np.all(y[-problems.HELD_OUT :].sum(0) > 30)
+    assert np.all(y[-grids.HELD_OUT :].sum(0) > 30)
 
 
 # ---- training ----------------------------------------------------------------------------------
@@ -253,10 +253,8 @@ def test_float32_stays_float32():
         return task.gradient(p)
 
     for name in ("sgd", "momentum", "rmsprop", "adam"):
-        train(problems.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3)
-        train(
-            problems.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3, decay=True
-        )
+        train(grids.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3)
+        train(grids.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3, decay=True)
     assert set(seen) == {np.dtype(np.float32)}
 
 
@@ -274,7 +272,7 @@ def test_a_run_that_leaves_the_numbers_is_at_infinity():
     trace = train(PROBLEMS["rosenbrock"].make([0]), registry.get("sgd"), [1.0, 1e-3], 50)
     assert np.isinf(trace.end[0, 0])
     assert trace.end[0, 1] < 1
-    assert problems.diverged(trace.end) == 1
+    assert grids.diverged(trace.end) == 1
 
 
 def hand_made():
@@ -318,8 +316,8 @@ def test_below_the_floor_steps_decide():
 
 
 def test_losses_and_steps_are_compared_within_limits():
-    np.testing.assert_allclose(problems.logs([np.inf, 1e9, 0.1, 1e-30]), [1, 1, -1, -6])
-    np.testing.assert_allclose(problems.log_steps([0, 10, np.inf], 1000), [0, 1, 3])
+    np.testing.assert_allclose(grids.logs([np.inf, 1e9, 0.1, 1e-30]), [1, 1, -1, -6])
+    np.testing.assert_allclose(grids.log_steps([0, 10, np.inf], 1000), [0, 1, 3])
 
 
 def test_report_seeds():
@@ -335,5 +333,5 @@ def test_every_column_choice_has_its_intercept_and_its_columns():
 
 
 def test_a_seed_has_a_stream_for_each_purpose():
-    first = {problems._random(seed, purpose).random() for seed in range(3) for purpose in range(6)}
+    first = {grids._random(seed, purpose).random() for seed in range(3) for purpose in range(6)}
     assert len(first) == 18
