@@ -27,7 +27,7 @@ from ravine.races.runs import REPORT, Run
 from ravine.races.store import RunFolder
 from ravine.races.task import Task, TaskError, from_objects
 
-__all__ = ["DEFAULT", "Outcome", "Watcher", "contest", "duration", "race"]
+__all__ = ["DEFAULT", "Outcome", "Watcher", "check", "contest", "duration", "race"]
 
 DEFAULT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 """The optimizers of a race where nobody names others."""
@@ -130,8 +130,8 @@ def contest(
     Raises TaskError for a task that cannot be raced, before anything is run, and what
     :func:`ravine.races.jobs.complete` raises.
     """
-    chosen_tier, watcher = _tier(tier), watcher or _Nobody()
-    _check_seeds(seeds)
+    check(tier, seeds)
+    chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
     for task in tasks:
         task.check()
     found = Outcome(folder.path)
@@ -282,20 +282,14 @@ def _notes(
     return found
 
 
-def _tier(name: str) -> Tier:
-    if name not in TIERS:
-        raise ValueError(f"tier={name!r} is not accepted; a tier is {', '.join(TIERS)}")
-    return TIERS[name]
-
-
-def _check_seeds(seeds: Any) -> None:
-    if (
-        not isinstance(seeds, int)
-        or isinstance(seeds, bool)
-        or not 1 <= seeds <= protocol.MOST_SEEDS
-    ):
+def check(tier: Any, seeds: Any) -> None:
+    """Raise ValueError for a tier that there is not, or a number of seeds that is not accepted."""
+    if tier not in TIERS:
+        raise ValueError(f"tier={tier!r} is not accepted; a tier is {', '.join(TIERS)}")
+    most = protocol.MOST_SEEDS
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= most:
         raise ValueError(
-            f"seeds={seeds!r} is not accepted; seeds is a whole number from 1 to {protocol.MOST_SEEDS}"
+            f"seeds={seeds!r} is not accepted; seeds is a whole number from 1 to {most}"
         )
 
 
