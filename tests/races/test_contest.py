@@ -340,9 +340,9 @@ def test_the_command_races_a_file(command):
 def test_the_command_races_problems(command):
     assert "mnist-1d: MNIST-1D: signals" in command("race", "task", "--problems").out
     words = ("--optimizers", "sgd", "--tier", "default", "--seeds", "2", "--budget", "3")
-    done = command("race", "--problem", "rosenbrock,rastrigin", *words)
+    done = command("race", "--problem", "rosenbrock,noisy-quadratic", *words)
     assert "rosenbrock: log10_value, the mean of 2 seeds" in done.out
-    assert "rastrigin: log10_value, the mean of 2 seeds" in done.out
+    assert "noisy-quadratic: log10_height, the mean of 2 seeds" in done.out
 
 
 def test_a_shard_does_its_part(command):

@@ -25,7 +25,6 @@ NAMES = (
     "lstm",
     "mnist-1d",
     "noisy-quadratic",
-    "rastrigin",
     "rosenbrock",
 )
 
@@ -51,7 +50,7 @@ def test_each_says_what_it_is(task):
     if stated := re.search(r"([\d,]+) parameters", text.partition("\n")[0]):
         assert int(stated[1].replace(",", "")) == count
     assert int(re.search(r"Budget: ([\d,]+) steps", text)[1].replace(",", "")) == task.steps
-    assert f"{task.target:g}" in text.partition("Target: ")[2].replace("0.60", "0.6")
+    assert f"{task.target:g}" in text.partition("Target: ")[2]
 
 
 def test_each_can_be_raced(task):
@@ -76,22 +75,28 @@ def test_each_is_learned_as_a_swarm(task):
         assert np.mean([loss for _, loss in run.curve[-5:]]) < before
 
 
-def test_the_data_is_the_same_in_every_process(task):
-    code = f"from ravine.races.task import problem; print(problem({task.name!r}).digest)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert found.stdout.strip() == task.digest
+def test_digests_are_the_same_in_every_process():
+    names = [name for name in NAMES if name not in ("digits", "lstm", "logistic-regression")]
+    code = "from ravine.races.task import problem; print(*(problem(x).digest for x in {}))"
+    command = [sys.executable, "-c", code.format(names)]
+    found = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert found.stdout.split() == [problem(name).digest for name in names]
 
 
 def test_mnist_1d_signals():
-    (x, y), (held, _), (test, _) = mnist_1d.data()
+    (x, y), (held, _), (test, classes) = mnist_1d.data()
     assert [part.shape for part in (x, held, test)] == [(4000, 40), (1000, 40), (1000, 40)]
     assert np.bincount(y).min() > 350
     assert not {tuple(row) for row in x} & {tuple(row) for row in test}
-    # A straight line through what is known gets a third right, as Greydanus and Kobak report.
-    ones = np.hstack([x, np.ones((len(x), 1))])
-    weights = np.linalg.lstsq(ones, np.eye(10)[y], rcond=None)[0]
-    guessed = (np.hstack([test, np.ones((1000, 1))]) @ weights).argmax(1)
-    assert 0.25 < (guessed == mnist_1d.data()[2][1]).mean() < 0.4
+    # A linear classifier gets a third right, as Greydanus and Kobak report.
+    layer, x = torch.nn.Linear(40, 10), torch.tensor(x, dtype=torch.float32)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(layer(x), torch.tensor(y)).backward()
+        optimizer.step()
+    guessed = layer(torch.tensor(test, dtype=torch.float32)).argmax(1).numpy()
+    assert 0.27 < (guessed == classes).mean() < 0.37
 
 
 def test_smoothing_is_a_mean():
@@ -103,9 +108,8 @@ def test_smoothing_is_a_mean():
     assert smooth.std() < 0.5 * noise.std()
 
 
-def test_test_functions_are_zero_at_their_minimum():
-    for name, place in (("rosenbrock", 1.0), ("rastrigin", 0.0)):
-        model = problem(name).model(0)
-        with torch.no_grad():
-            model.p.fill_(place)
-        assert model().item() == 0
+def test_rosenbrock_is_zero_at_its_minimum():
+    model = problem("rosenbrock").model(0)
+    with torch.no_grad():
+        model.p.fill_(1.0)
+    assert model().item() == 0

@@ -4,7 +4,8 @@ Data: scikit-learn's digits (Alpaydin and Kaynak, 1998, UCI repository, CC BY 4.
 300 to choose by, 300 to report, shuffled.
 Model: 64-64-10, BatchNorm, ReLU, Dropout of a fifth.
 Budget: 600 steps of 32, 16 passes.
-Target: an accuracy of 0.96, which AdamW reaches at its best learning rate in about half the budget.
+Target: an accuracy of 0.98: what AdamW has at half the budget, at the best of five learning rates,
+rounded.
 """
 
 import numpy as np
@@ -30,4 +31,4 @@ def model():
 
 loss = nn.functional.cross_entropy
 steps, batch_size = 600, 32
-target = 0.96
+target = 0.98

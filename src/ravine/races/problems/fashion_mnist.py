@@ -4,7 +4,8 @@ Data: the 9,408 pictures of Fashion-MNIST that come with Ravine (Xiao, Rasul and
 arXiv:1708.07747, MIT licence): 7,408 to train on, 1,000 to choose by, 1,000 to report, shuffled.
 Model: two strided convolutions of 5 x 5 with GELU, 8 and 16 channels, and a linear layer.
 Budget: 350 steps of 64, 3 passes.
-Target: an accuracy of 0.78, which AdamW reaches at its best learning rate in about half the budget.
+Target: an accuracy of 0.81: what AdamW has at half the budget, at the best of five learning rates,
+rounded.
 """
 
 import numpy as np
@@ -36,4 +37,4 @@ def model():
 
 loss = nn.functional.cross_entropy
 steps, batch_size = 350, 64
-target = 0.78
+target = 0.81

@@ -5,7 +5,8 @@ pixels each, 1,197 to train on, 300 to choose by, 300 to report, shuffled.
 Model: an LSTM with 32 units and a linear layer on its last output. Its gates are two linear layers: torch
 has no batched form of nn.LSTM, so that its replicas could not be trained together.
 Budget: 600 steps of 32, 16 passes.
-Target: an accuracy of 0.92, which AdamW reaches at its best learning rate in about half the budget.
+Target: an accuracy of 0.96: what AdamW has at half the budget, at the best of five learning rates,
+rounded.
 """
 
 import numpy as np
@@ -44,4 +45,4 @@ class Reader(nn.Module):
 model = Reader
 loss = nn.functional.cross_entropy
 steps, batch_size = 600, 32
-target = 0.92
+target = 0.96

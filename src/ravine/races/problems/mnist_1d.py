@@ -6,7 +6,8 @@ shifted, buried in smooth noise, sheared and sampled at 40 places. Random number
 seed 42. The curves are theirs (Apache-2.0).
 Model: 40-100-100-10 with ReLU, torch's initial weights.
 Budget: 1,500 steps of 32, 12 passes.
-Target: an accuracy of 0.60, which AdamW reaches at its best learning rate in about half the budget.
+Target: an accuracy of 0.57: what AdamW has at half the budget, at the best of five learning rates,
+rounded.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ def data():
     random = np.random.default_rng(42)
     curves = np.array([line.split() for line in CURVES.split("\n")[1:-1]], float)
     curves = (curves - curves.mean(1, keepdims=True)) / curves.std(1, keepdims=True)
-    curves -= curves[:, :1]
+    curves = (curves - curves[:, :1]) / 6
     y = np.arange(6000) % 10
     random.shuffle(y)
     x = np.array([signal(curves[i], random) for i in y])
@@ -71,4 +72,4 @@ def model():
 
 loss = nn.functional.cross_entropy
 steps, batch_size = 1500, 32
-target = 0.60
+target = 0.57
