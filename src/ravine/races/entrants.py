@@ -23,7 +23,7 @@ from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
 from ravine.races.fingerprint import code
 from ravine.registry import Found
 from ravine.rule import Rule
-from ravine.torch.asked import MATRICES_ONLY
+from ravine.torch.asked import takes_matrices
 from ravine.torch.roles import roles_of
 
 __all__ = ["Entrant", "Space", "entrant", "entrants", "memory"]
@@ -111,15 +111,13 @@ def _of_rule(found: Found, source: Any = None) -> Entrant:
             f"{found.label} cannot race: it takes {', '.join(needed)} besides gradients, which a race does "
             "not give"
         )
-    matrices = _innermost(found) in MATRICES_ONLY
+    matrices = takes_matrices(rule)
     settings, remark = dict(found.settings), ""
     if matrices:
+        remark = f"{found.label} steps hidden matrices and convolutions, and AdamW with the same lr the rest"
         if "match_adamw" in rule.hyperparameters and "match_adamw" not in settings:
             rule = rule.named(rule.name, match_adamw=True)
-        remark = (
-            f"{found.label} steps hidden matrices and convolutions, AdamW with the same lr the rest; steps "
-            "are scaled to AdamW's size (Liu et al., 2025, arXiv:2502.16982)"
-        )
+            remark += "; its steps are scaled to AdamW's size (Liu et al., 2025, arXiv:2502.16982)"
     hyperparameters = rule.hyperparameters
     varied = [k for k, h in hyperparameters.items() if not isinstance(h.default, bool)]
     also = digest(registry.get("adamw")) if matrices else ""
@@ -133,10 +131,6 @@ def _of_rule(found: Found, source: Any = None) -> Entrant:
         remark,
         found.name if source is None else source,
     )
-
-
-def _innermost(found: Found) -> str:
-    return _innermost(found.inner) if found.inner else found.rule.name
 
 
 def _searched(known: Mapping[str, Hyperparameter]) -> Space:
@@ -153,7 +147,7 @@ def _alone(rule: Rule) -> Callable[[nn.Module, Mapping[str, Any]], torch.optim.O
 
 
 def _with_adamw(rule: Rule) -> Callable[[nn.Module, Mapping[str, Any]], torch.optim.Optimizer]:
-    made = ravine.torch.optimizer(rule.seeing("matrix"))
+    made = ravine.torch.optimizer(rule if rule.seen else rule.seeing("matrix"))
 
     def build(model: nn.Module, values: Mapping[str, Any]) -> torch.optim.Optimizer:
         rows = roles_of(model)

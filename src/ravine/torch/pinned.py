@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ravine.torch.bound import READY
 from ravine.torch.rule_optimizer import RuleOptimizer
+from ravine.torch.stepping import READY
 
 __all__ = ["Pinned"]
 
@@ -44,7 +44,8 @@ class Pinned:
         return (
             bound is not None
             and bound.repeatable
-            and not bound.signals
+            and bound.circle is None
+            and not any(kernel.graph.rule.signals for kernel in bound.kernels)
             and not bound.reads
             and not bound.scaled
             and all("lr" in setters for setters in bound.setters)
