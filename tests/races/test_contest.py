@@ -328,7 +328,8 @@ def command(tmp_path, monkeypatch, capsys):
 def test_the_command_races_a_file(command):
     words = ("--optimizers", "sgd,mine.py:half,clip_by_norm(sgd, max_norm=1)", "--seeds", "2")
     done = command("race", "mytask.py", *words, "--out", "kept")
-    assert "mytask: loss, the mean of 2 seeds" in done.out
+    assert "mytask" in done.out
+    assert Path("kept/report.html").exists()
     for name in ("sgd", "half", "clip_by_norm"):
         assert name in done.out
     assert "runs of 4 steps, about" in done.err
@@ -341,8 +342,8 @@ def test_the_command_races_problems(command):
     assert "mnist-1d: MNIST-1D: signals" in command("race", "task", "--problems").out
     words = ("--optimizers", "sgd", "--tier", "default", "--seeds", "2", "--budget", "3")
     done = command("race", "--problem", "rosenbrock,noisy-quadratic", *words)
-    assert "rosenbrock: log10_value, the mean of 2 seeds" in done.out
-    assert "noisy-quadratic: log10_height, the mean of 2 seeds" in done.out
+    assert "rosenbrock" in done.out
+    assert "noisy-quadratic" in done.out
 
 
 def test_a_shard_does_its_part(command):

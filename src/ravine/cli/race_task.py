@@ -15,11 +15,11 @@ from typer.core import TyperGroup
 
 from ravine.cli.listing import Json
 from ravine.cli.names import exclusive, quiet, require
-from ravine.cli.terminal import err, fail, number, paragraph, say, table, title
+from ravine.cli.race_report import report
+from ravine.cli.terminal import err, fail, paragraph, say
 from ravine.naming import split
 
 if TYPE_CHECKING:
-    from ravine.races.contest import Outcome
     from ravine.races.pace import Pace
     from ravine.races.runs import Run
     from ravine.races.task import Task
@@ -139,7 +139,9 @@ def task(
 
         print(to_json({"rows": found.table(), "notes": found.notes}))
     else:
-        _print(found)
+        report(folder.path)
+        for note in found.notes:
+            paragraph(note)
     err.print(f"{time.perf_counter() - start:.0f} s. Runs: {folder.path}")
 
 
@@ -152,29 +154,6 @@ def merge(
 
     new, there = merged(folder, others)
     err.print(f"{new} runs copied to {folder}, {there} were there")
-
-
-def _print(found: Outcome) -> None:
-    """The end of a race, as tables and what must be said of it."""
-    rows = found.table()
-    for name in dict.fromkeys(row["problem"] for row in rows):
-        its = [row for row in rows if row["problem"] == name]
-        title(f"{name}: {its[0]['score']}, the mean of {its[0]['seeds']} seeds")
-        table(
-            ("optimizer", ">tuned", ">with the defaults", "chosen", ">lost"),
-            [
-                (
-                    row["optimizer"],
-                    number(row["tuned"], ".4g"),
-                    number(row["default"], ".4g"),
-                    ", ".join(f"{k}={v:.3g}" for k, v in row["chosen"].items()),
-                    str(row["lost"] or ""),
-                )
-                for row in its
-            ],
-        )
-    for note in found.notes:
-        paragraph(note)
 
 
 class _Bars:
