@@ -9,6 +9,7 @@ does are compared; such a task is computed one by one.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -76,7 +77,9 @@ class Together:
         before = {k: x.clone() for k, x in rest.items()}
         state = torch.default_generator.get_state()
         try:
-            return _traced(self._gradients, *arguments)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that an operation is batched by a loop
+                return _traced(self._gradients, *arguments)
         except Exception as error:
             raise CannotBatch(f"{type(error).__name__}: {error}".splitlines()[0]) from error
         finally:  # tracing has computed what the replay will compute
