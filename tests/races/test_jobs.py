@@ -91,6 +91,14 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert len(computed(tmp_path)) == 12  # what the batch had kept before is not computed again
 
 
+@pytest.fixture
+def importable(monkeypatch):
+    """This file, in the processes of engines that pickle functions by their names."""
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.mark.usefixtures("importable")
 def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
@@ -105,6 +113,7 @@ def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
     assert len(computed(tmp_path)) == 12
 
 
+@pytest.mark.usefixtures("importable")
 def test_submitit_loses_nothing_when_a_job_is_killed(tmp_path):
     submitit = pytest.importorskip("submitit")
     executor = submitit.LocalExecutor(folder=tmp_path / "logs")
@@ -125,10 +134,10 @@ class Ray:
         return self.call.remote(function, *arguments).future()
 
 
+@pytest.mark.usefixtures("importable")
 def test_ray_loses_nothing_when_a_worker_is_killed(tmp_path):
     ray = pytest.importorskip("ray")
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    environment = {"env_vars": {"PYTHONPATH": paths}}
+    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     try:
         work = partial(dies_once, 6)

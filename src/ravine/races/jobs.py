@@ -187,16 +187,24 @@ def _submitted(
     executor: Executor, work: Callable[[str, list[Run]], Any], folder: str, runs: list[Run]
 ) -> Any:
     try:
-        return executor.submit(work, folder, runs)
+        return executor.submit(_do, work, folder, runs)
     except OSError:
         raise
     except Exception as error:  # an executor that broke while the batch before was submitted
         return _Failed(error)
 
 
+def _do(work: Callable[[str, list[Run]], Any], folder: str, runs: list[Run]) -> None:
+    """Compute what is missing of a batch: some engines start one again whose worker was killed."""
+    if missing := [run for run in runs if not place(folder, run.name).exists()]:
+        work(folder, missing)
+
+
 def _reason(why: dict[str, BaseException], found: dict[str, Run]) -> str:
     errors = [error for name, error in why.items() if name not in found]
-    return f"{type(errors[0]).__name__}: {errors[0]}" if errors else "no reason was given"
+    if not errors:
+        return "no reason was given"
+    return f"{type(errors[0]).__name__}: {errors[0]}".splitlines()[0]
 
 
 def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
