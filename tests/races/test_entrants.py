@@ -129,6 +129,15 @@ def test_a_rule_or_a_class_is_an_entrant_as_well():
     assert entrant(ravine.torch.optimizer(ravine.get("adam"))).rule == entrant("adam").rule
 
 
+def test_two_of_one_label_are_called_by_their_whole_names(mine, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text("def signs(p, g, *, lr=0.5):\n    return p - lr * g\n")
+    found = entrants([f"{mine}:signs", "sgd", f"{other}:signs"])
+    assert [x.label for x in found] == [f"{mine}:signs", "sgd", f"{other}:signs"]
+    again = [pickle.loads(pickle.dumps(x)) for x in found]
+    assert [(x.label, x.rule) for x in again] == [(x.label, x.rule) for x in found]
+
+
 def test_what_cannot_race_is_said(mine):
     with pytest.raises(ValueError, match="adam is in the race twice"):
         entrants(["sgd", "adam", "Adam"])
@@ -149,7 +158,7 @@ def test_what_cannot_race_is_said(mine):
     def adam(p, g, *, lr=0.1):
         return p - lr * g
 
-    with pytest.raises(ValueError, match=r"two optimizers of the race are called 'adam'; write"):
+    with pytest.raises(ValueError, match=r"two optimizers of the race are called 'adam'; give"):
         entrants(["adam", adam])
 
     @rule

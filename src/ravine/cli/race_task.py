@@ -109,8 +109,8 @@ def task(
     contest.check(tier, seeds)
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
-        names = [name for each in problem or () for name in split(each)]
-        tasks = [bundled(name.strip()) for name in names] if file is None else [from_file(file)]
+        names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
+        tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
         tasks = [each.within(schedule=schedule) for each in tasks]
     folder = RunFolder(out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     start = time.perf_counter()

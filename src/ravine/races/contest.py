@@ -142,7 +142,7 @@ def contest(
     found.notes += [entrant.remark for entrant in racing if entrant.remark]
     for task in tasks:
         many = workers or cores()
-        pace = measured(task, racing)
+        pace = measured(task, racing, many)
         task = _cut(task, racing, chosen_tier, seeds, steps, pace, many, len(tasks), folder)
         stages = _Stages(task, racing, chosen_tier, seeds)
         seconds = pace.estimate(stages.expected, many) / shard.count

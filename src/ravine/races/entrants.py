@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
@@ -61,19 +61,30 @@ class Entrant:
 
 
 def entrants(given: Sequence[Any]) -> list[Entrant]:
-    """All entrants of a race. Raises ValueError where two are the same, or none is given."""
+    """All entrants of a race; two of one label are called by their whole names.
+
+    Raises ValueError where two are the same, where two have one name, or where none is given.
+    """
     made = [entrant(each) for each in given]
     if not made:
         raise ValueError("a race needs an optimizer; name some, such as adamw,lion,sgd")
+    labels = [each.label for each in made]
     for i, each in enumerate(made):
-        other = next((x for x in made[:i] if x.label == each.label), None)
-        if other and other.rule == each.rule and other.defaults == each.defaults:
-            raise ValueError(f"{each.label} is in the race twice")
-        if other:
-            raise ValueError(
-                f"two optimizers of the race are called {each.label!r}; write one as FILE:NAME, or set an "
-                f"option of it, {each.label}(lr=0.1)"
-            )
+        for other in made[:i]:
+            if (each.label, each.rule, each.defaults) == (other.label, other.rule, other.defaults):
+                raise ValueError(f"{each.label} is in the race twice")
+    made = [
+        replace(each, label=each.source)
+        if labels.count(each.label) > 1 and isinstance(each.source, str)
+        else each
+        for each in made
+    ]
+    labels = [each.label for each in made]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise ValueError(
+            f"two optimizers of the race are called {twice!r}; give one of the rules another name, "
+            f"made.named('another')"
+        )
     return made
 
 
@@ -98,7 +109,7 @@ def entrant(given: Any) -> Entrant:
 
 
 def _again(source: Any, label: str) -> Entrant:
-    return entrant(source)
+    return replace(entrant(source), label=label)
 
 
 # ---- rules ---------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ STEPS, WARM = 20, 5
 WIDTH = 32
 """Replicas in a swarm; 16 to 64 take the same time each."""
 
-_SHARE = 0.25  # of the free memory that swarms may take
+_SHARE = 0.5  # of the free memory that the swarms of all workers may take
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,11 @@ def asked(task: Task, entrant: Entrant, values: Mapping[str, float | bool], **na
     )
 
 
-def measured(task: Task, entrants: Sequence[Entrant]) -> Pace:
-    """The pace of a task, on one thread of this machine. Raises what a bad task or optimizer raises."""
+def measured(task: Task, entrants: Sequence[Entrant], workers: int = 1) -> Pace:
+    """The pace of a task, on one thread of this machine, whose memory so many workers share.
+
+    Raises TaskError where an optimizer cannot be made.
+    """
     with one_thread(), torch.random.fork_rng(devices=[]):
         models = {entrant.label: task.model(0) for entrant in entrants}
         steps = {e.label: _time(_steps(task, e, models[e.label])) for e in entrants}
@@ -102,7 +105,7 @@ def measured(task: Task, entrants: Sequence[Entrant]) -> Pace:
         start = time.perf_counter()
         task.evaluate(task.model(0), task.validation)
         evaluation = time.perf_counter() - start
-        width = _width(task, task.model(0))
+        width = _width(task, task.model(0), workers)
         try:
             program = Together(task, [task.model(0) for _ in range(width)])
             together = _time(_gradients(task, program)) / width
@@ -139,7 +142,7 @@ def _time(steps: Iterator[Any]) -> float:
     return sorted(times[WARM:])[STEPS // 4]
 
 
-def _width(task: Task, model: torch.nn.Module) -> int:
+def _width(task: Task, model: torch.nn.Module, workers: int) -> int:
     """As many replicas as have room in memory, two at the least."""
     parameters = sum(p.nbytes for p in model.parameters())
     saved = 0
@@ -152,7 +155,7 @@ def _width(task: Task, model: torch.nn.Module) -> int:
     with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
         task.losses(model, task.train.batch(next(task.order(0))))
     each = 6 * parameters + 3 * saved + 1
-    return max(2, min(WIDTH, int(_SHARE * _free() / each)))
+    return max(2, min(WIDTH, int(_SHARE * _free() / workers / each)))
 
 
 def _free() -> float:
