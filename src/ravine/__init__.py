@@ -5,6 +5,8 @@ is derived from it: `ravine.torch` and `ravine.numpy` train with it, `ravine sho
 `ravine race` compares it. Importing this package imports no framework.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
 from ravine.cards import Card, Witness
 from ravine.modifying import modifier
@@ -24,6 +26,9 @@ from ravine.rule import (
     zeros,
 )
 
+if TYPE_CHECKING:
+    from ravine.races.contest import race
+
 __version__ = "0.1.0"
 __all__ = [
     "Card",
@@ -36,6 +41,7 @@ __all__ = [
     "low_rank",
     "modifier",
     "names",
+    "race",
     "rule",
     "scalar",
     "several",
@@ -44,3 +50,12 @@ __all__ = [
     "square",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `race`, which needs torch, when it is asked for."""
+    if name == "race":
+        from ravine.races.contest import race
+
+        return race
+    raise AttributeError(f"module 'ravine' has no attribute {name!r}")

@@ -6,13 +6,9 @@ from importlib import import_module
 
 __all__ = ["lacking", "without"]
 
-_EXTRAS = {
-    "torch": "torch",
-    "llvmlite": "torch",
-    "matplotlib": "race",
-    "numba": "race",
-    "scipy": "race",
-}
+_EXTRAS = {"torch": "torch", "llvmlite": "torch"} | dict.fromkeys(
+    ("matplotlib", "numba", "scipy", "loky", "sklearn"), "race"
+)
 
 
 def without(package: str, error: ImportError | None = None) -> str:

@@ -25,7 +25,7 @@ from types import ModuleType
 
 from ravine.rule import RuleError
 
-__all__ = ["exists", "failure", "is_file", "load"]
+__all__ = ["exists", "failure", "is_file", "load", "sources"]
 
 _HOW = "a rule of your own is named as path/to/file.py:name"
 _log = logging.getLogger("ravine")
@@ -79,6 +79,12 @@ def load(place: str) -> ModuleType:
         raise LookupError(_no_module(place)) from error
     except (Exception, SystemExit) as error:
         raise failure(place, error) from error
+
+
+def sources(place: str) -> dict[str, bytes]:
+    """What :func:`load` ran of a file: its text and its neighbours', by their names."""
+    loaded = _loaded.get(Path(os.path.expanduser(place)).resolve())
+    return {path.name: path.read_bytes() for path in loaded.digests} if loaded else {}
 
 
 def _no_module(place: str) -> str:

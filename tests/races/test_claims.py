@@ -9,7 +9,7 @@ from ravine.races.claims import CLAIMS, run, specs, table, verdicts
 from ravine.races.claims.adam import width
 from ravine.races.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
 from ravine.races.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
-from ravine.races.problems import PROBLEMS
+from ravine.races.grids import PROBLEMS
 
 # ---- made-up results ---------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from ravine.races.conditioning import (
     specs,
     table,
 )
-from ravine.races.problems import BATCH_SIZE, least_squares, train
+from ravine.races.grids import BATCH_SIZE, least_squares, train
 from ravine.races.store import RunFolder
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from ravine import data, registry
 from ravine.engines.digest import digest
-from ravine.races import conditioning, diamonds, diamonds_sample, figure1, problems
+from ravine.races import conditioning, diamonds, diamonds_sample, figure1, grids
 from ravine.races.claims import units as claims
 
 REFERENCE = Path(__file__).with_name("protocol.json")
@@ -146,7 +146,7 @@ def test_results_change_only_with_the_version_of_the_protocol(name):
     [
         ("diamonds", diamonds, "clip_by_value", lambda rule, clip_value: rule),
         ("diamonds", diamonds_sample.Sample, "test_rmse", lambda self, m, b: 1.0),
-        ("claims", problems, "BATCH_SIZE", 65),
+        ("claims", grids, "BATCH_SIZE", 65),
         ("claims", claims, "WANDER", 999),
         ("claims", claims, "FLOOR_RATES", (0.003, 0.01, 0.03, 0.1, 0.301)),
         ("conditioning", conditioning, "TARGETS", (0.1, 1e-4)),

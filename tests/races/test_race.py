@@ -152,7 +152,7 @@ def test_every_unit_has_its_own_key(monkeypatch, _, module, specs):
 def test_the_data_count(monkeypatch, module, spec):
     before = module.depends(spec)
     monkeypatch.setattr(ravine.data, "digest", lambda _: "other data")
-    monkeypatch.setattr("ravine.races.problems.digest", lambda _: "other data")
+    monkeypatch.setattr("ravine.races.grids.digest", lambda _: "other data")
     figure1.data.digest.cache_clear()
     try:
         assert module.depends(spec) != before

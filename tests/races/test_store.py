@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ravine.races import store
+from ravine.races import encoding, store
 from ravine.races.atomic import write
 from ravine.races.store import RunFolder, Stopped
 
@@ -167,7 +167,7 @@ DAMAGES = {
     lambda path: path.write_bytes(b""): "it is empty",
     lambda path: path.write_bytes(bytes(range(256)) * 9): "checksum",
     lambda path: path.write_text('{"asked": {"seed": 0}, "result": {"loss": 9}}'): "checksum",
-    lambda path: path.write_bytes(store._encoded({"result": {"loss": 9}})): "depends",
+    lambda path: path.write_bytes(encoding.encoded({"result": {"loss": 9}})): "depends",
 }
 
 

@@ -189,6 +189,31 @@ def bench_memory(
     _bench({"memory": rows}, file, json)
 
 
+@bench.command("race")
+def bench_race(
+    problems: Annotated[
+        str, typer.Option(help="Bundled problems, with commas between. Default: all.")
+    ] = "",
+    width: Annotated[int, typer.Option(min=2, help="Replicas in a swarm.")] = 32,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For each problem; everything is timed 3 times at least.")
+    ] = 5.0,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """A training step on the bundled problems: torch.optim's loop, Ravine's, and a swarm's."""
+    require("torch", "llvmlite")
+    from ravine.bench import race
+    from ravine.races.task import problem
+    from ravine.races.task import problems as known
+
+    _checked(seconds, [], file)
+    chosen = [name.strip() for name in problems.split(",")] if problems else [*known()]
+    for name in chosen:
+        problem(name)  # which says where it is missing
+    _bench({"race": race.run(chosen, width, seconds, progress)}, file, json)
+
+
 def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
     """Refuse what could not be measured, and a file that could not be written, before anything is."""
     if not math.isfinite(seconds):

@@ -169,6 +169,19 @@ def _skipped(rows: Rows) -> None:
         paragraph(f"{why} ({', '.join(rules)})")
 
 
+def _race(rows: Rows) -> None:
+    title("A step of Adam on one thread, a replica's in a swarm; µs, and the others' time over it")
+    columns = ("problem", ">parameters", ">torch.optim", ">Ravine", ">swarm", ">ratio", ">ratio")
+    cells = []
+    for r in rows:
+        torch, ravine, swarm = (r[k] and r[k]["us"] for k in ("torch", "ravine", "swarm"))
+        ratios = (number(swarm and x / swarm, ".1f") for x in (torch, ravine))
+        times = (number(x, ",.0f") for x in (torch, ravine, swarm))
+        cells.append((r["problem"], f"{r['parameters']:,}", *times, *ratios))
+    table(columns, cells)
+    notes((r["problem"], r["why"]) for r in rows if r["why"])
+
+
 PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
@@ -177,5 +190,6 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "stacks": _stacks,
     "peers": _peers,
     "memory": _memory,
+    "race": _race,
 }
 """How the rows of each benchmark are printed, by its name."""

@@ -17,10 +17,15 @@ from ravine.cli.listing import Json
 from ravine.cli.names import RUNS_FILE, depends, find_all, require
 from ravine.cli.progress import progress
 from ravine.cli.race_tables import print_race
+from ravine.cli.race_task import RaceGroup, merge, task
 from ravine.cli.terminal import err, say
 from ravine.extras import lacking
 
-race = typer.Typer(help="Compare optimizers: both founding experiments, or one of the races below.")
+race = typer.Typer(
+    cls=RaceGroup,
+    help="Compare optimizers: on your own task (ravine race mytask.py), on a bundled problem (ravine "
+    "race --problem mnist-1d), or in one of the races below; both founding experiments by default.",
+)
 
 
 def _folder(text: str) -> Path:
@@ -169,6 +174,10 @@ def race_conditioning(
     count = range(seeds or (3 if quick else 10))
     specs(count, quick=quick)
     _race(out, json, partial(conditioning, seeds=count, quick=quick))
+
+
+race.command("task")(task)
+race.command("merge")(merge)
 
 
 # What cannot run is refused here, before there is a folder: the specs say it.

@@ -22,6 +22,7 @@ from ravine.races.claims.units import (
     WANDER,
     wells,
 )
+from ravine.races.grids import FLOOR, PROBLEMS
 from ravine.races.plots import (
     BLACK,
     BLUE,
@@ -35,7 +36,6 @@ from ravine.races.plots import (
     legend,
     marker_style,
 )
-from ravine.races.problems import FLOOR, PROBLEMS
 
 OUTCOMES: dict[str, dict[str, Any]] = {
     SUPPORTS: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},

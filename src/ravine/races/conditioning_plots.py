@@ -13,8 +13,8 @@ from matplotlib.ticker import NullLocator
 
 from ravine.races.claims.units import NAMES
 from ravine.races.conditioning import number
+from ravine.races.grids import BATCH_SIZE, COLUMNS
 from ravine.races.plots import GREY, PALE, STYLES, Picture, legend, marker_style
-from ravine.races.problems import BATCH_SIZE, COLUMNS
 
 
 def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:

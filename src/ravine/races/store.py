@@ -12,7 +12,6 @@ know is logged as a warning of the logger "ravine".
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import logging
@@ -26,6 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ravine.races.atomic import aside, sweep, write
+from ravine.races.encoding import encoded, to_json
+from ravine.races.encoding import name as named
+from ravine.races.encoding import result as decoded
 from ravine.races.environment import MADE_WITH, differences, environment
 
 if TYPE_CHECKING:
@@ -79,6 +81,11 @@ class RunFolder:
         now = environment()
         latest = {key: now[key] for key in ("command", "written")}
         self.json("manifest", {**now, **self._manifest(), **latest, **entries})
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """An entry of manifest.json; empty if there is none."""
+        found = self._manifest().get(name)
+        return found if isinstance(found, dict) else {}
 
     def _manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
@@ -165,10 +172,10 @@ class RunFolder:
         """
         self._end_if_stopped()
         depends = asked if depends is None else depends
-        name = hashlib.sha256(_text(depends).encode()).hexdigest()[:16]
+        name = named(depends)
         path = self._files / f"{name}.json"
         try:
-            made, result = _decoded(path.read_bytes(), depends)
+            made, result = decoded(path.read_bytes(), depends)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -187,7 +194,7 @@ class RunFolder:
         if len(self._done) == self.reused:  # the first that is computed
             self.manifest(**now)
         made = {key: now[key] for key in MADE_WITH}
-        write(path, _encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
+        write(path, encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
         self._done.add(name)
         self._at = f" after {path} was written"
         return result
@@ -229,42 +236,6 @@ def picture(figure: Figure, kind: str, dpi: int = 300) -> bytes:
     return data.getvalue()
 
 
-def to_json(value: Any) -> str:
-    """JSON text; NaN and infinities, which JSON has not, as strings, which survive every reader."""
-    many = isinstance(value, list) and len(value) > 1000
-    return json.dumps(_spell(value), indent=None if many else 1)
-
-
-def _text(depends: Any) -> str:
-    return json.dumps(_spell(depends), sort_keys=True)
-
-
-def _encoded(record: Mapping[str, Any]) -> bytes:
-    """A unit's file: JSON, with a checksum of all other lines in its first line."""
-    body = json.dumps(_spell(record)).removeprefix("{").encode()
-    return _head(body) + body
-
-
-def _head(body: bytes) -> bytes:
-    return b'{"sha256": "%s",\n' % hashlib.sha256(body).hexdigest().encode()
-
-
-def _decoded(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """What a unit was computed with, and its result, from its file.
-
-    Raises ValueError if the file is not whole, or not what was asked.
-    """
-    if not data:
-        raise ValueError("it is empty")
-    body = data.partition(b"\n")[2]
-    if data != _head(body) + body:
-        raise ValueError("its contents do not match its checksum")
-    record = json.loads(b"{" + body)
-    if _text(record["depends"]) != _text(depends):
-        raise ValueError("it holds another run")
-    return record["made"], _unspell(record["result"])
-
-
 @contextmanager
 def _on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
     """Within it the signals that end a process call `stop`, unless something else handles them.
@@ -286,24 +257,3 @@ def _on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
         sys.unraisablehook = show
         for number, before in taken.items():
             signal.signal(number, before)
-
-
-_SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-
-
-def _spell(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _spell(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_spell(v) for v in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return json.dumps(value)
-    return value
-
-
-def _unspell(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _unspell(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_unspell(v) for v in value]
-    return _SPELT.get(value, value) if isinstance(value, str) else value

@@ -9,9 +9,9 @@ import torch
 
 from ravine import registry
 from ravine.engines.tracing import trace
-from ravine.rule import RuleError
+from ravine.rule import Rule, RuleError
 
-__all__ = ["Asked", "Options", "decayless", "of_matrices", "same"]
+__all__ = ["Asked", "Options", "decayless", "of_matrices", "same", "takes_matrices"]
 
 Options: TypeAlias = Mapping[str, Any]
 
@@ -46,10 +46,15 @@ class Asked:
 def of_matrices(rule: str, ndim: int = 1) -> bool:
     """Whether it is the name of a rule that takes matrices, and so no parameter of so many dimensions."""
     known = registry.rules().get(rule.lower())
-    if known is None or ndim == 2 or (ndim > 2 and known.seen):
+    return known is not None and takes_matrices(known, ndim)
+
+
+def takes_matrices(rule: Rule, ndim: int = 1) -> bool:
+    """Whether a rule takes matrices, and so no parameter of so many dimensions."""
+    if ndim == 2 or (ndim > 2 and rule.seen):
         return False
     try:
-        return trace(known, None, 1).of_arrays
+        return trace(rule, None, 1).of_arrays
     except RuleError:  # it says so itself
         return True
 

@@ -2,7 +2,7 @@
 
 The sentences are from Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implementation in
 Python" (29 August 2024); most textbooks have them too. Each is tried on the problems of
-`ravine.races.problems`, under one protocol:
+`ravine.races.grids`, under one protocol:
 
 - every optimizer has the same grid of learning rates, and its other hyperparameters at their
   defaults; the best rate is chosen on tuning seeds, and what is reported are other seeds;

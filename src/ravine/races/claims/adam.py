@@ -19,7 +19,7 @@ from ravine.races.claims.judging import (
 )
 from ravine.races.claims.races import TUTORIAL, Races, Results, ratio
 from ravine.races.claims.units import LABELS, NAMES, OPTIMIZERS, SIZES
-from ravine.races.problems import Array
+from ravine.races.grids import Array
 
 TOLERANCE = 0.01
 """A learning rate is as good as the best if it loses at most this share of the descent."""

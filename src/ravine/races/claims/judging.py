@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ravine.races.problems import Array
+from ravine.races.grids import Array
 
 Claim = dict[str, Any]
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ from ravine.races.claims.judging import (
 )
 from ravine.races.claims.races import TUTORIAL, Races, Results, ratio
 from ravine.races.claims.units import CURVATURES, FLOOR_RATES, LABELS, NAMES, NOISES, WANDER
-from ravine.races.problems import PROBLEMS
+from ravine.races.grids import PROBLEMS
 
 
 def rmsprop_often_better(results: Results) -> Claim:

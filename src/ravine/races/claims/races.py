@@ -9,7 +9,7 @@ import numpy as np
 
 from ravine.races.claims.judging import interval
 from ravine.races.claims.units import LABELS, NAMES
-from ravine.races.problems import PROBLEMS, Array, log_steps, logs
+from ravine.races.grids import PROBLEMS, Array, log_steps, logs
 
 Results = Sequence[Mapping[str, Any]]
 

@@ -1,0 +1,223 @@
+"""`ravine race FILE`, `ravine race --problem NAME` and `ravine race merge`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ravine.cli.listing import Json
+from ravine.cli.names import exclusive, quiet, require
+from ravine.cli.race_report import report
+from ravine.cli.terminal import err, fail, paragraph, say
+from ravine.naming import split
+
+if TYPE_CHECKING:
+    from ravine.races.pace import Pace
+    from ravine.races.runs import Run
+    from ravine.races.task import Task
+
+__all__ = ["RaceGroup", "merge", "task"]
+
+
+class RaceGroup(TyperGroup):
+    """`ravine race FILE.py` and `ravine race --problem NAME` mean `ravine race task ...`."""
+
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
+        """Put the command's name before what is a task."""
+        named = next((x for x in args if x in self.commands), None)
+        of_task = any(
+            x.endswith(".py") or x.partition("=")[0] in ("--problem", "--problems") for x in args
+        )
+        return super().parse_args(context, ["task", *args] if of_task and named is None else args)
+
+
+def task(
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A file in plain PyTorch with data, model, loss, steps, batch_size."),
+    ] = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A bundled problem, or several; --problems lists them."),
+    ] = None,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="List the bundled problems, and end.")
+    ] = False,
+    optimizers: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas between: rules, stacks, FILE:NAME, timm.optim:Lamb. "
+            "Default: sgd, momentum, nesterov, rmsprop, adam, adamw."
+        ),
+    ] = None,
+    tier: Annotated[str, typer.Option(help="How much is tuned: default, k25 or k100.")] = "k25",
+    seeds: Annotated[int, typer.Option(help="How many seeds are reported.")] = 10,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Steps of a run (1500), or the time of all (10m). Default: the task's."),
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the learning rate: linear, cosine or constant.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where runs are kept; one that exists goes on where it was left. Default: runs/<time>.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Compute one part of N, in a folder that all share."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one a core.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Race optimizers on your own task, or on bundled problems, tuned alike.
+
+    `ravine race mytask.py` and `ravine race --problem mnist-1d` are short for it.
+    """
+    require("torch", "scipy")
+    from ravine.races import contest
+    from ravine.races.entrants import entrants
+    from ravine.races.jobs import ALL, Elsewhere, Missing
+    from ravine.races.jobs import shard as shard_of
+    from ravine.races.store import RunFolder, Stopped
+    from ravine.races.task import from_file
+    from ravine.races.task import problem as bundled
+    from ravine.races.task import problems as known
+
+    if problems:
+        for name, about in known().items():
+            paragraph(f"{name}: {about}")
+        return
+    exclusive({"FILE": file is not None, "--problem": bool(problem)})
+    if file is None and not problem:
+        raise ValueError("ravine race task needs a file, or --problem NAME; --problems lists them")
+    part = shard_of(shard) if shard else ALL
+    steps = None if budget is None else contest.duration(budget)
+    contest.check(tier, seeds)
+    with quiet():
+        racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
+        names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
+        tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
+        tasks = [each.within(schedule=schedule) for each in tasks]
+    folder = RunFolder(out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    start = time.perf_counter()
+    try:
+        with folder.session(), _Bars() as bars, quiet():
+            found = contest.contest(
+                tasks,
+                racing,
+                folder,
+                tier=tier,
+                seeds=seeds,
+                steps=steps,
+                workers=workers,
+                shard=part,
+                watcher=bars,
+            )
+    except Stopped as stop:
+        sys.exit(stop.code)
+    except Elsewhere as error:
+        say(f"shard {shard} is done: {error}")
+        return
+    except Missing as error:
+        fail(str(error), 1)
+    if json:
+        from ravine.races.store import to_json
+
+        print(to_json({"rows": found.table(), "notes": found.notes}))
+    else:
+        report(folder.path)
+        for note in found.notes:
+            paragraph(note)
+    err.print(f"{time.perf_counter() - start:.0f} s. Runs: {folder.path}")
+
+
+def merge(
+    folder: Annotated[Path, typer.Argument(help="Where the runs go.")],
+    others: Annotated[list[Path], typer.Argument(help="The folders that they are copied from.")],
+) -> None:
+    """Put the runs of several folders into one, for shards without a folder in common."""
+    from ravine.races.jobs import merge as merged
+
+    new, there = merged(folder, others)
+    err.print(f"{new} runs copied to {folder}, {there} were there")
+
+
+class _Bars:
+    """How far a race is, overall and for each optimizer, with the best so far; on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
+        self.bars = Progress(*columns, TextColumn("{task.fields[doing]}"), console=err)
+        self._rows: dict[str, Any] = {}
+        self._best: dict[str, Run] = {}
+
+    def __enter__(self) -> _Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def task(self, task: Task, pace: Pace, runs: int, seconds: float) -> None:
+        """Begin the bar of a task."""
+        self._clear()
+        self._began, self._estimate, self._done = time.perf_counter(), seconds, 0
+        self._runs, self._name = runs, task.name
+        self._all = self.bars.add_task(task.name, total=runs, doing=f"about {_spoken(seconds)}")
+        say(f"{task.name}: {runs} runs of {task.steps} steps, about {_spoken(seconds)}, {pace.how}")
+
+    def stage(self, role: str, runs: Sequence[Run]) -> None:
+        """Begin a bar for each optimizer."""
+        self._clear()
+        doing = {"tune": "is tuned", "choose": "is chosen", "report": "is reported"}[role]
+        for label in dict.fromkeys(run.optimizer for run in runs):
+            total = sum(run.optimizer == label for run in runs)
+            self._rows[label] = self.bars.add_task(f"  {label} {doing}", total=total, doing="")
+
+    def done(self, runs: Sequence[Run]) -> None:
+        """Move the bars on."""
+        for run in runs:
+            best = self._best.get(run.optimizer)
+            sign = 1 if run.lower_is_better else -1
+            if not run.lost and (best is None or sign * run.score < sign * best.score):
+                self._best[run.optimizer] = best = run
+            shown = f"best {best.score_name} {best.score:.4g}" if best else "all lost"
+            self.bars.update(self._rows[run.optimizer], advance=1, doing=shown)
+        self._done += len(runs)
+        left = max(0.0, 1 - self._done / self._runs)
+        spent = time.perf_counter() - self._began
+        rest = spent * left / (1 - left) if self._done > self._runs / 10 else self._estimate * left
+        self.bars.update(self._all, advance=len(runs), doing=f"about {_spoken(rest)} left")
+
+    def _clear(self) -> None:
+        for row in self._rows.values():
+            self.bars.remove_task(row)
+        self._rows, self._best = {}, {}
+
+
+def _spoken(seconds: float) -> str:
+    """A time in words: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

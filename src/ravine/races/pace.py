@@ -1,0 +1,195 @@
+"""How runs of a task are computed, and how long they take: found out by twenty steps both ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ravine.races.entrants import Entrant
+from ravine.races.environment import MADE_WITH, environment
+from ravine.races.runs import REPORT, TUNE, Run, keep
+from ravine.races.swarm import EVALUATIONS, Alone, Program, Replica, one_thread, train
+from ravine.races.task import Task, TaskError
+from ravine.races.together import CannotBatch, Together
+
+__all__ = ["Pace", "asked", "measured", "work"]
+
+STEPS, WARM = 20, 5
+"""How many steps are timed, and how many are taken before that."""
+
+WIDTH = 32
+"""Replicas in a swarm; 16 to 64 take the same time each."""
+
+_SHARE = 0.5  # of the free memory that the swarms of all workers may take
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the runs of a task are computed, and how long they take, in seconds on one thread.
+
+    alone: why runs are computed one by one; "" where they are computed together. width: replicas in a
+    swarm. steps: a step of each entrant, by its label, trained alone. gained: what a swarm saves of each
+    step. evaluation: a score.
+    """
+
+    alone: str
+    width: int
+    steps: Mapping[str, float]
+    gained: float
+    evaluation: float
+
+    @property
+    def how(self) -> str:
+        """In words, for each run."""
+        return f"one by one: {self.alone}" if self.alone else "swarm"
+
+    def estimate(self, runs: Iterable[Run], workers: int = 1) -> float:
+        """How many seconds these runs take on so many cores."""
+        total = 0.0
+        for run in runs:
+            scores = EVALUATIONS if run.role == REPORT else 1
+            step = self.steps[run.optimizer]
+            total += run.steps * max(step - self.gained, step / 10)
+            total += scores * self.evaluation
+        return total / workers
+
+    def batches(self, runs: Sequence[Run], workers: int = 1) -> list[list[Run]]:
+        """Runs in batches: those of one seed and role together, at the most as many as the width.
+
+        Batches are even, and there are enough of them for the workers where they stay wide enough.
+        """
+        groups: dict[tuple[int, str], list[Run]] = {}
+        for run in runs:
+            groups.setdefault((run.seed, run.role), []).append(run)
+        cut = []
+        for group in groups.values():
+            narrow = max(8, -(-len(group) // workers)) if len(groups) < workers else len(group)
+            count = -(-len(group) // min(self.width, narrow))
+            cut += [group[i::count] for i in range(count)]
+        return cut
+
+
+def asked(task: Task, entrant: Entrant, values: Mapping[str, float | bool], **names: object) -> Run:
+    """A run to be computed. names: role, seed, trial and space."""
+    return Run(
+        task=task.digest,
+        rule=entrant.rule,
+        hyperparameters={**entrant.defaults, **values},
+        steps=task.steps,
+        batch_size=task.batch_size,
+        schedule=task.schedule,
+        problem=task.name,
+        about=task.about,
+        optimizer=entrant.label,
+        score_name=task.score_name,
+        lower_is_better=task.lower,
+        target=task.target,
+        **names,  # type: ignore[arg-type]
+    )
+
+
+def measured(task: Task, entrants: Sequence[Entrant], workers: int = 1) -> Pace:
+    """The pace of a task, on one thread of this machine, whose memory so many workers share.
+
+    Raises TaskError where an optimizer cannot be made.
+    """
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        models = {entrant.label: task.model(0) for entrant in entrants}
+        steps = {e.label: _time(_steps(task, e, models[e.label])) for e in entrants}
+        alone = _time(_gradients(task, Alone(task, task.model(0))))
+        start = time.perf_counter()
+        task.evaluate(task.model(0), task.validation)
+        evaluation = time.perf_counter() - start
+        width = _width(task, task.model(0), workers)
+        try:
+            program = Together(task, [task.model(0) for _ in range(width)])
+            together = _time(_gradients(task, program)) / width
+        except CannotBatch as error:
+            return Pace(str(error), 1, steps, 0.0, evaluation)
+    why = "" if together < alone else "a swarm is not faster here"
+    return Pace(why, width, steps, 0.0 if why else alone - together, evaluation)
+
+
+def _gradients(task: Task, program: Program) -> Iterator[Any]:
+    for t, index in enumerate(task.order(0)):
+        torch.default_generator.manual_seed(t)
+        yield program.losses(task.train.batch(index))
+
+
+def _steps(task: Task, entrant: Entrant, model: torch.nn.Module) -> Iterator[Any]:
+    program = Alone(task, model)
+    replica = Replica(asked(task, entrant, {}, role=TUNE, seed=0), entrant, model)
+    if replica.lost:
+        raise TaskError(f"{task.name}: {replica.lost}")
+    for t, (loss,) in enumerate(_gradients(task, program), 1):
+        if not replica.lost:
+            replica.step(t, loss, 1.0, program, 0)
+        yield
+
+
+def _time(steps: Iterator[Any]) -> float:
+    """What a step takes, in seconds: the lower quartile, since others use the machine, too."""
+    times = []
+    for _ in range(WARM + STEPS):
+        start = time.perf_counter()
+        next(steps)
+        times.append(time.perf_counter() - start)
+    return sorted(times[WARM:])[STEPS // 4]
+
+
+def _width(task: Task, model: torch.nn.Module, workers: int) -> int:
+    """As many replicas as have room in memory, two at the least."""
+    parameters = sum(p.nbytes for p in model.parameters())
+    saved = 0
+
+    def count(x: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += x.nbytes
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+        task.losses(model, task.train.batch(next(task.order(0))))
+    each = 6 * parameters + 3 * saved + 1
+    return max(2, min(WIDTH, int(_SHARE * _free() / workers / each)))
+
+
+def _free() -> float:
+    """Bytes of memory that are free, or a cautious guess."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+        return 1024.0 * int(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 4e9
+
+
+def work(task: Task, entrants: Sequence[Entrant], pace: Pace, folder: str, runs: list[Run]) -> None:
+    """Compute runs of one seed and role, and keep each in the folder: the job of a worker."""
+    if runs[0].task != task.digest:
+        raise RuntimeError(f"{task.name} has changed while the race was on; start the race again")
+    by_label, seed = {entrant.label: entrant for entrant in entrants}, runs[0].seed
+    made = {key: environment()[key] for key in MADE_WITH}
+
+    def replica(run: Run, model: torch.nn.Module, how: str) -> Replica:
+        known = {"seconds_per_step": pace.steps[run.optimizer], "made": made, "how": how}
+        return Replica(replace(run, **known), by_label[run.optimizer], model)  # type: ignore[arg-type]
+
+    how = pace.how
+    if not pace.alone:
+        every = [*runs, *runs[:1]] if len(runs) == 1 else runs  # from two on the bits are the same
+        models = [task.model(seed) for _ in every]
+        try:
+            program = Together(task, models)
+            replicas = [replica(run, m, how) for run, m in zip(every, models, strict=True)]
+            for done in train(task, program, replicas, seed)[: len(runs)]:
+                keep(folder, done)
+            return
+        except CannotBatch as error:
+            how = f"one by one: {error}"
+    for run in runs:
+        model = task.model(seed)
+        keep(folder, *train(task, Alone(task, model), [replica(run, model, how)], seed))

@@ -1,0 +1,168 @@
+"""The protocol of a race: try, choose, report, each a list of runs on seeds that no other has.
+
+A tier says how much is tried. `default` trains each optimizer with its defaults. `k25` and `k100` try
+so many points of one scrambled Halton sequence, the same for each optimizer, stretched over the space
+that its rule declares: the learning rate, and in `k100` also weight decay and decay rates. Each point is
+tried on tuning seeds; the best few are trained again on choosing seeds, and the best of these, by its
+scores there alone, is reported on report seeds, as are the defaults. Both choices are made by the score
+on the validation part; reported is the score on the test part. So no reported score was chosen for
+being high.
+
+Seeds are paired: with one seed, all optimizers begin with the same weights and meet the same batches.
+The budget and the schedule of the learning rate are the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import fmean
+
+from ravine.races.entrants import Entrant, Space
+from ravine.races.pace import asked
+from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
+from ravine.races.task import Task
+
+__all__ = ["TIERS", "Tier", "best", "choosing", "edges", "points", "reporting", "tuning"]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How much is tried.
+
+    trials: points of the search for each optimizer. space: what is searched, "lr", "all", or "" for
+    nothing. tuning_seeds: on which each point is trained. finalists: how many points are trained again
+    to choose among. choosing_seeds: on which these are.
+    """
+
+    trials: int
+    space: str
+    tuning_seeds: tuple[int, ...] = (1000,)
+    finalists: int = 5
+    choosing_seeds: tuple[int, ...] = (2000, 2001, 2002)
+
+
+TIERS: Mapping[str, Tier] = {
+    "default": Tier(0, ""),
+    "k25": Tier(25, "lr"),
+    "k100": Tier(100, "all"),
+}
+"""By name."""
+
+MOST_SEEDS = 1000
+"""Report seeds are below this, and the others are above."""
+
+_DIMENSIONS = (
+    16  # a point has this many coordinates, so that more are searched with the first ones kept
+)
+
+
+def tuning(task: Task, entrants: Iterable[Entrant], tier: Tier) -> list[Run]:
+    """The runs that try the points of the search."""
+    return [
+        asked(task, each, point, role=TUNE, seed=seed, trial=trial, space=each.space(tier.space))
+        for seed in tier.tuning_seeds
+        for each in entrants
+        for trial, point in enumerate(points(each.space(tier.space), tier.trials), 1)
+    ]
+
+
+def choosing(
+    task: Task, entrants: Iterable[Entrant], tier: Tier, tuned: Sequence[Run]
+) -> list[Run]:
+    """The runs that choose among the best points that were tried."""
+    found = []
+    for each in entrants:
+        space = each.space(tier.space)
+        known = points(space, tier.trials)
+        for trial in _ranking(tuned, each)[: tier.finalists]:
+            for seed in tier.choosing_seeds:
+                run = asked(
+                    task, each, known[trial - 1], role=CHOOSE, seed=seed, trial=trial, space=space
+                )
+                found.append(run)
+    return found
+
+
+def reporting(
+    task: Task, entrants: Iterable[Entrant], tier: Tier, chosen: Sequence[Run], seeds: Sequence[int]
+) -> list[Run]:
+    """The runs that are reported: with the defaults, trial 0, and with the chosen point."""
+    found = []
+    for each in entrants:
+        space = each.space(tier.space)
+        trials: dict[int, Mapping[str, float]] = {0: {}}
+        if (trial := best(chosen, each)) is not None:
+            trials[trial] = points(space, tier.trials)[trial - 1]
+        for trial, point in trials.items():
+            for seed in seeds:
+                found.append(
+                    asked(task, each, point, role=REPORT, seed=seed, trial=trial, space=space)
+                )
+    return found
+
+
+def best(runs: Iterable[Run], entrant: Entrant) -> int | None:
+    """The trial of an optimizer with the best mean score; None if none was run, or all were lost."""
+    return next(iter(_ranking(runs, entrant)), None)
+
+
+def _ranking(runs: Iterable[Run], entrant: Entrant) -> list[int]:
+    """The trials of an optimizer that were not lost, from the best mean score down.
+
+    A trial that is lost on any seed comes after all that are not; one lost on all is left out.
+    """
+    scores: dict[int, list[float]] = {}
+    lower = False
+    for run in runs:
+        if run.optimizer == entrant.label:
+            scores.setdefault(run.trial, []).append(run.score)
+            lower = run.lower_is_better
+    sign = 1.0 if lower else -1.0
+    order = []
+    for trial, its in scores.items():
+        finite = [x for x in its if math.isfinite(x)]
+        if finite:
+            order.append((len(its) - len(finite), sign * fmean(finite), trial))
+    return [trial for _, _, trial in sorted(order)]
+
+
+def edges(run: Run, tier: Tier) -> list[str]:
+    """The hyperparameters in which a chosen run is the first or the last of all points that were tried."""
+    tried = points(run.space, tier.trials)
+    found = []
+    for name in run.space:
+        values = [point[name] for point in tried]
+        if run.trial and run.hyperparameters[name] in (min(values), max(values)):
+            found.append(name)
+    return found
+
+
+def points(space: Space, count: int) -> list[dict[str, float]]:
+    """The first so many points of the sequence in a space: log-uniform between its ends.
+
+    Where a hyperparameter is searched towards 1, its distance from 1 is.
+    """
+    if not space:
+        return [{} for _ in range(count)]
+    return [
+        {name: _stretched(u, *ends) for u, (name, ends) in zip(row, space.items(), strict=False)}
+        for row in _sequence(count)
+    ]
+
+
+def _stretched(u: float, low: float, high: float, towards: float) -> float:
+    value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+    return towards - value if towards else value
+
+
+@cache
+def _sequence(count: int) -> list[list[float]]:
+    from scipy.stats import qmc
+
+    drawn: list[list[float]] = (
+        qmc.Halton(d=_DIMENSIONS, scramble=True, rng=0).random(count).tolist()
+    )
+    return drawn

@@ -1,0 +1,222 @@
+"""Training: many replicas of a task side by side, and the loop that all runs of a race go through.
+
+A replica is a model of its own, with an optimizer of its own; what replicas share is the batch, and how
+gradients are computed. `Alone` computes those of one replica as every PyTorch program does. `Together`
+(in `together.py`) keeps the parameters of all replicas in one stack, of which each model's are views,
+and computes all gradients as one program. Runs of a seed begin with the same weights and meet the same
+batches and the same dropout, whichever way they are computed, and whoever else is in the swarm.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from ravine.races.entrants import Entrant, Pair, memory
+from ravine.races.examples import Batch
+from ravine.races.runs import REPORT, Run
+from ravine.races.task import SCHEDULES, Task
+from ravine.torch.pinned import Pinned
+
+__all__ = ["Alone", "Program", "Replica", "one_thread", "train"]
+
+POINTS, EVALUATIONS = 100, 20
+"""How many points a curve of the training loss has at the most, and how often a run that is reported is
+scored; the others are scored at their end."""
+
+_STEP_SEEDS = 1_000_003  # the step of a seed's dropout is told by this
+
+
+class Program(Protocol):
+    """What computes the gradients of replicas."""
+
+    def losses(self, batch: Batch) -> list[float]:
+        """The loss of each replica, and its gradients, to be handed out."""
+
+    def hand_out(self, replica: int) -> None:
+        """Give the parameters of a replica their gradients, as `.grad`."""
+
+    def addresses(self, replica: int) -> list[int] | None:
+        """Where these begin in memory, in the order of its trained parameters, if that is for good."""
+
+
+class Alone:
+    """One replica, as PyTorch computes it."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        self.task, self.models = task, [model]
+        self._parameters = [*model.parameters()]
+
+    def losses(self, batch: Batch) -> list[float]:
+        """The loss, after its backward pass."""
+        for p in self._parameters:
+            p.grad = None
+        loss = self.task.losses(self.models[0], batch)
+        loss.backward()
+        return [loss.item()]
+
+    def hand_out(self, replica: int) -> None:
+        """Nothing: backward has done it."""
+
+    def addresses(self, replica: int) -> None:
+        """None: they are elsewhere after each backward pass."""
+
+
+@dataclass
+class Replica:
+    """One run while it is trained."""
+
+    run: Run
+    entrant: Entrant
+    model: nn.Module
+    lost: str = ""
+    lost_at: int | None = None
+
+    def __post_init__(self) -> None:
+        self.curve: list[tuple[int, float]] = []
+        self.evaluations: list[tuple[int, float]] = []
+        self._sum, self._since = 0.0, 0
+        self.optimizer: Any = None
+        self._pinned: list[Pinned] = []
+        try:
+            self.optimizer = self.entrant.build(self.model, self.run.hyperparameters)
+        except Exception as error:
+            self._parts: Sequence[Any] = []
+            return self._lose(f"{self.entrant.label} cannot be made: {error}", 0)
+        self._mode("train")
+        pair = isinstance(self.optimizer, Pair)
+        self._parts = self.optimizer.parts if pair else [self.optimizer]
+        self._rates = [[group.get("lr") for group in part.param_groups] for part in self._parts]
+        return None
+
+    def step(self, t: int, loss: float, factor: float, program: Program, number: int) -> None:
+        """Take step t with the program's gradients, those of its replica of this number; or be lost."""
+        self._sum, self._since = self._sum + loss, self._since + 1
+        if not math.isfinite(loss):
+            return self._lose(f"the loss is {loss} at step {t}", t)
+        try:
+            if self._pinned:
+                where = program.addresses(number) or ()
+                for pinned, rates in zip(self._pinned, self._rates, strict=True):
+                    pinned.step(where, [lr * factor for lr in rates])
+                return None
+            self._set_rates(factor)
+            program.hand_out(number)
+            self.optimizer.step()
+        except Exception as error:
+            return self._lose(
+                f"{self.entrant.label} raises {type(error).__name__} at step {t}: {error}", t
+            )
+        if t == 1 and program.addresses(number) and all(map(Pinned.fits, self._parts)):
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            self._pinned = [Pinned(part, trained) for part in self._parts]
+        return None
+
+    def _set_rates(self, factor: float) -> None:
+        for part, rates in zip(self._parts, self._rates, strict=True):
+            for group, lr in zip(part.param_groups, rates, strict=True):
+                if lr is not None:
+                    group["lr"] = lr * factor
+
+    def _lose(self, why: str, t: int) -> None:
+        self.lost, self.lost_at = why.splitlines()[0], t
+
+    def point(self, t: int) -> None:
+        """Put down the mean loss since the point before."""
+        if self._since:
+            self.curve.append((t, self._sum / self._since))
+        self._sum, self._since = 0.0, 0
+
+    def evaluate(self, task: Task, t: int, factor: float) -> None:
+        """Put down the score, with the weights that the optimizer evaluates with."""
+        if self.lost:
+            return None
+        part = task.test if self.run.role == "report" else task.validation
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            return self._lose(f"parameters are not finite after step {t}", t)
+        self._set_rates(factor)
+        self._mode("eval")
+        try:
+            self.evaluations.append((t, task.evaluate(self.model, part)))
+        finally:
+            self._mode("train")
+        return None
+
+    def _mode(self, name: str) -> None:
+        """Optimizers that train one set of weights and evaluate another have eval() and train()."""
+        switch = getattr(self.optimizer, name, None)
+        if callable(switch):
+            switch()
+
+    def finished(self, task: Task) -> Run:
+        """The run with its results."""
+        reached = next((t for t, score in self.evaluations if task.reached(score)), math.inf)
+        to_target = None if task.target is None else math.inf if self.lost else reached
+        seconds = self.run.seconds_per_step
+        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return replace(
+            self.run,
+            parameters=parameters,
+            curve=tuple(self.curve),
+            evaluations=tuple(self.evaluations),
+            score=math.nan if self.lost else self.evaluations[-1][1],
+            lost=self.lost,
+            lost_at=self.lost_at,
+            steps_to_target=to_target,
+            seconds_to_target=None if to_target is None else to_target * seconds,
+            memory_per_parameter=memory(self.optimizer, parameters) if self.optimizer else math.nan,
+        )
+
+
+def train(task: Task, program: Program, replicas: Sequence[Replica], seed: int) -> list[Run]:
+    """Train all replicas to the end of the budget, and return their runs with the results."""
+    steps, factor = task.steps, SCHEDULES[task.schedule]
+    reports = any(replica.run.role == REPORT for replica in replicas)
+    points, looks = _spread(steps, POINTS), _spread(steps, EVALUATIONS if reports else 1)
+    alive = [(i, replica) for i, replica in enumerate(replicas) if not replica.lost]
+    with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for t, index in zip(range(1, steps + 1), task.order(seed)):  # noqa: B905  order has no end
+            torch.default_generator.manual_seed(seed * _STEP_SEEDS + t)
+            losses = program.losses(task.train.batch(index))
+            now = factor((t - 1) / steps)
+            for i, replica in alive:
+                replica.step(t, losses[i], now, program, i)
+            if t in points:
+                for _, replica in alive:
+                    replica.point(t)
+            if t in looks:
+                for _, replica in alive:
+                    replica.evaluate(task, t, now)
+            lost = [replica for _, replica in alive if replica.lost]
+            for replica in lost:
+                replica.point(t)
+            if lost:
+                alive = [(i, replica) for i, replica in alive if not replica.lost]
+            if not alive:
+                break
+    return [replica.finished(task) for replica in replicas]
+
+
+def _spread(steps: int, count: int) -> set[int]:
+    """So many of the steps, evenly spread, the last one among them."""
+    count = min(count, steps)
+    return {round(i * steps / count) for i in range(1, count + 1)}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread, so that bits do not depend on how many there are."""
+    threads: Any = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,266 @@
+"""Jobs: what is missing is computed, whatever is killed meanwhile, and nothing twice."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ravine.races import jobs
+from ravine.races.jobs import ALL, Elsewhere, Missing, Shard, complete, merge, processes, shard
+from ravine.races.runs import Run, keep, place, read
+
+ASKED = [
+    Run(
+        task="t",
+        rule="r",
+        hyperparameters={"lr": 0.1},
+        role="tune",
+        seed=seed,
+        steps=10,
+        batch_size=4,
+        schedule="linear",
+        problem="points",
+        optimizer="adam",
+    )
+    for seed in range(12)
+]
+
+
+def fours(runs):
+    return [list(runs[i : i + 4]) for i in range(0, len(runs), 4)]
+
+
+def compute(folder, runs):
+    """Keeps the runs, and notes who computed them."""
+    for run in runs:
+        keep(folder, replace(run, score=run.seed / 2))
+        Path(folder, f"computed-{run.seed}-{os.getpid()}-{time.monotonic_ns()}").touch()
+
+
+def dies_once(at, folder, runs):
+    """As `compute`, in a process that is killed once, in the middle of a batch."""
+    for run in runs:
+        mark = Path(folder, "died")
+        if run.seed == at and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        compute(folder, [run])
+
+
+def computed(folder):
+    return sorted(int(path.name.split("-")[1]) for path in Path(folder).glob("computed-*"))
+
+
+def test_what_is_missing_is_computed_and_nothing_twice(tmp_path):
+    known = []
+    for asked in (ASKED[:3], ASKED, ASKED):
+        found = complete(tmp_path, asked, compute, batches=fours, done=known.extend)
+        assert [run.score for run in found] == [run.seed / 2 for run in asked]
+    assert computed(tmp_path) == list(range(12))
+    assert [len(known), len({run.name for run in known})] == [3 + 12 + 12, 12]
+
+
+def test_a_damaged_result_is_computed_again(tmp_path):
+    complete(tmp_path, ASKED, compute, batches=fours)
+    place(tmp_path, ASKED[5].name).write_bytes(b"{")
+    complete(tmp_path, ASKED, compute, batches=fours)
+    assert computed(tmp_path).count(5) == 2
+    assert len(computed(tmp_path)) == 13
+
+
+def test_any_executor_will_do(tmp_path):
+    with ThreadPoolExecutor(2) as executor:
+        found = complete(tmp_path, ASKED, compute, batches=fours, executor=executor)
+    assert len(found) == 12
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    pytest.importorskip("loky")
+    work = partial(dies_once, 6)
+    found = complete(tmp_path, ASKED, work, batches=fours, executor=processes(2))
+    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
+    assert (tmp_path / "died").exists()
+    assert len(computed(tmp_path)) == 12  # what the batch had kept before is not computed again
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """This file, in the processes of engines that pickle functions by their names."""
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.mark.usefixtures("importable")
+def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster) as client:
+        executor = client.get_executor(pure=False)
+        work = partial(dies_once, 6)
+        found = complete(tmp_path, ASKED, work, batches=fours, executor=executor)
+    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
+    assert (tmp_path / "died").exists()
+    assert len(computed(tmp_path)) == 12
+
+
+@pytest.mark.usefixtures("importable")
+def test_submitit_loses_nothing_when_a_job_is_killed(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.LocalExecutor(folder=tmp_path / "logs")
+    executor.update_parameters(timeout_min=5)
+    work = partial(dies_once, 6)
+    found = complete(tmp_path, ASKED, work, batches=fours, executor=executor)
+    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
+    assert (tmp_path / "died").exists()
+
+
+class Ray:
+    """Ray behind the two methods that a race asks for."""
+
+    def __init__(self, ray):
+        self.call = ray.remote(max_retries=0)(lambda function, *more: function(*more))
+
+    def submit(self, function, *arguments):
+        return self.call.remote(function, *arguments).future()
+
+
+@pytest.mark.usefixtures("importable")
+def test_ray_loses_nothing_when_a_worker_is_killed(tmp_path):
+    ray = pytest.importorskip("ray")
+    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    try:
+        work = partial(dies_once, 6)
+        found = complete(tmp_path, ASKED, work, batches=fours, executor=Ray(ray))
+    finally:
+        ray.shutdown()
+    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
+    assert (tmp_path / "died").exists()
+
+
+def test_what_fails_each_time_is_said(tmp_path):
+    def work(folder, runs):
+        compute(folder, [run for run in runs if run.seed != 7])
+        if any(run.seed == 7 for run in runs):
+            raise RuntimeError("no luck")
+
+    message = (
+        "1 runs could not be computed in 3 attempts, .*adam on points with seed 7: RuntimeError: no"
+    )
+    with pytest.raises(Missing, match=message):
+        complete(tmp_path, ASKED, work, batches=fours)
+    assert computed(tmp_path) == [i for i in range(12) if i != 7]
+
+
+def test_a_full_disk_is_said_at_once(tmp_path):
+    calls = []
+
+    def work(folder, runs):
+        calls.append(runs)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        complete(tmp_path, ASKED, work, batches=fours)
+    assert len(calls) == 1
+
+
+class Broken:
+    """An executor whose pool is broken until it is asked a second time."""
+
+    def __init__(self):
+        self.submitted = 0
+
+    def submit(self, function, *arguments):
+        self.submitted += 1
+        if self.submitted <= 2:
+            raise RuntimeError("the pool is broken")
+        return jobs.Here().submit(function, *arguments)
+
+
+def test_an_executor_that_breaks_is_tried_again(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "ravine"):
+        complete(tmp_path, ASKED, compute, batches=fours, executor=Broken())
+    assert computed(tmp_path) == list(range(12))
+    assert "RuntimeError: the pool is broken" in caplog.text
+
+
+def test_shards_share_the_batches_and_leave_nothing(tmp_path):
+    for i in (1, 2):
+        with pytest.raises(Elsewhere, match="other shards' to compute; when they are in"):
+            complete(tmp_path / str(i), ASKED, compute, batches=fours, shard=Shard(i, 2))
+    shares = [computed(tmp_path / str(i)) for i in (1, 2)]
+    assert shares == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7]]
+    assert merge(tmp_path / "all", [tmp_path / "1", tmp_path / "2"]) == (12, 0)
+    assert merge(tmp_path / "all", [tmp_path / "2"]) == (0, 4)
+    found = complete(tmp_path / "all", ASKED, compute, batches=fours)
+    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
+    assert computed(tmp_path / "all") == []
+
+
+def test_a_share_does_not_depend_on_what_is_there(tmp_path):
+    complete(tmp_path, ASKED[:4], compute, batches=fours)
+    with pytest.raises(Elsewhere, match="4 runs are"):
+        complete(tmp_path, ASKED, compute, batches=fours, shard=Shard(1, 2))
+    assert computed(tmp_path) == [0, 1, 2, 3, 8, 9, 10, 11]
+
+
+def test_shards_as_they_are_written():
+    assert shard("2/8") == Shard(2, 8)
+    assert Shard(1, 1) == ALL
+    for text in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
+        with pytest.raises(ValueError, match=r"is not accepted; write i/n"):
+            shard(text)
+
+
+def test_merging_leaves_damage_out_and_refuses_other_folders(tmp_path, caplog):
+    keep(tmp_path / "a", ASKED[0])
+    place(tmp_path / "a", ASKED[0].name).write_bytes(b"{}")
+    keep(tmp_path / "a", ASKED[1])
+    with caplog.at_level(logging.WARNING, "ravine"):
+        assert merge(tmp_path / "all", [tmp_path / "a"]) == (1, 0)
+    assert "is damaged" in caplog.text
+    assert [run.seed for run in read(tmp_path / "all")] == [1]
+    with pytest.raises(FileNotFoundError, match="holds no runs of a race"):
+        merge(tmp_path / "all", [tmp_path / "missing"])
+    with pytest.raises(ValueError, match="holds no runs of a race"):
+        merge(tmp_path / "all", [tmp_path])
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_jobs import ASKED, complete, compute, fours
+
+def work(folder, runs):
+    for run in runs:
+        compute(folder, [run])
+        time.sleep(0.2)
+
+complete({folder!r}, ASKED, work, batches=fours)
+"""
+
+
+def test_after_kill_9_the_rest_is_computed_and_nothing_twice(tmp_path):
+    code = SLOW.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while len(computed(tmp_path)) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    kept = len(computed(tmp_path))
+    assert kept < 12
+    found = complete(tmp_path, ASKED, compute, batches=fours)
+    assert len(found) == 12
+    assert len({*computed(tmp_path)}) == len(computed(tmp_path))
+    assert len(computed(tmp_path)) >= 11  # the process may die between keeping a run and noting it
