@@ -358,7 +358,9 @@ def test_rules_that_are_not_equal_differ():
     """
     rows = [np.array([3.0, -0.5]), np.array([0.01, 2.0]), np.array([-1.0, 0.1])]
     grads = [np.array([row, 2 * row[::-1] - 0.3]) for row in rows] * 4
-    grads[0::2] = [g - g.mean(axis=1, keepdims=True) for g in grads[0::2]]  # at right angles to p
+    grads += [
+        np.array([[1.0, -1.0], [-0.5, 0.5]])
+    ] * 3  # at right angles to p, where steps are projected
     large, ends = {"eps", "eps1", "d0", "reps_rel"}, {}
     for r in REGISTERED:
         hyper = dict.fromkeys(large & r.hyperparameters.keys(), 0.1)

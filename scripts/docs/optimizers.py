@@ -187,9 +187,10 @@ def _other_switches(rule: Rule) -> Iterator[str]:
 
 def _turned(rule: Rule, switch: str, on: bool) -> Any:
     """A value with which a switch is not as it is by default."""
-    return (
-        (not on) if isinstance(rule.hyperparameters[switch].default, bool) else 0.0 if on else 0.5
-    )
+    h = rule.hyperparameters[switch]
+    if isinstance(h.default, bool):
+        return not on
+    return 0 if on else (1 if h.whole else 0.5)
 
 
 def _state(rule: Rule) -> Iterator[str]:

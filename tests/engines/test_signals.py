@@ -297,7 +297,7 @@ def test_modifiers_hand_signals_on_and_have_their_own():
     def other(step, p, g, *, hessian=signal(scalar)):
         return step(p, g)
 
-    with pytest.raises(RuleError, match="has 'hessian' already, and .* has another"):
+    with pytest.raises(RuleError, match=r"has 'hessian' already, and .* has another"):
         other(sophia)
 
     @modifier
