@@ -73,7 +73,7 @@ def test_show_is_complete_and_80_wide(name):
     assert rule.at in flat
     assert f"def {rule.sources[-1].__name__}(" in text
     assert "θₜ" in text
-    assert re.search(r"^State .*(bytes|number) per", text, re.M)
+    assert re.search(r"^State .*((bytes|number) per|a matrix of)", text, re.M)
     assert "Elsewhere" in text
     for h in rule.hyperparameters.values():
         assert re.search(rf"^{h.name} +{re.escape(str(h.default))} ", text, re.M)
@@ -225,13 +225,11 @@ def test_a_name_of_a_package_is_explained_and_shown():
     done = ravine("show", "Nadam")
     assert done.stdout.startswith("nadam: ")
     assert "Keras" in done.stdout
-    assert done.stderr == (
-        "ravine: Nadam is nadam here; keras.Nadam is nadam(lr=0.001, eps=1e-7, momentum_decay=1)\n"
-    )
+    assert done.stderr == ("ravine: Nadam is nadam here; keras.optimizers.Nadam is nadam_keras\n")
     assert ravine("show", "AdamW").stderr == ""
     keras = ravine("show", "keras.Nadam").stdout
-    assert keras.startswith("nadam(lr=0.001, eps=1e-07, momentum_decay=1.0): ")
-    assert re.search(r"^momentum_decay +1.0 ", keras, re.M)
+    assert keras.startswith("nadam_keras: ")
+    assert "keras.optimizers.Nadam (keras 3.15.1)" in keras
 
 
 def test_a_stack_is_shown():
@@ -319,7 +317,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("bench", "stacks", "--shapes", "cube"), "shapes='cube' is not accepted"),
         (("bench", "stacks", "--out", "no/x.json"), "there is no folder no"),
         (("rase",), "No such command 'rase'"),
-        (("show", "Adan"), "no rule is called 'Adan'; there are"),
+        (("show", "AdaBound"), "no rule is called 'AdaBound'; there are"),
         (("show", ""), "no name of a rule is given"),
         (("show", "l2"), r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         (("show", "adam(weight_decay=1)"), "has no hyperparameter 'weight_decay'"),

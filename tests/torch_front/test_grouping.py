@@ -620,9 +620,9 @@ def test_a_group_names_its_rule_as_people_write_it(name, rule):
         alone.step()
     assert p.tolist() == q.tolist() != [1.0, 1.0]
     with pytest.raises(
-        ValueError, match=r"Mixed: rule='Lion' is not accepted.*no rule is called 'Lion'"
+        ValueError, match=r"Mixed: rule='AdaBound' is not accepted.*no rule is called 'AdaBound'"
     ):
-        rt.Mixed([{"params": [p], "rule": "Lion"}])
+        rt.Mixed([{"params": [p], "rule": "AdaBound"}])
 
 
 def test_a_file_that_has_been_edited_is_run_again_for_new_groups_only(tmp_path):
