@@ -427,7 +427,7 @@ def test_the_norm_of_all_tensors_at_once():
 
 
 def test_shown():
-    assert "normal(θₜ₋₁)" in terminal(langevin.function)
+    assert "normal(θ)" in terminal(langevin.function)
     printed = kernel_source(trace(noisy))
     names = {}
     exec("from ravine.ops import *\n" + printed, names)

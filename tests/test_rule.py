@@ -143,9 +143,9 @@ def test_what_only_the_eager_engine_steps_keeps_dtypes_and_shapes(made, dtype):
     p = torch.ones(3, 2, dtype=dtype)
     start = made.init(p)
     _, state = made.update(p, p, start, 1)
-    before, after = ([x for x in its if not isinstance(x, float)] for its in (start, state))
-    assert [x.dtype for x in after] == [dtype] * len(before)
-    assert [x.shape for x in after] == [x.shape for x in before]
+    pairs = [(x, y) for x, y in zip(start, state, strict=True) if not isinstance(x, float)]
+    assert [after.dtype for _, after in pairs] == [dtype] * len(pairs)
+    assert [after.shape for _, after in pairs] == [before.shape for before, _ in pairs]
     assert torch.equal(p, torch.ones(3, 2, dtype=dtype))
 
 

@@ -56,7 +56,8 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
 
     Of one class with several sets of options there are several, the one with the fewest first.
     """
-    package, last = _parted(name.strip())
+    rules = [*rules]
+    package, last = _parted(name.strip(), rules)
     wanted = naming.plain(last)
     found = []
     for rule in rules:
@@ -72,17 +73,19 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
 
 def best(name: str, rules: Iterable[Rule]) -> Match | None:
     """The rule that "package.Name" is at the package's defaults; None where no witness says so."""
-    return next(iter(matches(name, rules)), None) if _parted(name)[0] else None
+    rules = [*rules]
+    return next(iter(matches(name, rules)), None) if _parted(name, rules)[0] else None
 
 
-def _parted(name: str) -> tuple[str, str]:
+def _parted(name: str, rules: Iterable[Rule]) -> tuple[str, str]:
     """The package that a name begins with, "" for none, and the optimizer's name in it."""
-    package, rest = naming.parted(name)
-    if package:
-        return package.partition(".")[0], rest.rpartition(".")[2]
     head, _, last = name.rpartition(".")
-    package = head.partition(".")[0].casefold()
-    return ALIASES.get(package, package), last
+    root = head.partition(".")[0].casefold()
+    root = ALIASES.get(root, root)
+    if root in {w.name.partition(".")[0] for rule in rules for w in rule.card.witnesses}:
+        return root, last
+    package, rest = naming.parted(name)  # "Keras Nadam", "optimizers.Adam"
+    return (package.partition(".")[0], rest.rpartition(".")[2]) if package else (root, last)
 
 
 def spelled(name: str, rules: Iterable[Rule]) -> list[Match]:

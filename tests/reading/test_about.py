@@ -107,12 +107,15 @@ def numbers_of(formula, m, n):
 def test_state_bytes_are_those_that_a_front_allocates(name, shape, every):
     torch = pytest.importorskip("torch")
     import ravine.torch
+    from ravine.torch.asked import takes_matrices
 
     rule = registry.get(name)
     switches = {k: 0.5 for k in ("momentum",) if rule.hyperparameters.get(k)} if every else {}
     switches |= {k: True for k, h in rule.hyperparameters.items() if h.default is False and every}
-    if name == "muon" and len(shape) != 2:
+    if takes_matrices(rule, len(shape)):
         pytest.skip("a rule of matrices")
+    if "rank" in rule.hyperparameters:  # low beside these matrices
+        switches["rank"] = 2
     for dtype, size in ((torch.float32, 4), (torch.float64, 8)):
         p = torch.nn.Parameter(torch.ones(shape, dtype=dtype))
         optimizer = ravine.torch.optimizer(rule)([p], **switches)

@@ -96,7 +96,8 @@ def test_every_box_fits_and_says_all(made):
             assert box.splitlines()[0] == box.splitlines()[-1]
     kept = about(made)
     slots = len([*kept.state, *kept.scalars, *kept.shared, *kept.reduced, *kept.matrices])
-    parts = [x for group in made.parts.slots.values() for x in group[1:] if x in kept.state]
+    every = {*kept.state, *kept.scalars, *kept.shared, *kept.reduced}
+    parts = [x for group in made.parts.slots.values() for x in group[1:] if x in every]
     start = terminal(made, 10**6, plain=True).partition("Start ")[2].partition("\n")[0]
     assert start.count("[0] = ") + start.count("[i,0] = ") == (
         slots - len(parts) + len(kept.in_other_dimensions)

@@ -14,6 +14,7 @@ from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, decoupled_decay, kahan, l2, maximize
 from ravine.reading.equations import latex, reading, terminal
 from ravine.reading.typesetting import Terminal
+from ravine.torch.asked import takes_matrices
 
 SYMBOL = r"[a-zA-Z_]\w*'*(?:\[[a-z0-9,+-]+\])?"
 
@@ -140,10 +141,25 @@ class Shown:
         return known[self.p], [known[end] if k in self.live else old for k, end, old in after]
 
 
+def names_more(rule):
+    """Whether its equations have what this evaluator lacks: helpers, constants, products of matrices."""
+    text = terminal(rule, 10**6, plain=True)
+    return bool(
+        re.search(r"\^T\b|newton_schulz|normal\(|uniform\(|solve_|leading|cosine", text)
+    ) or ("orthogonalized" in text)
+
+
+COMPUTED = [r for r in READ if not r.signals and not names_more(r)]
+
+
+def test_nearly_all_rules_are_computed():
+    assert len(COMPUTED) > 0.8 * len(READ)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (5,)], ids=str)
-@pytest.mark.parametrize("rule", [r for r in READ if not r.signals], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
 def test_the_equations_of_a_rule_compute_what_it_does(rule, shape):
-    if trace(rule, None, 1).of_arrays:
+    if takes_matrices(rule):
         shape = (3, 4)
     few = [{k: not v} for k, v in rule.check().items() if isinstance(v, bool) and k != "bfloat16"]
     every = [x for x in variants(rule) if "bfloat16" not in x]
@@ -156,7 +172,7 @@ def test_the_equations_of_a_rule_compute_what_it_does(rule, shape):
             with np.errstate(all="ignore"):
                 q, state = rule.update(q, g, state, t, **values)
                 p, after = shown.step(p, g, after, t)
-            if not np.isfinite(q).all():
+            if not all(np.isfinite(x).all() for x in (q, *state)):
                 break  # p - (p - u) and u differ there
             kept = [k in shown.live for k in rule.slots]
             pairs = zip((True, *kept), (p, *after), (q, *state), strict=True)

@@ -583,7 +583,7 @@ def test_what_is_not_accepted():
         (ValueError, "clip_value=-1 is not accepted", (model, optimizer), {"clip_value": -1}),
         (ValueError, "has none of the model's", (Model(), optimizer), {}),
         (ValueError, r"'clip_by_global_norm\(adam\)'.*all parameters at once", (model, by_norm), {}),
-        (RuleError, "clip_value", (model, clipped), {"clip_value": 1.0}),
+        (RuleError, "clip_by_value", (model, clipped), {"clip_value": 1.0}),
         (ValueError, "differentiable=True", (model, rt.SGD(model.parameters(), differentiable=True)), {}),
     ):  # fmt: skip
         with pytest.raises(error, match=message):

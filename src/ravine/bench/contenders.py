@@ -297,9 +297,8 @@ class Kernel:
         matrices = [kernel.matrices(p.shape) for p in params]
         if kernel.by_lines and None in matrices:
             kernel.refuse("rows and columns", "which parameters of the model have not")
-        self.bound = cpu.Step(
-            kernel, [p.numel() for p in params], dtypes, matrices=[m for m in matrices if m]
-        )
+        whole = [m for m in matrices if m] if kernel.by_lines else []
+        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes, matrices=whole)
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]

@@ -343,6 +343,9 @@ def _kind(dimensions: Sequence[int], count: int) -> tuple[Node, str]:
         return Term("≥", (asked, number(low))), KINDS.get(f"≥{low}", "")
     if len(dimensions) == high - low + 1 and low == 0:
         return Term("≤", (asked, number(high))), KINDS.get(f"≤{high}", "")
+    others = [n for n in range(count) if n not in dimensions]
+    if len(others) == 1:
+        return Term("≠", (asked, number(others[0]))), f"ndim not {others[0]}"
     tests: list[Node] = [Term("=", (asked, number(n))) for n in dimensions]
     test = tests[0]
     for other in tests[1:]:
