@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ravine.files import failure
 from ravine.rule import Rule
 
 if TYPE_CHECKING:  # a fifth of what importing ravine would take
@@ -142,6 +141,8 @@ def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit, and a test runner's skip, are no Exceptions
+        from ravine.files import failure
+
         raise failure(entry.value, error) from error
     raise LookupError(f"{entry.value} is a {type(value).__name__}, not a module and not a rule")
 

@@ -19,7 +19,6 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ravine import files
 from ravine.rule import Rule
 
 __all__ = ["Derived", "recipe"]
@@ -80,6 +79,8 @@ def _again(*origin: Any) -> Rule:
 
 
 def _at(place: str, name: str) -> Rule:
+    from ravine import files
+
     try:
         module = files.load(place) if files.is_file(place) else importlib.import_module(place)
         found = _attribute(module, name)

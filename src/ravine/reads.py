@@ -14,13 +14,13 @@ from __future__ import annotations
 import dis
 import os
 import pickle
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import cached_property, lru_cache, partial
 from operator import attrgetter, is_
-from pathlib import Path
 from types import (
     BuiltinMethodType,
     CodeType,
@@ -147,7 +147,7 @@ def _is_library(x: Any) -> bool:
         file = x.__code__.co_filename
     else:
         file = getattr(sys.modules.get(x.__module__), "__file__", None) or ""
-    return bool({"site-packages", "dist-packages"} & {*Path(file).parts})
+    return bool({"site-packages", "dist-packages"} & {*re.split(r"[/\\]", file)})
 
 
 class _Names(NamedTuple):

@@ -20,12 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ravine import elsewhere, naming
-from ravine.files import exists, is_file, load
 from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
@@ -242,6 +240,8 @@ def _of_package(match: elsewhere.Match) -> Found:
 
 
 def _unknown(text: str, found: Rules) -> str:
+    from ravine.files import exists, is_file  # as below: importing Ravine is to be instant
+
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
     if not text:
         return f"no name of a rule is given; there are {', '.join(found)}"
@@ -250,7 +250,7 @@ def _unknown(text: str, found: Rules) -> str:
     if naming.plain(text) in map(naming.plain, modifiers()):
         return f"{shown} is a modifier, a function from rule to rule; write {text}(adam)"
     for file in (text, f"{text}.py"):
-        if Path(file).suffix == ".py" and exists(file):
+        if file.endswith(".py") and exists(file):
             return f"{shown} is a file's name; a rule in it is {file}:NAME{_defined(file)}"
     if is_file(text):
         return f"{shown} is no rule; a rule of your own is named as path/to/file.py:name"
@@ -270,7 +270,8 @@ def _unknown(text: str, found: Rules) -> str:
 def _defined(place: str) -> str:
     """The functions of a file that was not run."""
     try:
-        tree = ast.parse(Path(place).read_bytes())
+        with open(place, "rb") as file:
+            tree = ast.parse(file.read())
     except (OSError, ValueError, SyntaxError):
         return ""
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -378,6 +379,8 @@ _as_rule = lru_cache(maxsize=256)(rule)
 
 def _placed(text: str) -> Rule:
     """The rule in "file.py:name", "module:name" or "package:name"."""
+    from ravine.files import is_file
+
     place, _, name = text.rpartition(":")
     if not is_file(place) and offers(place):
         made = rules().of_package(place, name)
@@ -395,6 +398,8 @@ def _attribute(text: str) -> Any:
     place, _, name = (part.strip() for part in text.rpartition(":"))
     if not place:
         raise LookupError(f"{text!r} names no file; write path/to/file.py:{name or 'NAME'}")
+    from ravine.files import load
+
     module = load(place)
     value = getattr(module, name, None)
     if isinstance(value, Rule) or callable(value):

@@ -10,8 +10,8 @@ import __future__
 import ast
 import inspect
 import linecache
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -59,7 +59,9 @@ def source_of(function: Callable[..., Any]) -> Source:
             text = "".join(line.removeprefix(indent) for line in own)
             definition = ast.parse(text).body[0]
             assert isinstance(definition, ast.FunctionDef)
-            return Source(text, definition, "" if lines == now else Path(code.co_filename).name)
+            return Source(
+                text, definition, "" if lines == now else os.path.basename(code.co_filename)
+            )
     file = code.co_filename
     typed = "it was typed at a prompt, or made by exec; put it in a file, and import that"
     # Python 3.13 has lines of "<string>", those of `python -c`, whoever else calls exec.

@@ -23,6 +23,7 @@ from unittest import mock
 
 import pytest
 
+import ravine
 from ravine import cli, modifiers, registry
 from ravine.engines.tracing import trace
 from ravine.races.diamonds import PUBLISHED, floor
@@ -47,7 +48,7 @@ class Page:
 
     def __init__(self, folder):
         self.folder = folder
-        self.names = {"__name__": "__main__"}
+        self.names = {"__name__": "__main__", "signal": ravine.signal}  # in sources of rules
 
     def python(self, source, title):
         path = self.folder / (title if title.endswith(".py") else "page.py")

@@ -45,6 +45,7 @@ from ravine.ops import (
     transpose,
     uniform,
 )
+from ravine.torch.asked import takes_matrices
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
@@ -184,6 +185,8 @@ def steps_with_every_rule(rank):
         shapes = shapes_for(
             {node.op for node in graph.nodes} | ({"by ndim"} if graph.by_ndim else set())
         )
+        if takes_matrices(made):
+            shapes = [s for s in shapes if len(s) == 2]
         for dim in (0, -1):
             torch.manual_seed(i)
             alone = [torch.randn(s).requires_grad_() for s in shapes]

@@ -9,7 +9,6 @@ from ravine.slots import like_p, several, shared
 
 __all__ = ["mechanic", "mechanic_clipped"]
 
-_BETAS = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _DECLARED: dict[str, Any] = {
     "s_betas": Hyperparameter("decay rates, each with a scale", low=0.0, high=1.0),
     "s_init": Hyperparameter(
@@ -42,7 +41,7 @@ def mechanic(
     s_square,
     s_reward,
     *,
-    s_betas=_BETAS,
+    s_betas=(0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
     s_init=1e-8,
     s_decay=1e-2,
     s_eps=1e-8,
@@ -89,7 +88,7 @@ def mechanic_clipped(
     s_square,
     s_reward,
     *,
-    s_betas=_BETAS,
+    s_betas=(0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
     s_init=1e-6,
     s_decay=1e-2,
     s_eps=1e-8,

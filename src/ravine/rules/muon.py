@@ -268,7 +268,6 @@ def muon_optax(
                     "caution": False,
                     "heavyball_momentum": False,
                 },
-                state={"m": "momentum"},
                 shapes="matrices",
                 loud={"nesterov": False},
             ),

@@ -138,6 +138,8 @@ class Member:
             self.state["step"] = int(self.count)
 
     def _write(self, view: Any, whole: torch.Tensor, value: Any) -> None:
+        if isinstance(value, Sharded) and not isinstance(view, Sharded):
+            value = value.full()  # a slot that every process keeps whole
         if self.rows is not None:
             real: Any = as_real(whole)
             real[self.rows] = torch.as_tensor(value, dtype=real.dtype)
