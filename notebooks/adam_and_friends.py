@@ -1523,7 +1523,7 @@ print("loss after 30, 60 and 90 epochs:", ", ".join(f"{losses[e - 1]:.4f}" for e
 from ravine.torch import Adam
 
 ravine_losses, _ = train()
-print(f"largest difference of the losses: {max(abs(np.subtract(losses, ravine_losses))):.6f}")
+print(f"largest difference of the losses: {max(abs(np.subtract(losses, ravine_losses))):.5f}")
 
 # %% [markdown]
 # And a rule of your own trains just as well. Here is `rms`, three lines from chapter 6, as an

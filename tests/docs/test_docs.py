@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest import mock
@@ -117,6 +118,12 @@ def run(text, folder):
     return ran
 
 
+@cache
+def made_pages():
+    """All generated pages, made once in each process of the tests."""
+    return pages.pages()
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder to work in, whose modules are forgotten afterwards."""
@@ -135,7 +142,7 @@ def test_snippets(path, folder):
 
 @pytest.mark.parametrize("path", GENERATED)
 def test_generated_snippets(path, folder):
-    assert run(pages.pages()[path], folder)
+    assert run(made_pages()[path], folder)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ def test_the_site(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")}
-    expected = {written(path).removeprefix("docs/") for path in WRITTEN[1:]} | {*pages.pages()}
+    expected = {written(path).removeprefix("docs/") for path in WRITTEN[1:]} | {*made_pages()}
     assert names == {name.replace(".md", ".html") for name in expected} | {"404.html"}
     home = (tmp_path / "optimizers/index.html").read_text()
     for name in names - {"404.html"}:
@@ -261,7 +268,7 @@ def test_a_rules_page_says_all_of_it():
 
 
 def test_every_modifier_and_every_command_is_there():
-    made = pages.pages()
+    made = made_pages()
     for name in modifiers.__all__:
         assert f"\n## {name}\n" in made["optimizers/modifiers.md"]
     commands = made["reference/command-line.md"]
