@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ravine import pickling as _pickling  # noqa: F401  rules are pickled as it says
 from ravine.cards import Card, Witness
 from ravine.modifying import modifier
-from ravine.registry import get, names
 from ravine.rule import (
     Rule,
     RuleError,
@@ -28,6 +27,7 @@ from ravine.rule import (
 
 if TYPE_CHECKING:
     from ravine.races.contest import race
+    from ravine.registry import get, names
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,10 +52,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `race`, which needs torch, when it is asked for."""
-    if name == "race":
-        from ravine.races.contest import race
+_LATER = {"get": "registry", "names": "registry", "race": "races.contest"}
 
-        return race
+
+def __getattr__(name: str) -> Any:
+    """Import what is in other modules when it is asked for: importing Ravine is to be instant."""
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f"ravine.{_LATER[name]}"), name)
     raise AttributeError(f"module 'ravine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ from ravine import registry, rule, rules, scalar, zeros
 from ravine.engines.fused import refusal
 from ravine.engines.tracing import trace
 from ravine.ops import mean, sqrt
+from ravine.torch.asked import takes_matrices
 
 # What torch's own distributed checkpoints warn of: a run of one process, and what they use themselves.
 pytestmark = [
@@ -68,7 +69,8 @@ def tensors(name="", dtype=torch.float64, seed=0):
 
 
 def matrices_only(name):
-    return name in ("Muon", "muon", "adafactor", "SparseAdam")
+    rule = registry.rules().get(name)
+    return name in ("Muon", "adafactor", "SparseAdam") or (rule and takes_matrices(rule))
 
 
 def train(stepper, steps, start=0):
