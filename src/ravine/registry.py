@@ -81,6 +81,19 @@ class Rules(Mapping[str, Rule]):
         module = sys.modules[_module(self[name])]
         return (module.__doc__ or "").partition("\n")[0].partition(":")[0].strip()
 
+    def families(self) -> dict[str, list[str]]:
+        """The names by family: families, and the rules in each, by the year of their paper.
+
+        Rules of other packages come last, under "From" and the package.
+        """
+        found: dict[str, list[str]] = {}
+        for name in sorted(
+            self, key=lambda name: (bool(self.package(name)), self[name].year, name)
+        ):
+            package = self.package(name)
+            found.setdefault(f"From {package}" if package else self.family(name), []).append(name)
+        return found
+
     def of_package(self, package: str, name: str) -> Rule | None:
         """A package's rule, by its own name."""
         offered = self._others.get(normal(package))

@@ -138,7 +138,7 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
 
 
 def _show_all(found: Found, values: dict[str, Any]) -> None:
-    from ravine.reading.about import about, source
+    from ravine.reading.about import about, helpers, source
     from ravine.reading.algorithm import terminal
 
     rule, facts = found.rule, about(found.rule, **values)
@@ -148,7 +148,7 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
         paragraph(f"{facts.text}\n")
     if rule.paper:
         paragraph(f"{rule.paper}\n{rule.at}\n")
-    for function in rule.sources:
+    for function in (*rule.sources, *helpers(rule)):
         code(source(function), fold=True)
         line()
     try:

@@ -274,7 +274,7 @@ _CONSTRAINED = "pull the weights into the ball, by lr of their length; off is un
 
 def _witness(norm_type: str, shapes: str) -> Witness:
     return Witness(
-        "pytorch-optimizer 4.1.0",
+        "pytorch_optimizer 4.1.0",
         "pytorch_optimizer.SCION(lr=lr, momentum=alpha, scale=radius, constraint=constrained"
         f"{norm_type})",
         needs={"weight_decay": 0.0, "maximize": False},

@@ -45,7 +45,7 @@ def _every(what):
     card=Card(
         witnesses=(
             Witness(
-                "pytorch-optimizer 4.1.0",
+                "pytorch_optimizer 4.1.0",
                 "pytorch_optimizer.Shampoo(lr=lr, matrix_eps=eps)",
                 needs={
                     "preconditioning_compute_steps": 1,
