@@ -17,14 +17,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ravine import registry
 from ravine.bench import stacks, step
 from ravine.bench.plots import against_torch
+from ravine.engines.tracing import trace
 from ravine.races.atomic import write
 from ravine.races.environment import environment
 from ravine.races.store import picture, to_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
+AIMS = {"mlp": 3.0, "resnet18": 1.4}
 LOOPS = ("torch loop", "foreach", "fused")
 Rows = list[dict[str, Any]]
 
@@ -71,6 +74,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "stacks": lambda: _stacks(results["stacks"]),
         "peers_measured": lambda: _measured(results["peers"]["environment"]),
         "packages": lambda: _packages(_compared(results["peers"])),
+        "targets": lambda: _targets(_compared(results["peers"])),
         "peers": lambda: _peers(_compared(results["peers"])),
         "peers_left_out": lambda: _left_out(results["peers"]["peers"]),
     }
@@ -201,6 +205,21 @@ def _packages(rows: Rows) -> str:
     return _table(["package", "optimizers", *(f"{on}: median (lowest)" for on in shapes)], lines)
 
 
+def _targets(rows: Rows) -> str:
+    """How many reach what is aimed at, where each element is stepped by itself, and which do not."""
+    own, sentences = registry.own(), []
+    alone = [r for r in rows if trace(own[r["rule"]]).pointwise]
+    for on, aim in AIMS.items():
+        there = [r for r in alone if r["shapes"] == on]
+        below = sorted((r for r in there if r["ratio"] < aim), key=lambda r: r["ratio"])
+        listed = ", ".join(f"`{r['name']}` ({r['rule']}, {r['ratio']:.2f})" for r in below)
+        sentences.append(
+            f"On {on}, {len(there) - len(below)} of {len(there)} are at least {aim:g} times as fast; "
+            f"below are {listed}."
+        )
+    return "\n".join(sentences)
+
+
 def _peers(rows: Rows) -> str:
     shapes = list(dict.fromkeys(r["shapes"] for r in rows))
     by = {(r["rule"], r["name"], r["shapes"]): r for r in rows}
@@ -217,9 +236,13 @@ def _left_out(rows: Rows) -> str:
     """What could not be stepped, and why."""
     whys: dict[str, list[str]] = {}
     for r in rows:
-        if "skipped" in r and r["name"] not in whys.setdefault(r["skipped"], []):
-            whys[r["skipped"]].append(r["name"])
-    lines = (f"- {', '.join(f'`{name}`' for name in names)}: {why}" for why, names in whys.items())
+        if "skipped" in r:
+            why = r["skipped"].partition("\n")[0].partition(". ")[0]
+            whys.setdefault(why, []).append(r["name"])
+    lines = (
+        f"- {', '.join(f'`{name}`' for name in dict.fromkeys(names))}: {why}"
+        for why, names in whys.items()
+    )
     return "\n".join(lines) or "Nothing."
 
 

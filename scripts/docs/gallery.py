@@ -126,14 +126,18 @@ def relatives(rule: Rule) -> Iterator[str]:
     if not facts or not facts["apart"]:
         return
     yield "## Variants"
+    root = rule.card.variant_of
     yield (
         "How far apart two paths are after 60 equal gradients, both with this rule's hyperparameters, over "
-        "the length of this one's. What differs is said between a rule and the one that it is a variant of."
+        "the length of this one's."
+        + f" How the other variants differ from `{root}` is said on its page."
+        * (len(facts["apart"]) > 1)
+        * bool(root)
     )
     rows = []
     for name, distance in facts["apart"].items():
         axes = _between(rule, rules[name])
-        rows.append((f"[`{name}`]({name}.md)", ", ".join(axes) or "–", f"{distance:.1e}"))
+        rows.append((f"[`{name}`]({name}.md)", ", ".join(axes) or "–", f"{distance:.2g}"))
     yield table(("rule", "differs in", ">distance"), rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gallery
@@ -32,6 +32,7 @@ def catalogue(rules: registry.Rules) -> str:
         "learning rate. "
         "Bytes are those of the state of a float32 matrix of m × n, with the default hyperparameters.",
         "A rule can be changed by a [modifier](modifiers.md): weight decay, clipping, averages, direction. "
+        "What other packages call a rule stands under [Names elsewhere](elsewhere.md). "
         "To write one of your own, see [Write your own rule](../how-to/write-a-rule.md).",
         gallery.contours(),
     ]
@@ -205,11 +206,35 @@ def _state(rule: Rule) -> Iterator[str]:
             yield f"With `{switch}`: {about(rule, **{switch: value}).kept('`')}."
 
 
-def _elsewhere(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _elsewhere(notes: Sequence[tuple[str, str]]) -> Iterator[str]:
     if entries := [f"- **{plain(package)}**: {plain(what)}" for package, what in notes]:
         yield "## Elsewhere"
-        yield "How other packages and the papers differ."
+        by_author = any("kozistr" in package + what for package, what in notes)
+        yield "How other packages and the papers differ" + (
+            "; kozistr's package is pytorch_optimizer." if by_author else "."
+        )
         yield "\n".join(entries)
+
+
+def elsewhere_page() -> str:
+    """Other packages' optimizers, and the rules that take the same path."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for name, rule in registry.own().items():
+        for witness in rule.card.witnesses:
+            fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
+            row = (f"`{witness.name}`", f"`{fixed}`" if fixed else "", f"[`{name}`]({name}.md)")
+            found.setdefault(witness.package, []).append(row)
+    parts = [
+        "# Names elsewhere",
+        "Which rule is another package's optimizer? Each of these takes the same path, to 10⁻¹² over 60 "
+        "steps in float64: it was recorded from the released package. `ravine which` answers the same "
+        "question in a terminal.",
+        "```sh\nravine which timm.optim.Lamb\n```",
+    ]
+    for package in sorted(found, key=str.lower):
+        heads = ("optimizer", "with", "is the rule")
+        parts += [f"## {plain(package)}", table(heads, sorted(found[package]))]
+    return "\n\n".join(parts) + "\n"
 
 
 def modifiers_page() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from optimizers import catalogue, modifiers_page, rule_page
+from optimizers import catalogue, elsewhere_page, modifiers_page, rule_page
 from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
@@ -67,6 +67,7 @@ def pages() -> dict[str, str]:
         "optimizers/index.md": catalogue(rules),
         **{f"optimizers/{name}.md": rule_page(rule) for name, rule in rules.items()},
         "optimizers/modifiers.md": modifiers_page(),
+        "optimizers/elsewhere.md": elsewhere_page(),
         "reference/index.md": _reference_index(),
         **{f"reference/{name}.md": _reference(name, text) for name, text in REFERENCE.items()},
         "reference/command-line.md": _command_line(),

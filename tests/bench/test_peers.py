@@ -52,6 +52,20 @@ def test_rules_of_matrices_have_the_matrices():
     assert {p.ndim for p in seen} == {2, 4}
 
 
+def test_gradients_that_are_thrown_away_are_given_again():
+    class Careless(torch.optim.SGD):
+        def step(self):
+            super().step()
+            self.zero_grad(set_to_none=True)
+
+    for cls in (Careless, torch.optim.SGD):
+        params = [torch.zeros(2, requires_grad=True)]
+        params[0].grad = torch.ones(2)
+        step = peers.stepping(cls(params, lr=1.0), params)
+        step()
+        assert params[0].tolist() == [-2.0, -2.0]
+
+
 def test_unknown_shapes_are_refused():
     with pytest.raises(ValueError, match="'vgg' is not accepted"):
         list(peers.run(["vgg"]))

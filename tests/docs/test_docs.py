@@ -230,7 +230,7 @@ def test_the_site(tmp_path):
             if not address.startswith("data:"):
                 assert (tmp_path / name).parent.joinpath(address).resolve().exists(), address
         assert "\\begin{" not in " ".join(page.text) or name in ("tutorial.html",), name
-        assert page.mathml or not re.fullmatch(r"optimizers/(?!index).*", name), name
+        assert page.mathml or not re.fullmatch(r"optimizers/(?!index|elsewhere).*", name), name
         if name.startswith("optimizers/"):
             assert f'href="{Path(name).name}"' in home, f"{name} is not in the navigation"
     for sheet in tmp_path.rglob("*.css"):
@@ -287,6 +287,16 @@ def test_where_it_fails_is_what_was_measured():
         assert re.search(rf"^\| \*\*{name}\*\*: .* \| {steps} \| {one['lr']:g} \|", page, re.M)
     assert f'PROBLEMS["{failed[0]}"]' in page
     assert page.count("curve failed") == len(failed)
+
+
+def test_other_packages_optimizers_lead_to_their_rules():
+    page = made_pages()["optimizers/elsewhere.md"]
+    assert (
+        "| `timm.optim.Lamb` | `max_grad_norm=None, always_adapt=True` | [`lamb`](lamb.md) |"
+        in page
+    )
+    for name, rule in registry.own().items():
+        assert page.count(f"[`{name}`]({name}.md)") == len(rule.card.witnesses)
 
 
 def test_every_modifier_and_every_command_is_there():

@@ -32,7 +32,7 @@ from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.torch.classes import optimizer
 
-__all__ = ["SHAPES", "make", "namespace", "run"]
+__all__ = ["SHAPES", "make", "namespace", "run", "stepping"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 
@@ -88,13 +88,14 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
             return {**row, "skipped": f"{version(witness.distribution)} is installed"}
         ours = optimizer(rule)(_parameters(rule, shapes), **rule.parts.gathered(values))
         steps: dict[str, Step] = {"ours": ours.step}
-        theirs = make(witness, values, _parameters(rule, shapes))
-        steps["theirs"] = theirs.step
+        params = _parameters(rule, shapes)
+        theirs = make(witness, values, params)
+        steps["theirs"] = stepping(theirs, params)
         for loop in {"foreach", "fused"} & {*inspect.signature(type(theirs)).parameters}:
             with contextlib.suppress(RuntimeError):  # not for these options
-                again = make(witness, values, _parameters(rule, shapes), **{loop: True})
-                again.step()
-                steps[loop] = again.step
+                params = _parameters(rule, shapes)
+                again = make(witness, values, params, **{loop: True})
+                steps[loop] = stepping(again, params)
         taken = take_turns(steps, seconds)
     except PackageNotFoundError:
         return {**row, "skipped": "not installed"}
@@ -117,6 +118,21 @@ def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
     if not trace(rule).of_arrays:
         return params
     return [p for p in params if p.ndim == 2 or (p.ndim > 2 and rule.seen)]
+
+
+def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
+    """Its step, taken once; with the same gradients again where it throws them away, as heavyball's does."""
+    grads = [p.grad for p in params]
+    theirs.step()
+    if all(p.grad is not None for p in params):
+        return theirs.step
+
+    def step() -> None:
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        theirs.step()
+
+    return step
 
 
 def make(
