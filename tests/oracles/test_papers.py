@@ -329,9 +329,10 @@ NOT_TO_BE_MODIFIED = {
     ("name", "modifier"),
     [
         (name, modifier)
-        for name in CASES
+        for i, name in enumerate(CASES)  # all of them together, and one alone, by turns
         for modifier, (_, hyperparameters, _) in MODIFIED.items()
-        if name not in UNMODIFIED
+        if modifier in ("all", list(MODIFIED)[i % len(MODIFIED)])
+        and name not in UNMODIFIED
         and (name, modifier) not in NOT_TO_BE_MODIFIED
         and not {*hyperparameters} & {*registry.get(name).hyperparameters}  # a decay of their own
     ],
