@@ -154,6 +154,20 @@ def test_what_calls_mean_is_told_of_the_axis_and_of_helpers():
     assert found == ["_fitted", "_at_most_the_norm", "_upper"]
 
 
+def test_several_values_at_once_are_equations_unless_one_reads_another():
+    box = terminal(rules.soap, 200, plain=True)
+    assert "(new_left[t], order_left[t]) = nearer(left[t], q_left[t-1])" in box
+    assert "(new_right[t], order_right[t]) = nearer(right[t], q_right[t-1])" in box
+
+    @rule
+    def swapped(p, g, *, lr=0.1):
+        a, b = g, 2 * g
+        (a, b), c = (b, a), a
+        return p - lr * (a + b + c)
+
+    assert "(a, b), c = (b, a), a" in terminal(swapped, 200, plain=True)
+
+
 @rule(a=like_p, left=square(-2, 1e-6), evaluate=lambda p, a, lr: a + (p - a) / (1 + lr))
 def mixed(p, g, a, left, *, lr=1e-2):
     left = left + total(g * normal(p))

@@ -256,6 +256,10 @@ class Reader:
                 isinstance(part, ast.Name) for part in parts
             ):
                 return self.assign([ast.unparse(part) for part in parts], value, note)
+            case ast.Assign([ast.Tuple(parts)], ast.Tuple(values)) if _by_turns(parts, values):
+                each = zip(parts, values, strict=True)
+                ones = [ast.copy_location(ast.Assign([x], value), statement) for x, value in each]
+                return [e for one in ones for e in self.statement(one, rest)]
             case ast.AugAssign(ast.Name(name) as old, op, value) if type(op) in OPERATORS:
                 return self.assign([name], ast.BinOp(old, op, value), note)
             case ast.Return(ast.expr() as value):
@@ -526,6 +530,17 @@ def _tuples(function: ast.FunctionDef) -> set[str]:
             ):
                 found.add(name)
     return found
+
+
+def _by_turns(parts: Sequence[ast.expr], values: Sequence[ast.expr]) -> bool:
+    """Whether `(a, b), c = f(x), y` is as good as one after the other: none reads what is given before."""
+    if len(parts) != len(values) or any(isinstance(x, ast.Starred) for x in (*parts, *values)):
+        return False
+    names = [
+        {x.id for x in ast.walk(node) if isinstance(x, ast.Name)} for node in (*parts, *values)
+    ]
+    given, read = names[: len(parts)], names[len(parts) :]
+    return not any(given[i] & read[j] for j in range(len(read)) for i in range(j))
 
 
 def _returns(statement: ast.stmt) -> bool:
