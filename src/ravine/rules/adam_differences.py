@@ -9,6 +9,7 @@ from ravine.rules.muon import BFLOAT16, JORDAN, NS_EPS, STEPS, orthogonalized
 _MEAN = "decay rate of the mean of the gradients"
 _TORCH = "lr=lr, betas=(beta1, beta2), eps=eps"
 _STATE = {"m": "exp_avg", "v": "exp_avg_sq", "prev": "last_grad"}
+_ADAN_STATE = {"m": "exp_avg", "v": "exp_avg_diff", "n": "exp_avg_sq"}
 _ADAN = "lr=lr, betas=(beta1, beta2, beta3), eps=eps, weight_decay=weight_decay"
 _DIFFERENCES = (
     "decay rate of the mean of the gradients' differences; their weight in the squared gradients"
@@ -35,12 +36,14 @@ _PROXIMAL = "after the step, the weights are divided by 1 + lr times this"
                 f"timm.optim.Adan({_ADAN})",
                 needs={"no_prox": False, "caution": False},
                 note="neg_pre_grad is prev with the opposite sign",
+                state={**_ADAN_STATE, "prev": "-neg_pre_grad"},
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
                 f"pytorch_optimizer.Adan({_ADAN})",
                 needs={"weight_decouple": False, "max_grad_norm": 0.0},
                 note="previous_grad is prev with the opposite sign",
+                state={**_ADAN_STATE, "prev": "-previous_grad"},
             ),
             Witness(
                 "torch-optimi 0.3.3",
@@ -48,6 +51,12 @@ _PROXIMAL = "after the step, the weights are divided by 1 + lr times this"
                 needs={"adam_wd": False, "decouple_lr": False},
                 defaults={"eps": 1e-6, "weight_decay": 0.02},
                 note="the means are stored with their bias corrections",
+                state={
+                    "m": "exp_avg * (1 - beta1**t)",
+                    "v": "exp_avg_diff * (1 - beta2**t)",
+                    "n": "exp_avg_sq * (1 - beta3**t)",
+                    "prev": "-prev_grad",
+                },
             ),
         ),
     ),

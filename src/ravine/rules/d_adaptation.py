@@ -23,6 +23,7 @@ BETAS: dict[str, Any] = {
 OPTIONS = "lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, d0=d0"
 OPTAX = "lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, estim_lr0=d0"
 KOZISTR = {"growth_rate": inf, "fixed_decay": False}
+_DADAPT_STATE = {"m": "exp_avg", "v": "exp_avg_sq", "s": "s", "d": "d"}
 _DADAPT = "Defazio & Mishchenko, 2023. Learning-Rate-Free Learning by D-Adaptation"
 _DADAPT_EPS = "added to the root mean square of the gradients"
 
@@ -42,6 +43,7 @@ _DADAPT_EPS = "added to the root mean square of the gradients"
                 needs={"use_bias_correction": False, "growth_rate": inf},
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_DADAPT_STATE, "r": "numerator_weighted"},
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -49,6 +51,7 @@ _DADAPT_EPS = "added to the root mean square of the gradients"
                 needs={**KOZISTR, "bias_correction": False},
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_DADAPT_STATE, "r": "numerator_weighted"},
             ),
         ),
     ),
@@ -120,6 +123,7 @@ def dadapt_adam(
                 needs={"growth_rate": inf},
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_DADAPT_STATE, "r": "numerator_weighted", "k": "k"},
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -128,6 +132,7 @@ def dadapt_adam(
                 needs=KOZISTR,
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_DADAPT_STATE, "r": "numerator_weighted", "k": "step"},
             ),
         ),
     ),
@@ -226,6 +231,13 @@ def dadapt_adam_paper(p, g, m, v, s, d, r, *, lr=1.0, beta1=0.9, beta2=0.999, ep
                 defaults={"momentum": 0.0},
                 loud={"d0": 1e-3},
                 late=True,
+                state={
+                    "s": "s",
+                    "p0": "x0",
+                    "d": "d",
+                    "r": "numerator_weighted",
+                    "g_first": "g0_norm",
+                },
             ),
         ),
     ),

@@ -55,6 +55,12 @@ def _every(what):
                     "maximize": False,
                 },
                 shapes="matrices",
+                state={
+                    "left": "pre_cond_0 - matrix_eps * pre_cond_0.new_ones(pre_cond_0.shape[0]).diag()",
+                    "right": "pre_cond_1 - matrix_eps * pre_cond_1.new_ones(pre_cond_1.shape[0]).diag()",
+                    "left_root": "inv_pre_cond_0",
+                    "right_root": "inv_pre_cond_1",
+                },
             ),
         ),
     ),

@@ -12,6 +12,8 @@ _SCALED_EPS = "times the estimate, added to the root mean square of the scaled g
 _COEF = Hyperparameter("factor of the estimate", low=0.0, open_low=True, search=(0.1, 10.0))
 _SAFEGUARD = "leave lr out of what the estimate is divided by"
 _PRODIGY = "Mishchenko & Defazio, 2024. Prodigy: An Expeditiously Adaptive Parameter-Free Learner"
+_STATE = {"m": "exp_avg", "v": "exp_avg_sq", "d": "d"}
+_FLAT = {"s": "s.reshape(exp_avg.shape)", "p0": "p0.reshape(exp_avg.shape)", "r": "d_numerator"}
 _PRODIGYOPT = {"beta3": None, "decouple": True, "growth_rate": inf, "slice_p": 1}
 
 
@@ -29,6 +31,7 @@ _PRODIGYOPT = {"beta3": None, "decouple": True, "growth_rate": inf, "slice_p": 1
                 needs={**_PRODIGYOPT, "use_bias_correction": False},
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_STATE, **_FLAT},
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
@@ -42,6 +45,7 @@ _PRODIGYOPT = {"beta3": None, "decouple": True, "growth_rate": inf, "slice_p": 1
                 },
                 loud={"d0": 1e-3, "beta2": 0.99, "safeguard_warmup": True},
                 late=True,
+                state={**_STATE, **_FLAT},
             ),
         ),
     ),
@@ -114,6 +118,7 @@ def prodigy(
                 needs=_PRODIGYOPT,
                 loud={"d0": 1e-3, "beta2": 0.99},
                 late=True,
+                state={**_STATE, **_FLAT, "k": "k"},
             ),
             Witness(
                 "optax 0.2.8",
