@@ -80,7 +80,7 @@ def test_slots_that_the_options_leave_dead_need_not_be_there():
         assert {*ours.state[params[1]]} == {"step", *slots}
     saved = theirs.state_dict()
     del saved["state"][1]["row_var"]  # a matrix needs it
-    with pytest.raises(ValueError, match="parameter 1 .* has no 'r'"):
+    with pytest.raises(ValueError, match=r"parameter 1 .* has no 'r'"):
         ours.load_state_dict(convert(saved, from_="torch.optim.Adafactor"))
 
 
