@@ -25,18 +25,23 @@ from ravine.spellings import class_name
 
 def catalogue(rules: registry.Rules) -> str:
     """The page of all optimizers, by family."""
-    named = sorted(rules.items(), key=lambda item: (rules.family(item[0]), item[1].year, item[0]))
+
+    def heading(name: str) -> tuple[str, str]:
+        package = rules.package(name)
+        return package, f"From {package}" if package else rules.family(name)
+
+    named = sorted(rules.items(), key=lambda item: (heading(item[0]), item[1].year, item[0]))
     parts = [
         "# Optimizers",
         "Each page is made from the rule's own source. Bytes are those of the state of a float32 matrix of "
         "m × n, with the default hyperparameters.",
     ]
-    for family, members in groupby(named, key=lambda item: rules.family(item[0])):
+    for (_, family), members in groupby(named, key=lambda item: heading(item[0])):
         rows = [
             (
                 f"[`{name}`]({name}.md)",
                 rule.year,
-                plain(rule.summary) + " Unverified." * bool(rule.card.unverified),
+                plain(rule.summary) + " Unverified." * bool(registry.unverified(rule)),
                 about(rule).bytes_of_matrix(4),
             )
             for name, rule in members
@@ -91,8 +96,8 @@ def rule_page(rule: Rule) -> str:
 def _proof(rule: Rule) -> Iterator[str]:
     """What it was held against."""
     card = rule.card
-    if card.unverified:
-        yield f"**Unverified:** {plain(card.unverified)}"
+    if why := registry.unverified(rule):
+        yield f"**Unverified:** {plain(why)}."
     elif card.witnesses:
         packages = list(dict.fromkeys(witness.package for witness in card.witnesses))
         yield f"Follows the recorded paths of {_listed(packages)} to 1e-12 in float64."
