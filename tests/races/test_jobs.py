@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ravine.races import jobs
-from ravine.races.jobs import ALL, Elsewhere, Missing, Shard, complete, merge, processes, shard
-from ravine.races.runs import Run, keep, place, read
+from ravine.races.jobs import ALL, Elsewhere, Missing, Shard, complete, processes, shard
+from ravine.races.runs import Run, keep, merge, place, read
 
 ASKED = [
     Run(

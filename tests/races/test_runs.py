@@ -59,7 +59,7 @@ def test_a_run_is_read_back_as_it_was_kept(tmp_path):
 def test_the_key_is_what_the_result_depends_on(tmp_path, changes, same):
     keep(tmp_path, run())
     asked = run(**changes)
-    found = kept(tmp_path, asked)
+    (found,) = kept(tmp_path, [asked]) or (None,)
     assert (found is not None) is same
     if found:
         assert (found.problem, found.optimizer, found.trial, found.score) == (
@@ -94,17 +94,17 @@ def test_a_damaged_file_is_put_aside_and_said(tmp_path, caplog, damage):
     damage(path)
     with caplog.at_level(logging.WARNING, "ravine"):
         assert run().name not in {x.name for x in read(tmp_path)}
-        assert kept(tmp_path, run()) is None
+        assert kept(tmp_path, [run()]) == []
     assert f"{path} is damaged" in caplog.text
     assert path.with_name(f"{path.name}.damaged").exists()
-    assert kept(tmp_path, run(seed=7)) is not None
+    assert kept(tmp_path, [run(seed=7)])
 
 
 def test_runs_of_another_protocol_are_left_where_they_are(tmp_path, caplog, monkeypatch):
     keep(tmp_path, run(seed=1))
     monkeypatch.setattr(runs, "PROTOCOL_VERSION", runs.PROTOCOL_VERSION + 1)
     asked = replace(run(seed=1), score=0.9)
-    assert kept(tmp_path, asked) is None
+    assert kept(tmp_path, [asked]) == []
     keep(tmp_path, asked)
     with caplog.at_level(logging.WARNING, "ravine"):
         assert [x.score for x in read(tmp_path)] == [0.9]

@@ -150,7 +150,7 @@ def merge(
     others: Annotated[list[Path], typer.Argument(help="The folders that they are copied from.")],
 ) -> None:
     """Put the runs of several folders into one, for shards without a folder in common."""
-    from ravine.races.jobs import merge as merged
+    from ravine.races.runs import merge as merged
 
     new, there = merged(folder, others)
     err.print(f"{new} runs copied to {folder}, {there} were there")

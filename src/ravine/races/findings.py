@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ravine.races import statistics
+from ravine.races.curves import Curve
 from ravine.races.profiles import score
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.statistics import Difference, Estimate
@@ -33,7 +34,7 @@ def lost(run: Run) -> str:
     """Why a run is lost, in words; "" if it is not."""
     if run.lost:
         return run.lost
-    losses = [loss for _, loss in run.curve]
+    losses = Curve(run.curve).values
     if len(losses) < 2:
         return ""
     end = float(np.mean(losses[-max(len(losses) // 10, 1) :]))

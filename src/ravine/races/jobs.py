@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ravine.extras import without
-from ravine.races.atomic import write
-from ravine.races.encoding import decoded
 from ravine.races.runs import Run, kept, place
 
 __all__ = [
@@ -33,7 +31,6 @@ __all__ = [
     "Shard",
     "complete",
     "cores",
-    "merge",
     "processes",
     "shard",
 ]
@@ -142,7 +139,7 @@ def complete(
     where, executor = str(folder), executor or Here()
     cut = [list(batch) for batch in batches(asked)]
     mine = [batch for i, batch in enumerate(cut) if i % shard.count == shard.index - 1]
-    found = {run.name: run for run in (kept(folder, each) for each in asked) if run}
+    found = {run.name: run for run in kept(folder, asked)}
     done([*found.values()])
     why: dict[str, BaseException] = {}
     for _ in range(ATTEMPTS):
@@ -155,7 +152,7 @@ def complete(
                 raise
             except Exception as error:  # a killed worker is one, by many names
                 why |= {run.name: error for run in runs}
-            new = [run for run in (kept(folder, each) for each in runs) if run]
+            new = kept(folder, runs)
             found |= {run.name: run for run in new}
             done(new)
         if all(run.name in found for batch in mine for run in batch):
@@ -205,34 +202,6 @@ def _reason(why: dict[str, BaseException], found: dict[str, Run]) -> str:
     if not errors:
         return "no reason was given"
     return f"{type(errors[0]).__name__}: {errors[0]}".splitlines()[0]
-
-
-def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
-    """Copy the runs of other folders into one. Returns how many are new, and how many were there.
-
-    Raises FileNotFoundError for a folder that does not exist, and ValueError for one without runs. A
-    damaged file is named and left out.
-    """
-    new = there = 0
-    for other in others:
-        if not Path(other, "runs").is_dir():
-            kind = ValueError if Path(other).is_dir() else FileNotFoundError
-            raise kind(f"{other} holds no runs of a race; those are kept below {other}/runs")
-        for path in sorted(Path(other).glob("runs/[0-9a-f][0-9a-f]/*.json")):
-            target = place(folder, path.stem)
-            if target.exists():
-                there += 1
-                continue
-            data = path.read_bytes()
-            try:
-                decoded(data)
-            except ValueError as error:
-                _log.warning("%s is damaged (%s), and left out", path, error)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, data)
-            new += 1
-    return new, there
 
 
 def cores() -> int:
