@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +75,13 @@ def task(
             help="Where runs are kept; one that exists goes on where it was left. Default: runs/<time>.",
         ),
     ] = None,
+    halving: Annotated[
+        bool,
+        typer.Option(
+            "--halving",
+            help="Stop the worse trials on the way: half at 1/4 of the steps, half of the rest at 1/2.",
+        ),
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Compute one part of N, in a folder that all share."),
@@ -106,7 +114,7 @@ def task(
         raise ValueError("ravine race task needs a file, or --problem NAME; --problems lists them")
     part = shard_of(shard) if shard else ALL
     steps = None if budget is None else contest.duration(budget)
-    contest.check(tier, seeds)
+    contest.check(tier, seeds, halving)
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
         names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
@@ -125,7 +133,9 @@ def task(
                 steps=steps,
                 workers=workers,
                 shard=part,
+                halving=halving,
                 watcher=bars,
+                command=shlex.join(["ravine", *sys.argv[1:]]),
             )
     except Stopped as stop:
         sys.exit(stop.code)

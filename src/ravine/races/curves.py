@@ -15,14 +15,16 @@ class Curve(Sequence[tuple[int, float]]):
     """Points (step, value) in order. steps, values: the same as arrays of int64 and float64."""
 
     __slots__ = ("steps", "values")
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
 
     def __init__(self, points: Iterable[tuple[int, float]] = ()) -> None:
         if isinstance(points, Curve):
             self.steps, self.values = points.steps, points.values
             return
         pairs = list(points)
-        self.steps: NDArray[np.int64] = np.array([step for step, _ in pairs], np.int64)
-        self.values: NDArray[np.float64] = np.array([value for _, value in pairs], np.float64)
+        self.steps = np.array([step for step, _ in pairs], np.int64)
+        self.values = np.array([value for _, value in pairs], np.float64)
 
     @classmethod
     def of(cls, steps: Any, values: Any) -> Curve:

@@ -250,7 +250,7 @@ def _sensitivity(
             if t.hyperparameters.get("lr", 0) > 0
         )
         for m in comparison.methods
-        if "lr" in m.searched and len(m.trials) > 2
+        if "lr" in m.searched and len(m.trials) > 2 and not m.halved
     }
     if not rates:
         return None

@@ -8,7 +8,7 @@ A file is an archive of NumPy arrays, which `numpy.load` reads:
     on        on which grids the two curves of a run are, its losses and its evaluations: shape (runs, 2)
     values    the values of all curves, in the order of `on`
 
-A file is whole or absent, and never changed. It is called after the runs that are in it.
+A file is whole or absent, and never changed: its name is the hash of its contents.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from ravine.races.atomic import write
 from ravine.races.curves import Curve
@@ -32,7 +31,7 @@ __all__ = ["BROKEN", "SIZE", "Record", "names", "pack", "packs", "unpack"]
 SIZE = 1000
 """How many runs a file has at the most."""
 
-BROKEN = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+BROKEN = (OSError, ValueError, LookupError, TypeError)
 """What is raised by a file that is damaged."""
 
 
@@ -55,32 +54,43 @@ def pack(folder: Path, records: Sequence[Record]) -> Path:
     curves = [curve for record in records for curve in record.curves]
     on = [grids.setdefault(curve.steps.tobytes(), len(grids)) for curve in curves]
     steps = [np.frombuffer(grid, np.int64) for grid in grids]
-    its = [record.name for record in records]
     lines = "\n".join(json.dumps(record.fields) for record in records)
-    data = io.BytesIO()
+    file = io.BytesIO()
     np.savez(
-        data,
-        names=np.array(its, "S16"),
+        file,
+        names=np.array([record.name for record in records], "S16"),
         records=np.frombuffer(lines.encode(), np.uint8),
         grids=np.concatenate(steps),
         ends=np.cumsum([len(grid) for grid in steps]),
         on=np.array(on).reshape(-1, 2),
         values=np.concatenate([curve.values for curve in curves]),
     )
-    path = folder / "packed" / f"{hashlib.sha256(' '.join(its).encode()).hexdigest()[:16]}.npz"
+    data = file.getvalue()
+    path = folder / "packed" / f"{_name(data)}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write(path, data.getvalue())
+    return write(path, data)
+
+
+def _name(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _arrays(path: Path) -> NpzFile:
+    data = path.read_bytes()
+    if _name(data) != path.stem:
+        raise ValueError("its contents do not match its name")
+    return cast(NpzFile, np.load(io.BytesIO(data)))
 
 
 def names(path: Path) -> list[str]:
     """The names of the runs in a file. Raises one of `BROKEN` where it is damaged."""
-    with np.load(path) as file:
+    with _arrays(path) as file:
         return [name.decode() for name in file["names"].tolist()]
 
 
 def unpack(path: Path) -> Iterator[Record]:
     """The records in a file. Raises one of `BROKEN` where it is damaged."""
-    with np.load(path) as file:
+    with _arrays(path) as file:
         found = {key: file[key] for key in ("names", "records", "grids", "ends", "on", "values")}
     grids = np.split(found["grids"], found["ends"][:-1])
     lengths = np.array([len(grid) for grid in grids])[found["on"].ravel()]

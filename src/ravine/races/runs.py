@@ -33,6 +33,7 @@ __all__ = [
     "KEY",
     "REPORT",
     "ROLES",
+    "RUNGS",
     "TUNE",
     "Run",
     "keep",
@@ -45,6 +46,9 @@ __all__ = [
 
 TUNE, CHOOSE, REPORT = ROLES = ("tune", "choose", "report")
 """What a run is for: to try a point of the search; to choose among the best; to be reported."""
+
+RUNGS = ((1 / 4, 1 / 2), (1 / 2, 1 / 4))
+"""Halving: after which share of the steps which share of the trials goes on at the most."""
 
 PROTOCOL_VERSION = 2
 """Raised by hand when the same key gives other numbers: earlier runs are not reused then."""
@@ -196,8 +200,8 @@ def kept(folder: str | Path, asked: Iterable[Run]) -> list[Run]:
             if rest.keys().isdisjoint(packed.names(path)):
                 continue
             for record in packed.unpack(path):
-                if run := rest.pop(record.name, None):
-                    found.append(_run(record, _named(run)))
+                if record.name in rest:
+                    found.append(_run(record, _named(rest.pop(record.name))))
         except packed.BROKEN as error:
             _put_aside(path, error)
     return found
@@ -265,8 +269,8 @@ def _run(record: Record, names: Mapping[str, Any] = _NOTHING) -> Run:
     depends = {k: known["depends"][k] for k in KEY}
     found = {**known["asked"], **known["result"], **names}
     found["space"] = {k: tuple(v) for k, v in found["space"].items()}
-    curves = dict(zip(_CURVES, record.curves, strict=True))
-    run = Run(**depends, **found, **curves, made=known["made"])
+    found |= zip(_CURVES, record.curves, strict=True)
+    run = Run(**depends, **found, made=known["made"])
     if run.name != record.name:
         raise ValueError("it holds another run")
     return run
@@ -313,8 +317,8 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
     Raises FileNotFoundError for a folder that does not exist, and ValueError for one without runs. A
     damaged file is named and left out.
     """
-    others = [Path(other) for other in others]
-    for other in others:
+    sources = [Path(other) for other in others]
+    for other in sources:
         if not (other / "runs").is_dir() and not packed.packs(other):
             kind = ValueError if other.is_dir() else FileNotFoundError
             raise kind(f"{other} holds no runs of a race; those are kept below {other}/runs")
@@ -324,7 +328,7 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
 
     def new() -> Iterator[Record]:
         nonlocal there
-        for other in others:
+        for other in sources:
             for record in _all(other, _left_out, lambda record: record):
                 if record.name in known:
                     there += 1
