@@ -252,8 +252,14 @@ def _seeds(runs: Iterable[Run]) -> tuple[int, ...]:
 
 
 def _start(reports: Sequence[Run], sign: int) -> float:
-    first = [sign * run.evaluations[0][1] for run in reports if run.evaluations]
+    looks = [run.evaluations[0] for run in reports if run.evaluations and _began_well(run)]
+    first = [sign * score for _, score in looks]
     return min((x for x in first if math.isfinite(x)), default=0.0)
+
+
+def _began_well(run: Run) -> bool:
+    """Whether its first score is an untrained model's, or not far from that."""
+    return run.evaluations[0][0] == 0 or not lost(run)
 
 
 @dataclass(frozen=True)
