@@ -86,7 +86,9 @@ def test_trials_that_went_further_come_first():
         return replace(run, score=run.trial, stopped_at={5: 15, 6: 15, 7: 7, 8: 7}.get(run.trial))
 
     done = [ended(run) for run in runs]
-    chosen = protocol.choosing(its, racing, Tier(8, "lr", finalists=6, choosing_seeds=(2000,)), done)
+    chosen = protocol.choosing(
+        its, racing, Tier(8, "lr", finalists=6, choosing_seeds=(2000,)), done
+    )
     assert [run.trial for run in chosen] == [4, 3, 2, 1, 6, 5]
     assert not any(run.rivals for run in chosen)
 

@@ -91,63 +91,6 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert len(computed(tmp_path)) == 12  # what the batch had kept before is not computed again
 
 
-@pytest.fixture
-def importable(monkeypatch):
-    """This file, in the processes of engines that pickle functions by their names."""
-    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-
-
-@pytest.mark.usefixtures("importable")
-def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster) as client:
-        executor = client.get_executor(pure=False)
-        work = partial(dies_once, 6)
-        found = complete(tmp_path, ASKED, work, batches=fours, executor=executor)
-    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
-    assert (tmp_path / "died").exists()
-    assert len(computed(tmp_path)) == 12
-
-
-@pytest.mark.usefixtures("importable")
-def test_submitit_loses_nothing_when_a_job_is_killed(tmp_path):
-    submitit = pytest.importorskip("submitit")
-    executor = submitit.LocalExecutor(folder=tmp_path / "logs")
-    executor.update_parameters(timeout_min=5)
-    work = partial(dies_once, 6)
-    found = complete(tmp_path, ASKED, work, batches=fours, executor=executor)
-    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
-    assert (tmp_path / "died").exists()
-
-
-class Ray:
-    """Ray behind the two methods that a race asks for."""
-
-    def __init__(self, ray):
-        self.call = ray.remote(max_retries=0)(lambda function, *more: function(*more))
-
-    def submit(self, function, *arguments):
-        return self.call.remote(function, *arguments).future()
-
-
-@pytest.mark.usefixtures("importable")
-def test_ray_loses_nothing_when_a_worker_is_killed(tmp_path):
-    ray = pytest.importorskip("ray")
-    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    try:
-        work = partial(dies_once, 6)
-        found = complete(tmp_path, ASKED, work, batches=fours, executor=Ray(ray))
-    finally:
-        ray.shutdown()
-    assert [run.score for run in found] == [run.seed / 2 for run in ASKED]
-    assert (tmp_path / "died").exists()
-
-
 def test_what_fails_each_time_is_said(tmp_path):
     def work(folder, runs):
         compute(folder, [run for run in runs if run.seed != 7])

@@ -32,7 +32,7 @@ def test_every_run_is_a_row_with_its_curves_as_lists(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="missing/runs.parquet cannot be written"):
+    with pytest.raises(OSError, match=r"missing/runs\.parquet cannot be written"):
         parquet.write([run()], tmp_path / "missing" / "runs.parquet")
 
     def full(*_):
@@ -56,6 +56,7 @@ def test_the_recipe_of_the_docs(small, tmp_path, monkeypatch):
     assert all(found)
     runs = [x for x in read(small) if x.role == "report" and x.trial and x.problem == "waves"]
     best = max(
-        sum(x.score for x in runs if x.optimizer == name) / 10 for name in {x.optimizer for x in runs}
+        sum(x.score for x in runs if x.optimizer == name) / 10
+        for name in {x.optimizer for x in runs}
     )
     assert max(row[2] for row in found[0] if row[0] == "waves") == pytest.approx(best)

@@ -157,12 +157,23 @@ def task(
 
 def merge(
     folder: Annotated[Path, typer.Argument(help="Where the runs go.")],
-    others: Annotated[list[Path], typer.Argument(help="The folders that they are copied from.")],
+    others: Annotated[
+        list[Path] | None, typer.Argument(help="The folders that they are copied from.")
+    ] = None,
 ) -> None:
-    """Put the runs of several folders into one, for shards without a folder in common."""
-    from ravine.races.runs import merge as merged
+    """Put the runs of several folders into one, for shards without a folder in common.
 
+    They are packed there, a thousand to a file. Without further folders, those of the first are.
+    """
+    from ravine.races.runs import merge as merged
+    from ravine.races.runs import pack
+
+    if not others:
+        count = pack(folder)
+        err.print(f"{count} runs of {folder} packed")
+        return
     new, there = merged(folder, others)
+    pack(folder)
     err.print(f"{new} runs copied to {folder}, {there} were there")
 
 

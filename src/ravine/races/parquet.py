@@ -65,9 +65,7 @@ def write(runs: Sequence[Run], path: str | Path) -> Path:
         with suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
-            raise type(error)(
-                f"{path} cannot be written ({error.strerror or error})"
-            ) from error
+            raise type(error)(f"{path} cannot be written ({error.strerror or error})") from error
         raise
     return path
 

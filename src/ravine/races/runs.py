@@ -287,8 +287,9 @@ def _put_aside(path: Path, error: Exception) -> None:
 def pack(folder: str | Path, least: int = 1) -> int:
     """Put the runs that have files of their own into packed ones. Returns how many they were.
 
-    Where they are fewer than `least`, nothing is done.
+    Where they are fewer than `least`, nothing is done. Raises as :func:`merge` does.
     """
+    _check(Path(folder))
     own = _own(Path(folder))
     if len(own) < max(least, 1):
         return 0
@@ -319,11 +320,13 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
     """
     sources = [Path(other) for other in others]
     for other in sources:
-        if not (other / "runs").is_dir() and not packed.packs(other):
-            kind = ValueError if other.is_dir() else FileNotFoundError
-            raise kind(f"{other} holds no runs of a race; those are kept below {other}/runs")
+        _check(other)
     known = {path.stem for path in _own(Path(folder))}
-    known.update(name for path in packed.packs(Path(folder)) for name in packed.names(path))
+    for path in packed.packs(Path(folder)):
+        try:
+            known.update(packed.names(path))
+        except packed.BROKEN as error:
+            _put_aside(path, error)
     there = 0
 
     def new() -> Iterator[Record]:
@@ -341,6 +344,12 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
         packed.pack(Path(folder), some)
         count += len(some)
     return count, there
+
+
+def _check(folder: Path) -> None:
+    if not (folder / "runs").is_dir() and not packed.packs(folder):
+        kind = ValueError if folder.is_dir() else FileNotFoundError
+        raise kind(f"{folder} holds no runs of a race; those are kept below {folder}/runs")
 
 
 def _left_out(path: Path, error: Exception) -> None:
