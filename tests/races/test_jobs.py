@@ -98,7 +98,7 @@ def test_what_fails_each_time_is_said(tmp_path):
             raise RuntimeError("no luck")
 
     message = (
-        "1 runs could not be computed in 3 attempts, .*adam on points with seed 7: RuntimeError: no"
+        "1 run could not be computed in 3 attempts, .*adam on points with seed 7: RuntimeError: no"
     )
     with pytest.raises(Missing, match=message):
         complete(tmp_path, ASKED, work, batches=fours)
@@ -139,7 +139,7 @@ def test_an_executor_that_breaks_is_tried_again(tmp_path, caplog):
 
 def test_shards_share_the_batches_and_leave_nothing(tmp_path):
     for i in (1, 2):
-        with pytest.raises(Elsewhere, match="other shards' to compute; when they are in"):
+        with pytest.raises(Elsewhere, match="left to other shards; when all are in"):
             complete(tmp_path / str(i), ASKED, compute, batches=fours, shard=Shard(i, 2))
     shares = [computed(tmp_path / str(i)) for i in (1, 2)]
     assert shares == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7]]
@@ -152,7 +152,7 @@ def test_shards_share_the_batches_and_leave_nothing(tmp_path):
 
 def test_a_share_does_not_depend_on_what_is_there(tmp_path):
     complete(tmp_path, ASKED[:4], compute, batches=fours)
-    with pytest.raises(Elsewhere, match="4 runs are"):
+    with pytest.raises(Elsewhere, match="4 runs are left"):
         complete(tmp_path, ASKED, compute, batches=fours, shard=Shard(1, 2))
     assert computed(tmp_path) == [0, 1, 2, 3, 8, 9, 10, 11]
 

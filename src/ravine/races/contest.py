@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -137,13 +137,10 @@ def contest(
     run, in this process, as soon as it is known. command: what the race was started by, which is kept
     with each run.
 
-    Raises TaskError for a task that cannot be raced, before anything is run, and what
-    :func:`ravine.races.jobs.complete` raises.
+    Tasks have been checked, see :func:`check`. Raises what :func:`ravine.races.jobs.complete` raises.
     """
     check(tier, seeds, halving)
     chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
-    for task in tasks:
-        task.check()
     found = Outcome(folder.path)
     if seeds == 1:
         found.notes.append(
@@ -271,6 +268,10 @@ def _notes(
     """What must be said of a task's runs."""
     its = [run for run in runs if run.task == task.digest]
     found = [f"{task.name}: {remark}" for remark in task.remarks]
+    parts = {"training": task.train, "validation": task.validation, "test": task.test}
+    for part, its_data in parts.items():
+        if bad := its_data.unfit():
+            found.append(f"{task.name}, the {part} part: {bad}")
     if pace.alone:
         found.append(f"{task.name}: its runs are computed one by one: {pace.alone}")
     for entrant in racing:
@@ -314,8 +315,9 @@ def _of_other_versions(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def check(tier: Any, seeds: Any, halving: bool = False) -> None:
-    """Raise ValueError for a tier that there is not, or a number of seeds that is not accepted."""
+def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = ()) -> None:
+    """Raise ValueError for a tier that there is not, a number of seeds that is not accepted, and TaskError
+    for a task that cannot be raced."""
     if tier not in TIERS:
         raise ValueError(f"tier={tier!r} is not accepted; a tier is {', '.join(TIERS)}")
     if halving and not TIERS[tier].trials:
@@ -325,6 +327,8 @@ def check(tier: Any, seeds: Any, halving: bool = False) -> None:
         raise ValueError(
             f"seeds={seeds!r} is not accepted; seeds is a whole number from 1 to {most}"
         )
+    for task in tasks:
+        task.check()
 
 
 def duration(text: str) -> int | float:
@@ -379,6 +383,7 @@ def race(
     options = "".join(f", {k}={x!r}" for k, x in said.items() if x is not None)
     names = [entrant.label for entrant in racing]
     steps = budget if budget is None or isinstance(budget, int) else duration(budget)
+    check(tier, seeds, halving, [made])
     path = folder or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     kept = RunFolder(path)
     with kept.session():

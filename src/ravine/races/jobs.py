@@ -164,13 +164,17 @@ def complete(
     own = [run for batch in mine for run in batch if run.name not in found]
     if own:
         raise Missing(
-            f"{len(own)} runs could not be computed in {ATTEMPTS} attempts, the first of them "
+            f"{_runs(len(own))} could not be computed in {ATTEMPTS} attempts, the first of them "
             f"{own[0].optimizer} on {own[0].problem} with seed {own[0].seed}: {_reason(why, found)}"
         )
     raise Elsewhere(
-        f"{len(missing)} runs are other shards' to compute; when they are in {folder}, the same command "
-        "goes on from there"
+        f"{_runs(len(missing))} {'are' if len(missing) > 1 else 'is'} left to other shards; when all are in "
+        f"{folder}, the same command goes on from there"
     )
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' * (count > 1)}"
 
 
 class _Failed(NamedTuple):
