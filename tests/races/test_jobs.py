@@ -91,18 +91,46 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert len(computed(tmp_path)) == 12  # what the batch had kept before is not computed again
 
 
-def test_what_fails_each_time_is_said(tmp_path):
+def test_what_fails_each_time_is_said_and_the_rest_goes_on(tmp_path, caplog):
     def work(folder, runs):
         compute(folder, [run for run in runs if run.seed != 7])
         if any(run.seed == 7 for run in runs):
             raise RuntimeError("no luck")
 
     message = (
-        "1 run could not be computed in 3 attempts, .*adam on points with seed 7: RuntimeError: no"
+        "1 run could not be computed in 3 attempts, the first of them adam on points with seed 7: "
+        "RuntimeError: no luck"
     )
+    with caplog.at_level(logging.WARNING, "ravine"):
+        found = complete(tmp_path, ASKED, work, batches=fours)
+    assert message in caplog.text
+    assert [run.seed for run in found] == computed(tmp_path) == [i for i in range(12) if i != 7]
     with pytest.raises(Missing, match=message):
-        complete(tmp_path, ASKED, work, batches=fours)
-    assert computed(tmp_path) == [i for i in range(12) if i != 7]
+        complete(tmp_path / "alone", ASKED[7:8], work, batches=fours)
+
+
+def dies_each_time(folder, runs):
+    """As `compute`, in a process that the runs of sgd kill."""
+    for run in runs:
+        if run.optimizer == "sgd":
+            os.kill(os.getpid(), signal.SIGKILL)
+        compute(folder, [run])
+
+
+def test_an_optimizer_that_kills_its_workers_takes_no_other_with_it(tmp_path, caplog):
+    """A pool of processes breaks as a whole: what was waiting in it is not lost."""
+    pytest.importorskip("loky")
+    bad = [replace(run, optimizer="sgd", rule="sgd") for run in ASKED]
+    asked = [run for pair in zip(ASKED, bad, strict=True) for run in pair]
+    with caplog.at_level(logging.WARNING, "ravine"):
+        found = complete(tmp_path, asked, dies_each_time, batches=fours, executor=processes(2))
+    assert sorted(run.seed for run in found) == list(range(12))
+    assert {run.optimizer for run in found} == {"adam"}
+    assert computed(tmp_path) == list(range(12))
+    assert (
+        "12 runs could not be computed in 3 attempts, the first of them sgd on points"
+        in caplog.text
+    )
 
 
 def test_a_full_disk_is_said_at_once(tmp_path):

@@ -25,7 +25,7 @@ from ravine.races.environment import differences, environment
 from ravine.races.jobs import ALL, Executor, Here, Shard, complete, cores, processes
 from ravine.races.pace import Pace, measured, work
 from ravine.races.protocol import TIERS, Tier
-from ravine.races.runs import REPORT, Run, pack
+from ravine.races.runs import REPORT, Run, names, pack
 from ravine.races.store import RunFolder
 from ravine.races.task import Task, TaskError, from_objects
 
@@ -85,8 +85,8 @@ class Outcome:
                     "optimizer": label,
                     "score": its[0].score_name,
                     "tuned": fmean(r.score for r in tuned) if tuned else None,
-                    "default": fmean(r.score for r in default),
-                    "seeds": len(default),
+                    "default": fmean(r.score for r in default) if default else math.nan,
+                    "seeds": len(default or tuned),
                     "lost": sum(bool(r.lost) for r in its),
                     "chosen": {k: tuned[0].hyperparameters[k] for k in tuned[0].space}
                     if tuned
@@ -147,36 +147,41 @@ def contest(
             "one seed is reported: there is no interval, and no verdict, with fewer than two"
         )
     found.notes += [entrant.remark for entrant in racing if entrant.remark]
-    for task in tasks:
-        many = workers or cores()
-        pace = measured(task, racing, many)
-        stages = _Stages(task, racing, chosen_tier, seeds, halving)
-        if halving and pace.room < chosen_tier.trials:
-            raise TaskError(
-                f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by side, "
-                f"and memory has room for {pace.room}; race without it"
-            )
-        task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
-        seconds = pace.estimate(stages.expected, many) / shard.count
-        watcher.task(task, pace, len(stages.expected), seconds)
-        engine = executor or _engine(many, seconds)
-        done: list[Run] = []
-        for stage in (stages.tune, stages.choose, stages.report):
-            if not (wanted := stage(done)):
-                continue
-            watcher.stage(wanted[0].role, wanted)
-            done = complete(
-                folder.path,
-                wanted,
-                _Work(task, racing, pace, command),
-                batches=partial(pace.batches, workers=max(many, shard.count)),
-                executor=engine,
-                shard=shard,
-                done=partial(_tell, watcher, callback),
-            )
-            found.runs += done
-        found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
-        pack(folder.path, MANY)
+    try:
+        for task in tasks:
+            many = workers or cores()
+            pace = measured(task, racing, many)
+            stages = _Stages(task, racing, chosen_tier, seeds, halving)
+            if halving and pace.room < chosen_tier.trials:
+                raise TaskError(
+                    f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
+                    f"side, and memory has room for {pace.room}; race without it"
+                )
+            task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
+            seconds = pace.estimate(stages.expected, many) / shard.count
+            watcher.task(task, pace, len(stages.expected), seconds)
+            engine = executor or _engine(many, seconds)
+            done: list[Run] = []
+            for stage in (stages.tune, stages.choose, stages.report):
+                if not (wanted := stage(done)):
+                    continue
+                watcher.stage(wanted[0].role, wanted)
+                done = complete(
+                    folder.path,
+                    wanted,
+                    _Work(task, racing, pace, command),
+                    batches=partial(pace.batches, workers=max(many, shard.count)),
+                    executor=engine,
+                    shard=shard,
+                    done=partial(_tell, watcher, callback),
+                )
+                found.runs += done
+                found.notes += _missing(wanted, done)
+            found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
+            pack(folder.path, MANY)
+    except BaseException:
+        folder.found(names(folder.path))
+        raise
     found.notes += _of_other_versions(found.runs)
     return found
 
@@ -260,6 +265,17 @@ def _cut(
         if known < task.steps:
             _log.warning("%s: %d steps instead of %d fit the budget", task.name, known, task.steps)
     return task.within(known)
+
+
+def _missing(wanted: Sequence[Run], done: Sequence[Run]) -> list[str]:
+    """What must be said of runs that could not be computed."""
+    there = {run.name for run in done}
+    gone = Counter((run.problem, run.optimizer) for run in wanted if run.name not in there)
+    return [
+        f"{label} on {problem}: {count} runs could not be computed; they are left out, and "
+        "the same command tries them again"
+        for (problem, label), count in gone.items()
+    ]
 
 
 def _notes(
@@ -381,7 +397,7 @@ def race(
     racing = entrants(optimizers)
     said = {"tier": tier, "seeds": seeds, "budget": budget, "halving": halving or None}
     options = "".join(f", {k}={x!r}" for k, x in said.items() if x is not None)
-    names = [entrant.label for entrant in racing]
+    labels = [entrant.label for entrant in racing]
     steps = budget if budget is None or isinstance(budget, int) else duration(budget)
     check(tier, seeds, halving, [made])
     path = folder or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -398,5 +414,5 @@ def race(
             workers=workers,
             halving=halving,
             callback=callback,
-            command=f"ravine.race(model, data, loss, optimizers={names}{options})",
+            command=f"ravine.race(model, data, loss, optimizers={labels}{options})",
         )

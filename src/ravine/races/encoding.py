@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,7 @@ def result(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any
     return record["made"], record["result"]
 
 
+_NUMBERS = {int, float}
 _SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -68,7 +70,8 @@ def _spell(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _spell(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spell(v) for v in value]
+        plain = {*map(type, value)} <= _NUMBERS and math.isfinite(sum(value))
+        return value if plain else [_spell(v) for v in value]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return json.dumps(value)
     return value
@@ -79,5 +82,5 @@ def unspelt(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: unspelt(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [unspelt(v) for v in value]
+        return value if {*map(type, value)} <= _NUMBERS else [unspelt(v) for v in value]
     return _SPELT.get(value, value) if isinstance(value, str) else value

@@ -79,7 +79,9 @@ def _some(runs: Sequence[Run]) -> Iterator[list[Run]]:
 def _table(runs: Sequence[Run]) -> pa.Table:
     columns: dict[str, Any] = {}
     for name, kind in _COLUMNS.items():
-        values = [run.made.get(name) if name in _MADE else getattr(run, name) for run in runs]
+        values: list[Any] = [
+            run.made.get(name) if name in _MADE else getattr(run, name) for run in runs
+        ]
         if name in _MAPPED:
             values = [[(k, float(x)) for k, x in its.items()] for its in values]
         columns[name] = pa.array(values, kind)

@@ -39,6 +39,7 @@ __all__ = [
     "keep",
     "kept",
     "merge",
+    "names",
     "pack",
     "place",
     "read",
@@ -170,7 +171,7 @@ def keep(folder: str | Path, run: Run) -> Path:
     path = place(folder, run.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = {"asked": _NAMES, "result": _RESULTS}
-    record = {k: {x: getattr(run, x) for x in names} for k, names in parts.items()}
+    record = {k: {x: getattr(run, x) for x in fields} for k, fields in parts.items()}
     curves = {k: [x.steps.tolist(), x.values.tolist()] for k, x in _curves(run).items()}
     return write(path, encoded({"depends": run.key, **record, "made": run.made, "curves": curves}))
 
@@ -228,6 +229,17 @@ def read(folder: str | Path) -> list[Run]:
     return [found[key] for key in sorted(found)]
 
 
+def names(folder: str | Path) -> set[str]:
+    """The names of all runs in a folder."""
+    found = {path.stem for path in _own(Path(folder))}
+    for path in packed.packs(Path(folder)):
+        try:
+            found.update(packed.names(path))
+        except packed.BROKEN as error:
+            _put_aside(path, error)
+    return found
+
+
 Found = TypeVar("Found")
 
 
@@ -264,10 +276,10 @@ def _record(path: Path) -> Record:
     return Record(path.stem, fields, (losses, evaluations))
 
 
-def _run(record: Record, names: Mapping[str, Any] = _NOTHING) -> Run:
+def _run(record: Record, asked: Mapping[str, Any] = _NOTHING) -> Run:
     known = unspelt(record.fields)
     depends = {k: known["depends"][k] for k in KEY}
-    found = {**known["asked"], **known["result"], **names}
+    found = {**known["asked"], **known["result"], **asked}
     found["space"] = {k: tuple(v) for k, v in found["space"].items()}
     found |= zip(_CURVES, record.curves, strict=True)
     run = Run(**depends, **found, made=known["made"])
@@ -321,12 +333,7 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
     sources = [Path(other) for other in others]
     for other in sources:
         _check(other)
-    known = {path.stem for path in _own(Path(folder))}
-    for path in packed.packs(Path(folder)):
-        try:
-            known.update(packed.names(path))
-        except packed.BROKEN as error:
-            _put_aside(path, error)
+    known = names(folder)
     there = 0
 
     def new() -> Iterator[Record]:

@@ -209,7 +209,7 @@ class Task:
         if not math.isfinite(loss.item()):
             raise TaskError(
                 f"{self.name}: the loss is {loss.item()} before the first step; "
-                f"{self.train.unfit() or 'the data has finite numbers only, so look at the model and the loss'}"
+                f"{self.train.unfit() or 'the data is finite, so look at the model and the loss'}"
             )
         for name, part in (("validation", self.validation), ("test", self.test)):
             try:
@@ -221,7 +221,7 @@ class Task:
             if math.isnan(score):
                 raise TaskError(
                     f"{self.name}: the score of the untrained model on the {name} part is nan; "
-                    f"{part.unfit() or 'the data has finite numbers only, so look at the score'}"
+                    f"{part.unfit() or 'the data is finite, so look at the score'}"
                 )
 
     def within(self, steps: int | None = None, schedule: str | None = None) -> Task:
@@ -411,8 +411,8 @@ def _task(name: str, make: Callable[[], nn.Module], parts: Any, **given: Any) ->
     if not isinstance(parts, (tuple, list)) or not 1 <= len(parts) <= 3:
         many = f"{len(parts)} parts" if isinstance(parts, (tuple, list)) else f"{parts!r:.60}"
         raise TaskError(
-            f"{name}: data() returns {many}; it returns the parts of the data, (x, y), (x_held_out, y_held_out), or "
-            "three of them: train, validation, test"
+            f"{name}: data() returns {many}; it returns the parts of the data, (x, y), "
+            "(x_held_out, y_held_out), or three of them: train, validation, test"
         )
     try:
         made = [examples(part) for part in parts]
