@@ -48,7 +48,7 @@ def _card(name: str, rule: Rule) -> str:
     facts = " · ".join(
         filter(None, [rule.year, f"{bytes_} bytes" if bytes_ != "0" else "no state"])
     )
-    unverified = " Unverified." * bool(rule.card.unverified)
+    unverified = " Unverified." * bool(registry.unverified(rule))
     return (
         f'<div class="rule" markdown>\n{gallery.picture(name)}\n\n[`{name}`]({name}.md) {facts}\n\n'
         f"{plain(rule.summary)}{unverified}\n</div>"
@@ -96,8 +96,8 @@ def rule_page(rule: Rule) -> str:
 def _proof(rule: Rule) -> Iterator[str]:
     """What it was held against."""
     card = rule.card
-    if card.unverified:
-        yield f"**Unverified:** {plain(card.unverified)}"
+    if why := registry.unverified(rule):
+        yield f"**Unverified:** {plain(why)}."
     elif card.witnesses:
         packages = list(dict.fromkeys(witness.package for witness in card.witnesses))
         yield f"Follows the recorded paths of {gallery.listed(packages)} to 10⁻¹² in float64."

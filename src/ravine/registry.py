@@ -27,7 +27,7 @@ from ravine import elsewhere, naming
 from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
-__all__ = ["Found", "Rules", "get", "modifiers", "names", "own", "resolve", "rules"]
+__all__ = ["Found", "Rules", "get", "modifiers", "names", "own", "resolve", "rules", "unverified"]
 
 Options = tuple[tuple[str, float | bool], ...]
 
@@ -134,6 +134,22 @@ def _module(made: Rule) -> str:
         name
         for name, module in sys.modules.items()
         if name.startswith(inside) and vars(module).get(made.name) is made
+    )
+
+
+def unverified(rule: Rule) -> str:
+    """Why nothing holds a rule to 1e-12, with the distance where there is one; "" where something does.
+
+    That is a witness on its card or, of Ravine's own rules, an oracle in their tests. A stack, and a rule
+    with other defaults, is what it is made of.
+    """
+    if rule.card.unverified or rule.card.witnesses or own().get(rule.name) is rule:
+        return rule.card.unverified
+    base = next((x for x in rule.origin if isinstance(x, Rule)), None)
+    return (
+        unverified(base)
+        if base
+        else "its card names no released optimizer that takes the same path"
     )
 
 

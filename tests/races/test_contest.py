@@ -365,7 +365,7 @@ def test_the_command_races_problems(command):
 def test_a_shard_does_its_part(command):
     words = ("race", "mytask.py", "--optimizers", "sgd", "--tier", "default", "--out", "kept")
     done = command(*words, "--seeds", "2", "--shard", "1/2")
-    assert "shard 1/2 is done: 1 runs are other shards' to compute" in done.err
+    assert "shard 1/2 is done: 1 run is left to other shards" in done.err
     command(*words, "--seeds", "2", "--shard", "2/2")
     assert len(files("kept")) == 2
 

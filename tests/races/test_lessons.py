@@ -7,7 +7,7 @@ from ravine import get
 from ravine.races.entrants import entrant
 from ravine.races.pace import asked
 from ravine.races.protocol import points
-from ravine.races.swarm import Replica, train
+from ravine.races.swarm import Crew, Replica, train
 from ravine.races.task import problem
 from ravine.races.together import Together
 
@@ -21,7 +21,8 @@ def scores(task, wanted, seed):
         Replica(asked(task, each, values, role="report", seed=seed), each, model)
         for each, (_, values), model in zip(racing, wanted, models, strict=True)
     ]
-    return [np.nan_to_num(run.score, nan=0.0) for run in train(task, program, replicas, seed)]
+    runs = train(task, replicas, seed, lambda some: [Crew(program, some)])
+    return [np.nan_to_num(run.score, nan=0.0) for run in runs]
 
 
 def test_the_order_at_default_rates_is_not_that_of_tuned_ones():

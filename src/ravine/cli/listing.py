@@ -37,7 +37,7 @@ def list_rules(json: Json = False) -> None:
             "variant_of": rule.card.variant_of,
             "differs": list(rule.card.axes),
             "witnesses": [f"{w.package}: {w.name}" for w in rule.card.witnesses],
-            "unverified": rule.card.unverified,
+            "unverified": registry.unverified(rule),
             "package": rules.package(name),
         }
         for name, rule in rules.items()

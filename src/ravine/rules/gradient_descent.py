@@ -320,7 +320,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
 
 @rule(
     paper="Lucas et al., 2019. Aggregated Momentum: Stability Through Passive Damping",
-    at="arXiv:1804.00325, equations 3 and 4",
+    at="arXiv:1804.00325, the update of AggMo",
     b=several("betas"),
     card=Card(
         title="AggMo",
