@@ -43,5 +43,5 @@ def across(out: Printer, op: str, kind: Type, x: str) -> str:
         x, kind = out.set("whole", more(out, op, half, *parts)), half
     if kind.width == 1:
         return x
-    first, last = (out.set("lane", f"extractelement {kind} {x}, i64 {n}") for n in (0, 1))
-    return out.set("whole", more(out, op, Type(kind.of), first, last))
+    one, other = (out.set("lane", f"extractelement {kind} {x}, i64 {n}") for n in (0, 1))
+    return out.set("whole", more(out, op, Type(kind.of), one, other))
