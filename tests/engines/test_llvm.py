@@ -8,9 +8,10 @@ from cases import ELEMENTWISE, REDUCING, cautious, schedule_free, variants
 from ravine import RuleError, like_p, ops, rule, rules, scalar, zeros
 from ravine.engines import compiler
 from ravine.engines.eager import plan
-from ravine.engines.kernel import KernelError, lower
+from ravine.engines.kernel import KernelError
 from ravine.engines.llvm.module import text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.lowering import lower
 from ravine.engines.passes import passes
 from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, l2
