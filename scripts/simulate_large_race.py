@@ -119,18 +119,22 @@ def main(folder: Path, count: int, points: int) -> None:
     timed(f"merged, {new:,} new", then)
     print(f"{'merged':<34} {size(whole)}", flush=True)
     then = time.process_time()
-    runs.merge(whole, shards[:1])
-    timed("a shard merged again, nothing new", then)
-    then = time.process_time()
-    found = runs.kept(whole, runs.read(whole))
-    timed(f"resumed, {len(found):,} there", then)
-    del found
-    then = time.process_time()
     report = Report(whole)
     timed(f"read and compared, {len(report.runs):,} runs", then)
     then = time.process_time()
     path = atomic.write(whole / "report.html", report.html().encode())
     timed(f"page, {path.stat().st_size / 1e6:.2f} MB", then)
+    as_table(report, whole)
+    del report
+    then = time.process_time()
+    runs.merge(whole, shards[:1])
+    timed("a shard merged again, nothing new", then)
+    then = time.process_time()
+    found = runs.kept(whole, runs.read(whole))
+    timed(f"resumed, {len(found):,} there", then)
+
+
+def as_table(report: Report, whole: Path) -> None:
     try:
         from ravine.races.parquet import write
     except ImportError:
