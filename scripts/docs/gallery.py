@@ -44,11 +44,10 @@ def landscapes(rule: Rule) -> Iterator[str]:
     facts = measured().get(rule.name)
     if facts is None:  # of another package
         return
+    rated = any(one["lr"] is not None for one in facts["trials"].values())
+    rate = ", at the learning rate that is best for each" * rated
     yield "## On three landscapes"
-    yield (
-        f"From the ring towards the cross, at the learning rate that is best for each: {POINTS} steps, with "
-        f"dots at the first {DOTS}."
-    )
+    yield f"From the ring towards the cross{rate}: {POINTS} steps, with dots at the first {DOTS}."
     figures = "".join(_figure(rule, name, facts) for name in VIEWS)
     yield f'<div class="landscapes">{figures}</div>'
 
@@ -86,15 +85,15 @@ def _verdict(by_name: dict[str, Any], failed: Sequence[str]) -> str:
     if len(failed) == len(by_name):
         return "It reaches none of the targets."
     if failed:
-        return f"It does not reach the target on {listed(failed)}."
+        return f"It does not reach the target on {listed(f'*{name}*' for name in failed)}."
     slowest = max(by_name, key=lambda name: by_name[name]["steps"])
-    return f"It reaches every target; it takes longest on {slowest}."
+    return f"It reaches every target, the one of *{slowest}* last, after {by_name[slowest]['steps']} steps."
 
 
 def _again(rule: Rule, name: str, one: Any) -> Iterator[str]:
     """The run that shows it, to be run again."""
     given = "" if one["lr"] is None else f", lr={one['lr']:g}"
-    yield f"The run on {name}, to repeat. Is the last point at the target?"
+    yield f"The run on *{name}*, to repeat. Is the last point at the target?"
     yield (
         "```python\nfrom ravine.gallery import PROBLEMS, walk\nfrom ravine.registry import get\n\n"
         f'problem = PROBLEMS["{name}"]\npath = walk(get("{rule.name}"), problem{given})\n'

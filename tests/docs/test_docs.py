@@ -281,7 +281,8 @@ def test_where_it_fails_is_what_was_measured():
     facts = gallery.measured()["adam"]["trials"]
     failed = [name for name, one in facts.items() if one["steps"] is None]
     assert failed
-    assert f"It does not reach the target on {gallery.listed(failed)}." in page
+    names = gallery.listed(f"*{name}*" for name in failed)
+    assert f"It does not reach the target on {names}." in page
     for name, one in facts.items():
         steps = "–" if one["steps"] is None else one["steps"]
         assert re.search(rf"^\| \*\*{name}\*\*: .* \| {steps} \| {one['lr']:g} \|", page, re.M)
