@@ -134,8 +134,9 @@ def test_the_wide_path_is_packed(made, dtypes):
     assert len(wide) == 2, "two registers at a time"
     loops = [block for block in re.split(r"\n\.L\w+:", walk) if wide[0] in block]
     assert len(loops) == 1
-    assert not re.search(r"\bv?(sqrt|div|mul|add|sub)s[sd]\b", loops[0])
-    assert "call" not in loops[0]
+    loop = re.split(r"\n\tj", loops[0])[0]  # sums of registers are added up behind it
+    assert not re.search(r"\bv?(sqrt|div|mul|add|sub)s[sd]\b", loop)
+    assert "call" not in loop
 
 
 @pytest.mark.parametrize(
