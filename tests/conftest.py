@@ -8,6 +8,10 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault(
+    "MKL_CBWR", "AUTO,STRICT"
+)  # as ravine.races.swarm does, before MKL's first call
+
 settings.register_profile("ravine", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ravine")
 

@@ -115,10 +115,11 @@ def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
     p, grads = np.random.default_rng(0).normal(size=shape), gradients(shape, STEPS)
     for hyper in variants(made):
         if not hyper.get("bfloat16"):
-            # Where Newton-Schulz does not converge, it doubles what rounding left, and again.
+            # Where Newton-Schulz does not converge, it doubles what rounding left, and again;
+            # AdaMuon divides the rest by its eps (1e-11, without a mean of the gradients).
             with np.errstate(all="ignore"):
                 expected = run(made, p, grads, **hyper)
-            check_torch(made, p, grads, expected, hyper, 1000 * ROUNDING)
+            check_torch(made, p, grads, expected, hyper, 10_000 * ROUNDING)
 
 
 @pytest.mark.parametrize("made", DECOMPOSING, ids=by_name)

@@ -100,7 +100,7 @@ def test_a_task_is_loaded_again_in_another_process(write):
     ("old", "new", "message"),
     [
         ("import numpy", "import numpyy", r"mytask\.py, line 3: ModuleNotFoundError"),
-        ("steps, batch_size = 20, 8", "", "steps, batch_size are missing"),
+        ("steps, batch_size = 20, 8", "", "steps and batch_size are missing"),
         ("steps, batch_size = 20, 8", "steps, batch_size = 0, 8", "steps=0 is not accepted"),
         ("steps, batch_size = 20, 8", "steps, batch_size = 2, 99", "there are 50 examples"),
         ("steps, batch_size = 20, 8", "steps = batch_size = 8\ntarget = '1'", "target='1'"),

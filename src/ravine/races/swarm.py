@@ -10,11 +10,16 @@ batches and the same dropout, whichever way they are computed, and whoever else 
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
+
+# MKL's sums would depend on where in memory a matrix lies, that is on its place in a stack. It reads this
+# at its first call, in this process and in those of workers.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import torch
 from torch import nn
