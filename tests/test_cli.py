@@ -534,8 +534,8 @@ def test_interrupt_keeps_what_is_done_and_says_so(tmp_path):
 
 
 def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(tmp_path):
-    with mock.patch.dict(sys.modules, {"ravine.races.figure1": None, "torch": None}):
-        sys.modules.pop("ravine.races.figure1")
+    with mock.patch.dict(sys.modules, {"ravine.experiments.figure1": None, "torch": None}):
+        sys.modules.pop("ravine.experiments.figure1")
         done = ravine("race", "figure-1", "--quick", "--out", tmp_path, code=1)
     said = (
         "torch is not installed; pip install '.[torch]' in the folder of Ravine's source brings it"

@@ -152,8 +152,8 @@ def race_claims(
     json: Json = False,
 ) -> None:
     """What posts and textbooks say of optimizers, each sentence measured and given a verdict."""
-    from ravine.races.claims import specs
-    from ravine.races.race import claims
+    from ravine.experiments.claims import specs
+    from ravine.experiments.running import claims
 
     count = None if seeds is None else range(seeds)
     specs(count, quick=quick)
@@ -168,8 +168,8 @@ def race_conditioning(
     json: Json = False,
 ) -> None:
     """When adaptive methods help: least squares on the diamonds, raw and standardised."""
-    from ravine.races.conditioning import specs
-    from ravine.races.race import conditioning
+    from ravine.experiments.conditioning import specs
+    from ravine.experiments.running import conditioning
 
     count = range(seeds or (3 if quick else 10))
     specs(count, quick=quick)
@@ -184,8 +184,8 @@ race.command("merge")(merge)
 
 
 def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any] | None) -> Race:
-    from ravine.races.diamonds import exercise_specs
-    from ravine.races.race import diamonds
+    from ravine.experiments.diamonds import exercise_specs
+    from ravine.experiments.running import diamonds
 
     count = range(seeds or (3 if quick or exercise else 12))
     if exercise is not None:
@@ -198,7 +198,7 @@ def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any] | None) -
 
 def _figure_1(seeds: int | None, quick: bool, **extra: Any) -> Race:
     require("torch")
-    from ravine.races.race import figure_1
+    from ravine.experiments.running import figure_1
 
     count = range(seeds or (1 if quick else 3))
     return partial(figure_1, seeds=count, iterations=30 if quick else None, **extra)

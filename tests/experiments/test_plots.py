@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from ravine.races import plots
+from ravine.experiments import plots
 
 OPTIMIZERS = [
     "SGD",
@@ -219,7 +219,7 @@ def test_the_suffix_of_a_path_makes_an_svg_without_date(tmp_path):
 
 def test_drawing_needs_neither_pyplot_nor_torch_for_the_diamonds():
     code = (
-        "import sys; from ravine.races import plots; "
+        "import sys; from ravine.experiments import plots; "
         "plots.diamonds_bars([{'method': 'Adam', 'seconds': 1, 'rmse': 2}], 'x'); "
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules), 'imported'"
     )

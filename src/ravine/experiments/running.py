@@ -69,7 +69,7 @@ def figure_1(
     of Fashion-MNIST where it is installed. Returns the tables "figure-1", "figure-1-pairs" and,
     as published, "figure-1-faults".
     """
-    from ravine.races import figure1
+    from ravine.experiments import figure1
 
     count = iterations or figure1.ITERATIONS
     specs = figure1.specs(seeds, iterations=count, as_published=as_published, full=full)
@@ -80,7 +80,7 @@ def figure_1(
         tables["figure-1-faults"] = figure1.faults(results)
 
     def figures() -> Mapping[str, Figure]:
-        from ravine.races import plots
+        from ravine.experiments import plots
 
         faults = {"figure-1-faults": plots.figure_1_faults(results)} if as_published else {}
         return {"figure-1": plots.figure_1(results), **faults}
@@ -101,11 +101,11 @@ def diamonds(
     """The second post's experiment: as published, corrected, the floor; or the reader's exercise.
 
     seeds: of the corrected runs. exercise: what to change (lr, batch_size, epochs,
-    stopping_threshold, optimizers), as in :func:`ravine.races.diamonds.exercise_specs`; then only
+    stopping_threshold, optimizers), as in :func:`ravine.experiments.diamonds.exercise_specs`; then only
     that is run. Returns the tables "diamonds-as-published", "diamonds-corrected" and
     "diamonds-floor", or "diamonds-exercise" and "diamonds-floor".
     """
-    from ravine.races import diamonds as race
+    from ravine.experiments import diamonds as race
 
     folder.manifest(diamonds={"seeds": list(seeds), "exercise": exercise})
     floor = race.floor()
@@ -136,7 +136,7 @@ def diamonds(
     _keep(folder, tables)
 
     def figures() -> Mapping[str, Figure]:
-        from ravine.races import plots
+        from ravine.experiments import plots
 
         best = {row["line"]: row["test_rmse"] for row in floor}
         bars = {name: plots.diamonds_bars(rows, _TITLES[name]) for name, rows in shown.items()}
@@ -153,7 +153,7 @@ def diamonds(
 
 
 def _diamonds(folder: RunFolder, specs: Sequence[Mapping[str, Any]], progress: Progress) -> Rows:
-    from ravine.races import diamonds as race
+    from ravine.experiments import diamonds as race
     from ravine.registry import get
 
     # Each rule is loaded once, so that its key and its runs are of one version of its file.
@@ -186,7 +186,7 @@ def claims(
     seeds: reported; learning rates are tuned on others. quick: a coarser grid, shorter runs.
     Returns the tables "claims" (a verdict a row) and "claims-races" (what was measured).
     """
-    from ravine.races import claims as race
+    from ravine.experiments import claims as race
 
     specs = race.specs(seeds, quick=quick)
     folder.manifest(claims={"seeds": specs[0]["seeds"], "quick": quick})
@@ -201,7 +201,7 @@ def claims(
     folder.json("claims-evidence", verdicts)
 
     def figures() -> Mapping[str, Figure]:
-        from ravine.races import claims_plots as plots
+        from ravine.experiments import claims_plots as plots
 
         drawn = plots.claims(results, verdicts).items()
         return {name if name.startswith("claim") else f"claims-{name}": f for name, f in drawn}
@@ -218,7 +218,7 @@ def conditioning(
     seeds: reported; learning rates are tuned on others. quick: a coarser grid, shorter runs.
     Returns the tables "conditioning" and "conditioning-conclusion" (one row, one sentence).
     """
-    from ravine.races import conditioning as race
+    from ravine.experiments import conditioning as race
 
     folder.manifest(conditioning={"seeds": list(seeds), "quick": quick})
     specs = race.specs(seeds, quick=quick)
@@ -230,7 +230,7 @@ def conditioning(
     _keep(folder, tables)
 
     def figures() -> Mapping[str, Figure]:
-        from ravine.races import conditioning_plots as plots
+        from ravine.experiments import conditioning_plots as plots
 
         return plots.conditioning(results)
 

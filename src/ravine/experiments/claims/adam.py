@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ravine.races.claims.judging import (
+from ravine.experiments.claims.judging import (
     CONTRADICTS,
     EVERY,
     MOST,
@@ -17,9 +17,9 @@ from ravine.races.claims.judging import (
     row,
     tally,
 )
-from ravine.races.claims.races import TUTORIAL, Races, Results, ratio
-from ravine.races.claims.units import LABELS, NAMES, OPTIMIZERS, SIZES
-from ravine.races.grids import Array
+from ravine.experiments.claims.races import TUTORIAL, Races, Results, ratio
+from ravine.experiments.claims.units import LABELS, NAMES, OPTIMIZERS, SIZES
+from ravine.experiments.grids import Array
 
 TOLERANCE = 0.01
 """A learning rate is as good as the best if it loses at most this share of the descent."""

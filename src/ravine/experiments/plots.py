@@ -49,11 +49,11 @@ class Picture(Figure):
 def figure_1(results: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the first post's figure 1: eight curves of the running mean of the training loss.
 
-    results: of :func:`ravine.races.figure1.run`. A curve is the mean over the seeds, and its band
+    results: of :func:`ravine.experiments.figure1.run`. A curve is the mean over the seeds, and its band
     reaches from the least seed to the greatest. torch.optim's curves are broad and pale; Ravine's,
     thin with dots, lie upon them.
     """
-    from ravine.races.figure1 import PAIRS, running_means
+    from ravine.experiments.figure1 import PAIRS, running_means
 
     figure = Picture(9, 6)
     axes = _loss_axes(figure.add_subplot())
@@ -84,13 +84,13 @@ def figure_1(results: Sequence[Mapping[str, Any]]) -> Figure:
 def figure_1_faults(results: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw what each fault of the first post does: above, to the loss; below, to the step.
 
-    results: of :func:`ravine.races.figure1.run`, with the optimizers as published. Beside each
+    results: of :func:`ravine.experiments.figure1.run`, with the optimizers as published. Beside each
     faulty optimizer the right one is drawn, broad and pale. Loss curves are means over the seeds.
     Below, a step's length in units of the right step's, where the gradient never changes; the band
     reaches over the parameter tensors, which differ where a fault counts them.
     """
-    from ravine.races.as_published_torch import FAULTS
-    from ravine.races.figure1 import running_means
+    from ravine.experiments.as_published_torch import FAULTS
+    from ravine.experiments.figure1 import running_means
 
     figure = Picture(11, 8)
     grid = figure.subplots(2, 2, sharex=True)

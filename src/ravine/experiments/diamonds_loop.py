@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine.engines.python import ScalarUpdate
+from ravine.experiments import as_published
 from ravine.extras import without
-from ravine.races import as_published
 
 try:
     import numba

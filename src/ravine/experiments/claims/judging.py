@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ravine.races.grids import Array
+from ravine.experiments.grids import Array
 
 Claim = dict[str, Any]
 Row = dict[str, Any]

@@ -8,8 +8,8 @@ import torch
 
 from ravine import registry
 from ravine.data import diamonds
-from ravine.races import grids
-from ravine.races.grids import (
+from ravine.experiments import grids
+from ravine.experiments.grids import (
     BATCH_SIZE,
     COLUMNS,
     FORMS,

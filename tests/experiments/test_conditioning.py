@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ravine import registry
-from ravine.races import conditioning_plots
-from ravine.races.conditioning import (
+from ravine.experiments import conditioning_plots
+from ravine.experiments.conditioning import (
     ADAPTIVE,
     CASES,
     CONTROLS,
@@ -21,7 +21,7 @@ from ravine.races.conditioning import (
     specs,
     table,
 )
-from ravine.races.grids import BATCH_SIZE, least_squares, train
+from ravine.experiments.grids import BATCH_SIZE, least_squares, train
 from ravine.races.store import RunFolder
 
 

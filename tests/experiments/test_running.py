@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import ravine
-from ravine.races import conditioning, diamonds, figure1, race
-from ravine.races.claims import units as claims
+from ravine.experiments import conditioning, diamonds, figure1, running
+from ravine.experiments.claims import units as claims
 from ravine.races.store import RunFolder
 
 RULE = """
@@ -42,7 +42,7 @@ def exercise(path, *optimizers, seeds=(0,), **changes):
     """How many runs are computed, and the table."""
     before = len(list(path.glob("units/*.json")))
     chosen = {"optimizers": optimizers, "epochs": 2, **changes}
-    tables = race.diamonds(RunFolder(path), lambda _, specs: specs, seeds=seeds, exercise=chosen)
+    tables = running.diamonds(RunFolder(path), lambda _, specs: specs, seeds=seeds, exercise=chosen)
     return len(list(path.glob("units/*.json"))) - before, tables["diamonds-exercise"]
 
 
@@ -102,7 +102,7 @@ def test_a_rule_that_is_edited_while_it_is_raced_stays_as_it_was(tmp_path):
             yield spec
 
     chosen = {"optimizers": [name], "epochs": 2}
-    race.diamonds(RunFolder(out), edited, seeds=(0, 1), exercise=chosen)
+    running.diamonds(RunFolder(out), edited, seeds=(0, 1), exercise=chosen)
     file.write_text(RULE)
     computed, (row,) = exercise(out, name, seeds=(0, 1))
     assert computed == 0
@@ -152,7 +152,7 @@ def test_every_unit_has_its_own_key(monkeypatch, _, module, specs):
 def test_the_data_count(monkeypatch, module, spec):
     before = module.depends(spec)
     monkeypatch.setattr(ravine.data, "digest", lambda _: "other data")
-    monkeypatch.setattr("ravine.races.grids.digest", lambda _: "other data")
+    monkeypatch.setattr("ravine.experiments.grids.digest", lambda _: "other data")
     figure1.data.digest.cache_clear()
     try:
         assert module.depends(spec) != before
@@ -190,12 +190,12 @@ def test_whole_fashion_mnist_counts_by_its_files(tmp_path):
 
 REUSED = """
 import sys
-from ravine.races import race
+from ravine.experiments import running
 from ravine.races.store import RunFolder
 RunFolder.figure = lambda *_, **__: []
 folder = RunFolder(sys.argv[1])
 chosen = {"optimizers": ["adam"], "epochs": 2}
-race.diamonds(folder, lambda _, specs: specs, seeds=[0], exercise=chosen)
+running.diamonds(folder, lambda _, specs: specs, seeds=[0], exercise=chosen)
 print(folder.reused)
 """
 

@@ -23,7 +23,14 @@ import numpy as np
 
 from ravine import data, registry
 from ravine.engines.digest import digest
-from ravine.races.grids import BATCH_SIZE, choose, diverged, least_squares, report_seeds, train
+from ravine.experiments.grids import (
+    BATCH_SIZE,
+    choose,
+    diverged,
+    least_squares,
+    report_seeds,
+    train,
+)
 
 PROTOCOL_VERSION = 1
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
@@ -93,7 +100,7 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Tune and train one optimizer on one problem: the unit of work.
 
     Returns the spec with, added to it, ``condition`` and ``scaled_condition`` (see
-    :class:`~ravine.races.grids.LeastSquares`); ``rates``, for each of `TARGETS` the learning
+    :class:`~ravine.experiments.grids.LeastSquares`); ``rates``, for each of `TARGETS` the learning
     rate that takes the fewest steps to it, or, where none gets there, ends with the least gap;
     ``edge``, whether one of them is the grid's first or last; ``tried`` and ``diverged``, runs
     while tuning; ``to``, the steps to each target with its rate, a row a target, a column a seed;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ravine.races.claims.judging import (
+from ravine.experiments.claims.judging import (
     EVERY,
     MOST,
     SUPPORTS,
@@ -16,9 +16,9 @@ from ravine.races.claims.judging import (
     row,
     tally,
 )
-from ravine.races.claims.races import TUTORIAL, Races, Results, ratio
-from ravine.races.claims.units import CURVATURES, FLOOR_RATES, LABELS, NAMES, NOISES, WANDER
-from ravine.races.grids import PROBLEMS
+from ravine.experiments.claims.races import TUTORIAL, Races, Results, ratio
+from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, LABELS, NAMES, NOISES, WANDER
+from ravine.experiments.grids import PROBLEMS
 
 
 def rmsprop_often_better(results: Results) -> Claim:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ravine.races.diamonds_sample import floor, sample
+from ravine.experiments.diamonds_sample import floor, sample
 
 
 def test_sample():

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from ravine.races import conditioning, conditioning_plots
-from ravine.races.plots import STYLES
+from ravine.experiments import conditioning, conditioning_plots
+from ravine.experiments.plots import STYLES
 
 
 def lines(axes, label):

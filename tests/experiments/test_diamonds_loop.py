@@ -11,8 +11,8 @@ import pytest
 
 from ravine import like_p, rule
 from ravine.engines.python import scalar_update
+from ravine.experiments import as_published, diamonds_loop
 from ravine.modifiers import clip_by_value, maximize
-from ravine.races import as_published, diamonds_loop
 from ravine.rules import adam, momentum_classical, rmsprop, sgd
 
 N = 1000
@@ -209,5 +209,5 @@ def test_what_numba_cannot_compile_runs_plainly():
 
 
 def test_imports_without_numba():
-    code = "import sys; sys.modules['numba'] = None; import ravine.races.diamonds_loop"
+    code = "import sys; sys.modules['numba'] = None; import ravine.experiments.diamonds_loop"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ravine.races.claims.units import NAMES
-from ravine.races.conditioning import number
-from ravine.races.grids import BATCH_SIZE, COLUMNS
-from ravine.races.plots import GREY, PALE, STYLES, Picture, legend, marker_style
+from ravine.experiments.claims.units import NAMES
+from ravine.experiments.conditioning import number
+from ravine.experiments.grids import BATCH_SIZE, COLUMNS
+from ravine.experiments.plots import GREY, PALE, STYLES, Picture, legend, marker_style
 
 
 def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
@@ -29,7 +29,7 @@ def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 def gaps(results: Sequence[Mapping[str, Any]], *, batch: int | str) -> Figure:
     """Draw the gap to the optimum against steps: a panel for each problem, a line an optimizer.
 
-    results: of :func:`ravine.races.conditioning.run`. batch: "all", with the worst case of theory
+    results: of :func:`ravine.experiments.conditioning.run`. batch: "all", with the worst case of theory
     beside the lines, or the size of the mini-batches: then a line is the median over the seeds, and
     the band reaches from the least to the greatest.
     """
@@ -85,7 +85,7 @@ def _theory(axes: Axes, condition: float, last: int) -> None:
 def coordinates(results: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw why adaptive methods help: steps to a gap of 1e-2 when the coordinates change.
 
-    results: of :func:`ravine.races.conditioning.run`; the six numeric columns and all rows are
+    results: of :func:`ravine.experiments.conditioning.run`; the six numeric columns and all rows are
     shown. A row is the same data in other coordinates, with its condition number, and what is left
     of that once each coordinate is scaled; a mark is an optimizer.
     """

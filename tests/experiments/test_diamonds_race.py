@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from ravine.races import diamonds
-from ravine.races.diamonds import (
+from ravine.experiments import diamonds
+from ravine.experiments.diamonds import (
     PUBLISHED,
     as_published_specs,
     as_published_table,
@@ -19,8 +19,8 @@ from ravine.races.diamonds import (
     points,
     run,
 )
-from ravine.races.diamonds_loop import PART
-from ravine.races.diamonds_sample import floor, sample
+from ravine.experiments.diamonds_loop import PART
+from ravine.experiments.diamonds_sample import floor, sample
 
 SHORT = {"epochs": 3, "seeds": [0, 1]}
 

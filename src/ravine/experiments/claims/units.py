@@ -10,8 +10,8 @@ import numpy as np
 from ravine import registry
 from ravine.engines.digest import digest
 from ravine.engines.tracing import trace
+from ravine.experiments.grids import PROBLEMS, SPIKES, choose, diverged, logs, report_seeds, train
 from ravine.modifiers import clip_by_value
-from ravine.races.grids import PROBLEMS, SPIKES, choose, diverged, logs, report_seeds, train
 from ravine.rule import Rule
 
 PROTOCOL_VERSION = 1

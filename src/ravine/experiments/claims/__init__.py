@@ -2,7 +2,7 @@
 
 The sentences are from Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implementation in
 Python" (29 August 2024); most textbooks have them too. Each is tried on the problems of
-`ravine.races.grids`, under one protocol:
+`ravine.experiments.grids`, under one protocol:
 
 - every optimizer has the same grid of learning rates, and its other hyperparameters at their
   defaults; the best rate is chosen on tuning seeds, and what is reported are other seeds;
@@ -21,22 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ravine.races.claims.adam import (
+from ravine.experiments.claims.adam import (
     less_sensitive,
     low_memory,
     more_quickly,
     needs_no_clipping,
     superior,
 )
-from ravine.races.claims.judging import Claim
-from ravine.races.claims.others import (
+from ravine.experiments.claims.judging import Claim
+from ravine.experiments.claims.others import (
     dampens_oscillations,
     escapes_local_minima,
     rate_needs_decrease,
     rmsprop_often_better,
 )
-from ravine.races.claims.races import Results, table
-from ravine.races.claims.units import depends, run, specs
+from ravine.experiments.claims.races import Results, table
+from ravine.experiments.claims.units import depends, run, specs
 
 __all__ = ["CLAIMS", "depends", "run", "specs", "table", "verdicts"]
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ravine.races.claims import CLAIMS, run, specs, table, verdicts
-from ravine.races.claims.adam import width
-from ravine.races.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
-from ravine.races.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
-from ravine.races.grids import PROBLEMS
+from ravine.experiments.claims import CLAIMS, run, specs, table, verdicts
+from ravine.experiments.claims.adam import width
+from ravine.experiments.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
+from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
+from ravine.experiments.grids import PROBLEMS
 
 # ---- made-up results ---------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ravine import registry
-from ravine.races.claims.units import (
+from ravine.experiments.claims.units import (
     CURVATURES,
     FLOOR_RATES,
     LEARNING_RATES,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import ravine.torch
-from ravine.races import figure1
-from ravine.races.as_published_torch import (
+from ravine.experiments import figure1
+from ravine.experiments.as_published_torch import (
     FAULTS,
     AdamCorrectedTwice,
     AdamCountingTensors,
@@ -16,7 +16,7 @@ from ravine.races.as_published_torch import (
     PublishedMomentum,
     step_ratios,
 )
-from ravine.races.figure1 import OPTIMIZERS, PAIRS, faults, pairs, running_means, specs, table
+from ravine.experiments.figure1 import OPTIMIZERS, PAIRS, faults, pairs, running_means, specs, table
 
 NAMES = [
     "SGD",

@@ -34,7 +34,7 @@ import ravine.torch
 from ravine.data import fashion_mnist as data
 from ravine.data.fashion_mnist import fashion_mnist
 from ravine.engines.digest import digest
-from ravine.races.as_published_torch import FAULTS, step_ratios
+from ravine.experiments.as_published_torch import FAULTS, step_ratios
 
 PROTOCOL_VERSION = 1
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
@@ -116,7 +116,7 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     each batch, before its step), ``seconds`` (of the training loop), ``parameters`` (at the end:
     little-endian float32 in base64) and, for an optimizer with a fault, ``step_ratios`` (for each
     step the least and the greatest ratio over the tensors, as measured by
-    :func:`ravine.races.as_published_torch.step_ratios`). All of it is fit for JSON.
+    :func:`ravine.experiments.as_published_torch.step_ratios`). All of it is fit for JSON.
 
     It computes on one thread: so the sums' order, and with it every bit, is independent of how
     many cores there are, and a network this small trains fastest.

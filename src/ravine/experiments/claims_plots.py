@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ravine.races.claims.judging import CONTRADICTS, SUPPORTS, UNDECIDED, binomial
-from ravine.races.claims.units import (
+from ravine.experiments.claims.judging import CONTRADICTS, SUPPORTS, UNDECIDED, binomial
+from ravine.experiments.claims.units import (
     CONDITION,
     CURVATURES,
     NAMES,
@@ -22,8 +22,8 @@ from ravine.races.claims.units import (
     WANDER,
     wells,
 )
-from ravine.races.grids import FLOOR, PROBLEMS
-from ravine.races.plots import (
+from ravine.experiments.grids import FLOOR, PROBLEMS
+from ravine.experiments.plots import (
     BLACK,
     BLUE,
     GREEN,
@@ -50,7 +50,7 @@ def claims(
 ) -> dict[str, Figure]:
     """Draw a picture for each claim, and three for all: verdicts, learning rates, curves.
 
-    results: of :func:`ravine.races.claims.run`. verdicts: of :func:`ravine.races.claims.verdicts`.
+    results, verdicts: of `run` and `verdicts` in :mod:`ravine.experiments.claims`.
     """
     special = {"memory": memory, "oscillations": oscillations, "escape": escape}
     return {

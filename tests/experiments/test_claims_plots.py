@@ -7,10 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ravine.races import claims, claims_plots
-from ravine.races.claims.units import NAMES, OPTIMIZERS
-from ravine.races.claims_plots import OUTCOMES
-from ravine.races.plots import STYLES
+from ravine.experiments import claims, claims_plots
+from ravine.experiments.claims.units import NAMES, OPTIMIZERS
+from ravine.experiments.claims_plots import OUTCOMES
+from ravine.experiments.plots import STYLES
 
 TITLE = "“A claim”: it depends"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ravine.races.claims.judging import interval
-from ravine.races.claims.units import LABELS, NAMES
-from ravine.races.grids import PROBLEMS, Array, log_steps, logs
+from ravine.experiments.claims.judging import interval
+from ravine.experiments.claims.units import LABELS, NAMES
+from ravine.experiments.grids import PROBLEMS, Array, log_steps, logs
 
 Results = Sequence[Mapping[str, Any]]
 

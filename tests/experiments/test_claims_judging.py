@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ravine.races.claims.judging import (
+from ravine.experiments.claims.judging import (
     ALIKE,
     CONTRADICTS,
     DEPENDS,

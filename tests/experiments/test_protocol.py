@@ -4,7 +4,7 @@ It holds the digest of every rule and data set, and what small races gave under 
 their time. After a change to an experiment that changes its results, raise that version in its module.
 After this, and after a rule is added or changed, run this file, which writes what is new:
 
-    python tests/races/test_protocol.py
+    python tests/experiments/test_protocol.py
 """
 
 import json
@@ -18,11 +18,11 @@ import pytest
 
 from ravine import data, registry
 from ravine.engines.digest import digest
-from ravine.races import conditioning, diamonds, diamonds_sample, figure1, grids
-from ravine.races.claims import units as claims
+from ravine.experiments import conditioning, diamonds, diamonds_sample, figure1, grids
+from ravine.experiments.claims import units as claims
 
 REFERENCE = Path(__file__).with_name("protocol.json")
-HOW = "run python tests/races/test_protocol.py, which writes protocol.json anew"
+HOW = "run python tests/experiments/test_protocol.py, which writes protocol.json anew"
 
 
 def diamonds_specs():

@@ -33,9 +33,9 @@ from ravine import data
 from ravine.engines.digest import digest
 from ravine.engines.python import ScalarUpdate, scalar_update
 from ravine.engines.tracing import trace
+from ravine.experiments import diamonds_loop
+from ravine.experiments.diamonds_sample import floor, sample
 from ravine.modifiers import clip_by_value, maximize
-from ravine.races import diamonds_loop
-from ravine.races.diamonds_sample import floor, sample
 from ravine.registry import get, resolve
 from ravine.rule import Rule
 
