@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ravine.experiments.claims import CLAIMS, run, specs, table, verdicts
+from ravine.experiments.claims import CLAIMS, experiment, run, specs, table, verdicts
 from ravine.experiments.claims.adam import width
 from ravine.experiments.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
 from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
@@ -259,6 +259,40 @@ def test_the_rival_of_adam_is_named_by_the_tuning_seeds():
             r["tuned"]["losses"] = [1e-5] * SEEDS  # luck on the report seeds chooses nobody
     found = next(c for c in verdicts(made) if c["name"] == "superior")
     assert found["rivals"]["tuned: raw"] == "nesterov"
+
+
+def test_what_is_claimed_of_adam_is_tried_on_any_optimizer():
+    """A class of torch's kind in Adam's place: its races, its verdicts, its name in each sentence."""
+    names = ["torch.optim:RAdam", "sgd"]
+    asked = experiment(range(2), quick=True, optimizers=names, settings={"clip_value": 2.0})
+    of = {s["optimizer"] for s in asked.specs}
+    assert of == {"sgd", "momentum", "nesterov", "rmsprop", "torch.optim:RAdam"}
+    kept = {s["optimizer"]: s["set"] for s in asked.specs if "set" in s}
+    assert kept == {"torch.optim:RAdam": {"clip_value": 2.0}, "sgd": {"clip_value": 2.0}}
+    small = {"learning_rates": [1e-3, 1e-2, 0.1], "shorter": 30}
+    results = []
+    for s in asked.specs:
+        if s["unit"] == "memory" or s["problem"] in ("line", "spikes", "turned"):
+            results.append(asked.run({**s, **(small if s["unit"] == "race" else {})}))
+    shown = asked.show(results)
+    rows = shown.tables["claims"]
+    assert len(rows) == 10
+    assert rows[0]["claim"] == "torch.optim:RAdam needs no gradient clipping"
+    assert rows[5]["claim"] == "SGD needs no gradient clipping"
+    assert "torch.optim:RAdam 8" in rows[3]["sentence"]
+    names = set(shown.figures())
+    assert {"claims-clipping-torch.optim-RAdam", "claims-memory-SGD", "claims-curves"} <= names
+
+
+def test_a_learning_rate_that_is_set_is_not_tuned():
+    races = [s for s in specs(quick=True, lr=0.25) if s["unit"] == "race"]
+    assert {tuple(s["learning_rates"]) for s in races} == {(0.25,)}
+    with pytest.raises(ValueError, match="learning rates are tuned: it has no lr"):
+        specs(optimizers=[f"{__file__}:halved"])
+
+
+def halved(p, g, *, share=0.5):
+    return p * share
 
 
 def test_width_counts_decades_within_a_hundredth_of_the_descent():

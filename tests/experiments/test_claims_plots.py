@@ -8,9 +8,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ravine.experiments import claims, claims_plots
-from ravine.experiments.claims.units import NAMES, OPTIMIZERS
+from ravine.experiments.claims.units import OPTIMIZERS
 from ravine.experiments.claims_plots import OUTCOMES
 from ravine.experiments.plots import STYLES
+from ravine.experiments.racers import NAMES
 
 TITLE = "“A claim”: it depends"
 

@@ -13,11 +13,12 @@ from ravine.experiments.claims.units import (
     NOISES,
     SWINGS,
     TUNING_SEEDS,
+    depends,
     run,
     specs,
     wells,
 )
-from ravine.races.store import RunFolder
+from ravine.races.store import RunFolder, Unit
 
 
 def units(kind, **like):
@@ -44,9 +45,10 @@ def test_specs_are_distinct_and_complete():
 
 def test_a_race_is_a_pure_function_and_survives_the_run_folder(tmp_path):
     (asked,) = units("race", problem="line", optimizer="adam", decay=False, clip=False)
-    folder = RunFolder(tmp_path)
-    first = folder.unit(asked, lambda: run(asked))
-    assert folder.unit(asked, lambda: pytest.fail("computed twice")) == first == run(asked)
+    unit, first = Unit(asked, depends(asked)), run(asked)
+    RunFolder(tmp_path)
+    unit.keep(tmp_path, first)
+    assert unit.kept(tmp_path).result == first == run(asked)
 
 
 def test_a_race_takes_the_best_rate_of_the_tuning_seeds_and_reports_others():

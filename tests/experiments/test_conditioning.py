@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from ravine import registry
 from ravine.experiments import conditioning_plots
 from ravine.experiments.conditioning import (
     ADAPTIVE,
@@ -16,13 +15,15 @@ from ravine.experiments.conditioning import (
     TARGETS,
     TUNING_SEEDS,
     conclusion,
+    depends,
     number,
     run,
     specs,
     table,
 )
 from ravine.experiments.grids import BATCH_SIZE, least_squares, train
-from ravine.races.store import RunFolder
+from ravine.experiments.racers import racer
+from ravine.races.store import RunFolder, Unit
 
 
 def spec(optimizer, form="standardised", batch="all", columns="numeric", **changes):
@@ -55,10 +56,10 @@ def test_the_grid_is_even_and_wide():
 
 def test_a_unit_survives_the_run_folder(tmp_path):
     asked = spec("adam", batch=BATCH_SIZE, steps=20, learning_rates=[1e-3, 1e-2, 10.0])
-    folder = RunFolder(tmp_path)
-    first = folder.unit(asked, lambda: run(asked))
-    kept = folder.unit(asked, lambda: pytest.fail("computed twice"))
-    assert kept == first == run(asked)
+    unit, first = Unit(asked, depends(asked)), run(asked)
+    RunFolder(tmp_path)
+    unit.keep(tmp_path, first)
+    assert unit.kept(tmp_path).result == first == run(asked)
 
 
 def test_gradient_descent_is_tuned_to_its_limit_and_no_worse_than_theory():
@@ -81,7 +82,7 @@ def test_the_gaps_are_those_of_the_rate_that_is_best_for_the_last_target():
     assert soon != later
     task = least_squares("numeric", "standardised").task([0], full=True)
     for rate, target, steps in zip((soon, later), TARGETS, result["to"], strict=True):
-        trace = train(task, registry.get("rmsprop"), [rate], 1500, looks=120)
+        trace = train(task, racer("rmsprop"), [rate], 1500, looks=120)
         assert steps == [trace.steps_to(target).item()]
     np.testing.assert_allclose(result["gaps"], trace.losses[:, :, 0].T, rtol=0.03)
     assert result["end"] == pytest.approx([trace.end.item()], rel=0.03)

@@ -195,3 +195,17 @@ def test_a_rule_without_learning_rate(tmp_path):
         exercise_specs(optimizers=[f"{path}:halve"], lr=0.1)
     (spec,) = exercise_specs(optimizers=[f"{path}:halve"], epochs=1, seeds=[0])
     assert exercise_table([run(spec)])[0]["lr"] is None
+
+
+def test_what_cannot_be_printed_is_stepped_by_torch_on_the_same_path():
+    """torch's Adam, and a stack that looks at both numbers together, beside the compiled Adam."""
+    names = ["adam", "torch.optim:Adam", "clip_by_global_norm(adam)"]
+    settings = {"beta1": 0.8, "max_norm": 1e9, "clip_value": 0.5}
+    specs = exercise_specs(optimizers=names, lr=0.05, settings=settings, epochs=2, seeds=[0])
+    assert [s["clip_value"] for s in specs] == [0.5] * 3
+    assert specs[0]["hyperparameters"]["beta1"] == 0.8
+    ours, torchs, stack = (run(spec)["losses"] for spec in specs)
+    np.testing.assert_allclose(torchs, ours, rtol=1e-9)
+    np.testing.assert_allclose(stack, ours, rtol=1e-9)
+    (plain,) = exercise_specs(optimizers=["adam"], lr=0.05, epochs=2, seeds=[0])
+    assert run(plain)["losses"] != ours

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ravine import registry
 from ravine.data import diamonds
 from ravine.experiments import grids
 from ravine.experiments.grids import (
@@ -23,6 +22,7 @@ from ravine.experiments.grids import (
     report_seeds,
     train,
 )
+from ravine.experiments.racers import racer
 
 ALL = {**PROBLEMS, "spikes": SPIKES}
 
@@ -94,7 +94,7 @@ def test_turning_leaves_the_ellipse_as_it_is_and_the_axes_fit_it():
 def test_gradient_descent_does_not_see_coordinates_and_adam_does():
     def gaps(rule, form, lr):
         task = least_squares("numeric", form).task([0], full=True)
-        return train(task, registry.get(rule), [lr], 50).losses[:, 0, 0]
+        return train(task, racer(rule), [lr], 50).losses[:, 0, 0]
 
     for rule in ("sgd", "momentum"):
         np.testing.assert_allclose(gaps(rule, "raw", 1e-4), gaps(rule, "turned", 1e-4), rtol=1e-6)
@@ -174,7 +174,7 @@ def test_seeds_decide_starts_and_batches(name):
 def test_ravines_are_one_ravine_turned():
     straight, turned = (PROBLEMS[name].make([0, 1, 2]) for name in ("ravine", "turned"))
     np.testing.assert_allclose(straight.loss(straight.start), 0.5)
-    sgd = registry.get("sgd")
+    sgd = racer("sgd")
     a, b = (train(task, sgd, [0.015], 40).losses for task in (straight, turned))
     np.testing.assert_allclose(a, b, rtol=1e-9)
     p = np.array([[[2.0, 1.0]]])
@@ -228,9 +228,10 @@ def test_clothes_are_small_standardised_and_shuffled():
 @pytest.mark.parametrize("decay", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "rmsprop", "adam", "rprop", "asgd"])
 def test_all_configurations_at_once_are_each_on_its_own(name, decay):
-    rule, rates, steps = registry.get(name), [1e-3, 1e-2, 3e-2], 12
+    each, rates, steps = racer(name), [1e-3, 1e-2, 3e-2], 12
+    rule = each.rule
     trace = train(
-        PROBLEMS["line"].make([7, 8]), rule, rates, steps, decay=decay, looks=range(1, steps + 1)
+        PROBLEMS["line"].make([7, 8]), each, rates, steps, decay=decay, looks=range(1, steps + 1)
     )
     for s, seed in enumerate([7, 8]):
         for k, rate in enumerate(rates):
@@ -253,13 +254,13 @@ def test_float32_stays_float32():
         return task.gradient(p)
 
     for name in ("sgd", "momentum", "rmsprop", "adam"):
-        train(grids.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3)
-        train(grids.Task(task.start, gradient, task.loss), registry.get(name), [0.1], 3, decay=True)
+        train(grids.Task(task.start, gradient, task.loss), racer(name), [0.1], 3)
+        train(grids.Task(task.start, gradient, task.loss), racer(name), [0.1], 3, decay=True)
     assert set(seen) == {np.dtype(np.float32)}
 
 
 def test_looks_are_even_on_a_logarithmic_scale_and_dense_at_the_end():
-    trace = train(PROBLEMS["ravine"].make([0]), registry.get("sgd"), [0.01], 1000, looks=12)
+    trace = train(PROBLEMS["ravine"].make([0]), racer("sgd"), [0.01], 1000, looks=12)
     assert trace.steps[0] == 0
     assert trace.steps[-1] == 1000
     assert np.all(trace.losses[0] == 1)
@@ -269,7 +270,7 @@ def test_looks_are_even_on_a_logarithmic_scale_and_dense_at_the_end():
 
 
 def test_a_run_that_leaves_the_numbers_is_at_infinity():
-    trace = train(PROBLEMS["rosenbrock"].make([0]), registry.get("sgd"), [1.0, 1e-3], 50)
+    trace = train(PROBLEMS["rosenbrock"].make([0]), racer("sgd"), [1.0, 1e-3], 50)
     assert np.isinf(trace.end[0, 0])
     assert trace.end[0, 1] < 1
     assert grids.diverged(trace.end) == 1
@@ -335,3 +336,34 @@ def test_every_column_choice_has_its_intercept_and_its_columns():
 def test_a_seed_has_a_stream_for_each_purpose():
     first = {grids._random(seed, purpose).random() for seed in range(3) for purpose in range(6)}
     assert len(first) == 18
+
+
+def test_every_way_of_stepping_many_runs_is_the_same():
+    """A rule as one array, in a stack that torch's engine steps, and torch's class: one path."""
+    task = PROBLEMS["network"].make
+
+    def losses(name, **settings):
+        made = racer(name, {"beta1": 0.8, "clip_value": 0.01, **settings})
+        kinds.add(type(made.steps(np.ones((1, 2)), 0.1)).__name__)
+        return train(task([0, 1]), made, [1e-3, 1e-2], 20, decay=True).losses
+
+    kinds = set()
+    first = losses("adam")
+    np.testing.assert_allclose(losses("torch.optim:Adam"), first, rtol=1e-4)
+    np.testing.assert_allclose(losses("clip_by_norm(adam)", max_norm=1e9), first, rtol=1e-4)
+    assert kinds == {"Together", "Apart"}
+    other = train(task([0, 1]), racer("adam"), [1e-3, 1e-2], 20, decay=True).losses
+    assert not np.allclose(first, other, rtol=1e-4)
+
+
+def test_a_schedule_free_rule_is_measured_at_the_weights_that_it_evaluates_with():
+    made = racer("schedule_free_sgd", {"lr": 0.01})
+    p = np.ones((1, 1, 2))
+    runs = made.steps(p, 0.01)
+    for t in range(1, 5):
+        p = runs.step(p, p, t)
+    assert not np.allclose(runs.weights(p), p, rtol=1e-6)
+    broken = racer("torch.optim:SGD").steps(p[0], 0.1)
+    broken.made[0].step = lambda: 1 / 0
+    with pytest.raises(ValueError, match="raises ZeroDivisionError at step 1"):
+        broken.step(p[0], p[0], 1)

@@ -2,19 +2,20 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ravine
-from ravine.experiments import conditioning, diamonds, figure1, running
+from ravine.experiments import conditioning, diamonds, diamonds_shown, figure1, racers, running
 from ravine.experiments.claims import units as claims
 from ravine.races.store import RunFolder
 
@@ -41,8 +42,8 @@ def no_figures(monkeypatch):
 def exercise(path, *optimizers, seeds=(0,), **changes):
     """How many runs are computed, and the table."""
     before = len(list(path.glob("units/*.json")))
-    chosen = {"optimizers": optimizers, "epochs": 2, **changes}
-    tables = running.diamonds(RunFolder(path), lambda _, specs: specs, seeds=seeds, exercise=chosen)
+    asked = diamonds_shown.experiment(seeds, optimizers=optimizers, **{"epochs": 2, **changes})
+    tables = running.run(RunFolder(path), asked, lambda _, specs: specs)
     return len(list(path.glob("units/*.json"))) - before, tables["diamonds-exercise"]
 
 
@@ -101,8 +102,8 @@ def test_a_rule_that_is_edited_while_it_is_raced_stays_as_it_was(tmp_path):
                 file.write_text(RULE.replace("SCALE = 1.0", "SCALE = 3.0"))
             yield spec
 
-    chosen = {"optimizers": [name], "epochs": 2}
-    running.diamonds(RunFolder(out), edited, seeds=(0, 1), exercise=chosen)
+    asked = diamonds_shown.experiment((0, 1), optimizers=[name], epochs=2)
+    running.run(RunFolder(out), asked, edited)
     file.write_text(RULE)
     computed, (row,) = exercise(out, name, seeds=(0, 1))
     assert computed == 0
@@ -164,12 +165,14 @@ def test_the_rules_of_the_other_races_count(monkeypatch):
     from ravine import registry
 
     kept = {m: [m.depends(s) for s in specs] for _, m, specs in SPECS[2:]}
-    get = registry.get
+    find = registry.resolve
 
     def other(name):
-        return get(name).named(name, eps=1e-3) if "eps" in get(name).hyperparameters else get(name)
+        found = find(name)
+        has_eps = "eps" in found.rule.hyperparameters
+        return replace(found, rule=found.rule.named(name, eps=1e-3)) if has_eps else found
 
-    monkeypatch.setattr(registry, "get", other)
+    monkeypatch.setattr(racers, "resolve", other)
     for _, module, specs in SPECS[2:]:
         for spec, before in zip(specs, kept[module], strict=True):
             has_eps = spec.get("optimizer") in ("adam", "amsgrad", "rmsprop")
@@ -190,12 +193,11 @@ def test_whole_fashion_mnist_counts_by_its_files(tmp_path):
 
 REUSED = """
 import sys
-from ravine.experiments import running
+from ravine.experiments import diamonds_shown, running
 from ravine.races.store import RunFolder
 RunFolder.figure = lambda *_, **__: []
 folder = RunFolder(sys.argv[1])
-chosen = {"optimizers": ["adam"], "epochs": 2}
-running.diamonds(folder, lambda _, specs: specs, seeds=[0], exercise=chosen)
+running.run(folder, diamonds_shown.experiment([0], optimizers=["adam"], epochs=2), lambda _, specs: specs)
 print(folder.reused)
 """
 
@@ -258,16 +260,49 @@ def test_what_is_done_is_kept_and_the_same_command_goes_on(tmp_path, number, sta
     assert code == status
     kept = len(list(out.glob("units/*.json")))
     assert 2 <= kept < 5
-    assert re.search(f"interrupted (while|after) {re.escape(str(out / 'units'))}.* was ", errors)
-    assert (
-        f"{kept} finished runs are kept in {out}, and the same command with --out {out}" in errors
+    kept_in = (
+        f"interrupted; {kept} finished runs are kept in {out}, and the same command with --out"
     )
+    assert f"{kept_in} {out}" in errors
     assert left_over(out) == []
     assert json.loads((out / "manifest.json").read_text())["status"] == "interrupted"
     code, errors = end(begin(out, *words))
     assert code == 0
     assert f"{kept} runs taken from before" in errors
     assert json.loads((out / "manifest.json").read_text())["status"] == "complete"
+
+
+def test_workers_that_are_killed_lose_nothing_and_compute_the_same(tmp_path):
+    """One of two workers is killed, the race ends, and equals that of one process."""
+    pytest.importorskip("loky")
+    words = [sys.executable, "-m", "ravine", "race", "conditioning", "--quick", "--seeds", "1"]
+    words += ["--optimizers", "sgd,adam", "--json", "--workers"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    tables = []
+    for workers in (2, 1):
+        out = tmp_path / str(workers)
+        process = subprocess.Popen([*words, str(workers), "--out", str(out)], **pipes)
+        if workers == 2:
+            wait_for_units(out, 3, process)
+            children = workers_of(process.pid)
+            assert children
+            os.kill(children[-1], signal.SIGKILL)
+        printed, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        tables.append(json.loads(printed))
+        assert len(list(out.glob("units/*.json"))) == 30
+    assert tables[0] == tables[1]
+
+
+def workers_of(pid):
+    """The processes that a race has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"loky" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return sorted(found)
 
 
 def test_two_processes_may_run_one_race_in_one_folder(tmp_path):

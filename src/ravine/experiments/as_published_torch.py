@@ -2,12 +2,11 @@
 
 The post (Aman Arora, "Adam and friends", 13 March 2021) builds the optimizers of torch.optim anew.
 Its SGD and its RMSprop are right. The classes below carry what is wrong in the other two, written
-as the post writes optimizers: a small base class holds the parameters, each optimizer moves one.
+as the post writes optimizers: a small base class goes over the parameters, each optimizer moves one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,30 +15,22 @@ import torch
 from torch import Tensor
 
 
-class Optimizer:
-    """Parameters, hyperparameters, and a state for each parameter; subclasses define `update`."""
+class Optimizer(torch.optim.Optimizer):
+    """Moves one parameter after the other; subclasses define `update`."""
 
     update: Callable[..., None]
+    state: Any
 
-    def __init__(self, params: Iterable[Tensor], **defaults: float) -> None:
-        self.params = list(params)
-        self.defaults = defaults
-        self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
-
-    def grad_params(self) -> list[Tensor]:
-        """Return the parameters that have a gradient."""
-        return [p for p in self.params if p.grad is not None]
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, **defaults: float) -> None:
+        super().__init__(params, {"lr": lr, **defaults})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient."""
-        for p in self.grad_params():
-            self.update(p, p.grad, self.state[p], **self.defaults)
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for p in self.params:
-            p.grad = None
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p, p.grad, self.state[p], **{k: group[k] for k in self.defaults})
 
 
 class PublishedMomentum(Optimizer):
@@ -157,7 +148,8 @@ def step_ratios(
     """
 
     def moves(make: Callable[[list[Tensor]], Any]) -> Tensor:
-        params = [torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(tensors)]
+        zero = torch.zeros((), dtype=torch.float64)
+        params: list[Tensor] = [torch.nn.Parameter(zero.clone()) for _ in range(tensors)]
         optimizer = make(params)
         path = [torch.zeros(tensors, dtype=torch.float64)]
         for _ in range(steps):

@@ -16,7 +16,6 @@ from ravine.experiments.claims.judging import CONTRADICTS, SUPPORTS, UNDECIDED, 
 from ravine.experiments.claims.units import (
     CONDITION,
     CURVATURES,
-    NAMES,
     NOISES,
     SWINGS,
     WANDER,
@@ -31,11 +30,12 @@ from ravine.experiments.plots import (
     ORANGE,
     PALE,
     RED,
-    STYLES,
     Picture,
     legend,
     marker_style,
+    style_of,
 )
+from ravine.experiments.racers import called
 
 OUTCOMES: dict[str, dict[str, Any]] = {
     SUPPORTS: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
@@ -56,8 +56,8 @@ def claims(
     return {
         "claims": overview(verdicts),
         **{
-            f"claims-{v['name']}": special[v["name"]](results, v)
-            if v["name"] in special
+            f"claims-{v['name']}": special[v["name"].partition("-")[0]](results, v)
+            if v["name"].partition("-")[0] in special
             else forest(v)
             for v in verdicts
         },
@@ -149,7 +149,7 @@ def memory(results: Sequence[Mapping[str, Any]], verdict: Mapping[str, Any]) -> 
         left += values
     for y, total in enumerate(left):
         axes.text(total + 0.3, y, f"{total:g}", va="center")
-    axes.set_yticks(range(len(kept)), [NAMES[o] for o in kept])
+    axes.set_yticks(range(len(kept)), [called(o) for o in kept])
     axes.set_ylim(len(kept) - 0.5, -0.5)
     axes.set_xlim(0, left.max() + 2)
     axes.set_xticks(range(0, int(left.max()) + 1, 4))
@@ -277,12 +277,14 @@ def learning_rates(results: Sequence[Mapping[str, Any]]) -> Figure:
     """
     picture, grid = _panels()
     for name, axes in grid.items():
-        for r in _plain_races(results, name):
-            style = STYLES[r["optimizer"]]
+        races = _plain_races(results, name)
+        optimizers = [r["optimizer"] for r in races]
+        for r in races:
+            style = style_of(r["optimizer"], optimizers)
             loss = np.clip(np.median(r["tuning"], axis=1), FLOOR, 2.0)
             rates = r["learning_rates"]
             shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(rates, loss, label=NAMES[r["optimizer"]], lw=1.5, **shown)
+            axes.plot(rates, loss, label=called(r["optimizer"]), lw=1.5, **shown)
             default = rates.index(r["default"]["learning_rate"])
             axes.plot(rates[default], loss[default], ms=7, lw=0, mec="white", **marker_style(style))
         axes.set_xscale("log")
@@ -302,15 +304,16 @@ def curves(results: Sequence[Mapping[str, Any]]) -> Figure:
     picture, grid = _panels()
     for name, axes in grid.items():
         races = _plain_races(results, name)
+        optimizers = [r["optimizer"] for r in races]
         for r in races:
-            style, curve = STYLES[r["optimizer"]], r["curve"]
+            style, curve = style_of(r["optimizer"], optimizers), r["curve"]
             low, median, high = (
                 np.clip(curve[key], FLOOR, 10)[1:] for key in ("low", "median", "high")
             )
             at = curve["steps"][1:]
             axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
             shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(at, median, label=NAMES[r["optimizer"]], lw=1.6, **shown)
+            axes.plot(at, median, label=called(r["optimizer"]), lw=1.6, **shown)
         if races:
             axes.axhline(races[0]["target"], color=BLACK, linestyle="--", lw=0.9)
         axes.set_xscale("log")

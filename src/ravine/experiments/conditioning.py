@@ -17,20 +17,23 @@ the same valley for gradient descent, and another one for Adam.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ravine import data, registry
-from ravine.engines.digest import digest
+from ravine import data
 from ravine.experiments.grids import (
     BATCH_SIZE,
     choose,
     diverged,
     least_squares,
+    rates_of,
     report_seeds,
     train,
 )
+from ravine.experiments.racers import Racer, racer, racers
+from ravine.experiments.running import Experiment, Shown
 
 PROTOCOL_VERSION = 1
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
@@ -60,13 +63,22 @@ TARGETS = (1e-2, 1e-4)
 TUNING_SEEDS = (1000, 1001, 1002)
 
 
-def specs(seeds: Iterable[int] = range(10), *, quick: bool = False) -> list[dict[str, Any]]:
+def specs(
+    seeds: Iterable[int] = range(10),
+    *,
+    quick: bool = False,
+    optimizers: Iterable[str] = OPTIMIZERS,
+    lr: float | None = None,
+    settings: Mapping[str, float | bool] | None = None,
+) -> list[dict[str, Any]]:
     """List the units of the race: a problem, a kind of batch and an optimizer each.
 
     seeds: those that are reported; each draws the mini-batches of a run. The learning rate is
     chosen on others, `TUNING_SEEDS`. quick: half the learning rates, a fifth of the steps.
+    optimizers, settings: see :mod:`ravine.experiments.racers`. lr: of all, and nothing is tuned.
     """
     seeds = report_seeds(seeds, TUNING_SEEDS)
+    made = [each.for_vectors("vectors are trained") for each in racers(optimizers, settings, lr)]
     parts = [("all", CASES + CONTROLS, 5000), (BATCH_SIZE, CASES, 2000)]
     return [
         {
@@ -74,29 +86,66 @@ def specs(seeds: Iterable[int] = range(10), *, quick: bool = False) -> list[dict
             "columns": columns,
             "form": form,
             "batch": batch,
-            "optimizer": optimizer,
+            "optimizer": each.name,
             "steps": steps // 5 if quick else steps,
-            "learning_rates": list(LEARNING_RATES[:: 2 if quick else 1]),
+            "learning_rates": rates_of(each, LEARNING_RATES[:: 2 if quick else 1]),
             "tuning_seeds": list(TUNING_SEEDS),
             "seeds": seeds,
+            **({"set": dict(each.set)} if each.set else {}),
         }
         for batch, cases, steps in parts
         for columns, form in cases
-        for optimizer in OPTIMIZERS
+        for each in made
     ]
 
 
-def depends(spec: Mapping[str, Any]) -> dict[str, Any]:
+def experiment(seeds: Iterable[int] = range(10), **changes: Any) -> Experiment:
+    """Set up the experiment; the arguments are those of :func:`specs`.
+
+    Its tables are "conditioning" and "conditioning-conclusion" (one row, one sentence).
+    """
+    listed = specs(seeds, **changes)
+    found = {spec["optimizer"]: look_up(spec) for spec in listed}
+    return Experiment(
+        "conditioning",
+        {"seeds": listed[0]["seeds"], **changes},
+        listed,
+        partial(depends, found=found),
+        partial(run, found=found),
+        show,
+        dpi=150,
+        alone=False,
+    )
+
+
+def show(results: list[dict[str, Any]]) -> Shown:
+    """Make the tables and figures of the results."""
+
+    def figures() -> Mapping[str, Any]:
+        from ravine.experiments import conditioning_plots as plots
+
+        return plots.conditioning(results)
+
+    conclusions = [{"conclusion": conclusion(results)}]
+    return Shown({"conditioning": table(results), "conditioning-conclusion": conclusions}, figures)
+
+
+def look_up(spec: Mapping[str, Any], found: Mapping[str, Racer] | None = None) -> Racer:
+    """The racer of a spec."""
+    return (found or {}).get(spec["optimizer"]) or racer(spec["optimizer"], spec.get("set"))
+
+
+def depends(spec: Mapping[str, Any], found: Mapping[str, Racer] | None = None) -> dict[str, Any]:
     """Return everything that the result of a spec depends on, fit for JSON."""
     return {
         **spec,
-        "optimizer": digest(registry.get(spec["optimizer"]), varied=("lr",)),
+        "optimizer": look_up(spec, found).digest(varied=("lr",)),
         "data": data.digest("diamonds.npz"),
         "protocol": PROTOCOL_VERSION,
     }
 
 
-def run(spec: Mapping[str, Any]) -> dict[str, Any]:
+def run(spec: Mapping[str, Any], found: Mapping[str, Racer] | None = None) -> dict[str, Any]:
     """Tune and train one optimizer on one problem: the unit of work.
 
     Returns the spec with, added to it, ``condition`` and ``scaled_condition`` (see
@@ -111,10 +160,10 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     problem = least_squares(spec["columns"], spec["form"])
     full = spec["batch"] == "all"
-    rates, rule = spec["learning_rates"], registry.get(spec["optimizer"])
+    rates, each = spec["learning_rates"], look_up(spec, found)
     tuning = train(
         problem.task([0] if full else spec["tuning_seeds"], full=full),
-        rule,
+        each,
         rates,
         spec["steps"],
         looks=120,
@@ -122,7 +171,7 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     best = [choose(tuning, target, by="steps") for target in TARGETS]
     report = train(
         problem.task([0] if full else spec["seeds"], full=full),
-        rule,
+        each,
         [rates[i] for i in best],
         spec["steps"],
         looks=120,
@@ -168,31 +217,30 @@ def conclusion(results: Iterable[Mapping[str, Any]]) -> str:
     """Say where adapting to each coordinate helped, for the six numeric columns and all rows.
 
     It helps where the best adaptive optimizer needs fewer steps to the first of `TARGETS` than the
-    best of the others.
+    best of the others. Of optimizers that are none of the experiment's, who is first is said instead.
     """
     rows = [r for r in table(results) if r["columns"] == "numeric" and r["batch"] == "all"]
+    names = {r["optimizer"] for r in rows}
+    known = names <= {*OPTIMIZERS} and bool(names & {*ADAPTIVE}) and bool(names - {*ADAPTIVE})
     parts = []
     for form in dict.fromkeys(r["form"] for r in rows):
-        of_form = [r for r in rows if r["form"] == form]
-        adaptive, plain = (
-            min(
-                (r for r in of_form if (r["optimizer"] in ADAPTIVE) is kind),
-                key=lambda r: r["steps_1e-2"],
-            )
-            for kind in (True, False)
-        )
-        steps = [r["steps_1e-2"] for r in (adaptive, plain)]
+        of_form = sorted((r for r in rows if r["form"] == form), key=lambda r: r["steps_1e-2"])
         condition, scaled = (number(of_form[0][key]) for key in ("condition", "scaled_condition"))
-        if min(steps) == np.inf:
-            verdict = "neither kind gets there"
+        if of_form[0]["steps_1e-2"] == np.inf:
+            verdict = "neither kind gets there" if known else "none gets there"
+        elif known:
+            pair = [
+                next(r for r in of_form if (r["optimizer"] in ADAPTIVE) is kind)
+                for kind in (True, False)
+            ]
+            helps = pair[0]["steps_1e-2"] < pair[1]["steps_1e-2"]
+            verdict = "it helps" if helps else "it does not help"
+            verdict += f" ({_arrival(pair[0], 'adaptive ones')}, {_arrival(pair[1], 'the others')})"
         else:
-            verdict = "it helps" if steps[0] < steps[1] else "it does not help"
-            verdict += f" ({_arrival(adaptive, 'adaptive ones')}, {_arrival(plain, 'the others')})"
+            verdict = ", ".join(_arrival(r, r["optimizer"]) for r in of_form)
         parts.append(f"{form}, condition number {condition} and after scaling {scaled}: {verdict}")
-    return (
-        f"Does adapting to each coordinate help to bring the gap down to {TARGETS[0]:g} of what it "
-        f"was? {'; '.join(parts)}."
-    )
+    question = "Does adapting to each coordinate help" if known else "How long does it take"
+    return f"{question} to bring the gap down to {TARGETS[0]:g} of what it was? {'; '.join(parts)}."
 
 
 def _arrival(row: Mapping[str, Any], others: str) -> str:

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ravine.experiments.claims.units import NAMES
 from ravine.experiments.conditioning import number
 from ravine.experiments.grids import BATCH_SIZE, COLUMNS
-from ravine.experiments.plots import GREY, PALE, STYLES, Picture, legend, marker_style
+from ravine.experiments.plots import GREY, PALE, Picture, legend, marker_style, style_of
+from ravine.experiments.racers import called
 
 
 def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
@@ -34,6 +34,7 @@ def gaps(results: Sequence[Mapping[str, Any]], *, batch: int | str) -> Figure:
     the band reaches from the least to the greatest.
     """
     shown = [r for r in results if r["batch"] == batch]
+    optimizers = [r["optimizer"] for r in shown]
     forms, columns = ("raw", "standardised"), [c for c in COLUMNS if c != "carat"]
     picture = Picture(11.5, 7)
     grid = picture.subplots(2, 3, sharex=True, sharey="row", squeeze=False)
@@ -41,14 +42,14 @@ def gaps(results: Sequence[Mapping[str, Any]], *, batch: int | str) -> Figure:
         for column, axes in zip(columns, axes_row, strict=True):
             of = [r for r in shown if (r["columns"], r["form"]) == (column, form)]
             for r in of:
-                style = STYLES[r["optimizer"]]
+                style = style_of(r["optimizer"], optimizers)
                 line = {"color": style["color"], "linestyle": style["linestyle"]}
                 at, values = np.array(r["at"][1:]), np.array(r["gaps"])[:, 1:]
                 if len(values) > 1:
                     band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
                     axes.fill_between(at, values.min(0), values.max(0), **band)
                 axes.plot(
-                    at, np.median(values, axis=0), label=NAMES[r["optimizer"]], lw=1.7, **line
+                    at, np.median(values, axis=0), label=called(r["optimizer"]), lw=1.7, **line
                 )
             if of:
                 condition, last = of[0]["condition"], of[0]["at"][-1]
@@ -109,7 +110,7 @@ def coordinates(results: Sequence[Mapping[str, Any]]) -> Figure:
         for r in of:
             shift = (optimizers.index(r["optimizer"]) - (len(optimizers) - 1) / 2) * 0.14
             steps = r["to"][0][0]
-            style = {k: v for k, v in STYLES[r["optimizer"]].items() if k != "linestyle"}
+            style = marker_style(style_of(r["optimizer"], optimizers))
             axes.plot(min(steps, never), y + shift, ms=7, lw=0, clip_on=False, **style)
         numbers = f"{number(of[0]['condition'])} → {number(of[0]['scaled_condition'])}"
         labels.append(f"{label}\n{numbers}")
@@ -131,7 +132,8 @@ def coordinates(results: Sequence[Mapping[str, Any]]) -> Figure:
         fontsize=11,
     )
     handles = [
-        Line2D([], [], lw=0, ms=7, label=NAMES[o], **marker_style(STYLES[o])) for o in optimizers
+        Line2D([], [], lw=0, ms=7, label=called(o), **marker_style(style_of(o, optimizers)))
+        for o in optimizers
     ]
     picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return picture

@@ -25,22 +25,20 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ravine import data
-from ravine.engines.digest import digest
 from ravine.engines.python import ScalarUpdate, scalar_update
-from ravine.engines.tracing import trace
-from ravine.experiments import diamonds_loop
+from ravine.experiments import as_published, diamonds_loop
 from ravine.experiments.diamonds_sample import floor, sample
+from ravine.experiments.racers import Racer, racer, racers
 from ravine.modifiers import clip_by_value, maximize
-from ravine.registry import get, resolve
-from ravine.rule import Rule
 
 Spec = Mapping[str, Any]
-Rules = Mapping[str, Rule]
+Found = Mapping[str, Racer]
 Result = dict[str, Any]
 
 PROTOCOL_VERSION = 1
@@ -80,17 +78,17 @@ EPOCHS, BATCH_SIZE, STOPPING_THRESHOLD = 10_000, 64, 1e-6
 # ---- The unit of work --------------------------------------------------------------------------
 
 
-def depends(spec: Spec, rules: Rules | None = None) -> dict[str, Any]:
+def depends(spec: Spec, found: Found | None = None) -> dict[str, Any]:
     """Return everything that the run of a spec depends on, fit for JSON.
 
-    rules: the rules of the specs by their names, so that a file that is edited during a race changes
+    found: the racers of the specs by their names, so that a file that is edited during a race changes
     nothing; looked up by default.
     """
     stream = spec["stream"]
     if isinstance(stream, Mapping):
-        stream = {"after": depends(stream["after"], rules)}
+        stream = {"after": depends(stream["after"], found)}
     return {
-        "rule": digest(_rule(spec, rules), spec["hyperparameters"]),
+        "rule": made_of(spec, found).digest(),
         **{key: spec[key] for key in ("batch_size", "max_epochs", "stopping_threshold")},
         "stream": stream,
         "data": data.digest("diamonds.npz"),
@@ -99,12 +97,12 @@ def depends(spec: Spec, rules: Rules | None = None) -> dict[str, Any]:
 
 
 def run(
-    spec: Spec, progress: Callable[[int], None] | None = None, *, rules: Rules | None = None
+    spec: Spec, progress: Callable[[int], None] | None = None, *, found: Found | None = None
 ) -> Result:
     """Train once: the unit of work, the same numbers for the same spec.
 
     spec: one that the functions below made. progress: called some 20 times a second with the number
-    of epochs done. rules: as for :func:`depends`.
+    of epochs done. found: as for :func:`depends`.
 
     Returns the spec with, added to it: ``m`` and ``b``; ``epochs``, how many it took; ``stopped``,
     whether the threshold ended it; ``rmse``, on the test rows in dollars; ``gap``, how far the RMSE
@@ -112,15 +110,20 @@ def run(
     compilation; ``us_per_step``; ``losses``, ``ms`` and ``bs`` after each epoch.
     """
     s = sample()
-    random = _random(spec["stream"], rules)
+    random = _random(spec["stream"], found)
     m, b = random.randn(), random.randn()
     batch_size = len(s.x) if spec["batch_size"] == "all" else spec["batch_size"]
-    loop = diamonds_loop.train(
-        *(s.x, s.y, m, b, update_of(spec, rules), random),
-        epochs=spec["max_epochs"],
-        batch_size=batch_size,
-        stopping_threshold=spec["stopping_threshold"],
-    )
+    limits = {
+        "epochs": spec["max_epochs"],
+        "batch_size": batch_size,
+        "stopping_threshold": spec["stopping_threshold"],
+    }
+    each, data = made_of(spec, found), (s.x, s.y, m, b)
+    if _is_printed(each):
+        loop = diamonds_loop.train(*data, update_of(spec, found), random, **limits)
+    else:
+        step = each.on_numbers(m, b)
+        loop = as_published.train(*data, as_published.gradients, step, random, **limits)
     losses: list[float] = []
     ms: list[float] = []
     bs: list[float] = []
@@ -159,7 +162,7 @@ def _key(spec: Spec) -> str:
     return json.dumps(spec, sort_keys=True)
 
 
-def _random(stream: int | str | Mapping[str, Spec], rules: Rules | None) -> np.random.RandomState:
+def _random(stream: int | str | Mapping[str, Spec], found: Found | None) -> np.random.RandomState:
     """The legacy generator: seeded, or on the post's stream, at first or after another run."""
     if isinstance(stream, int):
         return np.random.RandomState(stream)
@@ -169,24 +172,38 @@ def _random(stream: int | str | Mapping[str, Spec], rules: Rules | None) -> np.r
     else:
         before = stream["after"]
         if _key(before) not in _left:
-            run(before, rules=rules)
+            run(before, found=found)
         random.set_state(_left[_key(before)])
     return random
 
 
-def update_of(spec: Spec, rules: Rules | None = None) -> ScalarUpdate:
-    """Print the update that the spec asks for: its rule, with its sign and clipping."""
-    return scalar_update(_rule(spec, rules), **spec["hyperparameters"])
-
-
-def _rule(spec: Spec, rules: Rules | None) -> Rule:
-    name = spec["optimizer"]
-    rule = rules[name] if rules else get(name)
+def made_of(spec: Spec, found: Found | None = None) -> Racer:
+    """The racer that the spec asks for, with its sign, its clipping, and what is set."""
+    name, values = spec["optimizer"], spec["hyperparameters"]
+    each = found[name] if found else racer(name)
+    rule, clip = each.rule, spec["clip_value"]
+    if rule is None:
+        values = values if clip is None else {**values, "clip_value": clip}
+        return replace(each, set=values, values=values, clips=clip is not None)
     if spec["climb"]:
         rule = maximize(rule)
-    if spec["clip_value"] is not None:
-        rule = clip_by_value(rule, clip_value=spec["clip_value"])
-    return rule
+    if clip is not None:
+        rule = clip_by_value(rule, clip_value=clip)
+    return replace(each, rule=rule, set=values, values=rule.check(**values))
+
+
+def update_of(spec: Spec, found: Found | None = None) -> ScalarUpdate:
+    """Print the update that the spec asks for: its rule, with its sign and clipping."""
+    each = made_of(spec, found)
+    if each.rule is None:
+        raise ValueError(f"{each.label} is no rule, which could be printed")
+    return scalar_update(each.rule, **each.set)
+
+
+def _is_printed(each: Racer) -> bool:
+    """Whether its step on one number can be printed; torch takes the others, which is slower."""
+    graph = each.graph
+    return graph is not None and not (graph.at_once or graph.draws)
 
 
 # ---- As published ------------------------------------------------------------------------------
@@ -286,55 +303,31 @@ def exercise_specs(
     epochs: int = EPOCHS,
     stopping_threshold: float = STOPPING_THRESHOLD,
     optimizers: Iterable[str] = tuple(PROTOCOL),
+    settings: Mapping[str, float | bool] | None = None,
     seeds: Iterable[int] = range(3),
 ) -> list[Spec]:
     """List runs of the reader's own.
 
     lr: the learning rate of all; by default the protocol's, or the rule's. batch_size: rows for a
     step; 1 is SGD in the strict sense, "all" is gradient descent. epochs: at most so many.
-    stopping_threshold: 0 for never. optimizers: rules, by any of their names or as file.py:name;
-    those of the protocol keep its other settings, its clipping too. seeds: as in
-    :func:`corrected_specs`.
+    stopping_threshold: 0 for never. optimizers: see :mod:`ravine.experiments.racers`; those of the
+    protocol keep its other settings, its clipping too. settings: hyperparameters, each set where an
+    optimizer has it; clip_value clips the gradients of any. seeds: as in :func:`corrected_specs`.
 
-    Raises LookupError for a rule that is not there, and ValueError for one that cannot run here, as
+    Raises LookupError for an optimizer that is not there, and ValueError for one that cannot run here, as
     for everything else that is not accepted.
     """
-    names, seeds = list(optimizers), _seeds(seeds)
-    if not names:
-        raise ValueError(f"optimizers={names!r} is not accepted; name at least one rule")
-    found = [resolve(name) for name in names]
-    if lr is not None and (own := [each.name for each in found if "lr" in each.settings]):
-        raise ValueError(
-            f"lr={lr!r} does nothing beside {own[0]!r}, which sets lr; give one of them"
-        )
-    rules = [each.name for each in found]
-    if twice := [name for name in rules if rules.count(name) > 1]:
-        raise ValueError(f"optimizers={names!r} is not accepted; {twice[0]} is there twice")
-    settings: dict[str, Any] = {
+    seeds = _seeds(seeds)
+    limits: dict[str, Any] = {
         "batch_size": batch_size,
         "max_epochs": epochs,
         "stopping_threshold": stopping_threshold,
     }
-    if lr is not None:
-        settings["lr"] = lr
-    specs: list[Spec] = [_spec(name, stream=seed, **settings) for name in rules for seed in seeds]
+    made = racers(optimizers, settings, lr)
+    specs: list[Spec] = [_spec(each, stream=seed, **limits) for each in made for seed in seeds]
     for spec in specs[:: len(seeds)]:
-        _refuse_what_cannot_run(spec)
+        made_of(spec).for_vectors("two numbers are trained, each by itself")
     return specs
-
-
-def _refuse_what_cannot_run(spec: Spec) -> None:
-    graph = trace(get(spec["optimizer"]), (), 0, **spec["hyperparameters"])
-    if graph.of_arrays:
-        why = "works on arrays, such as matrices"
-    elif graph.at_once:
-        why = "looks at all parameters together"
-    else:
-        return
-    raise ValueError(
-        f"optimizers: {spec['optimizer']!r} cannot run here, where two numbers are trained, each by "
-        f"itself: it {why}"
-    )
 
 
 def exercise_table(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -403,14 +396,13 @@ def points(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def _spec(
-    optimizer: str,
+    optimizer: str | Racer,
     *,
     climb: bool = False,
     stream: int | str = "post",
     batch_size: Any = BATCH_SIZE,
     max_epochs: int = EPOCHS,
     stopping_threshold: float = STOPPING_THRESHOLD,
-    **hyperparameters: Any,
 ) -> dict[str, Any]:
     """A unit of work, its values checked."""
     if not (batch_size == "all" or (_whole(batch_size) and batch_size >= 1)):
@@ -420,20 +412,15 @@ def _spec(
     number = isinstance(stopping_threshold, (int, float)) and math.isfinite(stopping_threshold)
     if not (number and stopping_threshold >= 0):
         _refuse("stopping_threshold", stopping_threshold, "a finite number >= 0")
-    found = resolve(optimizer)
-    rule = found.rule
-    known = PROTOCOL.get(
-        optimizer, {"method": found.label, "hyperparameters": {}, "clip_value": None}
-    )
-    try:
-        values = rule.check(**{**known["hyperparameters"], **hyperparameters})
-    except TypeError as error:  # a rule without a learning rate
-        raise ValueError(str(error)) from None
+    each = optimizer if isinstance(optimizer, Racer) else racer(optimizer)
+    usual: dict[str, Any] = {"method": each.label, "hyperparameters": {}, "clip_value": None}
+    known, values = PROTOCOL.get(each.name, usual), dict(each.values)
+    clip_value = values.pop("clip_value", None) if each.clips else None
     return {
         "method": known["method"],
-        "optimizer": optimizer,
-        "hyperparameters": values,
-        "clip_value": known["clip_value"],
+        "optimizer": each.name,
+        "hyperparameters": values | known["hyperparameters"] | each.without_clipping,
+        "clip_value": known["clip_value"] if clip_value is None else clip_value,
         "climb": climb,
         "batch_size": batch_size,
         "max_epochs": max_epochs,

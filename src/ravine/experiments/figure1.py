@@ -18,29 +18,34 @@ long, in front. It is no ranking: nothing was tuned.
 """
 
 import base64
+import logging
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
-from inspect import signature
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-import ravine.torch
 from ravine.data import fashion_mnist as data
-from ravine.data.fashion_mnist import fashion_mnist
-from ravine.engines.digest import digest
 from ravine.experiments.as_published_torch import FAULTS, step_ratios
+from ravine.experiments.racers import Racer, racer, racers
+from ravine.experiments.running import Experiment, Shown
+from ravine.races.examples import examples
+from ravine.races.pace import asked
+from ravine.races.runs import TUNE
+from ravine.races.swarm import Alone, Replica, train
+from ravine.races.task import Task
 
 PROTOCOL_VERSION = 1
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 LEARNING_RATE = 1e-3
-MOMENTUM = 0.9
 ITERATIONS = 147
 BATCH_SIZE = 64
 
@@ -52,19 +57,19 @@ PAIRS = {
 }
 """The names of torch.optim's curves, and of Ravine's, in the original's order and spelling."""
 
-_OPTIONS = {
-    "SGD": ("SGD", {}),
-    "SGD_with_momentum": ("SGD", {"momentum": MOMENTUM}),
-    "RMSprop": ("RMSprop", {}),
-    "Adam": ("Adam", {}),
+_CLASSES = ("SGD", "SGD(momentum=0.9)", "RMSprop", "Adam")
+CURVES = {
+    name: f"{home}:{cls}"
+    for home, names in (("torch.optim", PAIRS.keys()), ("ravine.torch", PAIRS.values()))
+    for name, cls in zip(names, _CLASSES, strict=True)
+} | {
+    name: f"{fault.optimizer.__module__}:{fault.optimizer.__name__}"
+    for name, fault in FAULTS.items()
 }
+"""Every curve of the posts by name: which class it is."""
 
-OPTIMIZERS: Mapping[str, partial[Any]] = {
-    name: partial(getattr(home, cls), lr=LEARNING_RATE, **options)
-    for home, names in ((torch.optim, PAIRS.keys()), (ravine.torch, PAIRS.values()))
-    for name, (cls, options) in zip(names, _OPTIONS.values(), strict=True)
-} | {name: partial(fault.optimizer, lr=LEARNING_RATE) for name, fault in FAULTS.items()}
-"""Every curve by name: how to make its optimizer from parameters."""
+Found = Mapping[str, Racer]
+_log = logging.getLogger("ravine")
 
 
 def specs(
@@ -74,14 +79,28 @@ def specs(
     batch_size: int = BATCH_SIZE,
     as_published: bool = False,
     full: bool | str | PathLike[str] | None = None,
+    optimizers: Iterable[str] | None = None,
+    lr: float | None = None,
+    settings: Mapping[str, float | bool] | None = None,
 ) -> list[dict[str, Any]]:
     """List the runs of the experiment, seed by seed, in the order of the figure's legend.
 
     seeds: each chooses weights and batches. iterations: batches to train on. batch_size: images in
     each. as_published: add the first post's optimizers with their faults. full: train on the whole
-    set instead of the subset, as in :func:`ravine.data.fashion_mnist.fashion_mnist`.
+    set instead of the subset, or on a folder's, as in :func:`ravine.data.fashion_mnist.fashion_mnist`.
+    optimizers: these instead of the post's, see :mod:`ravine.experiments.racers`. lr: of all; by default
+    1e-3, or that of an optimizer of your own. settings: hyperparameters of those that have them.
+
+    Raises LookupError and ValueError for what is not accepted.
     """
     names = [*PAIRS, *PAIRS.values(), *(FAULTS if as_published else ())]
+    if optimizers is None:
+        made = dict(zip(names, racers([CURVES[name] for name in names], settings, lr), strict=True))
+    else:
+        made = {each.name: each for each in racers(optimizers, settings, lr)}
+    for name, value in (("iterations", iterations), ("batch_size", batch_size)):
+        if not (isinstance(value, int) and value > 0):
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
     return [
         {
             "optimizer": name,
@@ -89,77 +108,131 @@ def specs(
             "iterations": iterations,
             "batch_size": batch_size,
             "full": full if full is None or isinstance(full, bool) else str(full),
+            **({"set": dict(each.set)} if each.set else {}),
         }
         for seed in seeds
-        for name in names
+        for name, each in made.items()
     ]
 
 
-def depends(spec: Mapping[str, Any]) -> dict[str, Any]:
+def experiment(seeds: Iterable[int] = (0, 1, 2), **changes: Any) -> Experiment:
+    """Set up the experiment; the arguments are those of :func:`specs`.
+
+    Its tables are "figure-1", "figure-1-pairs" and, as published, "figure-1-faults".
+    """
+    listed = specs(seeds, **changes)
+    found = {spec["optimizer"]: look_up(spec) for spec in listed}
+    noted = {k: listed[0][k] for k in ("iterations", "full")}
+    return Experiment(
+        "figure-1",
+        {"seeds": list(seeds), **noted},
+        listed,
+        partial(depends, found=found),
+        partial(run, found=found),
+        show,
+    )
+
+
+def show(results: Sequence[Mapping[str, Any]]) -> Shown:
+    """Make the tables and figures of the results."""
+    made = {"figure-1": table(results), "figure-1-pairs": pairs(results)}
+    made["figure-1-faults"] = faults(results)
+
+    def figures() -> Mapping[str, Any]:
+        from ravine.experiments import plots
+
+        extra = {"figure-1-faults": plots.figure_1_faults} if made["figure-1-faults"] else {}
+        return {name: draw(results) for name, draw in {"figure-1": plots.figure_1, **extra}.items()}
+
+    return Shown(
+        {k: rows for k, rows in made.items() if rows}, figures, {"figure-1-points": points(results)}
+    )
+
+
+def depends(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Return everything that the run of a spec depends on, fit for JSON."""
-    make = OPTIMIZERS[spec["optimizer"]]
-    spelling = getattr(make.func, "spelling", None)  # where it is one of Ravine's
-    options = {name: known.default for name, known in signature(make).parameters.items()}
+    each = look_up(spec, found)
+    shown = {k: v for k, v in spec.items() if k != "set"}
     return {
-        **spec,
+        **shown,
         "full": data.digest(spec["full"]),
-        "options": make.keywords,
-        "rule": digest(*spelling.compose(options)) if spelling else None,
+        "values": dict(each.values),
+        "rule": each.digest(varied=("lr",)),
         "protocol": PROTOCOL_VERSION,
     }
 
 
-def run(spec: Mapping[str, Any]) -> dict[str, Any]:
+def look_up(spec: Mapping[str, Any], found: Found | None = None) -> Racer:
+    """The racer of a spec. Those of the post have the same learning rate."""
+    name, values = spec["optimizer"], spec.get("set", {})
+    if found and name in found:
+        return found[name]
+    if name not in CURVES:
+        return racer(name, values)
+    return replace(racer(CURVES[name], {"lr": LEARNING_RATE, **values}), label=name)
+
+
+class _Pictures(Task):
+    """The task of the figure, whose batches are drawn after the weights, from one stream."""
+
+    def generator(self, seed: int) -> torch.Generator:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.make()
+            return torch.Generator().set_state(torch.get_rng_state())
+
+
+@cache
+def pictures(full: bool | str | None, steps: int, batch_size: int) -> Task:
+    """Set up the task: images with mean 0 and variance 1 over all pixels, and their classes."""
+    images, labels = data.fashion_mnist(full)
+    x = ((images - images.mean()) / images.std()).astype(np.float32)[:, None]
+    part, few = examples((x, labels)), examples((x[:64], labels[:64]))
+    make = partial(network, max(10, int(labels.max()) + 1))
+    return _Pictures(
+        "figure-1", make, cross_entropy, part, few, few, steps, batch_size, schedule="constant"
+    )
+
+
+def run(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Train once: the unit of work, the same numbers for the same spec on the same machine.
 
-    spec: one of :func:`specs`. Returns the spec with, added to it, ``losses`` (the training loss of
-    each batch, before its step), ``seconds`` (of the training loop), ``parameters`` (at the end:
-    little-endian float32 in base64) and, for an optimizer with a fault, ``step_ratios`` (for each
-    step the least and the greatest ratio over the tensors, as measured by
-    :func:`ravine.experiments.as_published_torch.step_ratios`). All of it is fit for JSON.
+    spec: one of :func:`specs`. found: racers by name, looked up by default. Returns the spec with, added
+    to it, ``losses`` (the training loss of each batch, before its step; NaN from where the run was
+    lost), ``seconds`` (of the training), ``parameters`` (at the end: little-endian float32 in base64)
+    and, for an optimizer with a fault, ``step_ratios`` (for each step the least and the greatest ratio
+    over the tensors, as measured by :func:`ravine.experiments.as_published_torch.step_ratios`). All of
+    it is fit for JSON.
 
     It computes on one thread: so the sums' order, and with it every bit, is independent of how
     many cores there are, and a network this small trains fastest.
     """
-    name, iterations = spec["optimizer"], spec["iterations"]
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {name!r}; it must be one of {', '.join(OPTIMIZERS)}")
-    for key in ("iterations", "batch_size"):
-        if not (isinstance(spec[key], int) and spec[key] > 0):
-            raise ValueError(f"{key} is {spec[key]!r}; it must be a whole number of at least 1")
-    images, labels = _data(spec["full"])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec["seed"])
-            net = network()
-            batches = _batches(len(images), spec["batch_size"], iterations)
-        optimizer = OPTIMIZERS[name](net.parameters())
-        losses = []
-        start = time.perf_counter()
-        for batch in batches:
-            optimizer.zero_grad()
-            loss = cross_entropy(net(images[batch]), labels[batch])
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        seconds = time.perf_counter() - start
-    finally:
-        torch.set_num_threads(threads)
+    name, seed, steps = spec["optimizer"], spec["seed"], spec["iterations"]
+    each, task = look_up(spec, found), pictures(spec["full"], steps, spec["batch_size"])
+    net = task.model(seed)
+    replica = Replica(
+        asked(task, each.entrant, each.values, role=TUNE, seed=seed), each.entrant, net
+    )
+    start = time.perf_counter()
+    (done,) = train(task, Alone(task, net), [replica], seed, points=steps)
+    seconds = time.perf_counter() - start
+    losses = [loss for _, loss in done.curve]
+    if done.lost:
+        _log.warning("seed %d: %s", seed, done.lost)
+        losses += [math.nan] * (steps - len(losses))
     result = {**spec, "losses": losses, "seconds": seconds, "parameters": _packed(net)}
     if name in FAULTS:
+        right = look_up({**spec, "optimizer": FAULTS[name].right})
         ratios = step_ratios(
-            OPTIMIZERS[name],
-            OPTIMIZERS[FAULTS[name].right],
+            *(lambda p, of=of: of.build(nn.ParameterList(p)) for of in (each, right)),
             tensors=len(list(net.parameters())),
-            steps=iterations,
+            steps=steps,
         )
         result["step_ratios"] = [[min(r), max(r)] for r in ratios]
     return result
 
 
-def network() -> nn.Module:
+def network(classes: int = 10) -> nn.Module:
     """Make the network: two strided convolutions and a linear layer, 5,994 parameters.
 
     GELU is smooth. With ReLU, one unit whose input rounds to either side of zero gives another
@@ -171,7 +244,7 @@ def network() -> nn.Module:
         nn.Conv2d(8, 16, 5, stride=2),  # to 4 x 4
         nn.GELU(),
         nn.Flatten(),
-        nn.Linear(256, 10),
+        nn.Linear(256, classes),
     )
 
 
@@ -254,20 +327,6 @@ def faults(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, steps in ratios.items()
     ]
-
-
-@cache
-def _data(full: bool | str | None) -> tuple[Tensor, Tensor]:
-    """Return images with mean 0 and variance 1 over all pixels, (n, 1, 28, 28), and labels."""
-    images, labels = fashion_mnist(full)
-    x = (images - images.mean()) / images.std()
-    return torch.from_numpy(x.astype(np.float32)[:, None]), torch.from_numpy(labels).long()
-
-
-def _batches(n: int, size: int, count: int) -> list[Tensor]:
-    """Shuffle n images as often as needed for the batches, and cut."""
-    epochs = -(-size * count // n)
-    return list(torch.cat([torch.randperm(n) for _ in range(epochs)])[: size * count].split(size))
 
 
 def _packed(net: nn.Module) -> str:

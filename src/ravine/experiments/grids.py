@@ -2,8 +2,9 @@
 
 A rule is a pure function of arrays, so all learning rates and all seeds are one array: p has the
 shape (seeds, learning rates, parameters), the learning rates broadcast over it, and the rule is
-called as it stands. Every learning rate of a seed meets the same start and the same batches, and so
-does every optimizer: comparisons are paired.
+called as it stands. A rule that looks at more than one number at a time, and a class of torch's kind,
+step each run by itself. Every learning rate of a seed meets the same start and the same batches, and
+so does every optimizer: comparisons are paired.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ravine.data import DIAMONDS_LEVELS, diamonds, digest
 from ravine.data.fashion_mnist import fashion_mnist
-from ravine.rule import Rule
+from ravine.experiments.racers import Racer
 
 Array = NDArray[Any]
 
@@ -98,7 +99,7 @@ class Trace:
 
 def train(
     task: Task,
-    rule: Rule,
+    racer: Racer,
     learning_rates: Sequence[float],
     steps: int,
     *,
@@ -118,17 +119,28 @@ def train(
         ]
     at = np.unique(np.asarray(looks, int))
     p = np.repeat(task.start, len(learning_rates), axis=1)
-    lr = np.array(learning_rates, p.dtype)[:, None]
-    state = rule.init(p, lr=lr)
+    runs = racer.steps(p, np.array(learning_rates, p.dtype)[:, None])
     with np.errstate(all="ignore"):
         losses = [task.loss(p)]
         for t in range(1, steps + 1):
-            now = lr * p.dtype.type(1 - (t - 1) / steps) if decay else lr
-            p, state = rule.update(p, task.gradient(p), state, t, lr=now)
+            p = runs.step(p, task.gradient(p), t, 1 - (t - 1) / steps if decay else 1.0)
             if t in at:
-                losses.append(task.loss(p))
+                losses.append(task.loss(runs.weights(p)))
         relative = np.array(losses, float) / losses[0]
     return Trace(np.array([0, *at]), np.where(np.isfinite(relative), relative, np.inf))
+
+
+def rates_of(racer: Racer, grid: Sequence[float]) -> list[float]:
+    """Return the learning rates to tune over: the grid, and the default; the one that is set, if one is.
+
+    Raises ValueError for one that has none.
+    """
+    if "lr" not in racer.values:
+        raise ValueError(
+            f"{racer.label} cannot race here, where learning rates are tuned: it has no lr"
+        )
+    default = racer.values["lr"]
+    return [default] if "lr" in racer.set else sorted({*grid, default})
 
 
 FLOOR, CEILING = 1e-6, 10.0

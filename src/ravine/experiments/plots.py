@@ -6,6 +6,7 @@ same files, byte for byte.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
 PURPLE, GREY, PALE = "#CC79A7", "#6E6E6E", "#D9D9D9"
 
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BLACK)
+
 STYLES: dict[str, dict[str, Any]] = {
     "sgd": {"color": BLUE, "marker": "o", "linestyle": "-"},
     "momentum": {"color": ORANGE, "marker": "s", "linestyle": "-"},
@@ -29,6 +32,18 @@ STYLES: dict[str, dict[str, Any]] = {
     "amsgrad": {"color": BLACK, "marker": "P", "linestyle": ":"},
 }
 """How each optimizer is drawn, everywhere."""
+
+
+def style_of(optimizer: str, among: Sequence[str]) -> dict[str, Any]:
+    """How one of these optimizers is drawn; those that are not known, in the colours left over."""
+    if optimizer in STYLES:
+        return STYLES[optimizer]
+    others = [name for name in dict.fromkeys(among) if name not in STYLES]
+    taken = [STYLES[name]["color"] for name in among if name in STYLES]
+    free = [c for c in COLOURS if c not in taken] or list(COLOURS)
+    place = others.index(optimizer)
+    marker, line = "ovs^DP*X"[place % 8], ("-", "--", "-.", ":")[place % 4]
+    return {"color": free[place % len(free)], "marker": marker, "linestyle": line}
 
 
 class Picture(Figure):
@@ -51,32 +66,42 @@ def figure_1(results: Sequence[Mapping[str, Any]]) -> Figure:
 
     results: of :func:`ravine.experiments.figure1.run`. A curve is the mean over the seeds, and its band
     reaches from the least seed to the greatest. torch.optim's curves are broad and pale; Ravine's,
-    thin with dots, lie upon them.
+    thin with dots, lie upon them; so do those of your own, with no other beside them.
     """
+    from ravine.experiments.as_published_torch import FAULTS
     from ravine.experiments.figure1 import PAIRS, running_means
 
     figure = Picture(9, 6)
     axes = _loss_axes(figure.add_subplot())
-    colours = dict(zip(PAIRS, (BLUE, ORANGE, GREEN, RED), strict=True))
-    for name, colour in colours.items():
+    names = [name for name in dict.fromkeys(r["optimizer"] for r in results) if name not in FAULTS]
+    mates = {PAIRS[name]: name for name in names if name in PAIRS}
+    colours = dict(
+        zip([n for n in names if n not in mates], itertools.cycle(COLOURS), strict=False)
+    )
+    for name in names:
         means = running_means(results, name)
-        x = np.arange(1, means.shape[1] + 1)
-        axes.fill_between(x, means.min(0), means.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.plot(x, means.mean(0), color=colour, alpha=0.4, linewidth=6, label=name)
-    for name, colour in colours.items():
-        means = running_means(results, PAIRS[name]).mean(0)
-        axes.plot(
-            range(1, len(means) + 1),
-            means,
-            color=_dark(colour),
-            linewidth=0.8,
-            marker="o",
-            markersize=2.2,
-            label=PAIRS[name],
-        )
+        x, mean = np.arange(1, means.shape[1] + 1), means.mean(0)
+        colour = colours[mates.get(name, name)]
+        if name in mates.values():
+            axes.fill_between(x, means.min(0), means.max(0), color=colour, alpha=0.2, linewidth=0)
+            axes.plot(x, mean, color=colour, alpha=0.4, linewidth=6, label=name)
+        else:
+            if name not in mates:
+                axes.fill_between(
+                    x, means.min(0), means.max(0), color=colour, alpha=0.2, linewidth=0
+                )
+            dots: dict[str, Any] = {
+                "color": _dark(colour),
+                "linewidth": 0.8,
+                "marker": "o",
+                "markersize": 2.2,
+            }
+            axes.plot(x, mean, label=name, **dots)
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title("torch.optim and Ravine on the same batches")
+    axes.set_title(
+        "torch.optim and Ravine on the same batches" if mates else "The same batches for all"
+    )
     axes.legend()
     return figure
 

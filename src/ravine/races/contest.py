@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from ravine.races import protocol
 from ravine.races.entrants import Entrant, entrants
-from ravine.races.jobs import ALL, Executor, Here, Shard, complete, cores, processes
+from ravine.races.jobs import ALL, Executor, Here, Shard, cores, processes
 from ravine.races.pace import Pace, measured, work
 from ravine.races.protocol import TIERS, Tier
 from ravine.races.runs import REPORT, Run
@@ -153,8 +153,7 @@ def contest(
             if not (wanted := stage(done)):
                 continue
             watcher.stage(wanted[0].role, wanted)
-            done = complete(
-                folder.path,
+            done = folder.complete(
                 wanted,
                 _Work(task, racing, pace),
                 batches=partial(pace.batches, workers=max(many, shard.count)),

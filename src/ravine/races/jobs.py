@@ -128,12 +128,14 @@ def complete(
     executor: Executor | None = None,
     shard: Shard = ALL,
     done: Callable[[Sequence[Run]], Any] = lambda runs: None,
+    find: Callable[[str | Path, Any], Any] = kept,
 ) -> list[Run]:
     """The runs that are asked for, from the folder where they are there, computed where not.
 
     work(folder, runs) computes the runs of a batch and keeps each in the folder; it travels to other
     processes, so it is a function of a module, or a `functools.partial` of one. batches: how runs are
-    put together. done: is called with runs as they become known, those that were there first.
+    put together. done: is called with runs as they become known, those that were there first. find: looks
+    one up in the folder.
 
     A shard computes its share of the batches. Raises Missing, naming what failed and why, where runs
     are not there after three attempts, and Elsewhere where other shards have yet to compute theirs. An
@@ -142,7 +144,7 @@ def complete(
     where, executor = str(folder), executor or Here()
     cut = [list(batch) for batch in batches(asked)]
     mine = [batch for i, batch in enumerate(cut) if i % shard.count == shard.index - 1]
-    found = {run.name: run for run in (kept(folder, each) for each in asked) if run}
+    found = {run.name: run for run in (find(folder, each) for each in asked) if run}
     done([*found.values()])
     why: dict[str, BaseException] = {}
     for _ in range(ATTEMPTS):
@@ -155,7 +157,7 @@ def complete(
                 raise
             except Exception as error:  # a killed worker is one, by many names
                 why |= {run.name: error for run in runs}
-            new = [run for run in (kept(folder, each) for each in runs) if run]
+            new = [run for run in (find(folder, each) for each in runs) if run]
             found |= {run.name: run for run in new}
             done(new)
         if all(run.name in found for batch in mine for run in batch):
@@ -168,7 +170,7 @@ def complete(
     if own:
         raise Missing(
             f"{len(own)} runs could not be computed in {ATTEMPTS} attempts, the first of them "
-            f"{own[0].optimizer} on {own[0].problem} with seed {own[0].seed}: {_reason(why, found)}"
+            f"{own[0]}: {_reason(why, found)}"
         )
     raise Elsewhere(
         f"{len(missing)} runs are other shards' to compute; when they are in {folder}, the same command "

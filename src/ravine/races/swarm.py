@@ -175,11 +175,16 @@ class Replica:
         )
 
 
-def train(task: Task, program: Program, replicas: Sequence[Replica], seed: int) -> list[Run]:
-    """Train all replicas to the end of the budget, and return their runs with the results."""
+def train(
+    task: Task, program: Program, replicas: Sequence[Replica], seed: int, points: int = POINTS
+) -> list[Run]:
+    """Train all replicas to the end of the budget, and return their runs with the results.
+
+    points: of the training loss that are kept, at the most.
+    """
     steps, factor = task.steps, SCHEDULES[task.schedule]
     reports = any(replica.run.role == REPORT for replica in replicas)
-    points, looks = _spread(steps, POINTS), _spread(steps, EVALUATIONS if reports else 1)
+    kept, looks = _spread(steps, points), _spread(steps, EVALUATIONS if reports else 1)
     alive = [(i, replica) for i, replica in enumerate(replicas) if not replica.lost]
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -189,7 +194,7 @@ def train(task: Task, program: Program, replicas: Sequence[Replica], seed: int) 
             now = factor((t - 1) / steps)
             for i, replica in alive:
                 replica.step(t, losses[i], now, program, i)
-            if t in points:
+            if t in kept:
                 for _, replica in alive:
                     replica.point(t)
             if t in looks:

@@ -19,7 +19,10 @@ decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from ravine.experiments.claims.adam import (
     less_sensitive,
@@ -35,17 +38,21 @@ from ravine.experiments.claims.others import (
     rate_needs_decrease,
     rmsprop_often_better,
 )
-from ravine.experiments.claims.races import Results, table
-from ravine.experiments.claims.units import depends, run, specs
+from ravine.experiments.claims.races import Races, Results, table
+from ravine.experiments.claims.units import depends, look_up, run, specs
+from ravine.experiments.running import Experiment, Shown
 
-__all__ = ["CLAIMS", "depends", "run", "specs", "table", "verdicts"]
+__all__ = ["CLAIMS", "depends", "experiment", "run", "specs", "table", "verdicts"]
 
-CLAIMS: tuple[Callable[[Results], Claim], ...] = (
+OF_ADAM: tuple[Callable[[Races], Claim], ...] = (
     needs_no_clipping,
     less_sensitive,
     more_quickly,
     low_memory,
     superior,
+)
+CLAIMS = (
+    *OF_ADAM,
     rmsprop_often_better,
     dampens_oscillations,
     escapes_local_minima,
@@ -53,6 +60,57 @@ CLAIMS: tuple[Callable[[Results], Claim], ...] = (
 )
 
 
-def verdicts(results: Results) -> list[Claim]:
-    """Judge every claim; each function of `CLAIMS` says how, `judge` what is returned."""
-    return [claim(results) for claim in CLAIMS]
+def experiment(seeds: Iterable[int] | None = None, **changes: Any) -> Experiment:
+    """Set up the experiment; the arguments are those of :func:`ravine.experiments.claims.units.specs`.
+
+    Its tables are "claims" (a verdict a row) and "claims-races" (what was measured).
+    """
+    listed = specs(seeds, **changes)
+    found = {x["optimizer"]: look_up(x) for x in listed if "optimizer" in x}
+    clipped, asked = dict.fromkeys(x["optimizer"] for x in listed if x.get("clip")), None
+    if changes.get("optimizers") is not None:  # their races are the first that are also clipped
+        asked = list(clipped)[: len(changes["optimizers"])]
+    return Experiment(
+        "claims",
+        {"seeds": listed[0]["seeds"], **changes},
+        listed,
+        partial(depends, found=found),
+        partial(run, found=found),
+        partial(show, subjects=asked),
+        dpi=150,
+        alone=False,
+    )
+
+
+def show(results: Sequence[Mapping[str, Any]], subjects: Sequence[str] | None = None) -> Shown:
+    """Make the tables and figures of the results."""
+    judged = verdicts(results, subjects)
+    shown = ("claim", "source", "verdict", "sentence", "depends_on", "criterion")
+    tables = {
+        "claims": [{key: verdict[key] for key in shown} for verdict in judged],
+        "claims-races": table(results),
+    }
+
+    def figures() -> Mapping[str, Any]:
+        from ravine.experiments import claims_plots as plots
+
+        return plots.claims(results, judged)
+
+    return Shown(tables, figures, {"claims-evidence.json": judged})
+
+
+def verdicts(results: Results, subjects: Sequence[str] | None = None) -> list[Claim]:
+    """Judge every claim; each function of `CLAIMS` says how, `judge` what is returned.
+
+    subjects: optimizers on which what is claimed of Adam is tried, and nothing else is.
+    """
+    if subjects is None:
+        return [claim(Races(results)) for claim in CLAIMS]
+    made = []
+    for subject in subjects:
+        races = Races(results, subject)
+        for claim in OF_ADAM:
+            found = claim(races)
+            name = re.sub(r"[^\w.]+", "-", f"{found['name']} {races.name}").strip("-")
+            made.append({**found, "name": name})
+    return made

@@ -49,8 +49,8 @@ def row(
     case: str,
     measured: tuple[float, float, float],
     threshold: float,
-    *,
     below: bool,
+    *,
     bound: bool = False,
 ) -> Row:
     """Make a row: under which condition, in which case, estimate and interval, and the outcome.

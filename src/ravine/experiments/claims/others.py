@@ -16,35 +16,23 @@ from ravine.experiments.claims.judging import (
     row,
     tally,
 )
-from ravine.experiments.claims.races import TUTORIAL, Races, Results, ratio
-from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, LABELS, NAMES, NOISES, WANDER
+from ravine.experiments.claims.races import TUTORIAL, Races, ratio
+from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, LABELS, NOISES, WANDER
 from ravine.experiments.grids import PROBLEMS
+from ravine.experiments.racers import called
 
 
-def rmsprop_often_better(results: Results) -> Claim:
+def rmsprop_often_better(races: Races) -> Claim:
     """Judge whether RMSprop ends lower than SGD, tuned and at the defaults."""
-    races = Races(results)
 
-    def rows(condition: str, rival: str, entry: str) -> list[Row]:
-        return [
-            row(
-                condition,
-                LABELS[p],
-                ratio(
-                    races.end(p, "rmsprop", entry), races.end(p, rival, entry), len(races.problems)
-                ),
-                1.0,
-                below=True,
-            )
-            for p in races.problems
-        ]
-
-    contrast = rows("than momentum, tuned", "momentum", "tuned")
+    contrast = races.lower("than momentum, tuned", "rmsprop", "momentum", "tuned")
+    tuned = races.lower("tuned", "rmsprop", "sgd", "tuned")
+    default = races.lower("default rates", "rmsprop", "sgd", "default")
     return judge(
         "rmsprop",
         "RMSprop often performs better than SGD",
         f'{TUTORIAL}: "often performs better than basic SGD or SGD with momentum"',
-        rows=rows("tuned", "sgd", "tuned") + rows("default rates", "sgd", "default"),
+        rows=tuned + default,
         contrast=contrast,
         quantifier=MOST,
         cases="problems",
@@ -56,18 +44,18 @@ def rmsprop_often_better(results: Results) -> Claim:
     )
 
 
-def dampens_oscillations(results: Results) -> Claim:
+def dampens_oscillations(races: Races) -> Claim:
     """Judge whether momentum 0.9 goes a shorter way across a ravine than none."""
-    ravines = {r["momentum"]: r for r in results if r["unit"] == "ravine"}
+    ravines = {r["momentum"]: r for r in races.units("ravine")}
     plain, heavy = ravines[0.0], ravines[0.9]
     pairs = zip(CURVATURES, plain["travel"], heavy["travel"], strict=True)
     same = [
-        row("same rate for both", f"{c:g}", (b / a,) * 3, 1.0, below=True)
+        row("same rate for both", f"{c:g}", (b / a,) * 3, 1.0, True)
         for c, a, b in pairs
         if np.isfinite(a)
     ]
     travel, steps = ([r[key][r["best"]] for r in (plain, heavy)] for key in ("travel", "steps"))
-    tuned = row("each at its best rate", "tuned", (travel[1] / travel[0],) * 3, 1.0, below=True)
+    tuned = row("each at its best rate", "tuned", (travel[1] / travel[0],) * 3, 1.0, True)
     helped = [r["case"] for r in same if r["outcome"] == SUPPORTS]
     calm = max((c for c, n in zip(CURVATURES, plain["turns"], strict=True) if not n), default=0)
     return judge(
@@ -93,9 +81,9 @@ def dampens_oscillations(results: Results) -> Claim:
     )
 
 
-def escapes_local_minima(results: Results) -> Claim:
+def escapes_local_minima(races: Races) -> Claim:
     """Judge whether SGD with noisy gradients is more likely than not to end in the deep minimum."""
-    units = {r["learning_rate"]: r for r in results if r["unit"] == "escape"}
+    units = {r["learning_rate"]: r for r in races.units("escape")}
     level = 1 - 0.05 / (len(units) * (len(NOISES) - 1))
     rows, lost, silent = [], {}, 0
     for lr, unit in units.items():
@@ -105,7 +93,7 @@ def escapes_local_minima(results: Results) -> Claim:
                 silent += escaped
                 continue
             measured = binomial(escaped, unit["runs"], level)
-            rows.append(row(f"rate {lr:g}", f"noise {noise:g}", measured, 0.5, below=False))
+            rows.append(row(f"rate {lr:g}", f"noise {noise:g}", measured, 0.5, False))
             lost[f"rate {lr:g}, noise {noise:g}"] = other / unit["runs"]
     best = max(rows, key=lambda r: r["estimate"])
     back = lost[f"{best['condition']}, {best['case']}"]
@@ -132,9 +120,8 @@ def escapes_local_minima(results: Results) -> Claim:
     )
 
 
-def rate_needs_decrease(results: Results) -> Claim:
+def rate_needs_decrease(races: Races) -> Claim:
     """Judge whether a decayed learning rate ends lower than a constant one, both tuned."""
-    races = Races(results)
     optimizers = ("sgd", "momentum", "adam")
 
     def rows(condition: str, exact: bool) -> list[Row]:
@@ -142,20 +129,20 @@ def rate_needs_decrease(results: Results) -> Claim:
         return [
             row(
                 condition,
-                f"{LABELS[p]}: {NAMES[o]}",
+                f"{LABELS[p]}: {called(o)}",
                 ratio(
                     races.end(p, o, "tuned", decay=True),
                     races.end(p, o, "tuned"),
                     len(problems) * len(optimizers),
                 ),
                 1.0,
-                below=True,
+                True,
             )
             for p in problems
             for o in optimizers
         ]
 
-    floor = next(r for r in results if r["unit"] == "floor")
+    (floor,) = races.units("floor")
     slopes = np.polyfit(np.log10(FLOOR_RATES), np.log10(floor["constant"]), 1)[0]
     slope, low, high = interval(slopes)
     return judge(

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ravine.experiments.claims.judging import interval
-from ravine.experiments.claims.units import LABELS, NAMES
+from ravine.experiments.claims.judging import Row, interval, row
+from ravine.experiments.claims.units import LABELS
 from ravine.experiments.grids import PROBLEMS, Array, log_steps, logs
+from ravine.experiments.racers import called
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -18,17 +19,24 @@ TUTORIAL = "Tuychiev 2024"
 
 
 class Races:
-    """The races among the results: looked up by what was asked, and compared."""
+    """The races among the results: looked up by what was asked, and compared.
 
-    def __init__(self, results: Results) -> None:
+    subject: the optimizer that the claims are about which are Adam's.
+    """
+
+    def __init__(self, results: Results, subject: str = "adam") -> None:
+        self.results, self.subject, self.name = results, subject, called(subject)
         self.races = {
             (r["problem"], r["optimizer"], r["decay"], r["clip"]): r
             for r in results
             if r["unit"] == "race"
         }
-        every = list(dict.fromkeys(r["problem"] for r in self.races.values()))
-        self.problems = [p for p in every if p in PROBLEMS]
-        self.with_spikes = every
+        self.with_spikes = list(dict.fromkeys(r["problem"] for r in self.races.values()))
+        self.problems = [p for p in self.with_spikes if p in PROBLEMS]
+
+    def units(self, kind: str) -> list[Mapping[str, Any]]:
+        """Return the results of a kind of unit."""
+        return [r for r in self.results if r["unit"] == kind]
 
     def get(
         self, problem: str, optimizer: str, *, decay: bool = False, clip: bool = False
@@ -45,6 +53,17 @@ class Races:
         race = self.get(problem, optimizer)
         steps = np.array(race[entry]["steps"])
         return log_steps(steps, race["budget"]), bool(np.mean(np.isinf(steps)) > 0.5)
+
+    def lower(self, condition: str, optimizer: str, rival: str, entry: str) -> list[Row]:
+        """Make a row for each problem: whether an optimizer ends lower than another one."""
+        return [
+            row(
+                *(condition, LABELS[p]),
+                ratio(self.end(p, optimizer, entry), self.end(p, rival, entry), len(self.problems)),
+                *(1.0, True),
+            )
+            for p in self.problems
+        ]
 
 
 def ratio(a: Array, b: Array, among: int) -> tuple[float, float, float]:
@@ -72,7 +91,7 @@ def table(results: Results) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "problem": LABELS[r["problem"]],
-                    "optimizer": NAMES[r["optimizer"]],
+                    "optimizer": called(r["optimizer"]),
                     "decay": r["decay"],
                     "clip": r["clip"],
                     "learning_rate": r["tuned"]["learning_rate"],

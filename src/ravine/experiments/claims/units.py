@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ravine import registry
-from ravine.engines.digest import digest
 from ravine.engines.tracing import trace
-from ravine.experiments.grids import PROBLEMS, SPIKES, choose, diverged, logs, report_seeds, train
-from ravine.modifiers import clip_by_value
-from ravine.rule import Rule
+from ravine.experiments.grids import (
+    PROBLEMS,
+    SPIKES,
+    Task,
+    choose,
+    diverged,
+    logs,
+    rates_of,
+    report_seeds,
+    train,
+)
+from ravine.experiments.racers import NAMES, Apart, Racer, racer, racers
 
 PROTOCOL_VERSION = 1
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
-NAMES = {
-    "sgd": "SGD",
-    "momentum": "momentum",
-    "nesterov": "Nesterov",
-    "rmsprop": "RMSprop",
-    "adam": "Adam",
-    "amsgrad": "AMSGrad",
-}
+RIVALS = OPTIMIZERS[:-1]
+"""Those that Adam, or an optimizer of your own, is compared with."""
+
 _PROBLEMS = {**PROBLEMS, "spikes": SPIKES}
 LABELS = {name: problem.label for name, problem in _PROBLEMS.items()}
 
@@ -35,64 +38,96 @@ LEARNING_RATES = tuple(float(f"{10 ** (k / 4):.3g}") for k in range(-20, 9))
 TUNING_SEEDS = (1000, 1001, 1002, 1003, 1004)
 
 
-def specs(seeds: Iterable[int] | None = None, *, quick: bool = False) -> list[dict[str, Any]]:
+def specs(
+    seeds: Iterable[int] | None = None,
+    *,
+    quick: bool = False,
+    optimizers: Iterable[str] | None = None,
+    lr: float | None = None,
+    settings: Mapping[str, float | bool] | None = None,
+) -> list[dict[str, Any]]:
     """List the units of the race.
 
     seeds: those that are reported, 0 to 19 by default; learning rates are chosen on others,
     `TUNING_SEEDS`. quick: half the learning rates, a third of the steps, two tuning seeds, and by
-    default six seeds to report, for a first look in seconds.
+    default six seeds to report, for a first look in seconds. optimizers: what is claimed of Adam is
+    tried on these, beside `RIVALS`, and nothing else is. settings: of these, or else of all; see
+    :mod:`ravine.experiments.racers`. lr: of these, or else of all, which then is not tuned.
     """
     seeds = report_seeds(range(6 if quick else 20) if seeds is None else seeds, TUNING_SEEDS)
     shared = {
-        "learning_rates": list(LEARNING_RATES[:: 2 if quick else 1]),
         "tuning_seeds": list(TUNING_SEEDS[: 2 if quick else None]),
         "seeds": seeds,
         "shorter": 3 if quick else 1,
     }
+    grid = LEARNING_RATES[:: 2 if quick else 1]
+    of_adam = optimizers is not None
+    subjects = racers(optimizers if optimizers is not None else OPTIMIZERS, settings, lr)
+    chosen = {each.name: each.for_vectors("vectors are trained") for each in subjects}
+    made = {o: racer(o) for o in RIVALS} | chosen
+    heads = list(chosen) if of_adam else ["adam"]
 
     def race(
         problem: str, optimizer: str, decay: bool = False, clip: bool = False
     ) -> dict[str, Any]:
-        asked = {"problem": problem, "optimizer": optimizer, "decay": decay, "clip": clip}
-        return {"unit": "race", **asked, **shared}
+        each = made[optimizer]
+        return {
+            **{"unit": "race", "problem": problem, "optimizer": optimizer},
+            **{"decay": decay, "clip": clip},
+            "learning_rates": rates_of(each, grid),
+            **shared,
+            **({"set": dict(each.set)} if each.set else {}),
+        }
 
-    races = [race(p, o, d) for p in PROBLEMS for o in OPTIMIZERS for d in (False, True)]
-    races += [race(p, o, clip=True) for p in [*PROBLEMS, "spikes"] for o in ("adam", "sgd")]
-    races += [race("spikes", o) for o in ("adam", "sgd")]
+    clipped = dict.fromkeys((*heads, "sgd"))
+    races = [race(p, o, d) for p in PROBLEMS for o in made for d in (False, True)]
+    races += [race(p, o, clip=True) for p in [*PROBLEMS, "spikes"] for o in clipped]
+    races += [race("spikes", o) for o in clipped]
+    changed = {o: {"set": dict(each.set)} for o, each in made.items() if each.set}
+    compared = made if of_adam else NAMES
+    units = [{"unit": "memory", "optimizer": o, **changed.get(o, {})} for o in compared]
+    if of_adam:
+        return [*races, *units]
     runs = 200 if quick else 1000
     return [
         *races,
-        *({"unit": "memory", "optimizer": name} for name in NAMES),
+        *units,
         *({"unit": "ravine", "momentum": m} for m in (0.0, 0.5, 0.9, 0.99)),
         *({"unit": "escape", "learning_rate": lr, "runs": runs} for lr in (0.01, 0.03, 0.1, 0.3)),
         {"unit": "floor", "seeds": seeds},
     ]
 
 
-def run(spec: Mapping[str, Any]) -> dict[str, Any]:
+Found = Mapping[str, Racer]
+
+
+def look_up(spec: Mapping[str, Any], found: Found | None = None) -> Racer:
+    """The racer of a unit; those that are not about one optimizer are about SGD and momentum."""
+    name = spec.get("optimizer") or ("momentum" if spec.get("momentum") else "sgd")
+    known = (found or {}).get(name)
+    return known if known and "optimizer" in spec else racer(name, spec.get("set"))
+
+
+def run(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Do one unit of work: a pure function of the spec; the result is fit for JSON."""
-    return {**spec, **_UNITS[spec["unit"]](spec)}
+    return {**spec, **_UNITS[spec["unit"]](spec, look_up(spec, found))}
 
 
-def depends(spec: Mapping[str, Any]) -> dict[str, Any]:
+def depends(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Return everything that the result of a spec depends on, fit for JSON."""
-    extra = {"momentum": spec["momentum"]} if spec.get("momentum") else {}
+    each = look_up(spec, found)
+    if spec.get("momentum"):
+        each = racer(each.name, {"momentum": spec["momentum"]})
     problem = _PROBLEMS.get("line" if spec["unit"] == "floor" else spec.get("problem", ""))
     return {
         **spec,
-        "optimizer": digest(_rule(spec), extra, varied=("lr",)),
+        "optimizer": each.digest(varied=("lr",)),
         "task": problem and problem.depends(),
         "protocol": PROTOCOL_VERSION,
     }
 
 
-def _rule(spec: Mapping[str, Any]) -> Rule:
-    """The rule of a unit; those that are not about one optimizer are about SGD and momentum."""
-    rule = registry.get(spec.get("optimizer") or ("momentum" if spec.get("momentum") else "sgd"))
-    return clip_by_value(rule, clip_value=1.0) if spec.get("clip") else rule
-
-
-def _race(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _race(spec: Mapping[str, Any], each: Racer) -> dict[str, Any]:
     """Tune one optimizer on one problem, and run it with the rates found and with its default.
 
     ``tuning``: for each learning rate, for each tuning seed, the loss at the end. ``tuned``: runs
@@ -102,18 +137,23 @@ def _race(spec: Mapping[str, Any]) -> dict[str, Any]:
     ``tuning_loss``, the mean logarithm on the tuning seeds. ``curve``: those of `fast`, as steps
     and the quartiles of the loss.
     """
-    problem, rule, rates = _PROBLEMS[spec["problem"]], _rule(spec), spec["learning_rates"]
-    default = rule.hyperparameters["lr"].default
+    problem, rates = _PROBLEMS[spec["problem"]], spec["learning_rates"]
     steps = problem.steps // spec["shorter"]
     how = {"decay": spec["decay"], "looks": problem.looks}
-    tuning = train(problem.make(spec["tuning_seeds"]), rule, rates, steps, **how)
+
+    def task(seeds: str) -> Task:
+        made = problem.make(spec[seeds])
+        clipped = replace(made, gradient=lambda p: np.clip(made.gradient(p), -1.0, 1.0))
+        return clipped if spec["clip"] else made
+
+    tuning = train(task("tuning_seeds"), each, rates, steps, **how)
     chosen = {
         "tuned": choose(tuning, problem.target, by="loss"),
         "fast": choose(tuning, problem.target, by="steps"),
-        "default": rates.index(default),
+        "default": rates.index(each.values["lr"]),
     }
     few = [rates[i] for i in chosen.values()]
-    report = train(problem.make(spec["seeds"]), rule, few, steps, **how)
+    report = train(task("seeds"), each, few, steps, **how)
     end, arrival = report.end, report.steps_to(problem.target)
     entries = {
         name: {
@@ -145,14 +185,22 @@ def _race(spec: Mapping[str, Any]) -> dict[str, Any]:
 SIZES = (100, 10_000)
 
 
-def _memory(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _memory(spec: Mapping[str, Any], each: Racer) -> dict[str, Any]:
     """Measure the state that an optimizer keeps, in bytes for each float32 parameter."""
-    rule = _rule(spec)
     kept = {}
     for size in SIZES:
-        state = dict(zip(rule.slots, rule.init(np.ones(size, np.float32)), strict=True))
-        live = [np.asarray(state[slot]).nbytes for slot in trace(rule).live]
-        kept[str(size)] = sum(live) / size
+        rule, p = each.rule, np.ones(size, np.float32)
+        if rule:
+            state = dict(zip(rule.slots, rule.init(p, **each.set), strict=True))
+            of_one = sum(np.asarray(state[k]).nbytes for k in trace(rule, **each.set).live) / size
+        else:
+            from ravine.races.entrants import memory
+
+            steps = each.steps(p)
+            steps.step(p, p, 1)
+            assert isinstance(steps, Apart)
+            of_one = memory(steps.made[0], size)
+        kept[str(size)] = of_one
     return {"bytes": kept}
 
 
@@ -162,7 +210,7 @@ CURVATURES = tuple(round(0.05 * k, 2) for k in range(1, 79))
 """Learning rates in units of one over the curvature across the ravine; SGD diverges above 2."""
 
 
-def _ravine(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _ravine(spec: Mapping[str, Any], each: Racer) -> dict[str, Any]:
     """Follow momentum down a ravine that is a hundred times as steep across as along.
 
     For each of `CURVATURES`: ``travel``, the way gone across in units of the distance there was to
@@ -170,7 +218,8 @@ def _ravine(spec: Mapping[str, Any]) -> dict[str, Any]:
     floor; ``steps`` until the height is 1e-4 of that at the start, for good. ``path``: the first
     places at the rate of the fewest steps, or else the least height at the end: ``best``.
     """
-    rule = _rule(spec)
+    rule = each.rule
+    assert rule
     extra = {"momentum": spec["momentum"]} if spec["momentum"] else {}
     slope = np.array([1.0, CONDITION])
     lr = np.array(CURVATURES)[:, None] / CONDITION
@@ -205,7 +254,7 @@ def wells(x: Any) -> Any:
     return (x * x - 1) ** 2 / 4 + 0.1 * x
 
 
-def _escape(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _escape(spec: Mapping[str, Any], each: Racer) -> dict[str, Any]:
     """Run SGD with noisy gradients from either minimum, and count where it is after 1,000 steps.
 
     For each of `NOISES`, the standard deviation of what is added to the gradient: ``escaped``, of
@@ -213,7 +262,8 @@ def _escape(spec: Mapping[str, Any]) -> dict[str, Any]:
     round. A run that leaves the numbers has done neither.
     """
     shallow, top, deep = sorted(np.roots([1.0, 0.0, -1.0, 0.1]).real, reverse=True)
-    rule, random = _rule(spec), np.random.default_rng(0)
+    rule, random = each.rule, np.random.default_rng(0)
+    assert rule
     noise = np.array(NOISES)[:, None]
     counts = {}
     with np.errstate(all="ignore"):
@@ -230,20 +280,20 @@ def _escape(spec: Mapping[str, Any]) -> dict[str, Any]:
 FLOOR_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
-def _floor(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _floor(spec: Mapping[str, Any], each: Racer) -> dict[str, Any]:
     """Measure where SGD stays on the line: constant rates, and the same rates decayed to zero.
 
     ``constant``: for each of `FLOOR_RATES`, a number a seed, the mean loss over the last 2,000 of
     4,000 steps; ``decayed``: the loss at the end.
     """
-    task, rule = PROBLEMS["line"].make, _rule(spec)
+    task = PROBLEMS["line"].make
     late = range(2001, 4001, 20)
-    constant = train(task(spec["seeds"]), rule, FLOOR_RATES, 4000, looks=late).losses[1:].mean(0)
-    decayed = train(task(spec["seeds"]), rule, FLOOR_RATES, 4000, decay=True).losses[-1]
+    constant = train(task(spec["seeds"]), each, FLOOR_RATES, 4000, looks=late).losses[1:].mean(0)
+    decayed = train(task(spec["seeds"]), each, FLOOR_RATES, 4000, decay=True).losses[-1]
     return {"constant": constant.T.tolist(), "decayed": decayed.T.tolist()}
 
 
-_UNITS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+_UNITS: dict[str, Callable[[Mapping[str, Any], Racer], dict[str, Any]]] = {
     "race": _race,
     "memory": _memory,
     "ravine": _ravine,
