@@ -45,9 +45,9 @@ from IPython.display import Markdown, Math, display
 import ravine.data
 import ravine.torch
 from ravine import rule
+from ravine.experiments import as_published, as_published_torch, diamonds, figure1, plots
+from ravine.experiments.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ravine.ops import sqrt
-from ravine.races import as_published, as_published_torch, diamonds, figure1, plots
-from ravine.races.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ravine.reading.about import about, source
 from ravine.reading.equations import latex
 from ravine.reading.worked import worked

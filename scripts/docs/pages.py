@@ -28,7 +28,8 @@ REFERENCE = {
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
     "ravine.engines": "How a rule becomes a step.",
-    "ravine.races": "Run folders, and the experiments.",
+    "ravine.races": "Races: tasks, runs, folders, reports.",
+    "ravine.experiments": "The posts' experiments.",
 }
 MODULES = {
     "ravine": ["ravine.rule", "ravine.modifying", "ravine.registry"],
@@ -54,9 +55,8 @@ MODULES = {
         "ravine.races.statistics",
         "ravine.races.profiles",
         "ravine.races.store",
-        "ravine.races.diamonds",
-        "ravine.races.figure1",
     ],
+    "ravine.experiments": ["ravine.experiments.diamonds", "ravine.experiments.figure1"],
 }
 
 

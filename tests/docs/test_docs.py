@@ -27,7 +27,7 @@ import pytest
 import ravine
 from ravine import cli, modifiers, registry
 from ravine.engines.tracing import trace
-from ravine.races.diamonds import PUBLISHED, floor
+from ravine.experiments.diamonds import PUBLISHED, floor
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts/docs"), str(ROOT / "scripts")]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ravine.races import as_published, diamonds_loop
-from ravine.races.diamonds import Spec, as_published_specs, digits, update_of
-from ravine.races.diamonds_sample import sample
+from ravine.experiments import as_published, diamonds_loop
+from ravine.experiments.diamonds import Spec, as_published_specs, digits, update_of
+from ravine.experiments.diamonds_sample import sample
 
 
 def run(epochs_fast: int = 400, epochs_plain: int = 20, repeats: int = 5) -> list[dict[str, Any]]:

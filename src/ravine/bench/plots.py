@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ravine.races.plots import BLACK, BLUE, GREEN, ORANGE, RED, Picture
+from ravine.experiments.plots import BLACK, BLUE, GREEN, ORANGE, RED, Picture
 
 __all__ = ["against_torch"]
 

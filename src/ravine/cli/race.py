@@ -5,21 +5,24 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ravine.cli.listing import Json
-from ravine.cli.names import RUNS_FILE, depends, find_all, require
+from ravine.cli.names import RUNS_FILE, depends, exclusive, quiet, require
 from ravine.cli.progress import progress
 from ravine.cli.race_tables import print_race
 from ravine.cli.race_task import RaceGroup, merge, task
-from ravine.cli.terminal import err, say
+from ravine.cli.terminal import err, fail, say
 from ravine.extras import lacking
+from ravine.naming import setting, split
+
+if TYPE_CHECKING:
+    from ravine.experiments.running import Experiment, Rows
 
 race = typer.Typer(
     cls=RaceGroup,
@@ -52,8 +55,51 @@ Seeds = Annotated[int | None, _seeds("12 diamonds, 3 figure-1")]
 Quick = Annotated[
     bool, typer.Option("--quick", help="Few seeds and iterations: a look, not a result.")
 ]
-Rows = Sequence[Mapping[str, Any]]
-Race = Callable[[Any, Any], Mapping[str, Rows]]
+Optimizers = Annotated[
+    str | None,
+    typer.Option(
+        help="These instead of the experiment's, with commas between: rules, stacks such as "
+        f'"cautious(adamw)", classes such as timm.optim:Lamb. {RUNS_FILE}'
+    ),
+]
+Lr = Annotated[float | None, typer.Option(help="The learning rate of all of them.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set a hyperparameter of those that have it; clip_value clips the gradients of any.",
+    ),
+]
+More = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="More to set, after --set.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes. Default: one a core; timed runs have one.")
+]
+
+
+def _changes(
+    optimizers: str | None, lr: float | None, texts: list[str] | None, more: list[str] | None
+) -> dict[str, Any]:
+    """What is changed of an experiment's optimizers."""
+    if more and not texts:
+        raise ValueError(f"{more[0]!r} is not accepted; write --set {more[0]}")
+    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for text in [*(texts or ()), *(more or ())]:
+        try:
+            name, value = setting(text)
+        except ValueError as error:
+            raise ValueError(f"--set {error}") from None
+        if name in settings:
+            raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
+        settings[name] = value
+    if optimizers is not None:
+        found["optimizers"] = split(optimizers)
+    if lr is not None:
+        found["lr"] = lr
+    return {**found, **({"settings": settings} if settings else {})}
 
 
 @race.callback()
@@ -66,7 +112,7 @@ def race_all(
 ) -> None:
     """Run both experiments, print the tables, write a run folder."""
     if context.invoked_subcommand is None:
-        return _race(out, json, _diamonds(seeds, quick, None), _figure_1(seeds, quick))
+        return _race(out, json, _diamonds(seeds, quick, {}), _figure_1(seeds, quick))
     given = {"--out": out is not None, "--seeds": seeds, "--quick": quick, "--json": json}
     for option in (name for name, on in given.items() if on):
         name = context.invoked_subcommand
@@ -75,13 +121,14 @@ def race_all(
 
 @race.command("diamonds")
 def race_diamonds(
+    more: More = None,
     out: Out = None,
     seeds: Annotated[int | None, _seeds("12, or 3 with --quick or in the exercise")] = None,
     quick: Quick = False,
     json: Json = False,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate of all. Default: the post's.")
-    ] = None,
+    optimizers: Optimizers = None,
+    lr: Lr = None,
+    texts: Set = None,
     batch_size: Annotated[
         str | None,
         typer.Option(help='Rows per step: 1 is SGD, "all" gradient descent. Default: 64.'),
@@ -90,27 +137,21 @@ def race_diamonds(
     stopping_threshold: Annotated[
         float | None, typer.Option(help="Stop when the loss changes by less. Default: 1e-6.")
     ] = None,
-    optimizers: Annotated[
-        str | None,
-        typer.Option(help=f"Rules, with commas between. {RUNS_FILE} Default: the post's four."),
-    ] = None,
 ) -> None:
     """The second post: the price of diamonds as a line of their weight.
 
-    With any of the options from --lr on it is the reader's exercise: only the runs asked for.
+    With any of the options from --optimizers on it is the reader's exercise: only the runs asked for.
     """
-    chosen: dict[str, Any] = {
-        "lr": lr,
+    limits = {
         "batch_size": _whole(batch_size),
         "epochs": epochs,
         "stopping_threshold": stopping_threshold,
     }
-    if optimizers is not None:
-        chosen["optimizers"] = [found.name for found in find_all("--optimizers", optimizers)]
-    exercise = {k: v for k, v in chosen.items() if v is not None}
+    exercise = _changes(optimizers, lr, texts, more)
+    exercise |= {k: v for k, v in limits.items() if v is not None}
     depends("--quick", quick, "beside --seeds: it means 3 seeds", seeds is None)
     depends("--quick", quick, "in the exercise, which has 3 seeds by default", not exercise)
-    _race(out, json, _diamonds(seeds, quick, exercise or None))
+    _race(out, json, _diamonds(seeds, quick, exercise))
 
 
 def _whole(text: str | None) -> int | str | None:
@@ -122,10 +163,14 @@ def _whole(text: str | None) -> int | str | None:
 
 @race.command("figure-1")
 def race_figure_1(
+    more: More = None,
     out: Out = None,
     seeds: Annotated[int | None, _seeds("3, or 1 with --quick")] = None,
     quick: Quick = False,
     json: Json = False,
+    optimizers: Optimizers = None,
+    lr: Lr = None,
+    texts: Set = None,
     as_published: Annotated[
         bool,
         typer.Option("--as-published", help="Add the first post's optimizers with their faults."),
@@ -134,99 +179,125 @@ def race_figure_1(
         bool,
         typer.Option("--full", help="Train on the whole of Fashion-MNIST, where it is installed."),
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_folder,
+            metavar="FOLDER",
+            help="Train on data of your own: files in MNIST's format, or a folder of pictures a class.",
+        ),
+    ] = None,
 ) -> None:
     """The first post: torch.optim and Ravine, side by side on Fashion-MNIST."""
-    if full:
-        from ravine.data.fashion_mnist import fashion_mnist
-
-        fashion_mnist(full)  # which says where it is missing
-    extra = {"as_published": as_published, "full": full or None}
-    _race(out, json, _figure_1(seeds, quick, **extra))
+    exclusive({"--as-published": as_published, "--optimizers": optimizers is not None})
+    exclusive({"--full": full, "--data": data is not None})
+    changes = _changes(optimizers, lr, texts, more)
+    where = str(data) if data else full or None
+    _race(out, json, _figure_1(seeds, quick, as_published=as_published, full=where, **changes))
 
 
 @race.command("claims")
 def race_claims(
+    more: More = None,
     out: Out = None,
     seeds: Annotated[int | None, _seeds("20, or 6 with --quick")] = None,
     quick: Quick = False,
     json: Json = False,
+    optimizers: Optimizers = None,
+    lr: Lr = None,
+    texts: Set = None,
+    workers: Workers = None,
 ) -> None:
-    """What posts and textbooks say of optimizers, each sentence measured and given a verdict."""
-    from ravine.races.claims import specs
-    from ravine.races.race import claims
+    """What posts and textbooks say of optimizers, each sentence measured and given a verdict.
+
+    With --optimizers, what is said of Adam is tried on each of those. A learning rate that is given is not
+    tuned.
+    """
+    from ravine.experiments.claims import experiment
 
     count = None if seeds is None else range(seeds)
-    specs(count, quick=quick)
-    _race(out, json, partial(claims, seeds=count, quick=quick))
+    changes = _changes(optimizers, lr, texts, more)
+    _race(out, json, _of(experiment, count, quick=quick, **changes), workers=workers)
 
 
 @race.command("conditioning")
 def race_conditioning(
+    more: More = None,
     out: Out = None,
     seeds: Annotated[int | None, _seeds("10, or 3 with --quick")] = None,
     quick: Quick = False,
     json: Json = False,
+    optimizers: Optimizers = None,
+    lr: Lr = None,
+    texts: Set = None,
+    workers: Workers = None,
 ) -> None:
-    """When adaptive methods help: least squares on the diamonds, raw and standardised."""
-    from ravine.races.conditioning import specs
-    from ravine.races.race import conditioning
+    """When adaptive methods help: least squares on the diamonds, raw and standardised.
 
-    count = range(seeds or (3 if quick else 10))
-    specs(count, quick=quick)
-    _race(out, json, partial(conditioning, seeds=count, quick=quick))
+    A learning rate that is given is not tuned.
+    """
+    from ravine.experiments.conditioning import experiment
+
+    count, changes = range(seeds or (3 if quick else 10)), _changes(optimizers, lr, texts, more)
+    _race(out, json, _of(experiment, count, quick=quick, **changes), workers=workers)
 
 
 race.command("task")(task)
 race.command("merge")(merge)
 
 
-# What cannot run is refused here, before there is a folder: the specs say it.
+# What cannot run is refused here, before there is a folder.
 
 
-def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any] | None) -> Race:
-    from ravine.races.diamonds import exercise_specs
-    from ravine.races.race import diamonds
+def _of(experiment: Callable[..., Experiment], *arguments: Any, **changes: Any) -> Experiment:
+    with quiet():
+        return experiment(*arguments, **changes)
 
-    count = range(seeds or (3 if quick or exercise else 12))
-    if exercise is not None:
-        exercise_specs(seeds=count, **exercise)
+
+def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any]) -> Experiment:
+    from ravine.experiments.diamonds_shown import experiment
+
+    made = _of(experiment, range(seeds or (3 if quick or exercise else 12)), **exercise)
     if missing := lacking("numba"):
         say(f"{missing}; without it the plain NumPy loop runs, some 50 times slower")
         warnings.filterwarnings("ignore", "numba (is not|cannot)", RuntimeWarning)
-    return partial(diamonds, seeds=count, exercise=exercise)
+    return made
 
 
-def _figure_1(seeds: int | None, quick: bool, **extra: Any) -> Race:
+def _figure_1(seeds: int | None, quick: bool, **changes: Any) -> Experiment:
     require("torch")
-    from ravine.races.race import figure_1
+    from ravine.experiments.figure1 import experiment
 
-    count = range(seeds or (1 if quick else 3))
-    return partial(figure_1, seeds=count, iterations=30 if quick else None, **extra)
+    shorter = {"iterations": 30} if quick else {}
+    return _of(experiment, range(seeds or (1 if quick else 3)), **shorter, **changes)
 
 
-def _race(path: Path | None, json: bool, *races: Race) -> None:
-    """Run the races in a folder that keeps what is done, whatever happens."""
-    from ravine.races.store import RunFolder, Stopped
+def _race(path: Path | None, json: bool, *asked: Experiment, workers: int | None = None) -> None:
+    """Run the experiments in a folder that keeps what is done, whatever happens."""
+    from ravine.experiments.running import run
+    from ravine.races.jobs import Missing, cores, processes
+    from ravine.races.store import RunFolder, Stopped, to_json
 
     if missing := lacking("matplotlib"):
         say(f"{missing}; without it there are tables, but no figures")
+    many = workers or (1 if lacking("loky") else cores())
     path = path or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = RunFolder(path)
     start = time.perf_counter()
     tables: dict[str, Rows] = {}
     try:
         with folder.session():
-            for run in races:
-                done = run(folder, progress)
+            for experiment in asked:
+                done = run(folder, experiment, progress, processes(many) if many > 1 else None)
                 tables |= done
                 if not json:
                     print_race(done)
     except Stopped as stop:
         sys.exit(stop.code)
+    except Missing as error:
+        fail(str(error), 1)
     seconds = time.perf_counter() - start
     if json:
-        from ravine.races.store import to_json
-
         print(to_json(tables))
     runs = f"{folder.reused} run{'s' * (folder.reused > 1)}"
     reused = f", {runs} taken from before" if folder.reused else ""

@@ -42,16 +42,19 @@ def fashion_mnist(
     By default these are the 9,408 images that come with Ravine: 147 batches of 64, 940 or 941 of
     each class, the first of each class in the original training set, in its order
     (scripts/make_fashion_mnist.py). ``full=True`` reads all 60,000 from the folder of the Debian
-    package dataset-fashion-mnist, and ``full=path`` from the folder ``path``, which must hold
-    ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``.
+    package dataset-fashion-mnist. ``full=path`` reads a folder of your own: one with
+    ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``, as all sets in MNIST's format
+    have, or one with a folder of pictures for each class, which are made grey and 28 x 28.
 
-    Raises FileNotFoundError when the whole set is asked for and is not there, and ValueError when
-    a file is not what its name says.
+    Raises FileNotFoundError when the whole set is asked for and is not there, ValueError when a file is
+    not what its name says, and ImportError when pictures are to be read without Pillow.
 
     Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence lies beside this module.
     """
     if full is None or full is False:
         return _embedded()
+    if full is not True and (classes := _classes(full)):
+        return _pictures(classes)
     images, labels = _whole(full)
     return _idx(images, dimensions=3), _idx(labels, dimensions=1)
 
@@ -64,6 +67,9 @@ def digest(full: bool | str | os.PathLike[str] | None = None) -> str:
     """
     if full is None or full is False:
         return data.digest("fashion_mnist.xz")
+    if full is not True and (classes := _classes(full)):
+        found = _pictures(classes)
+        return hashlib.sha256(b"".join(x.tobytes() for x in found)).hexdigest()[:32]
     return hashlib.sha256(b"".join(map(_read, _whole(full)))).hexdigest()[:32]
 
 
@@ -71,6 +77,34 @@ def _whole(full: Literal[True] | str | os.PathLike[str]) -> tuple[Path, Path]:
     """The files of the whole set: images and labels."""
     folder = DEBIAN_FOLDER if full is True else Path(full)
     return folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz"
+
+
+_KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+
+def _classes(folder: str | os.PathLike[str]) -> list[list[Path]]:
+    """The pictures of each class, where the folder has one for each; in the order of their names."""
+    inside = sorted(path for path in Path(folder).glob("*") if path.is_dir())
+    found = ([p for p in sorted(path.iterdir()) if p.suffix.lower() in _KINDS] for path in inside)
+    return [pictures for pictures in found if pictures]
+
+
+def _pictures(classes: list[list[Path]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    from PIL import Image
+
+    if len(classes) > 256:
+        raise ValueError(
+            f"{classes[0][0].parent.parent} has {len(classes)} classes; at most 256 are read"
+        )
+    made = []
+    for path in (path for pictures in classes for path in pictures):
+        try:
+            with Image.open(path) as picture:
+                made.append(np.asarray(picture.convert("L").resize((28, 28))))
+        except OSError as error:
+            raise ValueError(f"{path} is no picture that can be read ({error})") from None
+    labels = np.repeat(np.arange(len(classes)), [len(pictures) for pictures in classes])
+    return np.stack(made), labels.astype(np.uint8)
 
 
 def _embedded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -87,8 +121,8 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise FileNotFoundError(
             f"full: the whole Fashion-MNIST is not there ({path} does not exist); install Debian's "
-            "package dataset-fashion-mnist, give the folder that holds its files, or leave full "
-            "out for the subset that comes with Ravine"
+            "package dataset-fashion-mnist, give a folder that holds its files or a folder of pictures "
+            "for each class, or leave full out for the subset that comes with Ravine"
         ) from None
 
 

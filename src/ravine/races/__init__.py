@@ -1,1 +1,1 @@
-"""Experiments that compare optimizers, and the folders that keep what they found."""
+"""Races of optimizers on tasks, and the folders that keep what they found."""

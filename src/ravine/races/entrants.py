@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
@@ -227,9 +228,11 @@ def _foreign(
     def build(model: nn.Module, values: Mapping[str, Any]) -> torch.optim.Optimizer:
         return kind(_trained(model), **_spelt(kind, {**options, **values}))
 
+    spelling = getattr(kind, "spelling", None)  # where it is Ravine's, in the place of torch's
+    known_as = f"{kind.__module__}.{kind.__qualname__} {_version(kind)} {sorted(options.items())}"
     return Entrant(
         label,
-        f"{kind.__module__}.{kind.__qualname__} {_version(kind)} {sorted(options.items())}",
+        digest(*spelling.compose(_all(kind, options))) if spelling else known_as,
         defaults,
         _searched(known),
         build,
@@ -263,6 +266,11 @@ def _numbers(kind: type, options: Mapping[str, Any]) -> dict[str, float | bool]:
     return found
 
 
+def _all(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = [*inspect.signature(kind).parameters.items()][1:]
+    return {**{name: argument.default for name, argument in arguments}, **options}
+
+
 def _spelt(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as the class takes them: beta1 and beta2 are betas."""
     arguments = inspect.signature(kind).parameters
@@ -277,9 +285,12 @@ def _version(kind: type) -> str:
     """What tells two versions of a class apart: its package's, or its source."""
     top = kind.__module__.partition(".")[0]
     try:
-        return version(packages_distributions().get(top, [top])[0])
+        return version(_distributions().get(top, [top])[0])
     except PackageNotFoundError:
         return code(kind)
+
+
+_distributions = cache(packages_distributions)  # it reads what is said of every package
 
 
 def memory(optimizer: torch.optim.Optimizer, parameters: int) -> float:

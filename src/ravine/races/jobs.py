@@ -125,12 +125,14 @@ def complete(
     executor: Executor | None = None,
     shard: Shard = ALL,
     done: Callable[[Sequence[Run]], Any] = lambda runs: None,
+    find: Callable[[str | Path, Sequence[Any]], list[Any]] = kept,
 ) -> list[Run]:
     """The runs that are asked for, from the folder where they are there, computed where not.
 
     work(folder, runs) computes the runs of a batch and keeps each in the folder; it travels to other
     processes, so it is a function of a module, or a `functools.partial` of one. batches: how runs are
-    put together. done: is called with runs as they become known, those that were there first.
+    put together. done: is called with runs as they become known, those that were there first. find: those
+    of the runs that are in the folder.
 
     A shard computes its share of the batches. What fails is tried again: all at once at first, then a few
     batches at a time, those of each optimizer apart, then alone, since a batch that kills its worker may take
@@ -142,7 +144,7 @@ def complete(
     where, executor = str(folder), executor or Here()
     cut = [list(batch) for batch in batches(asked)]
     mine = [batch for i, batch in enumerate(cut) if i % shard.count == shard.index - 1]
-    found = {run.name: run for run in kept(folder, asked)}
+    found = {run.name: run for run in find(folder, asked)}
     done([*found.values()])
     why: dict[str, BaseException] = {}
 
@@ -157,7 +159,7 @@ def complete(
                 raise
             except Exception as error:  # a killed worker is one, by many names
                 why.update({run.name: error for run in runs})
-            new = kept(folder, runs)
+            new = find(folder, runs)
             found.update({run.name: run for run in new})
             done(new)
         return [runs for runs, _ in started if any(run.name not in found for run in runs)]
@@ -172,7 +174,7 @@ def complete(
     if own:
         said = (
             f"{_runs(len(own))} could not be computed in {ATTEMPTS} attempts, the first of them "
-            f"{own[0].optimizer} on {own[0].problem} with seed {own[0].seed}: {_reason(why, found)}"
+            f"{own[0]}: {_reason(why, found)}"
         )
         if not found:
             raise Missing(said)

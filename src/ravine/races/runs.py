@@ -134,6 +134,9 @@ class Run:
         """What the file is called: 16 hex digits, made of the key."""
         return name(self.key)
 
+    def __str__(self) -> str:
+        return f"{self.optimizer} on {self.problem} with seed {self.seed}"
+
 
 _CURVES = ("curve", "evaluations")
 KEY = (

@@ -1,7 +1,8 @@
 """Run folders: what a race did, kept as it goes, so that nothing is lost and a run can go on.
 
     manifest.json          versions, settings, git revision, CPU, when, how it ended
-    units/<hash>.json      one file per unit of work, found by what its result depends on
+    runs/3f/<hash>.json    one file for each run of a race, see `ravine.races.runs`
+    units/<hash>.json      one file for each unit of an experiment, found by what its result depends on
     <table>.csv, .json     the tables and every point; <figure>.png, .svg
 
 Every file is written under another name first and then renamed: there are no half files. Any number
@@ -21,19 +22,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ravine.races.atomic import aside, sweep, write
-from ravine.races.encoding import encoded, to_json
-from ravine.races.encoding import name as named
-from ravine.races.encoding import result as decoded
+from ravine.races.encoding import encoded, name, result, to_json
 from ravine.races.environment import MADE_WITH, differences, environment
+from ravine.races.jobs import complete
+from ravine.races.runs import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFolder", "Stopped", "picture", "to_json"]
+__all__ = ["RunFolder", "Stopped", "Unit", "picture", "to_json"]
 
 _log = logging.getLogger("ravine")
 
@@ -44,6 +47,52 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.code = 128 + number
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of work of an experiment.
+
+    asked: its spec. depends: everything that the result depends on; the unit is found by it, so digests
+    belong there, and names and places do not. Both are fit for JSON, where numbers may be infinite or
+    NaN, and so is the result. made: versions and machine that it was computed with.
+    """
+
+    asked: Mapping[str, Any]
+    depends: Mapping[str, Any]
+    result: Any = None
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def name(self) -> str:
+        """What its file is called."""
+        return name(self.depends)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k} {v}" for k, v in self.asked.items() if isinstance(v, (str, int)))
+
+    def path(self, folder: str | Path) -> Path:
+        """Where it is kept."""
+        return Path(folder, "units", f"{self.name}.json")
+
+    def kept(self, folder: str | Path) -> Unit | None:
+        """It with its result; None if that is not in the folder. A damaged file is put aside."""
+        path = self.path(folder)
+        try:
+            made, found = result(path.read_bytes(), self.depends)
+            return replace(self, made=made, result=found)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            _put_aside(path, error, "its run is computed anew")
+            return None
+
+    def keep(self, folder: str | Path, found: Any) -> None:
+        """Keep its result."""
+        now = environment()
+        made = {key: now[key] for key in MADE_WITH}
+        record = {"asked": self.asked, "depends": self.depends, "made": made, "result": found}
+        write(self.path(folder), encoded(record))
 
 
 class RunFolder:
@@ -57,21 +106,19 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.reused = 0
-        self._files = self.path / "units"
-        self._done: set[str] = set()  # the files of units that were computed or reused
-        self._at = ""  # the unit that is worked on, or was last
+        self._done: set[str] = set()  # the names of runs that were computed or reused
         self._stopped: Stopped | None = None
         self._ending = False  # what is left to do is short, and a second signal does not stop it
         self._others: dict[str, None] = {}  # versions that results were reused of
         try:
-            self._files.mkdir(parents=True, exist_ok=True)
+            (self.path / "units").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
                 f"--out {str(path)!r} cannot be written to ({error.strerror or error}); "
                 "name a folder that exists or can be made, and that you may write to"
             ) from error
         sweep(self.path)
-        sweep(self._files)
+        sweep(self.path / "units")
         self._before = self._manifest()
 
     # ---- the manifest --------------------------------------------------------------------------
@@ -97,15 +144,8 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            self._put_aside(path, error, "it is written anew")
+            _put_aside(path, error, "it is written anew")
             return {}
-
-    def _put_aside(self, path: Path, error: Exception, what_then: str) -> None:
-        why = (isinstance(error, OSError) and error.strerror) or error
-        kept = aside(path, "damaged")
-        _log.warning(
-            "%s is damaged (%s); it is kept as %s, and %s", path, why, kept.name, what_then
-        )
 
     # ---- a race --------------------------------------------------------------------------------
 
@@ -116,7 +156,7 @@ class RunFolder:
         Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped`. What is kept of a race that was stopped is
         logged, and which other versions the reused results were computed with.
         """
-        start, self._at, self._ending = time.perf_counter(), "", False
+        start, self._ending = time.perf_counter(), False
         with _on_signals(self._stop):
             try:
                 self.manifest(status="running", error=None)
@@ -158,50 +198,46 @@ class RunFolder:
             f"{count} finished run{' is' if count == 1 else 's are'} kept in {self.path}, and the same "
             f"command with --out {self.path} goes on from there"
         )
-        _log.warning("%s%s; %s", status, self._at, kept if count else "no run is finished")
+        _log.warning("%s; %s", status, kept if count else "no run is finished")
 
-    # ---- units of work -------------------------------------------------------------------------
+    # ---- runs ----------------------------------------------------------------------------------
 
-    def unit(
+    def complete(
         self,
-        asked: Mapping[str, Any],
-        compute: Callable[[], Any],
-        depends: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """The result of a unit of work: from this folder if it is there, computed and kept if not.
+        asked: Sequence[Any],
+        work: Callable[[str, list[Any]], Any],
+        *,
+        done: Callable[[Sequence[Any]], Any] = lambda runs: None,
+        **how: Any,
+    ) -> list[Any]:
+        """The runs, or units, that are asked for: from the folder if they are there, computed if not.
 
-        asked: its spec, kept with the result. depends: everything that the result depends on; the
-        unit is found by it, so digests belong there, and names and places do not; by default what
-        was asked. All of it is fit for JSON, where numbers may be infinite or NaN.
+        The arguments are those of :func:`ravine.races.jobs.complete`.
         """
-        self._end_if_stopped()
-        depends = asked if depends is None else depends
-        name = named(depends)
-        path = self._files / f"{name}.json"
+        reused = True
+
+        def tell(runs: Sequence[Any]) -> None:
+            nonlocal reused
+            new = [run for run in runs if run.name not in self._done]
+            self._done |= {run.name for run in new}
+            if reused:
+                self.reused += len(new)
+                now = environment()
+                for then in (self._before, *(run.made for run in new)) if new else ():
+                    self._others |= dict.fromkeys(differences(then, now))
+            elif len(self._done) == self.reused + len(new):  # the first that are computed
+                self.manifest(**environment())
+            reused = False
+            self._end_if_stopped()
+            done(runs)
+
         try:
-            made, result = decoded(path.read_bytes(), depends)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            self._put_aside(path, error, "its run is computed anew")
-        else:
-            if name not in self._done:
-                self._done.add(name)
-                self.reused += 1
-                for then in (self._before, made):
-                    self._others |= dict.fromkeys(differences(then, environment()))
-            return result
-        self._at = f" while {path} was computed"
-        result = compute()
-        self._at = f" while {path} was written"
-        now = environment()
-        if len(self._done) == self.reused:  # the first that is computed
-            self.manifest(**now)
-        made = {key: now[key] for key in MADE_WITH}
-        write(path, encoded({"asked": asked, "depends": depends, "made": made, "result": result}))
-        self._done.add(name)
-        self._at = f" after {path} was written"
-        return result
+            return complete(self.path, asked, work, done=tell, **how)
+        except BaseException:  # one may have been written, and not told
+            find = how.get("find", kept)
+            left = [run for run in asked if run.name not in self._done]
+            self._done |= {run.name for run in find(self.path, left)}
+            raise
 
     # ---- tables and figures --------------------------------------------------------------------
 
@@ -231,6 +267,12 @@ class RunFolder:
 
     def _write(self, name: str, data: bytes) -> Path:
         return write(self.path / name, data)
+
+
+def _put_aside(path: Path, error: Exception, what_then: str) -> None:
+    why = (isinstance(error, OSError) and error.strerror) or error
+    kept = aside(path, "damaged")
+    _log.warning("%s is damaged (%s); it is kept as %s, and %s", path, why, kept.name, what_then)
 
 
 def picture(figure: Figure, kind: str, dpi: int = 300) -> bytes:

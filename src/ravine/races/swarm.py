@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -212,15 +212,17 @@ def train(
     crews: Callable[[Sequence[Replica]], Sequence[Crew]],
     *,
     halving: bool = False,
+    points: int = POINTS,
 ) -> list[Run]:
     """Train all replicas to the end of the budget, and return their runs with the results.
 
     crews: what makes programs for replicas. halving: whether the worst replicas by their scores are
     stopped on the way, see `ravine.races.runs.RUNGS`; then those that go on are given new programs.
+    points: of the training loss that are kept, at the most.
     """
     count = len(replicas)
     rungs = {max(1, round(at * task.steps)): max(1, int(share * count)) for at, share in RUNGS}
-    _train(task, crews, replicas, seed, rungs if halving else {})
+    _train(task, crews, replicas, seed, rungs if halving else {}, _spread(task.steps, points))
     return [replica.finished(task) for replica in replicas]
 
 
@@ -230,11 +232,15 @@ def _train(
     replicas: Sequence[Replica],
     seed: int,
     rungs: Mapping[int, int],
+    points: Collection[int],
 ) -> None:
-    """Train to the end of the budget; after each rung, a step, so many go on at the most."""
+    """Train to the end of the budget; after each rung, a step, so many go on at the most.
+
+    points: the steps whose training loss is kept.
+    """
     steps, factor, crews = task.steps, SCHEDULES[task.schedule], made(replicas)
     reports = any(replica.run.role == REPORT for replica in replicas)
-    points, looks = _spread(steps, POINTS), _spread(steps, EVALUATIONS if reports else 1)
+    looks = _spread(steps, EVALUATIONS if reports else 1)
     for replica in replicas:
         replica.begin()
     alive = [replica for replica in replicas if not replica.lost]

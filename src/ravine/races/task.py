@@ -177,9 +177,13 @@ class Task:
             return False
         return score <= self.target if self.lower else score >= self.target
 
+    def generator(self, seed: int) -> torch.Generator:
+        """What the order of a seed's batches is drawn from."""
+        return torch.Generator().manual_seed(seed)
+
     def order(self, seed: int) -> Iterator[Tensor]:
         """The batches of a seed, as indices: epochs of permutations, one after the other, without end."""
-        generator, n = torch.Generator().manual_seed(seed), len(self.train)
+        generator, n = self.generator(seed), len(self.train)
         rest = torch.empty(0, dtype=torch.long)
         while True:
             while len(rest) < self.batch_size:

@@ -1,0 +1,162 @@
+"""The first post's momentum and Adam with their faults, one by one, and what each fault does.
+
+The post (Aman Arora, "Adam and friends", 13 March 2021) builds the optimizers of torch.optim anew.
+Its SGD and its RMSprop are right. The classes below carry what is wrong in the other two, written
+as the post writes optimizers: a small base class goes over the parameters, each optimizer moves one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Moves one parameter after the other; subclasses define `update`."""
+
+    update: Callable[..., None]
+    state: Any
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, **defaults: float) -> None:
+        super().__init__(params, {"lr": lr, **defaults})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p, p.grad, self.state[p], **{k: group[k] for k in self.defaults})
+
+
+class PublishedMomentum(Optimizer):
+    """Momentum as published: the buffer is stored under one key and looked up under another."""
+
+    stored_as = "`buffer`"
+
+    def update(
+        self, p: Tensor, g: Tensor, state: dict[str, Any], lr: float = 1e-3, momentum: float = 0.9
+    ) -> None:
+        """Move p."""
+        if "buffer" not in state:
+            state[self.stored_as] = g.clone()
+        b = state[self.stored_as] = momentum * state[self.stored_as] + g
+        p -= lr * b
+
+
+class MomentumKeyMended(PublishedMomentum):
+    """The buffer is found again; it still starts at momentum * g + g, where torch's starts at g."""
+
+    stored_as = "buffer"
+
+
+class PublishedAdam(Optimizer):
+    """Adam as published, with two faults; a subclass switches either off."""
+
+    corrects_twice = True
+    counts_tensors = True
+
+    def update(
+        self,
+        p: Tensor,
+        g: Tensor,
+        state: dict[str, Any],
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ) -> None:
+        """Move p."""
+        counter = self.state["all tensors"] if self.counts_tensors else state
+        t = counter["t"] = counter.get("t", 0) + 1
+        m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+        v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+        m_hat = m / (1 - beta1**t)
+        if self.corrects_twice:
+            m_hat = m_hat / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        p -= lr * m_hat / (v_hat.sqrt() + eps)
+
+
+class AdamCorrectedTwice(PublishedAdam):
+    """Adam that divides by the first bias correction twice."""
+
+    counts_tensors = False
+
+
+class AdamCountingTensors(PublishedAdam):
+    """Adam whose t grows with every parameter tensor, not with every step."""
+
+    corrects_twice = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong: the class that does it, the right curve beside it, and a line that says it."""
+
+    optimizer: type[Optimizer]
+    right: str
+    says: str
+
+
+FAULTS = {
+    "Momentum as published": Fault(
+        PublishedMomentum,
+        "SGD_with_momentum",
+        "buffer stored under a misspelt key and made anew each step: SGD with lr·(1 + µ)",
+    ),
+    "Momentum, key mended": Fault(
+        MomentumKeyMended,
+        "SGD_with_momentum",
+        "the buffer starts at µ·g + g; torch's starts at g",
+    ),
+    "Adam, corrected twice": Fault(
+        AdamCorrectedTwice,
+        "Adam",
+        "divides by the first bias correction twice",
+    ),
+    "Adam, counting tensors": Fault(
+        AdamCountingTensors,
+        "Adam",
+        "t grows per parameter tensor: bias correction fades too fast",
+    ),
+    "Adam as published": Fault(
+        PublishedAdam,
+        "Adam",
+        "both faults of Adam at once",
+    ),
+}
+"""The faults of the first post by name, in the order in which they are shown."""
+
+
+def step_ratios(
+    faulty: Callable[[list[Tensor]], Any],
+    right: Callable[[list[Tensor]], Any],
+    *,
+    tensors: int,
+    steps: int,
+) -> list[list[float]]:
+    """Measure a faulty optimizer's steps against the right one's, where the gradient never changes.
+
+    faulty, right: make an optimizer from a list of tensors. tensors: how many they hold, each one
+    number. steps: how many to take. Returns for every step, from the first on, one ratio for each
+    tensor, of the faulty move to the right move, computed in float64.
+    """
+
+    def moves(make: Callable[[list[Tensor]], Any]) -> Tensor:
+        zero = torch.zeros((), dtype=torch.float64)
+        params: list[Tensor] = [torch.nn.Parameter(zero.clone()) for _ in range(tensors)]
+        optimizer = make(params)
+        path = [torch.zeros(tensors, dtype=torch.float64)]
+        for _ in range(steps):
+            for p in params:
+                p.grad = torch.ones_like(p)
+            optimizer.step()
+            path.append(torch.stack([p.detach() for p in params]))
+        return torch.stack(path).diff(dim=0)
+
+    return (moves(faulty) / moves(right)).tolist()
