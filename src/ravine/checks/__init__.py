@@ -1,0 +1,1 @@
+"""Is this optimizer right, and if not, what is wrong with it?"""
