@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CouldNotRun", "Heard", "guarded"]
+__all__ = ["CouldNotRun", "Heard", "described", "guarded", "one_thread"]
 
 
 class CouldNotRun(Exception):
@@ -106,3 +106,18 @@ def _shared() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
             ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
         ]
     return shared
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute in one thread: the tensors are small, and threads wait for one another."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
