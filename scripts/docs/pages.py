@@ -28,6 +28,7 @@ REFERENCE = {
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
     "ravine.engines": "How a rule becomes a step.",
+    "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Run folders, and the experiments.",
 }
 MODULES = {
@@ -44,6 +45,19 @@ MODULES = {
         "ravine.engines.python",
         "ravine.engines.eager",
         "ravine.engines.digest",
+        "ravine.engines.batch",
+        "ravine.engines.patterns",
+        "ravine.engines.rewriting",
+    ],
+    "ravine.checks": [
+        "ravine.checks.running",
+        "ravine.checks.report",
+        "ravine.checks.findings",
+        "ravine.checks.registry",
+        "ravine.checks.subjects",
+        "ravine.checks.probe",
+        "ravine.checks.search",
+        "ravine.checks.wrong",
     ],
     "ravine.races": [
         "ravine.races.contest",

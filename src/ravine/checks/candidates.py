@@ -38,6 +38,7 @@ __all__ = [
     "family",
     "library",
     "near",
+    "resembling",
     "stacks",
     "trials",
 ]
@@ -137,7 +138,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Fronted(Trial):
-    """A candidate that NumPy cannot compute, such as one in bfloat16: stepped as a torch optimizer."""
+    """A candidate that a batch cannot compute, in bfloat16 or with random numbers: a torch optimizer."""
 
     def path(
         self,
@@ -177,6 +178,8 @@ def claims(name: str, values: Values) -> list[str]:
     """
     claimed = _claimed(name, values)
     options = [k for k, v in values.items() if v is True and k in library()]
+    if values.get("decoupled_weight_decay") is True and "adam" in claimed:
+        options.append("adamw")
     return list(dict.fromkeys([*claimed, *options])) if claimed else []
 
 
@@ -210,6 +213,15 @@ _SPOKEN = {
     "stochasticgradientdescent": "sgd",
     "gradientdescent": "sgd",
 }
+
+
+def resembling(values: Values) -> list[str]:
+    """The plainest rules that take such hyperparameters, where a name says nothing."""
+    if "beta2" in values:
+        return ["adamw", "adam"] if "weight_decay" in values else ["adam"]
+    if any(k in values for k in ("alpha", "rho", "decay", "decay_rate", "gamma", "beta")):
+        return ["rmsprop", "momentum_ema", "adagrad", "sgd"]
+    return ["momentum", "sgd"] if "momentum" in values or "beta1" in values else ["sgd", "adagrad"]
 
 
 def family(name: str) -> list[str]:
@@ -250,7 +262,7 @@ def trials(
 ) -> Iterator[Trial]:
     """Candidates with the values that are asked for; each with bools on and off where nobody asks.
 
-    fronted: also in bfloat16, which takes as long as a hundred others.
+    fronted: also those that are stepped as torch optimizers, each of which takes as long as a hundred others.
     """
     for each in candidates:
         rule = each.rule
@@ -265,10 +277,14 @@ def trials(
         for bools in islice(product(*((values[k], not values[k]) for k in free)), 8):
             its = values | dict(zip(free, bools, strict=True))
             graph = _graph(rule, its)
-            if graph is not None:
+            if graph is not None and not unable(graph):
                 yield Trial(each, its, graph)
-                if fronted and "bfloat16" in its and find_spec("torch"):
-                    yield Fronted(each, {**its, "bfloat16": True}, graph)
+            if graph is None or not (fronted and find_spec("torch")):
+                continue
+            if unable(graph):
+                yield Fronted(each, its, graph)
+            elif "bfloat16" in its:
+                yield Fronted(each, {**its, "bfloat16": True}, graph)
 
 
 def _values(rule: Rule, asked: Values) -> dict[str, Any]:
@@ -292,7 +308,7 @@ _graphs: dict[Any, Graph | None] = {}
 
 
 def _graph(rule: Rule, values: Values) -> Graph | None:
-    """The rule's graph for matrices, of its own nodes; None where it cannot be run in a batch."""
+    """The rule's graph for matrices, of its own nodes; None where it does not take these values."""
     on = tuple((k, v if isinstance(v, bool) else bool(v)) for k, v in values.items())
     if (rule, on) not in _graphs:
         graph: Graph | None = Graph(rule, dict(values))
@@ -300,7 +316,6 @@ def _graph(rule: Rule, values: Values) -> Graph | None:
             assert graph is not None
             fill(graph)
             graph.live = kept(graph)
-            graph = None if unable(graph) else graph
         except Exception:  # a rule that does not take these values
             graph = None
         _graphs[rule, on] = graph

@@ -25,6 +25,7 @@ from ravine.checks.candidates import (
     family,
     library,
     near,
+    resembling,
     stacks,
     trials,
 )
@@ -140,8 +141,11 @@ class Search:
         return self._unknown()
 
     def _rest(self, without: Sequence[Trial]) -> list[Trial]:
-        """The nearest of all other rules."""
-        return self._ranked([t for t in self._tried if t not in without])[:6]
+        """Of all other rules, the plainest with such hyperparameters, and the nearest."""
+        left = [t for t in self._tried if t not in without]
+        plain = [] if self.claimed else resembling(self.asked)
+        first = [t for k in plain for t in left if t.candidate.base == k][:3]
+        return [*first, *(t for t in self._ranked(left) if t not in first)][:6]
 
     def _ascent(self) -> Finding | None:
         """What it is besides going up the gradient, if it does."""
@@ -182,6 +186,11 @@ class Search:
     @property
     def _over(self) -> bool:
         return time.process_time() - self.begun > self.seconds
+
+    @property
+    def _fitting(self) -> float:
+        """How close a path must come whose numbers are fitted: many are close by chance."""
+        return SINGLE if self.rounding > 1e-10 else 1e-6
 
     def _within(self, share: float) -> bool:
         """Whether less than this share of the time is gone."""
@@ -335,7 +344,7 @@ class Search:
                     )
                 except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                     continue
-                if apart < SINGLE:
+                if apart < self._fitting:
                     diffs = differences(values, self.asked, CALLED)
                     claimed = trial.candidate.base in self.claimed
                     fits.append(((apart > EQUAL, not claimed, len(diffs)), trial, values, apart))
@@ -533,7 +542,7 @@ class Search:
                 )
             except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                 continue
-            if apart < SINGLE:
+            if apart < self._fitting:
                 return _Hit(wrong, trial, apart, 0, values)
         return None
 
