@@ -83,6 +83,12 @@ class TakesZeroForNone(Sgd):
         self.lr = lr or 0.1
 
 
+class SkipsVectors(Sgd):
+    def update(self, params, grads):
+        new = super().update(params, grads)
+        return [q if p.ndim > 1 else p for p, q in zip(params, new, strict=True)]
+
+
 class Climbs(Sgd):
     def update(self, params, grads):
         return super().update(params, [-g for g in grads])

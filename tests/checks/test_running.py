@@ -25,6 +25,7 @@ CAUGHT = {
     broken.Single: "float64_stays_float64",
     broken.TakesZeroForNone: "still_without_lr",
     broken.Climbs: "descends",
+    broken.SkipsVectors: "other_shapes",
     broken.ChangesErrors: "quiet",
     broken.Momentum: "options_in_use",
     broken.Threshold: "as_it_comes",

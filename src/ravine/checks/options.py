@@ -90,33 +90,39 @@ def signature(maker: Any) -> dict[str, inspect.Parameter]:
 
 
 def options(
-    parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+    parameters: Mapping[str, inspect.Parameter],
+    given: Mapping[str, Any],
+    known: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> dict[str, Option]:
     """The hyperparameters among the arguments of a maker, by Ravine's names.
 
-    given: the arguments that are asked for, by the maker's names; they take the defaults' place.
+    given: the arguments that are asked for, by the maker's names; they take the defaults' place. known:
+    what its arguments are called in the rule that it is, where that is known.
     """
     found: dict[str, Option] = {}
+    known = known or {}
     every = {k: given.get(k, p.default) for k, p in parameters.items()}
     every |= {k: v for k, v in given.items() if k not in every}
-    for argument, value in every.items():
+    for argument in sorted(every, key=lambda k: k not in known):
+        value = every[argument]
         if isinstance(value, (tuple, list)):
-            names = TUPLES.get(argument, ())
+            its = known.get(argument, ())
+            names = TUPLES.get(argument, ()) if isinstance(its, str) or not its else its
             for i, x in enumerate(value):
                 name = names[i] if i < len(names) else f"{argument}{i + 1}"
                 if _is_number(x):
                     found.setdefault(name, Option(name, argument, i, x))
             continue
-        required = value is inspect.Parameter.empty
-        if (
-            _is_number(value)
-            or (required and _named(argument, every) != argument)
-            or argument == "lr"
-        ):
-            name = _named(argument, every)
-            name = argument if name in found else name
+        its = known.get(argument, "")
+        name = its if isinstance(its, str) and its else _named(argument, every)
+        open_ = value is inspect.Parameter.empty or (value is None and name == "lr")
+        if _is_number(value) or (open_ and (name != argument or name == "lr")):
+            name = (
+                name if name not in found else argument if argument not in found else f"{argument}_"
+            )
             found[name] = Option(name, argument, None, value if _is_number(value) else None)
-    return found
+    order = [*every]
+    return dict(sorted(found.items(), key=lambda x: (order.index(x[1].argument), x[1].place or 0)))
 
 
 def _named(argument: str, every: Mapping[str, Any]) -> str:

@@ -7,10 +7,7 @@ at its deadline.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -29,32 +26,13 @@ from ravine.checks.candidates import (
     stacks,
     trials,
 )
+from ravine.checks.explaining import Faults, Hit, Question, closeness
 from ravine.checks.findings import Finding, differences, leaving, marked
 from ravine.checks.fitting import fitted
-from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance, distances, unit
-from ravine.checks.wrong import (
-    CONVENTIONS,
-    DRIVERS,
-    RIGHT,
-    Driver,
-    Wrong,
-    faults,
-    run,
-)
-from ravine.engines.batch import Batch
+from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance
+from ravine.checks.wrong import CONVENTIONS
 
 __all__ = ["Search", "identified"]
-
-
-@dataclass(frozen=True)
-class _Hit:
-    """A fault that takes the path."""
-
-    wrong: Wrong
-    trial: Trial
-    distance: float
-    rank: int
-    values: Mapping[str, Any]
 
 
 def identified(
@@ -88,17 +66,14 @@ class Search:
     ):
         self.path, self.probe, self.asked, self.like = path, probe, dict(asked), like
         self.name, self.mirrored = name, False
-        self.begun, self.seconds = time.process_time(), seconds
-        self.rounding = unit(path)
-        self.tried = 0
+        self.question = Question(path, probe, seconds)
         self.wanted = candidate(like) if like else None
         if self.wanted is not None:
             self.claimed = [self.wanted.base]
         else:
             self.claimed = claims(name, asked)
         self._tried: list[Trial] = []
-        self._paired: set[tuple[Trial, str]] = set()
-        self._faults: list[tuple[Trial, Wrong, Batch]] = []
+        self._faults = Faults(self.question)
 
     # ---- the whole -------------------------------------------------------------------------------
 
@@ -106,9 +81,9 @@ class Search:
         """The answer."""
         with np.errstate(all="ignore"):
             answer = self._answer()
-        answer.tried, answer.asked = self.tried, self.asked
-        answer.seconds = time.process_time() - self.begun
-        if self.rounding > 1e-10:
+        answer.tried, answer.asked = self.question.tried, self.asked
+        answer.seconds = self.question.spent
+        if self.question.rounding > 1e-10:
             if answer.verdict in ("right", "variant"):
                 answer.verdict = "single precision"
             answer.says = "; ".join(x for x in (answer.says, "it computes in float32") if x)
@@ -123,19 +98,19 @@ class Search:
         kin = self._ranked([t for t in self._tried if t not in own])[:2] if own else []
         stages: list[Callable[[], Finding | None]] = [
             lambda: self._explained(own, 0.4),
-            lambda: self._hit(self._alike),
+            lambda: self._hit(self._faults.alike),
             self._ascent,
             lambda: self._equal(self._others()),
-            lambda: self._hit(lambda: self._two(8)),
+            lambda: self._hit(lambda: self._faults.two(8)),
             lambda: self._explained(kin, 0.6),
-            lambda: self._hit(self._alike),
+            lambda: self._hit(self._faults.alike),
             lambda: None if self.like else self._explained(self._rest([*own, *kin]), 0.7),
-            lambda: self._hit(self._driven),
-            lambda: self._hit(self._fault_and_numbers),
-            lambda: self._hit(lambda: self._two(0)),
+            lambda: self._hit(self._faults.driven),
+            lambda: self._hit(self._faults.and_numbers),
+            lambda: self._hit(lambda: self._faults.two(0)),
         ]
         for stage in stages:
-            answer = None if self._over else stage()
+            answer = None if self.question.over else stage()
             if answer is not None:
                 return answer
         return self._unknown()
@@ -157,11 +132,11 @@ class Search:
         if not ratios.size or np.nanmedian(ratios) > 0:
             return None
         path = 2 * self.path[:1] - self.path
-        left = 0.6 * (self.seconds - (time.process_time() - self.begun))
+        left = 0.6 * (self.question.seconds - self.question.spent)
         inner = Search(path, self.probe, self.asked, self.name, self.like, left)
         inner.mirrored = True
         answer = inner.found()
-        self.tried += answer.tried
+        self.question.tried += answer.tried
         if (
             answer.verdict in ("unknown", "could not run")
             or "no fault that is known" in answer.says
@@ -174,7 +149,7 @@ class Search:
 
     def _explained(self, places: Sequence[Trial], share: float) -> Finding | None:
         """One fault of these rules, or other numbers: whichever explains more."""
-        hits = self._one_fault(places, share)
+        hits = self._faults.one(places, share)
         best = max((h.wrong.weight for h in hits), default=0)
         if best >= 8:
             return self._diagnosed(hits)
@@ -182,19 +157,6 @@ class Search:
         if hits and (numbers is None or best >= 7):
             return self._diagnosed(hits, numbers)
         return numbers
-
-    @property
-    def _over(self) -> bool:
-        return time.process_time() - self.begun > self.seconds
-
-    @property
-    def _fitting(self) -> float:
-        """How close a path must come whose numbers are fitted: many are close by chance."""
-        return SINGLE if self.rounding > 1e-10 else 1e-6
-
-    def _within(self, share: float) -> bool:
-        """Whether less than this share of the time is gone."""
-        return time.process_time() - self.begun < share * self.seconds
 
     def _still(self) -> Finding | None:
         moves = np.diff(self.path, axis=0)
@@ -241,20 +203,20 @@ class Search:
         for stage in stages:
             equal: list[tuple[float, Trial]] = []
             for trial in trials(stage, self.asked, fronted):
-                self.tried += 1
+                self.question.tried += 1
                 self._tried.append(trial)
                 try:
-                    its = trial.path(self.probe, self.path, SINGLE, self.rounding)
+                    its = trial.path(self.probe, self.path, SINGLE, self.question.rounding)
                 except Exception:  # a rule that these shapes do not suit
                     self._tried.pop()
                     continue
-                apart = near(self.path, its, self.rounding)
+                apart = near(self.path, its, self.question.rounding)
                 if apart < SINGLE:
                     equal.append((apart, trial))
             if equal:
                 apart, trial = min(equal, key=lambda e: (e[0] > EQUAL, bool(e[1].candidate.added)))
                 return self._verdict_of(trial, apart, [t.candidate.name for _, t in equal])
-            if self._over:
+            if self.question.over:
                 return None
         return None
 
@@ -274,7 +236,7 @@ class Search:
             says = f"it is not {self._claim}, but {its.name}{self._related(its)}"
         elif not self.like and its.variant_of and its.base not in self.claimed:
             verdict, says = "variant", f"it is {its.name}{self._related(its)}"
-        if apart >= EQUAL and verdict in ("right", "variant") and self.rounding < 1e-10:
+        if apart >= EQUAL and verdict in ("right", "variant") and self.question.rounding < 1e-10:
             verdict = "single precision"
             says = "; ".join(
                 x for x in (says, f"equal in single precision only ({apart:.0e})") if x
@@ -308,7 +270,7 @@ class Search:
         if trial is None:
             return []
         its = trial.path(self.probe)
-        text = leaving(self.path, its, self.asked, self.rounding, trial.candidate.name)
+        text = leaving(self.path, its, self.asked, self.question.rounding, trial.candidate.name)
         return [text] if text else []
 
     # ---- how close the others are ----------------------------------------------------------------
@@ -322,8 +284,8 @@ class Search:
                 its = trial.path(few)
             except Exception:
                 continue
-            scored.append((_closeness(self.path[:7], its, self.rounding), i, trial))
-            if self._over:
+            scored.append((closeness(self.path[:7], its, self.question.rounding), i, trial))
+            if self.question.over:
                 break
         scored.sort(key=lambda s: s[:2])
         return [s[2] for s in scored if s[0] < 0.9]
@@ -334,17 +296,17 @@ class Search:
         """A rule with other hyperparameters."""
         fits: list[tuple[Any, Trial, dict[str, Any], float]] = []
         for trial in places:
-            if not self._within(share):
+            if not self.question.within(share):
                 break
             for start in self._begun(trial):
-                self.tried += 20
+                self.question.tried += 20
                 try:
                     values, apart = fitted(
-                        trial.batch, self.probe, self.path, start, rounding=self.rounding
+                        trial.batch, self.probe, self.path, start, rounding=self.question.rounding
                     )
                 except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                     continue
-                if apart < self._fitting:
+                if apart < self.question.fitting:
                     diffs = differences(values, self.asked, CALLED)
                     claimed = trial.candidate.base in self.claimed
                     fits.append(((apart > EQUAL, not claimed, len(diffs)), trial, values, apart))
@@ -412,31 +374,7 @@ class Search:
 
     # ---- faults ----------------------------------------------------------------------------------
 
-    def _one_fault(self, places: Sequence[Trial], share: float) -> list[_Hit]:
-        """The faults of these rules that take the path; of the first rule that has any."""
-        for rank, trial in enumerate(places):
-            if trial.graph.of_arrays and rank:
-                continue  # of many operations, each of them slow
-            hits: list[_Hit] = []
-            for wrong in faults(trial.graph):
-                batch = Batch(wrong.graph, wrong.start)
-                self._faults.append((trial, wrong, batch))
-                apart = self._apart(batch, trial.values, wrong.driver)
-                if apart < SINGLE:
-                    hits.append(_Hit(wrong, trial, apart, rank, trial.values))
-            if hits or not self._within(share):
-                return hits
-        return []
-
-    def _apart(self, batch: Batch, values: Mapping[str, Any], driver: Driver = RIGHT) -> float:
-        self.tried += 1
-        try:
-            its = run(batch, self.probe, values, driver, self.path, SINGLE, self.rounding)[0]
-        except Exception:
-            return 2.0
-        return near(self.path, its, self.rounding)
-
-    def _diagnosed(self, hits: Sequence[_Hit], numbers: Finding | None = None) -> Finding:
+    def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
         """The hit that explains most speaks for all of them."""
         hits = sorted(
             hits, key=lambda h: (h.distance > EQUAL, h.rank, -h.wrong.weight, len(h.wrong.says))
@@ -460,106 +398,15 @@ class Search:
             also=list(dict.fromkeys(also)),
         )
 
-    def _hit(self, stage: Callable[[], _Hit | None]) -> Finding | None:
+    def _hit(self, stage: Callable[[], Hit | None]) -> Finding | None:
         """What a stage that looks for more than one fault finds."""
-        hit = None if self._over else stage()
+        hit = None if self.question.over else stage()
         if hit is None:
             return None
         finding = self._diagnosed([hit])
         diffs = differences(hit.values, self.asked, CALLED)
         finding.says = "; and ".join([finding.says, *diffs])
         return finding
-
-    def _first(self, place: int = 0) -> list[Wrong]:
-        """The faults of the rule that comes first, but for those around it."""
-        every = list(dict.fromkeys(t for t, _, _ in self._faults))
-        its = every[place] if place < len(every) else None
-        return [w for t, w, _ in self._faults if t is its and w.driver is RIGHT]
-
-    def _pair(self, trial: Trial, first: Wrong, second: Wrong) -> _Hit | None:
-        both = first.and_also(second)
-        if both is None:
-            return None
-        apart = self._apart(Batch(both.graph, both.start), trial.values)
-        return _Hit(both, trial, apart, 0, trial.values) if apart < SINGLE else None
-
-    def _alike(self) -> _Hit | None:
-        """The same fault in two places."""
-        several: dict[tuple[Trial, str], list[Wrong]] = {}
-        for trial, wrong, _ in self._faults:
-            if wrong.weight >= 8 and wrong.driver is RIGHT:
-                several.setdefault((trial, wrong.kind), []).append(wrong)
-        for key, its in several.items():
-            if key in self._paired:
-                continue
-            self._paired.add(key)
-            for first, second in combinations(its, 2):
-                hit = self._pair(key[0], first, second)
-                if hit is not None or self._over:
-                    return hit
-        return None
-
-    def _driven(self) -> _Hit | None:
-        """A fault in the rule, and one around it."""
-        trial = self._faults[0][0] if self._faults else None
-        for its, wrong, batch in self._faults:
-            if its is not trial or wrong.driver is not RIGHT:
-                continue
-            for driver in DRIVERS:
-                apart = self._apart(batch, its.values, driver)
-                if apart < SINGLE:
-                    says = f"{wrong.says}; and {driver.says}"
-                    both = replace(
-                        wrong, says=says, driver=driver, kind=f"{wrong.kind} + {driver.kind}"
-                    )
-                    return _Hit(both, its, apart, 0, its.values)
-            if self._over:
-                return None
-        return None
-
-    def _closest(self) -> list[tuple[float, int, tuple[Trial, Wrong, Batch]]]:
-        """The faults, by how close they come to the path."""
-        few = Probe(self.probe.starts, self.probe.grads[:8])
-        scored = []
-        for i, (trial, wrong, batch) in enumerate(self._faults):
-            try:
-                its = run(batch, few, trial.values, wrong.driver)[0]
-            except Exception:
-                continue
-            scored.append((_closeness(self.path[:9], its, self.rounding), i, (trial, wrong, batch)))
-            if not self._within(0.9):
-                break
-        return sorted(scored, key=lambda s: s[:2])
-
-    def _fault_and_numbers(self) -> _Hit | None:
-        for _, _, (trial, wrong, batch) in self._closest()[:10]:
-            if self._over:
-                return None
-            self.tried += 20
-            try:
-                values, apart = fitted(
-                    batch, self.probe, self.path, trial.values, wrong.driver, 10, self.rounding
-                )
-            except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-                continue
-            if apart < self._fitting:
-                return _Hit(wrong, trial, apart, 0, values)
-        return None
-
-    def _two(self, least: int) -> _Hit | None:
-        """Two faults of the first rule that explain so much, beginning with those that come close."""
-        firsts = self._first()
-        if not firsts:
-            return None
-        trial = self._faults[0][0]
-        close = [w for _, _, (t, w, _) in self._closest() if t is trial and w.weight >= least]
-        ordered = [w for w in close if w.driver is RIGHT]
-        for i, second in enumerate(ordered):
-            for first in ordered[:i]:
-                hit = self._pair(trial, first, second)
-                if hit is not None or self._over:
-                    return hit
-        return None
 
     # ---- nothing ---------------------------------------------------------------------------------
 
@@ -569,7 +416,7 @@ class Search:
             reference = next(iter(self._ranked(self._tried)), None)
         name = reference.candidate.name if reference else ""
         its = reference.path(self.probe) if reference else self.path[:1]
-        apart = distance(self.path, its, self.rounding) if reference else 2.0
+        apart = distance(self.path, its, self.question.rounding) if reference else 2.0
         verdict = "fault" if self.like else "unknown"
         says = f"it is not {name}, and no fault that is known explains it" if self.like else ""
         nearest = "the rule that its name claims" if self.claimed else "the nearest rule"
@@ -578,20 +425,9 @@ class Search:
             or f"no rule and no fault that is known takes its path; {nearest} is {name or 'none'}"
         )
         return Finding(
-            verdict, name, says, apart, evidence=self._evidence(reference), late=self._over
+            verdict, name, says, apart, evidence=self._evidence(reference), late=self.question.over
         )
 
 
 def _same(a: float, b: float) -> bool:
     return abs(a - b) <= 1e-6 * max(abs(a), abs(b), 1e-9)
-
-
-def _closeness(path: Path, other: Path, rounding: float) -> float:
-    """The mean distance of two paths' updates, after the best common factor."""
-    a, b = np.diff(path, axis=0), np.diff(other, axis=0)
-    with np.errstate(all="ignore"):
-        ratios = (a / b)[(b != 0) & np.isfinite(a) & np.isfinite(b)]
-    factor = float(np.median(ratios)) if ratios.size else 1.0
-    scaled = np.concatenate([other[:1], other[:1] + np.cumsum(b * factor, axis=0)])
-    plain = np.minimum(distances(path, other, rounding), 1).mean()
-    return float(min(plain, np.minimum(distances(path, scaled, rounding), 1).mean() + 0.01))

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ravine import naming, registry
+from ravine import elsewhere, naming, registry
 from ravine.checks.guard import CouldNotRun, Heard, described, guarded
 from ravine.checks.kinds import kind, kind_of
 from ravine.checks.kinds.arrays import STATE, first_names
@@ -87,7 +87,7 @@ class Subject:
     def options(self) -> dict[str, Option]:
         """The hyperparameters that it takes, by Ravine's names."""
         known = {k: p for k, p in self._signature.items() if k not in self._arrays}
-        return options(known, self.given)
+        return options(known, self.given, _witnessed(self.maker))
 
     @property
     def values(self) -> dict[str, float | bool]:
@@ -140,6 +140,17 @@ _PLAIN = {
     "momentum": 0.9,
     "weight_decay": 0.0,
 }
+
+
+def _witnessed(maker: Any) -> dict[str, str | tuple[str, ...]]:
+    """What a released optimizer's arguments are called in the rules that it is a witness of."""
+    package = (getattr(maker, "__module__", None) or "").partition(".")[0]
+    name = f"{package}.{getattr(maker, '__name__', '')}"
+    found: dict[str, str | tuple[str, ...]] = {}
+    for match in elsewhere.matches(name, registry.own().values()) if package else ():
+        for argument, its in match.witness.options.items():
+            found.setdefault(argument, its)
+    return found
 
 
 def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -43,6 +44,8 @@ def kind(name: str) -> type[Running]:
 
 def kind_of(maker: Any) -> str:
     """The kind of what makes an optimizer: by its package, by its bases, by what it takes."""
+    while isinstance(maker, partial):
+        maker = maker.func
     bases = maker.__mro__[:-1] if isinstance(maker, type) else [maker]
     for base in bases:
         module = getattr(base, "__module__", "") or ""

@@ -20,13 +20,13 @@ class Running:
     """An optimizer with its parameters, made for one run. A kind of optimizer is a subclass of this.
 
     optimizer: the object itself, as its package has it. params: its parameters, as its package has them.
-    steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`,
-    of these: "torch" (params are torch's, `optimizer.step()` steps them by their .grad), "missing" (a
-    gradient may be None), "dtypes" (computes in the dtype that it is asked for), "groups"
-    (`optimizer.param_groups`), "state_dict" (and `load_state_dict`).
+    steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
+    these: "float64" (computes in it), "torch" (params are torch's, `optimizer.step()` steps them by their
+    .grad), "missing" (a gradient may be None), "dtypes" (computes in the dtype that it is asked for),
+    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`).
     """
 
-    has: frozenset[str] = frozenset()
+    has: frozenset[str] = frozenset({"float64"})
     optimizer: Any = None
     params: Any = None
 

@@ -16,7 +16,7 @@ __all__ = ["OfExamples", "OfOptax"]
 class OfOptax(Running):
     """A gradient transformation, or a function that makes one."""
 
-    has = frozenset({"dtypes"})
+    has = frozenset({"float64", "dtypes"})
 
     def _make(self) -> None:
         made = hasattr(self.maker, "update") and hasattr(self.maker, "init")
@@ -47,7 +47,7 @@ class OfOptax(Running):
 class OfExamples(Running):
     """A function that makes (init, update, get_params)."""
 
-    has = frozenset({"dtypes"})
+    has = frozenset({"float64", "dtypes"})
 
     def _make(self) -> None:
         init, self.update, self.get = self.maker(**self.arguments)

@@ -15,7 +15,7 @@ __all__ = ["OfKeras"]
 class OfKeras(Running):
     """A subclass of keras.optimizers.Optimizer."""
 
-    has = frozenset({"dtypes"})
+    has = frozenset({"float64", "dtypes"})
 
     def _make(self) -> None:
         if keras.backend.backend() == "jax":

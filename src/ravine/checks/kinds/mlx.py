@@ -16,6 +16,8 @@ __all__ = ["OfMlx"]
 class OfMlx(Running):
     """A subclass of mlx.optimizers.Optimizer."""
 
+    has = frozenset()
+
     def _make(self) -> None:
         mx.set_default_device(mx.cpu)
         self.optimizer = self.maker(**self.arguments)

@@ -18,7 +18,7 @@ class OfTorch(Running):
     Where `step` refuses dense gradients, as torch.optim.SparseAdam's does, they are given as sparse ones.
     """
 
-    has = frozenset({"torch", "missing", "dtypes"})
+    has = frozenset({"float64", "torch", "missing", "dtypes"})
     sparse = False
 
     def _make(self) -> None:

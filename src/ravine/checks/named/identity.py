@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from ravine.checks.findings import leaving
-from ravine.checks.probe import SINGLE, distance, unit
+from ravine.checks.probe import SINGLE, Probe, distance, unit
 from ravine.checks.registry import Context, Fault, Skip, check
 from ravine.checks.search import identified
 from ravine.checks.subjects import CouldNotRun
@@ -137,7 +137,7 @@ def deterministic(c: Context) -> str | None:
     return None
 
 
-@check()
+@check("float64")
 def float64_stays_float64(c: Context) -> str | None:
     """Parameters in float64 are stepped in float64."""
     if unit(c.path()) > 1e-10:
@@ -169,6 +169,38 @@ def as_it_comes(c: Context) -> str | None:
 
 
 @check()
+def other_shapes(c: Context) -> str | None:
+    """Vectors, single numbers and arrays of many axes are stepped by the same rule.
+
+    Asked of rules that step each element by itself, where it is known what to expect. A shape that is refused
+    is a remark.
+    """
+    trial = c.identity.trial if c.identity.good else None
+    if trial is None or not trial.graph.pointwise:
+        raise Skip("it is no rule of single elements that is known")
+    refused, wrong = [], []
+    for shape in ((5,), (1,), (), (2, 3, 2), (1, 4), (3, 1, 2, 2)):
+        rng = np.random.default_rng(len(shape))
+        starts, grads = rng.standard_normal(shape), rng.standard_normal((6, *shape))
+        try:
+            running = c.fresh([starts])
+            rows = [np.ravel(starts)]
+            for g in grads:
+                running.step([g])
+                rows.append(np.ravel(running.parameters()[0]))
+        except CouldNotRun:
+            refused.append(str(shape))
+            continue
+        flat = Probe(starts.reshape(1, 1, -1), grads.reshape(6, 1, 1, -1))
+        path = np.stack(rows)
+        if distance(path, trial.path(flat), unit(path)) > SINGLE:
+            wrong.append(str(shape))
+    if wrong:
+        raise Fault(f"parameters of shape {', '.join(wrong)} are stepped otherwise than matrices")
+    return f"refuses parameters of shape {', '.join(refused)}" if refused else None
+
+
+@check()
 def still_without_lr(c: Context) -> str | None:
     """With lr = 0 nothing moves, unless the rule says so.
 
@@ -180,8 +212,9 @@ def still_without_lr(c: Context) -> str | None:
         path = c.path(lr=0.0)
     except CouldNotRun as error:
         raise Skip("it refuses lr = 0") from error
-    moved = float(np.nanmax(np.abs(path - path[0])))
-    if moved == 0 and not np.isnan(path).any():
+    moves = np.abs(path - path[0])
+    moved = float(np.nanmax(moves))
+    if (moves <= 4 * unit(path) * np.abs(path[0])).all():
         return None
     reference = c.reference(lr=0.0)
     if reference is None:

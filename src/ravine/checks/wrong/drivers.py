@@ -49,9 +49,12 @@ DRIVERS = (
         "t from 0", "t starts at 0: it is counted up after its use", clock=lambda i, k, count: i - 1
     ),
     Driver(
-        "t ahead", "t is a step ahead: it is 2 in the first step", clock=lambda i, k, count: i + 1
+        "t ahead",
+        "t is a step ahead: it is 2 in the first step",
+        clock=lambda i, k, count: i + 1,
+        weight=7,
     ),
-    Driver("t twice", "t grows by 2 with every step", clock=lambda i, k, count: 2 * i),
+    Driver("t twice", "t grows by 2 with every step", clock=lambda i, k, count: 2 * i, weight=7),
     Driver("forgets", "the state is made anew in every step: nothing is remembered", forgets=True),
     Driver("late", "updates are applied one step late", late=True),
     Driver("stale", "the step uses the gradient of the step before", stale=True),

@@ -171,4 +171,8 @@ def in_state(site: Site) -> Iterator[Wrong]:
     p = site.graph.outputs["p"]
     if p.op == "sub":
         says = "p becomes the step, where it should be moved by it"
-        yield Wrong("p replaced", says, site.change(p=lambda new: new.args[1]), 9)
+        yield Wrong("p replaced", says, site.change(p=_moved_by), 9)
+
+
+def _moved_by(new: Node) -> Node:
+    return new.args[1] if new.op == "sub" else new
