@@ -72,7 +72,7 @@ def test_what_cannot_run_is_reported():
 def test_another_process_bears_what_this_one_could_not():
     report = apart(f"{HERE}:LeavesTheProcess", only=["identity"])
     assert report.code == 2
-    assert "it ended the process with code 7" in report.headline
+    assert "it ended the process with code 7, in the check identity" in report.headline
     report = apart(f"{HERE}:Hangs", only=["identity"], timeout=8)
     assert report.code == 2
     assert "not done after 8 s" in report.headline

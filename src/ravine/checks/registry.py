@@ -175,15 +175,22 @@ def checks() -> Mapping[str, Check]:
     return dict(_known)
 
 
-def performed(context: Context, some: Mapping[str, Check] | None = None) -> Iterator[Result]:
+def performed(
+    context: Context,
+    some: Mapping[str, Check] | None = None,
+    begins: Callable[[str], None] = lambda name: None,
+) -> Iterator[Result]:
     """The results of checks, of all by default, one after the other.
 
+    begins: called with a check's name before it is performed.
     Where the optimizer cannot be stepped at all, that is the one result.
     """
+    begins("identity")
     if context.identity.verdict == "could not run":
         yield Result("identity", "could not run", context.identity.says)
         return
     for each in (some or checks()).values():
+        begins(each.name)
         begun = time.perf_counter()
         result = _result(each, context)
         yield Result(*result, seconds=time.perf_counter() - begun)

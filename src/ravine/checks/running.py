@@ -27,6 +27,7 @@ def check_optimizer(
     arguments: Mapping[str, Any] | None = None,
     only: Sequence[str] | None = None,
     seconds: float = 10.0,
+    begins: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Check an optimizer in this process.
 
@@ -34,9 +35,10 @@ def check_optimizer(
     "mine.py:MyAdam"; see :func:`ravine.checks.subjects.subject`. like: the rule that it should be, as in
     "adam"; without it, the rule that its name claims, or any other. arguments: what it is made with, by
     its own names or by Ravine's. only: the names of the checks, all by default. seconds: how long a
-    search for what it is may take, in processor time. Raises LookupError for a rule or a check that there
-    is not, and ValueError for arguments that it has not got. What goes wrong with the optimizer itself is
-    in the report.
+    search for what it is may take, in processor time. begins: called with the name of each check before
+    it is performed.
+    Raises LookupError for a rule or a check that there is not, and ValueError for arguments that it has
+    not got. What goes wrong with the optimizer itself is in the report.
     """
     some = chosen(only)
     if like is not None:
@@ -52,7 +54,7 @@ def check_optimizer(
         return Report(name, failed, [result], dict(arguments or {}), like)
     context = Context(its, like, seconds)
     with one_thread():
-        results = [*performed(context, some)]
+        results = [*performed(context, some, begins)]
     return Report(its.name, context.identity, results, dict(its.given), like)
 
 
@@ -76,7 +78,7 @@ def apart(
     arguments: Mapping[str, Any] | None = None,
     only: Sequence[str] | None = None,
     seconds: float = 10.0,
-    timeout: float = 120.0,
+    timeout: float = 300.0,
 ) -> Report:
     """Check an optimizer in another process; `timeout` seconds after its start that is ended.
 
@@ -101,8 +103,8 @@ def apart(
                 )
             return Report.of_dict(found)
         at = Path(f"{out}.at")
-        where = at.read_text() if at.exists() else "it was made"
-    says = f"{ended} while {where}"
+        where = f"in the check {at.read_text()}" if at.exists() else "while it was loaded"
+    says = f"{ended}, {where}"
     failed = Finding("could not run", "", says)
     results = [Result("identity", "could not run", says)]
     return Report(spec, failed, results, dict(arguments or {}), like)

@@ -16,8 +16,10 @@ def main(text: str) -> None:
     """Check, and write what was found into the file that is named."""
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
+    at = Path(f"{out}.at")
     try:
-        report = check_optimizer(asked.pop("spec"), asked.pop("like"), **asked)
+        its = asked.pop("spec"), asked.pop("like")
+        report = check_optimizer(*its, **asked, begins=lambda name: _write(at, name))
         found = report.as_dict()
     except (LookupError, ValueError) as error:
         kind = "LookupError" if isinstance(error, LookupError) else "ValueError"
@@ -26,6 +28,10 @@ def main(text: str) -> None:
     part.write_text(json.dumps(found))
     os.replace(part, out)
     os._exit(0)  # threads that the optimizer has left do not keep it
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 if __name__ == "__main__":

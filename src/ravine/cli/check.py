@@ -45,7 +45,7 @@ def check(
     ] = 10.0,
     timeout: Annotated[
         float, typer.Option(min=1.0, help="When to end its process, in seconds.")
-    ] = 120.0,
+    ] = 300.0,
     all_: Annotated[bool, typer.Option("--all", help="Show checks that pass, too.")] = False,
     json: Json = False,
 ) -> None:
