@@ -163,7 +163,7 @@ def library() -> dict[str, Rule]:
 
 
 def candidate(name: str) -> Candidate:
-    """The candidate that a name means, as people write it. Raises as :func:`registry.get` does."""
+    """The candidate that a name means, as people write it. Raises as `registry.get` does."""
     found = registry.resolve(name)
     return Candidate(found.rule, found.rule.name if found.rule.name in library() else found.name)
 

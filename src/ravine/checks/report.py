@@ -30,7 +30,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """Of :data:`VERDICTS`; "fault" where it is the rule, and a check found a fault besides."""
+        """Of `findings.VERDICTS`; "fault" where it is the rule, and a check found a fault besides."""
         if self.finding.good and self.faults:
             return "fault"
         return self.finding.verdict

@@ -21,7 +21,7 @@ class Driver:
     clock: t, from the step (from 1), the tensor (from 0), and how many there are. forgets: the state is made
     anew at each step. late: updates are applied a step late. stale: gradients are used a step late. skips:
     whether a tensor is left out. shared: one state serves all tensors. times: what updates are multiplied by.
-    weight: how much that explains, as in :class:`Wrong`.
+    weight: how much that explains, as of a `Wrong`.
     """
 
     kind: str = ""
