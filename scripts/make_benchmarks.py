@@ -2,10 +2,11 @@
 
     python scripts/make_benchmarks.py           # half an hour on two quiet cores
     python scripts/make_benchmarks.py --keep    # tables and figure once more, from what was measured
+    python scripts/make_benchmarks.py --keep --peers FILE    # with what `ravine bench peers --out FILE` wrote
 
-What is measured is kept in docs/benchmarks.json: the rows of `ravine bench step` and `ravine bench
-stacks`, and what they were measured on. The figure docs/images/bench-step.png and the tables between
-the page's markers are made from that file.
+What is measured is kept in docs/benchmarks.json: the rows of `ravine bench step`, `ravine bench
+stacks` and `ravine bench peers`, and what they were measured on. The figure
+docs/images/bench-step.png and the tables between the page's markers are made from that file.
 """
 
 import argparse
@@ -13,16 +14,20 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from ravine import registry
 from ravine.bench import stacks, step
 from ravine.bench.plots import against_torch
+from ravine.engines.tracing import trace
 from ravine.races.atomic import write
 from ravine.races.environment import environment
 from ravine.races.store import picture, to_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
+AIMS = {"mlp": 3.0, "resnet18": 1.4}
 LOOPS = ("torch loop", "foreach", "fused")
 Rows = list[dict[str, Any]]
 
@@ -67,6 +72,11 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "experts": lambda: _experts([r for r in results["experts"] if "us" in r]),
         "first": lambda: _first(rows),
         "stacks": lambda: _stacks(results["stacks"]),
+        "peers_measured": lambda: _measured(results["peers"]["environment"]),
+        "packages": lambda: _packages(_compared(results["peers"])),
+        "targets": lambda: _targets(_compared(results["peers"])),
+        "peers": lambda: _peers(_compared(results["peers"])),
+        "peers_left_out": lambda: _left_out(results["peers"]["peers"]),
     }
     return {name: make() for name, make in makers.items()}
 
@@ -176,14 +186,87 @@ def _stacks(rows: Rows) -> str:
     return _table(["stack", "shapes", "µs", "MB", "× Adam", "per byte", "ratio"], lines)
 
 
+def _compared(peers: Mapping[str, Any]) -> Rows:
+    """The rows of other packages than torch, which has tables of its own."""
+    return [r for r in peers["peers"] if "ratio" in r and not r["package"].startswith("torch ")]
+
+
+def _packages(rows: Rows) -> str:
+    """Of each package: how many optimizers, the median ratio and the lowest, on each of the shapes."""
+    shapes, lines = list(dict.fromkeys(r["shapes"] for r in rows)), []
+    for package in sorted({r["package"] for r in rows}, key=str.lower):
+        own = [r for r in rows if r["package"] == package]
+        cells = []
+        for on in shapes:
+            there = sorted((r for r in own if r["shapes"] == on), key=lambda r: r["ratio"])
+            middle = f"{median(r['ratio'] for r in there):.2f}" if there else "—"
+            cells.append(f"{middle} ({there[0]['ratio']:.2f})" if len(there) > 1 else middle)
+        lines.append([package, str(len({r["name"] + r["rule"] for r in own})), *cells])
+    return _table(["package", "optimizers", *(f"{on}: median (lowest)" for on in shapes)], lines)
+
+
+def _targets(rows: Rows) -> str:
+    """How many reach what is aimed at, where each element is stepped by itself, and which do not."""
+    own, sentences = registry.own(), []
+    alone = [r for r in rows if trace(own[r["rule"]]).pointwise]
+    for on, aim in AIMS.items():
+        there = [r for r in alone if r["shapes"] == on]
+        below = sorted((r for r in there if r["ratio"] < aim), key=lambda r: r["ratio"])
+        listed = ", ".join(f"`{r['name']}` ({r['rule']}, {r['ratio']:.2f})" for r in below)
+        sentences.append(
+            f"On {on}, {len(there) - len(below)} of {len(there)} are at least {aim:g} times as fast; "
+            f"below are {listed}."
+        )
+    return "\n".join(sentences)
+
+
+def _peers(rows: Rows) -> str:
+    shapes = list(dict.fromkeys(r["shapes"] for r in rows))
+    by = {(r["rule"], r["name"], r["shapes"]): r for r in rows}
+    lines = []
+    for rule, name in dict.fromkeys((r["rule"], r["name"]) for r in rows):
+        found = [by.get((rule, name, on)) for on in shapes]
+        cells = [f"{_us(r['us'])} ({r['ratio']:.2f})" if r else "—" for r in found]
+        engine = next(r["engine"] for r in found if r)
+        lines.append([f"`{rule}`", f"`{name}`", engine, *cells])
+    return _table(["rule", "optimizer", "engine", *shapes], lines)
+
+
+def _left_out(rows: Rows) -> str:
+    """What could not be stepped, and why."""
+    whys: dict[str, list[str]] = {}
+    for r in rows:
+        if "skipped" in r:
+            why = r["skipped"].partition("\n")[0].partition(". ")[0]
+            whys.setdefault(why, []).append(r["name"])
+    lines = (
+        f"- {', '.join(f'`{name}`' for name in dict.fromkeys(names))}: {why}"
+        for why, names in whys.items()
+    )
+    return "\n".join(lines) or "Nothing."
+
+
+def _joined(paths: Sequence[Path]) -> dict[str, Any]:
+    """What several runs of `ravine bench peers` measured, the newer in the place of the older."""
+    found: dict[tuple[str, str, str], Any] = {}
+    told = [json.loads(path.read_text()) for path in paths]
+    for row in (row for each in told for row in each["peers"]):
+        found[row["rule"], row["name"], row["shapes"]] = row
+    return {"environment": told[-1]["environment"], "peers": [found[key] for key in sorted(found)]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="measure nothing")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each rule and shape")
+    parser.add_argument("--peers", nargs="+", type=Path, default=[], metavar="FILE")
     args = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not args.keep:
-        write(RESULTS, to_json(measure(args.seconds)).encode())
-    results = json.loads(RESULTS.read_text())
+        results = {**results, **measure(args.seconds)}
+    if args.peers:
+        results["peers"] = _joined(args.peers)
+    write(RESULTS, to_json(results).encode())
     write(DOCS / "images/bench-step.png", picture(against_torch(results["step"]), "png", 150))
     write(PAGE, fill(PAGE.read_text(), tables(results)).encode())
 

@@ -80,8 +80,7 @@ ELEMENTWISE = [
     *EXACT,
     *(
         maximize(decay(r))
-        for r in EXACT
-        if "weight_decay" not in r.hyperparameters
+        for r in (rules.sgd, rules.nesterov, rules.adam, rules.nadam, rules.asgd, rules.rprop)
         for decay in (l2, decoupled_decay)
     ),
     clip_by_value(rules.adamw, clip_value=0.5),

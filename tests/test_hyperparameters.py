@@ -405,13 +405,13 @@ OF_ONE_RULE |= {"gamma", "beta", "beta3", "k", "c", "r", "kappa", "delta", "nu",
 
 
 @pytest.mark.parametrize("name", sorted(OF_ONE_RULE))
-@pytest.mark.parametrize("value", [-2.5, 0.0, 0.25, 5.0])
-def test_no_rules_range_is_anothers(name, value):
+def test_no_rules_range_is_anothers(name):
     namespace = {}
     exec(f"def mine(p, g, *, lr=0.1, {name}=1.0): return p - lr * {name} * g", namespace)
     made = rule(namespace["mine"])
-    assert made.check(**{name: value})[name] == value
-    assert made(1.0, 0.5, **{name: value}) == 1 - 0.1 * value * 0.5
+    for value in (-2.5, 0.0, 0.25, 5.0):
+        assert made.check(**{name: value})[name] == value
+        assert made(1.0, 0.5, **{name: value}) == 1 - 0.1 * value * 0.5
     with pytest.raises(ValueError, match="is not accepted"):
         made.check(**{name: nan})
 

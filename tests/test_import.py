@@ -18,11 +18,11 @@ def test_importing_ravine_imports_no_framework():
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_importing_ravine_costs_less_than_a_tenth_of_a_second():
-    """In seconds of the processor, of which other work on the machine takes nothing away."""
-    best = {"": float("inf"), "import ravine": float("inf")}
-    for _ in range(7):
-        for code in best:
-            spent = float(python(f"{code}\nimport time; print(time.process_time())"))
-            best[code] = min(best[code], spent)
-    assert best["import ravine"] - best[""] < 0.1
+def test_importing_ravine_imports_few_modules_and_no_optimizer():
+    """What takes its time is modules; counted, as seconds differ from machine to machine."""
+    loaded = python(
+        "import sys; bare = set(sys.modules); import ravine; print(*set(sys.modules) - bare)"
+    )
+    modules = loaded.split()
+    assert len(modules) <= 90, sorted(modules)
+    assert [name for name in modules if name.startswith(("ravine.rules", "ravine.engines"))] == []

@@ -58,15 +58,16 @@ STACKS = [
 ]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("made", [*registry.rules().values(), *STACKS], ids=lambda r: r.name)
-def test_a_rule_comes_back_as_itself(made, protocol):
+def test_a_rule_comes_back_as_itself(made):
     kept = plan(made, made.check())
-    assert pickle.loads(pickle.dumps(made, protocol)) is made
+    for protocol in PROTOCOLS:
+        saved = pickle.dumps(made, protocol)
+        assert pickle.loads(saved) is made
+        assert len(saved) < 600  # no graphs, no kernels
     assert copy.copy(made) is made
     assert copy.deepcopy({"rule": [made]})["rule"][0] is made
     assert plan(made, made.check()) is kept
-    assert len(pickle.dumps(made, protocol)) < 600  # no graphs, no kernels
 
 
 def test_a_rule_is_pickled_by_its_name():

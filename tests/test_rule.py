@@ -105,12 +105,12 @@ MATRICES = [r for r in OF_ARRAYS if trace(r, None, 0).of_arrays]
 DECOMPOSING = [
     r for r in OF_ARRAYS if any(trace(r).uses(op) for op in ("qr", "eigh", "inverse_root"))
 ]
-# A matrix of signs has entries that Newton-Schulz makes zero but for rounding; eps is 1e-8.
-LOSING_DIGITS = {"adamuon": 1e4}
 
 
 @pytest.mark.parametrize("made", [r for r in OF_ARRAYS if r not in DECOMPOSING], ids=by_name)
-@pytest.mark.parametrize("shape", [(2, 3), (4, 2), (2, 2, 3)])
+# Of a matrix of signs as small as 2 x 3 Newton-Schulz makes entries zero but for rounding, which AdaMuon
+# divides by its eps of 1e-8.
+@pytest.mark.parametrize("shape", [(3, 5), (5, 4), (2, 3, 5)])
 def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
     p, grads = np.random.default_rng(0).normal(size=shape), gradients(shape, STEPS)
     for hyper in variants(made):
@@ -118,8 +118,7 @@ def test_numpy_and_torch_agree_on_what_only_the_eager_engine_steps(made, shape):
             # Where Newton-Schulz does not converge, it doubles what rounding left, and again.
             with np.errstate(all="ignore"):
                 expected = run(made, p, grads, **hyper)
-            limit = 100 * ROUNDING * LOSING_DIGITS.get(made.name, 1)
-            check_torch(made, p, grads, expected, hyper, limit)
+            check_torch(made, p, grads, expected, hyper, 1000 * ROUNDING)
 
 
 @pytest.mark.parametrize("made", DECOMPOSING, ids=by_name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from maths import typeset
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from pages import ROOT, pages
+from pages import ROOT, pages, sections
 
 log = logging.getLogger("mkdocs.ravine")
 _generated: dict[str, str] = {}
@@ -17,7 +18,8 @@ _generated: dict[str, str] = {}
 def on_config(config: MkDocsConfig) -> None:
     """Make the pages from the source, and give them their places in the navigation.
 
-    There, `folder/*` stands for the folder's generated pages that are not named themselves.
+    There, `folder/*` stands for the folder's generated pages that are not named themselves, by section
+    where they have some.
     """
     config.watch += [str(ROOT / name) for name in ("src", "notebooks", "CHANGELOG.md")]
     _generated.clear()
@@ -33,11 +35,15 @@ def _entries(section: dict[str, Any]) -> list[str]:
     return [path for paths in section.values() for path in paths if isinstance(paths, list)]
 
 
-def _expanded(entry: str, named: set[str]) -> list[str]:
+def _expanded(entry: str, named: set[str]) -> Iterator[Any]:
     if not entry.endswith("/*"):
-        return [entry]
-    folder = entry.removesuffix("*")
-    return [path for path in _generated if path.startswith(folder) and path not in named]
+        yield entry
+        return
+    folder, inside = entry.removesuffix("*"), sections()
+    paths = {path for path in _generated if path.startswith(folder) and path not in named}
+    for section in dict.fromkeys(inside[path] for path in inside if path in paths):
+        yield {section: [path for path in inside if inside[path] == section]}
+    yield from (path for path in _generated if path in paths and path not in inside)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import gallery
@@ -15,7 +14,7 @@ from ravine import modifiers, registry
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
-from ravine.reading.about import about, source
+from ravine.reading.about import about, helpers, source
 from ravine.reading.algorithm import markdown as algorithm
 from ravine.reading.equations import aligned, latex, reading
 from ravine.reading.worked import worked
@@ -24,29 +23,36 @@ from ravine.spellings import class_name
 
 
 def catalogue(rules: registry.Rules) -> str:
-    """The page of all optimizers, by family."""
-    named = sorted(rules.items(), key=lambda item: (rules.family(item[0]), item[1].year, item[0]))
+    """The page of all optimizers, by family, each with a picture."""
     parts = [
         "# Optimizers",
-        "Each page is made from the rule's own source. Bytes are those of the state of a float32 matrix of "
-        "m × n, with the default hyperparameters.",
-    ]
-    for family, members in groupby(named, key=lambda item: rules.family(item[0])):
-        rows = [
-            (
-                f"[`{name}`]({name}.md)",
-                rule.year,
-                plain(rule.summary) + " Unverified." * bool(rule.card.unverified),
-                about(rule).bytes_of_matrix(4),
-            )
-            for name, rule in members
-        ]
-        parts += [f"## {plain(family)}", table(("rule", "year", "what it does", ">bytes"), rows)]
-    parts.append(
+        "Each has a page, made from the rule's own source and from runs: what it is for, its equations, "
+        "where it fails, how fast it is, what it is called elsewhere. Families and rules are in the order "
+        f"of their years. The pictures show {gallery.POINTS} steps in Rosenbrock's valley, at the best "
+        "learning rate. "
+        "Bytes are those of the state of a float32 matrix of m × n, with the default hyperparameters.",
         "A rule can be changed by a [modifier](modifiers.md): weight decay, clipping, averages, direction. "
-        "To write one of your own, see [Write your own rule](../how-to/write-a-rule.md)."
-    )
+        "What other packages call a rule stands under [Names elsewhere](elsewhere.md). "
+        "To write one of your own, see [Write your own rule](../how-to/write-a-rule.md).",
+        gallery.contours(),
+    ]
+    for family, names in rules.families().items():
+        cards = [_card(name, rules[name]) for name in names]
+        parts += [f"## {plain(family)}", '<div class="rules" markdown>', *cards, "</div>"]
     return "\n\n".join(parts) + "\n"
+
+
+def _card(name: str, rule: Rule) -> str:
+    """What the catalogue shows of a rule."""
+    bytes_ = about(rule).bytes_of_matrix(4)
+    facts = " · ".join(
+        filter(None, [rule.year, f"{bytes_} bytes" if bytes_ != "0" else "no state"])
+    )
+    unverified = " Unverified." * bool(registry.unverified(rule))
+    return (
+        f'<div class="rule" markdown>\n{gallery.picture(name)}\n\n[`{name}`]({name}.md) {facts}\n\n'
+        f"{plain(rule.summary)}{unverified}\n</div>"
+    )
 
 
 def rule_page(rule: Rule) -> str:
@@ -60,16 +66,17 @@ def rule_page(rule: Rule) -> str:
         *map(plain, filter(None, facts.text.split("\n\n"))),
         f"{plain(rule.paper)}  \n{_linked(rule.at)}",
         *_proof(rule),
+        _use(rule),
+        *gallery.landscapes(rule),
         "## Source",
         *([f"`{' around '.join(layers)}`; `step` is what it is around."] * (len(layers) > 1)),
-        *map(_source, rule.sources),
+        *map(_source, (*rule.sources, *helpers(rule))),
         "## Algorithm",
         "At the default hyperparameters.",
         algorithm(rule),
         *_other_switches(rule),
         "## Hyperparameters",
         _hyperparameters(rule.hyperparameters.values()),
-        *gallery.landscapes(rule),
         *gallery.trials(rule),
         "## State and speed",
         *_state(rule),
@@ -77,8 +84,6 @@ def rule_page(rule: Rule) -> str:
         *gallery.relatives(rule),
         *_elsewhere(facts.elsewhere),
         *_names(rule),
-        "## Use it",
-        _use(rule),
         *([] if graph.of_arrays else _steps(rule)),
         "## As the tracer sees it",
         "The step printed from the rule's graph, at the default hyperparameters: switches are "
@@ -91,17 +96,13 @@ def rule_page(rule: Rule) -> str:
 def _proof(rule: Rule) -> Iterator[str]:
     """What it was held against."""
     card = rule.card
-    if card.unverified:
-        yield f"**Unverified:** {plain(card.unverified)}"
+    if why := registry.unverified(rule):
+        yield f"**Unverified:** {plain(why)}."
     elif card.witnesses:
         packages = list(dict.fromkeys(witness.package for witness in card.witnesses))
-        yield f"Follows the recorded paths of {_listed(packages)} to 1e-12 in float64."
+        yield f"Follows the recorded paths of {gallery.listed(packages)} to 10⁻¹² in float64."
     else:
-        yield "Follows its paper, transcribed a second time in 50 digits, to 1e-12 in float64."
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+        yield "Follows its paper, transcribed a second time in 50 digits, to 10⁻¹² in float64."
 
 
 def _names(rule: Rule) -> Iterator[str]:
@@ -156,9 +157,11 @@ def _source(function: Callable[..., Any]) -> str:
 
 
 def _linked(at: str) -> str:
-    """A place in the literature, its arXiv number or DOI a link."""
-    text = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", plain(at))
-    return re.sub(r"doi:([^\s,]+)", r"[doi:\1](https://doi.org/\1)", text)
+    """A place in the literature, its arXiv number, DOI or address a link."""
+    text = re.sub(r"arXiv:([\d.]+\d(?:v\d+)?)", r"[arXiv:\1](https://arxiv.org/abs/\1)", plain(at))
+    text = re.sub(r"doi:([^\s,;]+)", r"[doi:\1](https://doi.org/\1)", text)
+    places = r"(?<![\w/.])((?:github\.com|openreview\.net|\w+\.github\.io|jmlr\.org|spaces\.ac\.cn)/[^\s,;]+)"
+    return re.sub(places, r"[\1](https://\1)", text)
 
 
 def _hyperparameters(given: Iterable[Hyperparameter]) -> str:
@@ -203,11 +206,35 @@ def _state(rule: Rule) -> Iterator[str]:
             yield f"With `{switch}`: {about(rule, **{switch: value}).kept('`')}."
 
 
-def _elsewhere(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _elsewhere(notes: Sequence[tuple[str, str]]) -> Iterator[str]:
     if entries := [f"- **{plain(package)}**: {plain(what)}" for package, what in notes]:
         yield "## Elsewhere"
-        yield "How other packages and the papers differ."
+        by_author = any("kozistr" in package + what for package, what in notes)
+        yield "How other packages and the papers differ" + (
+            "; kozistr's package is pytorch_optimizer." if by_author else "."
+        )
         yield "\n".join(entries)
+
+
+def elsewhere_page() -> str:
+    """Other packages' optimizers, and the rules that take the same path."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for name, rule in registry.own().items():
+        for witness in rule.card.witnesses:
+            fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
+            row = (f"`{witness.name}`", f"`{fixed}`" if fixed else "", f"[`{name}`]({name}.md)")
+            found.setdefault(witness.package, []).append(row)
+    parts = [
+        "# Names elsewhere",
+        "Which rule is another package's optimizer? Each of these takes the same path, to 10⁻¹² over 60 "
+        "steps in float64: it was recorded from the released package. `ravine which` answers the same "
+        "question in a terminal.",
+        "```sh\nravine which timm.optim.Lamb\n```",
+    ]
+    for package in sorted(found, key=str.lower):
+        heads = ("optimizer", "with", "is the rule")
+        parts += [f"## {plain(package)}", table(heads, sorted(found[package]))]
+    return "\n\n".join(parts) + "\n"
 
 
 def modifiers_page() -> str:

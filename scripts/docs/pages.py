@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from optimizers import catalogue, modifiers_page, rule_page
+from optimizers import catalogue, elsewhere_page, modifiers_page, rule_page
 from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
@@ -82,6 +82,7 @@ def pages() -> dict[str, str]:
         "optimizers/index.md": catalogue(rules),
         **{f"optimizers/{name}.md": rule_page(rule) for name, rule in rules.items()},
         "optimizers/modifiers.md": modifiers_page(),
+        "optimizers/elsewhere.md": elsewhere_page(),
         "reference/index.md": _reference_index(),
         **{f"reference/{name}.md": _reference(name, text) for name, text in REFERENCE.items()},
         "reference/command-line.md": _command_line(),
@@ -92,6 +93,12 @@ def pages() -> dict[str, str]:
             for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
         },
     }
+
+
+def sections() -> dict[str, str]:
+    """The sections of the navigation that generated pages stand in: the optimizers', by family."""
+    families = registry.rules().families()
+    return {f"optimizers/{name}.md": family for family in families for name in families[family]}
 
 
 # ---- reference ---------------------------------------------------------------------------------

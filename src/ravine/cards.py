@@ -65,8 +65,10 @@ class Witness:
     package: its distribution and version, "timm 1.0.31". call: how it is made, without the parameters,
     in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
     needs: options that have to keep the value that the package has by default. defaults: what it has
-    by default for hyperparameters, where that is not what the rule has. state: its name for
-    each slot, as in {"m": "exp_avg"}. counted: whether it keeps a count of steps, where the rule takes t.
+    by default for hyperparameters, where that is not what the rule has. state: for each slot, its name in
+    a parameter's state or in the param group, as in {"m": "exp_avg"}, or what to compute of such names, of
+    hyperparameters, and of t, the count of steps: {"m": "exp_avg * (1 - beta1**t)"}. counted: whether it
+    keeps a count of steps, where the rule takes t.
     note: what else is to be said. Raises CardError if package or call cannot be read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")

@@ -6,7 +6,7 @@ from importlib import import_module
 
 __all__ = ["lacking", "without"]
 
-_EXTRAS = {"torch": "torch", "llvmlite": "torch"} | dict.fromkeys(
+_EXTRAS = {"torch": "torch", "llvmlite": "torch", "pyarrow": "parquet"} | dict.fromkeys(
     ("matplotlib", "numba", "scipy", "loky", "sklearn"), "race"
 )
 

@@ -99,7 +99,7 @@ class _Modifier:
             signals=MappingProxyType({**inner.signals, **signals}),
             paper=inner.paper,
             at=inner.at,
-            doc=inner.doc,
+            doc=_told(self.function, inner),
             sources=(self.function, *inner.sources),
             evaluation=_composed(inner.evaluation, self.evaluation),
             seen=inner.seen,
@@ -107,6 +107,15 @@ class _Modifier:
                 {**inner.parts.slots, **parts.slots}, {**inner.parts.tuples, **parts.tuples}
             ),
         )
+
+
+def _told(function: Callable[..., Any], inner: Rule) -> str:
+    """A modified rule's description: the modifier's, and then the inner one's.
+
+    How other packages' rules differ is left out, since they are not modified alike.
+    """
+    own = inspect.getdoc(function) or f"{function.__name__} around {inner.name}."
+    return f"{own}\n\nAround {inner.name}: {inner.doc.partition('Elsewhere:')[0]}".rstrip(" :\n")
 
 
 def modifier(

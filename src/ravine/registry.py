@@ -27,7 +27,7 @@ from ravine import elsewhere, naming
 from ravine.packages import OFFERS, Package, normal, offers, packages
 from ravine.rule import Rule, RuleError, rule
 
-__all__ = ["Found", "Rules", "get", "modifiers", "names", "own", "resolve", "rules"]
+__all__ = ["Found", "Rules", "get", "modifiers", "names", "own", "resolve", "rules", "unverified"]
 
 Options = tuple[tuple[str, float | bool], ...]
 
@@ -81,6 +81,19 @@ class Rules(Mapping[str, Rule]):
         module = sys.modules[_module(self[name])]
         return (module.__doc__ or "").partition("\n")[0].partition(":")[0].strip()
 
+    def families(self) -> dict[str, list[str]]:
+        """The names by family: families, and the rules in each, by the year of their paper.
+
+        Rules of other packages come last, under "From" and the package.
+        """
+        found: dict[str, list[str]] = {}
+        for name in sorted(
+            self, key=lambda name: (bool(self.package(name)), self[name].year, name)
+        ):
+            package = self.package(name)
+            found.setdefault(f"From {package}" if package else self.family(name), []).append(name)
+        return found
+
     def of_package(self, package: str, name: str) -> Rule | None:
         """A package's rule, by its own name."""
         offered = self._others.get(normal(package))
@@ -121,6 +134,22 @@ def _module(made: Rule) -> str:
         name
         for name, module in sys.modules.items()
         if name.startswith(inside) and vars(module).get(made.name) is made
+    )
+
+
+def unverified(rule: Rule) -> str:
+    """Why nothing holds a rule to 1e-12, with the distance where there is one; "" where something does.
+
+    That is a witness on its card or, of Ravine's own rules, an oracle in their tests. A stack, and a rule
+    with other defaults, is what it is made of.
+    """
+    if rule.card.unverified or rule.card.witnesses or own().get(rule.name) is rule:
+        return rule.card.unverified
+    base = next((x for x in rule.origin if isinstance(x, Rule)), None)
+    return (
+        unverified(base)
+        if base
+        else "its card names no released optimizer that takes the same path"
     )
 
 

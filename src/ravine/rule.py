@@ -295,10 +295,18 @@ class Rule:
         }
 
     def init(self, p: Any, /, **hyperparameters: Any) -> tuple[Any, ...]:
-        """The state before the first step, for the parameter p and these hyperparameters."""
+        """The state before the first step, for the parameter p and these hyperparameters.
+
+        A slot that is a matrix of another shape than p is 0.0 beside a vector or a number, for which a
+        rule that takes them, as `soap` does, has no use for it.
+        """
         self = self.fitting(hyperparameters)
         values = self.values(hyperparameters)
-        return tuple(self.start(name, p, values) for name in self.slots)
+        none = len(getattr(p, "shape", ())) < 2
+        return tuple(
+            0.0 if none and slot.matrix else self.start(name, p, values)
+            for name, slot in self.slots.items()
+        )
 
     def start(self, slot: str, p: Any, values: Mapping[str, Any]) -> Any:
         """A slot before the first step, for the parameter p and all hyperparameters' values."""

@@ -150,7 +150,9 @@ def present(cls: type, rule: Rule, name: str, make: Callable[..., type]) -> None
     place to be pickled from: the module that asked for it, where it may stand under its own name.
     """
     cls.__name__ = cls.__qualname__ = name or rule.title
-    cls.__doc__, cls.__module__ = rule.doc, sys._getframe(2).f_globals["__name__"]
+    why = rule.card.unverified
+    cls.__doc__ = (rule.doc + f"\n\nUnverified: {why}." * bool(why)).strip()
+    cls.__module__ = sys._getframe(2).f_globals["__name__"]
     recipe(cls, make, rule, name)
 
 

@@ -33,6 +33,39 @@ def test_other_loops_are_asked_for_in_the_same_call():
         assert made.defaults["foreach"] is True
 
 
+def test_what_a_package_prints_does_not_join_our_output(monkeypatch, capsys):
+    class Loud(torch.optim.Adam):
+        def __init__(self, params, lr):
+            print("please upgrade")
+            super().__init__(params, lr)
+
+    monkeypatch.setattr(torch.optim, "Loud", Loud, raising=False)
+    made = peers.make(Witness("torch 2", "torch.optim.Loud(lr=lr)"), {"lr": 0.5}, [torch.zeros(2)])
+    assert made.defaults["lr"] == 0.5
+    assert capsys.readouterr().out == ""
+
+
+def test_rules_of_matrices_have_the_matrices():
+    assert [p.ndim for p in peers._parameters(registry.get("muon"), "mlp")] == [2, 2, 2]
+    assert len(peers._parameters(registry.get("adam"), "mlp")) == 6
+    seen = peers._parameters(registry.get("muon_jordan"), "resnet18")
+    assert {p.ndim for p in seen} == {2, 4}
+
+
+def test_gradients_that_are_thrown_away_are_given_again():
+    class Careless(torch.optim.SGD):
+        def step(self):
+            super().step()
+            self.zero_grad(set_to_none=True)
+
+    for cls in (Careless, torch.optim.SGD):
+        params = [torch.zeros(2, requires_grad=True)]
+        params[0].grad = torch.ones(2)
+        step = peers.stepping(cls(params, lr=1.0), params)
+        step()
+        assert params[0].tolist() == [-2.0, -2.0]
+
+
 def test_unknown_shapes_are_refused():
     with pytest.raises(ValueError, match="'vgg' is not accepted"):
         list(peers.run(["vgg"]))

@@ -118,7 +118,7 @@ def test_an_error_in_any_encoding():
     assert b"no rule is called 'theta-sqrt '" in done.stderr
 
 
-@pytest.mark.parametrize("columns", ["20", "60", "200", "0", "x"])
+@pytest.mark.parametrize("columns", ["20", "x"])
 def test_a_race_prints_in_ascii_and_in_any_width(tmp_path, columns):
     words = ("--optimizers", "adam", "--epochs", 2, "--seeds", 1, "--out", tmp_path / "run")
     done = run("race", "diamonds", *words, PYTHONIOENCODING="ascii", COLUMNS=columns, LC_ALL="C")

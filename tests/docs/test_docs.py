@@ -30,7 +30,9 @@ from ravine.engines.tracing import trace
 from ravine.races.diamonds import PUBLISHED, floor
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts/docs"))
+sys.path[:0] = [str(ROOT / "scripts/docs"), str(ROOT / "scripts")]
+import gallery  # noqa: E402
+import make_gallery  # noqa: E402
 import maths  # noqa: E402
 import pages  # noqa: E402
 import prose  # noqa: E402
@@ -228,7 +230,7 @@ def test_the_site(tmp_path):
             if not address.startswith("data:"):
                 assert (tmp_path / name).parent.joinpath(address).resolve().exists(), address
         assert "\\begin{" not in " ".join(page.text) or name in ("tutorial.html",), name
-        assert page.mathml or not re.fullmatch(r"optimizers/(?!index).*", name), name
+        assert page.mathml or not re.fullmatch(r"optimizers/(?!index|elsewhere).*", name), name
         if name.startswith("optimizers/"):
             assert f'href="{Path(name).name}"' in home, f"{name} is not in the navigation"
     for sheet in tmp_path.rglob("*.css"):
@@ -265,6 +267,37 @@ def test_a_rules_page_says_all_of_it():
     assert "\n- **Graves 2013**: eps 1e-4 inside the root" in pages.rule_page(
         registry.get("rmsprop")
     )
+
+
+def test_the_gallery_has_every_rule_as_it_is_now():
+    """If this fails: python scripts/make_gallery.py --stale."""
+    assert make_gallery.stale(gallery.measured()) == []
+    assert all("speed" in facts for facts in gallery.measured().values())
+
+
+def test_where_it_fails_is_what_was_measured():
+    rule = registry.get("adam")
+    page = "\n\n".join(gallery.trials(rule))
+    facts = gallery.measured()["adam"]["trials"]
+    failed = [name for name, one in facts.items() if one["steps"] is None]
+    assert failed
+    names = gallery.listed(f"*{name}*" for name in failed)
+    assert f"It does not reach the target on {names}." in page
+    for name, one in facts.items():
+        steps = "–" if one["steps"] is None else one["steps"]
+        assert re.search(rf"^\| \*\*{name}\*\*: .* \| {steps} \| {one['lr']:g} \|", page, re.M)
+    assert f'PROBLEMS["{failed[0]}"]' in page
+    assert page.count("curve failed") == len(failed)
+
+
+def test_other_packages_optimizers_lead_to_their_rules():
+    page = made_pages()["optimizers/elsewhere.md"]
+    assert (
+        "| `timm.optim.Lamb` | `max_grad_norm=None, always_adapt=True` | [`lamb`](lamb.md) |"
+        in page
+    )
+    for name, rule in registry.own().items():
+        assert page.count(f"[`{name}`]({name}.md)") == len(rule.card.witnesses)
 
 
 def test_every_modifier_and_every_command_is_there():

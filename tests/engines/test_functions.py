@@ -13,8 +13,8 @@ from mpmath import mp
 
 from ravine import ops, rule, scalar
 from ravine.engines.eager import plan
-from ravine.engines.kernel import lower
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.lowering import lower
 from ravine.ops import atan2, floor, greatest, least, mean, tanh
 from ravine.torch import optimizer
 

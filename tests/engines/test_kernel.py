@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ravine import filled, like_p, ops, rule, scalar
 from ravine.engines.eager import plan
-from ravine.engines.kernel import DTYPES, ELEMENT, lower
+from ravine.engines.kernel import DTYPES, ELEMENT
 from ravine.engines.llvm.module import text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.lowering import lower
 from ravine.engines.passes import passes, planned
 from ravine.ops import norm, sum, total
 

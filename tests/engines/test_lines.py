@@ -12,6 +12,7 @@ from torch import nn
 import ravine.numpy as rn
 import ravine.torch as rt
 from ravine import RuleError, rule, rules, scalar, zeros
+from ravine.engines import cpu
 from ravine.engines.cpu import kernel
 from ravine.engines.fused import refusal
 from ravine.engines.kernel import COLUMN, MATRIX, ROW
@@ -231,6 +232,22 @@ def test_the_bits_do_not_depend_on_the_threads(name):
         found.append(tensors)
     assert all(map(torch.equal, found[0], found[1]))
     assert all(map(torch.equal, found[0], found[2]))
+
+
+@pytest.mark.parametrize("name", ["adafactor", "of_many_kinds", "of_each_matrix", "in_all"])
+def test_long_rows_are_walked_side_by_side_and_tensors_in_waves(name, monkeypatch):
+    monkeypatch.setattr(
+        cpu, "_WAVE", 5000
+    )  # a wave of the small ones, and one for each of the others
+    shapes = [(7, 2100), (30, 4), (5, 3), (9, 2048), (2100, 5)]
+    if name != "of_many_kinds":
+        shapes.append((2, 6, 2050))
+    for dtype in (torch.float64, torch.float32):
+        optimizers = pair(RULES[name][0], shapes, dtype)
+        for k in range(3):
+            step(optimizers, k, missing=(1,) if k == 1 else ())
+        assert optimizers[0].engine == "kernel"
+        assert worst(optimizers) <= BOUND[dtype] * 4
 
 
 @pytest.mark.parametrize("name", ["adafactor", "of_many_kinds", "adam_mini", "of_each_matrix"])

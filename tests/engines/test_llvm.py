@@ -8,9 +8,10 @@ from cases import ELEMENTWISE, REDUCING, cautious, schedule_free, variants
 from ravine import RuleError, like_p, ops, rule, rules, scalar, zeros
 from ravine.engines import compiler
 from ravine.engines.eager import plan
-from ravine.engines.kernel import KernelError, lower
+from ravine.engines.kernel import KernelError
 from ravine.engines.llvm.module import text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.lowering import lower
 from ravine.engines.passes import passes
 from ravine.engines.tracing import trace
 from ravine.modifiers import clip_by_global_norm, l2
@@ -133,8 +134,9 @@ def test_the_wide_path_is_packed(made, dtypes):
     assert len(wide) == 2, "two registers at a time"
     loops = [block for block in re.split(r"\n\.L\w+:", walk) if wide[0] in block]
     assert len(loops) == 1
-    assert not re.search(r"\bv?(sqrt|div|mul|add|sub)s[sd]\b", loops[0])
-    assert "call" not in loops[0]
+    loop = re.split(r"\n\tj", loops[0])[0]  # sums of registers are added up behind it
+    assert not re.search(r"\bv?(sqrt|div|mul|add|sub)s[sd]\b", loop)
+    assert "call" not in loop
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Modifiers: what each does, how they stack, what they refuse."""
 
+import inspect
+
 import numpy as np
 import pytest
 from cases import ELEMENTWISE, REDUCING, error, gradients, run
@@ -90,8 +92,17 @@ def test_slots_hyperparameters_and_t_come_together():
     assert made.takes_t
     assert made.hyperparameters["weight_decay"].default == 0.1
     assert made.name == "maximize(l2(momentum))"
-    assert (made.paper, made.at, made.doc) == (momentum.paper, momentum.at, momentum.doc)
+    assert (made.paper, made.at) == (momentum.paper, momentum.at)
     assert momentum.hyperparameters.keys() == {"lr", "momentum", "dampening"}  # untouched
+
+
+def test_a_stack_is_described_from_the_outside_in():
+    made = maximize(l2(momentum))
+    assert made.summary == inspect.getdoc(maximize)
+    *_, of_l2, of_momentum = made.doc.split("\n\n")
+    assert of_l2 == f"Around l2(momentum): {inspect.getdoc(l2)}"
+    assert of_momentum == f"Around momentum: {momentum.summary}"
+    assert "Elsewhere:" in momentum.doc  # it is of momentum, not of the stack
 
 
 def test_a_modifier_has_slots_of_its_own_after_the_inner_ones():

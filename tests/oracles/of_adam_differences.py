@@ -1,8 +1,9 @@
-"""Adan and MARS, as their papers state them."""
+"""Adan and MARS, as their papers and MARS's authors' code state them."""
 
 from itertools import count, product
 from typing import Any
 
+from .of_muon import zeropower
 from .papers import Gradient, Steps, mp, mpf, sqrt
 
 
@@ -37,6 +38,13 @@ def adan_paper(
         theta = yield (theta - eta * (m + (1 - b2) * v)) / (1 + weight_decay * lr(k + 1))
 
 
+def corrected(g: Any, last: Any, gamma: Any, beta1: Any) -> Any:
+    """c_t = g_t + gamma beta1 / (1 - beta1) (g_t - g_{t-1}), clipped to norm 1."""
+    c = g + gamma * beta1 / (1 - beta1) * (g - last)
+    length = mp.mnorm(c, "f")
+    return c / length if length > 1 else c
+
+
 def mars(
     theta: Any,
     grad: Gradient,
@@ -48,15 +56,12 @@ def mars(
 ) -> Steps:
     """MARS-AdamW without decay; Yuan et al. (arXiv:2411.10438), with the last gradient as it was taken.
 
-    c_t = g_t + gamma beta1 / (1 - beta1) (g_t - g_{t-1}); clipped to norm 1; AdamW's means of it.
+    AdamW's means of c_t.
     """
     m, v, last = 0 * theta, 0 * theta, 0 * theta
     for t in count(1):
         g = grad(t, theta)
-        c = g + gamma * beta1 / (1 - beta1) * (g - last)
-        length = mp.mnorm(c, "f")
-        if length > 1:
-            c = c / length
+        c = corrected(g, last, gamma, beta1)
         m = beta1 * m + (1 - beta1) * c
         v = beta2 * v + (1 - beta2) * c.apply(lambda x: x**2)
         step = mp.matrix(theta.rows, theta.cols)
@@ -67,8 +72,32 @@ def mars(
         theta = yield theta - lr(t) * step
 
 
-ALGORITHMS = {"adan_paper": adan_paper, "mars": mars}
-SHAPES = {"mars": [(2, 3), (6,)]}
+def mars_shampoo(
+    theta: Any,
+    grad: Gradient,
+    lr: Any = 3e-3,
+    beta1: Any = 0.95,
+    gamma: Any = 0.025,
+    ns_eps: Any = 1e-8,
+    ns_steps: Any = 5,
+) -> Steps:
+    """MARS-Shampoo without decay; update_fn of the authors' mars.py, for a matrix.
+
+    exp_avg = beta1 exp_avg + (1 - beta1) c_t; NewtonSchulz(exp_avg / (1 - beta1)) times
+    max(1, rows / columns)**0.5.
+    """
+    exp_avg, last = 0 * theta, 0 * theta
+    for t in count(1):
+        g = grad(t, theta)
+        exp_avg = beta1 * exp_avg + (1 - beta1) * corrected(g, last, gamma, beta1)
+        last = g
+        factor = sqrt(max(1, mpf(theta.rows) / theta.cols))
+        theta = yield theta - lr(t) * factor * zeropower(exp_avg / (1 - beta1), ns_steps, ns_eps)
+
+
+ALGORITHMS = {"adan_paper": adan_paper, "mars": mars, "mars_shampoo": mars_shampoo}
+SHAPES = {"mars": [(2, 3), (6,)], "mars_shampoo": [(2, 3), (3, 2)]}
+UNMODIFIED = {"mars_shampoo"}
 CASES: dict[str, list[dict[str, Any]]] = {
     "adan_paper": [
         {},
@@ -77,4 +106,5 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"weight_decay": 0.3, "lr": 0.1},
     ],
     "mars": [{}, {"lr": 0.1, "eps": 1e-2}, {"beta1": 0.5, "beta2": 0.5}, {"gamma": 0.5}],
+    "mars_shampoo": [{}, {"lr": 0.1, "beta1": 0.5, "gamma": 0.5, "ns_eps": 1.0, "ns_steps": 3}],
 }

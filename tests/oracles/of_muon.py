@@ -105,10 +105,11 @@ def polar_express(
     eps: Any = 1e-7,
     ns_steps: Any = 5,
 ) -> Steps:
-    """Muon with Algorithm 1 of Amsel et al. 2025 for Newton-Schulz.
+    """Muon with Polar Express for Newton-Schulz; Amsel et al., Algorithm 1 of arXiv:2505.16932v2.
 
-    X / (1.01 |X| + 1e-7); the published coefficients with the safety factor 1.01 taken from all
-    polynomials but the last: (a / 1.01, b / 1.01^3, c / 1.01^5); from the eighth step on the last one.
+    X / (1.01 |X| + 1e-7), which is Implementation 1 in the text of ICLR 2026; the published coefficients
+    with the safety factor 1.01 taken from all polynomials but the last: (a / 1.01, b / 1.01^3,
+    c / 1.01^5); from the eighth step on the last one.
     """
     safe = mpf("1.01")
     exact = [tuple(map(mpf, row)) for row in POLAR]

@@ -95,6 +95,21 @@ def shampoo(theta: Any, grad: Gradient, lr: Any = 1e-3, eps: Any = 1e-6, every: 
         theta = yield theta - lr(t) * left * g * right
 
 
+def skipping_adam(theta: Any, grad: Gradient, lr: Any, beta1: Any, beta2: Any, eps: Any) -> Steps:
+    """Adam from the second step on, with eps before the bias correction."""
+    exp_avg, exp_avg_sq = 0 * theta, 0 * theta
+    theta = yield theta
+    for step in count(1):
+        g = grad(step + 1, theta)
+        exp_avg = beta1 * exp_avg + (1 - beta1) * g
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * g.apply(lambda x: x * x)
+        step_size = lr(step + 1) * sqrt(1 - beta2**step) / (1 - beta1**step)
+        after = theta.copy()
+        for i in range(theta.rows):
+            after[i] -= step_size * exp_avg[i] / (sqrt(exp_avg_sq[i]) + eps)
+        theta = yield after
+
+
 def soap(
     theta: Any,
     grad: Gradient,
@@ -107,8 +122,11 @@ def soap(
 ) -> Steps:
     """SOAP; the authors' soap.py, after Vyas et al. 2024, Algorithms 3 and 4, without its decay.
 
-    exp_avg is kept in the basis, and turned with it.
+    exp_avg is kept in the basis, and turned with it. A vector, here one column, has no basis; its first
+    step is left out all the same.
     """
+    if theta.cols == 1:
+        yield from skipping_adam(theta, grad, lr, beta1, beta2, eps)
     sides = (theta.rows, theta.cols)
     gg = [mp.zeros(n, n) for n in sides]
     q = [mp.eye(n) for n in sides]
@@ -266,5 +284,6 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 SHAPES: dict[str, list[tuple[int, ...]]] = {name: [(2, 3), (3, 2)] for name in ALGORITHMS}
+SHAPES["soap"].append((6,))
 # Their matrices take long in 50 digits; that modifiers go around a rule of matrices is tested on muon.
 UNMODIFIED = {*ALGORITHMS}

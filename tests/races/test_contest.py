@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ravine.races.entrants import entrants
 from ravine.races.jobs import Elsewhere, Shard
 from ravine.races.pace import Pace, asked, measured
 from ravine.races.protocol import TIERS, Tier
-from ravine.races.runs import read
+from ravine.races.runs import keep, read
 from ravine.races.store import RunFolder
 from ravine.races.task import TaskError, from_objects
 
@@ -122,6 +123,36 @@ def test_the_callback_is_given_each_run_once(tmp_path):
     assert len(seen) == len({run.name for run in seen}) == 8 + 8 + 12
 
 
+def test_halving_ends_in_a_race_like_any_other(tmp_path):
+    found = race(tmp_path, halving=True, names=("sgd", "muon"))
+    tune = [run for run in found.runs if run.role == "tune"]
+    assert sorted(run.stopped_at or 12 for run in tune) == [3, 3, 3, 3, 6, 6, 12, 12]
+    assert all(run.rivals for run in tune)
+    assert not any(run.rivals for run in found.runs if run.role != "tune")
+    assert len(found.table()) == 2
+    assert race(tmp_path, halving=True, names=("sgd", "muon")).runs == found.runs
+    with pytest.raises(ValueError, match="halving does nothing in the tier 'default'"):
+        race(tmp_path, halving=True, tier="default")
+
+
+def test_a_race_of_many_runs_is_packed_when_it_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MANY", 5)
+    found = race(tmp_path)
+    assert not files(tmp_path)
+    assert len(list(tmp_path.glob("packed/*.npz"))) == 1
+    assert race(tmp_path).runs == found.runs
+    assert not files(tmp_path)
+
+
+def test_a_run_is_scored_untrained_and_says_its_command(tmp_path):
+    its = task()
+    found = race(tmp_path, its, command="ravine race mine.py")
+    for run in found.runs:
+        part = its.test if run.role == "report" else its.validation
+        assert run.evaluations[0] == (0, its.evaluate(its.model(run.seed), part))
+        assert run.made["command"] == "ravine race mine.py"
+
+
 # ---- what must be said ---------------------------------------------------------------------------
 
 
@@ -142,6 +173,20 @@ def test_what_must_be_known_is_noted(tmp_path):
     assert "a little too good; give three parts" in notes
     assert "points: nobody reaches the target, 1.5" in notes
     assert "AdamW with the same lr" in notes
+
+
+def test_runs_of_other_versions_are_used_again_and_noted(tmp_path):
+    found = race(tmp_path, tier="default")
+    for run in found.runs[:2]:
+        keep(tmp_path, replace(run, made={**run.made, "python": "3.9.1"}))
+    (note,) = [x for x in race(tmp_path, tier="default").notes if "from before" in x]
+    assert note.startswith("2 runs were taken from before, computed with Python 3.9.1 (now ")
+
+
+def test_a_target_that_the_untrained_model_reaches_is_noted(tmp_path):
+    found = race(tmp_path, task(target=0.0), tier="default")
+    assert any("the untrained model is at the target, 0" in note for note in found.notes)
+    assert all(run.steps_to_target == 1 for run in found.runs)
 
 
 class Raises(torch.optim.SGD):
@@ -365,7 +410,7 @@ def test_the_command_races_problems(command):
 def test_a_shard_does_its_part(command):
     words = ("race", "mytask.py", "--optimizers", "sgd", "--tier", "default", "--out", "kept")
     done = command(*words, "--seeds", "2", "--shard", "1/2")
-    assert "shard 1/2 is done: 1 runs are other shards' to compute" in done.err
+    assert "shard 1/2 is done: 1 run is left to other shards" in done.err
     command(*words, "--seeds", "2", "--shard", "2/2")
     assert len(files("kept")) == 2
 

@@ -7,7 +7,7 @@ from ravine import get
 from ravine.races.entrants import entrant
 from ravine.races.pace import asked
 from ravine.races.protocol import points
-from ravine.races.swarm import Replica, train
+from ravine.races.swarm import Crew, Replica, train
 from ravine.races.task import problem
 from ravine.races.together import Together
 
@@ -21,7 +21,8 @@ def scores(task, wanted, seed):
         Replica(asked(task, each, values, role="report", seed=seed), each, model)
         for each, (_, values), model in zip(racing, wanted, models, strict=True)
     ]
-    return [np.nan_to_num(run.score, nan=0.0) for run in train(task, program, replicas, seed)]
+    runs = train(task, replicas, seed, lambda some: [Crew(program, some)])
+    return [np.nan_to_num(run.score, nan=0.0) for run in runs]
 
 
 def test_the_order_at_default_rates_is_not_that_of_tuned_ones():
@@ -50,18 +51,21 @@ def test_the_best_trials_own_score_is_too_good():
     assert np.mean(own) > np.mean(others) + 0.002
 
 
-@pytest.mark.parametrize("eps", [1e3, 1e6, 1e9])
-def test_adam_becomes_momentum_as_eps_grows(eps):
-    """Choi et al., 2019, arXiv:1910.05446: with lr = c eps, Adam tends to momentum, by 1 / eps."""
+def test_adam_becomes_momentum_as_eps_grows():
+    """Choi et al., 2019, arXiv:1910.05446: with lr = c eps, Adam tends to momentum, by 1 / eps.
+
+    An eps inside the root, or before the bias correction, tends elsewhere or otherwise fast.
+    """
     c, beta1, steps = 0.05, 0.9, 50
     curvatures = np.geomspace(0.1, 1.0, 10)
-    generator = np.random.default_rng(0)
-    start = 100 * generator.normal(size=10)
-    adam, p, m = get("adam"), start, np.zeros(10)
-    q, state = start, adam.init(start)
-    for t in range(1, steps + 1):
-        q, state = adam.update(q, curvatures * q, state, t, lr=c * eps, eps=eps, beta1=beta1)
-        m = beta1 * m + (1 - beta1) * curvatures * p
-        p = p - c * m / (1 - beta1**t)
-    gap = np.linalg.norm(q - p) / np.linalg.norm(start - p)
-    assert 0.5 / eps < gap < 100 / eps
+    start = 400 * np.random.default_rng(0).normal(size=10)
+    adam, gaps = get("adam"), []
+    for eps in (1e3, 1e6, 1e9):
+        p, m = start, np.zeros(10)
+        q, state = start, adam.init(start)
+        for t in range(1, steps + 1):
+            q, state = adam.update(q, curvatures * q, state, t, lr=c * eps, eps=eps, beta1=beta1)
+            m = beta1 * m + (1 - beta1) * curvatures * p
+            p = p - c * m / (1 - beta1**t)
+        gaps.append(np.linalg.norm(q - p) / np.linalg.norm(start - p))
+    assert gaps == pytest.approx([7.1e-2, 7.1e-5, 7.1e-8], rel=0.15)

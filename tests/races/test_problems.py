@@ -12,7 +12,7 @@ import torch
 from ravine.races.entrants import entrant
 from ravine.races.pace import asked
 from ravine.races.problems import mnist_1d
-from ravine.races.swarm import Replica, train
+from ravine.races.swarm import Crew, Replica, train
 from ravine.races.task import TaskError, problem, problems
 from ravine.races.together import Together
 
@@ -70,7 +70,7 @@ def test_each_is_learned_as_a_swarm(task):
         for lr, model in zip((3e-3, 1e-2), models, strict=True)
     ]
     before = short.losses(short.model(0), short.train.batch(next(short.order(0)))).item()
-    for run in train(short, program, replicas, 0):
+    for run in train(short, replicas, 0, lambda some: [Crew(program, some)]):
         assert run.lost == ""
         assert np.mean([loss for _, loss in run.curve[-5:]]) < before
 

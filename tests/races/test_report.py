@@ -15,8 +15,9 @@ from test_findings import reports, run, tuned
 from ravine.races import drawing
 from ravine.races import report as report_module
 from ravine.races.drawing import DARK, DASHES, LIGHT, Drawing, Plot, Scale, apart, room, short
+from ravine.races.facts import facts
 from ravine.races.report import LIMIT, Report
-from ravine.races.runs import REPORT, keep, read
+from ravine.races.runs import REPORT, TUNE, keep, read
 from ravine.races.sentences import Words
 
 
@@ -145,6 +146,57 @@ def test_a_race_in_which_everything_is_lost(tmp_path):
     text = Parsed(Report(folder_of(tmp_path, runs)).html()).text
     assert "2 of 2 report runs of a are lost" in text
     assert "0: lost, the loss is nan at step 1" in text
+
+
+def test_an_optimizer_that_is_lost_early_has_a_short_curve(tmp_path):
+    """The others' curves go on; the range of the axes is of what there is."""
+    gone = {"lost": "the loss is nan at step 4", "lost_at": 4, "score": math.nan}
+    short_ = {"evaluations": ((0, 0.4), (2, 0.5)), "curve": ((1, 2.0), (4, math.nan))}
+    runs = [replace(r, **gone, **short_) for r in reports("a", [0.5, 0.5])]
+    for others in ([], reports("b", [0.6, 0.7])):
+        text = Parsed(Report(folder_of(tmp_path, [*runs, *others])).html()).text
+        assert "0: lost, the loss is nan at step 4" in text
+
+
+def halved(tmp_path):
+    runs = tuned("a", [0.4, 0.9, 0.5, 0.3], {2: 0.9}, 2, [0.9, 0.9], [0.3, 0.3])
+    stops = {1: 15, 3: 15, 4: 7}
+    its = [
+        replace(r, rivals="x", stopped_at=stops.get(r.trial)) if r.role == TUNE else r for r in runs
+    ]
+    return folder_of(tmp_path, its), runs
+
+
+def test_halving_is_said_and_what_it_leaves_unknown_is_not_shown(tmp_path):
+    folder, whole = halved(tmp_path)
+    made = Report(folder)
+    text = Parsed(made.html()).text
+    assert (
+        "Halving stopped the worse trials of each optimizer on p after 7 and 15 of 30 steps" in text
+    )
+    assert "(stopped at step 7)" in text
+    assert not {"p-sensitivity", "p-trials"} & {*made.figures()}
+    (method,) = made.comparisons[0].methods
+    assert (method.best_at, method.works, method.halved) == (None, None, True)
+    assert facts(made)["problems"][0]["optimizers"][0]["trials_stopped"] == 3
+    for run_ in whole:  # the same trials without halving, in the same folder, are what counts
+        keep(folder, run_)
+    (method,) = Report(folder).comparisons[0].methods
+    assert not method.halved
+    assert method.best_at is not None
+
+
+def test_the_command_prints_json_that_says_what_the_page_says(small, made):
+    found = json.loads(ravine("race", "report", small, "--json").stdout)
+    assert found["headline"] == made.headline
+    assert [p["problem"] for p in found["problems"]] == [c.title for c in made.comparisons]
+    for problem, comparison in zip(found["problems"], made.comparisons, strict=True):
+        assert problem["verdict"] == Words(comparison).verdict()
+        for row, method in zip(problem["optimizers"], comparison.methods, strict=True):
+            assert row["optimizer"] == method.name
+            assert row["result"]["value"] == pytest.approx(comparison.shown(method.result).value)
+        assert len(problem["pairs"]) == 4 * 3 / 2
+    assert [x["optimizer"] for x in found["over_all_problems"]] == [*made.overall.names]
 
 
 def test_a_race_of_many_runs_lists_fewer_of_them(tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ import logging
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from ravine.races import runs
-from ravine.races.runs import Run, keep, kept, place, read
+from ravine.races import packed, runs
+from ravine.races.runs import Run, keep, kept, merge, pack, place, read
 
 
 def run(**changes):
@@ -59,7 +60,7 @@ def test_a_run_is_read_back_as_it_was_kept(tmp_path):
 def test_the_key_is_what_the_result_depends_on(tmp_path, changes, same):
     keep(tmp_path, run())
     asked = run(**changes)
-    found = kept(tmp_path, asked)
+    (found,) = kept(tmp_path, [asked]) or (None,)
     assert (found is not None) is same
     if found:
         assert (found.problem, found.optimizer, found.trial, found.score) == (
@@ -94,17 +95,17 @@ def test_a_damaged_file_is_put_aside_and_said(tmp_path, caplog, damage):
     damage(path)
     with caplog.at_level(logging.WARNING, "ravine"):
         assert run().name not in {x.name for x in read(tmp_path)}
-        assert kept(tmp_path, run()) is None
+        assert kept(tmp_path, [run()]) == []
     assert f"{path} is damaged" in caplog.text
     assert path.with_name(f"{path.name}.damaged").exists()
-    assert kept(tmp_path, run(seed=7)) is not None
+    assert kept(tmp_path, [run(seed=7)])
 
 
 def test_runs_of_another_protocol_are_left_where_they_are(tmp_path, caplog, monkeypatch):
     keep(tmp_path, run(seed=1))
     monkeypatch.setattr(runs, "PROTOCOL_VERSION", runs.PROTOCOL_VERSION + 1)
     asked = replace(run(seed=1), score=0.9)
-    assert kept(tmp_path, asked) is None
+    assert kept(tmp_path, [asked]) == []
     keep(tmp_path, asked)
     with caplog.at_level(logging.WARNING, "ravine"):
         assert [x.score for x in read(tmp_path)] == [0.9]
@@ -128,3 +129,83 @@ def test_numbers_that_json_lacks_are_plain_json_in_the_file(tmp_path):
     path = keep(tmp_path, run())
     record = json.loads(path.read_bytes(), parse_constant=lambda text: pytest.fail(text))
     assert record["result"]["steps_to_target"] == "Infinity"
+
+
+# ---- packed runs ---------------------------------------------------------------------------------
+
+
+def some(count):
+    """Runs of several grids, one without a curve, with all numbers that floats have."""
+    curves = [((1, 2.3), (50, math.inf)), ((1, 1 / 3), (50, math.nan)), (), ((7, -1e-300),)]
+    return [run(seed=i, curve=curves[i % 4], score=i / 7) for i in range(count)]
+
+
+def test_packed_runs_are_what_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "SIZE", 4)
+    for each in some(10):
+        keep(tmp_path, each)
+    before = read(tmp_path)
+    assert pack(tmp_path, least=11) == 0
+    assert pack(tmp_path) == 10
+    assert not list(tmp_path.glob("runs/*/*"))
+    assert len(list(tmp_path.glob("packed/*.npz"))) == 3
+    assert read(tmp_path) == before
+    assert {x.seed: x for x in kept(tmp_path, some(12))} == {x.seed: x for x in some(10)}
+    asked = replace(run(seed=3), trial=8, score=math.nan)
+    assert [(x.trial, x.score) for x in kept(tmp_path, [asked])] == [(8, 3 / 7)]
+    keep(tmp_path, replace(run(seed=3), score=9.0))  # as by a process that looked before
+    assert sorted(x.seed for x in read(tmp_path)) == list(range(10))
+    assert pack(tmp_path) == 1
+
+
+def test_numpy_reads_a_packed_file(tmp_path):
+    path = packed.pack(tmp_path, [runs._record(keep(tmp_path, x)) for x in some(4)])
+    with np.load(path) as file:
+        lines = file["records"].tobytes().decode().splitlines()
+        assert [json.loads(line)["depends"]["seed"] for line in lines] == [0, 1, 2, 3]
+        assert file["names"].tolist() == [x.name.encode() for x in some(4)]
+        assert file["on"].shape == (4, 2)
+        assert len(file["values"]) == 2 + 2 + 0 + 1 + 4  # and an evaluation each
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.95])
+def test_a_damaged_packed_file_is_put_aside_and_said(tmp_path, caplog, where):
+    for each in some(6):
+        keep(tmp_path, each)
+    pack(tmp_path)
+    keep(tmp_path, run(seed=77))
+    (path,) = tmp_path.glob("packed/*.npz")
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] ^= 0x55
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING, "ravine"):
+        assert [x.seed for x in read(tmp_path)] == [77]
+    assert f"{path} is damaged" in caplog.text
+    assert path.with_name(f"{path.name}.damaged").exists()
+
+
+def test_merging_copies_what_is_new_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "SIZE", 4)
+    for folder, its in (("a", some(6)), ("b", some(9)), ("all", some(2))):
+        for each in its:
+            keep(tmp_path / folder, each)
+    pack(tmp_path / "b")
+    assert merge(tmp_path / "all", [tmp_path / "a", tmp_path / "b"]) == (7, 2 + 6)
+    assert merge(tmp_path / "all", [tmp_path / "b"]) == (0, 9)
+    assert read(tmp_path / "all") == read(tmp_path / "b")
+    assert len(list(tmp_path.glob("all/packed/*"))) == 2
+    assert len(list(tmp_path.glob("a/runs/*/*.json"))) == 6
+
+
+def test_a_run_that_is_packed_meanwhile_is_found(tmp_path, monkeypatch):
+    """Who packs writes first and removes then; who looks, looks for the run's own file first."""
+    keep(tmp_path, run())
+    looked = runs._record
+
+    def packs_before_it_is_read(path):
+        monkeypatch.setattr(runs, "_record", looked)
+        pack(tmp_path)
+        return looked(path)
+
+    monkeypatch.setattr(runs, "_record", packs_before_it_is_read)
+    assert kept(tmp_path, [run()]) == [run()]

@@ -9,7 +9,7 @@ from torch import nn
 
 from ravine.races.entrants import Entrant, entrant
 from ravine.races.pace import asked
-from ravine.races.swarm import Alone, Replica, train
+from ravine.races.swarm import Alone, Crew, Replica, train
 from ravine.races.task import from_objects
 from ravine.races.together import CannotBatch, Together
 
@@ -92,9 +92,14 @@ def run(its, name, seed=0, role="report", **values):
     return asked(its, racing, values, role=role, seed=seed), racing
 
 
+def singly(its):
+    """What makes a program for each replica."""
+    return lambda replicas: [Crew(Alone(its, x.model), [x]) for x in replicas]
+
+
 def alone(its, name, seed=0, role="report", **values):
     (wanted, racing), model = run(its, name, seed, role, **values), its.model(seed)
-    (done,) = train(its, Alone(its, model), [Replica(wanted, racing, model)], seed)
+    (done,) = train(its, [Replica(wanted, racing, model)], seed, singly(its))
     return done, model
 
 
@@ -102,7 +107,7 @@ def swarm(its, wanted, seed=0):
     models = [its.model(seed) for _ in wanted]
     program = Together(its, models)
     replicas = [Replica(w, racing, m) for (w, racing), m in zip(wanted, models, strict=True)]
-    return train(its, program, replicas, seed), models
+    return train(its, replicas, seed, lambda some: [Crew(program, some)]), models
 
 
 def values(curve):
@@ -150,7 +155,7 @@ def test_training_is_a_plain_pytorch_loop(schedule, factor, float64):
     x, y = its.test.batch(torch.arange(40))
     accuracy = (expected(x).argmax(1) == y).double().mean().item()
     assert done.score == done.evaluations[-1][1] == pytest.approx(accuracy)
-    assert (done.evaluations[-1][0], len(done.evaluations)) == (30, 20)
+    assert (done.evaluations[-1][0], len(done.evaluations)) == (30, 1 + 20)
     assert done.parameters == sum(p.numel() for p in expected.parameters())
     assert done.memory_per_parameter == 16  # two numbers in float64
 
@@ -158,7 +163,8 @@ def test_training_is_a_plain_pytorch_loop(schedule, factor, float64):
 def test_what_is_tuned_is_scored_on_the_validation_part():
     its = task()
     done, model = alone(its, "adamw", role="tune")
-    assert done.evaluations == ((30, its.evaluate(model, its.validation)),)
+    start = its.evaluate(its.model(0), its.validation)
+    assert done.evaluations == ((0, start), (30, its.evaluate(model, its.validation)))
     assert its.evaluate(model, its.validation) != its.evaluate(model, its.test)
 
 
@@ -226,7 +232,7 @@ def test_a_run_whose_last_step_leaves_the_numbers_is_lost():
     its = task()
     model = its.model(0)
     wanted = asked(its, racing, {}, role="report", seed=0)
-    (done,) = train(its, Alone(its, model), [Replica(wanted, racing, model)], 0)
+    (done,) = train(its, [Replica(wanted, racing, model)], 0, singly(its))
     assert done.lost == "parameters are not finite after step 30"
     assert math.isnan(done.score)
 
@@ -256,7 +262,7 @@ def test_an_optimizer_that_cannot_be_made_loses_its_run():
     its = task()
     wanted, racing = run(its, "adamw", lr=-1.0)
     model = its.model(0)
-    (done,) = train(its, Alone(its, model), [Replica(wanted, racing, model)], 0)
+    (done,) = train(its, [Replica(wanted, racing, model)], 0, singly(its))
     assert done.lost.startswith("adamw cannot be made: ")
     assert done.lost_at == 0
     assert math.isnan(done.score)

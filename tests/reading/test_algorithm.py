@@ -10,7 +10,7 @@ from stacks import READ, lars, never_shorter, sophia, window, with_mean
 from ravine import like_p, rule, rules, square
 from ravine.modifiers import l2
 from ravine.ops import normal, stored, total
-from ravine.reading.about import about
+from ravine.reading.about import about, helpers
 from ravine.reading.algorithm import latex, markdown, terminal
 
 
@@ -137,6 +137,35 @@ def test_start_and_evaluation():
     assert line(mixed, "Start") == "a₀ = θ₀, left₀ = 10⁻⁶ I (a matrix of m × m for one of m × n)"
     assert line(mixed, "Evaluate") == "with aₜ + (θₜ − aₜ)/(1 + η)"
     assert line(lars, "Given") == ""
+
+
+def test_what_calls_mean_is_told_of_the_axis_and_of_helpers():
+    told = terminal(rules.adafactor, 200).partition("Where ")[2]
+    assert "mean(x, axis = −1): the mean of each row\n" in told
+    assert "mean(x, axis = −2): the mean of each column\n" in told
+    assert "mean(x):" not in told
+    told = terminal(rules.psgd_kron, 200)
+    assert "fitted(q, a, b, precond_lr): a triangle, moved one step" in told
+    assert "q_left₀ = I (" in told
+    assert "damping = 0.000345267," in told
+    assert r"\operatorname{mean}(x, \mathrm{axis} = -1)\text{: }" in latex(rules.adafactor)
+    assert r"- $\operatorname{mean}(x, \mathrm{axis} = -1)$: " in markdown(rules.adafactor)
+    found = [f.__name__ for f in helpers(rules.psgd_kron)]
+    assert found == ["_fitted", "_at_most_the_norm", "_upper"]
+
+
+def test_several_values_at_once_are_equations_unless_one_reads_another():
+    box = terminal(rules.soap, 200, plain=True)
+    assert "(new_left[t], order_left[t]) = nearer(left[t], q_left[t-1])" in box
+    assert "(new_right[t], order_right[t]) = nearer(right[t], q_right[t-1])" in box
+
+    @rule
+    def swapped(p, g, *, lr=0.1):
+        a, b = g, 2 * g
+        (a, b), c = (b, a), a
+        return p - lr * (a + b + c)
+
+    assert "(a, b), c = (b, a), a" in terminal(swapped, 200, plain=True)
 
 
 @rule(a=like_p, left=square(-2, 1e-6), evaluate=lambda p, a, lr: a + (p - a) / (1 + lr))

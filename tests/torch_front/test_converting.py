@@ -61,6 +61,29 @@ def adam():
     return tensors(problem.read(problem.file_of(made, witness)))
 
 
+def test_slots_that_the_options_leave_dead_need_not_be_there():
+    """torch's RMSprop keeps a buffer with momentum only, and a mean when centered; Adafactor by shape."""
+    torch.manual_seed(0)
+    for name, options, slots in (
+        ("RMSprop", {}, "v"),
+        ("RMSprop", {"momentum": 0.5}, "vb"),
+        ("RMSprop", {"centered": True}, "vm"),
+        ("Adafactor", {"foreach": False}, "rc"),
+    ):
+        params = [torch.nn.Parameter(torch.randn(shape)) for shape in ((3,), (4, 3))]
+        theirs = getattr(torch.optim, name)(params, **options)
+        for p in params:
+            p.grad = torch.randn_like(p)
+        theirs.step()
+        ours = ravine.torch.optimizer(name.lower())(params)
+        ours.load_state_dict(convert(theirs.state_dict(), from_=f"torch.optim.{name}"))
+        assert {*ours.state[params[1]]} == {"step", *slots}
+    saved = theirs.state_dict()
+    del saved["state"][1]["row_var"]  # a matrix needs it
+    with pytest.raises(ValueError, match=r"parameter 1 .* has no 'r'"):
+        ours.load_state_dict(convert(saved, from_="torch.optim.Adafactor"))
+
+
 def test_what_is_not_known_is_refused():
     with pytest.raises(
         LookupError, match=r"from_='timm\.Nothing' is not accepted.*torch\.optim\.Adam"

@@ -16,7 +16,7 @@ from ravine import registry  # noqa: E402
 from ravine.engines.tracing import trace  # noqa: E402
 
 STEPS = 200
-TENSORS = [(5,), (4, 3), (3, 2, 2, 2), (6, 2)]
+TENSORS = [(5,), (4, 3), (7, 2, 2, 2), (6, 5)]
 MATRICES = [(4, 3), (3, 5), (4, 4), (6, 2)]
 LATE = {1: (1, 2, 3), 3: (40, 41, 90)}  # steps at which a tensor has no gradient
 RULES = list(registry.own().values())
@@ -77,15 +77,13 @@ def train(rule, optimizer, first=1, last=STEPS):
 
 
 def apart(found, wanted, start):
-    """The largest distance, relative to the longest way."""
+    """The largest distance, relative to the longest way, or to a thousandth of the weights: each step
+    rounds them.
+    """
     way = max(float((y - x).abs().max()) for x, y in zip(start, wanted, strict=True))
+    way = max(way, 1e-3 * max(float(x.abs().max()) for x in start))
     off = max(float((x - y).abs().max()) for x, y in zip(found, wanted, strict=True))
     return off / way
-
-
-# A rule whose step is the sign of something, or an iteration that grows what rounding leaves of small
-# singular values, may part for good where two engines round differently. What each is, is measured.
-ROUNDING: dict[str, float] = {}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
@@ -95,7 +93,7 @@ def test_200_steps_are_the_function_called_tensor_by_tensor(rule):
     found = train(rule, optimizer)
     assert all(torch.isfinite(x).all() for x in found)
     wanted = train(rule, made(rule, "eager"))
-    assert apart(found, wanted, starts) <= ROUNDING.get(rule.name, 1e-12)
+    assert apart(found, wanted, starts) <= 1e-12
     graph = trace(rule)
     together = any(node.op == "total" for node in graph.nodes)
     alone = not (together or any(slot.shared for slot in rule.slots.values()))
@@ -110,39 +108,43 @@ def test_200_steps_are_the_function_called_tensor_by_tensor(rule):
                     t += 1
                     p, state = rule.update(p, grads[i], state, t, **values)
             ends.append(p)
-        assert apart(wanted, ends, starts) <= ROUNDING.get(rule.name, 1e-12)
+        assert apart(wanted, ends, starts) <= 1e-12
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 def test_resumed_in_the_middle_it_goes_on_bit_for_bit(rule):
-    whole = train(rule, made(rule))
+    whole = train(rule, made(rule), last=60)
     first = made(rule)
-    middle = train(rule, first, 1, STEPS // 2)
+    middle = train(rule, first, last=30)
     saved = io.BytesIO()
     torch.save(first.state_dict(), saved)
     saved.seek(0)
     second = made(rule, starts=middle)
     second.load_state_dict(torch.load(saved, weights_only=True))
-    for x, y in zip(train(rule, second, STEPS // 2 + 1), whole, strict=True):
+    for x, y in zip(train(rule, second, 31, 60), whole, strict=True):
         assert torch.equal(x, y)
 
 
-# Of a matrix of 6 x 2, one gradient decides on two of six eigenvectors; LAPACK chooses the rest.
-FREE_BASES = {"soap"}
+# Where rounding tells by more than the steps are rounded, in units of the way's last digit: a mean near
+# zero gets another sign; an iteration grows small singular values until they are near 1, with what
+# rounding has made of them; a basis of eigenvectors turns as far as roundings are large beside the
+# distance between eigenvalues. (One that the gradients leave open would turn freely: SOAP's matrices
+# are as good as square here, so that the first gradient decides on all but one direction.)
+SIGN, GROWN, TURNED = 40, 80, 200
+TELLING = dict.fromkeys(("lion", "mars_lion", "scion_sign", "signum", "tiger"), SIGN)
+TELLING |= dict.fromkeys(("mars_shampoo", "polar_express"), GROWN) | {"soap": TURNED}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
-def test_short_numbers_stay_near_the_long_ones(rule, dtype):
-    """Ten steps, so that roundings do not add up; the first gradients are what counts."""
-    exact = train(rule, made(rule), last=10)
-    starts, _ = path(kind(rule))
-    optimizer = made(rule, dtype=dtype)
-    found = train(rule, optimizer, last=10)
-    assert all(x.dtype == dtype for x in found)
-    size = max(float(x.abs().max()) for x in starts)
-    eps = torch.finfo(dtype).eps
-    way = max(float((y - x).abs().max()) for x, y in zip(starts, exact, strict=True))
-    off = max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
-    near = 0.5 if rule.name in FREE_BASES else 1e-2 if dtype is torch.float32 else 0.3
-    assert off <= 20 * eps * size + near * way
+def test_short_numbers_stay_near_the_long_ones(dtype):
+    """Ten steps, from weights so small that what rounds them at each step hides little."""
+    steps, eps = 10, torch.finfo(dtype).eps
+    for rule in RULES:
+        starts = [(1e-2 * x).bfloat16().double() for x in path(kind(rule))[0]]  # exact in both
+        exact = train(rule, made(rule, starts=starts), last=steps)
+        found = train(rule, made(rule, dtype=dtype, starts=starts), last=steps)
+        assert all(x.dtype == dtype for x in found)
+        size = max(float(x.abs().max()) for x in [*starts, *exact])
+        way = max(float((y - x).abs().max()) for x, y in zip(starts, exact, strict=True))
+        off = max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
+        assert off <= eps * (steps * size + TELLING.get(rule.name, 1) * way), rule.name

@@ -77,8 +77,8 @@ class OfTorch:
 
 
 def _number(value: Any) -> Any:
-    """A tensor of one number as that number, as a count of steps may be."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+    """A tensor of one number as that number, as a count of steps or a sum over all tensors may be."""
+    return value.item() if hasattr(value, "numel") and value.numel() == 1 else value
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,14 +1,17 @@
 """Other packages' optimizers and the rules that take the same path, side by side in one run.
 
 What is compared is what the rules' cards name as witnesses: each is made as there, on float32
-parameters, with the rule's defaults. Packages that are not installed are left out, and named.
+parameters, with the rule's defaults; rules of matrices have the shapes' matrices, and kernels where
+they see these as such. Packages that are not installed are left out, and named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import inspect
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,10 +28,11 @@ from ravine.bench import contenders
 from ravine.bench.contenders import Step
 from ravine.bench.timing import summary, take_turns
 from ravine.cards import Witness
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.torch.classes import optimizer
 
-__all__ = ["SHAPES", "make", "namespace", "run"]
+__all__ = ["SHAPES", "make", "namespace", "run", "stepping"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 
@@ -52,7 +56,7 @@ def run(
     and the units of work, and hands them on.
 
     Yields a row for each: ``rule``, ``package``, ``name``, ``shapes``, ``us`` and ``their_us``, medians,
-    ``us_quartiles``, ``turns``; ``ratio``, their time over ours, theirs being the faster of its loops;
+    ``us_quartiles``, ``turns``; ``ratio``, their time over ours, theirs being the fastest of its loops;
     ``engine``. A row with ``skipped`` says why there is none. Raises ValueError for unknown shapes.
     """
     on, packages, rules = list(on), [*packages], [*rules]
@@ -82,14 +86,16 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
     try:
         if version(witness.distribution).partition("+")[0] != witness.version:
             return {**row, "skipped": f"{version(witness.distribution)} is installed"}
-        params = contenders.parameters(shapes)
-        ours = optimizer(rule)(params, **rule.parts.gathered(values))
+        ours = optimizer(rule)(_parameters(rule, shapes), **rule.parts.gathered(values))
         steps: dict[str, Step] = {"ours": ours.step}
-        theirs = make(witness, values, contenders.parameters(shapes))
-        steps["theirs"] = theirs.step
-        if "foreach" in inspect.signature(type(theirs)).parameters:
-            again = make(witness, values, contenders.parameters(shapes), foreach=True)
-            steps["theirs, foreach"] = again.step
+        params = _parameters(rule, shapes)
+        theirs = make(witness, values, params)
+        steps["theirs"] = stepping(theirs, params)
+        for loop in {"foreach", "fused"} & {*inspect.signature(type(theirs)).parameters}:
+            with contextlib.suppress(RuntimeError):  # not for these options
+                params = _parameters(rule, shapes)
+                again = make(witness, values, params, **{loop: True})
+                steps[loop] = stepping(again, params)
         taken = take_turns(steps, seconds)
     except PackageNotFoundError:
         return {**row, "skipped": "not installed"}
@@ -106,6 +112,29 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
     }
 
 
+def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
+    """Those of the shapes that the rule can step: of matrices, what it can see as such."""
+    params = contenders.parameters(shapes)
+    if not trace(rule).of_arrays:
+        return params
+    return [p for p in params if p.ndim == 2 or (p.ndim > 2 and rule.seen)]
+
+
+def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
+    """Its step, taken once; with the same gradients again where it throws them away, as heavyball's does."""
+    grads = [p.grad for p in params]
+    theirs.step()
+    if all(p.grad is not None for p in params):
+        return theirs.step
+
+    def step() -> None:
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        theirs.step()
+
+    return step
+
+
 def make(
     witness: Witness, values: Mapping[str, Any], params: Sequence[torch.Tensor], **options: Any
 ) -> Any:
@@ -114,13 +143,20 @@ def make(
     options: of its class besides. Runs code of the package, and the call on the card.
     """
     call = witness.call
-    if options:
+    if options:  # its loop, in place of the one that was recorded
         call = re.sub(r"(?:, )?(?:foreach|fused)=\w+", "", call).replace("(, ", "(")
         extra = ", ".join(f"{k}={v!r}" for k, v in options.items())
         call = f"{call[:-1]}, {extra})" if not call.endswith("()") else f"{call[:-1]}{extra})"
     if "(params" not in call:
         call = call.replace("(", "(params, ", 1)
-    return eval(call, {**namespace(witness), **values, "params": list(params)})
+    given: Any = list(params)
+    if witness.distribution == "adam-mini":  # which sees by names what is a matrix to it
+        given = [(f"{'mlp' if p.ndim == 2 else 'block'}.{i}", p) for i, p in enumerate(params)]
+    with contextlib.redirect_stdout(io.StringIO()):  # some packages print advice
+        made = eval(call, {**namespace(witness), **values, "params": given})
+    if hasattr(made, "train"):  # schedule-free
+        made.train()
+    return made
 
 
 def namespace(witness: Witness) -> dict[str, ModuleType]:

@@ -82,6 +82,8 @@ def _swarm(task: Task, width: int) -> Step:
         Replica(asked(task, racing, {"lr": RATE}, role="tune", seed=0), racing, model)
         for model in models
     ]
+    for replica in replicas:
+        replica.begin()
     taken = 0
 
     def step() -> None:

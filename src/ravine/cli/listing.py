@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 def list_rules(json: Json = False) -> None:
     """List the rules by family: name, year, bytes of state per float32 parameter, and what they do.
 
-    The bytes are those of a matrix of 1024 x 1024. Rules of other packages come last.
+    Families and rules are in the order of their years. The bytes are those of a matrix of 1024 x 1024.
+    Rules of other packages come last.
     """
     from ravine.reading.memory import EXAMPLE, state_bytes
 
@@ -37,7 +37,7 @@ def list_rules(json: Json = False) -> None:
             "variant_of": rule.card.variant_of,
             "differs": list(rule.card.axes),
             "witnesses": [f"{w.package}: {w.name}" for w in rule.card.witnesses],
-            "unverified": rule.card.unverified,
+            "unverified": registry.unverified(rule),
             "package": rules.package(name),
         }
         for name, rule in rules.items()
@@ -45,11 +45,11 @@ def list_rules(json: Json = False) -> None:
     if json:
         return print(json_.dumps(rows, indent=2))
     columns = max(len(str(row["rule"])) for row in rows)
-    rows.sort(key=lambda row: (row["package"], row["family"]))
     line(f"  {'rule':<{columns}}  year  bytes")
-    for heading, family in groupby(rows, key=_heading):
-        line(f"\n{heading}")
-        for row in sorted(family, key=lambda row: (row["year"], row["rule"])):
+    by_name = {row["rule"]: row for row in rows}
+    for family, names in rules.families().items():
+        line(f"\n{family}")
+        for row in map(by_name.__getitem__, names):
             name = (f"  {row['rule']:<{columns}}", "bold")
             facts = f"  {row['year']:>4}  {row['state_bytes']:>5g}"
             unverified = " (unverified)" if row["unverified"] else ""
@@ -57,7 +57,3 @@ def list_rules(json: Json = False) -> None:
             if out.is_terminal:  # in a pipe nothing is cut off
                 text.truncate(width(), overflow="ellipsis")
             out.print(text)
-
-
-def _heading(row: dict[str, Any]) -> str:
-    return f"From {row['package']}" if row["package"] else row["family"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ravine.cli.listing import Json
 from ravine.cli.names import require
 from ravine.cli.terminal import err, line, notes, paragraph, table, title
+
+if TYPE_CHECKING:
+    from ravine.races.report import Report
 
 
 def report(
@@ -22,14 +26,39 @@ def report(
         bool,
         typer.Option("--figures", help="Write each figure too, as PNG and SVG, to DIR/figures."),
     ] = False,
+    parquet: Annotated[
+        bool,
+        typer.Option("--parquet", help="Write all runs too, a row each, to DIR/runs.parquet."),
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Make the page of a race from its run files, and print what it says."""
-    require("scipy", *(["matplotlib"] if figures else []))
+    require("scipy", *["matplotlib"] * figures, *["pyarrow"] * parquet)
     from ravine.races.atomic import write
     from ravine.races.report import Report
-    from ravine.races.sentences import Words, place
 
     made = Report(folder)
+    if json:
+        from ravine.races.encoding import to_json
+        from ravine.races.facts import facts
+
+        print(to_json(facts(made)))
+    else:
+        _print(made)
+    written = {"The page": write(out or folder / "report.html", made.html().encode())}
+    if figures:
+        made.write_figures(folder / "figures")
+        written["figures"] = folder / "figures"
+    if parquet:
+        from ravine.races.parquet import write as write_parquet
+
+        written["runs"] = write_parquet(made.runs, folder / "runs.parquet")
+    err.print("; ".join(f"{what}: {path}" for what, path in written.items()))
+
+
+def _print(made: Report) -> None:
+    from ravine.races.sentences import Words, place
+
     paragraph(made.headline, style="bold")
     for comparison in made.comparisons:
         line()
@@ -53,8 +82,3 @@ def report(
         line()
         title("Score over all problems, of the steps to the target")
         notes((n, f"{s:.3f}") for n, s in zip(made.overall.names, made.overall.scores, strict=True))
-    path = write(out or folder / "report.html", made.html().encode())
-    where = f"; figures: {folder / 'figures'}" if figures else ""
-    if figures:
-        made.write_figures(folder / "figures")
-    err.print(f"The page: {path}{where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -31,11 +32,11 @@ class RaceGroup(TyperGroup):
     """`ravine race FILE.py` and `ravine race --problem NAME` mean `ravine race task ...`."""
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
-        """Put the command's name before what is a task."""
+        """Put the command's name before what is a task, or a file that is none, which it says."""
         named = next((x for x in args if x in self.commands), None)
         of_task = any(
             x.endswith(".py") or x.partition("=")[0] in ("--problem", "--problems") for x in args
-        )
+        ) or ("." in args[0] and not args[0].startswith("-") if args else False)
         return super().parse_args(context, ["task", *args] if of_task and named is None else args)
 
 
@@ -74,6 +75,13 @@ def task(
             help="Where runs are kept; one that exists goes on where it was left. Default: runs/<time>.",
         ),
     ] = None,
+    halving: Annotated[
+        bool,
+        typer.Option(
+            "--halving",
+            help="Stop the worse trials on the way: half at 1/4 of the steps, half of the rest at 1/2.",
+        ),
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Compute one part of N, in a folder that all share."),
@@ -106,12 +114,13 @@ def task(
         raise ValueError("ravine race task needs a file, or --problem NAME; --problems lists them")
     part = shard_of(shard) if shard else ALL
     steps = None if budget is None else contest.duration(budget)
-    contest.check(tier, seeds)
+    contest.check(tier, seeds, halving)
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
         names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
         tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
         tasks = [each.within(schedule=schedule) for each in tasks]
+        contest.check(tier, seeds, halving, tasks)
     folder = RunFolder(out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     start = time.perf_counter()
     try:
@@ -125,7 +134,9 @@ def task(
                 steps=steps,
                 workers=workers,
                 shard=part,
+                halving=halving,
                 watcher=bars,
+                command=shlex.join(["ravine", *sys.argv[1:]]),
             )
     except Stopped as stop:
         sys.exit(stop.code)
@@ -147,13 +158,24 @@ def task(
 
 def merge(
     folder: Annotated[Path, typer.Argument(help="Where the runs go.")],
-    others: Annotated[list[Path], typer.Argument(help="The folders that they are copied from.")],
+    others: Annotated[
+        list[Path] | None, typer.Argument(help="The folders that they are copied from.")
+    ] = None,
 ) -> None:
-    """Put the runs of several folders into one, for shards without a folder in common."""
-    from ravine.races.jobs import merge as merged
+    """Put the runs of several folders into one, for shards without a folder in common.
 
+    They are packed there, a thousand to a file. Without further folders, those of the first are.
+    """
+    from ravine.races.runs import merge as merged
+    from ravine.races.runs import pack
+
+    if not others:
+        count = pack(folder)
+        err.print(f"{plural(count, 'run')} of {folder} packed")
+        return
     new, there = merged(folder, others)
-    err.print(f"{new} runs copied to {folder}, {there} were there")
+    pack(folder)
+    err.print(f"{plural(new, 'run')} copied to {folder}, {there:,} there already")
 
 
 class _Bars:
@@ -162,8 +184,9 @@ class _Bars:
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn())
-        self.bars = Progress(*columns, TextColumn("{task.fields[doing]}"), console=err)
+        columns = (TextColumn("{task.description:<24}"), BarColumn(20), MofNCompleteColumn())
+        doing = TextColumn("{task.fields[doing]}")
+        self.bars = Progress(*columns, doing, console=err, disable=not err.is_terminal)
         self._rows: dict[str, Any] = {}
         self._best: dict[str, Run] = {}
 
@@ -185,7 +208,8 @@ class _Bars:
         self._began, self._estimate, self._done = time.perf_counter(), seconds, 0
         self._runs, self._name = runs, task.name
         self._all = self.bars.add_task(task.name, total=runs, doing=f"about {_spoken(seconds)}")
-        say(f"{task.name}: {runs} runs of {task.steps} steps, about {_spoken(seconds)}, {pace.how}")
+        size = f"{plural(runs, 'run')} of {plural(task.steps, 'step')}"
+        say(f"{task.name}: {size}, about {_spoken(seconds)}, {pace.how}")
 
     def stage(self, role: str, runs: Sequence[Run]) -> None:
         """Begin a bar for each optimizer."""
@@ -214,6 +238,11 @@ class _Bars:
         for row in self._rows.values():
             self.bars.remove_task(row)
         self._rows, self._best = {}, {}
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: "1 run", "1,200 runs"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _spoken(seconds: float) -> str:

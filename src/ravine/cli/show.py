@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ravine import registry
 from ravine.cli.names import RUNS_FILE, complete, depends, exclusive, find, given, settings
 from ravine.cli.terminal import NONE, code, line, notes, number, out, paragraph, table, width
 from ravine.registry import Found
@@ -138,7 +139,7 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
 
 
 def _show_all(found: Found, values: dict[str, Any]) -> None:
-    from ravine.reading.about import about, source
+    from ravine.reading.about import about, helpers, source
     from ravine.reading.algorithm import terminal
 
     rule, facts = found.rule, about(found.rule, **values)
@@ -148,7 +149,7 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
         paragraph(f"{facts.text}\n")
     if rule.paper:
         paragraph(f"{rule.paper}\n{rule.at}\n")
-    for function in rule.sources:
+    for function in (*rule.sources, *helpers(rule)):
         code(source(function), fold=True)
         line()
     try:
@@ -184,8 +185,8 @@ def _card(rule: Rule) -> list[tuple[str, str]]:
     same = dict.fromkeys(f"{witness.name} ({witness.package})" for witness in card.witnesses)
     if same:
         rows.append(("Same as ", f"{', '.join(same)}: to 1e-12 over 60 steps in float64"))
-    if card.unverified:
-        rows.append(("Proof   ", f"unverified: {card.unverified}"))
+    if why := registry.unverified(rule):
+        rows.append(("Proof   ", f"unverified: {why}"))
     return rows
 
 

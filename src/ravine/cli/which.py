@@ -32,7 +32,10 @@ def which(
         return print(json_.dumps([_row(match) for match in found], indent=2))
     if not found:
         rule = find(name).rule
-        return paragraph(f"{name} is {rule.name}: {rule.summary}")
+        why = registry.unverified(rule)
+        return paragraph(
+            f"{name} is {rule.name}: {rule.summary}" + f" Unverified: {why}." * bool(why)
+        )
     for number, match in enumerate(found):
         if number:
             line()

@@ -35,7 +35,6 @@ from ravine.engines.kernel import (
     Kernel,
     KernelError,
     Value,
-    lower,
 )
 from ravine.engines.llvm.tables import (
     BATCH,
@@ -47,6 +46,7 @@ from ravine.engines.llvm.tables import (
     REFUSES,
     SCALARS,
 )
+from ravine.engines.lowering import lower
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
@@ -59,6 +59,12 @@ _SHORTEST_CHUNK, _MOST_CHUNKS = 8192, 1024
 _LONGEST_RUN, _FEWEST_RUNS = 8, 64
 # Chunks of matrices are longer by this, since each leaves a number for every column.
 _ROWS = 4
+# Those of wide matrices have so many rows, where that leaves so many pieces: putting together what they leave
+# is one thread's work.
+_MOST_ROWS, _FEWEST_PIECES = 32, 8
+# A rule with reductions walks over the elements several times. Tensors of about so many elements, for each
+# thread, go through all walks before the next ones begin, and are in the caches still.
+_WAVE = 2**19
 # With fewer elements, one thread is as fast as a team; torch's own loops draw the line here too.
 # There is nothing between: OpenMP ends the threads that a smaller team leaves out, and torch's next
 # loop would have to start them again.
@@ -90,6 +96,7 @@ _LINES = {MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 _VALUES = ("matrix_values", "row_values", "column_values")
 _EXPECTED, _SEED = map(SCALARS.index, ("expected", "seed"))
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
+_Batch = tuple[Compiled, Any]  # and its table
 _Drive = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64
 )
@@ -150,7 +157,15 @@ class Step:
         for i, dtype in enumerate(dtypes):
             batches.setdefault(tuple(dtype), []).append(i)
         self.order = [i for members in batches.values() for i in members]
-        self._codes = [compiled(kernel, dtype, stochastic) for dtype in batches]
+        waves = {
+            dtype: self._waves([sizes[i] for i in members], members)
+            for dtype, members in batches.items()
+        }
+        self._codes = [
+            code
+            for dtype, parts in waves.items()
+            for code in [compiled(kernel, dtype, stochastic)] * len(parts)
+        ]
 
         many = len(sizes)
         self._group_rows = _words(len(kernel.group_row) * (1 + max(groups)))
@@ -168,11 +183,13 @@ class Step:
             tensor_count=many,
             totals=_address(self._totals),
             addresses=_address(self._addresses),
+            stride=many,
         )
         self.anywhere = _address(self._scalars)
         self._tables: list[Any] = []  # kept alive
         self._batches: list[Any] = []
-        for code, members in zip(self._codes, batches.values(), strict=True):
+        parts = [members for its in waves.values() for members in its]
+        for code, members in zip(self._codes, parts, strict=True):
             self._add_batch(code, [(sizes[i], groups[i]) for i in members])
             if kernel.by_lines:
                 self._add_lines(code, members)
@@ -206,6 +223,25 @@ class Step:
                 begun.append(end)
                 end += its[count] * self.kernel.kept(level)
         return end
+
+    def _waves(self, sizes: Sequence[int], members: Sequence[int]) -> list[list[int]]:
+        """The tensors of a batch as those that take all stages before the next ones take any."""
+        if not self._in_waves:
+            return [[*members]]
+        longest, waves, begun = _WAVE * team().threads(), list[list[int]](), 0
+        for size, i in zip(sizes, members, strict=True):
+            if not waves or (begun and begun + size > longest):
+                waves.append([])
+                begun = 0
+            waves[-1].append(i)
+            begun += size
+        return waves
+
+    @property
+    def _in_waves(self) -> bool:
+        """Whether tensors walk several times, and none has to wait for another."""
+        kernel = self.kernel
+        return bool(kernel.last) and not kernel.totals and not kernel.spread
 
     def where(self, value: Value, place: int) -> tuple[int, int]:
         """Where among `numbers` what is found for a tensor begins, and how many numbers there are of it.
@@ -284,7 +320,7 @@ class Step:
         if area < size and area <= length:
             length = area * (length // area)
             return length, range(0, size, length)
-        length = columns * max(1, length // columns)
+        length = columns * max(1, length // columns, min(_MOST_ROWS, rows // _FEWEST_PIECES))
         begun = range(0, size, area)
         return length, [first + start for first in begun for start in range(0, area, length)]
 
@@ -313,22 +349,35 @@ class Step:
         """(function, argument, how it is called), in order; (0, stage, _) is where `run` pauses."""
         serial, scalars = self._codes[0].address, _address(self._scalars)
         yield serial["begin"], scalars, REFUSES
-        yield from self._each_batch("enter", PLAINLY)
-        for stage in range(self.kernel.stages):
-            if f"parts_{stage}" in serial:
-                yield serial[f"parts_{stage}"], scalars, PLAINLY
-                yield 0, stage, PLAINLY
-            if f"tensors_{stage}" in serial:
-                yield serial[f"tensors_{stage}"], scalars, PLAINLY
-            yield from self._each_batch(f"pass_{stage}", IN_THREADS)
-        yield from self._each_batch("leave", PLAINLY)
+        every = [*zip(self._codes, self._batches, strict=True)]
+        yield from _each(every, "enter", PLAINLY)
+        for table, batches in self._list_waves(every):
+            for stage in range(self.kernel.stages):
+                if f"parts_{stage}" in serial:
+                    yield serial[f"parts_{stage}"], table, PLAINLY
+                    yield 0, stage, PLAINLY
+                if f"tensors_{stage}" in serial:
+                    yield serial[f"tensors_{stage}"], table, PLAINLY
+                yield from _each(batches, f"pass_{stage}", IN_THREADS)
+        yield from _each(every, "leave", PLAINLY)
         if "finish" in serial:
             yield serial["finish"], scalars, PLAINLY
 
-    def _each_batch(self, function: str, how: int) -> Iterator[tuple[int, int, int]]:
-        for code, batch in zip(self._codes, self._batches, strict=True):
-            if function in code.address:
-                yield code.address[function], _address(batch), how
+    def _list_waves(self, every: list[_Batch]) -> Iterator[tuple[int, list[_Batch]]]:
+        """The batches that go through all stages together, and the table of their tensors."""
+        if not self._in_waves:
+            yield _address(self._scalars), every
+            return
+        first = 0
+        for batch in every:
+            count = batch[1][BATCH.index("tensor_count")]
+            table = _words([*self._scalars])
+            table[SCALARS.index("records")] = _address(self._records, len(RECORD) * first)
+            table[SCALARS.index("addresses")] = _address(self._addresses, first)
+            table[SCALARS.index("tensor_count")] = count
+            self._tables.append(table)
+            yield _address(table), [batch]
+            first += count
 
     def point(self, column: str, addresses: Sequence[int]) -> None:
         """Say where a column of each tensor begins in memory.
@@ -413,6 +462,13 @@ class Step:
                 if how == REFUSES and status != READY:
                     return status
         return READY
+
+
+def _each(batches: Sequence[_Batch], function: str, how: int) -> Iterator[tuple[int, int, int]]:
+    """A job for each batch whose code has this function."""
+    for code, batch in batches:
+        if function in code.address:
+            yield code.address[function], _address(batch), how
 
 
 def _sizes(many: int, rows: int, columns: int) -> dict[str, int]:

@@ -1,25 +1,23 @@
-"""A rule's graph as a kernel: which scalars are computed once, and how often the elements are walked.
+"""What a kernel is: values on six levels, and when and where each of them is computed and kept.
 
 The step of a fused kernel has values on six levels: those of a parameter group (what depends on t
 and the hyperparameters alone), those of a tensor (reductions, scalar slots, and what depends on
 them), one for each matrix of a tensor that is seen as matrices, one for each of their rows, or of their
 columns, and elements. A reduction
-ends a pass over the elements. Printers (engines/llvm/) make code of it.
+ends a pass over the elements. lowering.py makes a kernel of a rule's graph, printers (engines/llvm/) make
+code of it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from ravine.arithmetic import real
-from ravine.arrays import ALONG, KEPT
 from ravine.draws import DRAWN
-from ravine.engines.graph import REDUCTIONS, Graph, Node
+from ravine.engines.graph import Graph
 from ravine.rule import RuleError
 from ravine.views import seen_ndim, seen_shape
 
@@ -30,17 +28,19 @@ __all__ = [
     "ELEMENT",
     "GROUP",
     "LARGEST",
+    "LINES",
     "MATRIX",
+    "PARTED",
     "PARTIAL",
     "ROW",
     "SIZES",
+    "SIZE_AT",
     "SMALLEST",
     "TENSOR",
     "WHOLE",
     "Kernel",
     "KernelError",
     "Value",
-    "lower",
 ]
 
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -50,7 +50,7 @@ GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
 LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}
 """Of which a tensor has several."""
 SIZES = ("numel", "matrices", "rows", "height", "widths", "columns")
-_SIZE_AT = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
+SIZE_AT = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 """What a tensor has of them: all its matrices and rows; rows in a matrix; all columns; columns in a
 matrix, which are those of a row."""
 
@@ -63,11 +63,6 @@ PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
 WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
 """Those of what there is for each matrix, row or column: to one number, or to one for each matrix."""
-
-# The operations on elements and on scalars; the reductions besides.
-_KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
-_KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
-_KNOWN |= {"tanh", "atan2", "floor", "round"}
 
 
 class KernelError(RuleError):
@@ -126,95 +121,7 @@ class Kernel:
 
     def leaf(self, op: str, leaf: Any, level: int) -> Value:
         """The leaf of that kind and name (or number)."""
-        return self._value(op, (), level, 0, leaf)
-
-    def add(self, op: str, *args: Value, name: str = "") -> Value:
-        """The value of an operation, in the form that costs least."""
-        a, b = args[0], args[-1]
-        level, stage = max(x.level for x in args), max(x.stage for x in args)
-        if {x.level for x in args} >= {ROW, COLUMN}:
-            level = ELEMENT
-        if op in REDUCTIONS:
-            return self._reduced(op, a, name)
-        if op in DRAWN:
-            if a.level != ELEMENT:
-                self.refuse(op, "in another shape than that of p")
-            return self.leaf(op, int(b.leaf), ELEMENT)
-        if op in ALONG or op in KEPT:
-            return self._by_lines(op, a, int(b.leaf), name)
-        if op == "size":
-            return self._size(a, int(b.leaf))
-        if op == "numel":
-            size = _SIZE_AT.get(a.level)
-            return self.leaf(size, size, TENSOR) if size else self._constant(1.0)
-        if op == "epsilon":
-            return self.leaf("epsilon", "epsilon", TENSOR)
-        if op not in _KNOWN:
-            self.refuse(op, "which is not an operation on elements")
-        if op == "stored" and level < ELEMENT:
-            return a
-        if op == "pow" and b.op == "constant":
-            power = self._power(a, b.leaf, name)
-            if power:
-                return power
-        if op == "div" and level == ELEMENT and b.level < COLUMN:
-            return self._quotient(a, b, name)
-        return self._value(op, args, level, stage, name=name)
-
-    def _reduced(self, op: str, a: Value, name: str) -> Value:
-        """A reduction over one tensor, or over all of them."""
-        size = _SIZE_AT.get(a.level, "")
-        one = a
-        if size:
-            over = op if op in PARTIAL else "sum"
-            if a.level == ELEMENT:
-                one = self._value(over, (a,), TENSOR, a.stage + 1)
-            else:
-                one = self._value(f"all_{over}", (a,), TENSOR, a.stage + self.spread)
-        elif op == "total" and a.level == GROUP:
-            self.refuse("total", "of a number that does not depend on the tensor")
-        if op == "mean" and size:
-            return self.add("div", one, self.leaf(size, size, TENSOR), name=name)
-        if op == "total":
-            return self._value("total", (one,), TENSOR, one.stage + 1, name=name)
-        return one
-
-    def _by_lines(self, op: str, a: Value, axis: int, name: str) -> Value:
-        """A reduction along an axis, or over all axes but one: to a number for each row or column, and
-        from there to one for each matrix.
-        """
-        along = op in ALONG
-        reduction = ALONG[op] if along else KEPT[op]
-        self._see(axis, {-1: "last", -2: "below"} if along else {0: "first"})
-        to = ROW if (axis % 2 == 1) is along else COLUMN
-        # Of one number for each row, there is nothing left to reduce along the row.
-        if a.level < ROW or a.level == to:
-            return a
-        over = reduction if reduction in PARTIAL else "sum"
-        if a.level == ELEMENT:
-            whole = self._value(f"{LINES[to]}_{over}", (a,), to, a.stage + 1)
-        else:
-            whole = self._value(f"each_{over}", (a,), MATRIX, a.stage + self.spread)
-        if reduction != "mean":
-            return whole
-        size = "columns" if to == ROW else "height"
-        return self.add("div", whole, self.leaf(size, size, TENSOR), name=name)
-
-    def _see(self, axis: int, views: Mapping[int, str]) -> None:
-        """Note how a tensor has to be seen; views: the axes for which it may have any dimensions."""
-        if not -2 <= axis <= 1:
-            self.refuse(f"axis {axis}", "which a matrix does not have")
-        self.views.add(views.get(axis, "matrix"))
-
-    def _size(self, a: Value, axis: int) -> Value:
-        self._see(axis, {-1: "last", -2: "below", 0: "first"})
-        which = "columns" if axis % 2 else "height"
-        short = {MATRIX: ("columns", "height"), ROW: ("columns",), COLUMN: ("height",)}
-        return (
-            self._constant(1.0)
-            if which in short.get(a.level, ())
-            else self.leaf(which, which, TENSOR)
-        )
+        return self.value(op, (), level, 0, leaf)
 
     def matrices(self, shape: Sequence[int]) -> tuple[int, int, int] | None:
         """How many matrices a tensor of this shape is, as the kernel sees it, and the rows and columns of
@@ -354,50 +261,7 @@ class Kernel:
         """How many places there are for values of each matrix, row or column."""
         return max((1 + place for v, place in self.lines.items() if v.level == level), default=0)
 
-    def _constant(self, number: float) -> Value:
-        return self.leaf("constant", number, GROUP)
-
-    def _power(self, x: Value, exponent: float, name: str) -> Value | None:
-        """x to the power of a constant without `pow`, also of zeros and infinities; None: not so."""
-        if exponent == 1:
-            return x
-        if exponent == 2:
-            return self.add("mul", x, x, name=name)
-        if exponent == 3:
-            return self.add("mul", self.add("mul", x, x), x, name=name)
-        if exponent == 0.5:
-            return self.add("sqrt", x, name=name)
-        if exponent == -1:
-            return self.add("div", self._constant(1.0), x, name=name)
-        if exponent == -2:  # x * x may overflow where this is a number
-            inverse = self.add("div", self._constant(1.0), x)
-            return self.add("mul", inverse, inverse, name=name)
-        if exponent == -0.5:  # of -0.0, inf; of -inf, 0
-            root = self.add("sqrt", self.add("add", x, self._constant(0.0)))
-            power = self.add("div", self._constant(1.0), root)
-            lowest = self.add("eq", x, self._constant(-math.inf))
-            return self.add("where", lowest, self._constant(0.0), power, name=name)
-        return None
-
-    def _quotient(self, a: Value, b: Value, name: str) -> Value:
-        """Elements divided by a scalar: multiplied by its reciprocal, so that all share one division.
-
-        Those of vectors take most of Adam's time in the caches. Where the reciprocal would overflow,
-        or lose bits as a denormal, the elements are multiplied by a power of two first (by 1
-        elsewhere), and divisor and reciprocal are scaled to match. `narrow` is for elements in
-        float32, which a divisor out of float32's range meets rounded to it.
-        """
-        if b.op == "constant" and SMALLEST <= abs(b.leaf) <= LARGEST:
-            return self.add("mul", a, self.add("div", self._constant(1.0), b), name=name)
-        scale = self._value("scale", (b,), b.level, b.stage)
-        wide, narrow = (
-            self.add("div", self._constant(1.0), self.add("mul", x, scale))
-            for x in (b, self._value("narrow", (b,), b.level, b.stage))
-        )
-        stage = max(a.stage, b.stage)
-        return self._value("quotient", (a, scale, wide, narrow), ELEMENT, stage, name=name)
-
-    def _value(
+    def value(
         self,
         op: str,
         args: tuple[Value, ...],
@@ -406,6 +270,7 @@ class Kernel:
         leaf: Any = None,
         name: str = "",
     ) -> Value:
+        """The value of an operation on these arguments, as it is; there is one of each."""
         key = (op, tuple(a.index for a in args), repr(leaf))
         if key not in self._known:
             self._known[key] = Value(len(self.values), op, args, level, stage, leaf, name)
@@ -480,60 +345,3 @@ class Kernel:
     def totals(self) -> list[Value]:
         """The sums over all tensors."""
         return [v for v in self.needed if v.op == "total"]
-
-
-def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
-    """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
-
-    squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
-    :class:`Kernel`.
-    """
-    slots = graph.rule.slots
-    signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
-    kernel = Kernel(
-        graph,
-        spread,
-        columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
-        signals=signals,
-        slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
-    )
-    for name in (s for s in graph.live if slots[s].matrix):
-        kernel.refuse(f"the slot {name}", "which is a matrix of another shape than p")
-    for name in (s for s in graph.live if slots[s].short):
-        # What a reduction gives that leaves such an array.
-        op, axis = (
-            ("sum_along", slots[name].axis)
-            if slots[name].keep is None
-            else ("sum_kept", slots[name].keep)
-        )
-        kernel.short[name] = kernel.add(
-            op, kernel.leaf("input", "p", ELEMENT), kernel._constant(float(axis or 0))
-        ).level
-    made: dict[int, Value] = {}
-    for node in graph.needed(graph.live_outputs().values()):
-        made[node.index] = _lower(kernel, node, [made[a.index] for a in node.args])
-    for name, node in graph.live_outputs().items():
-        kernel.outputs[name] = new = made[node.index]
-        if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
-            kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
-        if name in kernel.short and new.level in (MATRIX, ELEMENT):
-            kernel.refuse(f"the new {name}", "which has another shape than the old one")
-    if squares:
-        g = kernel.leaf("input", "g", ELEMENT)
-        kernel.squares = kernel.add("total", kernel.add("mul", g, g))
-    read = {v.leaf for v in kernel.needed if v.op in ("scalar", "hyperparameter")}
-    names = ("t", *graph.rule.hyperparameters, *graph.given)
-    kernel.inputs = tuple(n for n in names if n in read)
-    return kernel
-
-
-def _lower(kernel: Kernel, node: Node, args: list[Value]) -> Value:
-    if node.op == "constant":
-        return kernel.leaf("constant", float(real(node.value)), GROUP)
-    if node.args:
-        return kernel.add(node.op, *args, name=kernel.graph.names.get(node.index, ""))
-    slot = kernel.graph.rule.slots.get(node.value)
-    if node.value in kernel.short:
-        return kernel.leaf("vector", node.value, kernel.short[node.value])
-    level = ELEMENT if node.op == "input" else TENSOR if slot else GROUP
-    return kernel.leaf(node.op, node.value, level)

@@ -1,6 +1,6 @@
 """What a rule does on small problems, and how far variants go apart: the facts of its page."""
 
-from ravine.gallery.trials import PROBLEMS, Problem, Trial, trial, walk
+from ravine.gallery.trials import PROBLEMS, Problem, Trial, trial, walk, walks
 from ravine.gallery.variants import apart
 
-__all__ = ["PROBLEMS", "Problem", "Trial", "apart", "trial", "walk"]
+__all__ = ["PROBLEMS", "Problem", "Trial", "apart", "trial", "walk", "walks"]

@@ -7,74 +7,77 @@ the range that the rule itself says is worth searching; nothing else is tuned.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-import ravine.numpy
 from ravine.engines.tracing import trace
 from ravine.rule import Rule
 
-__all__ = ["PROBLEMS", "Problem", "Trial", "rates", "trial", "walk"]
+__all__ = ["PROBLEMS", "STEPS", "Problem", "Trial", "rates", "trial", "walk", "walks"]
 
+Array = NDArray[np.float64]
 Point = tuple[float, float]
+_Pair = Callable[[Any, Any], tuple[Any, Any]]
 STEPS = 500
+"""How many steps a rule is given."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss of two weights.
+    """A loss of two weights, which may be arrays.
 
-    loss, gradient: of a point; at: what the gradient is multiplied by at a step, for each weight, which
-    makes it noisy or sparse. target: the loss to reach.
+    loss, gradient: of a point; curvature: the diagonal of the Hessian there, or a bound on it. at: what
+    the gradient is multiplied by at a step, for each weight, which makes it noisy or sparse. target: the
+    loss to reach. minimum: where the loss is lowest.
     """
 
     name: str
     teaches: str
     start: Point
     target: float
-    loss: Callable[[float, float], float]
-    gradient: Callable[[float, float], Point]
-    curvature: Callable[[float, float], Point]
+    loss: Callable[[Any, Any], Any]
+    gradient: _Pair
+    curvature: _Pair
     at: Callable[[int], Point] = lambda t: (1.0, 1.0)
+    minimum: Point = (0.0, 0.0)
+
+    def excess(self, x: Any, y: Any) -> Any:
+        """The loss above its minimum, at a point."""
+        return self.loss(x, y) - self.loss(*self.minimum)
 
 
-def _quadratic(
-    condition: float, angle: float
-) -> tuple[
-    Callable[[float, float], float],
-    Callable[[float, float], Point],
-    Callable[[float, float], Point],
-]:
+def _quadratic(condition: float, angle: float) -> tuple[Callable[[Any, Any], Any], _Pair, _Pair]:
+    """The loss, gradient and curvature of a bowl, turned by an angle."""
     c, s = math.cos(angle), math.sin(angle)
     a, b, d = c * c + condition * s * s, (1 - condition) * c * s, s * s + condition * c * c
 
-    def loss(x: float, y: float) -> float:
+    def loss(x: Any, y: Any) -> Any:
         return (a * x * x + 2 * b * x * y + d * y * y) / 2
 
     return loss, lambda x, y: (a * x + b * y, b * x + d * y), lambda x, y: (a, d)
 
 
-def _rosenbrock(x: float, y: float) -> Point:
-    return -2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)
-
-
-def _plateau(x: float, y: float) -> Point:
-    scale = 2 / (1 + x * x + y * y) ** 2
-    return scale * x, scale * y
-
-
 _noise = np.random.RandomState(5).standard_normal((STEPS + 1, 2))
-_RAVINE, _TURNED, _BOWL = (
-    _quadratic(100, 0),
-    _quadratic(100, math.pi / 6),
-    _quadratic(10, math.pi / 6),
-)
-PROBLEMS = (
-    Problem("ravine", "one weight is 100 times as steep as the other", (1.3, 0.8), 1e-5, *_RAVINE),
-    Problem("turned ravine", "the same, across the axes", (1.3, 0.8), 1e-5, *_TURNED),
+_BOWL = _quadratic(10, math.pi / 6)
+_ALL = (
+    Problem(
+        "ravine",
+        "one weight is 100 times as steep as the other",
+        (1.3, 0.8),
+        1e-5,
+        *_quadratic(100, 0),
+    ),
+    Problem(
+        "turned ravine",
+        "the same, across the axes",
+        (1.3, 0.8),
+        1e-5,
+        *_quadratic(100, math.pi / 6),
+    ),
     Problem(
         "saddle",
         "the way out of a saddle point begins almost flat",
@@ -83,6 +86,7 @@ PROBLEMS = (
         lambda x, y: (x * x - y * y) / 2 + y**4 / 4,
         lambda x, y: (x, y**3 - y),
         lambda x, y: (1, 3 * y * y - 1),
+        minimum=(0, 1),
     ),
     Problem(
         "Rosenbrock",
@@ -90,8 +94,9 @@ PROBLEMS = (
         (-1.2, 1),
         1e-3,
         lambda x, y: (1 - x) ** 2 + 100 * (y - x * x) ** 2,
-        _rosenbrock,
+        lambda x, y: (-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)),
         lambda x, y: (2 - 400 * (y - 3 * x * x), 200),
+        minimum=(1, 1),
     ),
     Problem(
         "plateau",
@@ -99,7 +104,7 @@ PROBLEMS = (
         (6, 4),
         1e-3,
         lambda x, y: (x * x + y * y) / (1 + x * x + y * y),
-        _plateau,
+        lambda x, y: (2 * x / (1 + x * x + y * y) ** 2, 2 * y / (1 + x * x + y * y) ** 2),
         lambda x, y: (2 / (1 + x * x + y * y) ** 2,) * 2,
     ),
     Problem(
@@ -108,7 +113,7 @@ PROBLEMS = (
         (1.3, 0.8),
         1e-5,
         *_BOWL,
-        lambda t: (1 + _noise[t, 0], 1 + _noise[t, 1]),
+        lambda t: tuple(1 + _noise[t % len(_noise)]),
     ),
     Problem(
         "outliers",
@@ -127,74 +132,118 @@ PROBLEMS = (
         lambda t: (1.0, float(t % 20 == 0)),
     ),
 )
-"""What a rule is tried on; each teaches one thing."""
+PROBLEMS = {problem.name: problem for problem in _ALL}
+"""What a rule is tried on, by name; each teaches one thing."""
 
 
 @dataclass(frozen=True)
 class Trial:
     """How a rule did on a problem.
 
-    steps: until the loss stayed at the target or below for the rest of the steps that were taken; None
-    where it did not within 500 steps at any rate. lr: the rate that took fewest, or that came nearest.
-    loss: the lowest that it came to.
+    steps: until the loss stayed at the target or below for the rest of the 500; None where it did not at
+    any rate. lr: the rate that took fewest, or that came nearest; None if the rule has none. reached: the
+    rates that got there. path: at the best rate, as from :func:`walk`.
     """
 
     problem: str
     steps: int | None
     lr: float | None
-    loss: float
+    reached: tuple[float | None, ...]
+    path: Array
 
 
 def rates(rule: Rule, count: int = 13) -> list[float | None]:
-    """The learning rates to try, log-uniform over the rule's search range; [None] if it has none."""
+    """The learning rates to try, over the rule's search range: even on a logarithmic scale, to two digits.
+
+    [None] if it has none.
+    """
     h = rule.hyperparameters.get("lr")
     if h is None or h.search is None:
         return [None]
     low, high = h.search
-    return [float(x) for x in np.geomspace(low, high, count)]
+    return [float(f"{x:.2g}") for x in np.geomspace(low, high, count)]
 
 
-def walk(rule: Rule, problem: Problem, lr: float | None, steps: int = STEPS) -> list[Point]:
-    """The points that a rule goes through, from the start; short where they leave the numbers.
+def walk(rule: Rule, problem: Problem, lr: float | None = None, steps: int = STEPS) -> Array:
+    """The points that a rule goes through, (steps + 1, 2); short where they leave the numbers.
 
-    Of a rule that averages its weights, the points to evaluate at. A rule of matrices sees the two
-    weights as a matrix of one row.
+    lr: None for the rule's default. A signal is the loss, if it is one number, or the diagonal of the
+    Hessian; what Sophia-G samples is such that it finds that. Of a rule that averages its weights, the
+    points to evaluate at. A rule of matrices sees the two weights as a matrix of one row.
     """
     shape = (1, 2) if trace(rule).of_arrays else (2,)
+    points = [path.reshape(2) for path in _path(rule, problem, shape, lr, steps)]
+    return _numbers(np.array(points))
+
+
+def walks(
+    rule: Rule, problem: Problem, lrs: Sequence[float | None], steps: int = STEPS
+) -> list[Array]:
+    """The walk at each of these rates; where each element is stepped by itself, all rates are one array."""
+    if None in lrs or not trace(rule).pointwise:
+        return [walk(rule, problem, lr, steps) for lr in lrs]
+    lr = np.array(lrs, float)[:, None]
+    points = np.array([*_path(rule, problem, (len(lrs), 2), lr, steps)])
+    return [_numbers(points[:, i]) for i in range(len(lrs))]
+
+
+def _path(
+    rule: Rule, problem: Problem, shape: tuple[int, ...], lr: Any, steps: int
+) -> Iterator[Array]:
+    """The weights to evaluate with, from the start on, in this shape; they may leave the numbers."""
     given: dict[str, Any] = {} if lr is None else {"lr": lr}
-    optimizer = ravine.numpy.optimizer(rule)(
-        np.reshape(np.array(problem.start, float), shape), **given
-    )
-    points = [problem.start]
+    p = np.broadcast_to(np.array(problem.start, float), shape).copy()
+    state = rule.init(p, **given)
+    yield p
     with np.errstate(all="ignore"):
         for t in range(1, steps + 1):
-            x, y = np.ravel(optimizer.params)
-            factors = np.array(problem.at(t))
+            x, y, factors = p[..., 0], p[..., 1], np.array(problem.at(t))
+            curvature = _pair(problem.curvature(x, y), shape) * factors
             signals = {
-                name: problem.loss(x, y)
+                name: problem.loss(x, y)[..., None]
                 if signal.scalar
-                else np.reshape(problem.curvature(x, y) * factors, shape)
+                else _sampled(rule, curvature)
+                if name == "sampled"
+                else curvature
                 for name, signal in rule.signals.items()
             }
-            grad = np.reshape(problem.gradient(x, y) * factors, shape)
-            p = np.ravel(optimizer.step(grad, **signals))
-            if not np.all(np.abs(p) < 1e6):
-                break
-            with optimizer.evaluating():
-                x, y = np.ravel(optimizer.params)
-            points.append((float(x), float(y)))
-    return points
+            g = _pair(problem.gradient(x, y), shape) * factors
+            p, state = rule.update(p, g, state, t, **given, **signals)
+            if not np.any(np.abs(p) < 1e6):
+                return
+            yield np.array(rule.evaluate(p, state, **given))
+
+
+def _sampled(rule: Rule, curvature: Array) -> Array:
+    """Gradients whose squares, times the size of the batch, are the curvature, where that is positive."""
+    return np.sqrt(np.maximum(curvature, 0) / rule.hyperparameters["bs"].default)
+
+
+def _pair(values: tuple[Any, Any], shape: tuple[int, ...]) -> Array:
+    return np.stack([np.broadcast_to(value, shape[:-1]) for value in values], axis=-1)
+
+
+def _numbers(points: Array) -> Array:
+    """The points up to the first that is not near."""
+    with np.errstate(invalid="ignore"):
+        away = ~np.all(np.abs(points) < 1e6, axis=-1)
+    return points[: np.argmax(away)] if away.any() else points
 
 
 def trial(rule: Rule, problem: Problem) -> Trial:
     """How the rule does on the problem, at the best of its rates."""
-    found = [_at(rule, problem, lr) for lr in rates(rule)]
-    return min(found, key=lambda one: (math.inf if one.steps is None else one.steps, one.loss))
+    lrs = rates(rule)
+    paths = walks(rule, problem, lrs)
+    losses = [problem.loss(*path.T) for path in paths]
+    steps = [_steps(loss, problem.target) for loss in losses]
+    took = [math.inf if count is None else count for count in steps]
+    best = min(range(len(lrs)), key=lambda i: (took[i], losses[i].min()))
+    reached = tuple(lr for lr, count in zip(lrs, steps, strict=True) if count is not None)
+    return Trial(problem.name, steps[best], lrs[best], reached, paths[best])
 
 
-def _at(rule: Rule, problem: Problem, lr: float | None) -> Trial:
-    losses = [problem.loss(*point) for point in walk(rule, problem, lr)]
-    above = [i for i, loss in enumerate(losses) if not loss <= problem.target]
-    steps = above[-1] + 1 if above else 0
-    reached = len(losses) == STEPS + 1 and steps <= STEPS
-    return Trial(problem.name, steps if reached else None, lr, min(losses))
+def _steps(losses: Array, target: float) -> int | None:
+    """After how many steps the loss is at the target to stay; None if it is not."""
+    above = np.flatnonzero(~(losses <= target))
+    steps = int(above[-1]) + 1 if len(above) else 0
+    return steps if len(losses) == STEPS + 1 and steps <= STEPS else None

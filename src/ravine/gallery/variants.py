@@ -22,7 +22,7 @@ def apart(one: Rule, other: Rule) -> float:
 
     Both have the first one's defaults, where they have hyperparameters in common. Parameters are a
     vector, a matrix and the weight of a convolution, or matrices where a rule takes no others; of all
-    their elements the largest counts. Signals are not given.
+    their elements the largest counts. A signal is drawn like a gradient, one number as its size.
     """
     of_matrices = any(trace(rule).of_arrays for rule in (one, other))
     shapes = _MATRICES if of_matrices else _SHAPES
@@ -43,8 +43,15 @@ def _start(shapes: tuple[tuple[int, ...], ...]) -> list[np.ndarray]:
 def _path(rule: Rule, shapes: tuple[tuple[int, ...], ...], given: dict[str, Any]) -> np.ndarray:
     draw = np.random.RandomState(2)
     optimizer = ravine.numpy.optimizer(rule)(_start(shapes), **given)
+    beside = np.random.RandomState(3)
     for _ in range(STEPS):
-        optimizer.step([draw.standard_normal(shape) for shape in shapes])
+        signals = {
+            name: abs(beside.standard_normal())
+            if signal.scalar
+            else [beside.standard_normal(shape) for shape in shapes]
+            for name, signal in rule.signals.items()
+        }
+        optimizer.step([draw.standard_normal(shape) for shape in shapes], **signals)
     return _flat(optimizer.params)
 
 

@@ -232,7 +232,7 @@ class Adagrad(RuleOptimizer):
 
 
 class Adadelta(RuleOptimizer):
-    """Steps as long as the last ones were; options as in torch.optim.Adadelta."""
+    """The gradient, times the RMS of past steps over its own RMS; options as in torch.optim.Adadelta."""
 
     spelling = spellings.ADADELTA
 

@@ -39,6 +39,7 @@ __all__ = [
     "Amos",
     "DAdaptAdam",
     "DAdaptAdamBiasCorrected",
+    "DAdaptAdamPaper",
     "DAdaptSGD",
     "Dion",
     "DoG",
@@ -56,6 +57,7 @@ __all__ = [
     "LaPropTimm",
     "Lion",
     "MARSLion",
+    "MARSShampoo",
     "MARSTimm",
     "Momentum",
     "MomentumClassical",
@@ -77,6 +79,7 @@ __all__ = [
     "PolarExpress",
     "Prodigy",
     "ProdigyBiasCorrected",
+    "ProdigyPaper",
     "QHAdam",
     "RAdamOptax",
     "RAdamPaper",
@@ -489,6 +492,20 @@ class DAdaptAdamBiasCorrected(RuleOptimizer):
         seed: int = 0,
     ) -> None: ...
 
+class DAdaptAdamPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        d0: float = 1e-06,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
 class DAdaptSGD(RuleOptimizer):
     def __init__(
         self,
@@ -748,6 +765,21 @@ class MARSLion(RuleOptimizer):
         lr: float = 0.0003,
         beta1: float = 0.95,
         gamma: float = 0.025,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class MARSShampoo(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        gamma: float = 0.025,
+        ns_eps: float = 1e-08,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...
@@ -1049,6 +1081,20 @@ class ProdigyBiasCorrected(RuleOptimizer):
         d0: float = 1e-06,
         d_coef: float = 1.0,
         safeguard_warmup: bool = False,
+        engine: str = "auto",
+        seed: int = 0,
+    ) -> None: ...
+
+class ProdigyPaper(RuleOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        d0: float = 1e-06,
         engine: str = "auto",
         seed: int = 0,
     ) -> None: ...

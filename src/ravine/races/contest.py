@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import Any, Protocol
 
 from ravine.races import protocol
 from ravine.races.entrants import Entrant, entrants
+from ravine.races.environment import differences, environment
 from ravine.races.jobs import ALL, Executor, Here, Shard, complete, cores, processes
 from ravine.races.pace import Pace, measured, work
 from ravine.races.protocol import TIERS, Tier
-from ravine.races.runs import REPORT, Run
+from ravine.races.runs import REPORT, Run, names, pack
 from ravine.races.store import RunFolder
 from ravine.races.task import Task, TaskError, from_objects
 
@@ -31,6 +33,9 @@ __all__ = ["DEFAULT", "Outcome", "Watcher", "check", "contest", "duration", "rac
 
 DEFAULT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 """The optimizers of a race where nobody names others."""
+
+MANY = 1000
+"""From how many runs on they are packed when their task is done."""
 
 _WORTH_PROCESSES = 10.0  # seconds; starting processes takes a few
 _log = logging.getLogger("ravine")
@@ -80,8 +85,8 @@ class Outcome:
                     "optimizer": label,
                     "score": its[0].score_name,
                     "tuned": fmean(r.score for r in tuned) if tuned else None,
-                    "default": fmean(r.score for r in default),
-                    "seeds": len(default),
+                    "default": fmean(r.score for r in default) if default else math.nan,
+                    "seeds": len(default or tuned),
                     "lost": sum(bool(r.lost) for r in its),
                     "chosen": {k: tuned[0].hyperparameters[k] for k in tuned[0].space}
                     if tuned
@@ -117,53 +122,67 @@ def contest(
     executor: Executor | None = None,
     workers: int | None = None,
     shard: Shard = ALL,
+    halving: bool = False,
     callback: Callable[[Run], Any] | None = None,
     watcher: Watcher | None = None,
+    command: str = "",
 ) -> Outcome:
     """Race optimizers on tasks, by the protocol of a tier; what is in the folder is not done again.
 
     seeds: how many are reported. steps: the budget of a run, an int; or a float, how many seconds the
     whole race may take by the estimate, for which the task's budget is cut; None leaves the task's.
     executor: what runs batches, see :mod:`ravine.races.jobs`; by default processes on this machine, as
-    many as `workers` says, or as there are cores, where that is worth it. callback: is given each run.
+    many as `workers` says, or as there are cores, where that is worth it. halving: whether the worse
+    trials of a search are stopped on the way, see :mod:`ravine.races.protocol`. callback: is given each
+    run, in this process, as soon as it is known. command: what the race was started by, which is kept
+    with each run.
 
-    Raises TaskError for a task that cannot be raced, before anything is run, and what
-    :func:`ravine.races.jobs.complete` raises.
+    Tasks have been checked, see :func:`check`. Raises what :func:`ravine.races.jobs.complete` raises.
     """
-    check(tier, seeds)
+    check(tier, seeds, halving)
     chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
-    for task in tasks:
-        task.check()
     found = Outcome(folder.path)
     if seeds == 1:
         found.notes.append(
             "one seed is reported: there is no interval, and no verdict, with fewer than two"
         )
     found.notes += [entrant.remark for entrant in racing if entrant.remark]
-    for task in tasks:
-        many = workers or cores()
-        pace = measured(task, racing, many)
-        task = _cut(task, racing, chosen_tier, seeds, steps, pace, many, len(tasks), folder)
-        stages = _Stages(task, racing, chosen_tier, seeds)
-        seconds = pace.estimate(stages.expected, many) / shard.count
-        watcher.task(task, pace, len(stages.expected), seconds)
-        engine = executor or _engine(many, seconds)
-        done: list[Run] = []
-        for stage in (stages.tune, stages.choose, stages.report):
-            if not (wanted := stage(done)):
-                continue
-            watcher.stage(wanted[0].role, wanted)
-            done = complete(
-                folder.path,
-                wanted,
-                _Work(task, racing, pace),
-                batches=partial(pace.batches, workers=max(many, shard.count)),
-                executor=engine,
-                shard=shard,
-                done=partial(_tell, watcher, callback),
-            )
-            found.runs += done
-        found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
+    try:
+        for task in tasks:
+            many = workers or cores()
+            pace = measured(task, racing, many)
+            stages = _Stages(task, racing, chosen_tier, seeds, halving)
+            if halving and pace.room < chosen_tier.trials:
+                raise TaskError(
+                    f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
+                    f"side, and memory has room for {pace.room}; race without it"
+                )
+            task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
+            seconds = pace.estimate(stages.expected, many) / shard.count
+            watcher.task(task, pace, len(stages.expected), seconds)
+            engine = executor or _engine(many, seconds)
+            done: list[Run] = []
+            for stage in (stages.tune, stages.choose, stages.report):
+                if not (wanted := stage(done)):
+                    continue
+                watcher.stage(wanted[0].role, wanted)
+                done = complete(
+                    folder.path,
+                    wanted,
+                    _Work(task, racing, pace, command),
+                    batches=partial(pace.batches, workers=max(many, shard.count)),
+                    executor=engine,
+                    shard=shard,
+                    done=partial(_tell, watcher, callback),
+                )
+                found.runs += done
+                found.notes += _missing(wanted, done)
+            found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
+            pack(folder.path, MANY)
+    except BaseException:
+        folder.found(names(folder.path))
+        raise
+    found.notes += _of_other_versions(found.runs)
     return found
 
 
@@ -182,11 +201,11 @@ def _tell(watcher: Watcher, callback: Callable[[Run], Any] | None, runs: Sequenc
 class _Work:
     """The job of a worker, with what it needs to know; it travels to other processes."""
 
-    def __init__(self, task: Task, racing: Sequence[Entrant], pace: Pace) -> None:
-        self.task, self.racing, self.pace = task, racing, pace
+    def __init__(self, task: Task, racing: Sequence[Entrant], pace: Pace, command: str) -> None:
+        self.task, self.racing, self.pace, self.command = task, racing, pace, command
 
     def __call__(self, folder: str, runs: list[Run]) -> None:
-        work(self.task, self.racing, self.pace, folder, runs)
+        work(self.task, self.racing, self.pace, self.command, folder, runs)
 
 
 @dataclass
@@ -197,9 +216,10 @@ class _Stages:
     racing: Sequence[Entrant]
     tier: Tier
     seeds: int
+    halving: bool
 
     def tune(self, _: Sequence[Run]) -> list[Run]:
-        return protocol.tuning(self.its, self.racing, self.tier)
+        return protocol.tuning(self.its, self.racing, self.tier, halving=self.halving)
 
     def choose(self, tuned: Sequence[Run]) -> list[Run]:
         return protocol.choosing(self.its, self.racing, self.tier, tuned)
@@ -215,9 +235,10 @@ class _Stages:
         finals = self.tier.finalists * len(self.tier.choosing_seeds) if tune else 0
         count = finals * len(self.racing)
         report = self.report(())
+        whole = [replace(run, rivals="") for run in tune]
         return [
             *tune,
-            *(tune * (count // len(tune) + 1) if tune else [])[:count],
+            *(whole * (count // len(tune) + 1) if tune else [])[:count],
             *report,
             *(report if tune else []),
         ]
@@ -225,9 +246,7 @@ class _Stages:
 
 def _cut(
     task: Task,
-    racing: Sequence[Entrant],
-    tier: Tier,
-    seeds: int,
+    stages: _Stages,
     steps: int | float | None,
     pace: Pace,
     workers: int,
@@ -240,12 +259,23 @@ def _cut(
     kept = folder.entry("steps")
     known = kept.get(task.digest)
     if known is None:
-        whole = pace.estimate(_Stages(task, racing, tier, seeds).expected, workers)
+        whole = pace.estimate(stages.expected, workers)
         known = min(task.steps, max(1, int(task.steps * steps / tasks / whole)))
         folder.manifest(steps={**kept, task.digest: known})
         if known < task.steps:
             _log.warning("%s: %d steps instead of %d fit the budget", task.name, known, task.steps)
     return task.within(known)
+
+
+def _missing(wanted: Sequence[Run], done: Sequence[Run]) -> list[str]:
+    """What must be said of runs that could not be computed."""
+    there = {run.name for run in done}
+    gone = Counter((run.problem, run.optimizer) for run in wanted if run.name not in there)
+    return [
+        f"{label} on {problem}: {count} runs could not be computed; they are left out, and "
+        "the same command tries them again"
+        for (problem, label), count in gone.items()
+    ]
 
 
 def _notes(
@@ -254,6 +284,10 @@ def _notes(
     """What must be said of a task's runs."""
     its = [run for run in runs if run.task == task.digest]
     found = [f"{task.name}: {remark}" for remark in task.remarks]
+    parts = {"training": task.train, "validation": task.validation, "test": task.test}
+    for part, its_data in parts.items():
+        if bad := its_data.unfit():
+            found.append(f"{task.name}, the {part} part: {bad}")
     if pace.alone:
         found.append(f"{task.name}: its runs are computed one by one: {pace.alone}")
     for entrant in racing:
@@ -279,18 +313,38 @@ def _notes(
         math.isfinite(run.steps_to_target or 0) for run in reported
     ):
         found.append(f"{task.name}: nobody reaches the target, {task.target:g}")
+    if reported and task.reached(reported[0].evaluations[0][1]):
+        found.append(
+            f"{task.name}: the untrained model is at the target, {task.target:g}, so times to it say nothing"
+        )
     return found
 
 
-def check(tier: Any, seeds: Any) -> None:
-    """Raise ValueError for a tier that there is not, or a number of seeds that is not accepted."""
+def _of_other_versions(runs: Sequence[Run]) -> list[str]:
+    """What the runs that were there already were computed with, where that is another now."""
+    now = environment()
+    other = Counter(", ".join(differences(run.made, now)) for run in runs)
+    return [
+        f"{count} run{'s were' if count > 1 else ' was'} taken from before, computed with {what}"
+        for what, count in other.most_common()
+        if what
+    ]
+
+
+def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = ()) -> None:
+    """Raise ValueError for a tier that there is not, a number of seeds that is not accepted, and TaskError
+    for a task that cannot be raced."""
     if tier not in TIERS:
         raise ValueError(f"tier={tier!r} is not accepted; a tier is {', '.join(TIERS)}")
+    if halving and not TIERS[tier].trials:
+        raise ValueError(f"halving does nothing in the tier {tier!r}, which tunes nothing")
     most = protocol.MOST_SEEDS
     if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= most:
         raise ValueError(
             f"seeds={seeds!r} is not accepted; seeds is a whole number from 1 to {most}"
         )
+    for task in tasks:
+        task.check()
 
 
 def duration(text: str) -> int | float:
@@ -320,6 +374,7 @@ def race(
     folder: str | Path | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
+    halving: bool = False,
     callback: Callable[[Run], Any] | None = None,
     **task: Any,
 ) -> Outcome:
@@ -330,7 +385,7 @@ def race(
     output and target, or `loss(model, *batch)`; None where the model's output has `.loss`. optimizers:
     names, rules, or classes of torch's kind. tier: "default", "k25" or "k100", how much is tuned. seeds:
     how many are reported. budget: the steps of a run, or a time for all, such as "10m". folder: where
-    runs are kept, and found again; by default runs/<time>. executor, workers, callback: see
+    runs are kept, and found again; by default runs/<time>. executor, workers, halving, callback: see
     :func:`contest`. task: held_out, test, name, steps, batch_size, score, lower_is_better, target,
     schedule, about; see :mod:`ravine.races.task`.
 
@@ -339,18 +394,25 @@ def race(
     if isinstance(model, str):
         raise TaskError(f"model is {model!r}; a file is raced by: ravine race {model}")
     made = from_objects(model, data, loss, **task)
+    racing = entrants(optimizers)
+    said = {"tier": tier, "seeds": seeds, "budget": budget, "halving": halving or None}
+    options = "".join(f", {k}={x!r}" for k, x in said.items() if x is not None)
+    labels = [entrant.label for entrant in racing]
     steps = budget if budget is None or isinstance(budget, int) else duration(budget)
+    check(tier, seeds, halving, [made])
     path = folder or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     kept = RunFolder(path)
     with kept.session():
         return contest(
             [made],
-            entrants(optimizers),
+            racing,
             kept,
             tier=tier,
             seeds=seeds,
             steps=steps,
             executor=executor,
             workers=workers,
+            halving=halving,
             callback=callback,
+            command=f"ravine.race(model, data, loss, optimizers={labels}{options})",
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["decoded", "encoded", "name", "result", "to_json"]
+__all__ = ["decoded", "encoded", "name", "parsed", "result", "to_json", "unspelt"]
 
 
 def name(depends: Mapping[str, Any]) -> str:
@@ -37,12 +38,17 @@ def _head(body: bytes) -> bytes:
 
 def decoded(data: bytes) -> Any:
     """The record in a result's file. Raises ValueError if the file is not whole."""
+    return unspelt(parsed(data))
+
+
+def parsed(data: bytes) -> Any:
+    """As :func:`decoded`, with NaN and infinities as they are spelt."""
     if not data:
         raise ValueError("it is empty")
     body = data.partition(b"\n")[2]
     if data != _head(body) + body:
         raise ValueError("its contents do not match its checksum")
-    return _unspell(json.loads(b"{" + body))
+    return json.loads(b"{" + body)
 
 
 def result(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -56,6 +62,7 @@ def result(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any
     return record["made"], record["result"]
 
 
+_NUMBERS = {int, float}
 _SPELT = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -63,15 +70,17 @@ def _spell(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _spell(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spell(v) for v in value]
+        plain = {*map(type, value)} <= _NUMBERS and math.isfinite(sum(value))
+        return value if plain else [_spell(v) for v in value]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return json.dumps(value)
     return value
 
 
-def _unspell(value: Any) -> Any:
+def unspelt(value: Any) -> Any:
+    """What JSON text meant: its strings for NaN and infinities as numbers."""
     if isinstance(value, dict):
-        return {k: _unspell(v) for k, v in value.items()}
+        return {k: unspelt(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_unspell(v) for v in value]
+        return value if {*map(type, value)} <= _NUMBERS else [unspelt(v) for v in value]
     return _SPELT.get(value, value) if isinstance(value, str) else value

@@ -77,7 +77,10 @@ class Examples:
         """Which numbers among whole tensors are not finite; "" if all are."""
         tensors = [] if self.collate else self._tensors
         bad = sum(int((~torch.isfinite(x)).sum()) for x in tensors if x.is_floating_point())
-        return f"{bad} numbers in the data are not finite" if bad else ""
+        return (
+            f"{bad} number{'s' * (bad > 1)} in the data {'are' if bad > 1 else 'is'} not finite"
+            * (bad > 0)
+        )
 
     def bytes(self) -> Iterator[bytes]:
         """What it is made of, for a digest. Of a data set, some of the examples."""

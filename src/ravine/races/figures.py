@@ -217,8 +217,9 @@ def _curves(
     late = comparison.run.steps / 5
     seen = [f.value for line in lines.values() for s, f in line if s >= late]
     worst = [line[-1][1].value for line in lines.values()]
-    early = [next(f.value for s, f in line if s >= late) for line in lines.values()]
-    low, high = _range([*worst, *early, max(seen) if sign > 0 else min(seen)])
+    early = [next((f.value for s, f in line if s >= late), math.nan) for line in lines.values()]
+    best = [max(seen) if sign > 0 else min(seen)] if seen else []
+    low, high = _range([*worst, *early, *best])
     plot = Plot("", (0, comparison.run.steps), (low, high), names=[m.name for m in lines])
     plot.axes("steps", label, lambda v: f"{v:,.0f}")
     for method, line in lines.items():
@@ -250,7 +251,7 @@ def _sensitivity(
             if t.hyperparameters.get("lr", 0) > 0
         )
         for m in comparison.methods
-        if "lr" in m.searched and len(m.trials) > 2
+        if "lr" in m.searched and len(m.trials) > 2 and not m.halved
     }
     if not rates:
         return None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ravine.races import statistics
+from ravine.races.curves import Curve
 from ravine.races.profiles import score
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.statistics import Difference, Estimate
@@ -33,7 +34,7 @@ def lost(run: Run) -> str:
     """Why a run is lost, in words; "" if it is not."""
     if run.lost:
         return run.lost
-    losses = [loss for _, loss in run.curve]
+    losses = Curve(run.curve).values
     if len(losses) < 2:
         return ""
     end = float(np.mean(losses[-max(len(losses) // 10, 1) :]))
@@ -43,13 +44,15 @@ def lost(run: Run) -> str:
 @dataclass(frozen=True)
 class Trial:
     """A point of an optimizer's search: its number, hyperparameters, results by tuning seed and by
-    choosing seed, and how many of its runs are lost."""
+    choosing seed, how many of its runs are lost, and at which step halving stopped it (None: it did not).
+    """
 
     number: int
     hyperparameters: Mapping[str, float | bool]
     results: Mapping[int, float]
     again: Mapping[int, float]
     lost: int
+    stopped_at: int | None = None
 
     @property
     def result(self) -> float:
@@ -106,6 +109,11 @@ class Method:
         return float(np.median([run.memory_per_parameter for run in self.runs.values()]))
 
     @property
+    def halved(self) -> bool:
+        """Whether halving stopped some of the trials, which are not known at the end then."""
+        return any(trial.stopped_at is not None for trial in self.trials)
+
+    @property
     def runs_lost(self) -> int:
         """How many of the runs that are compared are lost."""
         return sum(bool(lost(run)) for run in self.runs.values())
@@ -123,8 +131,8 @@ class Comparison:
     title: the problem, and what tells it from others of that name. run: one of its runs, for what they
     have in common. pairs: the differences, by places in `methods`. ranks: of each method, and whether
     it is shared. target: the problem's, or where it sets none (`target_set`) the mean result of the
-    optimizer in the middle. start: what a lost run counts as, the worst result with which a report run
-    that survived was first evaluated. missing: optimizers without a report run, which are left out.
+    optimizer in the middle. start: what a lost run counts as, the worst result of an untrained model of
+    the report. missing: optimizers without a report run, which are left out.
     """
 
     title: str
@@ -244,8 +252,14 @@ def _seeds(runs: Iterable[Run]) -> tuple[int, ...]:
 
 
 def _start(reports: Sequence[Run], sign: int) -> float:
-    first = [sign * run.evaluations[0][1] for run in reports if run.evaluations and not lost(run)]
+    looks = [run.evaluations[0] for run in reports if run.evaluations and _began_well(run)]
+    first = [sign * score for _, score in looks]
     return min((x for x in first if math.isfinite(x)), default=0.0)
+
+
+def _began_well(run: Run) -> bool:
+    """Whether its first score is an untrained model's, or not far from that."""
+    return run.evaluations[0][0] == 0 or not lost(run)
 
 
 @dataclass(frozen=True)
@@ -271,7 +285,7 @@ class _Found:
         sorted_: dict[str, dict[int, dict[int, Run]]] = {
             role: defaultdict(dict) for role in (TUNE, CHOOSE, REPORT)
         }
-        for run in runs:
+        for run in sorted(runs, key=lambda run: not run.rivals):  # whole runs count, where both are
             sorted_[run.role][run.trial][run.seed] = run
         self.choosing, self.reported = sorted_[CHOOSE], sorted_[REPORT]
         self.trials = [
@@ -281,6 +295,7 @@ class _Found:
                 counts.of(of),
                 counts.of(self.choosing.get(number, {})),
                 sum(bool(lost(run)) for run in of.values()),
+                min((r.stopped_at for r in of.values() if r.stopped_at is not None), default=None),
             )
             for number, of in sorted(sorted_[TUNE].items())
         ]
@@ -374,8 +389,12 @@ class _Found:
         beyond = np.minimum((points < at).sum(0), (points > at).sum(0))
         return tuple(name for name, count in zip(space, beyond, strict=True) if not count)
 
+    @property
+    def _halved(self) -> bool:
+        return any(t.stopped_at is not None for t in self.trials)
+
     def _best_at(self) -> Array | None:
-        if len(self.trials) < 2 or len(self.runs) < 2:
+        if len(self.trials) < 2 or len(self.runs) < 2 or self._halved:
             return None
         return statistics.best_at(np.array([t.result for t in self.trials]), self._noise())
 
@@ -383,7 +402,7 @@ class _Found:
         rates = [
             (t.hyperparameters["lr"], t.result) for t in self.trials if "lr" in t.hyperparameters
         ]
-        if len(rates) < 3 or "lr" not in next(iter(self.runs.values())).space:
+        if len(rates) < 3 or "lr" not in next(iter(self.runs.values())).space or self._halved:
             return None
         x, y = np.array(rates, float).T
         return statistics.range_that_works(x, y, self.counts.start)

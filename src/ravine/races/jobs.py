@@ -1,9 +1,9 @@
 """Jobs: what is missing in a folder is computed, in batches, by any executor.
 
 Results travel through the folder, not through the executor: a batch keeps each of its runs in a file,
-and afterwards the folder is asked what is missing. So one loop (submit, wait, ask again, at the most
-three times) outlives killed workers of every engine, and a race that is started again goes on from
-what is there.
+and afterwards the folder is asked what is missing. So one loop (submit, wait, ask again, three times at
+the most) outlives killed workers of every engine, and a race that is started again goes on from what is
+there.
 
 An executor is anything with `submit(function, *arguments)` that returns something with `.result()`:
 those of concurrent.futures, loky, Dask (`client.get_executor(pure=False)`), submitit, mpi4py.
@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ravine.extras import without
-from ravine.races.atomic import write
-from ravine.races.encoding import decoded
 from ravine.races.runs import Run, kept, place
 
 __all__ = [
@@ -33,7 +31,6 @@ __all__ = [
     "Shard",
     "complete",
     "cores",
-    "merge",
     "processes",
     "shard",
 ]
@@ -135,18 +132,23 @@ def complete(
     processes, so it is a function of a module, or a `functools.partial` of one. batches: how runs are
     put together. done: is called with runs as they become known, those that were there first.
 
-    A shard computes its share of the batches. Raises Missing, naming what failed and why, where runs
-    are not there after three attempts, and Elsewhere where other shards have yet to compute theirs. An
-    OSError of this machine, such as a full disk, is raised at once.
+    A shard computes its share of the batches. What fails is tried again: all at once at first, then a few
+    batches at a time, those of each optimizer apart, then alone, since a batch that kills its worker may take
+    others with it. What fails then, too, is left out of what is returned, and said.
+
+    Raises Missing, naming what failed and why, where nothing could be computed, and Elsewhere where other
+    shards have yet to compute theirs. An OSError of this machine, such as a full disk, is raised at once.
     """
     where, executor = str(folder), executor or Here()
     cut = [list(batch) for batch in batches(asked)]
     mine = [batch for i, batch in enumerate(cut) if i % shard.count == shard.index - 1]
-    found = {run.name: run for run in (kept(folder, each) for each in asked) if run}
+    found = {run.name: run for run in kept(folder, asked)}
     done([*found.values()])
     why: dict[str, BaseException] = {}
-    for _ in range(ATTEMPTS):
-        todo = [[run for run in batch if run.name not in found] for batch in mine]
+
+    def tried(batches: Iterable[list[Run]]) -> list[list[Run]]:
+        """Compute what is missing of batches, and return those of which something is missing still."""
+        todo = [[run for run in batch if run.name not in found] for batch in batches]
         started = [(runs, _submitted(executor, work, where, runs)) for runs in todo if runs]
         for runs, future in started:
             try:
@@ -154,26 +156,46 @@ def complete(
             except OSError:
                 raise
             except Exception as error:  # a killed worker is one, by many names
-                why |= {run.name: error for run in runs}
-            new = [run for run in (kept(folder, each) for each in runs) if run]
-            found |= {run.name: run for run in new}
+                why.update({run.name: error for run in runs})
+            new = kept(folder, runs)
+            found.update({run.name: run for run in new})
             done(new)
-        if all(run.name in found for batch in mine for run in batch):
-            break
+        return [runs for runs, _ in started if any(run.name not in found for run in runs)]
+
+    if failed := tried(mine):
         _log.warning("some runs were not computed (%s); they are tried again", _reason(why, found))
-    missing = [run for run in asked if run.name not in found]
-    if not missing:
-        return [found[run.name] for run in asked]
+        apart = [piece for batch in failed for piece in _apart(batch)]
+        for i in range(0, len(apart), cores()):
+            for batch in tried(apart[i : i + cores()]):
+                tried([batch])
     own = [run for batch in mine for run in batch if run.name not in found]
     if own:
-        raise Missing(
-            f"{len(own)} runs could not be computed in {ATTEMPTS} attempts, the first of them "
+        said = (
+            f"{_runs(len(own))} could not be computed in {ATTEMPTS} attempts, the first of them "
             f"{own[0].optimizer} on {own[0].problem} with seed {own[0].seed}: {_reason(why, found)}"
         )
-    raise Elsewhere(
-        f"{len(missing)} runs are other shards' to compute; when they are in {folder}, the same command "
-        "goes on from there"
-    )
+        if not found:
+            raise Missing(said)
+        _log.warning("%s", said)
+    others = sum(run.name not in found for run in asked) - len(own)
+    if others:
+        raise Elsewhere(
+            f"{_runs(others)} {'are' if others > 1 else 'is'} left to other shards; when all are in "
+            f"{folder}, the same command goes on from there"
+        )
+    return [found[run.name] for run in asked if run.name in found]
+
+
+def _apart(batch: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each optimizer in a batch."""
+    found: dict[str, list[Run]] = {}
+    for run in batch:
+        found.setdefault(run.optimizer, []).append(run)
+    return [*found.values()]
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' * (count > 1)}"
 
 
 class _Failed(NamedTuple):
@@ -205,34 +227,6 @@ def _reason(why: dict[str, BaseException], found: dict[str, Run]) -> str:
     if not errors:
         return "no reason was given"
     return f"{type(errors[0]).__name__}: {errors[0]}".splitlines()[0]
-
-
-def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
-    """Copy the runs of other folders into one. Returns how many are new, and how many were there.
-
-    Raises FileNotFoundError for a folder that does not exist, and ValueError for one without runs. A
-    damaged file is named and left out.
-    """
-    new = there = 0
-    for other in others:
-        if not Path(other, "runs").is_dir():
-            kind = ValueError if Path(other).is_dir() else FileNotFoundError
-            raise kind(f"{other} holds no runs of a race; those are kept below {other}/runs")
-        for path in sorted(Path(other).glob("runs/[0-9a-f][0-9a-f]/*.json")):
-            target = place(folder, path.stem)
-            if target.exists():
-                there += 1
-                continue
-            data = path.read_bytes()
-            try:
-                decoded(data)
-            except ValueError as error:
-                _log.warning("%s is damaged (%s), and left out", path, error)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, data)
-            new += 1
-    return new, there
 
 
 def cores() -> int:

@@ -12,8 +12,16 @@ import torch
 
 from ravine.races.entrants import Entrant
 from ravine.races.environment import MADE_WITH, environment
-from ravine.races.runs import REPORT, TUNE, Run, keep
-from ravine.races.swarm import EVALUATIONS, Alone, Program, Replica, one_thread, train
+from ravine.races.runs import REPORT, RUNGS, TUNE, Run, keep
+from ravine.races.swarm import (
+    EVALUATIONS,
+    Alone,
+    Crew,
+    Program,
+    Replica,
+    one_thread,
+    train,
+)
 from ravine.races.task import Task, TaskError
 from ravine.races.together import CannotBatch, Together
 
@@ -25,6 +33,14 @@ STEPS, WARM = 20, 5
 WIDTH = 32
 """Replicas in a swarm; 16 to 64 take the same time each."""
 
+HALVED = sum(
+    go * (until - since)
+    for (since, go), until in zip(
+        ((0.0, 1.0), *RUNGS), (*(at for at, _ in RUNGS), 1.0), strict=True
+    )
+)
+"""The share of all steps that halving leaves."""
+
 _SHARE = 0.5  # of the free memory that the swarms of all workers may take
 
 
@@ -34,7 +50,7 @@ class Pace:
 
     alone: why runs are computed one by one; "" where they are computed together. width: replicas in a
     swarm. steps: a step of each entrant, by its label, trained alone. gained: what a swarm saves of each
-    step. evaluation: a score.
+    step. evaluation: a score. room: how many replicas have room in a worker's share of the memory.
     """
 
     alone: str
@@ -42,6 +58,7 @@ class Pace:
     steps: Mapping[str, float]
     gained: float
     evaluation: float
+    room: int = WIDTH
 
     @property
     def how(self) -> str:
@@ -54,7 +71,8 @@ class Pace:
         for run in runs:
             scores = EVALUATIONS if run.role == REPORT else 1
             step = self.steps[run.optimizer]
-            total += run.steps * max(step - self.gained, step / 10)
+            share = HALVED if run.rivals else 1.0
+            total += share * run.steps * max(step - self.gained, step / 10)
             total += scores * self.evaluation
         return total / workers
 
@@ -62,11 +80,16 @@ class Pace:
         """Runs in batches: those of one seed and role together, at the most as many as the width.
 
         Batches are even, and there are enough of them for the workers where they stay wide enough.
+        Rivals, of which halving stops the worse ones, are a batch.
         """
         groups: dict[tuple[int, str], list[Run]] = {}
+        rivals: dict[tuple[int, str, str], list[Run]] = {}
         for run in runs:
-            groups.setdefault((run.seed, run.role), []).append(run)
-        cut = []
+            if run.rivals:
+                rivals.setdefault((run.seed, run.optimizer, run.rivals), []).append(run)
+            else:
+                groups.setdefault((run.seed, run.role), []).append(run)
+        cut = [*rivals.values()]
         for group in groups.values():
             narrow = max(8, -(-len(group) // workers)) if len(groups) < workers else len(group)
             count = -(-len(group) // min(self.width, narrow))
@@ -105,14 +128,15 @@ def measured(task: Task, entrants: Sequence[Entrant], workers: int = 1) -> Pace:
         start = time.perf_counter()
         task.evaluate(task.model(0), task.validation)
         evaluation = time.perf_counter() - start
-        width = _width(task, task.model(0), workers)
+        room = _room(task, task.model(0), workers)
+        width = max(2, min(WIDTH, room))
         try:
             program = Together(task, [task.model(0) for _ in range(width)])
             together = _time(_gradients(task, program)) / width
         except CannotBatch as error:
-            return Pace(str(error), 1, steps, 0.0, evaluation)
+            return Pace(str(error), 1, steps, 0.0, evaluation, room)
     why = "" if together < alone else "a swarm is not faster here"
-    return Pace(why, width, steps, 0.0 if why else alone - together, evaluation)
+    return Pace(why, width, steps, 0.0 if why else alone - together, evaluation, room)
 
 
 def _gradients(task: Task, program: Program) -> Iterator[Any]:
@@ -124,6 +148,7 @@ def _gradients(task: Task, program: Program) -> Iterator[Any]:
 def _steps(task: Task, entrant: Entrant, model: torch.nn.Module) -> Iterator[Any]:
     program = Alone(task, model)
     replica = Replica(asked(task, entrant, {}, role=TUNE, seed=0), entrant, model)
+    replica.begin()
     if replica.lost:
         raise TaskError(f"{task.name}: {replica.lost}")
     for t, (loss,) in enumerate(_gradients(task, program), 1):
@@ -133,17 +158,19 @@ def _steps(task: Task, entrant: Entrant, model: torch.nn.Module) -> Iterator[Any
 
 
 def _time(steps: Iterator[Any]) -> float:
-    """What a step takes, in seconds: the lower quartile, since others use the machine, too."""
+    """What a step takes, in seconds of this thread, since others use the machine, too: the lower quartile."""
+    fine = time.get_clock_info("thread_time").resolution < 1e-5  # Windows counts in 16 ms
+    clock = time.thread_time if fine else time.perf_counter
     times = []
     for _ in range(WARM + STEPS):
-        start = time.perf_counter()
+        start = clock()
         next(steps)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return sorted(times[WARM:])[STEPS // 4]
 
 
-def _width(task: Task, model: torch.nn.Module, workers: int) -> int:
-    """As many replicas as have room in memory, two at the least."""
+def _room(task: Task, model: torch.nn.Module, workers: int) -> int:
+    """How many replicas have room in a worker's share of the memory that is free."""
     parameters = sum(p.nbytes for p in model.parameters())
     saved = 0
 
@@ -155,7 +182,7 @@ def _width(task: Task, model: torch.nn.Module, workers: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
         task.losses(model, task.train.batch(next(task.order(0))))
     each = 6 * parameters + 3 * saved + 1
-    return max(2, min(WIDTH, int(_SHARE * _free() / workers / each)))
+    return int(_SHARE * _free() / workers / each)
 
 
 def _free() -> float:
@@ -167,29 +194,51 @@ def _free() -> float:
         return 4e9
 
 
-def work(task: Task, entrants: Sequence[Entrant], pace: Pace, folder: str, runs: list[Run]) -> None:
-    """Compute runs of one seed and role, and keep each in the folder: the job of a worker."""
+def work(
+    task: Task,
+    entrants: Sequence[Entrant],
+    pace: Pace,
+    command: str,
+    folder: str,
+    runs: list[Run],
+) -> None:
+    """Compute runs of one seed and role, and keep each in the folder: the job of a worker.
+
+    command: what the race was started by, which is kept with each run.
+    """
     if runs[0].task != task.digest:
         raise RuntimeError(f"{task.name} has changed while the race was on; start the race again")
     by_label, seed = {entrant.label: entrant for entrant in entrants}, runs[0].seed
-    made = {key: environment()[key] for key in MADE_WITH}
+    made = {**{key: environment()[key] for key in MADE_WITH}, "command": command}
 
-    def replica(run: Run, model: torch.nn.Module, how: str) -> Replica:
-        known = {"seconds_per_step": pace.steps[run.optimizer], "made": made, "how": how}
-        return Replica(replace(run, **known), by_label[run.optimizer], model)  # type: ignore[arg-type]
+    def replicas(some: Sequence[Run], how: str) -> list[Replica]:
+        found = []
+        for run in some:
+            known = {"seconds_per_step": pace.steps[run.optimizer], "made": made, "how": how}
+            model = task.model(seed)
+            found.append(Replica(replace(run, **known), by_label[run.optimizer], model))  # type: ignore[arg-type]
+        return found
 
-    how = pace.how
+    def together(its: Sequence[Replica]) -> list[Crew]:
+        crews = []
+        for some in (its[i : i + pace.width] for i in range(0, len(its), pace.width)):
+            models = [x.model for x in some]
+            if len(models) == 1:  # from two on the bits are the same
+                models.append(task.model(seed))
+            crews.append(Crew(Together(task, models), some))
+        return crews
+
+    def alone(its: Sequence[Replica]) -> list[Crew]:
+        return [Crew(Alone(task, x.model), [x]) for x in its]
+
+    halving, how = bool(runs[0].rivals), pace.how
     if not pace.alone:
-        every = [*runs, *runs[:1]] if len(runs) == 1 else runs  # from two on the bits are the same
-        models = [task.model(seed) for _ in every]
         try:
-            program = Together(task, models)
-            replicas = [replica(run, m, how) for run, m in zip(every, models, strict=True)]
-            for done in train(task, program, replicas, seed)[: len(runs)]:
-                keep(folder, done)
+            for run in train(task, replicas(runs, how), seed, together, halving=halving):
+                keep(folder, run)
             return
         except CannotBatch as error:
             how = f"one by one: {error}"
-    for run in runs:
-        model = task.model(seed)
-        keep(folder, *train(task, Alone(task, model), [replica(run, model, how)], seed))
+    for some in [runs] if halving else [[run] for run in runs]:
+        for run in train(task, replicas(some, how), seed, alone, halving=halving):
+            keep(folder, run)

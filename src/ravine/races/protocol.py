@@ -10,6 +10,10 @@ being high.
 
 Seeds are paired: with one seed, all optimizers begin with the same weights and meet the same batches.
 The budget and the schedule of the learning rate are the same for all.
+
+With halving, the worse half of an optimizer's trials is stopped after a quarter of the steps, and half of
+the rest after a half (Jamieson & Talwalkar, 2016, arXiv:1502.07943): half the price, but what was stopped
+is not known at the end.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
+from ravine.races.encoding import name
 from ravine.races.entrants import Entrant, Space
 from ravine.races.pace import asked
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
@@ -59,14 +64,22 @@ _DIMENSIONS = (
 )
 
 
-def tuning(task: Task, entrants: Iterable[Entrant], tier: Tier) -> list[Run]:
+def tuning(
+    task: Task, entrants: Iterable[Entrant], tier: Tier, *, halving: bool = False
+) -> list[Run]:
     """The runs that try the points of the search."""
-    return [
-        asked(task, each, point, role=TUNE, seed=seed, trial=trial, space=each.space(tier.space))
-        for seed in tier.tuning_seeds
-        for each in entrants
-        for trial, point in enumerate(points(each.space(tier.space), tier.trials), 1)
-    ]
+    found = []
+    for seed in tier.tuning_seeds:
+        for each in entrants:
+            space = each.space(tier.space)
+            tried = points(space, tier.trials)
+            rivals = name({"trials": tried}) if halving else ""
+            for trial, point in enumerate(tried, 1):
+                run = asked(
+                    task, each, point, role=TUNE, seed=seed, trial=trial, space=space, rivals=rivals
+                )
+                found.append(run)
+    return found
 
 
 def choosing(
@@ -112,31 +125,32 @@ def best(runs: Iterable[Run], entrant: Entrant) -> int | None:
 def _ranking(runs: Iterable[Run], entrant: Entrant) -> list[int]:
     """The trials of an optimizer that were not lost, from the best mean score down.
 
-    A trial that is lost on any seed comes after all that are not; one lost on all is left out.
+    A trial that was lost or stopped on any seed comes after all that were not; one lost on all is left
+    out.
     """
-    scores: dict[int, list[float]] = {}
-    lower = False
+    trials: dict[int, list[Run]] = {}
     for run in runs:
         if run.optimizer == entrant.label:
-            scores.setdefault(run.trial, []).append(run.score)
-            lower = run.lower_is_better
-    sign = 1.0 if lower else -1.0
+            trials.setdefault(run.trial, []).append(run)
     order = []
-    for trial, its in scores.items():
-        finite = [x for x in its if math.isfinite(x)]
-        if finite:
-            order.append((len(its) - len(finite), sign * fmean(finite), trial))
-    return [trial for _, _, trial in sorted(order)]
+    for trial, its in trials.items():
+        whole = [run for run in its if math.isfinite(run.score)]
+        if whole:
+            sign = 1.0 if whole[0].lower_is_better else -1.0
+            steps = fmean(run.stopped_at or run.steps for run in whole)
+            mean = sign * fmean(run.score for run in whole)
+            order.append((len(its) - len(whole), -steps, mean, trial))
+    return [trial for *_, trial in sorted(order)]
 
 
 def edges(run: Run, tier: Tier) -> list[str]:
     """The hyperparameters in which a chosen run is the first or the last of all points that were tried."""
     tried = points(run.space, tier.trials)
     found = []
-    for name in run.space:
-        values = [point[name] for point in tried]
-        if run.trial and run.hyperparameters[name] in (min(values), max(values)):
-            found.append(name)
+    for key in run.space:
+        values = [point[key] for point in tried]
+        if run.trial and run.hyperparameters[key] in (min(values), max(values)):
+            found.append(key)
     return found
 
 
@@ -148,7 +162,7 @@ def points(space: Space, count: int) -> list[dict[str, float]]:
     if not space:
         return [{} for _ in range(count)]
     return [
-        {name: _stretched(u, *ends) for u, (name, ends) in zip(row, space.items(), strict=False)}
+        {key: _stretched(u, *ends) for u, (key, ends) in zip(row, space.items(), strict=False)}
         for row in _sequence(count)
     ]
 

@@ -6,22 +6,21 @@ there without them.
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections import Counter
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from ravine.races import runs as run_files
 from ravine.races.atomic import write
 from ravine.races.drawing import DARK, DASHES, LIGHT, Drawing
 from ravine.races.figures import of_comparison, of_race
 from ravine.races.findings import Comparison, Method, Overall, Trial, comparisons, lost, overall
-from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
+from ravine.races.report_method import escaped, method
+from ravine.races.runs import REPORT, Run
 from ravine.races.sentences import (
     NONE,
     Words,
@@ -29,7 +28,6 @@ from ravine.races.sentences import (
     amount,
     between,
     headline,
-    listed,
     place,
     plural,
 )
@@ -98,18 +96,18 @@ class Report:
             (
                 '<!doctype html><html lang="en"><head><meta charset="utf-8">',
                 '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                f"<title>{_text(self.headline)}</title>",
+                f"<title>{escaped(self.headline)}</title>",
                 f"<style>{style}\n:root{{{light}}}{dark}</style></head><body><main>",
                 '<a class="skip" href="#problems">Skip to the results</a>',
-                f"<small>{self._kicker()}</small><h1>{_text(self.headline)}</h1>",
-                f'<p class="say">{_text(_how(self.comparisons))}</p>',
+                f"<small>{self._kicker()}</small><h1>{escaped(self.headline)}</h1>",
+                f'<p class="say">{escaped(_how(self.comparisons))}</p>',
                 _cards(self.comparisons),
                 _legend(self.series),
                 '<div id="problems">',
                 _together(self.overall, self.comparisons, self.series, figures),
                 *sections,
                 "</div>",
-                _method(self.comparisons, self.runs, self._commands()),
+                method(self.comparisons, self.runs, self._commands()),
                 '</main><div id="tip" hidden></div>',
                 f"<script>{_file('report.js').strip()}</script></body></html>\n",
             )
@@ -132,7 +130,7 @@ class Report:
         found = [run.made.get("command") for run in self.runs]
         with suppress(OSError, ValueError, AttributeError):  # there is no manifest, or it is none
             found.append(json.loads((self.folder / "manifest.json").read_bytes()).get("command"))
-        told = (" ".join(map(str, c)) if isinstance(c, list) else str(c) for c in found if c)
+        told = (shlex.join(map(str, c)) if isinstance(c, list) else str(c) for c in found if c)
         return list(dict.fromkeys(told))
 
 
@@ -141,10 +139,6 @@ _Runs = Callable[[Comparison, Words], str]
 
 def _file(name: str) -> str:
     return files("ravine.races").joinpath(name).read_text("utf-8")
-
-
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
 
 
 def _slug(text: str) -> str:
@@ -170,10 +164,10 @@ def _cards(found: Sequence[Comparison]) -> str:
     cards = []
     for comparison in found:
         words = Words(comparison)
-        small = f"<small>{_text(words.defaults())}</small>" if words.defaults() else ""
+        small = f"<small>{escaped(words.defaults())}</small>" if words.defaults() else ""
         cards.append(
-            f'<li><a href="#{_slug(comparison.title)}"><small>{_text(comparison.title)}</small>'
-            f"<span>{_text(words.verdict())}</span>{small}</a></li>"
+            f'<li><a href="#{_slug(comparison.title)}"><small>{escaped(comparison.title)}</small>'
+            f"<span>{escaped(words.verdict())}</span>{small}</a></li>"
         )
     return f'<ul class="cards">{"".join(cards)}</ul>'
 
@@ -193,7 +187,7 @@ def _key(series: int) -> str:
 
 def _legend(series: Mapping[str, int]) -> str:
     buttons = "".join(
-        f'<button type="button" data-o="{i}" aria-pressed="false">{_key(i)}{_text(name)}</button>'
+        f'<button type="button" data-o="{i}" aria-pressed="false">{_key(i)}{escaped(name)}</button>'
         for name, i in series.items()
     )
     return f'<div class="legend" role="group" aria-label="Highlight an optimizer">{buttons}</div>'
@@ -203,7 +197,7 @@ def _figure(found: Mapping[str, tuple[Drawing, str]], name: str) -> str:
     if name not in found:
         return ""
     drawing, caption = found[name]
-    return f"<figure>{drawing.svg()}<figcaption>{_text(caption)}</figcaption></figure>"
+    return f"<figure>{drawing.svg()}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
 def _table(
@@ -227,13 +221,13 @@ def _table(
         )
         body.append(f"<tr{mark}>{line}</tr>")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(about)}"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(about)}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
 def _named(name: str, series: Mapping[str, int]) -> str:
-    return f"{_key(series[name])} {_text(name)}"
+    return f"{_key(series[name])} {escaped(name)}"
 
 
 # ---- over all problems -----------------------------------------------------------------------------
@@ -285,15 +279,15 @@ def _problem(
         f"{plural(run.parameters, 'parameter')}."
     )
     below = "lower is better" if run.lower_is_better else "higher is better"
-    remarks = "".join(f"<li>{_text(remark)}</li>" for remark in words.remarks())
+    remarks = "".join(f"<li>{escaped(remark)}</li>" for remark in words.remarks())
     pictures = [
         _figure(figures, f"{slug}-{kind}")
         for kind in ("slope", "differences", "scores", "losses", "sensitivity", "trials")
     ]
     return (
-        f'<section><h2 id="{slug}">{_text(comparison.title)}</h2><p class="mute">{_text(run.about)} '
-        f"{_text(budget)} The score is {_text(run.score_name)}, {below}.</p>"
-        f'<p class="say">{_text(said)}</p>{f"<ul>{remarks}</ul>" if remarks else ""}'
+        f'<section><h2 id="{slug}">{escaped(comparison.title)}</h2><p class="mute">{escaped(run.about)} '
+        f"{escaped(budget)} The score is {escaped(run.score_name)}, {below}.</p>"
+        f'<p class="say">{escaped(said)}</p>{f"<ul>{remarks}</ul>" if remarks else ""}'
         f'<div class="two">{"".join(pictures[:2])}</div>{_results(comparison, words, series)}'
         f'<div class="two">{"".join(pictures[2:])}</div>{_pairs(comparison, words)}'
         f"{runs(comparison, words)}</section>"
@@ -314,7 +308,7 @@ def _results(comparison: Comparison, words: Words, series: Mapping[str, int]) ->
     of = "the problem's" if comparison.target_set else "what the optimizer in the middle reaches"
     return (
         _table(f"Results on {comparison.title}", columns, rows)
-        + f'<p class="mute">The target is {_text(target)}, {of}. Steps and seconds to it are '
+        + f'<p class="mute">The target is {escaped(target)}, {of}. Steps and seconds to it are '
         "medians over the seeds, in which a miss is infinite.</p>"
     )
 
@@ -348,7 +342,7 @@ def _pairs(comparison: Comparison, words: Words) -> str:
         return ""
     rows = []
     for pair in comparison.pairs:
-        first, second = (_text(words.names[i]) for i in (pair.first, pair.second))
+        first, second = (escaped(words.names[i]) for i in (pair.first, pair.second))
         cells = [
             f"{first} – {second}",
             words.number(pair.ahead.value, True),
@@ -409,11 +403,12 @@ def _details(comparison: Comparison, told: Callable[[Trial], str], words: Words)
         for trial in sorted(m.trials, key=lambda t: t.hyperparameters.get("lr", 0)):
             at = ", ".join(f"{k} {trial.hyperparameters[k]:.3g}" for k in m.searched)
             gone = f" ({trial.lost} lost)" if trial.lost else ""
-            trials.append(f"{at}: {told(trial)}{gone}")
+            ended = "" if trial.stopped_at is None else f" (stopped at step {trial.stopped_at:,})"
+            trials.append(f"{at}: {told(trial)}{gone}{ended}")
         if trials:
             lines.append(f"trials: {'; '.join(trials)}")
-        body = "".join(f'<p class="mono">{_text(line)}</p>' for line in lines)
-        head = f"{_text(m.name)}: {plural(count, 'run')}"
+        body = "".join(f'<p class="mono">{escaped(line)}</p>' for line in lines)
+        head = f"{escaped(m.name)}: {plural(count, 'run')}"
         blocks.append(f"<details><summary>{head}</summary>{body}</details>")
     return f'<div class="runs"><h3>Every run</h3>{"".join(blocks)}</div>'
 
@@ -426,73 +421,3 @@ def _said(run: Run, words: Words) -> str:
     if why := lost(run):
         return f"{run.seed}: lost, {why}"
     return f"{run.seed}: {words.number(run.score)}"
-
-
-# ---- how it was done -------------------------------------------------------------------------------
-
-
-def _method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[str]) -> str:
-    comparison = found[0]
-    said = []
-    if comparison.tuned:
-        again = comparison.seeds[CHOOSE]
-        said += [
-            f"Tuning on {_seeds(comparison.seeds[TUNE])}"
-            + (f", the choice among the best on {_seeds(again)}" if again else "")
-            + f", the report on {_seeds(comparison.seeds[REPORT])}: no seed serves two purposes.",
-            "Every optimizer is searched over its own declared space, at the same points of the unit "
-            "cube, and with the same budget and schedule.",
-            "The score that a trial was chosen by is too good (the winner's curse) and is not shown as a "
-            "result.",
-            "Intervals of tuned results contain the luck of tuning: the search is shifted over what was "
-            "measured and repeated 400 times, and its variance is added to that of the seeds.",
-        ]
-    pairs = max(len(c.pairs) for c in found)
-    if pairs > 1:
-        said.append(
-            f"The {pairs} intervals of differences of a problem hold at once with 95 % (Bonferroni), so a "
-            "picture and its verdict are the same statement."
-        )
-    said.append(
-        "A run is lost if its loss is not finite, or in the last tenth of the steps not below what it was "
-        "at first. It counts as an untrained model, in every mean."
-    )
-    how = Counter(run.how for run in runs if run.how)
-    if how:
-        said.append(
-            f"How runs were trained: {listed(f'{k} ({n:,})' for k, n in how.most_common())}."
-        )
-    items = "".join(f"<li>{_text(text)}</li>" for text in said)
-    shell = f"<h3>Commands</h3><pre>{_text(chr(10).join(commands))}</pre>" if commands else ""
-    return (
-        f'<section><h2 id="how">How it was done</h2><ul>{items}</ul>{shell}{_made(runs)}</section>'
-    )
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seed{'s' * (len(seeds) > 1)} {listed(map(str, seeds))}" if seeds else "no seed"
-
-
-def _made(runs: Sequence[Run]) -> str:
-    """Versions and machines, the most common first."""
-    found = Counter(json.dumps(_flat(run.made)) for run in runs if run.made)
-    if not found:
-        return ""
-    items = []
-    for text, count in found.most_common():
-        said = ", ".join(f"{k} {v}" for k, v in json.loads(text).items() if v)
-        which = f"{plural(count, 'run')}: " if len(found) > 1 else ""
-        items.append(f"<li>{_text(which + said)}</li>")
-    return f"<h3>Versions and machine</h3><ul>{''.join(items)}</ul>"
-
-
-def _flat(made: Mapping[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in made.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value)
-        elif key not in ("command", "written"):
-            flat[str(key)] = str(value or "")
-    return flat

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +147,10 @@ class RunFolder:
         """Stop now, where what the signal raised was swallowed, as in a destructor or in Numba."""
         if self._stopped:
             raise self._stopped
+
+    def found(self, names: Iterable[str]) -> None:
+        """Take note of results that somebody else has kept in the folder."""
+        self._done.update(names)
 
     def _say_what_is_kept(self, status: str) -> None:
         count = len(self._done)

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from ravine.races.entrants import Entrant, Pair, memory
-from ravine.races.examples import Batch
-from ravine.races.runs import REPORT, Run
+from ravine.races.examples import Batch, Examples
+from ravine.races.runs import REPORT, RUNGS, Run
 from ravine.races.task import SCHEDULES, Task
 from ravine.torch.pinned import Pinned
 
-__all__ = ["Alone", "Program", "Replica", "one_thread", "train"]
+__all__ = ["Alone", "Crew", "Program", "Replica", "one_thread", "train"]
 
 POINTS, EVALUATIONS = 100, 20
 """How many points a curve of the training loss has at the most, and how often a run that is reported is
@@ -78,23 +78,37 @@ class Replica:
     model: nn.Module
     lost: str = ""
     lost_at: int | None = None
+    stopped_at: int | None = None
 
     def __post_init__(self) -> None:
         self.curve: list[tuple[int, float]] = []
         self.evaluations: list[tuple[int, float]] = []
         self._sum, self._since = 0.0, 0
         self.optimizer: Any = None
-        self._pinned: list[Pinned] = []
+        self._parts: Sequence[Any] = []
+        self.moved()
+
+    def begin(self) -> None:
+        """Make the optimizer, of a model that is where it stays in memory."""
         try:
             self.optimizer = self.entrant.build(self.model, self.run.hyperparameters)
         except Exception as error:
-            self._parts: Sequence[Any] = []
             return self._lose(f"{self.entrant.label} cannot be made: {error}", 0)
         self._mode("train")
         pair = isinstance(self.optimizer, Pair)
         self._parts = self.optimizer.parts if pair else [self.optimizer]
         self._rates = [[group.get("lr") for group in part.param_groups] for part in self._parts]
         return None
+
+    @property
+    def done(self) -> bool:
+        """Whether it takes no further step: it is lost, or was stopped."""
+        return bool(self.lost) or self.stopped_at is not None
+
+    def moved(self) -> None:
+        """Take note that its parameters are elsewhere in memory from now on."""
+        self._pinned: list[Pinned] = []
+        self._settled = False
 
     def step(self, t: int, loss: float, factor: float, program: Program, number: int) -> None:
         """Take step t with the program's gradients, those of its replica of this number; or be lost."""
@@ -114,9 +128,10 @@ class Replica:
             return self._lose(
                 f"{self.entrant.label} raises {type(error).__name__} at step {t}: {error}", t
             )
-        if t == 1 and program.addresses(number) and all(map(Pinned.fits, self._parts)):
+        if not self._settled and program.addresses(number) and all(map(Pinned.fits, self._parts)):
             trained = [p for p in self.model.parameters() if p.requires_grad]
             self._pinned = [Pinned(part, trained) for part in self._parts]
+        self._settled = True
         return None
 
     def _set_rates(self, factor: float) -> None:
@@ -138,13 +153,12 @@ class Replica:
         """Put down the score, with the weights that the optimizer evaluates with."""
         if self.lost:
             return None
-        part = task.test if self.run.role == "report" else task.validation
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             return self._lose(f"parameters are not finite after step {t}", t)
         self._set_rates(factor)
         self._mode("eval")
         try:
-            self.evaluations.append((t, task.evaluate(self.model, part)))
+            self.evaluations.append((t, task.evaluate(self.model, _part(task, self.run.role))))
         finally:
             self._mode("train")
         return None
@@ -157,52 +171,114 @@ class Replica:
 
     def finished(self, task: Task) -> Run:
         """The run with its results."""
-        reached = next((t for t, score in self.evaluations if task.reached(score)), math.inf)
+        looks = [
+            (t, score) for t, score in self.evaluations if t
+        ]  # what is at the target untrained is not
+        reached = next((t for t, score in looks if task.reached(score)), math.inf)
         to_target = None if task.target is None else math.inf if self.lost else reached
         seconds = self.run.seconds_per_step
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         return replace(
             self.run,
             parameters=parameters,
-            curve=tuple(self.curve),
-            evaluations=tuple(self.evaluations),
+            curve=self.curve,
+            evaluations=self.evaluations,
             score=math.nan if self.lost else self.evaluations[-1][1],
             lost=self.lost,
             lost_at=self.lost_at,
+            stopped_at=self.stopped_at,
             steps_to_target=to_target,
             seconds_to_target=None if to_target is None else to_target * seconds,
             memory_per_parameter=memory(self.optimizer, parameters) if self.optimizer else math.nan,
         )
 
 
-def train(task: Task, program: Program, replicas: Sequence[Replica], seed: int) -> list[Run]:
-    """Train all replicas to the end of the budget, and return their runs with the results."""
-    steps, factor = task.steps, SCHEDULES[task.schedule]
+class Crew(NamedTuple):
+    """Replicas, and the program that computes their gradients."""
+
+    program: Program
+    replicas: Sequence[Replica]
+
+
+def train(
+    task: Task,
+    replicas: Sequence[Replica],
+    seed: int,
+    crews: Callable[[Sequence[Replica]], Sequence[Crew]],
+    *,
+    halving: bool = False,
+) -> list[Run]:
+    """Train all replicas to the end of the budget, and return their runs with the results.
+
+    crews: what makes programs for replicas. halving: whether the worst replicas by their scores are
+    stopped on the way, see `ravine.races.runs.RUNGS`; then those that go on are given new programs.
+    """
+    count = len(replicas)
+    rungs = {max(1, round(at * task.steps)): max(1, int(share * count)) for at, share in RUNGS}
+    _train(task, crews, replicas, seed, rungs if halving else {})
+    return [replica.finished(task) for replica in replicas]
+
+
+def _train(
+    task: Task,
+    made: Callable[[Sequence[Replica]], Sequence[Crew]],
+    replicas: Sequence[Replica],
+    seed: int,
+    rungs: Mapping[int, int],
+) -> None:
+    """Train to the end of the budget; after each rung, a step, so many go on at the most."""
+    steps, factor, crews = task.steps, SCHEDULES[task.schedule], made(replicas)
     reports = any(replica.run.role == REPORT for replica in replicas)
     points, looks = _spread(steps, POINTS), _spread(steps, EVALUATIONS if reports else 1)
-    alive = [(i, replica) for i, replica in enumerate(replicas) if not replica.lost]
+    for replica in replicas:
+        replica.begin()
+    alive = [replica for replica in replicas if not replica.lost]
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _look_first(task, alive)
         for t, index in zip(range(1, steps + 1), task.order(seed)):  # noqa: B905  order has no end
-            torch.default_generator.manual_seed(seed * _STEP_SEEDS + t)
-            losses = program.losses(task.train.batch(index))
-            now = factor((t - 1) / steps)
-            for i, replica in alive:
-                replica.step(t, losses[i], now, program, i)
-            if t in points:
-                for _, replica in alive:
-                    replica.point(t)
-            if t in looks:
-                for _, replica in alive:
-                    replica.evaluate(task, t, now)
-            lost = [replica for _, replica in alive if replica.lost]
-            for replica in lost:
-                replica.point(t)
-            if lost:
-                alive = [(i, replica) for i, replica in alive if not replica.lost]
             if not alive:
                 break
-    return [replica.finished(task) for replica in replicas]
+            batch, now = task.train.batch(index), factor((t - 1) / steps)
+            for program, its in crews:
+                torch.default_generator.manual_seed(seed * _STEP_SEEDS + t)
+                losses = program.losses(batch)
+                for i, replica in enumerate(its):
+                    if not replica.done:
+                        replica.step(t, losses[i], now, program, i)
+            if t in points or t in rungs:
+                for replica in alive:
+                    replica.point(t)
+            if t in looks or t in rungs:
+                for replica in alive:
+                    replica.evaluate(task, t, now)
+            if any(replica.lost for replica in alive):
+                for replica in (x for x in alive if x.lost):
+                    replica.point(t)
+                alive = [replica for replica in alive if not replica.lost]
+            if t in rungs and t < steps and len(alive) > rungs[t]:
+                sign = 1 if task.lower else -1
+                alive.sort(key=lambda x: (sign * x.evaluations[-1][1], x.run.trial))
+                for replica in alive[rungs[t] :]:
+                    replica.stopped_at = t
+                alive = alive[: rungs[t]]
+                for replica in alive:
+                    replica.moved()
+                crews = made(alive)
+
+
+def _look_first(task: Task, replicas: Sequence[Replica]) -> None:
+    """Score the untrained model, which is the same for all replicas of a seed."""
+    for role in {replica.run.role for replica in replicas}:
+        its = [replica for replica in replicas if replica.run.role == role]
+        score = task.evaluate(its[0].model, _part(task, role))
+        for replica in its:
+            replica.evaluations.append((0, score))
+
+
+def _part(task: Task, role: str) -> Examples:
+    """What a run of that role is scored on."""
+    return task.test if role == REPORT else task.validation
 
 
 def _spread(steps: int, count: int) -> set[int]:

@@ -194,9 +194,12 @@ class Task:
             with torch.random.fork_rng(devices=[]):
                 loss = self.losses(model, self.train.batch(index))
         except Exception as error:
+            without = (
+                "" if self.loss else "; there is no loss, so the model's output must have .loss"
+            )
             raise TaskError(
                 f"{self.name}: data, model and loss do not fit together: {_what(error)}; a batch is "
-                f"{self.train.describe(index)}"
+                f"{self.train.describe(index)}{without}"
             ) from error
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
@@ -206,15 +209,20 @@ class Task:
         if not math.isfinite(loss.item()):
             raise TaskError(
                 f"{self.name}: the loss is {loss.item()} before the first step; "
-                f"{self.train.unfit() or 'the data has finite numbers only, so look at the model'}"
+                f"{self.train.unfit() or 'the data is finite, so look at the model and the loss'}"
             )
         for name, part in (("validation", self.validation), ("test", self.test)):
             try:
-                self.evaluate(model, part)
+                score = self.evaluate(model, part)
             except Exception as error:
                 raise TaskError(
                     f"{self.name}: the {name} part cannot be scored: {_what(error)}"
                 ) from error
+            if math.isnan(score):
+                raise TaskError(
+                    f"{self.name}: the score of the untrained model on the {name} part is nan; "
+                    f"{part.unfit() or 'the data is finite, so look at the score'}"
+                )
 
     def within(self, steps: int | None = None, schedule: str | None = None) -> Task:
         """The same task with another budget or schedule; None leaves it. Raises TaskError."""
@@ -251,6 +259,10 @@ def _checked(task: Task) -> Task:
         raise TaskError(
             f"{task.name}: schedule={task.schedule!r} is not accepted; schedule is "
             f"{', '.join(SCHEDULES)}"
+        )
+    if task.lower_is_better not in (None, True, False):
+        raise TaskError(
+            f"{task.name}: lower_is_better={task.lower_is_better!r} is not accepted; it is True or False"
         )
     if task.target is not None and not isinstance(task.target, (int, float)):
         raise TaskError(f"{task.name}: target={task.target!r} is not accepted; target is a number")
@@ -313,14 +325,15 @@ def _from_module(source: str, name: str, module: Any, texts: tuple[str, ...]) ->
     missing = [key for key in _NEEDED if key not in there]
     if missing:
         raise TaskError(
-            f"{name}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; a task has "
+            f"{name}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; a task has "
             f"{', '.join(_NEEDED)} and loss, and may have {', '.join(_OPTIONAL[1:])}"
         )
     uncallable = [k for k in ("data", "model") if not callable(there[k])]
-    if uncallable:
-        raise TaskError(
-            f"{name}: {uncallable[0]} is {there[uncallable[0]]!r}; it must be a function"
-        )
+    if uncallable or isinstance(there["model"], nn.Module):
+        key = (*uncallable, "model")[0]
+        module = isinstance(there[key], nn.Module)
+        what = f"a {type(there[key]).__name__}" if module else repr(there[key])
+        raise TaskError(f"{name}: {key} is {what}; it must be a function, def {key}(): ...")
     try:
         parts = there["data"]()
     except ModuleNotFoundError as error:
@@ -396,10 +409,10 @@ class _Copy:
 def _task(name: str, make: Callable[[], nn.Module], parts: Any, **given: Any) -> Task:
     remarks = ["every seed begins with the model's own weights"] if given.get("fixed") else []
     if not isinstance(parts, (tuple, list)) or not 1 <= len(parts) <= 3:
-        many = len(parts) if isinstance(parts, (tuple, list)) else type(parts).__name__
+        many = f"{len(parts)} parts" if isinstance(parts, (tuple, list)) else f"{parts!r:.60}"
         raise TaskError(
-            f"{name}: data() returns {many}; it returns the parts, (x, y), (x_held_out, y_held_out), or "
-            "three of them: train, validation, test"
+            f"{name}: data() returns {many}; it returns the parts of the data, (x, y), "
+            "(x_held_out, y_held_out), or three of them: train, validation, test"
         )
     try:
         made = [examples(part) for part in parts]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd, prod
+from types import CodeType, FunctionType
 from typing import Any
 
 from ravine.engines.graph import DIMENSIONS
@@ -16,7 +18,7 @@ from ravine.rule import Rule
 from ravine.slots import DTYPES, Slot
 from ravine.sources import source_of
 
-__all__ = ["About", "about", "extent", "source"]
+__all__ = ["About", "about", "extent", "helpers", "source"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,31 @@ def _size(slot: Slot) -> str:
         return f": {words}"
     sizes = [DTYPES[slot.dtype]] * 2 if slot.dtype else [4, 8]
     return f": {sizes[0]} bytes per float32 parameter, {sizes[1]} per float64"
+
+
+def helpers(rule: Rule) -> list[Callable[..., Any]]:
+    """The functions that a rule's functions call and that are written beside them, or in Ravine's rules."""
+    found: dict[int, Callable[..., Any]] = {}
+    todo = [inspect.unwrap(function) for function in rule.sources]
+    for function in todo:  # which grows
+        for code in _codes(function.__code__):
+            for name in code.co_names:
+                f = function.__globals__.get(name)
+                if isinstance(f, FunctionType) and id(f) not in found and _beside(f, function):
+                    found[id(f)] = f
+                    todo.append(f)
+    return [*found.values()]
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
+
+
+def _beside(f: FunctionType, function: FunctionType) -> bool:
+    return f.__module__ == function.__module__ or f.__module__.startswith("ravine.rules.")
 
 
 def source(function: Callable[..., Any]) -> str:

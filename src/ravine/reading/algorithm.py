@@ -7,13 +7,14 @@ no package for algorithms, and MathJax and KaTeX set it as well.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from inspect import signature
 from typing import Any
 
 from ravine import ops
-from ravine.reading.about import extent
+from ravine.reading.about import extent, helpers
 from ravine.reading.composing import Equation, symbols
 from ravine.reading.equations import aligned, graphs, lines_of, reading
 from ravine.reading.expressions import number, operation
@@ -39,6 +40,11 @@ TOLD = (
     "qr",
 )
 MARGIN = 10  # columns, for the titles of the lines above and below the loop
+LINES = {
+    ("axis", -1): "of each row",
+    ("axis", -2): "of each column",
+    ("keep", 0): "of each row; of a kernel, of each output channel",
+}
 KINDS = {"≥2": "matrices", "≤1": "vectors"}
 
 
@@ -64,14 +70,14 @@ class Part:
 class Algorithm:
     """What a box says.
 
-    heads: what stands above the loop, each line with its title. words: operations, each with what it
+    heads: what stands above the loop, each line with its title. words: calls, each with what it
     means. evaluated: the weights to evaluate with, where they are not p.
     """
 
     name: str
     heads: Sequence[tuple[str, Sequence[Item]]]
     parts: Sequence[Part]
-    words: Sequence[tuple[str, str]]
+    words: Sequence[tuple[Node, str]]
     evaluated: Node | None = None
 
 
@@ -113,8 +119,9 @@ def terminal(
         lines += [(" " * left + line).rstrip() for line in body]
     if box.evaluated:
         lines += _listed("Evaluate", [f"with {put(box.evaluated)}"], width, plain=plain)
-    for i, (name, text) in enumerate(box.words):
-        lines += _listed("" if i else "Where", [f"{name}(x): {text}"], width, plain=plain)
+    for i, (call, text) in enumerate(box.words):
+        said = f"{put(call)}: {text}"
+        lines += _listed("" if i else "Where", [said], width, plain=plain)
     bar = ("-" if plain else "─") * min(width, max(map(len, lines)))
     return "\n".join([bar, *textwrap.wrap(box.name, width), bar, *lines, bar])
 
@@ -151,8 +158,8 @@ def latex(rule: Rule, values: Mapping[str, Any] | None = None) -> str:
         rows.append(f"{indent}{aligned(part.equations)} \\\\")
     if box.evaluated:
         rows.append(rf"\textbf{{evaluate with }} {typeset.right_side(box.evaluated)} \\")
-    for name, text in box.words:
-        rows.append(rf"{typeset.function(name)}(x)\text{{: }}{typeset.text(text)} \\")
+    for call, text in box.words:
+        rows.append(rf"{typeset.put(call)}\text{{: }}{typeset.text(text)} \\")
     return "\n".join([*lines, *rows, r"\hline", r"\end{array}"])
 
 
@@ -182,7 +189,7 @@ def markdown(rule: Rule, values: Mapping[str, Any] | None = None) -> str:
     if box.evaluated:
         parts.append(f"**Evaluate** with ${typeset.right_side(box.evaluated)}$")
     if box.words:
-        parts.append("\n".join(f"- `{name}(x)`: {text}" for name, text in box.words))
+        parts.append("\n".join(f"- ${typeset.put(call)}$: {text}" for call, text in box.words))
     return "\n\n".join(parts)
 
 
@@ -233,12 +240,12 @@ def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
         parts = [Part([gradient]), *parts]
     else:
         parts = [replace(first_part, equations=[gradient, *first_part.equations]), *rest]
-    used = {name for part in parts for e in part.equations for name in _called(e.value)}
+    calls = [call for part in parts for e in part.equations for call in _calls(e.value)]
     return Algorithm(
         rule.name,
         [(head, items) for head, items in heads if items],
         [replace(part, equations=_credited(rule, part.equations)) for part in parts],
-        [(name, _meaning(name)) for name in TOLD if name in used],
+        [*_words(rule, calls)],
         evaluated,
     )
 
@@ -298,10 +305,14 @@ def _begin(slot: Slot, letters: Mapping[str, Symbol]) -> Node:
     value = letters[slot.value] if isinstance(slot.value, str) else number(slot.value)
     if slot.square is None or slot.value == 0:
         return value
+    if slot.value == 1:
+        return Symbol("I")
     return Term("*", (value, Symbol("I")))
 
 
 def _value(value: Any) -> Node:
+    if len(repr(value)) > 12:
+        value = float(f"{value:.6g}")
     return number(value) if value >= 0 else Term("neg", (number(-value),))
 
 
@@ -363,17 +374,53 @@ def _credited(rule: Rule, equations: Sequence[Equation]) -> list[Equation]:
     return found
 
 
-def _called(node: Node) -> list[str]:
-    """The operations in an expression."""
+def _calls(node: Node) -> list[Term]:
+    """The calls in an expression."""
     if isinstance(node, Symbol):
         return []
-    own = [str(node.args[0])] if node.kind == "call" else []
-    return own + [x for part in node.args if isinstance(part, Term) for x in _called(part)]
+    own = [node] if node.kind == "call" else []
+    return own + [x for part in node.args if isinstance(part, Term) for x in _calls(part)]
 
 
-def _meaning(name: str) -> str:
-    """What an operation's docstring says first."""
-    said = (getattr(ops, name).__doc__ or "").split("\n")[0].partition(";")[0].rstrip(".:")
+def _words(rule: Rule, calls: Sequence[Term]) -> Iterator[tuple[Node, str]]:
+    """What these calls mean, each kind once: of operations that have to be told, and of helpers."""
+    x = Symbol("x")
+    own = {f.__name__.strip("_"): f for f in helpers(rule) if f.__doc__}
+    told = {name: getattr(ops, name) for name in TOLD}
+    named = {str(call.args[0]) for call in calls}
+    for name in [*(name for name in TOLD if name in named), *(k for k in own if k in named)]:
+        if name in own:
+            shown = [
+                Symbol(letter, upright=len(letter) > 1)
+                for letter in signature(own[name]).parameters
+            ]
+            yield Term("call", (name, *shown)), _meaning(own[name])
+            continue
+        ways = dict.fromkeys(_along(call) for call in calls if call.args[0] == name)
+        for way in sorted(ways, key=str):
+            meaning = _meaning(told[name])
+            if way is None:
+                yield Term("call", (name, x)), meaning
+            else:
+                axis, where = way
+                pair = Term("=", (Symbol(axis), _value(where)))
+                each = LINES.get(way, f"along {axis} {where}")
+                yield Term("call", (name, x, pair)), meaning.replace("over one tensor", each)
+
+
+def _along(call: Term) -> tuple[str, int] | None:
+    """The axis that a call is along, or the one that it keeps."""
+    for pair in call.args[1:]:
+        if isinstance(pair, Term) and pair.kind == "=" and pair.args[0].name in ("axis", "keep"):
+            return pair.args[0].name, int(
+                Terminal(plain=True, flat=True).put(pair.args[1]).lines[0]
+            )
+    return None
+
+
+def _meaning(function: Any) -> str:
+    """What a function's docstring says first."""
+    said = (function.__doc__ or "").split("\n")[0].partition(";")[0].rstrip(".:")
     return said[0].lower() + said[1:]
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import io
 import re
 import textwrap
-import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -31,21 +29,10 @@ from ravine.reading.expressions import (
     varies,
 )
 from ravine.reading.letters import Letters
+from ravine.reading.syntax import COMPARED, OPERATORS, by_turns, notes, paired, returns, tuples
 from ravine.reading.typesetting import Node, Symbol, Term
 from ravine.slots import Signal
 from ravine.sources import source_of
-
-OPERATORS: dict[type[ast.AST], str] = {
-    **{ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.Mod: "%"},
-    **{ast.MatMult: "@", ast.BitAnd: "and", ast.BitOr: "or", ast.And: "and", ast.Or: "or"},
-    **{ast.Eq: "=", ast.NotEq: "≠", ast.Is: "=", ast.IsNot: "≠"},
-    **{ast.Lt: "<", ast.LtE: "≤", ast.Gt: ">", ast.GtE: "≥"},
-}
-TO_TOOLS = re.compile(r"noqa|type:|fmt:|pragma|pylint|ruff")  # comments not meant for readers
-
-
-COMPARED = {ast.Eq: "__eq__", ast.NotEq: "__ne__", ast.Lt: "__lt__", ast.LtE: "__le__"}
-COMPARED |= {ast.Gt: "__gt__", ast.GtE: "__ge__"}
 
 
 class NotComposed(ValueError):
@@ -155,7 +142,7 @@ class Reader:
         options = zip(definition.args.kwonlyargs, definition.args.kw_defaults, strict=True)
         switch = {a.arg: isinstance(getattr(d, "value", 0), bool) for a, d in options}
         self.numbers = {name for name, is_switch in switch.items() if not is_switch}
-        self.tuples = _tuples(definition) | {
+        self.tuples = tuples(definition) | {
             name for name in (*positional, *switch) if name in stack.counts
         }
         self.letters = letters.take(definition, self.tuples)
@@ -170,9 +157,7 @@ class Reader:
         self.defined: dict[str, list[Symbol]] = {}
         values = stack.values or {}
         self.settled = {self.start[name]: values[name] for name in switch if name in values}
-        tokens = tokenize.generate_tokens(io.StringIO(self.source).readline)
-        notes = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-        self.notes = {at: " ".join(n.split()) for at, n in notes.items() if not TO_TOOLS.match(n)}
+        self.notes = notes(self.source)
 
     def symbol(self, name: str, stamp: str = "") -> Symbol:
         """What a name is set as."""
@@ -240,7 +225,7 @@ class Reader:
             made = self.statement(statement, body[i + 1 :])
             pending, self.stack.pending = self.stack.pending, []
             found += pending + [e if e.layer else replace(e, layer=self.name) for e in made]
-            if _returns(statement):
+            if returns(statement):
                 break
         return found
 
@@ -256,12 +241,16 @@ class Reader:
                 isinstance(part, ast.Name) for part in parts
             ):
                 return self.assign([ast.unparse(part) for part in parts], value, note)
+            case ast.Assign([ast.Tuple(parts)], ast.Tuple(values)) if by_turns(parts, values):
+                each = zip(parts, values, strict=True)
+                ones = [ast.copy_location(ast.Assign([x], value), statement) for x, value in each]
+                return [e for one in ones for e in self.statement(one, rest)]
             case ast.AugAssign(ast.Name(name) as old, op, value) if type(op) in OPERATORS:
                 return self.assign([name], ast.BinOp(old, op, value), note)
             case ast.Return(ast.expr() as value):
                 count = None if isinstance(value, ast.Tuple | ast.Call) else 1
                 return self.assign(self.outputs[:count], value, note, returned=True)
-            case ast.If(test, inside, outside) if _returns(statement):
+            case ast.If(test, inside, outside) if returns(statement):
                 return self.branch(test, [*inside, *rest], [*outside, *rest])
             case ast.If(test, inside, outside) if not any(
                 isinstance(node, ast.Return) for node in ast.walk(statement)
@@ -424,15 +413,15 @@ class Reader:
                 return self.part(name, place)
             case ast.Subscript(ast.Call() as whole, ast.Constant(int(place))):
                 return Term("item", (self.expression(whole), f"[{place}]"))
-            case ast.GeneratorExp(part, [each]) | ast.ListComp(part, [each]) if _pairs(each):
-                return self.parts(part, _pairs(each))
-            case ast.Call(ast.Name("tuple" | "list"), [ast.GeneratorExp(part, [each])]) if _pairs(
+            case ast.GeneratorExp(part, [each]) | ast.ListComp(part, [each]) if paired(each):
+                return self.parts(part, paired(each))
+            case ast.Call(ast.Name("tuple" | "list"), [ast.GeneratorExp(part, [each])]) if paired(
                 each
             ):
-                return self.parts(part, _pairs(each))
+                return self.parts(part, paired(each))
             case ast.Call(ast.Name("sum"), [ast.Name(name) as whole]) if name in self.tuples:
                 return Term("each", (self.expression(whole),))
-            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(_, [each]) as whole]) if _pairs(each):
+            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(_, [each]) as whole]) if paired(each):
                 return Term("each", (self.expression(whole),))
             case ast.Call(ast.Name("len"), [ast.Name(name)]) if name in self.tuples:
                 if name in self.stack.counts:
@@ -497,40 +486,3 @@ class Reader:
         if name == "where" and not more and len(args) == 3:
             args = (self.condition(arguments[0]), *args[1:])
         return operation(name, args, more)
-
-
-def _pairs(each: ast.comprehension) -> list[tuple[str, str]]:
-    """The names that a comprehension gives to parts, each with the tuple's that it is of."""
-    targets: Sequence[ast.expr] = [each.target]
-    wholes: Sequence[ast.expr] = [each.iter]
-    match each.target, each.iter:
-        case ast.Tuple(names), ast.Call(ast.Name("zip"), arguments):
-            targets, wholes = names, arguments
-    found = [x.id for x in (*targets, *wholes) if isinstance(x, ast.Name)]
-    if each.ifs or len(targets) != len(wholes) or len(found) != 2 * len(targets):
-        return []
-    return list(zip(found, found[len(targets) :], strict=False))
-
-
-def _tuples(function: ast.FunctionDef) -> set[str]:
-    """The names of tuples: those that comprehensions go through, and make."""
-    options = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    found = {a.arg for a, default in options if isinstance(default, ast.Tuple)}
-    for node in ast.walk(function):
-        match node:
-            case ast.comprehension():
-                found |= {whole for _, whole in _pairs(node)}
-            case ast.Assign(
-                [ast.Name(name)],
-                ast.Call(ast.Name("tuple" | "list"), [ast.GeneratorExp()]) | ast.ListComp(),
-            ):
-                found.add(name)
-    return found
-
-
-def _returns(statement: ast.stmt) -> bool:
-    """Whether the function ends with this statement, or in one branch of it."""
-    match statement:
-        case ast.Return() | ast.If(_, [*_, ast.Return()], _) | ast.If(_, _, [*_, ast.Return()]):
-            return True
-    return False

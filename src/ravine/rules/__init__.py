@@ -10,13 +10,15 @@ from ravine.rules.adam_momentum import *
 from ravine.rules.adam_order import *
 from ravine.rules.averaging import *
 from ravine.rules.curvature import *
+from ravine.rules.d_adaptation import *
+from ravine.rules.distances import *
 from ravine.rules.factored import *
 from ravine.rules.gradient_descent import *
 from ravine.rules.muon import *
 from ravine.rules.normalized import *
 from ravine.rules.orthogonal import *
-from ravine.rules.parameter_free import *
 from ravine.rules.preconditioned import *
+from ravine.rules.prodigy import *
 from ravine.rules.projections import *
 from ravine.rules.rmsprop import *
 from ravine.rules.rprop import *

@@ -36,6 +36,7 @@ _D = Hyperparameter("largest root mean square of a step before lr", low=1.0, sea
                 needs={"maximize": False},
                 loud={"eps1": 1e-2, "eps2": 1e-2},
                 late=True,
+                state={"r": "row_var", "c": "col_var", "v": "variance"},
             ),
         ),
     ),

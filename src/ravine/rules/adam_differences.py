@@ -2,12 +2,14 @@
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
-from ravine.ops import maximum, ndim, norm, sign, sqrt, where
+from ravine.ops import maximum, ndim, norm, sign, size, sqrt, where
 from ravine.rule import rule
+from ravine.rules.muon import BFLOAT16, JORDAN, NS_EPS, STEPS, orthogonalized
 
 _MEAN = "decay rate of the mean of the gradients"
 _TORCH = "lr=lr, betas=(beta1, beta2), eps=eps"
 _STATE = {"m": "exp_avg", "v": "exp_avg_sq", "prev": "last_grad"}
+_ADAN_STATE = {"m": "exp_avg", "v": "exp_avg_diff", "n": "exp_avg_sq"}
 _ADAN = "lr=lr, betas=(beta1, beta2, beta3), eps=eps, weight_decay=weight_decay"
 _DIFFERENCES = (
     "decay rate of the mean of the gradients' differences; their weight in the squared gradients"
@@ -34,12 +36,14 @@ _PROXIMAL = "after the step, the weights are divided by 1 + lr times this"
                 f"timm.optim.Adan({_ADAN})",
                 needs={"no_prox": False, "caution": False},
                 note="neg_pre_grad is prev with the opposite sign",
+                state={**_ADAN_STATE, "prev": "-neg_pre_grad"},
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
                 f"pytorch_optimizer.Adan({_ADAN})",
                 needs={"weight_decouple": False, "max_grad_norm": 0.0},
                 note="previous_grad is prev with the opposite sign",
+                state={**_ADAN_STATE, "prev": "-previous_grad"},
             ),
             Witness(
                 "torch-optimi 0.3.3",
@@ -47,6 +51,12 @@ _PROXIMAL = "after the step, the weights are divided by 1 + lr times this"
                 needs={"adam_wd": False, "decouple_lr": False},
                 defaults={"eps": 1e-6, "weight_decay": 0.02},
                 note="the means are stored with their bias corrections",
+                state={
+                    "m": "exp_avg * (1 - beta1**t)",
+                    "v": "exp_avg_diff * (1 - beta2**t)",
+                    "n": "exp_avg_sq * (1 - beta3**t)",
+                    "prev": "-prev_grad",
+                },
             ),
         ),
     ),
@@ -264,3 +274,42 @@ def mars_lion(p, g, m, prev, *, lr=3e-4, beta1=0.95, gamma=0.025):
     c = c / maximum(norm(c), 1.0)
     m = beta1 * m + (1 - beta1) * c
     return p - lr * sign(m), m, g
+
+
+@rule(
+    paper="Yuan et al., 2025. MARS: Unleashing the Power of Variance Reduction for Training Large Models",
+    at="arXiv:2411.10438, MARS-Shampoo, in the approximate form; github.com/AGI-Arena/MARS, "
+    "MARS/optimizers/mars.py",
+    seen="matrix",
+    card=Card(
+        title="MARSShampoo",
+        names="MARS with Muon",
+        variant_of="mars",
+        differs="preconditioner",
+    ),
+    lr=searched(1e-4, 1e-1),
+    beta1=_CORRECTED,
+    gamma=_GAMMA,
+    ns_eps=NS_EPS,
+    ns_steps=STEPS,
+    bfloat16=BFLOAT16,
+)
+def mars_shampoo(
+    p, g, m, prev, *, lr=3e-3, beta1=0.95, gamma=0.025, ns_eps=1e-8, ns_steps=5, bfloat16=False
+):
+    """MARS with Muon: corrected gradients, orthogonalized.
+
+    For the matrices and kernels of hidden layers; the rest is better off with `mars`. Despite its name
+    it has none of Shampoo's roots: Newton-Schulz takes their place. The mean is divided by 1 - beta1
+    first, which matters only beside ns_eps.
+
+    Elsewhere:
+        The authors' code with mars_type="mars-shampoo": this rule for matrices, in bfloat16; what is not
+            a matrix, kernels too, is stepped by AdamW, or by `mars` with optimize_1d=True.
+        pytorch_optimizer.MARS(mars_type="shampoo"): this rule for matrices, in bfloat16.
+    """
+    c = g + gamma * (beta1 / (1 - beta1)) * (g - prev)
+    c = c / maximum(norm(c), 1.0)
+    m = beta1 * m + (1 - beta1) * c
+    o = orthogonalized(m / (1 - beta1), JORDAN, ns_eps, ns_steps, bfloat16)
+    return p - lr * sqrt(maximum(1, size(p, -2) / size(p, -1))) * o, m, g

@@ -84,7 +84,7 @@ nadam_keras = nadam.named(
     momentum_decay=1.0,
     doc="""NAdam whose momentum is warmed up within a hundred steps.
 
-    In `nadam` that takes some ten thousand: there momentum_decay is 0.004.
+    In `nadam` that takes 25,000: there momentum_decay is 0.004.
 
     Elsewhere:
         Keras: this rule is its Nadam; 0.96 to the power t is fixed.

@@ -177,6 +177,7 @@ def laprop_timm(p, g, m, v, rates, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e
                 f"optimi.StableAdamW({_TORCH}, weight_decay=weight_decay)",
                 needs={"decouple_lr": False},
                 defaults={"eps": 1e-6},
+                state=_STATE,
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",

@@ -280,7 +280,7 @@ def momentum_ema(p, g, v, *, lr=1e-2, beta1=0.9):
                 late=True,
             ),
             Witness(
-                "torch-optimizer 0.3.0",
+                "torch_optimizer 0.3.0",
                 "torch_optimizer.QHM(lr=lr, momentum=momentum, nu=nu)",
                 needs={"weight_decay": 0.0},
                 defaults={"lr": 1e-3, "momentum": 0.0},
@@ -320,7 +320,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
 
 @rule(
     paper="Lucas et al., 2019. Aggregated Momentum: Stability Through Passive Damping",
-    at="arXiv:1804.00325, equations 3 and 4",
+    at="arXiv:1804.00325, the update of AggMo",
     b=several("betas"),
     card=Card(
         title="AggMo",
@@ -334,7 +334,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
                 late=True,
             ),
             Witness(
-                "torch-optimizer 0.3.0",
+                "torch_optimizer 0.3.0",
                 "torch_optimizer.AggMo(lr=lr, betas=(beta1, beta2, beta3))",
                 needs={"weight_decay": 0.0},
                 defaults={"lr": 1e-3},

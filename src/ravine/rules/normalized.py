@@ -70,7 +70,7 @@ def fromage(p, g, *, lr=1e-2):
                 late=True,
             ),
             Witness(
-                "torch-optimizer 0.3.0",
+                "torch_optimizer 0.3.0",
                 f"torch_optimizer.NovoGrad({_ADAM})",
                 needs={"grad_averaging": False, "amsgrad": False},
                 defaults={"beta2": 0.0},

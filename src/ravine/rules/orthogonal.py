@@ -28,7 +28,7 @@ _MEAN = "decay rate of the mean of the gradients"
 @rule(
     paper="Amsel et al., 2025. The Polar Express: Optimal Matrix Sign Methods and Their Application to "
     "the Muon Algorithm",
-    at="arXiv:2505.16932, Algorithm 1",
+    at="arXiv:2505.16932v2, Algorithm 1; with eps in ICLR 2026, Implementation 1",
     seen="matrix",
     card=Card(
         names="Muon with Polar Express",
@@ -274,7 +274,7 @@ _CONSTRAINED = "pull the weights into the ball, by lr of their length; off is un
 
 def _witness(norm_type: str, shapes: str) -> Witness:
     return Witness(
-        "pytorch-optimizer 4.1.0",
+        "pytorch_optimizer 4.1.0",
         "pytorch_optimizer.SCION(lr=lr, momentum=alpha, scale=radius, constraint=constrained"
         f"{norm_type})",
         needs={"weight_decay": 0.0, "maximize": False},

@@ -14,6 +14,7 @@ from ravine.ops import (
     maximum,
     mean,
     minimum,
+    ndim,
     norm,
     normal,
     qr,
@@ -45,7 +46,7 @@ def _every(what):
     card=Card(
         witnesses=(
             Witness(
-                "pytorch-optimizer 4.1.0",
+                "pytorch_optimizer 4.1.0",
                 "pytorch_optimizer.Shampoo(lr=lr, matrix_eps=eps)",
                 needs={
                     "preconditioning_compute_steps": 1,
@@ -54,6 +55,12 @@ def _every(what):
                     "maximize": False,
                 },
                 shapes="matrices",
+                state={
+                    "left": "pre_cond_0 - matrix_eps * pre_cond_0.new_ones(pre_cond_0.shape[0]).diag()",
+                    "right": "pre_cond_1 - matrix_eps * pre_cond_1.new_ones(pre_cond_1.shape[0]).diag()",
+                    "left_root": "inv_pre_cond_0",
+                    "right_root": "inv_pre_cond_1",
+                },
             ),
         ),
     ),
@@ -136,14 +143,15 @@ def soap(
     """Adam in the eigenbasis of Shampoo's preconditioner.
 
     The first step only computes the bases; p does not move. Then, every ten steps, each basis takes
-    one step of power iteration. For matrices, and kernels seen as matrices; it keeps two square
-    matrices for the rows and two for the columns. Where one side is far longer than the other, the
-    first gradient does not determine its whole basis, and libraries complete it differently.
+    one step of power iteration. Kernels are seen as matrices; of a matrix it keeps two square matrices
+    for the rows and two for the columns. Vectors are stepped by Adam, from the second step on. Where
+    one side of a matrix is longer than the other, the first gradient does not determine its whole
+    basis, and libraries complete it differently.
 
     Elsewhere:
         Vyas et al.'s soap.py: this rule, with the bases in float32; default weight_decay 1e-2, after the
             step, so (1 - lr * weight_decay) * soap. The kernel of a convolution has a basis for each axis,
-            and axes longer than 10000 have none. Vectors are stepped by Adam, from the second step on.
+            and axes longer than 10000 have none.
         kozistr's SOAP: the same; the first step is the optimizer's, not the tensor's.
         heavyball.SOAP: other debiasing, every second step, and QR of a matrix that is regularized
             where it lacks full rank.
@@ -151,6 +159,10 @@ def soap(
     first, k = t == 1, maximum(t - 1, 1)
     rate = lr * sqrt(1 - beta2**k) / (1 - beta1**k)
     m = where(first, m, beta1 * m + (1 - beta1) * g)
+    if ndim(p) < 2:
+        v = where(first, v, beta2 * v + (1 - beta2) * g**2)
+        p = where(first, p, p - rate * m / (sqrt(v) + eps))
+        return p, m, v, left, right, q_left, q_right
     v = where(first, v, beta2 * v + (1 - beta2) * _turned(g, q_left, q_right) ** 2)
     n = _turned(m, q_left, q_right) / (sqrt(v) + eps)
     p = where(first, p, p - rate * _turned(n, transpose(q_left), transpose(q_right)))

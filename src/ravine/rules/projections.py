@@ -1,7 +1,5 @@
 """Projected steps: for weights whose norm has no effect, such as those before a normalization."""
 
-from typing import Any
-
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
 from ravine.ops import abs, greatest, maximum, ndim, norm, size, sqrt, sum, where
@@ -25,7 +23,7 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 _LOUD = {"delta": 0.6}  # so that all three cases occur
 
 
-def _cosine(x: Any, y: Any, eps: Any, axis: int | None = None) -> Any:
+def _cosine(x, y, eps, axis=None):
     """The cosine of the angle between x and y, as wholes or along an axis."""
     norms = maximum(norm(x, axis=axis), eps) * maximum(norm(y, axis=axis), eps)
     return sum(x * y, axis=axis) / norms

@@ -97,7 +97,7 @@ def lars(p, g, v, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coefficient=
                 late=True,
             ),
             Witness(
-                "torch-optimizer 0.3.0",
+                "torch_optimizer 0.3.0",
                 f"torch_optimizer.LARS(lr=lr, {_LARS}, trust_coefficient=trust_coefficient, eps=eps)",
                 needs={"dampening": 0.0, "nesterov": False},
                 defaults={
@@ -357,7 +357,7 @@ def lamb_timm(
         differs="bias correction, trust ratio",
         witnesses=(
             Witness(
-                "torch-optimizer 0.3.0",
+                "torch_optimizer 0.3.0",
                 f"torch_optimizer.Lamb({_LAMB})",
                 needs={"clamp_value": 10, "adam": False, "debias": False},
                 state=_MOMENTS,

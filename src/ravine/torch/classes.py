@@ -344,7 +344,7 @@ class Adagrad(RuleOptimizer, torch.optim.Adagrad):  # type: ignore[override]
 
 
 class Adadelta(RuleOptimizer, torch.optim.Adadelta):
-    """Adadelta: steps as long as the last ones were, in the parameter's unit.
+    """Adadelta: the gradient, times the RMS of past steps over its own RMS.
 
     As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
     gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb. foreach:

@@ -41,6 +41,7 @@ __all__ = [
     "Amos",
     "DAdaptAdam",
     "DAdaptAdamBiasCorrected",
+    "DAdaptAdamPaper",
     "DAdaptSGD",
     "Dion",
     "DoG",
@@ -58,6 +59,7 @@ __all__ = [
     "LaPropTimm",
     "Lion",
     "MARSLion",
+    "MARSShampoo",
     "MARSTimm",
     "Momentum",
     "MomentumClassical",
@@ -79,6 +81,7 @@ __all__ = [
     "PolarExpress",
     "Prodigy",
     "ProdigyBiasCorrected",
+    "ProdigyPaper",
     "QHAdam",
     "RAdamOptax",
     "RAdamPaper",
@@ -487,6 +490,20 @@ class DAdaptAdamBiasCorrected(FromRule):
         **how: Unpack[How],
     ) -> None: ...
 
+class DAdaptAdamPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        d0: float = 1e-06,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
 class DAdaptSGD(FromRule):
     def __init__(
         self,
@@ -736,6 +753,21 @@ class MARSLion(FromRule):
         lr: float = 0.0003,
         beta1: float = 0.95,
         gamma: float = 0.025,
+        betas: tuple[float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class MARSShampoo(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 0.003,
+        beta1: float = 0.95,
+        gamma: float = 0.025,
+        ns_eps: float = 1e-08,
+        ns_steps: float = 5,
+        bfloat16: bool = False,
         betas: tuple[float] = ...,
         **how: Unpack[How],
     ) -> None: ...
@@ -1029,6 +1061,20 @@ class ProdigyBiasCorrected(FromRule):
         d0: float = 1e-06,
         d_coef: float = 1.0,
         safeguard_warmup: bool = False,
+        betas: tuple[float, float] = ...,
+        **how: Unpack[How],
+    ) -> None: ...
+
+class ProdigyPaper(FromRule):
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        lr: float = 1.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-08,
+        d0: float = 1e-06,
         betas: tuple[float, float] = ...,
         **how: Unpack[How],
     ) -> None: ...

@@ -8,6 +8,7 @@ a scalar differs, see Kernel._quotient. (Fusing multiplications and additions ga
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 from ravine.draws import DRAWN
 from ravine.engines.kernel import LARGEST, SMALLEST, Value
@@ -31,6 +32,12 @@ class Body:
         self.truths: dict[Value, tuple[str, str]] = {}  # (i1 or a vector of them, its name)
         self.stored: Callable[[Type, str], str] | None = None  # rounds as a store of p does
         self.draw: Callable[[str, int], str] | None = None  # random numbers of a stream
+
+    def copy(self) -> Body:
+        """Code for other elements, which meet the same scalars."""
+        other = copy(self)
+        other.names, other.truths = dict(self.names), dict(self.truths)
+        return other
 
     def number(self, value: Value) -> str:
         """The value as a floating-point operand."""

@@ -13,7 +13,6 @@ __all__ = ["across", "identity", "more"]
 
 _STARTS = {"sum": 0.0, "greatest": -math.inf, "least": math.inf}
 _BEYOND = {"greatest": "ogt", "least": "olt"}
-_ACROSS = {"sum": "fadd", "greatest": "fmaximum", "least": "fminimum"}
 
 
 def identity(op: str, kind: Type) -> str:
@@ -33,9 +32,16 @@ def more(out: Printer, op: str, kind: Type, found: str, x: str) -> str:
 
 
 def across(out: Printer, op: str, kind: Type, x: str) -> str:
-    """The operation, as text, that makes one number of a vector, from the first on."""
-    function = f"@llvm.vector.reduce.{_ACROSS[op]}.{kind.suffix}"
-    first = [("double", "0.0")] if op == "sum" else []
-    arguments = [*first, (str(kind), x)]
-    out.declared[f"declare double {function}({', '.join(k for k, _ in arguments)})"] = None
-    return f"call double {function}({', '.join(f'{k} {a}' for k, a in arguments)})"
+    """One number of a vector: its halves put together, and so on."""
+    while kind.width > 2:
+        half = Type(kind.of, kind.width // 2)
+        parts = []
+        for first in (0, half.width):
+            lanes = ", ".join(f"i32 {first + n}" for n in range(half.width))
+            lanes = f"<{half.width} x i32> <{lanes}>"
+            parts.append(out.set("half", f"shufflevector {kind} {x}, {kind} poison, {lanes}"))
+        x, kind = out.set("whole", more(out, op, half, *parts)), half
+    if kind.width == 1:
+        return x
+    one, other = (out.set("lane", f"extractelement {kind} {x}, i64 {n}") for n in (0, 1))
+    return out.set("whole", more(out, op, Type(kind.of), one, other))

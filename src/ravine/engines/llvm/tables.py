@@ -61,7 +61,7 @@ BATCH = (
 CHUNK = ("tensor", "start")
 SCALARS = (
     *("group_rows", "group_count", "records", "tensor_count", "totals", "addresses"),
-    *("seed", "expected"),
+    *("seed", "expected", "stride"),
 )
 PLAINLY, IN_THREADS, REFUSES = 0, 1, 2
 READY, NO_MEMORY, COUNT_FULL = 0, 1, 2
@@ -77,6 +77,7 @@ class Tensors:
         self.out, self.kernel = out, kernel
         self.records = out.field("%scalars", SCALARS, "records", "ptr")
         self.count = out.field("%scalars", SCALARS, "tensor_count")
+        self.stride = out.field("%scalars", SCALARS, "stride")
         self.addresses = out.field("%scalars", SCALARS, "addresses", "ptr")
 
     def each(
@@ -106,7 +107,7 @@ class Tensors:
         return self.slot(len(self.kernel.slots), tensor)
 
     def _address(self, column: int, tensor: str) -> str:
-        at = self.out.set("at", f"mul i64 {self.count}, {column}")
+        at = self.out.set("at", f"mul i64 {self.stride}, {column}")
         at = self.out.set("at", f"add i64 {at}, {tensor}")
         return self.out.load("address", self.out.at(self.addresses, at, "ptr"), "ptr")
 

@@ -7,6 +7,8 @@ is left as the chunk's part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from ravine.draws import DRAWN
@@ -24,6 +26,11 @@ from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
 
+# Rows so long that what there is for their columns leaves the first cache are walked side by side, so many at
+# a time: it is then read and written once for all of them. Shorter rows are faster one after the other, as
+# they stand in memory.
+_LONG_ROW, _SIDE_BY_SIDE = 2048, 4
+
 
 def print_pass(out: Printer, variant: Variant, walk: Pass) -> None:
     """The function that walks over the elements of a batch's tensors."""
@@ -35,6 +42,18 @@ def print_pass(out: Printer, variant: Variant, walk: Pass) -> None:
     )
     _Walk(out, variant, walk).claim_chunks()
     out.end()
+
+
+@dataclass
+class _Row:
+    """A row, or a whole chunk: where among the chunk's elements it begins, and the code for its elements."""
+
+    first: str
+    narrow: Body
+    wide: Body
+
+
+_Found = dict[str, list[str]]
 
 
 class _Walk:
@@ -124,50 +143,62 @@ class _Walk:
         narrow.stored = wide.stored = columns.stored
 
         if self.kernel.by_lines:
+            count = self.within_matrix(record, start, count)
+        if walk.vectors or walk.lines:
             return self.lines(record, start, count, narrow, wide, columns)
-        return self.run("0", count, narrow, wide, columns)
+        found = self.run(count, [_Row("0", narrow, wide)], columns)
+        return {x: numbers[0] for x, numbers in found.items()}
 
-    def run(
-        self, first: str, count: str, narrow: Body, wide: Body, columns: Columns
-    ) -> dict[str, str]:
-        """Step so many elements from the first on; what they are reduced to."""
+    def run(self, length: str, rows: Sequence[_Row], columns: Columns, side: str = "") -> _Found:
+        """Step so many elements of each of some rows, side by side; what they are reduced to.
+
+        side: what the names of the loops end in.
+        """
         out, before = self.out, self.out.block
-        out.line(f"%wide.count = and i64 {count}, {-self.variant.width}")
-        out.line("%any.wide = icmp ugt i64 %wide.count, 0")
-        middle, last, after = "%wide.count", count, "wide.end"
-        if first != "0":  # a row, which may be short: its vectors, of nothing, take long to reduce
-            middle = out.set("middle", f"add i64 {first}, %wide.count")
-            last = out.set("last.one", f"add i64 {first}, {count}")
-            after = "wide.past"
-        out.branch("%any.wide", "wide", after)
-        double = self.wide.like("double")
-        starts = {x: identity(op, double) for x, op in self.sums.items()}
-        self.loop("wide", "i", (first, middle), starts, wide, columns)
-        out.label("wide.end")
-        if after == "wide.end":
-            for x in self.sums:
-                ends = f"[ {starts[x]}, %{before} ], [ %{x}.i.next, %wide ]"
-                out.line(f"%{x}.all = phi {double} {ends}")
-            for x, op in self.sums.items():
-                out.line(f"%{x}.start = {across(out, op, double, f'%{x}.all')}")
-        else:
-            for x, op in self.sums.items():
-                out.line(f"%{x}.all = {across(out, op, double, f'%{x}.i.next')}")
-            out.jump(after)
-            out.label(after)
-            for x, op in self.sums.items():
-                nothing = identity(op, Type("double"))
-                ends = f"[ {nothing}, %{before} ], [ %{x}.all, %wide.end ]"
-                out.line(f"%{x}.start = phi double {ends}")
-        out.line(f"%any.left = icmp ult i64 %wide.count, {count}")
-        out.branch("%any.left", "left.over", "left.over.end")
-        starts = {x: f"%{x}.start" for x in self.sums}
-        self.loop("left.over", "j", (middle, last), starts, narrow, columns)
-        out.label("left.over.end")
-        for x in self.sums:
-            ends = f"[ %{x}.start, %{after} ], [ %{x}.j.next, %left.over ]"
-            out.line(f"%{x} = phi double {ends}")
-        return {x: f"%{x}" for x in self.sums}
+        count = out.set("wide.count", f"and i64 {length}, {-self.variant.width}")
+        any_wide = out.set("any.wide", f"icmp ugt i64 {count}, 0")
+        wide, past, left = f"wide{side}", f"wide.past{side}", f"left.over{side}"
+        out.branch(any_wide, wide, past)
+        sums = [f"{x}.{r}" for x, v in self.reduced.items() for r in self.each(v, rows)]
+        ops = {x: self.sums[x.partition(".")[0]] for x in sums}
+        vector, double = self.wide.like("double"), Type("double")
+        starts = {x: identity(op, vector) for x, op in ops.items()}
+        self.loop(wide, ("0", count), starts, [row.wide for row in rows], rows, columns)
+        out.label(f"{wide}.end")
+        # A row may be short, and vectors of nothing take long to reduce.
+        found = {x: across(out, op, vector, f"%{x}.{wide}.next") for x, op in ops.items()}
+        out.jump(past)
+        out.label(past)
+        for x, op in ops.items():
+            ends = f"[ {identity(op, double)}, %{before} ], [ {found[x]}, %{wide}.end ]"
+            out.line(f"%{x}.{past} = phi double {ends}")
+        out.branch(out.set("any.left", f"icmp ult i64 {count}, {length}"), left, f"{left}.end")
+        starts = {x: f"%{x}.{past}" for x in sums}
+        self.loop(left, (count, length), starts, [row.narrow for row in rows], rows, columns)
+        out.label(f"{left}.end")
+        for x in sums:
+            ends = f"[ %{x}.{past}, %{past} ], [ %{x}.{left}.next, %{left} ]"
+            out.line(f"%{x}.{left}.all = phi double {ends}")
+        return {
+            x: [f"%{x}.{r}.{left}.all" for r in self.each(v, rows)] for x, v in self.reduced.items()
+        }
+
+    def each(self, reduction: Value, rows: Sequence[_Row]) -> range:
+        """Of which of these rows a reduction has a number of its own; the first counts for all."""
+        return range(len(rows) if reduction.level == ROW else 1)
+
+    def within_matrix(self, record: str, start: str, count: str) -> str:
+        """How many elements a chunk has that ends where its matrix does, if that is in pieces."""
+        out = self.out
+        height, columns = (out.field(record, RECORD, name) for name in ("height", "columns"))
+        area = out.set("area", f"mul i64 {height}, {columns}")
+        within = out.set("within", f"urem i64 {start}, {area}")
+        left = out.set("left", f"sub i64 {area}, {within}")
+        short = out.set("short", f"icmp ult i64 {count}, {left}")
+        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {left}")
+        pieces = out.field(record, RECORD, "pieces")
+        split = out.set("split", f"icmp ugt i64 {pieces}, 1")
+        return out.set("count", f"select i1 {split}, i64 {size}, i64 {count}")
 
     def lines(
         self, record: str, start: str, count: str, narrow: Body, wide: Body, columns: Columns
@@ -186,17 +217,42 @@ class _Walk:
         area = out.set("area", f"mul i64 {lines.each[ROW]}, {length}")
         first = out.set("first", f"udiv i64 {start}, {area}")
         within = out.set("within", f"urem i64 {start}, {area}")
-        left = out.set("left", f"sub i64 {area}, {within}")
-        short = out.set("short", f"icmp ult i64 {count}, {left}")
-        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {left}")
-        split = out.set("split", f"icmp ugt i64 {pieces}, 1")
+        short = out.set("short", f"icmp ult i64 {count}, {area}")
+        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {area}")
         several = out.set("several", f"udiv i64 {count}, {size}")
-        several = out.set("several", f"select i1 {split}, i64 1, i64 {several}")
         rows = out.set("rows", f"udiv i64 {size}, {length}")
         part = out.field(record, RECORD, "chunk_length")
         part = out.set("part", f"udiv i64 {within}, {part}")
         of_tensor = {x: v.op for x, v in self.reduced.items() if v in walk.sums}
         starts = {f"{x}.pieces": identity(op, double) for x, op in of_tensor.items()}
+
+        def step(block: str, count: str, first: str, many: int, before: str) -> None:
+            """Step so many blocks, of so many rows side by side, from the first row on."""
+            inner = {f"{x}.{block}": f"%{x}.{before}" for x in of_tensor}
+            with out.loop(block, count, inner) as becomes:
+                side = []
+                for r in range(many):
+                    number = out.set("number", f"mul i64 %{block}, {many}")
+                    number = out.set("number", f"add i64 {number}, {first}")
+                    number = out.set("number", f"add i64 {number}, {r}")
+                    offset = out.set("offset", f"mul i64 {number}, {length}")
+                    offset = out.set("offset", f"add i64 {begin}, {offset}")
+                    one = _Row(offset, narrow.copy(), wide.copy())
+                    number = out.set("number", f"add i64 {row}, {number}")
+                    for v in walk.vectors:
+                        if v.level == ROW:
+                            x = lines.load(double, begins[v], number)
+                            self.splat(one.narrow, one.wide, v, x)
+                    side.append((number, one))
+                found = self.run(length, [one for _, one in side], columns, f".{block}")
+                for x, v in self.reduced.items():
+                    if v.level == ROW:
+                        for (number, _), number_found in zip(side, found[x], strict=True):
+                            lines.store(double, number_found, begins[v], number)
+                for x, op in of_tensor.items():
+                    text = more(out, op, double, f"%{x}.{block}", found[x][0])
+                    becomes[f"{x}.{block}"] = out.set(f"{x}.more", text)
+
         with out.loop("piece", several, starts) as becomes:
             matrix = out.set("matrix", f"add i64 {first}, %piece")
             begin = out.set("begin", f"mul i64 %piece, {size}")
@@ -204,32 +260,24 @@ class _Walk:
             row = out.set("row", f"add i64 {first_row}, {row}")
             number = out.set("number", f"mul i64 {matrix}, {pieces}")
             number = out.set("number", f"add i64 {number}, {part}")
-            here = {}
+            self.across = {}
             for v in walk.vectors:
                 if v.level == MATRIX:
                     self.splat(narrow, wide, v, lines.load(double, begins[v], matrix))
                 elif v.level == COLUMN:
-                    here[v] = lines.within(begins[v], COLUMN, matrix)
-            parts = self.parts(lines, number)
-            inner = {f"{x}.rows": f"%{x}.pieces" for x in of_tensor}
-            with out.loop("line", rows, inner) as more_rows:
-                offset = out.set("offset", f"mul i64 %line, {length}")
-                offset = out.set("offset", f"add i64 {begin}, {offset}")
-                line = out.set("number", f"add i64 {row}, %line")
-                back = out.set("back", f"sub i64 0, {offset}")
-                for v in walk.vectors:
-                    if v.level == ROW:
-                        self.splat(narrow, wide, v, lines.load(double, begins[v], line))
-                self.across = {v: out.at(at, back) for v, at in here.items()}
-                self.parted = {v: out.at(at, back) for v, at in parts.items()}
-                found = self.run(offset, length, narrow, wide, columns)
-                for x, v in self.reduced.items():
-                    if v not in walk.sums:
-                        lines.store(double, found[x], begins[v], line)
-                for x, op in of_tensor.items():
-                    text = more(out, op, double, f"%{x}.rows", found[x])
-                    more_rows[f"{x}.rows"] = out.set(f"{x}.more", text)
-            becomes |= {f"{x}.pieces": f"%{x}.rows" for x in of_tensor}
+                    self.across[v] = lines.within(begins[v], COLUMN, matrix)
+            self.parted = self.parts(lines, number)
+            if self.across or self.parted:
+                long = out.set("long", f"icmp uge i64 {length}, {_LONG_ROW}")
+                blocks = out.set("blocks", f"udiv i64 {rows}, {_SIDE_BY_SIDE}")
+                blocks = out.set("blocks", f"select i1 {long}, i64 {blocks}, i64 0")
+                done = out.set("done", f"mul i64 {blocks}, {_SIDE_BY_SIDE}")
+                step("block", blocks, "0", _SIDE_BY_SIDE, "pieces")
+                others = out.set("others", f"sub i64 {rows}, {done}")
+                step("line", others, done, 1, "block")
+            else:
+                step("line", rows, "0", 1, "pieces")
+            becomes |= {f"{x}.pieces": f"%{x}.line" for x in of_tensor}
         return {x: f"%{x}.pieces" for x in of_tensor}
 
     def splat(self, narrow: Body, wide: Body, value: Value, x: str) -> None:
@@ -261,62 +309,77 @@ class _Walk:
     def loop(
         self,
         label: str,
-        i: str,
         span: tuple[str, str],
         starts: dict[str, str],
-        body: Body,
+        bodies: Sequence[Body],
+        rows: Sequence[_Row],
         columns: Columns,
     ) -> None:
-        """Step the elements of a span, as many at a time as the body is wide.
+        """Step the elements of a span in each row, as many at a time as the bodies are wide.
 
         starts: what each reduction begins at.
         """
         out, (begin, end), before = self.out, span, self.out.block
+        kind = bodies[0].kind
         out.label(label)
-        out.line(f"%{i} = phi i64 [ {begin}, %{before} ], [ %{i}.next, %{label} ]")
-        double = body.kind.like("double")
-        for x in self.sums:
-            ends = f"[ {starts[x]}, %{before} ], [ %{x}.{i}.next, %{label} ]"
-            out.line(f"%{x}.{i} = phi {double} {ends}")
-        self.elements(f"%{i}", body, columns)
-        out.line(f"%{i}.next = add i64 %{i}, {body.kind.width}")
-        out.line(f"%{i}.more = icmp ult i64 %{i}.next, {end}")
-        out.branch(f"%{i}.more", label, f"{label}.end")
+        out.line(f"%i.{label} = phi i64 [ {begin}, %{before} ], [ %i.{label}.next, %{label} ]")
+        for x, start in starts.items():
+            ends = f"[ {start}, %{before} ], [ %{x}.{label}.next, %{label} ]"
+            out.line(f"%{x}.{label} = phi {kind.like('double')} {ends}")
+        self.elements(label, bodies, rows, columns)
+        out.line(f"%i.{label}.next = add i64 %i.{label}, {kind.width}")
+        out.line(f"%i.{label}.more = icmp ult i64 %i.{label}.next, {end}")
+        out.branch(f"%i.{label}.more", label, f"{label}.end")
 
-    def elements(self, i: str, body: Body, columns: Columns) -> None:
-        """The step for the elements from i on: as many as the body is wide."""
-        out = self.out
-        for c, v in self.walk.loads.items():
-            body.names[v] = columns.load(c, body.kind, i)
-        double = body.kind.like("double")
+    def elements(
+        self, label: str, bodies: Sequence[Body], rows: Sequence[_Row], columns: Columns
+    ) -> None:
+        """The step for the elements of each row from i on: as many as the bodies are wide.
+
+        What there is for each column is read, and what is found for it is kept, once for all rows.
+        """
+        out, i, kind = self.out, f"%i.{label}", bodies[0].kind
+        double = kind.like("double")
+        there = {}
         for v, begin in self.across.items():
-            x = out.set("x", f"load {double}, ptr {out.at(begin, i)}, align 8")
-            if body.kind.of == "float":
-                x = out.set("x", f"fptrunc {double} {x} to {body.kind}")
-            body.names[v] = x
-        if self.draws is not None:
-            body.draw = partial(self.draws.draw, kind=body.kind, i=i)
-        for v in self.walk.values:
-            body.compute(v)
+            there[v] = x = out.set("x", f"load {double}, ptr {out.at(begin, i)}, align 8")
+            if kind.of == "float":
+                there[v] = out.set("x", f"fptrunc {double} {x} to {kind}")
+        at = [i if row.first == "0" else out.set("at", f"add i64 {i}, {row.first}") for row in rows]
+        for body, place in zip(bodies, at, strict=True):
+            for c, v in self.walk.loads.items():
+                body.names[v] = columns.load(c, kind, place)
+            body.names |= there
+            if self.draws is not None:
+                body.draw = partial(self.draws.draw, kind=kind, i=place)
+            for v in self.walk.values:
+                body.compute(v)
 
-        def wider(v: Value) -> str:
+        def wider(body: Body, v: Value) -> str:
             x = body.number(v)
-            if body.kind.of == "double":
+            if kind.of == "double":
                 return x
-            return out.set("wider", f"fpext {body.kind} {x} to {double}")
+            return out.set("wider", f"fpext {kind} {x} to {double}")
 
-        for sum_, v in self.reduced.items():
-            found = f"%{sum_}.{i[1:]}"
-            text = more(out, self.sums[sum_], double, found, wider(v.args[0]))
-            out.line(f"{found}.next = {text}")
+        for x, v in self.reduced.items():
+            for r in self.each(v, rows):
+                mine, found = bodies if v.level != ROW else [bodies[r]], f"%{x}.{r}.{label}"
+                for body in mine[:-1]:
+                    text = more(out, self.sums[x], double, found, wider(body, v.args[0]))
+                    found = out.set("found", text)
+                text = more(out, self.sums[x], double, found, wider(mine[-1], v.args[0]))
+                out.line(f"%{x}.{r}.{label}.next = {text}")
         for v, begin in self.parted.items():
-            at = out.at(begin, i)
-            x = out.set("part", f"load {double}, ptr {at}, align 8")
-            text = more(out, v.op.removeprefix("column_"), double, x, wider(v.args[0]))
-            out.line(f"store {double} {out.set('part', text)}, ptr {at}, align 8")
-        stores = {c: body.number(v) for c, v in self.walk.stores.items()}
-        for c, x in stores.items():
-            columns.store(c, body.kind, i, x)
+            where = out.at(begin, i)
+            x = out.set("part", f"load {double}, ptr {where}, align 8")
+            for body in bodies:
+                text = more(out, v.op.removeprefix("column_"), double, x, wider(body, v.args[0]))
+                x = out.set("part", text)
+            out.line(f"store {double} {x}, ptr {where}, align 8")
+        for body, place in zip(bodies, at, strict=True):
+            stores = {c: body.number(v) for c, v in self.walk.stores.items()}
+            for c, x in stores.items():
+                columns.store(c, kind, place, x)
 
     def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
         """The scalars that the elements meet, as single numbers and as vectors."""
