@@ -1,10 +1,11 @@
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ravine.checks.options import arguments
+from ravine.checks.options import arguments, options, signature
 from ravine.checks.subjects import CouldNotRun, subject
 from ravine.rules import adam, lion, momentum_classical, sgd
 
@@ -120,6 +121,34 @@ def test_hyperparameters_have_one_name_everywhere():
     for text in ("lr", "lr=x", "3", "**{}", "lr=1)("):
         with pytest.raises(ValueError, match="not accepted"):
             arguments(text)
+
+
+def test_options_of_other_forms():
+    def makes(learning_rate=None, decay_rate=0.9, nesterov=False, name="it", betas=(0.5, 0.6)):
+        return lambda params, grads: None
+
+    made = subject(makes)
+    assert {k: o.spelt for k, o in made.options.items()} == {
+        "lr": "learning_rate",
+        "decay_rate": "decay_rate",
+        "nesterov": "nesterov",
+        "beta1": "betas[0]",
+        "beta2": "betas[1]",
+    }
+    assert made.missing == ["lr"]
+    assert made.needed == {"lr": 1e-3}
+    known = {"decay_rate": "alpha", "betas": ("nu1", "nu2")}
+    assert [*options(signature(makes), {}, known)] == ["lr", "alpha", "nesterov", "nu1", "nu2"]
+
+
+@pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
+def test_a_class_with_arguments():
+    import torch
+
+    made = subject(partial(torch.optim.Adam, lr=0.1))
+    assert made.kind == "torch"
+    assert made.values["lr"] == 0.1
+    assert made.name == "Adam"
 
 
 def test_what_cannot_run_says_why():

@@ -70,7 +70,8 @@ def check(
     from ravine.checks.running import apart, chosen
 
     some = None if only is None else [x.strip() for x in only.split(",")]
-    chosen(some)
+    if some is not None:
+        chosen(some)
     report = apart(
         optimizer,
         like,

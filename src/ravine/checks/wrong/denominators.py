@@ -20,7 +20,7 @@ def in_denominators(site: Site) -> Iterator[Wrong]:
         whole = site.name(d.other)
         yield Wrong(
             "eps missing",
-            f"{name} is missing: a division by zero waits",
+            f"{name} is missing",
             site.put(node, d.other),
             9,
         )
