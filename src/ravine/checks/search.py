@@ -384,6 +384,9 @@ class Search:
         verdict = "fault"
         if kind in CONVENTIONS and not self.like:
             verdict, says = "variant", f"another convention: {says}"
+        its = best.trial.candidate
+        if self.claimed and its.base not in self.claimed:
+            says = f"{says}; beside that it is {its.name}{self._related(its)}"
         also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
         if numbers is not None:
             also.append(numbers.says)
