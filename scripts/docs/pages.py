@@ -17,6 +17,7 @@ from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
 from ravine import cli, registry
+from ravine.checks.registry import checks
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = {
@@ -28,6 +29,7 @@ REFERENCE = {
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
     "ravine.engines": "How a rule becomes a step.",
+    "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
     "ravine.experiments": "The posts' experiments.",
 }
@@ -45,6 +47,19 @@ MODULES = {
         "ravine.engines.python",
         "ravine.engines.eager",
         "ravine.engines.digest",
+        "ravine.engines.batch",
+        "ravine.engines.patterns",
+        "ravine.engines.rewriting",
+    ],
+    "ravine.checks": [
+        "ravine.checks.running",
+        "ravine.checks.report",
+        "ravine.checks.findings",
+        "ravine.checks.registry",
+        "ravine.checks.subjects",
+        "ravine.checks.probe",
+        "ravine.checks.search",
+        "ravine.checks.wrong",
     ],
     "ravine.races": [
         "ravine.races.contest",
@@ -71,6 +86,7 @@ def pages() -> dict[str, str]:
         "reference/index.md": _reference_index(),
         **{f"reference/{name}.md": _reference(name, text) for name, text in REFERENCE.items()},
         "reference/command-line.md": _command_line(),
+        "reference/checks.md": _checks(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         **{
             f"lessons/{path.stem}.md": _notebook(path)
@@ -98,6 +114,15 @@ def _reference(name: str, text: str) -> str:
     if name not in MODULES:
         return f"---\ntitle: {name}\n---\n\n::: {name}\n    options:\n      heading_level: 1\n"
     return "\n\n".join([f"# {name}", text, *(f"::: {module}" for module in MODULES[name])]) + "\n"
+
+
+def _checks() -> str:
+    """All checks of `ravine check`, each with what it asks and why."""
+    parts = ["# Checks", "What `ravine check` asks of an optimizer."]
+    for name, each in checks().items():
+        needs = f"For optimizers that have {', '.join(sorted(each.needs))}." if each.needs else ""
+        parts += [f"## {name}", *(x for x in (each.asks, markdown(each.explains), needs) if x)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _command_line() -> str:

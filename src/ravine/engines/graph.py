@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ravine import hyperparameters, ops
 from ravine.arithmetic import real
@@ -80,6 +80,14 @@ class Node(ops.Operable):
         self.graph, self.index, self.op, self.args = graph, index, op, args
         self.level = level
         self.value = value  # a leaf's name, or a constant's number
+
+    if TYPE_CHECKING:  # Operable has them at run time
+
+        def __add__(self, other: Any) -> Node: ...
+        def __neg__(self) -> Node: ...
+
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __add__
+        __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __add__
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """A new node of the same graph; of an operation with two results, a node for each."""
@@ -180,7 +188,7 @@ class Graph:
 
     def add(self, op: str, *args: Any) -> Node:
         """The node for an operation; numbers among the arguments become constants."""
-        nodes = tuple(self._lift(x) for x in args)
+        nodes = tuple(self.lifted(x) for x in args)
         if op in DRAWN and nodes[0].level != ELEMENT:
             raise RuleError(
                 f"{op} draws numbers in the shape of an array, such as p, and got {nodes[0].describe()}"
@@ -189,7 +197,8 @@ class Graph:
         level = TENSOR if of_tensor else max(x.level for x in nodes)
         return self._node(op, nodes, level, None)
 
-    def _lift(self, x: Any) -> Node:
+    def lifted(self, x: Any) -> Node:
+        """A node as it is, and a number as a constant."""
         if isinstance(x, Node):
             return x
         number = hyperparameters.plain(x) if not isinstance(x, bool) else x
@@ -232,14 +241,14 @@ class Graph:
 
     def needed(self, roots: Iterable[Node]) -> list[Node]:
         """The nodes that the given ones depend on, themselves included, in order."""
-        wanted: set[int] = set()
+        wanted: dict[int, Node] = {}
         stack = list(roots)
         while stack:
             node = stack.pop()
             if node.index not in wanted:
-                wanted.add(node.index)
+                wanted[node.index] = node
                 stack.extend(node.args)
-        return [n for n in self.nodes if n.index in wanted]
+        return [wanted[i] for i in sorted(wanted)]
 
     def uses(self, op: str) -> bool:
         """Whether the step contains such an operation."""
@@ -348,7 +357,7 @@ def fill(graph: Graph) -> None:
             raise RuleError(f"rule {rule.name!r}{place}: {error}{hint}") from error
     for name, value in zip(("p", *rule.slots), (new_p, *new_state), strict=True):
         try:
-            graph.outputs[name] = graph._lift(value)
+            graph.outputs[name] = graph.lifted(value)
         except RuleError as error:
             raise RuleError(f"rule {rule.name!r} returns, as new {name}, {error}") from error
         slot = rule.slots.get(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ravine.engines.graph import ELEMENT, REDUCTIONS, STEP, TENSOR, Graph, Node
 from ravine.engines.tracing import trace
 from ravine.rule import Rule, RuleError
 
-__all__ = ["ScalarUpdate", "kernel_source", "scalar_update"]
+__all__ = ["ScalarUpdate", "equations", "expressions", "kernel_source", "scalar_update"]
 
 _INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2), "mod": ("%", 2)}
 _INFIX |= {"pow": ("**", 4), "matmul": ("@", 2)}
@@ -183,6 +183,44 @@ class _Printer:
 def _within(part: tuple[str, int], level: int) -> str:
     text, binds = part
     return text if binds >= level else f"({text})"
+
+
+def expressions(graph: Graph) -> Callable[[Node, bool], str]:
+    """What a node is to a reader: the name that the source has for it, or an expression of such names.
+
+    The function takes the node, and whether to spell out one that has a name.
+    """
+    printer = _Printer(graph, graph.live_outputs())
+    names = {
+        n.index: graph.names[n.index] for n in graph.nodes if n.args and n.index in graph.names
+    }
+
+    def text(node: Node, whole: bool = False) -> str:
+        printer.text = {k: x for k, x in names.items() if not (whole and k == node.index)}
+        return printer.expression(node)[0]
+
+    return text
+
+
+def equations(graph: Graph) -> list[str]:
+    """The step as equations, one for each value that the source has a name for.
+
+    A slot that has a new value already is called old where its old one is meant.
+    """
+    printer = _Printer(graph, graph.live_outputs())
+    nodes = graph.needed(graph.live_outputs().values())
+    given = {n.value: n.index for n in nodes if n.op in ("input", "scalar")}
+    printer.text = {}
+    found = []
+    named = [n for n in nodes if n.args and n.index in graph.names]
+    for node in [n for n in named if graph.names[n.index] != "p"] + [graph.outputs["p"]]:
+        name = "p" if node is graph.outputs["p"] else graph.names[node.index]
+        printer.text.pop(node.index, None)
+        found.append(f"{name} = {printer.expression(node)[0]}")
+        if name in given and name != "p":
+            printer.text[given[name]] = f"{name}_old"
+        printer.text[node.index] = name
+    return found
 
 
 def kernel_source(graph: Graph) -> str:

@@ -1,0 +1,330 @@
+"""Which rules an optimizer may be: those that its name claims, their variants, and all others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.util import find_spec
+from itertools import islice, product
+from typing import Any
+
+from ravine import elsewhere, naming, registry
+from ravine.checks.probe import Path, Probe, distance
+from ravine.checks.subjects import subject
+from ravine.checks.wrong import RIGHT, run
+from ravine.engines.batch import Batch, unable
+from ravine.engines.graph import Graph, fill
+from ravine.engines.rewriting import kept
+from ravine.modifiers import (
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    decoupled_decay,
+    l2,
+    maximize,
+)
+from ravine.modifying import modifier
+from ravine.rule import Rule
+
+__all__ = [
+    "CALLED",
+    "Candidate",
+    "Trial",
+    "candidate",
+    "claims",
+    "clipped",
+    "family",
+    "library",
+    "near",
+    "resembling",
+    "stacks",
+    "trials",
+]
+
+Values = Mapping[str, Any]
+
+CALLED: Mapping[str, tuple[str, ...]] = {
+    "alpha": (
+        "alpha",
+        "rho",
+        "beta2",
+        "beta",
+        "gamma",
+        "decay",
+        "decay_rate",
+        "discounting_factor",
+    ),
+    "rho": ("rho", "alpha", "beta2", "beta", "gamma", "decay", "decay_rate"),
+    "beta": ("beta", "beta1", "momentum"),
+    "momentum": ("momentum", "beta1", "beta", "alpha", "gamma"),
+    "beta1": ("beta1", "momentum", "beta"),
+    "beta2": ("beta2", "alpha", "rho", "beta", "decay", "decay_rate"),
+    "eps2": ("eps2", "eps"),
+    "max_norm": ("max_norm", "clipnorm", "clip_norm", "max_grad_norm", "global_clipnorm"),
+    "clip_value": ("clip_value", "clipvalue", "clip"),
+}
+"""What a hyperparameter of a rule may be called by others, most common first."""
+
+
+@modifier(weight_decay="the weights shrink by this in each step")
+def independent_decay(step: Any, p: Any, g: Any, *, weight_decay: float = 1e-2) -> Any:
+    """Weight decay that is not multiplied by lr."""
+    return step(p * (1 - weight_decay), g)
+
+
+@modifier(weight_decay="the stepped weights are divided by 1 plus lr times this")
+def proximal_decay(step: Any, p: Any, g: Any, *, lr: float, weight_decay: float = 1e-2) -> Any:
+    """Weight decay in its implicit form, as in Adan."""
+    return step(p, g) / (1 + lr * weight_decay)
+
+
+DECAYED = {
+    "L2 decay": l2,
+    "decoupled decay": decoupled_decay,
+    "decay without lr": independent_decay,
+    "proximal decay": proximal_decay,
+}
+CLIPPED = {
+    "clipping by value": clip_by_value,
+    "clipping by norm": clip_by_norm,
+    "clipping by global norm": clip_by_global_norm,
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule that an optimizer may be. base: the registry's name; added: what is stacked upon it."""
+
+    rule: Rule = field(compare=False)
+    base: str
+    added: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{self.base} + {self.added}" if self.added else self.base
+
+    @property
+    def variant_of(self) -> str:
+        """The rule that its base is a variant of."""
+        return library()[self.base].card.variant_of if self.base in library() else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A candidate with values of all hyperparameters, ready to be run."""
+
+    candidate: Candidate
+    values: Values
+    graph: Graph = field(repr=False)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The graph, to be run."""
+        return Batch(self.graph)
+
+    def path(
+        self,
+        probe: Probe,
+        like: Path | None = None,
+        tolerance: float = 0.0,
+        rounding: float = 2.3e-16,
+    ) -> Path:
+        """Its path; with `like`, up to the first step that is not as in that."""
+        return run(self.batch, probe, self.values, RIGHT, like, tolerance, rounding)[0]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Fronted(Trial):
+    """A candidate that a batch cannot compute, in bfloat16 or with random numbers: a torch optimizer."""
+
+    def path(
+        self,
+        probe: Probe,
+        like: Path | None = None,
+        tolerance: float = 0.0,
+        rounding: float = 2.3e-16,
+    ) -> Path:
+        """Its path; with `like`, of the first step only, where that is another."""
+        made = subject(self.candidate.rule, self.values)
+        if like is not None:
+            first = Probe(probe.starts, probe.grads[:1]).take(made)
+            if near(like[:2], first, rounding) > tolerance:
+                return first
+        return probe.take(made)
+
+
+@cache
+def library() -> dict[str, Rule]:
+    """The rules of gradients alone, by name."""
+    return {k: r for k, r in registry.rules().items() if not r.signals}
+
+
+def candidate(name: str) -> Candidate:
+    """The candidate that a name means, as people write it. Raises as `registry.get` does."""
+    found = registry.resolve(name)
+    return Candidate(found.rule, found.rule.name if found.rule.name in library() else found.name)
+
+
+def claims(name: str, values: Values) -> list[str]:
+    """The rules that an optimizer's name claims that it is, the likeliest first.
+
+    Options that are rules of their own, such as amsgrad and nesterov, count where they are on.
+
+    >>> claims("mine.py:MyAdamW", {})
+    ['adamw']
+    """
+    claimed = _claimed(name, values)
+    options = [k for k, v in values.items() if v is True and k in library()]
+    if values.get("decoupled_weight_decay") is True and "adam" in claimed:
+        options.append("adamw")
+    return list(dict.fromkeys([*claimed, *options])) if claimed else []
+
+
+def _claimed(name: str, values: Values) -> list[str]:
+    ours = registry.own()
+    if name in ours:
+        return [name]
+    dotted = name.replace(":", ".")
+    found = [m.rule.name for m in elsewhere.matches(dotted, ours.values())] if "." in dotted else []
+    if found:
+        return list(dict.fromkeys(k for k in found if k in library()))
+    last = re.split(r"[.:]", name)[-1]
+    words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", last)]
+    joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+    named = {naming.plain(k): k for k in library()} | _SPOKEN
+    fits = [k for k in named if k in joined]
+    fits = fits or [k for k in named if len(k) > 3 and k in naming.plain(last)]
+    if not fits:
+        return []
+    claimed = named[max(fits, key=len)]
+    if claimed in ("sgd", "momentum") and values.get("nesterov"):
+        return ["nesterov"]
+    return ["momentum"] if claimed == "sgd" and values.get("momentum") else [claimed]
+
+
+_SPOKEN = {
+    "sgdm": "momentum",
+    "heavyball": "momentum",
+    "nag": "nesterov",
+    "rmspropagation": "rmsprop",
+    "stochasticgradientdescent": "sgd",
+    "gradientdescent": "sgd",
+}
+
+
+def resembling(values: Values) -> list[str]:
+    """The plainest rules that take such hyperparameters, where a name says nothing."""
+    if "beta2" in values:
+        return ["adamw", "adam"] if "weight_decay" in values else ["adam"]
+    if any(k in values for k in ("alpha", "rho", "decay", "decay_rate", "gamma", "beta")):
+        return ["rmsprop", "momentum_ema", "adagrad", "sgd"]
+    return ["momentum", "sgd"] if "momentum" in values or "beta1" in values else ["sgd", "adagrad"]
+
+
+def family(name: str) -> list[str]:
+    """The relatives of a rule: what it is a variant of, and the variants of that."""
+    ours = library()
+    root = ours[name].card.variant_of if name in ours else ""
+    root = root or name
+    related = {"adam": ["adamw"], "adamw": ["adam"], "momentum": ["sgd"]}.get(root, [])
+    its = [root, *(k for k, r in ours.items() if r.card.variant_of == root), *related]
+    more = [k for k in ours if ours[k].card.variant_of in related]
+    return [k for k in (*its, *more) if k != name and k in ours]
+
+
+@cache
+def _stacked(name: str, how: str) -> Candidate:
+    modify = {**DECAYED, **CLIPPED}[how]
+    return Candidate(modify(library()[name]), name, how)
+
+
+def stacks(name: str, values: Values) -> Iterator[Candidate]:
+    """A rule, and the rule with the decay or the clipping that is asked for in each form."""
+    made = library()[name]
+    yield Candidate(made, name)
+    if values.get("weight_decay") and "weight_decay" not in made.hyperparameters:
+        for how in DECAYED:
+            if (name, how) != ("adam", "decoupled decay"):  # which is adamw
+                yield _stacked(name, how)
+
+
+def clipped(name: str) -> Iterator[Candidate]:
+    """A rule with its gradients clipped in each form."""
+    for how in CLIPPED:
+        yield _stacked(name, how)
+
+
+def trials(
+    candidates: Iterable[Candidate], asked: Values, fronted: bool = False
+) -> Iterator[Trial]:
+    """Candidates with the values that are asked for; each with bools on and off where nobody asks.
+
+    fronted: also those that are stepped as torch optimizers, each of which takes as long as a hundred others.
+    """
+    for each in candidates:
+        rule = each.rule
+        if asked.get("maximize") is True:
+            rule = maximize(rule)
+        values = _values(rule, asked)
+        free = [
+            k
+            for k, v in values.items()
+            if isinstance(v, bool) and k not in asked and k not in ("bfloat16", "maximize")
+        ]
+        for bools in islice(product(*((values[k], not values[k]) for k in free)), 8):
+            its = values | dict(zip(free, bools, strict=True))
+            graph = _graph(rule, its)
+            if graph is not None and not unable(graph):
+                yield Trial(each, its, graph)
+            if graph is None or not (fronted and find_spec("torch")):
+                continue
+            if unable(graph):
+                yield Fronted(each, its, graph)
+            elif "bfloat16" in its:
+                yield Fronted(each, {**its, "bfloat16": True}, graph)
+
+
+def _values(rule: Rule, asked: Values) -> dict[str, Any]:
+    """A rule's hyperparameters as they are asked for, under its names or others; each name counts once."""
+    found: dict[str, Any] = {}
+    ours = rule.hyperparameters
+    for k, h in ours.items():
+        names = [k, *(n for n in CALLED.get(k, ()) if n not in ours and h.default)]
+        name = next((n for n in names if _is_like(asked.get(n), h.default)), None)
+        found[k] = h.default if name is None else asked[name]
+        if name is not None and not isinstance(h.default, bool):
+            found[k] = float(asked[name])
+    return found
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    return value is not None and isinstance(value, bool) == isinstance(default, bool)
+
+
+_graphs: dict[Any, Graph | None] = {}
+
+
+def _graph(rule: Rule, values: Values) -> Graph | None:
+    """The rule's graph for matrices, of its own nodes; None where it does not take these values."""
+    on = tuple((k, v if isinstance(v, bool) else bool(v)) for k, v in values.items())
+    if (rule, on) not in _graphs:
+        graph: Graph | None = Graph(rule, dict(values))
+        try:
+            assert graph is not None
+            fill(graph)
+            graph.live = kept(graph)
+        except Exception:  # a rule that does not take these values
+            graph = None
+        _graphs[rule, on] = graph
+    return _graphs[rule, on]
+
+
+def near(path: Path, other: Path, rounding: float) -> float:
+    """The largest distance of two paths, of as many steps as both have."""
+    steps = min(len(path), len(other))
+    if len(other) < len(path):
+        return 2.0
+    return distance(path[:steps], other[:steps], rounding)

@@ -1,0 +1,123 @@
+"""What a stranger's code may do while it runs: print, exit, warn, change what all code shares.
+
+It is kept in: what it prints is noted, what it changes is noted and put back, and however it fails, that is
+one error, :class:`CouldNotRun`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CouldNotRun", "Heard", "described", "guarded", "one_thread"]
+
+
+class CouldNotRun(Exception):
+    """An optimizer could not be used. phase: "load", "make" or "step"; why: what happened, and where."""
+
+    def __init__(self, phase: str, why: str):
+        super().__init__(phase, why)
+        self.phase, self.why = phase, why
+
+    def __str__(self) -> str:
+        doing = {"load": "found", "make": "made", "step": "stepped"}[self.phase]
+        return f"cannot be {doing}: {self.why}"
+
+
+@dataclass
+class Heard:
+    """What an optimizer did besides optimizing. printed: its first words; changed: what it changed."""
+
+    printed: str = ""
+    changed: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def guarded(phase: str, heard: Heard) -> Iterator[None]:
+    """Run a stranger's code. Raises CouldNotRun where it raises, or calls sys.exit."""
+    output = io.StringIO()
+    before = {name: get() for name, get, _ in _shared()}
+    try:
+        with (
+            redirect_stdout(output),
+            redirect_stderr(output),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):
+            warnings.simplefilter("ignore")
+            within = {name: get() for name, get, _ in _shared()}
+            try:
+                yield
+            finally:
+                _put_back(within, heard)
+    except CouldNotRun:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CouldNotRun(phase, described(error)) from error
+    finally:
+        _put_back(before, Heard())
+        heard.printed = heard.printed or output.getvalue().strip()[:200]
+
+
+def described(error: BaseException) -> str:
+    """An error in a line: what it says, and the line of the stranger's code that it came from."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SystemExit):
+        what = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
+    here = Path(__file__).parents[1]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if here in path.parents or {"contextlib.py", "inspect.py"} & {path.name}:
+            continue
+        return f"{what} ({path.name}, line {frame.lineno}{f': {frame.line}' if frame.line else ''})"
+    return what
+
+
+def _put_back(before: dict[str, Any], heard: Heard) -> None:
+    for name, get, put in _shared():
+        was, now = before.get(name, get()), get()
+        if now != was:
+            heard.changed.setdefault(name, f"{was} became {now}")
+            put(was)
+
+
+def _shared() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
+    """What all code shares: its name, how it is read, how it is set."""
+    shared: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
+        ("NumPy's handling of errors", np.geterr, lambda x: np.seterr(**x)),
+        ("the working directory", os.getcwd, os.chdir),
+        ("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ]
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_grad_enabled"):  # which is imported last
+        shared += [
+            ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+            ("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
+            ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+        ]
+    return shared
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute in one thread: the tensors are small, and threads wait for one another."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,122 @@
+"""One optimizer at work, whatever package it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ravine.checks.guard import CouldNotRun, Heard, guarded
+
+__all__ = ["Array", "Running", "array_bytes"]
+
+Array = NDArray[np.float64]
+
+
+class Running:
+    """An optimizer with its parameters, made for one run. A kind of optimizer is a subclass of this.
+
+    optimizer: the object itself, as its package has it. params: its parameters, as its package has them.
+    steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
+    these: "float64" (computes in it), "torch" (params are torch's, `optimizer.step()` steps them by their
+    .grad), "missing" (a gradient may be None), "dtypes" (computes in the dtype that it is asked for),
+    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`).
+    """
+
+    has: frozenset[str] = frozenset({"float64"})
+    optimizer: Any = None
+    params: Any = None
+
+    def __init__(
+        self,
+        maker: Callable[..., Any],
+        starts: Sequence[Any],
+        dtype: str,
+        arguments: Mapping[str, Any],
+        heard: Heard,
+    ):
+        self.maker, self.dtype, self.arguments, self.heard = maker, dtype, arguments, heard
+        self.starts = [np.asarray(x, dtype=float) for x in starts]
+        self.steps = 0
+        if dtype != "float64" and "dtypes" not in self.has:
+            raise CouldNotRun("make", f"its kind is not made for {dtype}")
+        with guarded("make", heard):
+            self._make()
+
+    def step(self, grads: Sequence[Any]) -> None:
+        """Take a step. grads: an array for each tensor, or None for one that has no gradient.
+
+        Raises CouldNotRun.
+        """
+        self.steps += 1
+        with guarded("step", self.heard):
+            self._step([None if g is None else np.array(g, dtype=float) for g in grads])
+
+    def parameters(self) -> list[Array]:
+        """The parameters as they are now: copies, in float64. Raises CouldNotRun where they are gone."""
+        with guarded("step", self.heard):
+            found = [np.array(x, dtype=float) for x in self._parameters()]
+        shapes, were = [x.shape for x in found], [x.shape for x in self.starts]
+        if shapes != were:
+            raise CouldNotRun(
+                "step",
+                f"after step {self.steps} the parameters have the shapes {shapes}, not {were}",
+            )
+        return found
+
+    def state_bytes(self) -> int:
+        """Bytes of the arrays that it holds besides parameters and gradients."""
+        held = [self.params, [getattr(p, "grad", None) for p in self._listed()]]
+        return array_bytes(self._state(), without=held)
+
+    def _listed(self) -> list[Any]:
+        return list(self.params.values() if isinstance(self.params, dict) else self.params or ())
+
+    def _state(self) -> Any:
+        return self.optimizer
+
+    def _make(self) -> None:
+        raise NotImplementedError
+
+    def _step(self, grads: list[Array | None]) -> None:
+        raise NotImplementedError
+
+    def _parameters(self) -> Sequence[Any]:
+        raise NotImplementedError
+
+
+def array_bytes(x: Any, without: Any = ()) -> int:
+    """Bytes of all arrays of more than one number that can be reached from an object, each counted once."""
+    seen: dict[int, Any] = {}  # kept alive, so that no other object gets its id
+    for _ in _arrays(without, seen):
+        pass
+    return sum(_arrays(x, seen))
+
+
+def _arrays(x: Any, seen: dict[int, Any]) -> Iterator[int]:
+    """The bytes of each array that has not been seen."""
+    if x is None or isinstance(x, (int, float, str, bytes, type, ModuleType)) or id(x) in seen:
+        return
+    seen[id(x)] = x
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        plain = "strided" in str(getattr(x, "layout", "strided"))
+        place = x.data_ptr() if plain and hasattr(x, "data_ptr") else None
+        if plain and place not in seen and int(np.prod(tuple(x.shape))) > 1:
+            seen[place or id(x)] = x
+            size = getattr(x, "nbytes", 0)
+            yield int(size() if callable(size) else size)
+        return
+    for part in _parts(x):
+        yield from _arrays(part, seen)
+
+
+def _parts(x: Any) -> list[Any]:
+    if isinstance(x, Mapping):
+        return [*x.values(), *x.keys()]
+    if isinstance(x, (list, tuple, set, frozenset)):
+        return [*x]
+    cells = [c.cell_contents for c in getattr(x, "__closure__", None) or () if c]
+    return [*cells, *(vars(x).values() if hasattr(x, "__dict__") else ())]

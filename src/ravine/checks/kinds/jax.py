@@ -1,0 +1,66 @@
+"""Optimizers of JAX: optax's gradient transformations, and the triples of jax.example_libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ravine.checks.kinds.base import Array, Running
+
+__all__ = ["OfExamples", "OfOptax"]
+
+
+class OfOptax(Running):
+    """A gradient transformation, or a function that makes one."""
+
+    has = frozenset({"float64", "dtypes"})
+
+    def _make(self) -> None:
+        made = hasattr(self.maker, "update") and hasattr(self.maker, "init")
+        self.optimizer = self.maker if made else self.maker(**self.arguments)
+        with jax.enable_x64(True):
+            self.params = [jnp.asarray(x, self.dtype) for x in self.starts]
+            self.state = self.optimizer.init(self.params)
+        update = self.optimizer.update
+
+        def step(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
+            updates, state = update(grads, state, params)
+            return [p + u.astype(p.dtype) for p, u in zip(params, updates, strict=True)], state
+
+        self.compiled = jax.jit(step)
+
+    def _step(self, grads: list[Array | None]) -> None:
+        with jax.enable_x64(True):
+            given = [jnp.asarray(g, self.dtype) for g in grads]
+            self.params, self.state = self.compiled(self.params, given, self.state)
+
+    def _parameters(self) -> Sequence[Any]:
+        return [jax.device_get(p) for p in self.params]
+
+    def _state(self) -> Any:
+        return jax.tree.leaves(self.state)
+
+
+class OfExamples(Running):
+    """A function that makes (init, update, get_params)."""
+
+    has = frozenset({"float64", "dtypes"})
+
+    def _make(self) -> None:
+        init, self.update, self.get = self.maker(**self.arguments)
+        with jax.enable_x64(True):
+            self.optimizer = init([jnp.asarray(x, self.dtype) for x in self.starts])
+
+    def _step(self, grads: list[Array | None]) -> None:
+        with jax.enable_x64(True):
+            given = [jnp.asarray(g, self.dtype) for g in grads]
+            self.optimizer = self.update(self.steps - 1, given, self.optimizer)
+
+    def _parameters(self) -> Sequence[Any]:
+        return [jax.device_get(p) for p in self.get(self.optimizer)]
+
+    def _state(self) -> Any:
+        return jax.tree.leaves(self.optimizer)

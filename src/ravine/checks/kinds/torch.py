@@ -1,0 +1,61 @@
+"""Optimizers of torch's kind: they are given parameters, and `step()` moves these by their .grad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ravine.checks.kinds.base import Array, Running
+
+__all__ = ["OfTorch"]
+
+
+class OfTorch(Running):
+    """A class such as torch.optim's, or a function that makes an optimizer of parameters.
+
+    Where `step` refuses dense gradients, as torch.optim.SparseAdam's does, they are given as sparse ones.
+    """
+
+    has = frozenset({"float64", "torch", "missing", "dtypes"})
+    sparse = False
+
+    def _make(self) -> None:
+        dtype = getattr(torch, self.dtype)
+        self.params = [torch.nn.Parameter(torch.tensor(x, dtype=dtype)) for x in self.starts]
+        self.optimizer = self.maker(self.params, **self.arguments)
+        if not callable(getattr(self.optimizer, "step", None)):
+            raise TypeError(f"it makes a {type(self.optimizer).__name__}, which has no step()")
+        if hasattr(self.optimizer, "param_groups"):
+            self.has |= {"groups"}
+        if hasattr(self.optimizer, "state_dict") and hasattr(self.optimizer, "load_state_dict"):
+            self.has |= {"state_dict"}
+        train = getattr(self.optimizer, "train", None)
+        if callable(train):  # as schedule-free ones need
+            train()
+
+    def _step(self, grads: list[Array | None]) -> None:
+        self._give(grads)
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if self.sparse or self.steps > 1 or "dense" not in str(error):
+                raise
+            self.sparse = True
+            self._give(grads)
+            self.optimizer.step()
+
+    def _give(self, grads: list[Array | None]) -> None:
+        for p, g in zip(self.params, grads, strict=True):
+            if g is None:
+                p.grad = None
+                continue
+            given = torch.tensor(g, dtype=p.dtype)
+            p.grad = given.to_sparse(1).coalesce() if self.sparse else given
+
+    def _parameters(self) -> Sequence[Any]:
+        return [p.detach().to(torch.float64).numpy() for p in self.params]
+
+    def _state(self) -> Any:
+        return getattr(self.optimizer, "state", None) or self.optimizer

@@ -1,0 +1,158 @@
+"""What optimizers call their hyperparameters: every package's names, and Ravine's for them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Option", "arguments", "options", "signature"]
+
+NAMES: Mapping[str, str] = {
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "stepsize": "lr",
+    "step_size": "lr",
+    "eta": "lr",
+    "beta_1": "beta1",
+    "beta_2": "beta2",
+    "beta_3": "beta3",
+    "b1": "beta1",
+    "b2": "beta2",
+    "b3": "beta3",
+    "exp_decay1": "beta1",
+    "exp_decay2": "beta2",
+    "epsilon": "eps",
+    "e": "eps",
+    "wd": "weight_decay",
+    "mu": "momentum",
+    "mass": "momentum",
+    "initial_accumulator_value": "v0",
+    "initial_scale": "v0",
+}
+"""Names that mean one thing whoever uses them; a name that is not here stays what it is."""
+TUPLES: Mapping[str, tuple[str, ...]] = {
+    "betas": ("beta1", "beta2", "beta3"),
+    "beta": ("beta1", "beta2", "beta3"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_min", "step_max"),
+    "ns_coefficients": ("ns_a", "ns_b", "ns_c"),
+    "nus": ("nu1", "nu2"),
+    "eps": ("eps1", "eps2"),
+}
+"""What the numbers of a tuple mean."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A hyperparameter that an optimizer takes.
+
+    name: Ravine's. argument: the optimizer's. place: where it stands in a tuple, if it is part of one.
+    value: what it is where nobody asks for another; None where it has to be given.
+    """
+
+    name: str
+    argument: str
+    place: int | None = None
+    value: float | bool | None = None
+
+    @property
+    def spelt(self) -> str:
+        """What its owner calls it: "betas[0]"."""
+        return self.argument if self.place is None else f"{self.argument}[{self.place}]"
+
+
+def signature(maker: Any) -> dict[str, inspect.Parameter]:
+    """The arguments that something takes by name.
+
+    Of a class that takes `**options`, those of its bases, and those that its `update` or `step` has defaults
+    for: the options end up there.
+    """
+    try:
+        found = dict(inspect.signature(maker).parameters)
+    except (TypeError, ValueError):
+        return {}
+    kinds = inspect.Parameter
+    more = [k for k, p in found.items() if p.kind in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)]
+    open_ended = any(found[k].kind is kinds.VAR_KEYWORD for k in more)
+    for k in more:
+        del found[k]
+    if open_ended and isinstance(maker, type):
+        where = [vars(base)["__init__"] for base in maker.__mro__[1:-1] if "__init__" in vars(base)]
+        where += [getattr(maker, name) for name in ("update", "step") if hasattr(maker, name)]
+        for function in where:
+            for k, p in inspect.signature(function).parameters.items():
+                if p.default is not p.empty and p.default is not None:
+                    found.setdefault(k, p.replace(kind=kinds.KEYWORD_ONLY))
+    return found
+
+
+def options(
+    parameters: Mapping[str, inspect.Parameter],
+    given: Mapping[str, Any],
+    known: Mapping[str, str | tuple[str, ...]] | None = None,
+) -> dict[str, Option]:
+    """The hyperparameters among the arguments of a maker, by Ravine's names.
+
+    given: the arguments that are asked for, by the maker's names; they take the defaults' place. known:
+    what its arguments are called in the rule that it is, where that is known.
+    """
+    found: dict[str, Option] = {}
+    known = known or {}
+    every = {k: given.get(k, p.default) for k, p in parameters.items()}
+    every |= {k: v for k, v in given.items() if k not in every}
+    for argument in sorted(every, key=lambda k: k not in known):
+        value = every[argument]
+        if isinstance(value, (tuple, list)):
+            its = known.get(argument, ())
+            names = TUPLES.get(argument, ()) if isinstance(its, str) or not its else its
+            for i, x in enumerate(value):
+                name = names[i] if i < len(names) else f"{argument}{i + 1}"
+                if _is_number(x):
+                    found.setdefault(name, Option(name, argument, i, x))
+            continue
+        its = known.get(argument, "")
+        name = its if isinstance(its, str) and its else _named(argument, every)
+        open_ = value is inspect.Parameter.empty or (value is None and name == "lr")
+        if _is_number(value) or (open_ and (name != argument or name == "lr")):
+            name = (
+                name if name not in found else argument if argument not in found else f"{argument}_"
+            )
+            found[name] = Option(name, argument, None, value if _is_number(value) else None)
+    order = [*every]
+    return dict(sorted(found.items(), key=lambda x: (order.index(x[1].argument), x[1].place or 0)))
+
+
+def _named(argument: str, every: Mapping[str, Any]) -> str:
+    """Ravine's name for an argument; alpha is lr where there is no other, and the number is small."""
+    if argument == "alpha" and not any(NAMES.get(k, k) == "lr" for k in every):
+        value = every[argument]
+        return "lr" if _is_number(value) and value < 0.5 else argument
+    return NAMES.get(argument, argument)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """The arguments written as in a call: "lr=1e-3, betas=(0.9, 0.99)".
+
+    Raises ValueError for what is no such list.
+    """
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if (
+            not isinstance(call, ast.Call)
+            or not isinstance(call.func, ast.Name)
+            or call.args
+            or None in [k.arg for k in call.keywords]
+        ):
+            raise ValueError
+        return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"arguments {text!r} are not accepted; write them as in a call: lr=1e-3, betas=(0.9, 0.99)"
+        ) from None

@@ -1,0 +1,136 @@
+"""What an unknown optimizer is asked: parameters and gradients that tell rules apart.
+
+The gradients are given, whatever becomes of the parameters. So one run of T steps over N numbers is N
+experiments, and two optimizers are the same where their N·T updates are. Values are in general position: no
+two of them stand in a simple relation, since with lr = 1 − beta2 a wrong formula may be right by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ravine.checks.kinds.base import Running
+from ravine.checks.subjects import Subject
+
+__all__ = ["EQUAL", "LOUD", "SINGLE", "Path", "Probe", "distance", "distances", "probe", "unit"]
+
+Path = NDArray[np.float64]
+"""Where the parameters are before the first step and after each: (steps + 1, numbers)."""
+
+EQUAL = 1e-9
+"""Relative to the update: the same computation in another order."""
+SINGLE = 3e-5
+"""The same, in float32."""
+
+LOUD = {
+    "lr": 0.037,
+    "beta1": 0.83,
+    "beta2": 0.946,
+    "beta3": 0.917,
+    "eps": 0.012,
+    "weight_decay": 0.11,
+    "momentum": 0.71,
+    "alpha": 0.88,
+    "rho": 0.88,
+    "beta": 0.86,
+    "gamma": 0.87,
+    "decay": 0.87,
+    "decay_rate": 0.87,
+    "discounting_factor": 0.87,
+    "lambd": 0.053,
+    "t0": 5.0,
+    "lr_decay": 0.13,
+    "momentum_decay": 0.19,
+    "dampening": 0.23,
+    "eta_minus": 0.47,
+    "eta_plus": 1.23,
+    "v0": 0.021,
+}
+"""Hyperparameters that show: each far from the others, and none where its effect is lost in rounding."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """starts: (tensors, rows, columns). grads: (steps, tensors, rows, columns)."""
+
+    starts: NDArray[np.float64]
+    grads: NDArray[np.float64]
+
+    def take(self, subject: Subject, **values: float | bool) -> Path:
+        """The path of a fresh optimizer with these hyperparameters."""
+        return self.follow(subject.make(list(self.starts), **values))
+
+    def follow(self, running: Running) -> Path:
+        """The path that a fresh optimizer takes from the starts. Raises CouldNotRun."""
+        rows = [self.starts.ravel()]
+        for grads in self.grads:
+            running.step(list(grads))
+            rows.append(np.concatenate([np.ravel(x) for x in running.parameters()]))
+        return np.stack(rows)
+
+
+def _kinds(steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, float]]:
+    """Gradients over the steps, and the number that they belong to, of sixteen kinds."""
+    t = np.arange(steps)
+    one, noise = np.ones(steps), rng.standard_normal
+    yield one, 1.0
+    yield 1e-2 * one, 0.0
+    yield -30 * one, -2.0
+    yield (-1.0) ** t, 0.5
+    yield 0.2 * (-1.0) ** (t // 3), -1.0
+    yield noise(steps), 3.0
+    yield noise(steps) + 0.5, 0.0
+    yield noise(steps) * 10.0 ** rng.uniform(-3, 1, steps), 1.0
+    yield np.where(t >= 3, noise(steps), 0), 2.0  # nothing at first
+    yield np.where(t < 9, 1 + noise(steps), 0), -0.3  # nothing later on
+    yield np.where(t == 5, 50.0, 0.3), 0.1
+    yield 1e-3 * 1.6**t, 1.5
+    yield 5 * 0.7**t, -1.5
+    yield 1e-3 * noise(steps), 4.0
+    yield np.where(t % 4 == 0, 2.0, 0.0), -4.0
+    yield np.sin(t) + 0.3, 0.7
+
+
+@cache
+def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) -> Probe:
+    """The probe; one call, one object."""
+    rng = np.random.default_rng(seed)
+    count = int(np.prod(shape))
+    found: list[tuple[Any, float]] = []
+    while len(found) < count:
+        found += _kinds(steps, rng)
+    order, scale = rng.permutation(count), 1 + 0.1 * rng.random(count)
+    starts = np.array([found[i][1] for i in order]) * scale
+    grads = np.stack([found[i][0] for i in order], axis=1) * scale
+    return Probe(starts.reshape(shape), grads.reshape(steps, *shape))
+
+
+def unit(path: Path) -> float:
+    """The rounding unit of the arithmetic that a path shows: float32's, if all its numbers are float32's."""
+    x = path[1:][np.isfinite(path[1:])]
+    single = x.size and bool((x.astype(np.float32).astype(float) == x).all())
+    return float(np.finfo(np.float32 if single else float).eps)
+
+
+def distances(path: Path, other: Path, rounding: float = 2.3e-16) -> Path:
+    """How far each update is from the other's, relative to the larger of both, beyond rounding; at most 2."""
+    with np.errstate(all="ignore"):
+        a, b = np.diff(path, axis=0), np.diff(other, axis=0)
+        size = np.maximum(np.abs(path), np.abs(other))
+        lost = 4 * rounding * np.maximum(size[1:], size[:-1])
+        apart = np.maximum(np.abs(a - b) - lost, 0) / np.maximum(
+            np.maximum(np.abs(a), np.abs(b)), 1e-300
+        )
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isfinite(apart), np.minimum(apart, 2.0), 2.0))
+
+
+def distance(path: Path, other: Path, rounding: float = 2.3e-16) -> float:
+    """The largest of the distances."""
+    return float(distances(path, other, rounding).max(initial=0.0))

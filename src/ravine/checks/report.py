@@ -1,0 +1,163 @@
+"""What was found of an optimizer: as text, as JSON, in a notebook."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ravine.checks.findings import Finding
+from ravine.checks.registry import Result
+
+__all__ = ["Report"]
+
+
+@dataclass
+class Report:
+    """The outcome of all checks of one optimizer.
+
+    name: the optimizer's. given: the arguments that it was checked with. like: the rule that it should be.
+    finding: what it is. results: what each check found.
+    """
+
+    name: str
+    finding: Finding
+    results: list[Result] = field(default_factory=list)
+    given: Mapping[str, Any] = field(default_factory=dict)
+    like: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Of `findings.VERDICTS`; "fault" where it is the rule, and a check found a fault besides."""
+        if self.finding.good and self.faults:
+            return "fault"
+        return self.finding.verdict
+
+    @property
+    def faults(self) -> list[Result]:
+        """The checks that found a fault."""
+        return [r for r in self.results if r.verdict == "fault"]
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 right, 1 a fault, 2 could not run."""
+        if self.finding.verdict == "could not run":
+            return 2
+        bad = self.faults or not (self.finding.good or self.finding.verdict == "unknown")
+        return 1 if bad else 0
+
+    @property
+    def headline(self) -> str:
+        """One sentence."""
+        f = self.finding
+        if f.verdict == "could not run":
+            return f"{self.name} {f.says}"
+        if f.good:
+            what = {
+                "right": "is",
+                "variant": "is a variant:",
+                "single precision": "is, in single precision,",
+            }
+            said = f" ({f.says})" if f.says else ""
+            others = [r.check for r in self.faults]
+            also = f"; {len(others)} other fault{'s' * (len(others) > 1)}" if others else ""
+            return f"{self.name} {what[f.verdict]} {f.rule}{said}{also}"
+        if f.verdict == "unknown":
+            return f"{self.name} is nothing that is known: {f.says}"
+        if f.verdict == "fault":
+            return f"{self.name} is not {self.like or f.rule}: {f.says}"
+        return f"{self.name}: {f.verdict}: {f.says}"
+
+    @property
+    def counts(self) -> str:
+        """How many checks had which outcome, and how many candidates were tried."""
+        kinds = ("pass", "fault", "skipped", "could not run")
+        words = {
+            "pass": "passed",
+            "fault": "failed",
+            "skipped": "skipped",
+            "could not run": "could not run",
+        }
+        its = [(sum(r.verdict == k for r in self.results), words[k]) for k in kinds]
+        said = ", ".join(f"{n} {word}" for n, word in its if n)
+        tried = f"{self.finding.tried} candidates" if self.finding.tried != 1 else "1 candidate"
+        late = ", until the time was over" if self.finding.late else ""
+        return f"{said}; {tried} tried in {self.finding.seconds:.1f} s{late}"
+
+    def __str__(self) -> str:
+        lines = [self.headline, *(f"  {x}" for x in (*self.finding.evidence, *self.finding.marked))]
+        for r in self.results:
+            if r.verdict in ("fault", "could not run") and r.check != "identity":
+                lines += [f"{r.verdict}: {r.check}: {r.says}", *(f"  {x}" for x in r.evidence)]
+        return "\n".join([*lines, self.counts])
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, in plain values that JSON has."""
+        f = self.finding
+        finding = {k: getattr(f, k) for k in asdict(_without_trial(f)) if k != "trial"}
+        return _plain(
+            {
+                "name": self.name,
+                "given": dict(self.given),
+                "like": self.like,
+                "verdict": self.verdict,
+                "code": self.code,
+                "headline": self.headline,
+                "finding": finding,
+                "results": [asdict(r) for r in self.results],
+            }
+        )  # type: ignore[no-any-return]
+
+    @classmethod
+    def of_dict(cls, found: Mapping[str, Any]) -> Report:
+        """A report from what `as_dict` has made of it."""
+        results = [Result(**r) for r in found["results"]]
+        return cls(
+            found["name"], Finding(**found["finding"]), results, found["given"], found["like"]
+        )
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{_mark(r.verdict)}</td><td><code>{html.escape(r.check)}</code></td>"
+            f"<td style='text-align:left'>{html.escape(r.says)}{_listed(r.evidence)}</td></tr>"
+            for r in self.results
+            if r.verdict != "skipped"
+        )
+        changed = "\n".join(self.finding.marked)
+        return (
+            f"<p><b>{html.escape(self.headline)}</b></p>{_listed(self.finding.evidence)}"
+            + (f"<pre>{html.escape(changed)}</pre>" if changed else "")
+            + f"<table>{rows}</table><p>{html.escape(self.counts)}</p>"
+        )
+
+
+def _mark(verdict: str) -> str:
+    return {"pass": "✓", "fault": "✗"}.get(verdict, "?")
+
+
+def _listed(lines: Iterable[str]) -> str:
+    its = "".join(f"<li>{html.escape(x)}</li>" for x in lines)
+    return f"<ul>{its}</ul>" if its else ""
+
+
+def _without_trial(finding: Finding) -> Finding:
+    from dataclasses import replace
+
+    return replace(finding, trial=None)
+
+
+def _plain(x: Any) -> Any:
+    """What JSON has: numbers that are none become text, what is no value of JSON's its name."""
+    if isinstance(x, Mapping):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, float):
+        return x if abs(x) < float("inf") else str(x)
+    return x if x is None or isinstance(x, (str, int, bool)) else repr(x)

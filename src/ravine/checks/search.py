@@ -1,0 +1,436 @@
+"""Which rule takes a path, with which numbers; if none does, which rule with which fault.
+
+The search goes from what is likely to what is far-fetched: the rule that the name claims, its relatives,
+all rules, other numbers, one fault, a fault and other numbers, two faults. It ends at the first answer, or
+at its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ravine.checks.candidates import (
+    CALLED,
+    Candidate,
+    Trial,
+    candidate,
+    claims,
+    clipped,
+    family,
+    library,
+    near,
+    resembling,
+    stacks,
+    trials,
+)
+from ravine.checks.explaining import Faults, Hit, Question, closeness
+from ravine.checks.findings import Finding, differences, leaving, marked
+from ravine.checks.fitting import fitted
+from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance
+from ravine.checks.wrong import CONVENTIONS
+
+__all__ = ["Search", "identified"]
+
+
+def identified(
+    path: Path,
+    probe: Probe,
+    asked: Mapping[str, Any],
+    name: str = "",
+    like: str | None = None,
+    seconds: float = 10.0,
+) -> Finding:
+    """What takes a path.
+
+    asked: the hyperparameters that were asked for, by Ravine's names. name: what the optimizer is called.
+    like: the rule that it should be. seconds: how long to search at most, in processor time, so that what
+    is found does not depend on what else the machine does.
+    """
+    return Search(path, probe, asked, name, like, seconds).found()
+
+
+class Search:
+    """One search; see :func:`identified`."""
+
+    def __init__(
+        self,
+        path: Path,
+        probe: Probe,
+        asked: Mapping[str, Any],
+        name: str = "",
+        like: str | None = None,
+        seconds: float = 10.0,
+    ):
+        self.path, self.probe, self.asked, self.like = path, probe, dict(asked), like
+        self.name, self.mirrored = name, False
+        self.question = Question(path, probe, seconds)
+        self.wanted = candidate(like) if like else None
+        if self.wanted is not None:
+            self.claimed = [self.wanted.base]
+        else:
+            self.claimed = claims(name, asked)
+        self._tried: list[Trial] = []
+        self._faults = Faults(self.question)
+
+    # ---- the whole -------------------------------------------------------------------------------
+
+    def found(self) -> Finding:
+        """The answer."""
+        with np.errstate(all="ignore"):
+            answer = self._answer()
+        answer.tried, answer.asked = self.question.tried, self.asked
+        answer.seconds = self.question.spent
+        if self.question.rounding > 1e-10:
+            if answer.verdict in ("right", "variant"):
+                answer.verdict = "single precision"
+            answer.says = "; ".join(x for x in (answer.says, "it computes in float32") if x)
+        return answer
+
+    def _answer(self) -> Finding:
+        answer = self._still() or self._equal(self._likely(), fronted=True)
+        if answer is not None:
+            return answer
+        self._tried = [t for t in self._tried if type(t) is Trial]
+        own = [t for t in self._tried if t.candidate.base in self.claimed][:4]
+        kin = self._ranked([t for t in self._tried if t not in own])[:2] if own else []
+        stages: list[Callable[[], Finding | None]] = [
+            lambda: self._explained(own, 0.4),
+            lambda: self._hit(self._faults.alike),
+            self._ascent,
+            lambda: self._equal(self._others()),
+            lambda: self._hit(lambda: self._faults.two(8)),
+            lambda: self._explained(kin, 0.6),
+            lambda: self._hit(self._faults.alike),
+            lambda: None if self.like else self._explained(self._rest([*own, *kin]), 0.7),
+            lambda: self._hit(self._faults.driven),
+            lambda: self._hit(self._faults.and_numbers),
+            lambda: self._hit(lambda: self._faults.two(0)),
+        ]
+        for stage in stages:
+            answer = None if self.question.over else stage()
+            if answer is not None:
+                return answer
+        return self._unknown()
+
+    def _rest(self, without: Sequence[Trial]) -> list[Trial]:
+        """Of all other rules, the plainest with such hyperparameters, and the nearest."""
+        left = [t for t in self._tried if t not in without]
+        plain = [] if self.claimed else resembling(self.asked)
+        first = [t for k in plain for t in left if t.candidate.base == k][:3]
+        return [*first, *(t for t in self._ranked(left) if t not in first)][:6]
+
+    def _ascent(self) -> Finding | None:
+        """What it is besides going up the gradient, if it does."""
+        reference = self._reference()
+        if reference is None or self.mirrored:
+            return None
+        its = np.diff(reference.path(self.probe)[:2], axis=0)
+        ratios = (np.diff(self.path[:2], axis=0) / its)[np.isfinite(its) & (its != 0)]
+        if not ratios.size or np.nanmedian(ratios) > 0:
+            return None
+        path = 2 * self.path[:1] - self.path
+        left = 0.6 * (self.question.seconds - self.question.spent)
+        inner = Search(path, self.probe, self.asked, self.name, self.like, left)
+        inner.mirrored = True
+        answer = inner.found()
+        self.question.tried += answer.tried
+        if (
+            answer.verdict in ("unknown", "could not run")
+            or "no fault that is known" in answer.says
+        ):
+            return None
+        up = "the step goes up the gradient: this is ascent"
+        answer.says = f"{up}; and {answer.says}" if answer.says else up
+        answer.verdict, answer.evidence = "fault", self._evidence(reference)
+        return answer
+
+    def _explained(self, places: Sequence[Trial], share: float) -> Finding | None:
+        """One fault of these rules, or other numbers: whichever explains more."""
+        hits = self._faults.one(places, share)
+        best = max((h.wrong.weight for h in hits), default=0)
+        if best >= 8:
+            return self._diagnosed(hits)
+        numbers = self._numbers(places, share)
+        if hits and (numbers is None or best >= 7):
+            return self._diagnosed(hits, numbers)
+        return numbers
+
+    def _still(self) -> Finding | None:
+        moves = np.diff(self.path, axis=0)
+        if np.isnan(self.path[1]).all():
+            return None
+        if not np.nanmax(np.abs(moves), initial=0.0) > 0:
+            return Finding("fault", self._claim, "nothing moves")
+        return None
+
+    @property
+    def _claim(self) -> str:
+        return self.claimed[0] if self.claimed else ""
+
+    # ---- a rule ----------------------------------------------------------------------------------
+
+    def _likely(self) -> Iterator[Iterator[Candidate]]:
+        """What it should be, and the relatives of that."""
+        if self.wanted is not None:
+            yield iter([self.wanted])
+        for k in self._near:
+            yield stacks(k, self.asked)
+
+    @property
+    def _near(self) -> list[str]:
+        """The names of what it should be, and of the relatives of that."""
+        relatives = [k for name in self.claimed for k in family(name)]
+        return [k for k in dict.fromkeys((*self.claimed, *relatives)) if k in library()]
+
+    def _others(self) -> Iterator[Iterator[Candidate]]:
+        """All other rules; then each with decay, and some with clipping."""
+        near_ = self._near
+        rest = [k for k in library() if k not in near_]
+        for k in rest:
+            yield iter([Candidate(library()[k], k)])
+        for k in rest:
+            yield iter([c for c in stacks(k, self.asked) if c.added])
+        for k in dict.fromkeys((*near_, "sgd", "momentum", "momentum_classical")):
+            yield clipped(k)
+
+    def _equal(
+        self, stages: Iterator[Iterator[Candidate]], fronted: bool = False
+    ) -> Finding | None:
+        """The rule whose path it is; of several, the one that is claimed."""
+        for stage in stages:
+            equal: list[tuple[float, Trial]] = []
+            for trial in trials(stage, self.asked, fronted):
+                self.question.tried += 1
+                self._tried.append(trial)
+                try:
+                    its = trial.path(self.probe, self.path, SINGLE, self.question.rounding)
+                except Exception:  # a rule that these shapes do not suit
+                    self._tried.pop()
+                    continue
+                apart = near(self.path, its, self.question.rounding)
+                if apart < SINGLE:
+                    equal.append((apart, trial))
+            if equal:
+                apart, trial = min(equal, key=lambda e: (e[0] > EQUAL, bool(e[1].candidate.added)))
+                return self._verdict_of(trial, apart, [t.candidate.name for _, t in equal])
+            if self.question.over:
+                return None
+        return None
+
+    def _verdict_of(self, trial: Trial, apart: float, equal: Sequence[str]) -> Finding:
+        its = trial.candidate
+        verdict, says = "right", ""
+        used = {*trial.values}
+        if self.asked.get("weight_decay") and "weight_decay" not in used:
+            verdict, says = "fault", "weight_decay is accepted and ignored"
+        elif self.like and not self._as_wanted(its):
+            verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
+        elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
+            verdict, says = "variant", f"it is not adamw, but {its.name}: the decay is coupled"
+        elif not self.like and self.claimed and its.base not in self.claimed:
+            related = its.base in [k for name in self.claimed for k in family(name)]
+            verdict = "variant" if related else "another rule"
+            says = f"it is not {self._claim}, but {its.name}{self._related(its)}"
+        elif not self.like and its.variant_of and its.base not in self.claimed:
+            verdict, says = "variant", f"it is {its.name}{self._related(its)}"
+        if apart >= EQUAL and verdict in ("right", "variant") and self.question.rounding < 1e-10:
+            verdict = "single precision"
+            says = "; ".join(
+                x for x in (says, f"equal in single precision only ({apart:.0e})") if x
+            )
+        also = [k for k in equal if k != its.name]
+        finding = Finding(
+            verdict, its.name, says, apart, dict(trial.values), also=also, trial=trial
+        )
+        if verdict in ("fault", "variant", "another rule") and self._claim:
+            finding.evidence = self._evidence(self._reference())
+        return finding
+
+    def _as_wanted(self, its: Candidate) -> bool:
+        """Whether it is the rule that it should be; decay that the rule has not got may be added."""
+        assert self.wanted is not None
+        return its.name == self.wanted.name or (
+            its.base == self.wanted.base and its.added in ("", "L2 decay")
+        )
+
+    def _related(self, its: Candidate) -> str:
+        card = library()[its.base].card if its.base in library() else None
+        if card is None or not card.variant_of:
+            return ""
+        return f", a variant of {card.variant_of} that differs in {card.differs}"
+
+    def _reference(self) -> Trial | None:
+        """The claimed rule, as it should be."""
+        return next((t for t in self._tried if t.candidate.base == self._claim), None)
+
+    def _evidence(self, trial: Trial | None) -> list[str]:
+        if trial is None:
+            return []
+        its = trial.path(self.probe)
+        text = leaving(self.path, its, self.asked, self.question.rounding, trial.candidate.name)
+        return [text] if text else []
+
+    # ---- how close the others are ----------------------------------------------------------------
+
+    def _ranked(self, some: Sequence[Trial]) -> list[Trial]:
+        """Rules by how close they come in the first steps, but for those that are far off."""
+        few = Probe(self.probe.starts, self.probe.grads[:6])
+        scored: list[tuple[float, int, Trial]] = []
+        for i, trial in enumerate(some):
+            try:
+                its = trial.path(few)
+            except Exception:
+                continue
+            scored.append((closeness(self.path[:7], its, self.question.rounding), i, trial))
+            if self.question.over:
+                break
+        scored.sort(key=lambda s: s[:2])
+        return [s[2] for s in scored if s[0] < 0.9]
+
+    # ---- other numbers ---------------------------------------------------------------------------
+
+    def _numbers(self, places: Sequence[Trial], share: float) -> Finding | None:
+        """A rule with other hyperparameters."""
+        fits: list[tuple[Any, Trial, dict[str, Any], float]] = []
+        for trial in places:
+            if not self.question.within(share):
+                break
+            for start in self._begun(trial):
+                self.question.tried += 20
+                try:
+                    values, apart = fitted(
+                        trial.batch, self.probe, self.path, start, rounding=self.question.rounding
+                    )
+                except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+                    continue
+                if apart < self.question.fitting:
+                    diffs = differences(values, self.asked, CALLED)
+                    claimed = trial.candidate.base in self.claimed
+                    fits.append(((apart > EQUAL, not claimed, len(diffs)), trial, values, apart))
+                    break
+            if fits and fits[-1][0][1] is False:
+                break
+        if not fits:
+            return None
+        _, trial, values, apart = min(fits, key=lambda f: f[0])
+        return self._with_numbers(trial, values, apart)
+
+    def _begun(self, trial: Trial) -> Iterator[dict[str, Any]]:
+        """Where a fit begins: what was asked, the rule's own defaults, and betas the other way round."""
+        values = dict(trial.values)
+        yield values
+        if trial.candidate.base in self.claimed:
+            yield {k: h.default for k, h in trial.candidate.rule.hyperparameters.items()} | {
+                k: v for k, v in values.items() if isinstance(v, bool)
+            }
+            if "beta1" in values and "beta2" in values:
+                yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}
+
+    def _with_numbers(self, trial: Trial, values: dict[str, Any], apart: float) -> Finding:
+        diffs = differences(values, self.asked, CALLED)
+        its = trial.candidate
+        swapped = ("beta1", "beta2") if {"beta1", "beta2"} <= {*self.asked} & {*values} else ()
+        if (
+            swapped
+            and _same(values["beta1"], self.asked["beta2"])
+            and _same(values["beta2"], self.asked["beta1"])
+        ):
+            diffs = ["beta1 and beta2 are swapped"]
+        lr = self.asked.get("lr")
+        if len(diffs) == 1 and lr and _same(values.get("lr", 0.0), -lr):
+            return Finding(
+                "fault",
+                its.name,
+                "the step goes up the gradient: this is ascent",
+                apart,
+                values,
+                evidence=self._evidence(trial),
+            )
+        own = [
+            f"its {k} is {v:.6g}"
+            for k, v in values.items()
+            if not isinstance(v, bool)
+            and not any(n in self.asked for n in CALLED.get(k, (k,)))
+            and not _same(v, trial.values[k])
+        ]
+        if not diffs:
+            finding = self._verdict_of(trial, apart, [])
+            finding.says = "; ".join(x for x in (finding.says, *own) if x)
+            finding.values = values
+            return finding
+        verdict = "fault" if self.like and not self._as_wanted(its) else "other numbers"
+        note = "" if its.base in self.claimed or not self.claimed else f"it acts as {its.name}; "
+        return Finding(
+            verdict,
+            its.name,
+            note + "; ".join([*diffs, *own]),
+            apart,
+            values,
+            evidence=self._evidence(trial),
+        )
+
+    # ---- faults ----------------------------------------------------------------------------------
+
+    def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
+        """The hit that explains most speaks for all of them."""
+        hits = sorted(
+            hits, key=lambda h: (h.distance > EQUAL, h.rank, -h.wrong.weight, len(h.wrong.says))
+        )
+        best = hits[0]
+        says, kind = best.wrong.says, best.wrong.kind
+        verdict = "fault"
+        if kind in CONVENTIONS and not self.like:
+            verdict, says = "variant", f"another convention: {says}"
+        its = best.trial.candidate
+        if self.claimed and its.base not in self.claimed:
+            says = f"{says}; beside that it is {its.name}{self._related(its)}"
+        also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
+        if numbers is not None:
+            also.append(numbers.says)
+        return Finding(
+            verdict,
+            best.trial.candidate.name,
+            says,
+            best.distance,
+            dict(best.values),
+            evidence=self._evidence(best.trial),
+            marked=marked(best.trial.graph, best.wrong.graph),
+            also=list(dict.fromkeys(also)),
+        )
+
+    def _hit(self, stage: Callable[[], Hit | None]) -> Finding | None:
+        """What a stage that looks for more than one fault finds."""
+        hit = None if self.question.over else stage()
+        if hit is None:
+            return None
+        finding = self._diagnosed([hit])
+        diffs = differences(hit.values, self.asked, CALLED)
+        finding.says = "; and ".join([finding.says, *diffs])
+        return finding
+
+    # ---- nothing ---------------------------------------------------------------------------------
+
+    def _unknown(self) -> Finding:
+        reference = self._reference()
+        if reference is None:
+            reference = next(iter(self._ranked(self._tried)), None)
+        name = reference.candidate.name if reference else ""
+        its = reference.path(self.probe) if reference else self.path[:1]
+        apart = distance(self.path, its, self.question.rounding) if reference else 2.0
+        verdict = "fault" if self.like else "unknown"
+        says = f"it is not {name}, and no fault that is known explains it" if self.like else ""
+        nearest = "the rule that its name claims" if self.claimed else "the nearest rule"
+        says = (
+            says
+            or f"no rule and no fault that is known takes its path; {nearest} is {name or 'none'}"
+        )
+        return Finding(
+            verdict, name, says, apart, evidence=self._evidence(reference), late=self.question.over
+        )
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-6 * max(abs(a), abs(b), 1e-9)

@@ -1,0 +1,255 @@
+"""Anybody's optimizer behind one face: made afresh, given gradients, stepped, read.
+
+subject("torch.optim:AdamW", {"lr": 1e-3})      a class of torch's kind
+subject("optax:adamw", {"learning_rate": 1e-3}) a gradient transformation
+subject("mine.py:MyAdam")                       a class of one's own, of tensors or of arrays
+subject("mine.py:adam_step")                    a function of params and grads, see kinds/arrays.py
+subject("adamw"), subject(rule)                 a rule of Ravine's, as its torch optimizer
+subject(MyAdam, {"lr": 0.1})                    the object itself
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ravine import elsewhere, naming, registry
+from ravine.checks.guard import CouldNotRun, Heard, described, guarded
+from ravine.checks.kinds import kind, kind_of
+from ravine.checks.kinds.arrays import STATE, first_names
+from ravine.checks.kinds.base import Array, Running
+from ravine.checks.options import Option, options, signature
+from ravine.files import load
+from ravine.rule import Rule, RuleError, rule
+
+__all__ = ["Array", "CouldNotRun", "Running", "Subject", "subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An optimizer to be checked, which can be made as often as a check wants.
+
+    name: what it is called. kind: how it is made and stepped, of `kinds.KINDS`. maker: what makes it.
+    given: the arguments that its user gives, by its own names. heard: what it did besides optimizing.
+    """
+
+    name: str
+    kind: str
+    maker: Callable[..., Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
+    heard: Heard = field(default_factory=Heard, compare=False)
+
+    def make(
+        self, starts: Sequence[Any], dtype: str = "float64", /, **hyperparameters: float | bool
+    ) -> Running:
+        """A fresh optimizer of parameters that start at these arrays.
+
+        hyperparameters: by Ravine's names (`self.options`), whatever its own are; the others are as given, or
+        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it has not got.
+        """
+        with guarded("make", self.heard):
+            its = kind(self.kind)
+        return its(self.maker, starts, dtype, self.arguments(**hyperparameters), self.heard)
+
+    def build(self, params: Any, /, **hyperparameters: float | bool) -> Any:
+        """The optimizer of parameters of its own package, or of groups of such, as its user makes it.
+
+        For subjects whose optimizers have "torch". What it raises is raised.
+        """
+        return self.maker(params, **self.arguments(**hyperparameters))
+
+    def arguments(self, **hyperparameters: float | bool) -> dict[str, Any]:
+        """Its own arguments that say these hyperparameters, and those that are given."""
+        found = dict(self.given)
+        for name, value in hyperparameters.items():
+            if name not in self.options:
+                raise ValueError(
+                    f"{self.name} has no hyperparameter {name!r}{naming.typo(name, self.options)}; it has "
+                    f"{', '.join(self.options) or 'none'}"
+                )
+            option = self.options[name]
+            if option.place is None:
+                found[option.argument] = value
+                continue
+            whole = [*found.get(option.argument, self._defaults[option.argument])]
+            whole[option.place] = value
+            found[option.argument] = tuple(whole)
+        return found
+
+    @cached_property
+    def options(self) -> dict[str, Option]:
+        """The hyperparameters that it takes, by Ravine's names."""
+        known = {k: p for k, p in self._signature.items() if k not in self._arrays}
+        return options(known, self.given, _witnessed(self.maker))
+
+    @property
+    def values(self) -> dict[str, float | bool]:
+        """The hyperparameters as they are given, or by default, by Ravine's names."""
+        return {k: o.value for k, o in self.options.items() if o.value is not None}
+
+    @property
+    def missing(self) -> list[str]:
+        """Hyperparameters that have to be given and are not, by Ravine's names."""
+        return [k for k, o in self.options.items() if o.value is None]
+
+    def accepts(self, argument: str) -> bool:
+        """Whether it takes an argument of that name, of its own names: "foreach", "maximize"."""
+        return argument in self._signature
+
+    @cached_property
+    def has(self) -> frozenset[str]:
+        """What a check may use of it: see :class:`Running`. Raises CouldNotRun where it cannot be made."""
+        return self.make([np.ones((2, 3))], **self.needed).has
+
+    @property
+    def needed(self) -> dict[str, float | bool]:
+        """Plain values for what has to be given and is not."""
+        return {k: _PLAIN.get(k, 0.1) for k in self.missing}
+
+    @cached_property
+    def _signature(self) -> dict[str, inspect.Parameter]:
+        return signature(self.maker)
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {k: p.default for k, p in self._signature.items()}
+
+    @property
+    def _arrays(self) -> list[str]:
+        """The arguments that are no hyperparameters: parameters, gradients, and what is handed on."""
+        takes = {"torch": 1, "tinygrad": 1, "optax": 0, "jax": 0, "keras": 0, "mlx": 0}.get(
+            self.kind
+        )
+        if takes is None:
+            takes = sum(name in ("params", "grads") for name in first_names(self.maker))
+        return [*[*self._signature][:takes], "closure"]
+
+
+_PLAIN = {
+    "lr": 1e-3,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+}
+
+
+def _witnessed(maker: Any) -> dict[str, str | tuple[str, ...]]:
+    """What a released optimizer's arguments are called in the rules that it is a witness of."""
+    package = (getattr(maker, "__module__", None) or "").partition(".")[0]
+    name = f"{package}.{getattr(maker, '__name__', '')}"
+    found: dict[str, str | tuple[str, ...]] = {}
+    for match in elsewhere.matches(name, registry.own().values()) if package else ():
+        for argument, its in match.witness.options.items():
+            found.setdefault(argument, its)
+    return found
+
+
+def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
+    """The optimizer that a name or an object means; given: its arguments, by its names or by Ravine's.
+
+    Raises CouldNotRun where there is none, LookupError for the name of a rule that is none, and ValueError
+    for arguments that it has not got.
+    """
+    name, maker = _found(spec)
+    if isinstance(maker, Rule):
+        maker = _of_rule(maker)
+    if not callable(maker) and not hasattr(maker, "update"):
+        raise CouldNotRun("load", f"{name} is {type(maker).__name__}, which makes no optimizer")
+    made = Subject(name, kind_of(maker), maker)
+    return _with(made, given or {})
+
+
+def _with(made: Subject, given: Mapping[str, Any]) -> Subject:
+    own: dict[str, Any] = {}
+    ravines: dict[str, Any] = {}
+    for k, value in given.items():
+        known = made.accepts(k) or k not in made.options
+        (own if known else ravines)[k] = value
+    its = made._signature
+    takes_any = any(
+        p.kind is p.VAR_KEYWORD or (p.name in STATE and made.kind == "function")
+        for p in _parameters(made.maker)
+    )
+    unknown = next((k for k in own if k not in its), None)
+    if unknown and not takes_any:
+        raise ValueError(
+            f"{made.name} has no argument {unknown!r}{naming.typo(unknown, its)}; it has "
+            f"{', '.join(k for k in its if k not in made._arrays)}"
+        )
+    made = Subject(made.name, made.kind, made.maker, own)
+    return Subject(made.name, made.kind, made.maker, made.arguments(**ravines))
+
+
+def _parameters(maker: Any) -> list[inspect.Parameter]:
+    try:
+        return [*inspect.signature(maker).parameters.values()]
+    except (TypeError, ValueError):
+        return []
+
+
+def _found(spec: Any) -> tuple[str, Any]:
+    """The name of what is to be checked, and what makes it."""
+    if not isinstance(spec, str):
+        return _name(spec), spec
+    place, _, attribute = spec.strip().rpartition(":")
+    if not place:
+        return spec, _dotted(spec) or registry.get(spec)
+    with guarded("load", Heard()):
+        try:
+            value: Any = load(place)
+        except (LookupError, RuleError) as error:
+            raise CouldNotRun("load", str(error)) from error
+        for part in attribute.split("."):
+            if not hasattr(value, part):
+                names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
+                raise CouldNotRun(
+                    "load", f"{place} has no {attribute!r}{naming.typo(attribute, names)}"
+                )
+            value = getattr(value, part)
+    first = _parameters(value)[:2]
+    if not isinstance(value, (type, Rule)) and [p.name for p in first] == ["p", "g"]:
+        try:
+            value = rule(value)
+        except RuleError as error:
+            raise CouldNotRun("load", described(error)) from error
+    return spec, value
+
+
+def _dotted(text: str) -> Any:
+    """What "package.module.Name" is, if it is anything that can be imported."""
+    parts = text.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return None
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(parts[:end]))
+            for part in parts[end:]:
+                value = getattr(value, part)
+            return value
+        except (ImportError, AttributeError):
+            continue
+    return None
+
+
+def _of_rule(made: Rule) -> Callable[..., Any]:
+    """A rule as an optimizer of torch's kind, or of arrays where there is no torch."""
+    front = "ravine.torch" if find_spec("torch") and find_spec("llvmlite") else "ravine.numpy"
+    maker: Callable[..., Any] = importlib.import_module(front).optimizer(made)
+    return maker
+
+
+def _name(made: Any) -> str:
+    if isinstance(made, Rule):
+        return made.name
+    if isinstance(made, partial):
+        return _name(made.func)
+    return getattr(made, "__qualname__", None) or type(made).__name__

@@ -1,0 +1,38 @@
+"""The process that an optimizer is checked in: python -m ravine.checks.worker "{'spec': ...}"."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ravine.checks.running import check_optimizer
+
+
+def main(text: str) -> None:
+    """Check, and write what was found into the file that is named."""
+    asked: dict[str, Any] = ast.literal_eval(text)
+    out = Path(asked.pop("out"))
+    at = Path(f"{out}.at")
+    try:
+        its = asked.pop("spec"), asked.pop("like")
+        report = check_optimizer(*its, **asked, begins=lambda name: _write(at, name))
+        found = report.as_dict()
+    except (LookupError, ValueError) as error:
+        kind = "LookupError" if isinstance(error, LookupError) else "ValueError"
+        found = {"error": str(error.args[0] if error.args else error), "kind": kind}
+    part = Path(f"{out}.part")
+    part.write_text(json.dumps(found))
+    os.replace(part, out)
+    os._exit(0)  # threads that the optimizer has left do not keep it
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,156 @@
+"""`ravine check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ravine.cli.listing import Json
+from ravine.cli.names import exclusive, require
+from ravine.cli.terminal import line, notes, paragraph, table, title
+
+if TYPE_CHECKING:
+    from ravine.checks.report import Report
+
+MARKS = {"pass": "✓", "fault": "✗", "skipped": "–", "could not run": "?"}
+
+
+def check(
+    optimizer: Annotated[
+        str | None,
+        typer.Argument(
+            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. It is run.",
+            show_default=False,
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="The rule that it should be: adam.", show_default=False)
+    ] = None,
+    args: Annotated[
+        str,
+        typer.Option(
+            help='Arguments that it is made with: "lr=1e-3, betas=(0.9, 0.99)".', show_default=False
+        ),
+    ] = "",
+    only: Annotated[
+        str | None, typer.Option(help="Checks, with commas between.", show_default=False)
+    ] = None,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CHECK", help="Say what a check asks.", show_default=False)
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List all checks.")] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long to search for what it is, at most.")
+    ] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="When to end its process, in seconds.")
+    ] = 300.0,
+    all_: Annotated[bool, typer.Option("--all", help="Show checks that pass, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Check an optimizer: whether it is right, and if not, what is wrong with it.
+
+    It runs in a process of its own. Exit codes: 0 right, or nothing that is known; 1 a fault; 2 it could not
+    run.
+    """
+    require("numpy")
+    exclusive(
+        {"--explain": explain is not None, "--list": list_, "an optimizer": optimizer is not None}
+    )
+    if list_:
+        return _list(json)
+    if explain is not None:
+        return _explain(explain)
+    if optimizer is None:
+        raise ValueError(
+            "check what? Name an optimizer, such as torch.optim:AdamW or mine.py:MyAdam"
+        )
+    from ravine.checks.options import arguments
+    from ravine.checks.running import apart, chosen
+
+    some = None if only is None else [x.strip() for x in only.split(",")]
+    if some is not None:
+        chosen(some)
+    report = apart(
+        optimizer,
+        like,
+        arguments=arguments(args),
+        only=some,
+        seconds=seconds,
+        timeout=timeout,
+    )
+    if json:
+        print(report.to_json())
+    else:
+        _show(report, all_)
+    raise typer.Exit(report.code)
+
+
+def _list(json: bool) -> None:
+    from ravine.checks.registry import checks
+
+    every = checks().values()
+    if json:
+        from ravine.races.store import to_json
+
+        return print(
+            to_json([{"name": x.name, "asks": x.asks, "needs": sorted(x.needs)} for x in every])
+        )
+    table(("check", "asks"), [(x.name, x.asks) for x in every])
+
+
+def _explain(name: str) -> None:
+    from ravine.checks.running import chosen
+
+    its = chosen([name])[name]
+    title(name)
+    paragraph(its.asks)
+    if its.explains:
+        line()
+        for part in its.explains.split("\n\n"):
+            paragraph(" ".join(part.split()))
+    if its.needs:
+        line()
+        paragraph(f"For optimizers that have {', '.join(sorted(its.needs))}.")
+
+
+def _show(report: Report, every: bool) -> None:
+    found = report.finding
+    title(report.headline)
+    for text in found.evidence:
+        paragraph(_capital(text), 2)
+    if found.marked:
+        line()
+        for row in found.marked:
+            line(f"  {row}", "red" if row.startswith("-") else "green")
+    if found.also:
+        line()
+        same = "; ".join(found.also[:3]) + ("; …" if len(found.also) > 3 else "")
+        paragraph(f"The same on this probe: {same}.", 2)
+    asked, acts = found.asked, found.values
+    if report.code == 0 and acts:
+        paragraph(f"checked with {_values(asked)}", 2, "dim")
+    rows = [r for r in report.results if every or r.verdict in ("fault", "could not run") or r.says]
+    rows = [r for r in rows if r.check != "identity" and (every or r.verdict != "skipped")]
+    if rows:
+        line()
+        for r in rows:
+            notes(
+                [
+                    (
+                        f"{MARKS[r.verdict]} {r.check}",
+                        "; ".join([r.says or "as it should be", *r.evidence]),
+                    )
+                ]
+            )
+    line()
+    paragraph(report.counts, style="dim")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v:g}" for k, v in values.items() if not isinstance(v, (bool, str)))

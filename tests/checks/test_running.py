@@ -1,0 +1,174 @@
+import json
+import re
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from checks import broken
+from checks.public_faults import Adam
+from typer.testing import CliRunner
+
+import ravine.checks
+from ravine.checks import check_optimizer
+from ravine.checks.registry import checks
+from ravine.checks.report import Report
+from ravine.checks.running import apart
+from ravine.cli import app
+
+HERE = str(Path(__file__).with_name("broken.py"))
+TORCH = pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
+
+CAUGHT = {
+    broken.IgnoresLr: "every_option_counts",
+    broken.Random: "deterministic",
+    broken.Single: "float64_stays_float64",
+    broken.TakesZeroForNone: "still_without_lr",
+    broken.Climbs: "descends",
+    broken.SkipsVectors: "other_shapes",
+    broken.ChangesErrors: "quiet",
+    broken.Momentum: "options_in_use",
+    broken.Threshold: "as_it_comes",
+    Adam: "",
+    broken.Sgd: "",
+}
+"""The check that catches each; the last two are right."""
+
+
+def test_each_check_catches_its_own():
+    for make, name in CAUGHT.items():
+        report = check_optimizer(make, seconds=0.5)
+        failed = [r.check for r in report.results if r.verdict == "fault"]
+        assert (name in failed) if name else not failed, (make, failed)
+        assert report.code == bool(name)
+    of_mine = {k for k, x in checks().items() if x.run.__module__.endswith("named.identity")}
+    assert of_mine - {"identity"} == {*CAUGHT.values()} - {""}
+
+
+def test_what_prints_is_told_and_not_printed(capsys):
+    report = check_optimizer(broken.Prints)
+    assert next(r for r in report.results if r.check == "quiet").says == "it prints 'stepping'"
+    assert capsys.readouterr().out == ""
+
+
+def test_what_cannot_run_is_reported():
+    for make, says in {
+        broken.CannotBeMade: "cannot be made: RuntimeError: no licence .broken.py, line",
+        broken.CrashesInStep: "cannot be stepped: IndexError.*broken.py, line",
+        broken.CallsExit: "it calls sys.exit..that was enough",
+        broken.ReturnsNothing: "nothing moves",
+    }.items():
+        report = check_optimizer(make, seconds=0.5)
+        assert report.finding.verdict == (
+            "fault" if make is broken.ReturnsNothing else "could not run"
+        )
+        assert re.search(says, report.headline), report.headline
+        assert report.code == (1 if make is broken.ReturnsNothing else 2)
+    report = check_optimizer("no_such_file.py:Adam")
+    assert report.code == 2
+    assert "no file" in report.headline
+
+
+def test_another_process_bears_what_this_one_could_not():
+    report = apart(f"{HERE}:LeavesTheProcess", only=["identity"])
+    assert report.code == 2
+    assert "it ended the process with code 7, in the check identity" in report.headline
+    report = apart(f"{HERE}:Hangs", only=["identity"], timeout=8)
+    assert report.code == 2
+    assert "not done after 8 s" in report.headline
+    with pytest.raises(LookupError, match="no rule is called 'adma'"):
+        apart(f"{HERE}:Sgd", "adma")
+    with pytest.raises(ValueError, match="no argument 'lrr'"):
+        apart(f"{HERE}:Sgd", arguments={"lrr": 1})
+
+
+def test_the_command():
+    run = CliRunner().invoke
+    result = run(app, ["check", f"{HERE}:Sgd", "--all", "--only", "identity,quiet"])
+    assert result.exit_code == 0, result.output
+    assert "Sgd is sgd" in result.output
+    assert "✓ quiet" in result.output
+    result = run(app, ["check", f"{HERE}:IgnoresLr", "--json", "--only", "identity"])
+    assert result.exit_code == 1
+    its = json.loads(result.stdout)
+    assert its["verdict"] == "other numbers"
+    assert "acts as 0.1" in its["headline"]
+    result = run(app, ["check", f"{HERE}:Sgd", "--like", "lion", "--seconds", "0.5"])
+    assert result.exit_code == 1
+    assert "is not lion" in result.output.replace("\n", " ")
+    result = run(app, ["check", "--explain", "identity"])
+    assert "path of a rule that is known" in result.output
+    assert "deterministic" in run(app, ["check", "--list"]).output
+    with pytest.raises(LookupError, match="no check is called 'identiti'; did you mean"):
+        run(app, ["check", f"{HERE}:Sgd", "--only", "identiti"], catch_exceptions=False)
+
+
+def test_a_report_is_kept_whole_and_shown():
+    report = check_optimizer(broken.Climbs)
+    again = Report.of_dict(json.loads(report.to_json()))
+    assert again.as_dict() == report.as_dict()
+    assert str(again) == str(report)
+    assert "this is ascent" in report.headline
+    html = report._repr_html_()
+    assert "this is ascent" in html
+    assert "descends" in html
+
+
+@TORCH
+def test_no_false_alarm_on_torch():
+    import torch
+
+    options = {
+        "SGD": [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"maximize": True}],
+        "Adam": [{}, {"amsgrad": True}, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
+        "AdamW": [{}, {"amsgrad": True, "maximize": True}, {"foreach": True}],
+        "RMSprop": [{}, {"centered": True, "momentum": 0.5}, {"momentum": 0.5}],
+        "NAdam": [{}, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
+        "RAdam": [{}, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
+        "Adagrad": [{}, {"lr_decay": 0.1, "initial_accumulator_value": 0.1}],
+    }
+    names = ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Adamax"]
+    names += ["ASGD", "Rprop", "SparseAdam"] + [
+        x for x in ("Adafactor",) if hasattr(torch.optim, x)
+    ]
+    for name in names:
+        for given in options.get(name, [{}]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                report = check_optimizer(f"torch.optim:{name}", arguments=given)
+            assert report.code == 0, (name, given, str(report))
+            wanted = "variant" if name == "SparseAdam" else ("right", "single precision")
+            assert report.finding.verdict in wanted
+            assert report.finding.tried < 80
+    closure = check_optimizer("torch.optim:LBFGS")
+    assert closure.code == 2
+    assert "closure" in closure.headline
+
+
+@TORCH
+def test_the_posts_optimizers():
+    from ravine.races import as_published_torch as posts
+
+    report = check_optimizer(posts.PublishedAdam, only=["identity"])
+    assert "the first bias correction (of m, by 1 − beta1**t) is applied twice" in report.headline
+    assert "t grows with every parameter tensor" in report.headline
+    report = check_optimizer(posts.PublishedMomentum, only=["identity"])
+    assert "b is made anew in every step, as momentum·g + g" in report.headline
+    assert "1.71 times momentum's, which is 1 + momentum" in report.finding.evidence[0]
+    report = check_optimizer(posts.MomentumKeyMended, only=["identity"])
+    assert "b starts at g, and the first step then adds g once more" in report.headline
+
+
+@ravine.checks.parametrize(Adam, "adam", expected_failures={})
+def test_parametrized(check):
+    check()
+
+
+@ravine.checks.parametrize(
+    broken.Climbs,
+    "sgd",
+    only=["quiet"],
+    expected_failures={"identity": "it climbs", "descends": "it climbs"},
+)
+def test_parametrized_with_expected_failures(check):
+    check()

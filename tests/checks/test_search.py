@@ -1,0 +1,135 @@
+import re
+import time
+
+import numpy as np
+import pytest
+from checks.public_faults import FAULTS, Adam, AdamW
+
+from ravine.checks.candidates import claims, family
+from ravine.checks.fitting import fitted, recognised
+from ravine.checks.probe import LOUD, distance, probe, unit
+from ravine.checks.registry import Context
+from ravine.checks.subjects import subject
+from ravine.checks.wrong import faults, run
+from ravine.engines.batch import Batch
+from ravine.engines.tracing import trace
+from ravine.rules import adam, lion, momentum
+
+
+def found(make, like=None, **given):
+    return Context(subject(make, given), like).identity
+
+
+def test_right_ones_are_right():
+    assert (found(Adam).verdict, found(Adam).rule) == ("right", "adam")
+    assert (found(AdamW, "adamw").verdict, found(AdamW).rule) == ("right", "adamw")
+
+
+def test_faults_that_were_found_in_public_are_explained():
+    assert len(FAULTS) == 24
+    for fault in FAULTS:
+        like = "adamw" if issubclass(fault, AdamW) else "adam"
+        its = found(fault, like)
+        assert its.verdict in ("fault", "other numbers"), fault
+        assert re.search(fault.says, its.says), (fault, its.says)
+        assert its.distance < 1e-9, fault
+        assert its.evidence, fault
+
+
+def test_a_convention_is_a_variant_unless_a_rule_is_asked_for():
+    from checks.public_faults import EpsInside
+
+    assert found(type("Adam", (EpsInside,), {})).verdict == "variant"
+    assert found(EpsInside, "adam").verdict == "fault"
+
+
+def test_a_rule_under_another_name():
+    class RMSprop(Adam): ...
+
+    its = found(RMSprop)
+    assert its.verdict == "another rule"
+    assert "not rmsprop, but adam" in its.says
+    assert found(Adam, "lion").verdict == "fault"
+
+
+def test_what_nothing_explains_ends_at_the_deadline():
+    class Adam_(Adam):
+        def moved(self, p, m, v):
+            return p - self.lr * np.tanh(m) * np.cos(v) ** 3
+
+    begun = time.process_time()
+    its = Context(subject(Adam_), None, seconds=1.0).identity
+    assert its.verdict == "unknown"
+    assert its.late
+    assert time.process_time() - begun < 6
+    assert "leaves adam" in its.evidence[0]
+
+
+def test_single_precision_is_told():
+    class Adam32(Adam):
+        def update(self, params, grads):
+            its = [p.astype(np.float32) for p in params]
+            super().update(its, [g.astype(np.float32) for g in grads])
+            return [p.astype(float) for p in its]
+
+    its = found(Adam32, "adam")
+    assert its.verdict == "single precision"
+    assert its.good
+
+
+def test_names_claim_rules():
+    for name, rules in {
+        "mine.py:MyAdamW": ["adamw"],
+        "AdamCorrectedTwice": ["adam"],
+        "mine:adam_step": ["adam"],
+        "SGDWithMomentum": ["momentum"],
+        "NAdamOptimizer": ["nadam"],
+        "torch.optim:Adam": ["adam", "amsgrad"],
+        "keras.optimizers.Adam": ["adam_eps_hat", "amsgrad_keras"],
+        "Thing": [],
+    }.items():
+        assert claims(name, {}) == rules, name
+    assert claims("SGD", {"momentum": 0.9}) == ["momentum"]
+    assert claims("SGD", {"momentum": 0.9, "nesterov": True}) == ["nesterov"]
+    assert "adam_eps_hat" in family("adam")
+    assert "adam" in family("adam_eps_hat")
+
+
+def test_hyperparameters_are_fitted():
+    values = {k: LOUD[k] for k in adam.hyperparameters}
+    graph = trace(adam, **values)
+    path = run(Batch(graph), probe(), {**values, "lr": 0.05, "beta1": 0.6, "eps": 0.03})[0]
+    its, apart = fitted(Batch(graph), probe(), path, values)
+    assert apart < 1e-9
+    assert its == pytest.approx({**values, "lr": 0.05, "beta1": 0.6, "eps": 0.03})
+    assert recognised(10.0, {"beta1": 0.9}) == "1/(1 − beta1)"
+    assert recognised(-1.9, {"momentum": 0.9}) == "−(1 + momentum)"
+    assert recognised(0.123, {"beta1": 0.9}) == ""
+
+
+def test_the_probe_tells_every_fault_from_the_rule():
+    """Or the fault is none: |g| stands for g where g is squared."""
+    for rule, least in ((adam, 250), (momentum, 60), (lion, 120)):
+        values = {k: LOUD[k] for k in rule.hyperparameters}
+        graph = trace(rule, **values)
+        right = run(Batch(graph), probe(), values)[0]
+        same = []
+        every = list(faults(graph))
+        for wrong in every:
+            batch = Batch(wrong.graph, wrong.start)
+            path = run(batch, probe(), values, wrong.driver, like=right, tolerance=1e-5)[0]
+            if len(path) == len(right) and distance(path, right) < 1e-9:
+                same.append(wrong.says)
+        assert len(every) > least
+        assert all(re.search(r"\||g has the wrong sign|sign|t ", says) for says in same), same
+
+
+def test_the_probe_is_in_general_position():
+    its = probe()
+    assert its.starts.shape == (3, 4, 6)
+    assert len(np.unique(its.grads[0])) > 60
+    assert unit(np.ones((3, 2)) / 3) < 1e-15
+    assert unit((np.ones((3, 2)) / 3).astype(np.float32).astype(float)) > 1e-8
+    numbers = sorted(LOUD.values())
+    assert LOUD["lr"] != 1 - LOUD["beta2"]
+    assert len(numbers) > 15
