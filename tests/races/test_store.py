@@ -29,7 +29,7 @@ def unit(folder, asked, compute, depends=None):
         for each in units:
             each.keep(where, compute())
 
-    asked, how = [Unit(asked, depends or asked)], {"find": lambda where, each: each.kept(where)}
+    asked, how = [Unit(asked, depends or asked)], {"find": store.finished}
     (found,) = folder.complete(asked, work, batches=lambda units: [units], **how)
     return found.result
 
@@ -285,7 +285,7 @@ def test_the_versions_in_the_manifest_count_for_results_that_are_reused(tmp_path
 
 MANY = """
 import sys
-from ravine.races.store import RunFolder, Unit
+from ravine.races.store import RunFolder, Unit, finished
 def work(where, units):
     for unit in units:
         unit.keep(where, 7)
@@ -293,7 +293,7 @@ for turn in range(60):
     folder = RunFolder(sys.argv[1])
     with folder.session():
         asked = [Unit({}, {"n": n, "turn": turn}) for n in range(3)]
-        how = {"batches": lambda units: [units], "find": lambda where, unit: unit.kept(where)}
+        how = {"batches": lambda units: [units], "find": finished}
         assert [unit.result for unit in folder.complete(asked, work, **how)] == [7] * 3
         folder.json("table", turn)
 """

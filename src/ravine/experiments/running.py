@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ravine.extras import lacking
 from ravine.races.jobs import Executor
-from ravine.races.store import RunFolder, Unit
+from ravine.races.store import RunFolder, Unit, finished
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +92,7 @@ def run(
         asked.units,
         _Work(asked.run),
         batches=lambda units: [[unit] for unit in units],
-        find=lambda where, units: [found for unit in units if (found := unit.kept(where))],
+        find=finished,
         executor=None if asked.alone else executor,
         done=lambda units: [next(bar, None) for _ in units],
     )

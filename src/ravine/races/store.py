@@ -36,7 +36,7 @@ from ravine.races.runs import kept
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFolder", "Stopped", "Unit", "picture", "to_json"]
+__all__ = ["RunFolder", "Stopped", "Unit", "finished", "picture", "to_json"]
 
 _log = logging.getLogger("ravine")
 
@@ -93,6 +93,11 @@ class Unit:
         made = {key: now[key] for key in MADE_WITH}
         record = {"asked": self.asked, "depends": self.depends, "made": made, "result": found}
         write(self.path(folder), encoded(record))
+
+
+def finished(folder: str | Path, units: Iterable[Unit]) -> list[Unit]:
+    """Those of the units whose result is in the folder, with it."""
+    return [found for unit in units if (found := unit.kept(folder))]
 
 
 class RunFolder:

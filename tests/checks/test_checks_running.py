@@ -147,7 +147,7 @@ def test_no_false_alarm_on_torch():
 
 @TORCH
 def test_the_posts_optimizers():
-    from ravine.races import as_published_torch as posts
+    from ravine.experiments import as_published_torch as posts
 
     report = check_optimizer(posts.PublishedAdam, only=["identity"])
     assert "the first bias correction (of m, by 1 − beta1**t) is applied twice" in report.headline
