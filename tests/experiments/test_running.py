@@ -323,7 +323,7 @@ def test_a_disk_that_is_full_ends_the_race_with_the_name_of_the_file(tmp_path):
     import resource
 
     out = tmp_path / "run"
-    words = ("--optimizers", "sgd", "--epochs", 100, "--seeds", 2)
+    words = ("--optimizers", "sgd", "--epochs", 40, "--seeds", 2)
 
     def small():
         resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, 25_000))

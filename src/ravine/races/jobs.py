@@ -189,10 +189,10 @@ def complete(
 
 
 def _apart(batch: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each optimizer in a batch."""
+    """The runs of each optimizer in a batch; units of an experiment come one by one."""
     found: dict[str, list[Run]] = {}
     for run in batch:
-        found.setdefault(run.optimizer, []).append(run)
+        found.setdefault(getattr(run, "optimizer", ""), []).append(run)
     return [*found.values()]
 
 
