@@ -54,7 +54,7 @@ def test_what_prints_is_told_and_not_printed(capsys):
 def test_what_cannot_run_is_reported():
     for make, says in {
         broken.CannotBeMade: "cannot be made: RuntimeError: no licence .broken.py, line",
-        broken.CrashesInStep: "cannot be stepped: IndexError.*broken.py, line",
+        broken.CrashesInStep: "fails in step 1: IndexError.*broken.py, line",
         broken.CallsExit: "it calls sys.exit..that was enough",
         broken.ReturnsNothing: "nothing moves",
     }.items():
@@ -64,18 +64,46 @@ def test_what_cannot_run_is_reported():
         )
         assert re.search(says, report.headline), report.headline
         assert report.code == (1 if make is broken.ReturnsNothing else 2)
+        assert "is not :" not in report.headline
     report = check_optimizer("no_such_file.py:Adam")
     assert report.code == 2
     assert "no file" in report.headline
 
 
+@TORCH
+def test_a_step_that_needs_a_closure_gets_one():
+    import torch
+
+    class Needy(torch.optim.SGD):
+        def step(self, closure):
+            with torch.enable_grad():
+                loss = closure()
+            assert loss.dtype == torch.float64
+            super().step()
+            return loss
+
+    assert check_optimizer(Needy, like="sgd", only=["identity"]).verdict == "right"
+
+
+@TORCH
+def test_an_adamw_with_l2_decay_is_another_rule():
+    import torch
+
+    coupled = type("AdamW", (torch.optim.Adam,), {})
+    report = check_optimizer(coupled, arguments={"weight_decay": 0.1}, only=["identity"])
+    assert (report.code, report.verdict) == (1, "another rule")
+    assert report.headline.startswith("AdamW is not adamw, but adam + L2 decay: ")
+
+
 def test_another_process_bears_what_this_one_could_not():
     report = apart(f"{HERE}:LeavesTheProcess", only=["identity"])
     assert report.code == 2
-    assert "it ended the process with code 7, in the check identity" in report.headline
+    assert (
+        "LeavesTheProcess ended its process with code 7, in the check identity" in report.headline
+    )
     report = apart(f"{HERE}:Hangs", only=["identity"], timeout=8)
     assert report.code == 2
-    assert "not done after 8 s" in report.headline
+    assert "Hangs was not done after 8 s (broken.py, line " in report.headline
     with pytest.raises(LookupError, match="no rule is called 'adma'"):
         apart(f"{HERE}:Sgd", "adma")
     with pytest.raises(ValueError, match="no argument 'lrr'"):

@@ -29,7 +29,7 @@ def identity(c: Context) -> str | None:
         raise Fault(found.says)
     if found.good or found.verdict == "unknown":
         return str(found)
-    raise Fault(f"{found.rule}: {found.says}", *found.evidence)
+    raise Fault(": ".join(x for x in (found.rule, found.says) if x), *found.evidence)
 
 
 @check()
@@ -249,7 +249,10 @@ def descends(c: Context) -> str | None:
 
 @check()
 def quiet(c: Context) -> str | None:
-    """It prints nothing, and leaves alone what other code relies on."""
+    """It leaves alone what other code relies on, such as torch's default dtype.
+
+    What it prints is a remark, not a fault.
+    """
     c.path()
     heard = c.subject.heard
     if heard.changed:
