@@ -85,6 +85,19 @@ def test_a_step_that_needs_a_closure_gets_one():
     assert check_optimizer(Needy, like="sgd", only=["identity"]).verdict == "right"
 
 
+def test_a_constant_of_its_own_is_no_fault():
+    report = check_optimizer(f"{HERE}:fixed_sgd")
+    assert report.code == 0, report
+    assert report.headline == f"{HERE}:fixed_sgd is sgd (its lr is 0.05)"
+
+
+def test_what_becomes_nan_is_a_fault():
+    report = check_optimizer(broken.BecomesNan, only=["identity"])
+    assert report.code == 1
+    assert "parameters become NaN" in report.headline
+    assert "in step 3, 24 of 72 parameters become NaN" in str(report)
+
+
 @TORCH
 def test_an_adamw_with_l2_decay_is_another_rule():
     import torch

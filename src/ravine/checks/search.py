@@ -8,6 +8,7 @@ at its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -355,9 +356,8 @@ class Search:
             and not _same(v, trial.values[k])
         ]
         if not diffs:
-            finding = self._verdict_of(trial, apart, [])
+            finding = self._verdict_of(replace(trial, values=values), apart, [])
             finding.says = "; ".join(x for x in (finding.says, *own) if x)
-            finding.values = values
             return finding
         verdict = "fault" if self.like and not self._as_wanted(its) else "other numbers"
         note = "" if its.base in self.claimed or not self.claimed else f"it acts as {its.name}; "
@@ -418,6 +418,9 @@ class Search:
         name = reference.candidate.name if reference else ""
         its = reference.path(self.probe) if reference else self.path[:1]
         apart = distance(self.path, its, self.question.rounding) if reference else 2.0
+        if np.isnan(self.path).any():
+            says = "its parameters become NaN, and no known rule's do"
+            return Finding("fault", self._claim, says, evidence=self._evidence(reference))
         verdict = "fault" if self.like else "unknown"
         says = f"it is not {name}, and no known fault explains it" if self.like else ""
         nearest = "the rule that its name claims" if self.claimed else "the nearest rule"

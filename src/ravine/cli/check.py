@@ -130,9 +130,9 @@ def _show(report: Report, every: bool) -> None:
         line()
         same = "; ".join(found.also[:3]) + ("; …" if len(found.also) > 3 else "")
         paragraph(f"The same on this probe: {same}.", 2)
-    asked, acts = found.asked, found.values
-    if report.code == 0 and acts:
-        paragraph(f"checked with {_values(asked)}", 2, "dim")
+    asked = _values(found.asked)
+    if report.code == 0 and asked:
+        paragraph(f"checked with {asked}", 2, "dim")
     rows = [r for r in report.results if every or r.verdict in ("fault", "could not run") or r.says]
     rows = [r for r in rows if r.check != "identity" and (every or r.verdict != "skipped")]
     if rows:
