@@ -13,7 +13,7 @@ import ravine.checks
 from ravine.checks import check_optimizer
 from ravine.checks.registry import checks
 from ravine.checks.report import Report
-from ravine.checks.running import apart
+from ravine.checks.running import _line, apart
 from ravine.cli import app
 
 HERE = str(Path(__file__).with_name("broken.py"))
@@ -116,7 +116,9 @@ def test_another_process_bears_what_this_one_could_not():
     )
     report = apart(f"{HERE}:Hangs", only=["identity"], timeout=8)
     assert report.code == 2
-    assert "Hangs was not done after 8 s (broken.py, line " in report.headline
+    assert "Hangs was not done after 8 s" in report.headline
+    told = '  File "/usr/lib/time.py", line 3 in sleep\n  File "mine.py", line 40 in step\n'
+    assert _line(told.replace("/usr/lib", str(Path(json.__file__).parent))) == "mine.py, line 40"
     with pytest.raises(LookupError, match="no rule is called 'adma'"):
         apart(f"{HERE}:Sgd", "adma")
     with pytest.raises(ValueError, match="no argument 'lrr'"):
@@ -181,9 +183,8 @@ def test_no_false_alarm_on_torch():
             wanted = "variant" if name == "SparseAdam" else ("right", "single precision")
             assert report.finding.verdict in wanted
             assert report.finding.tried < 80
-    closure = check_optimizer("torch.optim:LBFGS")
-    assert closure.code == 2
-    assert "closure" in closure.headline
+    closure = check_optimizer("torch.optim:LBFGS", only=["identity"], seconds=0.5)
+    assert (closure.code, closure.verdict) == (0, "unknown")
 
 
 @TORCH
