@@ -117,3 +117,18 @@ class Threshold(Sgd):
         least = 0.005
         lr = self.lr if self.lr > least else 0.0
         return [p - lr * g for p, g in zip(params, grads, strict=True)]
+
+
+class BecomesNan(Sgd):
+    def __init__(self, lr=0.1):
+        self.lr, self.t = lr, 0
+
+    def update(self, params, grads):
+        self.t += 1
+        new = super().update(params, grads)
+        return [new[0] * (np.nan if self.t == 3 else 1), *new[1:]]
+
+
+def fixed_sgd(params, grads):
+    """Right; it has no hyperparameters."""
+    return [p - 0.05 * g for p, g in zip(params, grads, strict=True)]

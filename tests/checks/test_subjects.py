@@ -156,7 +156,7 @@ def test_what_cannot_run_says_why():
         (f"{HERE}:Exits", "make", r"it calls sys.exit\(3\) \(strangers.py, line"),
         (f"{HERE}:Shrinks", "step", "a step makes parameters of the shapes"),
         (f"{HERE}:Missing", "load", "has no 'Missing'"),
-        (f"{HERE}:NOTHING", "load", "is int, which makes no optimizer"),
+        (f"{HERE}:NOTHING", "make", "neither a class nor a function, but of type int"),
         ("no_such_file.py:Adam", "load", "no file"),
     ):
         with pytest.raises(CouldNotRun, match=why) as caught:

@@ -20,11 +20,11 @@ __all__ = ["VERDICTS", "Finding", "differences", "leaving", "marked"]
 VERDICTS: Mapping[str, str] = {
     "right": "it is the rule",
     "variant": "it is a known variant of the rule, or a convention that the field has in both forms",
-    "another rule": "it is a rule that is known, not the one that its name claims",
+    "another rule": "it is a known rule, but not the one that its name claims",
     "other numbers": "it is the rule with other hyperparameters than those that were asked for",
     "single precision": "it is the rule, computed in float32",
     "fault": "it is not the rule, and what is wrong with it is known",
-    "unknown": "nothing that is known takes its path",
+    "unknown": "no known rule and no known fault takes its path",
     "could not run": "it could not be made, or stepped",
 }
 """Every verdict, and what it means."""

@@ -19,18 +19,23 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CouldNotRun", "Heard", "described", "guarded", "one_thread"]
+__all__ = ["CouldNotRun", "Heard", "described", "guarded", "installed", "one_thread"]
 
 
 class CouldNotRun(Exception):
-    """An optimizer could not be used. phase: "load", "make" or "step"; why: what happened, and where."""
+    """An optimizer could not be used.
 
-    def __init__(self, phase: str, why: str):
-        super().__init__(phase, why)
-        self.phase, self.why = phase, why
+    phase: "load", "make" or "step"; why: what happened, and where; step: the number of the step, from 1.
+    """
+
+    def __init__(self, phase: str, why: str, step: int = 0):
+        super().__init__(phase, why, step)
+        self.phase, self.why, self.step = phase, why, step
 
     def __str__(self) -> str:
-        doing = {"load": "found", "make": "made", "step": "stepped"}[self.phase]
+        if self.step:
+            return f"fails in step {self.step}: {self.why}"
+        doing = {"load": "loaded", "make": "made", "step": "stepped"}[self.phase]
         return f"cannot be {doing}: {self.why}"
 
 
@@ -43,7 +48,7 @@ class Heard:
 
 
 @contextmanager
-def guarded(phase: str, heard: Heard) -> Iterator[None]:
+def guarded(phase: str, heard: Heard, step: int = 0) -> Iterator[None]:
     """Run a stranger's code. Raises CouldNotRun where it raises, or calls sys.exit."""
     output = io.StringIO()
     before = {name: get() for name, get, _ in _shared()}
@@ -63,7 +68,7 @@ def guarded(phase: str, heard: Heard) -> Iterator[None]:
     except CouldNotRun:
         raise
     except (Exception, SystemExit) as error:
-        raise CouldNotRun(phase, described(error)) from error
+        raise CouldNotRun(phase, described(error), step) from error
     finally:
         _put_back(before, Heard())
         heard.printed = heard.printed or output.getvalue().strip()[:200]
@@ -75,12 +80,25 @@ def described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         what = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
     here = Path(__file__).parents[1]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if here in path.parents or {"contextlib.py", "inspect.py"} & {path.name}:
-            continue
-        return f"{what} ({path.name}, line {frame.lineno}{f': {frame.line}' if frame.line else ''})"
-    return what
+    frames = [
+        (path, frame)
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+        for path in [Path(frame.filename)]
+        if here not in path.parents and not frame.filename.startswith("<frozen")
+    ]
+    own = [x for x in frames if not installed(x[0])]
+    frames = own or [x for x in frames if installed(x[0]) == "package"]
+    if not frames or (isinstance(error, SyntaxError) and error.filename):
+        return what
+    path, frame = frames[0]
+    return f"{what} ({path.name}, line {frame.lineno}{f': {frame.line}' if frame.line else ''})"
+
+
+def installed(path: Path) -> str:
+    """Whether a file is of an installed "package" or of the "library" of Python; "" for a user's own."""
+    if {"site-packages", "dist-packages"} & {*path.parts}:
+        return "package"
+    return "library" if Path(os.__file__).parent in path.parents else ""
 
 
 def _put_back(before: dict[str, Any], heard: Heard) -> None:

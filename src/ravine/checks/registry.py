@@ -28,7 +28,7 @@ from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
-from ravine.checks.candidates import trials
+from ravine.checks.candidates import CALLED, trials
 from ravine.checks.findings import Finding
 from ravine.checks.probe import LOUD, Path, Probe, probe
 from ravine.checks.search import identified
@@ -131,6 +131,9 @@ class Context:
         if trial is None:
             return None
         asked = {**self.values, **values}
+        for k, v in trial.values.items():  # a constant of its own, which nobody asks for
+            if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
+                asked[k] = v
         bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}
         every = trials([trial.candidate], asked, fronted=True)
         alike = (t for t in every if type(t) is type(trial) and t.values.items() >= bools.items())

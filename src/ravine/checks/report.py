@@ -54,6 +54,10 @@ class Report:
         f = self.finding
         if f.verdict == "could not run":
             return f"{self.name} {f.says}"
+        others = " and ".join(r.check for r in self.faults if r.check != "identity")
+        also = f", but fails {others}" if others and f.good else ""
+        if f.says.startswith("it is not "):
+            return f"{self.name} {f.says.removeprefix('it ')}{also}"
         if f.good:
             what = {
                 "right": "is",
@@ -61,14 +65,15 @@ class Report:
                 "single precision": "is, in single precision,",
             }
             said = f" ({f.says})" if f.says else ""
-            others = [r.check for r in self.faults]
-            also = f"; {len(others)} other fault{'s' * (len(others) > 1)}" if others else ""
             return f"{self.name} {what[f.verdict]} {f.rule}{said}{also}"
         if f.verdict == "unknown":
-            return f"{self.name} is nothing that is known: {f.says}"
+            return f"{self.name} is unknown: {f.says}"
         if f.verdict == "fault":
-            return f"{self.name} is not {self.like or f.rule}: {f.says}"
-        return f"{self.name}: {f.verdict}: {f.says}"
+            rule = self.like or f.rule
+            return f"{self.name} is {f'not {rule}' if rule else 'wrong'}: {f.says}"
+        if f.verdict == "other numbers":
+            return f"{self.name} is {f.rule} with other numbers: {f.says}"
+        return f"{self.name} is {f.verdict}: {f.says}"
 
     @property
     def counts(self) -> str:
@@ -83,6 +88,8 @@ class Report:
         its = [(sum(r.verdict == k for r in self.results), words[k]) for k in kinds]
         said = ", ".join(f"{n} {word}" for n, word in its if n)
         tried = f"{self.finding.tried} candidates" if self.finding.tried != 1 else "1 candidate"
+        if not self.finding.tried:
+            return said
         late = ", until the time was over" if self.finding.late else ""
         return f"{said}; {tried} tried in {self.finding.seconds:.1f} s{late}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ravine.checks.findings import Finding
-from ravine.checks.guard import CouldNotRun, one_thread
+from ravine.checks.guard import CouldNotRun, installed, one_thread
 from ravine.checks.registry import Check, Context, Result, checks, performed
 from ravine.checks.report import Report
 from ravine.checks.subjects import subject
@@ -93,6 +94,7 @@ def apart(
             "only": None if only is None else [*only],
             "seconds": seconds,
             "out": str(out),
+            "timeout": timeout,
         }
         ended = _run([sys.executable, "-m", "ravine.checks.worker", repr(asked)], timeout)
         if out.exists():
@@ -124,22 +126,36 @@ def _run(command: Sequence[str], timeout: float) -> str:
         errors="replace",
         env={**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONWARNINGS": "ignore"},
     )
-    try:
-        _, errors = process.communicate(timeout=timeout)
+    try:  # it ends itself after that time, and says where it was; what cannot even do that is killed
+        _, errors = process.communicate(timeout=timeout + 5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return f"it was not done after {timeout:g} s"
+        return f"was not done after {timeout:g} s"
     except BaseException:
         process.kill()
         process.wait()
         raise
-    last = errors.strip().splitlines()[-1:] if process.returncode else []
     code = process.returncode
-    how = (
-        f"it was ended by signal {-code}" if code < 0 else f"it ended the process with code {code}"
-    )
-    return f"{how}{f' ({last[0][:200]})' if last else ''}"
+    if re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE):
+        how = f"was not done after {timeout:g} s"
+    elif code < 0:
+        how = f"crashed with signal {-code}"
+    else:
+        how = f"ended its process with code {code}"
+    last = errors.strip().splitlines()[-1:] if code else []
+    where = _line(errors) or (last[0][:200] if last else "")
+    return f"{how}{f' ({where})' if where else ''}"
+
+
+def _line(errors: str) -> str:
+    """The stranger's line, of a file of theirs or an installed one, of what faulthandler has written."""
+    here = Path(__file__).parents[1]
+    for name, line in re.findall(r'^  File "(.+)", line (\d+) in ', errors, re.MULTILINE):
+        path = Path(name)
+        if here not in path.parents and installed(path) != "library" and name[:1] != "<":
+            return f"{path.name}, line {line}"
+    return ""
 
 
 def parametrize(

@@ -8,6 +8,7 @@ at its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,10 +138,7 @@ class Search:
         inner.mirrored = True
         answer = inner.found()
         self.question.tried += answer.tried
-        if (
-            answer.verdict in ("unknown", "could not run")
-            or "no fault that is known" in answer.says
-        ):
+        if answer.verdict in ("unknown", "could not run") or "no known fault" in answer.says:
             return None
         up = "the step goes up the gradient: this is ascent"
         answer.says = f"{up}; and {answer.says}" if answer.says else up
@@ -229,7 +227,8 @@ class Search:
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
         elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
-            verdict, says = "variant", f"it is not adamw, but {its.name}: the decay is coupled"
+            verdict = "another rule"
+            says = f"it is not adamw, but {its.name}: the decay goes through the gradient"
         elif not self.like and self.claimed and its.base not in self.claimed:
             related = its.base in [k for name in self.claimed for k in family(name)]
             verdict = "variant" if related else "another rule"
@@ -357,9 +356,8 @@ class Search:
             and not _same(v, trial.values[k])
         ]
         if not diffs:
-            finding = self._verdict_of(trial, apart, [])
+            finding = self._verdict_of(replace(trial, values=values), apart, [])
             finding.says = "; ".join(x for x in (finding.says, *own) if x)
-            finding.values = values
             return finding
         verdict = "fault" if self.like and not self._as_wanted(its) else "other numbers"
         note = "" if its.base in self.claimed or not self.claimed else f"it acts as {its.name}; "
@@ -420,12 +418,15 @@ class Search:
         name = reference.candidate.name if reference else ""
         its = reference.path(self.probe) if reference else self.path[:1]
         apart = distance(self.path, its, self.question.rounding) if reference else 2.0
+        if np.isnan(self.path).any():
+            says = "its parameters become NaN, and no known rule's do"
+            return Finding("fault", self._claim, says, evidence=self._evidence(reference))
         verdict = "fault" if self.like else "unknown"
-        says = f"it is not {name}, and no fault that is known explains it" if self.like else ""
+        says = f"it is not {name}, and no known fault explains it" if self.like else ""
         nearest = "the rule that its name claims" if self.claimed else "the nearest rule"
         says = (
             says
-            or f"no rule and no fault that is known takes its path; {nearest} is {name or 'none'}"
+            or f"no known rule and no known fault takes its path{f'; {nearest} is {name}' if name else ''}"
         )
         return Finding(
             verdict, name, says, apart, evidence=self._evidence(reference), late=self.question.over

@@ -163,7 +163,9 @@ def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
     if isinstance(maker, Rule):
         maker = _of_rule(maker)
     if not callable(maker) and not hasattr(maker, "update"):
-        raise CouldNotRun("load", f"{name} is {type(maker).__name__}, which makes no optimizer")
+        raise CouldNotRun(
+            "make", f"it is neither a class nor a function, but of type {type(maker).__name__}"
+        )
     made = Subject(name, kind_of(maker), maker)
     return _with(made, given or {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import faulthandler
 import json
 import os
 import sys
@@ -17,6 +18,8 @@ def main(text: str) -> None:
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
     at = Path(f"{out}.at")
+    faulthandler.enable()  # a crash, like a hang, is told by the line that it happens in
+    faulthandler.dump_traceback_later(asked.pop("timeout"), exit=True)
     try:
         its = asked.pop("spec"), asked.pop("like")
         report = check_optimizer(*its, **asked, begins=lambda name: _write(at, name))

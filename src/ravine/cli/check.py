@@ -20,7 +20,7 @@ def check(
     optimizer: Annotated[
         str | None,
         typer.Argument(
-            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. It is run.",
+            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. Its code is run.",
             show_default=False,
         ),
     ] = None,
@@ -34,25 +34,27 @@ def check(
         ),
     ] = "",
     only: Annotated[
-        str | None, typer.Option(help="Checks, with commas between.", show_default=False)
+        str | None,
+        typer.Option(help="Perform only these checks: identity,descends.", show_default=False),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CHECK", help="Say what a check asks.", show_default=False)
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List all checks.")] = False,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long to search for what it is, at most.")
+        float, typer.Option(min=0.1, help="Search for what it is for at most so many seconds.")
     ] = 10.0,
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="When to end its process, in seconds.")
+        float, typer.Option(min=1.0, help="End its process after so many seconds.")
     ] = 300.0,
     all_: Annotated[bool, typer.Option("--all", help="Show checks that pass, too.")] = False,
     json: Json = False,
 ) -> None:
     """Check an optimizer: whether it is right, and if not, what is wrong with it.
 
-    It runs in a process of its own. Exit codes: 0 right, or nothing that is known; 1 a fault; 2 it could not
-    run.
+    It runs in a process of its own.
+
+    Exit codes: 0 right, or unknown; 1 a fault; 2 it could not run. With --like, unknown is a fault.
     """
     require("numpy")
     exclusive(
@@ -128,9 +130,9 @@ def _show(report: Report, every: bool) -> None:
         line()
         same = "; ".join(found.also[:3]) + ("; …" if len(found.also) > 3 else "")
         paragraph(f"The same on this probe: {same}.", 2)
-    asked, acts = found.asked, found.values
-    if report.code == 0 and acts:
-        paragraph(f"checked with {_values(asked)}", 2, "dim")
+    asked = _values(found.asked)
+    if report.code == 0 and asked:
+        paragraph(f"checked with {asked}", 2, "dim")
     rows = [r for r in report.results if every or r.verdict in ("fault", "could not run") or r.says]
     rows = [r for r in rows if r.check != "identity" and (every or r.verdict != "skipped")]
     if rows:
@@ -144,8 +146,9 @@ def _show(report: Report, every: bool) -> None:
                     )
                 ]
             )
-    line()
-    paragraph(report.counts, style="dim")
+    if report.code != 2:
+        line()
+        paragraph(report.counts, style="dim")
 
 
 def _capital(text: str) -> str:

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from ravine.checks.guard import CouldNotRun
 from ravine.checks.kinds.base import Array, Running
 
-__all__ = ["STATE", "STEPS", "OfArrays", "OfFunctions", "first_names", "takes_arrays"]
+__all__ = ["STATE", "STEPS", "OfArrays", "OfFunctions", "first_names", "required", "takes_arrays"]
 
 STEPS = ("step", "update", "update_params", "apply_gradients", "apply", "optimize", "__call__")
 """What the method is called that takes a step, in the order in which it is looked for."""
@@ -105,7 +106,7 @@ class OfArrays(Running):
 
     def _one(self, optimizer: Any, params: Any, grads: Any) -> Any:
         method = step_of(optimizer)
-        names = _required(method)
+        names = required(method)
         if len(names) < 2 and not (len(names) == 0 and takes_arrays(method)):
             return method(grads)
         backwards = len(names) > 1 and "grad" in names[0] and "grad" not in names[1]
@@ -125,9 +126,10 @@ class OfFunctions(Running):
         takes = takes_arrays(self.maker)
         self.optimizer = self.maker if takes else self.maker(**self.arguments)
         if not callable(self.optimizer):
-            raise TypeError(
-                f"it returns {type(self.optimizer).__name__}; a function that takes no params and grads "
-                "makes one that does"
+            raise CouldNotRun(
+                "make",
+                f"it returns {type(self.optimizer).__name__}; a function that does not take params and grads "
+                "has to return one that does",
             )
         every = inspect.signature(self.optimizer).parameters
         self.named = {k: x for k, x in self.arguments.items() if takes and k in every}
@@ -184,10 +186,11 @@ class OfFunctions(Running):
 def step_of(optimizer: Any) -> Callable[..., Any]:
     """The method of an object that takes a step."""
     names = [name for name in STEPS if callable(getattr(optimizer, name, None))]
-    taking = [name for name in names if _required(getattr(optimizer, name)) or name != "step"]
+    taking = [name for name in names if required(getattr(optimizer, name)) or name != "step"]
     if not names:
-        raise TypeError(
-            f"{type(optimizer).__name__} has no method that takes a step; it is called {', '.join(STEPS[:3])}"
+        raise CouldNotRun(
+            "make",
+            f"{type(optimizer).__name__} has no method that takes a step, such as {STEPS[0]} or {STEPS[1]}",
         )
     return getattr(optimizer, (taking or names)[0])  # type: ignore[no-any-return]
 
@@ -217,7 +220,8 @@ def _meant(name: str, place: int) -> str:
     return name
 
 
-def _required(method: Callable[..., Any]) -> list[str]:
+def required(method: Callable[..., Any]) -> list[str]:
+    """The arguments that a method has to be called with."""
     kinds = inspect.Parameter
     return [
         k

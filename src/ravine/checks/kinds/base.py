@@ -52,18 +52,19 @@ class Running:
         Raises CouldNotRun.
         """
         self.steps += 1
-        with guarded("step", self.heard):
+        with guarded("step", self.heard, self.steps):
             self._step([None if g is None else np.array(g, dtype=float) for g in grads])
 
     def parameters(self) -> list[Array]:
         """The parameters as they are now: copies, in float64. Raises CouldNotRun where they are gone."""
-        with guarded("step", self.heard):
+        with guarded("step", self.heard, self.steps):
             found = [np.array(x, dtype=float) for x in self._parameters()]
         shapes, were = [x.shape for x in found], [x.shape for x in self.starts]
         if shapes != were:
             raise CouldNotRun(
                 "step",
-                f"after step {self.steps} the parameters have the shapes {shapes}, not {were}",
+                f"the parameters have the shapes {shapes} after it, not {were}",
+                self.steps,
             )
         return found
 

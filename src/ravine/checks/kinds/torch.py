@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ravine.checks.guard import CouldNotRun
+from ravine.checks.kinds.arrays import required
 from ravine.checks.kinds.base import Array, Running
 
 __all__ = ["OfTorch"]
@@ -16,6 +18,7 @@ class OfTorch(Running):
     """A class such as torch.optim's, or a function that makes an optimizer of parameters.
 
     Where `step` refuses dense gradients, as torch.optim.SparseAdam's does, they are given as sparse ones.
+    Where it needs a closure, it gets that of a linear loss, whose gradients are the given ones anywhere.
     """
 
     has = frozenset({"float64", "torch", "missing", "dtypes"})
@@ -26,7 +29,8 @@ class OfTorch(Running):
         self.params = [torch.nn.Parameter(torch.tensor(x, dtype=dtype)) for x in self.starts]
         self.optimizer = self.maker(self.params, **self.arguments)
         if not callable(getattr(self.optimizer, "step", None)):
-            raise TypeError(f"it makes a {type(self.optimizer).__name__}, which has no step()")
+            raise CouldNotRun("make", f"{type(self.optimizer).__name__} has no method step()")
+        self.closure = required(self.optimizer.step)[:1] == ["closure"]
         if hasattr(self.optimizer, "param_groups"):
             self.has |= {"groups"}
         if hasattr(self.optimizer, "state_dict") and hasattr(self.optimizer, "load_state_dict"):
@@ -36,6 +40,9 @@ class OfTorch(Running):
             train()
 
     def _step(self, grads: list[Array | None]) -> None:
+        if self.closure:
+            self.optimizer.step(lambda: self._loss(grads))
+            return
         self._give(grads)
         try:
             self.optimizer.step()
@@ -45,6 +52,13 @@ class OfTorch(Running):
             self.sparse = True
             self._give(grads)
             self.optimizer.step()
+
+    def _loss(self, grads: list[Array | None]) -> Any:
+        """Set the gradients; the loss that has them: the sum of all parameters times their gradients."""
+        self._give(grads)
+        return sum(
+            (p.detach() * p.grad).sum() for p in self.params if p.grad is not None
+        ) + torch.zeros((), dtype=getattr(torch, self.dtype))
 
     def _give(self, grads: list[Array | None]) -> None:
         for p, g in zip(self.params, grads, strict=True):

@@ -29,7 +29,7 @@ def identity(c: Context) -> str | None:
         raise Fault(found.says)
     if found.good or found.verdict == "unknown":
         return str(found)
-    raise Fault(f"{found.rule}: {found.says}", *found.evidence)
+    raise Fault(": ".join(x for x in (found.rule, found.says) if x), *found.evidence)
 
 
 @check()
@@ -212,6 +212,8 @@ def still_without_lr(c: Context) -> str | None:
         path = c.path(lr=0.0)
     except CouldNotRun as error:
         raise Skip("it refuses lr = 0") from error
+    if np.isnan(path).any():
+        raise Skip("its parameters become NaN")
     moves = np.abs(path - path[0])
     moved = float(np.nanmax(moves))
     if (moves <= 4 * unit(path) * np.abs(path[0])).all():
@@ -249,7 +251,10 @@ def descends(c: Context) -> str | None:
 
 @check()
 def quiet(c: Context) -> str | None:
-    """It prints nothing, and leaves alone what other code relies on."""
+    """It leaves alone what other code relies on, such as torch's default dtype.
+
+    What it prints is a remark, not a fault.
+    """
     c.path()
     heard = c.subject.heard
     if heard.changed:
