@@ -15,7 +15,7 @@ os.environ.setdefault(
 settings.register_profile("ravine", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ravine")
 
-MISSING = [x for x in ("torch", "scipy", "latex2mathml", "nbformat") if not find_spec(x)]
+MISSING = [x for x in ("torch", "scipy", "latex2mathml", "nbformat", "griffe") if not find_spec(x)]
 
 if "PYTEST_XDIST_WORKER" in os.environ and "torch" not in MISSING:
     import torch

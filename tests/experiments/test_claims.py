@@ -261,6 +261,7 @@ def test_the_rival_of_adam_is_named_by_the_tuning_seeds():
     assert found["rivals"]["tuned: raw"] == "nesterov"
 
 
+@pytest.mark.torch
 def test_what_is_claimed_of_adam_is_tried_on_any_optimizer():
     """A class of torch's kind in Adam's place: its races, its verdicts, its name in each sentence."""
     names = ["torch.optim:RAdam", "sgd"]

@@ -197,6 +197,7 @@ def test_a_rule_without_learning_rate(tmp_path):
     assert exercise_table([run(spec)])[0]["lr"] is None
 
 
+@pytest.mark.torch
 def test_what_cannot_be_printed_is_stepped_by_torch_on_the_same_path():
     """torch's Adam, and a stack that looks at both numbers together, beside the compiled Adam."""
     names = ["adam", "torch.optim:Adam", "clip_by_global_norm(adam)"]
