@@ -12,6 +12,8 @@ def test_the_rows():
     rows = list(peers.run(["scalars"], ["torch"], ["adam"], seconds=0.0))
     assert [row["name"] for row in rows] == ["torch.optim.Adam"]
     row = rows[0]
+    if "is installed" in row.get("skipped", ""):
+        pytest.skip(f"the witness is of another torch: {row['skipped']}")
     assert row["ratio"] == pytest.approx(row["their_us"] / row["us"])
     assert row["package"].startswith("torch ")
     assert row["engine"] == "kernel"

@@ -130,9 +130,9 @@ def test_resumed_in_the_middle_it_goes_on_bit_for_bit(rule):
 # rounding has made of them; a basis of eigenvectors turns as far as roundings are large beside the
 # distance between eigenvalues. (One that the gradients leave open would turn freely: SOAP's matrices
 # are as good as square here, so that the first gradient decides on all but one direction.)
-SIGN, GROWN, TURNED = 40, 80, 200
+SIGN, GROWN, TURNED = 40, 80, 400
 TELLING = dict.fromkeys(("lion", "mars_lion", "scion_sign", "signum", "tiger"), SIGN)
-TELLING |= dict.fromkeys(("mars_shampoo", "polar_express"), GROWN) | {"soap": TURNED}
+TELLING |= dict.fromkeys(("mars_shampoo", "polar_express", "shampoo"), GROWN) | {"soap": TURNED}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -134,6 +134,15 @@ class Run:
         """What the file is called: 16 hex digits, made of the key."""
         return name(self.key)
 
+    def __eq__(self, other: object) -> bool:
+        # as tuples compare, so that a number that is absent (NaN) equals itself in every Python
+        if not isinstance(other, Run):
+            return NotImplemented
+        mine, theirs = (tuple(getattr(x, f.name) for f in fields(Run)) for x in (self, other))
+        return mine == theirs
+
+    __hash__ = object.__hash__
+
     def __str__(self) -> str:
         return f"{self.optimizer} on {self.problem} with seed {self.seed}"
 
