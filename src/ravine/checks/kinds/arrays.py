@@ -38,15 +38,47 @@ STATE = ("state", "config", "cache", "memory", "opt_state")
 _COUNT = ("t", "step", "iteration", "i", "n")
 
 
-class OfArrays(Running):
+class _InAStyle(Running):
+    """What takes arrays in a style that is tried out: lists, dicts by name, or one at a time."""
+
+    style = ""
+
+    def _begin(self, style: str) -> None:
+        """Put the parameters as they are at first, in a style."""
+        raise NotImplementedError
+
+    def _call(self, style: str, grads: list[Array | None]) -> None:
+        """Take a step in a style."""
+        raise NotImplementedError
+
+    def _step(self, grads: list[Array | None]) -> None:
+        if self.style:
+            self._call(self.style, grads)
+            return
+        errors = []
+        for style in ("list", "dict", "each"):
+            try:
+                self._begin(style)
+                self._call(style, grads)
+                self._parameters()
+                self.style = style
+                return
+            except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
+                errors.append(error)
+        raise errors[0]
+
+    def _parameters(self) -> Sequence[Any]:
+        return _listed(self.params, self.starts)
+
+
+class OfArrays(_InAStyle):
     """A class with a method of (params, grads), or of (grads) where it is made of the parameters.
 
-    How it wants them is tried out: lists, dicts by name, or one array and an optimizer for each.
+    One array at a time means an optimizer for each.
     """
 
     def _make(self) -> None:
         self.params: Any = [x.copy() for x in self.starts]
-        self.style = ""
         self.made: dict[str, Any] = {}
         self._objects("list")
 
@@ -73,26 +105,15 @@ class OfArrays(Running):
         """Whether it is made of the parameters."""
         return first_names(self.maker)[:1] == ["params"]
 
-    def _step(self, grads: list[Array | None]) -> None:
-        if self.style:
-            self.params = self._stepped(self.style, self.params, grads)
-            return
-        errors = []
-        for style in ("list", "dict", "each"):
-            try:
-                begun = self.params if self.of_params and style == "list" else None
-                starts = begun or _in_style(style, [x.copy() for x in self.starts])
-                objects = self._objects(style)
-                if self.of_params and style == "dict":
-                    starts = self.params
-                self.optimizer = objects
-                self.params = self._stepped(style, starts, grads)
-                _listed(self.params, self.starts)
-                self.style = style
-                return
-            except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
-                errors.append(error)
-        raise errors[0]
+    def _begin(self, style: str) -> None:
+        begun = self.params if self.of_params and style == "list" else None
+        starts = begun or _in_style(style, [x.copy() for x in self.starts])
+        self.optimizer = self._objects(style)
+        if not (self.of_params and style == "dict"):
+            self.params = starts
+
+    def _call(self, style: str, grads: list[Array | None]) -> None:
+        self.params = self._stepped(style, self.params, grads)
 
     def _stepped(self, style: str, params: Any, grads: list[Array | None]) -> Any:
         given = _in_style(style, [np.array(g) for g in grads])
@@ -112,15 +133,11 @@ class OfArrays(Running):
         backwards = len(names) > 1 and "grad" in names[0] and "grad" not in names[1]
         return method(grads, params) if backwards else method(params, grads)
 
-    def _parameters(self) -> Sequence[Any]:
-        return _listed(self.params, self.starts)
 
-
-class OfFunctions(Running):
+class OfFunctions(_InAStyle):
     """A function of parameters and gradients, or one that makes such a function: see the module."""
 
     def _make(self) -> None:
-        self.style = ""
         self.slots: dict[str, Any] = {}
         self.params: Any = [x.copy() for x in self.starts]
         takes = takes_arrays(self.maker)
@@ -135,22 +152,9 @@ class OfFunctions(Running):
         self.named = {k: x for k, x in self.arguments.items() if takes and k in every}
         self.begun = {k: x for k, x in self.arguments.items() if takes and k not in every}
 
-    def _step(self, grads: list[Array | None]) -> None:
-        if self.style:
-            self._call(self.style, grads)
-            return
-        errors = []
-        for style in ("list", "dict", "each"):
-            self.params = _in_style(style, [x.copy() for x in self.starts])
-            self.slots = {}
-            try:
-                self._call(style, grads)
-                _listed(self.params, self.starts)
-                self.style = style
-                return
-            except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
-                errors.append(error)
-        raise errors[0]
+    def _begin(self, style: str) -> None:
+        self.params = _in_style(style, [x.copy() for x in self.starts])
+        self.slots = {}
 
     def _call(self, style: str, grads: list[Array | None]) -> None:
         given = _in_style(style, [np.array(g) for g in grads])
@@ -175,9 +179,6 @@ class OfFunctions(Running):
         if isinstance(new, tuple) and len(new) == 2 and any(k in STATE for k in wanted):
             new, self.slots[number] = new
         return params if new is None else new
-
-    def _parameters(self) -> Sequence[Any]:
-        return _listed(self.params, self.starts)
 
     def _state(self) -> Any:
         return [self.slots, self.optimizer]
