@@ -187,7 +187,7 @@ def _stacks(rows: Rows) -> str:
 
 
 def _compared(peers: Mapping[str, Any]) -> Rows:
-    """The rows of other packages than torch, which has tables of its own."""
+    """The rows of packages other than torch, whose tables are separate."""
     return [r for r in peers["peers"] if "ratio" in r and not r["package"].startswith("torch ")]
 
 

@@ -96,7 +96,7 @@ def pages() -> dict[str, str]:
 
 
 def sections() -> dict[str, str]:
-    """The sections of the navigation that generated pages stand in: the optimizers', by family."""
+    """The navigation's sections of generated pages: the optimizers, by family."""
     families = registry.rules().families()
     return {f"optimizers/{name}.md": family for family in families for name in families[family]}
 
