@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ravine import naming
 from ravine.cards import Witness
 from ravine.rule import Rule
 
-__all__ = ["ALIASES", "Match", "best", "matches", "spelled"]
+__all__ = ["ALIASES", "Match", "best", "importable", "matches", "spelled"]
 
 ALIASES: Mapping[str, str] = {
     "kozistr": "pytorch_optimizer",
@@ -91,3 +95,19 @@ def _parted(name: str, rules: Iterable[Rule]) -> tuple[str, str]:
 def spelled(name: str, rules: Iterable[Rule]) -> list[Match]:
     """The optimizers that packages call just so, in every letter."""
     return [m for m in matches(name, rules) if m.witness.name.rpartition(".")[2] == name]
+
+
+def importable(place: str) -> None:
+    """See to it that the optimizers of a package can be imported without what they do not need.
+
+    timm imports torchvision, which its optimizers have no use for: where that is missing, timm's own
+    modules but `timm.optim` are left out.
+    """
+    if place.partition(".")[0] != "timm" or "timm" in sys.modules or find_spec("torchvision"):
+        return
+    bases = (Path(base) / "timm" for base in sys.path)
+    folder = next((str(base) for base in bases if (base / "optim").is_dir()), "")
+    for name in ("timm", "timm.models"):
+        made = sys.modules[name] = ModuleType(name)
+        made.__path__ = [folder] if name == "timm" else []
+    sys.modules["timm.models"].group_parameters = None  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from ravine import registry
+from ravine import elsewhere, registry
 from ravine.bench import contenders
 from ravine.bench.contenders import Step
 from ravine.bench.timing import summary, take_turns
@@ -164,18 +164,7 @@ def namespace(witness: Witness) -> dict[str, ModuleType]:
     found = {}
     for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
         places = name.split(".")[:-1]
-        _without_torchvision(places[0])
+        elsewhere.importable(places[0])
         importlib.import_module(".".join(places))
         found[places[0]] = sys.modules[places[0]]
     return found
-
-
-def _without_torchvision(package: str) -> None:
-    """timm imports torchvision, which its optimizers do not need: only `timm.optim` is imported."""
-    if package == "timm" and "timm" not in sys.modules:
-        bases = (Path(base) / "timm" for base in sys.path)
-        place = next((str(base) for base in bases if (base / "optim").is_dir()), "")
-        for name in ("timm", "timm.models"):
-            made = sys.modules[name] = ModuleType(name)
-            made.__path__ = [place] if name == "timm" else []
-        sys.modules["timm.models"].group_parameters = None  # type: ignore[attr-defined]

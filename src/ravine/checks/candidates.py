@@ -16,7 +16,8 @@ from ravine.checks.subjects import subject
 from ravine.checks.wrong import RIGHT, run
 from ravine.engines.batch import Batch, unable
 from ravine.engines.graph import Graph, fill
-from ravine.engines.rewriting import kept
+from ravine.engines.patterns import denominators
+from ravine.engines.rewriting import kept, leaf_of, rewritten
 from ravine.modifiers import (
     clip_by_global_norm,
     clip_by_norm,
@@ -26,6 +27,7 @@ from ravine.modifiers import (
     maximize,
 )
 from ravine.modifying import modifier
+from ravine.ops import sqrt
 from ravine.rule import Rule
 
 __all__ = [
@@ -269,6 +271,7 @@ def trials(
         if asked.get("maximize") is True:
             rule = maximize(rule)
         values = _values(rule, asked)
+        inside = asked.get("eps_root") if "eps_root" not in values else None
         free = [
             k
             for k, v in values.items()
@@ -277,6 +280,8 @@ def trials(
         for bools in islice(product(*((values[k], not values[k]) for k in free)), 8):
             its = values | dict(zip(free, bools, strict=True))
             graph = _graph(rule, its)
+            if graph is not None and inside:
+                graph, its = _rooted(graph), {**its, "eps_root": float(inside)}
             if graph is not None and not unable(graph):
                 yield Trial(each, its, graph)
             if graph is None or not (fronted and find_spec("torch")):
@@ -320,6 +325,17 @@ def _graph(rule: Rule, values: Values) -> Graph | None:
             graph = None
         _graphs[rule, on] = graph
     return _graphs[rule, on]
+
+
+def _rooted(graph: Graph) -> Graph:
+    """The graph with optax's eps_root, which stands inside the root beside the eps outside of it."""
+    roots = [d for d in denominators(graph) if d.square is not None]
+    if not roots:
+        return graph
+    eps = leaf_of(graph, "eps_root")
+    made = rewritten(graph, nodes={d.other.index: sqrt(d.other.args[0] + eps) for d in roots})
+    made.live = kept(made)
+    return made
 
 
 def near(path: Path, other: Path, rounding: float) -> float:

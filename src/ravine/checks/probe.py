@@ -34,6 +34,7 @@ LOUD = {
     "beta2": 0.946,
     "beta3": 0.917,
     "eps": 0.012,
+    "eps_root": 0.0031,
     "weight_decay": 0.11,
     "momentum": 0.71,
     "alpha": 0.88,

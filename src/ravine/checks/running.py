@@ -96,7 +96,7 @@ def apart(
             "out": str(out),
             "timeout": timeout,
         }
-        ended = _run([sys.executable, "-m", "ravine.checks.worker", repr(asked)], timeout)
+        how = ended([sys.executable, "-m", "ravine.checks.worker", repr(asked)], timeout)
         if out.exists():
             found = json.loads(out.read_text())
             if "error" in found:
@@ -106,7 +106,7 @@ def apart(
             return Report.of_dict(found)
         at = Path(f"{out}.at")
         where = f"in the check {at.read_text()}" if at.exists() else "while it was loaded"
-    says = f"{ended}, {where}"
+    says = f"{how}, {where}"
     failed = Finding("could not run", "", says)
     results = [Result("identity", "could not run", says)]
     return Report(spec, failed, results, dict(arguments or {}), like)
@@ -115,8 +115,18 @@ def apart(
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def _run(command: Sequence[str], timeout: float) -> str:
-    """Run a command; how it ended, where that is not by itself."""
+def ended(
+    command: Sequence[str],
+    timeout: float | None,
+    environment: Mapping[str, str] | None = None,
+    after: float = 0.0,
+) -> str:
+    """Run a command; how it ended, and where.
+
+    timeout: the seconds after which it is killed, unless it ends itself then. environment: what it reads,
+    this process's by default. after: the seconds after which it ends itself, where there is no timeout.
+    """
+    limit = after if timeout is None else timeout
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -124,21 +134,25 @@ def _run(command: Sequence[str], timeout: float) -> str:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONWARNINGS": "ignore"},
+        env={
+            **(environment or os.environ),
+            **dict.fromkeys(_THREADS, "1"),
+            "PYTHONWARNINGS": "ignore",
+        },
     )
     try:  # it ends itself after that time, and says where it was; what cannot even do that is killed
-        _, errors = process.communicate(timeout=timeout + 5)
+        _, errors = process.communicate(timeout=None if timeout is None else timeout + 5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return f"was not done after {timeout:g} s"
+        return f"was not done after {limit:g} s"
     except BaseException:
         process.kill()
         process.wait()
         raise
     code = process.returncode
     if re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE):
-        how = f"was not done after {timeout:g} s"
+        how = f"was not done after {limit:g} s"
     elif code < 0:
         how = f"crashed with signal {-code}"
     else:

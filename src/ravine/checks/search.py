@@ -322,8 +322,11 @@ class Search:
         values = dict(trial.values)
         yield values
         if trial.candidate.base in self.claimed:
-            yield {k: h.default for k, h in trial.candidate.rule.hyperparameters.items()} | {
-                k: v for k, v in values.items() if isinstance(v, bool)
+            hyperparameters = trial.candidate.rule.hyperparameters
+            yield values | {
+                k: h.default
+                for k, h in hyperparameters.items()
+                if not isinstance(values[k], bool)
             }
             if "beta1" in values and "beta2" in values:
                 yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}

@@ -207,6 +207,7 @@ def _found(spec: Any) -> tuple[str, Any]:
         return spec, _dotted(spec) or registry.get(spec)
     with guarded("load", Heard()):
         try:
+            elsewhere.importable(place)
             value: Any = load(place)
         except (LookupError, RuleError) as error:
             raise CouldNotRun("load", str(error)) from error

@@ -58,6 +58,7 @@ def _decoupled(site: Site, factor: Node) -> Iterator[Wrong]:
         ("missing", "weight_decay is accepted and ignored", 1.0, 9),
         ("twice", "weight decay is applied twice", factor * factor, 9),
         ("halved", "half of weight_decay is applied", 1 - 0.5 * pull, 6),
+        ("lr twice", "the decay is multiplied by lr twice", 1 - lr * pull, 9),
     ):
         yield Wrong(f"decay {kind}", says, site.put(factor, by), weight)
     user = next(

@@ -143,6 +143,11 @@ def in_state(site: Site) -> Iterator[Wrong]:
         if uses and new.args:
             says = f"the step uses the old {slot}, of the step before, not the new one"
             yield Wrong("a step old", says, site.use({(u.index, i): leaf for u, i in uses}), 9)
+        if uses and new.op == "where" and all(a is not leaf for a in new.args):
+            branch = where(new.args[0], new.args[1], leaf)
+            says = f"the step uses the old {slot}, except where {site.name(new.args[0])}"
+            late = {(u.index, i): branch for u, i in uses}
+            yield Wrong("a step old in part", says, site.use(late), 9)
         if new.op == "where" and new.args[0].op == "eq":
             first, later = site.name(new.args[1]), new.args[2]
             says = f"{slot} starts at zero, so the first step weights {first} like all others"
