@@ -30,7 +30,7 @@ from typing import Any
 
 from ravine.checks.candidates import CALLED, trials
 from ravine.checks.findings import Finding
-from ravine.checks.probe import LOUD, Path, Probe, probe
+from ravine.checks.probe import LOUD, SINGLE, Path, Probe, probe
 from ravine.checks.search import identified
 from ravine.checks.subjects import CouldNotRun, Running, Subject
 
@@ -142,12 +142,28 @@ class Context:
 
     @cached_property
     def identity(self) -> Finding:
-        """What the optimizer is. A verdict of "could not run" where it cannot be stepped."""
+        """What the optimizer is. A verdict of "could not run" where it cannot be stepped.
+
+        Where nothing explains it, it is asked again with options on that are off by default: one that acts
+        although it is off shows then.
+        """
         try:
             path = self.path()
         except CouldNotRun as error:
             return Finding("could not run", "", str(error))
-        return identified(path, self.probe, self.values, self.subject.name, self.like, self.seconds)
+        found = self._identified(path, self.values, self.seconds)
+        if found.good or found.distance < SINGLE or self.switched == self.values:
+            return found
+        try:
+            path = self.path(**self.switched)
+        except CouldNotRun:  # options may exclude each other
+            return found
+        again = self._identified(path, self.switched, self.seconds - found.seconds)
+        again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
+        return again if again.distance < SINGLE and not again.good else found
+
+    def _identified(self, path: Path, values: Mapping[str, Any], seconds: float) -> Finding:
+        return identified(path, self.probe, values, self.subject.name, self.like, seconds)
 
 
 _known: dict[str, Check] = {}

@@ -151,13 +151,14 @@ def ended(
         process.wait()
         raise
     code = process.returncode
-    if re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE):
+    hung = re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE)
+    if hung:
         how = f"was not done after {limit:g} s"
     elif code < 0:
         how = f"crashed with signal {-code}"
     else:
         how = f"ended its process with code {code}"
-    last = errors.strip().splitlines()[-1:] if code else []
+    last = [] if code == 0 or hung else errors.strip().splitlines()[-1:]
     where = _line(errors) or (last[0][:200] if last else "")
     return f"{how}{f' ({where})' if where else ''}"
 

@@ -324,9 +324,7 @@ class Search:
         if trial.candidate.base in self.claimed:
             hyperparameters = trial.candidate.rule.hyperparameters
             yield values | {
-                k: h.default
-                for k, h in hyperparameters.items()
-                if not isinstance(values[k], bool)
+                k: h.default for k, h in hyperparameters.items() if not isinstance(values[k], bool)
             }
             if "beta1" in values and "beta2" in values:
                 yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ravine.cli.listing import Json
 from ravine.cli.names import exclusive, require
-from ravine.cli.terminal import line, notes, paragraph, table, title
+
+from ravine.cli.terminal import line, notes, paragraph, say, table, title
 
 if TYPE_CHECKING:
     from ravine.checks.report import Report
@@ -20,7 +22,8 @@ def check(
     optimizer: Annotated[
         str | None,
         typer.Argument(
-            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. Its code is run.",
+            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. Its code is run. "
+            "With --survey: packages, such as optax,timm.",
             show_default=False,
         ),
     ] = None,
@@ -47,6 +50,20 @@ def check(
     timeout: Annotated[
         float, typer.Option(min=1.0, help="End its process after so many seconds.")
     ] = 300.0,
+    survey: Annotated[
+        bool,
+        typer.Option(
+            "--survey",
+            help="Check every optimizer of the packages that are named, or of all that are installed.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="With --survey: the file of the results, a line of JSON for each optimizer; "
+            "those that it has are not checked again."
+        ),
+    ] = Path("survey.jsonl"),
     all_: Annotated[bool, typer.Option("--all", help="Show checks that pass, too.")] = False,
     json: Json = False,
 ) -> None:
@@ -58,8 +75,15 @@ def check(
     """
     require("numpy")
     exclusive(
-        {"--explain": explain is not None, "--list": list_, "an optimizer": optimizer is not None}
+        {
+            "--explain": explain is not None,
+            "--list": list_,
+            "an optimizer": optimizer is not None and not survey,
+            "--survey": survey,
+        }
     )
+    if survey:
+        return _survey(optimizer, out, seconds, timeout, json)
     if list_:
         return _list(json)
     if explain is not None:
@@ -87,6 +111,27 @@ def check(
     else:
         _show(report, all_)
     raise typer.Exit(report.code)
+
+
+def _survey(packages: str | None, out: Path, seconds: float, timeout: float, json: bool) -> None:
+    from ravine.checks.survey.running import installed, survey
+
+    named = [x.strip() for x in (packages or "").split(",") if x.strip()]
+    rows = survey(named or installed(), out, seconds=seconds, timeout=timeout, tell=say)
+    if named:
+        rows = [r for r in rows if r["package"] in named]
+    if json:
+        from ravine.races.store import to_json
+
+        return print(to_json(rows))
+    names = [f"{r['optimizer']}({r['arguments']})".replace("()", "") for r in rows]
+    table(
+        ("optimizer", "version", "verdict", "rule"),
+        [
+            (name, r["version"], r["verdict"], r["rule"])
+            for name, r in zip(names, rows, strict=True)
+        ],
+    )
 
 
 def _list(json: bool) -> None:

@@ -172,5 +172,3 @@ def _asked(value: Any) -> Iterator[dict[str, Any]]:
             continue
         momentum = {"momentum": 0.9} if switch == "nesterov" and "momentum" in takes else {}
         yield {**momentum, switch: True}
-
-

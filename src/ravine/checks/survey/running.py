@@ -19,12 +19,8 @@ CHECKS = (
     "identity",
     "options_in_use",
     "every_option_counts",
-    "deterministic",
     "as_it_comes",
-    "other_shapes",
-    "still_without_lr",
     "descends",
-    "quiet",
 )
 """The checks that a survey performs: those of what is computed."""
 _SETTINGS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ravine.checks.wrong.site import Change, Site, Wrong
-from ravine.engines.graph import Node
+from ravine.engines.graph import ELEMENT, Node
 from ravine.engines.patterns import is_number
 from ravine.ops import sign
 
@@ -21,6 +21,8 @@ def in_decay(site: Site) -> Iterator[Wrong]:
             yield from _decoupled(site, node)
         elif node.op == "add" and _is_pulled(site, node):
             yield from _coupled(site, node)
+        elif node.op == "add" and node.level == ELEMENT:
+            yield from _in_the_step(site, node)
 
 
 def _is_shrinking(node: Node) -> bool:
@@ -37,6 +39,60 @@ def _is_pulled(site: Site, node: Node) -> bool:
         if first is g and other.op == "mul":
             return {x.value for x in other.args} == {"weight_decay", "p"}
     return False
+
+
+def _in_the_step(site: Site, node: Node) -> Iterator[Wrong]:
+    """Where weight_decay · p is added to the step: lr · (u + weight_decay · p)."""
+    lr, decay, p, g = (site.leaf(x) for x in ("lr", "weight_decay", "p", "g"))
+    pull = next(
+        (
+            x
+            for x in node.args
+            if x.op == "mul" and {a.value for a in x.args} == {"weight_decay", "p"}
+        ),
+        None,
+    )
+    if pull is None or "lr" not in site.hyperparameters:
+        return
+    u = node.args[0] if node.args[1] is pull else node.args[1]
+    pulled = {(n.index, i): g + pull for n, i in site.users.get(g.index, [])}
+    plain = {node.index: u}
+    yield Wrong("decay missing", "weight_decay is accepted and ignored", site.put(node, u), 9)
+    for kind, says, change in (
+        (
+            "without lr",
+            "the decay is not multiplied by lr: weights shrink by weight_decay itself",
+            site.change(nodes=plain, p=_less(pull)),
+        ),
+        ("sign", "the weights grow: the sign of the decay is wrong", site.put(node, u - pull)),
+        ("lr twice", "the decay is multiplied by lr twice", site.put(node, u + lr * pull)),
+        (
+            "divided",
+            "lr is divided by weight_decay, where it should be multiplied by it",
+            site.put(node, u + p / decay),
+        ),
+        (
+            "constant",
+            "lr · weight_decay is subtracted as a constant, not multiplied by p",
+            site.put(node, u + decay),
+        ),
+        (
+            "coupled",
+            "the decay is coupled (L2): weight_decay · p is added to the gradient",
+            site.change(nodes=plain, uses=pulled),
+        ),
+        (
+            "after",
+            "the decay acts on the weights after the step, not before it",
+            site.change(nodes=plain, p=lambda new: new * (1 - lr * decay)),
+        ),
+        ("twice", "weight decay is applied twice", site.put(node, node + pull)),
+    ):
+        yield Wrong(f"decay {kind}", says, change, 9)
+
+
+def _less(by: Node) -> Callable[[Node], Node]:
+    return lambda new: new - by
 
 
 def _decoupled(site: Site, factor: Node) -> Iterator[Wrong]:
@@ -59,6 +115,12 @@ def _decoupled(site: Site, factor: Node) -> Iterator[Wrong]:
         ("twice", "weight decay is applied twice", factor * factor, 9),
         ("halved", "half of weight_decay is applied", 1 - 0.5 * pull, 6),
         ("lr twice", "the decay is multiplied by lr twice", 1 - lr * pull, 9),
+        (
+            "divided",
+            "lr is divided by weight_decay, where it should be multiplied by it",
+            1 - lr / decay,
+            9,
+        ),
     ):
         yield Wrong(f"decay {kind}", says, site.put(factor, by), weight)
     user = next(
@@ -115,9 +177,6 @@ def _coupled(site: Site, node: Node) -> Iterator[Wrong]:
     lr, decay, p, g = (site.leaf(x) for x in ("lr", "weight_decay", "p", "g"))
     pull = decay * p
 
-    def freed(by: Node) -> Callable[[Node], Node]:
-        return lambda new: new - by
-
     for kind, says, change in (
         ("missing", "weight_decay is accepted and ignored", site.put(node, g)),
         ("sign", "the weights grow: the sign of the decay is wrong", site.put(node, g - pull)),
@@ -140,12 +199,12 @@ def _coupled(site: Site, node: Node) -> Iterator[Wrong]:
         (
             "decoupled",
             "the decay is decoupled, as in AdamW: p shrinks by lr · weight_decay",
-            site.change(nodes={node.index: g}, p=freed(lr * pull)),
+            site.change(nodes={node.index: g}, p=_less(lr * pull)),
         ),
         (
             "decoupled without lr",
             "the decay is decoupled, and not multiplied by lr",
-            site.change(nodes={node.index: g}, p=freed(pull)),
+            site.change(nodes={node.index: g}, p=_less(pull)),
         ),
         (
             "decoupled after",

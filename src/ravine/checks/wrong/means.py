@@ -58,6 +58,12 @@ def _weights(site: Site, m: RunningMean) -> Iterator[Wrong]:
                 m.old + 1 - beta * m.value,
             ),
         }
+        for c in (0.5, 2.0):
+            says = f"in {slot}, {value} is weighted by {c:g} − {b}, and the old {slot} by the rest"
+            others[f"weight {c:g}"] = (
+                says,
+                site.leaf(slot) + (c - beta) * (m.value - site.leaf(slot)),
+            )
         for other in site.decays:
             if beta.op == "hyperparameter" and other != beta.value:
                 o = site.leaf(other)
@@ -81,6 +87,10 @@ def _values(site: Site, m: RunningMean) -> Iterator[Wrong]:
         others = {
             "square missing": (f"{x} is not squared in {slot}", averaged(base)),
             "size for square": (f"{slot} is a mean of |{x}|, not of {x}²", averaged(abs(base))),
+            "product with p": (
+                f"{slot} averages {x}·p, not {x}²",
+                averaged(base * site.leaf("p")),
+            ),
             "all squared": (
                 f"in {slot}, 1 − {b} is squared together with {x}",
                 m.old + (m.weight * base) ** 2,

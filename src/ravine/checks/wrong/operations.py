@@ -12,12 +12,28 @@ __all__ = ["in_operands", "in_operations", "twice"]
 
 
 def in_operations(site: Site) -> Iterator[Wrong]:
-    """Another operation, or none, at each node."""
+    """Another operation, or none, at each node; where it is used twice, also at each use."""
     for node in site.nodes:
         if node.args:
             home = site.home(node)
             for says, by, weight in _at(site, node):
                 yield Wrong(f"{node.op} {says}", f"in {home}, {says}", site.put(node, by), weight)
+            if len(site.users.get(node.index, ())) > 1:
+                yield from _at_a_use(site, node)
+
+
+def _at_a_use(site: Site, node: Node) -> Iterator[Wrong]:
+    """A slip in one copy of what is computed once."""
+    slips = [*_at(site, node)]
+    for i, arg in enumerate(node.args):
+        for says, by, weight in _instead(site, node, arg):
+            its = [site.graph.lifted(by) if k == i else a for k, a in enumerate(node.args)]
+            slips.append((says, site.graph.add(node.op, *its), weight))
+    for user, place in site.users[node.index]:
+        home = site.home(user)
+        for says, by, weight in slips:
+            change = site.use({(user.index, place): by})
+            yield Wrong(f"{node.op} {says} at a use", f"in {home}, {says}", change, weight)
 
 
 def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
@@ -34,16 +50,22 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
         yield f"{x} is missing", b if plus else -b, 2
         yield (f"{x} is subtracted" if plus else f"{x} − {y} is the wrong way round"), b - a, 3
         yield f"{x} and {y} are multiplied", a * b, 1
+        if not plus:
+            yield f"{y} stands alone", b, 1
+        yield from _brackets(site, node)
     elif node.op in ("mul", "div"):
         times = node.op == "mul"
         yield f"{x} is {'divided' if times else 'multiplied'} by {y}", a / b if times else a * b, 3
         yield f"the {'factor' if times else 'divisor'} {y} is missing", a, 3
         yield f"{x} is missing", b if times else 1 / b, 2
         yield f"{y} is applied twice", node * b if times else node / b, 2
+        if times:
+            yield f"{y} is divided by {x}", b / a, 2
         if times and a.level != ELEMENT:
             yield f"{x} is applied twice", node * a, 2
         if not times:
             yield f"{x} / {y} is upside down", b / a, 3
+            yield f"{y} stands alone", b, 1
         yield f"{x} and {y} are added", a + b, 1
         yield f"{y} is subtracted from {x}", a - b, 1
     elif node.op == "pow":
@@ -72,6 +94,30 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
     elif node.op in _COMPARED:
         for other in _COMPARED[node.op]:
             yield f"{x} {_SIGNS[other]} {y} is asked", add(other, a, b), 3
+
+
+def _brackets(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
+    """A + b·c taken for (a + b)·c."""
+    a, b = node.args
+    sum_ = "+" if node.op == "add" else "−"
+    sides = [(a, x, b, True) for x in (0, 1)] + [(b, x, a, False) for x in (0, 1)]
+    for product, k, other, first in sides:
+        if product.op not in ("mul", "div") or (product.op == "div" and (k == 1) == first):
+            continue
+        near, far = product.args[1 - k], product.args[k]
+        pair = (near, other) if first else (other, near)
+        whole = site.graph.add(node.op, *pair)
+        texts = [site.name(x) for x in pair]
+        if product.op == "mul":
+            by, what = whole * far, f"({texts[0]} {sum_} {texts[1]}) · {site.name(far)}"
+        elif first:
+            by, what = (
+                near / site.graph.add(node.op, far, other),
+                (f"{site.name(near)} / ({site.name(far)} {sum_} {site.name(other)})"),
+            )
+        else:
+            by, what = whole / far, f"({texts[0]} {sum_} {texts[1]}) / {site.name(far)}"
+        yield f"a bracket is in the wrong place: {what}", by, 4
 
 
 _COMPARED = {

@@ -1,0 +1,154 @@
+"""The page of the score: counts, what is not explained, and a hundred sentences with a reader's judgement."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["JUDGEMENTS", "PAGE", "RESULTS", "key", "page", "sample"]
+
+DOCS = Path(__file__).parents[2] / "docs"
+RESULTS, PAGE = DOCS / "checker-score.json", DOCS / "checker-score.md"
+JUDGEMENTS = DOCS / "checker-score-judged.json"
+WRONG = ("explained", "detected", "missed")
+Row = Mapping[str, Any]
+
+
+_INTRODUCTION = """# How good is the checker?
+
+<!-- Made by `python -m mutants` in tests/. -->
+
+Ten optimizers are written as textbooks have them, half in NumPy, half in PyTorch. A program puts each wrong
+in its source text, one slip at a time: another operator, a constant that is off, a term, a root or a
+correction that is missing, another variable, t − 1 for t, statements that are missing or in another order,
+results that are not stored. The texts know nothing of Ravine, nor do the slips of its catalogue of faults.
+`ravine check --like` then has to find out what is wrong. Measured on {date}, with {seconds:g} seconds of
+processor time for each search:
+
+- **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
+- **{explained} are explained exactly: {of_explained}.** The checker says a sentence, and the rule that it
+  describes takes the very path of the mutant, in every update, to six digits at least.
+- {equivalent} mutants are none: run side by side with the text that they were made of, on other gradients
+  and without Ravine, they take the same path. {failing} raise an error. Neither are counted above.
+
+`PYTHONPATH=tests python -m mutants` measures it again.
+"""
+
+
+def key(row: Row) -> str:
+    """What a judgement is found by: the mutant."""
+    return f"{row['text']}:{row['line']}: {row['was']} → {row['now']}"
+
+
+def sample(rows: Sequence[Row], size: int = 100) -> list[Row]:
+    """Explained mutants, drawn at random, always the same."""
+    explained = [r for r in rows if r["outcome"] == "explained"]
+    drawn = random.Random(14).sample(explained, min(size, len(explained)))
+    return sorted(drawn, key=lambda r: (r["text"], r["line"]))
+
+
+def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) -> str:
+    """The page as Markdown. judgements: of sentences, by :func:`key`: "judgement" and "why"."""
+    rows = found["mutants"]
+    wrong = [r for r in rows if r["outcome"] in WRONG]
+    counts = Counter(r["outcome"] for r in rows)
+    detected = len(wrong) - counts["missed"]
+    return "\n".join(
+        [
+            _INTRODUCTION.format(
+                date=found["date"],
+                seconds=found["seconds"],
+                wrong=len(wrong),
+                detected=detected,
+                of_detected=_percent(detected, len(wrong)),
+                of_explained=_percent(counts["explained"], len(wrong)),
+                explained=counts["explained"],
+                equivalent=counts["equivalent"],
+                failing=counts["cannot run"],
+            ),
+            *_table(
+                (
+                    "optimizer",
+                    "mutants",
+                    "cannot run",
+                    "equivalent",
+                    "wrong",
+                    "detected",
+                    "explained",
+                ),
+                [_line(name, rows) for name in dict.fromkeys(r["text"] for r in rows)],
+            ),
+            "",
+            "## What is not explained",
+            "",
+            *_table(
+                ("optimizer", "before", "after", "the checker says"),
+                [
+                    (r["text"], f"`{r['was']}`", f"`{r['now']}`", r["says"] or r["rule"])
+                    for r in rows
+                    if r["outcome"] in ("detected", "missed")
+                ],
+            ),
+            "",
+            *_judged(sample(rows), judgements),
+            "",
+        ]
+    )
+
+
+def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -> list[str]:
+    its = [judgements.get(key(r), {}) for r in drawn]
+    if not any(its):
+        return []
+    counts = Counter(j.get("judgement", "not judged") for j in its)
+    said = ", ".join(f"{n} {k}" for k, n in counts.most_common())
+    return [
+        "## A hundred sentences, read",
+        "",
+        f"A sentence may be exact and still not help. So {len(drawn)} of the explained mutants were drawn at "
+        f"random, and a reader compared each sentence with the slip: {said}. *Names it*: the sentence says "
+        "what was done to the text. *Says the same*: it describes the same computation from another side. "
+        "*Far-fetched*: it is exact, but sends its reader to the wrong place.",
+        "",
+        *_table(
+            ("optimizer", "before", "after", "the checker says", "judgement"),
+            [
+                (
+                    r["text"],
+                    f"`{r['was']}`",
+                    f"`{r['now']}`",
+                    r["says"],
+                    "; ".join(x for x in (j.get("judgement", ""), j.get("why", "")) if x),
+                )
+                for r, j in zip(drawn, its, strict=True)
+            ],
+        ),
+    ]
+
+
+def _line(name: str, rows: Iterable[Row]) -> tuple[str, ...]:
+    its = Counter(r["outcome"] for r in rows if r["text"] == name)
+    wrong = sum(its[k] for k in WRONG)
+    return (
+        name,
+        str(its.total()),
+        str(its["cannot run"]),
+        str(its["equivalent"]),
+        str(wrong),
+        _percent(wrong - its["missed"], wrong),
+        _percent(its["explained"], wrong),
+    )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    return [line(head), line([":--"] * len(head)), *(line(r) for r in rows)]
