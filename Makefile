@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz witnesses test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
+.PHONY: race test fuzz witnesses survey mutants test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
 .PHONY: bench clean
 
 race: $(VENV)/.race
@@ -40,6 +40,13 @@ test-torch-debian: .debian/opt/ravine/.made
 
 witnesses: .venv-peers/.made  # record the paths of released optimizers: make witnesses RULES="adam lion"
 	PYTHONPATH=tests .venv-peers/bin/python -m witnesses $(RULES)
+
+survey: .venv-peers/.surveyed  # check every optimizer of these packages, and make docs/survey.md of it
+	.venv-peers/bin/ravine check --survey --out survey.jsonl
+	.venv-peers/bin/python scripts/make_survey.py survey.jsonl
+
+mutants: $(VENV)/.dev  # the checker's score, on textbook optimizers that are put wrong
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 EXTRAS ?= race,test
 test-python: .venv-python-$(VERSION)/.made
@@ -111,6 +118,10 @@ $(VENV)/.browser: $(VENV)/.dev
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --requirement scripts/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	touch $@
+
+.venv-peers/.surveyed: .venv-peers/.made scripts/survey.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement scripts/survey.txt
 	touch $@
 
 clean:

@@ -136,7 +136,14 @@ def test_options_of_other_forms():
         "beta2": "betas[1]",
     }
     assert made.missing == ["lr"]
-    assert made.needed == {"lr": 1e-3}
+    assert made.needed == {}  # it steps without
+
+    def insists(learning_rate=None):
+        return lambda params, grads: [
+            p - learning_rate * g for p, g in zip(params, grads, strict=True)
+        ]
+
+    assert subject(insists).needed == {"lr": 1e-3}
     known = {"decay_rate": "alpha", "betas": ("nu1", "nu2")}
     assert [*options(signature(makes), {}, known)] == ["lr", "alpha", "nesterov", "nu1", "nu2"]
 

@@ -63,6 +63,7 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "momentum": ("momentum", "beta1", "beta", "alpha", "gamma"),
     "beta1": ("beta1", "momentum", "beta"),
     "beta2": ("beta2", "alpha", "rho", "beta", "decay", "decay_rate"),
+    "beta2_decay": ("beta2_decay", "decay_rate"),
     "eps2": ("eps2", "eps"),
     "max_norm": ("max_norm", "clipnorm", "clip_norm", "max_grad_norm", "global_clipnorm"),
     "clip_value": ("clip_value", "clipvalue", "clip"),

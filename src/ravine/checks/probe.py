@@ -115,7 +115,8 @@ def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) ->
 def unit(path: Path) -> float:
     """The rounding unit of the arithmetic that a path shows: float32's, if all its numbers are float32's."""
     x = path[1:][np.isfinite(path[1:])]
-    single = x.size and bool((x.astype(np.float32).astype(float) == x).all())
+    with np.errstate(over="ignore"):
+        single = x.size and bool((x.astype(np.float32).astype(float) == x).all())
     return float(np.finfo(np.float32 if single else float).eps)
 
 

@@ -108,7 +108,7 @@ class Context:
         values: dict[str, float | bool] = {}
         for k, v in (self.subject.values | self.subject.needed).items():
             loud = not isinstance(v, bool) and k in LOUD and (v or switched)
-            values[k] = LOUD[k] if loud else v
+            values[k] = (-LOUD[k] if v < 0 else LOUD[k]) if loud else v
         return values
 
     def fresh(

@@ -184,9 +184,9 @@ class Search:
         return [k for k in dict.fromkeys((*self.claimed, *relatives)) if k in library()]
 
     def _others(self) -> Iterator[Iterator[Candidate]]:
-        """All other rules; then each with decay, and some with clipping."""
+        """All other rules, the plainest first; then each with decay, and some with clipping."""
         near_ = self._near
-        rest = [k for k in library() if k not in near_]
+        rest = sorted((k for k in library() if k not in near_), key=_size)
         for k in rest:
             yield iter([Candidate(library()[k], k)])
         for k in rest:
@@ -350,7 +350,7 @@ class Search:
                 evidence=self._evidence(trial),
             )
         own = [
-            f"its {k} is {v:.6g}"
+            f"its {k} is {v if abs(v) > 1e-9 else 0:.6g}"
             for k, v in values.items()
             if not isinstance(v, bool)
             and not any(n in self.asked for n in CALLED.get(k, (k,)))
@@ -432,6 +432,11 @@ class Search:
         return Finding(
             verdict, name, says, apart, evidence=self._evidence(reference), late=self.question.over
         )
+
+
+def _size(name: str) -> int:
+    """How much there is to a rule: its hyperparameters and slots."""
+    return len(library()[name].hyperparameters) + len(library()[name].slots)
 
 
 def _same(a: float, b: float) -> bool:

@@ -108,10 +108,25 @@ class Subject:
         """What a check may use of it: see :class:`Running`. Raises CouldNotRun where it cannot be made."""
         return self.make([np.ones((2, 3))], **self.needed).has
 
-    @property
+    @cached_property
     def needed(self) -> dict[str, float | bool]:
-        """Plain values for what has to be given and is not."""
-        return {k: _PLAIN.get(k, 0.1) for k in self.missing}
+        """Plain values for what has to be given and is not.
+
+        An lr that is None by default is given only where it does not step without, as Adafactor does.
+        """
+        plain = {k: _PLAIN.get(k, 0.1) for k in self.missing}
+        empty = inspect.Parameter.empty
+        required = {
+            k: v for k, v in plain.items() if self._defaults.get(self.options[k].argument) is empty
+        }
+        if len(required) < len(plain):
+            try:
+                running = self.make([np.ones((2, 3))], **required)
+                running.step([np.ones((2, 3))])
+                return required
+            except CouldNotRun:
+                pass
+        return plain
 
     @cached_property
     def _signature(self) -> dict[str, inspect.Parameter]:

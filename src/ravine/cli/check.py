@@ -9,7 +9,6 @@ import typer
 
 from ravine.cli.listing import Json
 from ravine.cli.names import exclusive, require
-
 from ravine.cli.terminal import line, notes, paragraph, say, table, title
 
 if TYPE_CHECKING:

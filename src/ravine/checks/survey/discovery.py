@@ -65,7 +65,7 @@ PACKAGES: Mapping[str, Sequence[str]] = {
         "labml_nn.optimizers.sophia",
     ),
     "nadir": ("nadir",),
-    "zij": ("zij",),
+    "torchium": ("torchium.optimizers",),
 }
 """Where packages have their optimizers. Any other package is looked for them at its top."""
 
@@ -109,8 +109,8 @@ def optimizers(package: str) -> list[Found]:
                 made.setdefault(id(value), (value, []))[1].append(f"{place}:{name}")
     found = []
     for value, names in made.values():
-        own = getattr(value, "__name__", "")
-        first = min(names, key=lambda n: (n.rpartition(":")[2] != own, len(n), n))
+        own, home = getattr(value, "__name__", ""), value.__module__
+        first = min(names, key=lambda n: (n != f"{home}:{own}", n[-len(own) :] != own, len(n), n))
         others = tuple(n for n in names if n != first)
         found += [Found(first, arguments, others) for arguments in _asked(value)]
     return sorted(found, key=lambda f: (f.name.lower(), f.written))

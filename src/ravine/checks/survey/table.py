@@ -28,14 +28,16 @@ _INTRODUCTION = """# Who implements what
 
 <!-- Made by scripts/make_survey.py of survey.json and survey-confirmed.json. -->
 
-{optimizers} optimizers of {packages} packages, each asked what it is by what it does: it is given gradients, and its
-path is compared with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)). Surveyed on {date}.
+{optimizers} optimizers of {packages} packages, each asked what it is by what it does: it is given gradients,
+and its path is compared with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)).
+Surveyed on {date}.
 
-- {right} take the path of a rule that is known, in every update; of these, {variants} take that of a named variant or of
-  a convention that the field has in both forms.
+- {right} take the path of a rule that is known, in every update; of these, {variants} take that of a named
+  variant, or of a convention that the field has in both forms.
 - {faulty} have a fault that was confirmed by hand, against the paper or the authors' code: [below](#faults).
 - {documented} differ from the rule of their name, and say so.
-- {unknown} take the path of no rule that is known here. That is no fault: most are methods that Ravine has not got.
+- {unknown} take the path of no rule that is known here. That is no fault: most are methods that Ravine does
+  not have, or are known rules with options of their own.
 - {failed} could not be run, most of them for want of an accelerator, a closure or arguments.
 
 ```sh
@@ -43,8 +45,9 @@ ravine check --survey                      # what is installed, into survey.json
 ravine check --survey optax,timm --out FILE
 ```
 
-A package is surveyed in a process of its own, each optimizer with a time limit, and a survey that was stopped goes on
-where it was. Arguments are the defaults but for those that are named; hyperparameters are set to values that show.
+A package is surveyed in a process of its own, each optimizer with a time limit, and a survey that was stopped
+goes on where it was. Arguments are the defaults, but for those that are named here; hyperparameters are set
+to values that show.
 """
 
 
