@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,22 @@ processor time for each search:
 
 def key(row: Row) -> str:
     """What a judgement is found by: the mutant."""
-    return f"{row['text']}:{row['line']}: {row['was']} → {row['now']}"
+    return f"{row['text']} {row['number']}: {row['was']} → {row['now']}"
 
 
 def sample(rows: Sequence[Row], size: int = 100) -> list[Row]:
-    """Explained mutants, drawn at random, always the same."""
+    """Explained mutants for a reader to judge: drawn by the digests of their keys, so always the same."""
     explained = [r for r in rows if r["outcome"] == "explained"]
-    drawn = random.Random(14).sample(explained, min(size, len(explained)))
-    return sorted(drawn, key=lambda r: (r["text"], r["line"]))
+    drawn = sorted(explained, key=lambda r: sha256(key(r).encode()).hexdigest())[:size]
+    return sorted(drawn, key=lambda r: (r["text"], r["line"], r["was"], r["now"]))
 
 
 def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) -> str:
-    """The page as Markdown. judgements: of sentences, by :func:`key`: "judgement" and "why"."""
+    """The page as Markdown.
+
+    judgements: of sentences, by the :func:`key` of their mutants: "says", the sentence that was judged,
+    "judgement", and "why".
+    """
     rows = found["mutants"]
     wrong = [r for r in rows if r["outcome"] in WRONG]
     counts = Counter(r["outcome"] for r in rows)
@@ -93,17 +97,17 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
                 ],
             ),
             "",
-            *_judged(sample(rows), judgements),
+            *_judged([r for r in rows if key(r) in judgements], judgements),
             "",
         ]
     )
 
 
 def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -> list[str]:
-    its = [judgements.get(key(r), {}) for r in drawn]
-    if not any(its):
+    if not drawn:
         return []
-    counts = Counter(j.get("judgement", "not judged") for j in its)
+    its = [judgements[key(r)] for r in drawn]
+    counts = Counter(j["judgement"] for j in its)
     said = ", ".join(f"{n} {k}" for k, n in counts.most_common())
     return [
         "## A hundred sentences, read",
@@ -121,7 +125,7 @@ def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -
                     f"`{r['was']}`",
                     f"`{r['now']}`",
                     r["says"],
-                    "; ".join(x for x in (j.get("judgement", ""), j.get("why", "")) if x),
+                    "; ".join(x for x in (j["judgement"], j["why"]) if x),
                 )
                 for r, j in zip(drawn, its, strict=True)
             ],

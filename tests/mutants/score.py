@@ -56,10 +56,11 @@ _count = count()
 class Judged:
     """A mutant and what became of it.
 
-    outcome: "cannot run", "equivalent", "missed", "explained", "detected". says: the checker's sentence.
+    number: which of the text's mutants it is. outcome: "cannot run", "equivalent", "missed", "explained", "detected". says: the checker's sentence.
     """
 
     text: str
+    number: int
     kind: str
     line: int
     was: str
@@ -139,11 +140,11 @@ def judged(name: str, seconds: float = 10.0, every: int = 1, begin: int = 0) -> 
     for i, mutant in enumerate(mutants(text)):
         if i % every != begin % every:
             continue
-        yield _judged(name, mutant, right, seconds)
+        yield _judged(name, i, mutant, right, seconds)
 
 
-def _judged(name: str, mutant: Mutant, right: np.ndarray, seconds: float) -> Judged:
-    its = (name, mutant.kind, mutant.line, mutant.was, mutant.now)
+def _judged(name: str, number: int, mutant: Mutant, right: np.ndarray, seconds: float) -> Judged:
+    its = (name, number, mutant.kind, mutant.line, mutant.was, mutant.now)
     try:
         with np.errstate(all="ignore"):
             cls = made(mutant.text)
@@ -153,9 +154,8 @@ def _judged(name: str, mutant: Mutant, right: np.ndarray, seconds: float) -> Jud
     if same(path, right):
         return Judged(*its, "equivalent")
     found = identity(cls, RULES[name], seconds)
-    return Judged(
-        *its, outcome(found), found.verdict, found.rule, found.says, round(found.seconds, 2)
-    )
+    became = outcome(found, float(np.isfinite(path).mean()))
+    return Judged(*its, became, found.verdict, found.rule, found.says, round(found.seconds, 2))
 
 
 def identity(cls: type, like: str, seconds: float) -> Finding:
@@ -171,10 +171,13 @@ def identity(cls: type, like: str, seconds: float) -> Finding:
         return Finding("could not run", "", str(error))
 
 
-def outcome(found: Finding) -> str:
-    """Whether a wrong optimizer is missed, detected, or explained: by a rule that takes the same path."""
+def outcome(found: Finding, finite: float) -> str:
+    """Whether a wrong optimizer is missed, detected, or explained: by a rule that takes the same path.
+
+    finite: how much of its path is finite. One that is mostly NaN explains nothing: so are many others'.
+    """
     if found.good:
         return "missed"
     exact = found.verdict in ("fault", "other numbers") and found.distance < 1e-6
     still = found.says == "nothing moves" or found.verdict == "could not run"
-    return "explained" if exact or still else "detected"
+    return "explained" if (exact or still) and finite > 0.5 else "detected"

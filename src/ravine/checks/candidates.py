@@ -199,7 +199,8 @@ def _claimed(name: str, values: Values) -> list[str]:
     joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
     named = {naming.plain(k): k for k in library()} | _SPOKEN
     fits = [k for k in named if k in joined]
-    fits = fits or [k for k in named if len(k) > 3 and k in naming.plain(last)]
+    if not fits and len(words) == 1:  # in a name of several words, each of them would be one
+        fits = [k for k in named if len(k) > 3 and k in naming.plain(last)]
     if not fits:
         return []
     claimed = named[max(fits, key=len)]

@@ -112,7 +112,8 @@ def differences(
     """The hyperparameters that act otherwise than was asked."""
     found = []
     for k, v in values.items():
-        name = next((n for n in called.get(k, (k,)) if n in asked), None)
+        mine = (n for n in called.get(k, (k,)) if n in asked and (n == k or n not in values))
+        name = next(mine, None)
         if name is None:
             continue
         want = asked[name]

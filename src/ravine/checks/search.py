@@ -158,7 +158,7 @@ class Search:
 
     def _still(self) -> Finding | None:
         moves = np.diff(self.path, axis=0)
-        if np.isnan(self.path[1]).all():
+        if not np.isfinite(self.path).all():
             return None
         if not np.nanmax(np.abs(moves), initial=0.0) > 0:
             return Finding("fault", self._claim, "nothing moves")
@@ -350,11 +350,12 @@ class Search:
                 evidence=self._evidence(trial),
             )
         own = [
-            f"its {k} is {v if abs(v) > 1e-9 else 0:.6g}"
+            f"its {k} is {v:.6g}"
             for k, v in values.items()
             if not isinstance(v, bool)
             and not any(n in self.asked for n in CALLED.get(k, (k,)))
             and not _same(v, trial.values[k])
+            and abs(v - trial.values[k]) > 1e-9
         ]
         if not diffs:
             finding = self._verdict_of(replace(trial, values=values), apart, [])

@@ -151,6 +151,8 @@ def in_state(site: Site) -> Iterator[Wrong]:
         yield Wrong("not stored", says, site.keep(slot, leaf), 9)
         uses = site.users.get(new.index, [])
         if uses and new.args:
+            says = f"{slot} is never updated: it stays as it was at first"
+            yield Wrong("never updated", says, site.put(new, leaf), 9)
             says = f"the step uses the old {slot}, of the step before, not the new one"
             yield Wrong("a step old", says, site.use({(u.index, i): leaf for u, i in uses}), 9)
         if uses and new.op == "where" and all(a is not leaf for a in new.args):
