@@ -13,7 +13,7 @@ __all__ = ["JUDGEMENTS", "PAGE", "RESULTS", "key", "page", "sample"]
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS, PAGE = DOCS / "checker-score.json", DOCS / "checker-score.md"
 JUDGEMENTS = DOCS / "checker-score-judged.json"
-WRONG = ("explained", "detected", "missed")
+WRONG = ("explained", "detected", "missed", "becomes NaN")
 Row = Mapping[str, Any]
 
 
@@ -29,8 +29,11 @@ results that are not stored. The texts know nothing of Ravine, nor do the slips 
 processor time for each search:
 
 - **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
-- **{explained} are explained exactly: {of_explained}.** The checker says a sentence, and the rule that it
-  describes takes the very path of the mutant, in every update, to six digits at least.
+- **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The checker
+  says a sentence, and the rule that it describes takes the very path of the mutant, in every update, to six
+  digits at least.
+- {nan} make their parameters NaN, which is detected. Since so many faults take such a path, their sentences are
+  not counted; if all of them counted as unexplained, {of_all} would be explained.
 - {equivalent} mutants are none: run side by side with the text that they were made of, on other gradients
   and without Ravine, they take the same path. {failing} raise an error. Neither are counted above.
 
@@ -68,7 +71,10 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
                 wrong=len(wrong),
                 detected=detected,
                 of_detected=_percent(detected, len(wrong)),
-                of_explained=_percent(counts["explained"], len(wrong)),
+                finite=len(wrong) - counts["becomes NaN"],
+                nan=counts["becomes NaN"],
+                of_explained=_percent(counts["explained"], len(wrong) - counts["becomes NaN"]),
+                of_all=_percent(counts["explained"], len(wrong)),
                 explained=counts["explained"],
                 equivalent=counts["equivalent"],
                 failing=counts["cannot run"],
@@ -81,6 +87,7 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
                     "equivalent",
                     "wrong",
                     "detected",
+                    "become NaN",
                     "explained",
                 ),
                 [_line(name, rows) for name in dict.fromkeys(r["text"] for r in rows)],
@@ -143,7 +150,8 @@ def _line(name: str, rows: Iterable[Row]) -> tuple[str, ...]:
         str(its["equivalent"]),
         str(wrong),
         _percent(wrong - its["missed"], wrong),
-        _percent(its["explained"], wrong),
+        str(its["becomes NaN"]),
+        _percent(its["explained"], wrong - its["becomes NaN"]),
     )
 
 

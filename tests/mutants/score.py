@@ -56,7 +56,8 @@ _count = count()
 class Judged:
     """A mutant and what became of it.
 
-    number: which of the text's mutants it is. outcome: "cannot run", "equivalent", "missed", "explained", "detected". says: the checker's sentence.
+    number: which of the text's mutants it is. outcome: "cannot run", "equivalent", "missed", "explained", "detected",
+    "becomes NaN". says: the checker's sentence.
     """
 
     text: str
@@ -174,10 +175,13 @@ def identity(cls: type, like: str, seconds: float) -> Finding:
 def outcome(found: Finding, finite: float) -> str:
     """Whether a wrong optimizer is missed, detected, or explained: by a rule that takes the same path.
 
-    finite: how much of its path is finite. One that is mostly NaN explains nothing: so are many others'.
+    finite: how much of its path is finite. Where most is NaN, that is detected, but no sentence can be
+    told from another by it: so many take such a path.
     """
     if found.good:
         return "missed"
     exact = found.verdict in ("fault", "other numbers") and found.distance < 1e-6
     still = found.says == "nothing moves" or found.verdict == "could not run"
-    return "explained" if (exact or still) and finite > 0.5 else "detected"
+    if finite <= 0.5:
+        return "becomes NaN"
+    return "explained" if exact or still else "detected"

@@ -74,9 +74,11 @@ def test_the_page_is_that_of_what_was_measured():
     assert page(found, judgements) == PAGE.read_text()
     counts = Counter(r["outcome"] for r in found["mutants"])
     wrong = counts["explained"] + counts["detected"] + counts["missed"]
-    assert wrong - counts["missed"] >= 0.98 * wrong
+    assert counts["missed"] <= 0.02 * wrong
     assert counts["explained"] >= 0.85 * wrong
     said = {key(r): r["says"] for r in found["mutants"]}
     assert len(judgements) >= 100
-    assert all(said[k] == j["says"] for k, j in judgements.items())  # what was judged is what is said
+    assert all(
+        said[k] == j["says"] for k, j in judgements.items()
+    )  # what was judged is what is said
     assert {key(r) for r in sample(found["mutants"])} & {*judgements}
