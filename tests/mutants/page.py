@@ -29,11 +29,11 @@ results that are not stored. The texts know nothing of Ravine, nor do the slips 
 processor time for each search:
 
 - **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
-- **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The checker
-  says a sentence, and the rule that it describes takes the very path of the mutant, in every update, to six
-  digits at least.
-- {nan} make their parameters NaN, which is detected. Since so many faults take such a path, their sentences are
-  not counted; if all of them counted as unexplained, {of_all} would be explained.
+- **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The
+  checker says a sentence, and the rule that it describes takes the very path of the mutant, in every update,
+  to six digits at least.
+- {nan} make their parameters NaN, which is detected. Since so many faults take such a path, their sentences
+  are not counted; if all of them counted as unexplained, {of_all} would be explained.
 - {equivalent} mutants are none: run side by side with the text that they were made of, on other gradients
   and without Ravine, they take the same path. {failing} raise an error. Neither are counted above.
 
@@ -117,7 +117,7 @@ def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -
     counts = Counter(j["judgement"] for j in its)
     said = ", ".join(f"{n} {k}" for k, n in counts.most_common())
     return [
-        "## A hundred sentences, read",
+        "## A sample of sentences, read",
         "",
         f"A sentence may be exact and still not help. So {len(drawn)} of the explained mutants were drawn at "
         f"random, and a reader compared each sentence with the slip: {said}. *Names it*: the sentence says "

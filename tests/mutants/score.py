@@ -56,8 +56,8 @@ _count = count()
 class Judged:
     """A mutant and what became of it.
 
-    number: which of the text's mutants it is. outcome: "cannot run", "equivalent", "missed", "explained", "detected",
-    "becomes NaN". says: the checker's sentence.
+    number: which of the text's mutants it is. outcome: "cannot run", "equivalent", "missed", "explained",
+    "detected", "becomes NaN". says: the checker's sentence.
     """
 
     text: str
