@@ -4,8 +4,8 @@
     python scripts/make_survey.py            # the page once more
 
 docs/survey-confirmed.json has the faults that somebody has looked into: the optimizer and its version, what
-it does and what it should do, the source, and how that was confirmed. Whatever else a survey finds is listed as
-different from every rule known here, not as a fault.
+it does and what it should do, the source, and how that was confirmed. Whatever else a survey finds is
+listed as different from every rule known here, not as a fault.
 """
 
 import argparse
