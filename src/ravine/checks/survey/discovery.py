@@ -139,7 +139,7 @@ def _is_optimizer(value: Any, package: str) -> bool:
 def _is_class(value: type) -> bool:
     homes = {(b.__module__.partition(".")[0], b.__name__) for b in value.__mro__[1:]}
     known = {(p, "Optimizer") for p in ("torch", "keras", "mlx", "tinygrad")}
-    if inspect.isabstract(value) or value.__init__ is object.__init__:
+    if inspect.isabstract(value) or not any("__init__" in vars(b) for b in value.__mro__[:-1]):
         return False
     takes = [*inspect.signature(value).parameters]
     if homes & known:  # but for those of optimizers
