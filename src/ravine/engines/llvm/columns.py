@@ -76,7 +76,7 @@ class Columns:
         return x
 
     def _narrow(self, column: str, kind: Type, x: str, noise: Callable[[], str] | None) -> str:
-        """Numbers of this type as they are in memory; noise: what to round stochastically by, in its lower 16 bits."""
+        """Numbers of this type as in memory; noise: what to round by, in its lower 16 bits."""
         out, dtype = self.out, self.dtype[column]
         memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         name = f"{column}.new"
