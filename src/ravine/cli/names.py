@@ -29,7 +29,7 @@ __all__ = [
     "settings",
 ]
 
-RUNS_FILE = "FILE:NAME is a rule of your own, and runs that file."
+RUNS_FILE = "For your own rule, give FILE:NAME; the file is executed."
 
 
 @contextmanager
