@@ -29,7 +29,7 @@ __all__ = [
     "settings",
 ]
 
-RUNS_FILE = "For your own rule, give FILE:NAME; the file is executed."
+RUNS_FILE = "Your own rule is FILE:NAME, which runs that file."
 
 
 @contextmanager
