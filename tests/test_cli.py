@@ -370,7 +370,10 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
             "'matrices.py:whiten' cannot run here",
         ),
         (("race", "diamonds", "--quick", "--seeds", "2"), "--quick does nothing beside --seeds"),
-        (("race", "diamonds", "--quick", "--lr", "1"), "--quick does nothing in the exercise"),
+        (
+            ("race", "diamonds", "--quick", "--lr", "1"),
+            "--quick does nothing with your own settings",
+        ),
         (("race", "diamonds", "--batch-size", "²"), "batch_size='²' is not accepted"),
         (("race", "claims", "--seeds", "1001"), "seeds"),
         (

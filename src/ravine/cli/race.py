@@ -124,7 +124,7 @@ def race_all(
 def race_diamonds(
     more: More = None,
     out: Out = None,
-    seeds: Annotated[int | None, _seeds("12, or 3 with --quick or in the exercise")] = None,
+    seeds: Annotated[int | None, _seeds("12, or 3 with --quick or your own settings")] = None,
     quick: Quick = False,
     json: Json = False,
     optimizers: Optimizers = None,
@@ -144,7 +144,7 @@ def race_diamonds(
         typer.Option(help="Stop when the loss changes by less than this. Default: 1e-6."),
     ] = None,
 ) -> None:
-    """The second post's experiment: fit the price of diamonds to their weight by a line.
+    """The second post's experiment: predict the price of diamonds from their weight with a line.
 
     With --optimizers or any option below it, run only what you ask for, instead of the post's experiment.
     """
@@ -156,7 +156,7 @@ def race_diamonds(
     exercise = _changes(optimizers, lr, texts, more)
     exercise |= {k: v for k, v in limits.items() if v is not None}
     depends("--quick", quick, "beside --seeds: it means 3 seeds", seeds is None)
-    depends("--quick", quick, "in the exercise, which has 3 seeds by default", not exercise)
+    depends("--quick", quick, "with your own settings, which use 3 seeds by default", not exercise)
     _race(out, json, _diamonds(seeds, quick, exercise))
 
 
