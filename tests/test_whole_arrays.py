@@ -406,6 +406,34 @@ def test_polar_express_is_its_papers(make, shape, steps):
 
 
 @pytest.mark.parametrize("make", MAKE)
+def test_long_matrices_take_several_steps_at_once(make):
+    """On the Gram matrix, with the results of single steps: of directions that are nearly lost, too."""
+    u, _, v = np.linalg.svd(np.random.default_rng(0).normal(size=(2, 6, 40)), full_matrices=False)
+    for smallest, steps, bound in ((0, 12, 1e-13), (-3, 12, 1e-12), (-6, 5, 1e-12)):
+        x = (u * np.logspace(0, smallest, 6)) @ v
+        for triples in ([(3.4445, -4.775, 2.0315)], list(POLAR_EXPRESS)):
+            want = x / np.linalg.norm(x, axis=(1, 2), keepdims=True)
+            for a, b, c in [*triples, *triples[-1:] * steps][:steps]:
+                s = want @ want.swapaxes(1, 2)
+                want = a * want + (b * s + c * s @ s) @ want
+            for given_, expected in ((x, want), (x[0], want[0]), (x[0].T, want[0].T)):
+                got = ops.newton_schulz(make(given_), triples, steps=steps)
+                exact = str(got.dtype).endswith("float64")
+                np.testing.assert_allclose(got, expected, atol=bound if exact else 1e-4)
+
+
+def test_single_precision_loses_no_more_by_that():
+    """Each of these has directions at the roundings of its Gram matrix, which single steps lose as well."""
+    u, _, v = np.linalg.svd(np.random.default_rng(0).normal(size=(20, 100)), full_matrices=False)
+    x = (u * np.logspace(0, -6, 20)) @ v
+    for triples in ([(3.4445, -4.775, 2.0315)], list(POLAR_EXPRESS)):
+        exact = ops.newton_schulz(torch.tensor(x), triples, steps=8)
+        found = ops.newton_schulz(torch.tensor(x).float(), triples, steps=8)
+        assert (found - exact).abs().max() < 1e-3
+        assert ops.newton_schulz(torch.tensor(x).float(), triples, steps=40).abs().max() < 1.5
+
+
+@pytest.mark.parametrize("make", MAKE)
 def test_triples_are_taken_in_turn(make):
     g = np.random.default_rng(0).normal(size=(3, 4))
     x = g / np.linalg.norm(g)
