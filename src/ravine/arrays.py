@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
 
-__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "POLAR_EXPRESS", "REDUCED"]
+__all__ = [
+    "ALONG",
+    "AXES",
+    "KEPT",
+    "ON_ARRAYS",
+    "POLAR_EXPRESS",
+    "REDUCED",
+    "polynomial",
+    "runs_of",
+]
 
 REDUCED = ("sum", "mean", "greatest", "least")
 """What an array can be reduced to: over all of it, along an axis, or over all axes but one."""
@@ -194,13 +203,13 @@ def _newton_schulz(
     if bfloat16 and torch:
         return _newton_schulz_as_torch(x, eps, _each(steps, coefficients), tall).to(dtype)
     x = x / ((x * x).sum((-2, -1), keepdims=True) ** 0.5).clip(eps)
-    for run in _runs(x, _each(steps, coefficients)):
-        x = _polynomial(library, x @ x.mT, run) @ x
+    for run in runs_of(x, _each(steps, coefficients)):
+        x = polynomial(library, x @ x.mT, run) @ x
     x = _cast(x, dtype) if bfloat16 else x
     return x.mT if tall else x
 
 
-def _runs(x: Any, steps: Sequence[Any]) -> list[list[Any]]:
+def runs_of(x: Any, steps: Sequence[Any]) -> list[list[Any]]:
     """The steps, those together that are one polynomial of a Gram matrix.
 
     A long matrix then meets square ones twice in a few steps, where it would in each. A Gram matrix has
@@ -219,7 +228,7 @@ def _runs(x: Any, steps: Sequence[Any]) -> list[list[Any]]:
     return runs
 
 
-def _polynomial(library: Any, gram: Any, steps: Sequence[Any]) -> Any:
+def polynomial(library: Any, gram: Any, steps: Sequence[Any]) -> Any:
     """What some steps together multiply a matrix by, of its Gram matrix."""
     factor = whole = None
     for a, b, c in steps:

@@ -186,3 +186,15 @@ def test_the_kernels_read_and_leave():
     assert list(first.found) == ["_found0"]
     assert [first.kernel.slots, first.kernel.last, last.kernel.last] == [(), 0, 0]
     assert first.reads == {"ns_a", "ns_b", "ns_c", "eps", "ns_steps"}
+
+
+def test_stacks_of_long_matrices_take_several_steps_at_once():
+    torch.manual_seed(0)
+    triples = [(3.4445, -4.775, 2.0315), (2.0, -1.5, 0.5)]
+    for shape in ((3, 8, 40), (2, 40, 8), (2, 8, 10)):
+        x = torch.randn(shape, dtype=torch.float64)
+        for steps in (1, 2, 5, 6):
+            exact = torch.stack([newton_schulz(m, triples, steps=steps) for m in x.clone()])
+            numbers = [k for triple in triples for k in triple]
+            found = Stacks().newton_schulz(x.clone(), 1e-7, steps, False, *numbers)
+            torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ravine.arrays import polynomial, runs_of
+
 __all__ = ["Stacks"]
 
 _TOGETHER = 256  # matrices whose shorter side is as long gain nothing from one call for all of them
@@ -32,7 +34,8 @@ class Stacks:
         """As :func:`ravine.ops.newton_schulz`, of a stack, which is overwritten.
 
         With torch.optim.Muon's own operations, on arrays in the same layouts: another order of sums is, in
-        bfloat16, now and then another number. The result is kept until the next call with this stack.
+        bfloat16, now and then another number. In other dtypes, long matrices take several steps at once, on
+        their Gram matrix. The result is kept until the next call with this stack.
         """
         many, rows, columns = x.shape
         tall, shorter = rows > columns, min(rows, columns)
@@ -47,7 +50,13 @@ class Stacks:
         each = [coefficients[3 * i : 3 * i + 3] for i in range(last + 1)]
         triples = [each[min(i, last)] for i in range(int(steps))]
         arrays = (wide, one, other, gram, square)
-        if many > 1 and shorter < _TOGETHER:
+        runs = runs_of(wide, triples)
+        if len(runs) < len(triples):
+            found = wide
+            for run in runs:
+                factor = polynomial(torch, torch.bmm(found, found.mT, out=gram), run)
+                found, one, other = torch.bmm(factor, found, out=one), other, one
+        elif many > 1 and shorter < _TOGETHER:
             found = _iterated(arrays, triples, torch.bmm, torch.baddbmm)
         else:
             for i in range(many):
