@@ -318,6 +318,9 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     return p - lr * ((1 - nu) * g + nu * m), m
 
 
+_AGGMO_STATE = {f"b{i + 1}": f"momentum_buffer[betas[{i}]]" for i in range(3)}
+
+
 @rule(
     paper="Lucas et al., 2019. Aggregated Momentum: Stability Through Passive Damping",
     at="arXiv:1804.00325, the update of AggMo",
@@ -329,6 +332,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
             Witness(
                 "pytorch_optimizer 4.1.0",
                 "pytorch_optimizer.AggMo(lr=lr, betas=(beta1, beta2, beta3))",
+                state=_AGGMO_STATE,
                 needs={"weight_decay": 0.0, "maximize": False},
                 defaults={"lr": 1e-3},
                 late=True,
@@ -336,6 +340,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
             Witness(
                 "torch_optimizer 0.3.0",
                 "torch_optimizer.AggMo(lr=lr, betas=(beta1, beta2, beta3))",
+                state=_AGGMO_STATE,
                 needs={"weight_decay": 0.0},
                 defaults={"lr": 1e-3},
                 late=True,

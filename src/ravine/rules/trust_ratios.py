@@ -49,6 +49,7 @@ _LAMB_PAPER = (
                 needs=_TIMM_LARS,
                 defaults={"momentum": 0.0, "weight_decay": 0.0},
                 note="equal while lr is constant; lr is outside its velocity",
+                state={"v": "momentum_buffer * lr"},
                 constant_lr=True,
                 late=True,
             ),
