@@ -8,12 +8,12 @@ import typer
 
 from ravine.cli.listing import Json
 from ravine.cli.names import exclusive, require
-from ravine.cli.terminal import line, notes, paragraph, table, title
+from ravine.cli.terminal import line, notes, paragraph, say, table, title
 
 if TYPE_CHECKING:
     from ravine.checks.report import Report
 
-MARKS = {"pass": "✓", "fault": "✗", "skipped": "–", "could not run": "?"}
+MARKS = {"pass": "✓", "fault": "✗", "fact": "·", "skipped": "–", "could not run": "?"}
 
 
 def check(
@@ -69,10 +69,12 @@ def check(
             "check what? Name an optimizer, such as torch.optim:AdamW or mine.py:MyAdam"
         )
     from ravine.checks.options import arguments
-    from ravine.checks.running import apart, chosen
+    from ravine.checks.process import apart
 
     some = None if only is None else [x.strip() for x in only.split(",")]
     if some is not None:
+        from ravine.checks.running import chosen
+
         chosen(some)
     report = apart(
         optimizer,
@@ -81,6 +83,7 @@ def check(
         only=some,
         seconds=seconds,
         timeout=timeout,
+        waiting=say,
     )
     if json:
         print(report.to_json())
@@ -134,7 +137,8 @@ def _show(report: Report, every: bool) -> None:
     if report.code == 0 and asked:
         paragraph(f"checked with {asked}", 2, "dim")
     rows = [r for r in report.results if every or r.verdict in ("fault", "could not run") or r.says]
-    rows = [r for r in rows if r.check != "identity" and (every or r.verdict != "skipped")]
+    less = ("skipped", "fact")
+    rows = [r for r in rows if r.check != "identity" and (every or r.verdict not in less)]
     if rows:
         line()
         for r in rows:
@@ -146,6 +150,10 @@ def _show(report: Report, every: bool) -> None:
                     )
                 ]
             )
+    facts = [r.says for r in report.results if r.verdict == "fact"]
+    if facts and not every:
+        line()
+        paragraph(f"Facts: {'; '.join(facts)}.", 2)
     if report.code != 2:
         line()
         paragraph(report.counts, style="dim")

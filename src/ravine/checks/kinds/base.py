@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ravine.checks.guard import CouldNotRun, Heard, guarded
+from ravine.checks.guard import CouldNotRun, Heard, guarded, reseed
 
 __all__ = ["Array", "Running", "array_bytes"]
 
@@ -23,7 +24,12 @@ class Running:
     steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
     these: "float64" (computes in it), "torch" (params are torch's, `optimizer.step()` steps them by their
     .grad), "missing" (a gradient may be None), "dtypes" (computes in the dtype that it is asked for),
-    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`).
+    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`), "object" (it keeps its state in
+    itself, so that it can be copied with its parameters), "gradients" (what it was given can be looked at),
+    "plain" (`optimizer.step()` has stepped it, without a closure, by dense gradients).
+
+    arrange: what is done with its parameters before it gets them: what it returns is what it gets, such as
+    groups. For kinds that have "torch".
     """
 
     has: frozenset[str] = frozenset({"float64"})
@@ -37,7 +43,9 @@ class Running:
         dtype: str,
         arguments: Mapping[str, Any],
         heard: Heard,
+        arrange: Callable[[list[Any]], Any] = list,
     ):
+        self.arrange = arrange
         self.maker, self.dtype, self.arguments, self.heard = maker, dtype, arguments, heard
         self.starts = [np.asarray(x, dtype=float) for x in starts]
         self.steps = 0
@@ -49,9 +57,10 @@ class Running:
     def step(self, grads: Sequence[Any]) -> None:
         """Take a step. grads: an array for each tensor, or None for one that has no gradient.
 
-        Raises CouldNotRun.
+        What everybody draws random numbers from is seeded by the number of the step. Raises CouldNotRun.
         """
         self.steps += 1
+        reseed(self.steps)
         with guarded("step", self.heard, self.steps):
             self._step([None if g is None else np.array(g, dtype=float) for g in grads])
 
@@ -68,10 +77,21 @@ class Running:
             )
         return found
 
+    def gradients(self) -> list[Any]:
+        """The gradients that it was given last, as they are now. For kinds that have "gradients"."""
+        raise NotImplementedError
+
     def state_bytes(self) -> int:
         """Bytes of the arrays that it holds besides parameters and gradients."""
         held = [self.params, [getattr(p, "grad", None) for p in self._listed()]]
         return array_bytes(self._state(), without=held)
+
+    def holding(self, params: Any, optimizer: Any, steps: int | None = None) -> Running:
+        """The same for other parameters and another optimizer of them, such as copies of these."""
+        other = copy.copy(self)
+        other.params, other.optimizer = params, optimizer
+        other.steps = self.steps if steps is None else steps
+        return other
 
     def _listed(self) -> list[Any]:
         return list(self.params.values() if isinstance(self.params, dict) else self.params or ())
