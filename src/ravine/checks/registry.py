@@ -176,10 +176,13 @@ class Context:
     @cached_property
     def coupled(self) -> bool:
         """Whether the step of one tensor depends on the others, as it does where a norm of all is clipped."""
-        start, grads = self.probe.starts, self.probe.grads[:6]
+        rule = self.busy_trial()
+        if rule and any(slot.shared for slot in rule.candidate.rule.slots.values()):
+            return True
+        start, grads = self.probe.starts, self.probe.grads
         alone = Probe(start[1:2], grads[:, 1:2]).follow(self.fresh([start[1]], **self.busy))
         its = start[0].size
-        with_others = self.path(6, **self.busy)[:, its : 2 * its]
+        with_others = self.path(**self.busy)[:, its : 2 * its]
         return distance(alone, with_others, unit(alone)) > EQUAL
 
     @cached_property

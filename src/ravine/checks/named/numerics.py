@@ -80,7 +80,7 @@ def half_precision(c: Context) -> str | None:
         kinds = {str(getattr(p, "dtype", dtype)).rpartition(".")[2] for p in running._listed()}
         if kinds - {dtype}:
             raise Fault(f"{dtype} parameters become {', '.join(sorted(kinds - {dtype}))}")
-        if np.abs(path[-1]).max() < 0.1 * way:
+        if way > 1e-3 and np.abs(path[-1]).max() < 0.1 * way:
             raise Fault(
                 f"{dtype} parameters stand still",
                 f"they move by {np.abs(path[-1]).max():.2g}, in float64 by {way:.2g}",

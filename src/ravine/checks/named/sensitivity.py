@@ -61,7 +61,7 @@ _Values = dict[str, float | bool]
 def _acts(c: Context, name: str, values: _Values, factors: tuple[float, ...] = (0.8,)) -> bool:
     """Whether another value of a hyperparameter takes another path; yes where all others are refused."""
     value = values[name]
-    others = [not value] if isinstance(value, bool) else [type(value)(f * value) for f in factors]
+    others = [not value] if isinstance(value, bool) else [_times(value, f) for f in factors]
     refused = 0
     for other in others:
         try:
@@ -93,10 +93,17 @@ def _should_count(c: Context, name: str, values: _Values) -> bool:
     before = c.busy_trial()
     if before is None or isinstance(values[name], bool):
         return before is None and name in SURE and name != "eps"
-    after = c.busy_trial(**{name: 0.8 * values[name]})
-    if after is None:
+    after = c.busy_trial(**{name: _times(values[name], 0.8)})
+    try:
+        paths = [x.path(c.probe) for x in (before, after) if x]
+    except (CouldNotRun, ValueError):  # a value that the rule refuses
         return False
-    return not np.array_equal(before.path(c.probe), after.path(c.probe), equal_nan=True)
+    return len(paths) == 2 and not np.array_equal(*paths, equal_nan=True)
+
+
+def _times(value: float, factor: float) -> float:
+    """A number times another, and whole if it was whole."""
+    return type(value)(factor * value)
 
 
 @check()
