@@ -68,7 +68,7 @@ class UsesOneBuffer(Momentum):
 
     def move(self, p, g, group):
         self.scratch["g"] = g
-        time.sleep(1e-4)
+        time.sleep(1e-3)
         super().move(p, self.scratch["g"], group)
 
 

@@ -97,7 +97,7 @@ class Running:
         return list(self.params.values() if isinstance(self.params, dict) else self.params or ())
 
     def _state(self) -> Any:
-        return self.optimizer
+        return getattr(self.optimizer, "state", None) or self.optimizer
 
     def _make(self) -> None:
         raise NotImplementedError
@@ -122,7 +122,7 @@ def _arrays(x: Any, seen: dict[int, Any]) -> Iterator[int]:
     if x is None or isinstance(x, (int, float, str, bytes, type, ModuleType)) or id(x) in seen:
         return
     seen[id(x)] = x
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
+    if hasattr(x, "dtype") and isinstance(getattr(x, "shape", None), (tuple, list)):
         plain = "strided" in str(getattr(x, "layout", "strided"))
         place = x.data_ptr() if plain and hasattr(x, "data_ptr") else None
         if plain and place not in seen and int(np.prod(tuple(x.shape))) > 1:
@@ -139,5 +139,6 @@ def _parts(x: Any) -> list[Any]:
         return [*x.values(), *x.keys()]
     if isinstance(x, (list, tuple, set, frozenset)):
         return [*x]
-    cells = [c.cell_contents for c in getattr(x, "__closure__", None) or () if c]
+    closure = getattr(x, "__closure__", None)
+    cells = [c.cell_contents for c in closure if c] if isinstance(closure, tuple) else []
     return [*cells, *(vars(x).values() if hasattr(x, "__dict__") else ())]

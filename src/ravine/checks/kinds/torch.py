@@ -79,6 +79,3 @@ class OfTorch(Running):
         """The gradients that it was given last, as they are now."""
         every = (p.grad for p in self.params)
         return [None if g is None else g.detach().to_dense().double().numpy() for g in every]
-
-    def _state(self) -> Any:
-        return getattr(self.optimizer, "state", None) or self.optimizer

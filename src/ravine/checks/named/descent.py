@@ -87,7 +87,9 @@ def converges(c: Context) -> str | None:
         return None
     if c.coupled:
         return _falls(c, path, values)
-    rule = stepped(trial, _FROM, lambda t, i, p: _gradient(i, p), [_LR] * _STEPS)
+    rule = stepped(
+        trial, _FROM, lambda t, i, p: _gradient(i, p), [float(trial.values.get("lr", 0.0))] * _STEPS
+    )
     if rule is None:
         return _falls(c, path, values)
     way = float(np.abs(rule - rule[0]).max())

@@ -225,25 +225,26 @@ def two_at_once(c: Context) -> str | None:
 def two_threads(c: Context) -> str | None:
     """Two optimizers in two threads take the steps that each takes alone.
 
-    Runs: two optimizers, each in a thread, ten steps of the same gradients at the same time.
+    Runs: two optimizers, each in a thread, ten steps at the same time, and each alone.
 
     Fault: a step uses memory that all optimizers share, such as a buffer of the module, or changes
     settings of the process for a while. Races, sweeps and tests train in threads.
 
     Fix: use memory of the object, or of the step itself.
     """
-    grads = c.probe.grads[:10]
-    every = [c.fresh(**c.busy) for _ in range(2)]
-    every[0].step(list(grads[0]))
-    before = draws()
-    every[0]._step([np.array(g) for g in grads[1]])
-    if str(before) != str(draws()):
+    tried = c.fresh(**c.busy)
+    tried.step(list(c.probe.grads[0]))
+    before = str(draws())
+    tried._step([np.array(g) for g in c.probe.grads[1]])
+    if before != str(draws()):
         raise Skip("it draws random numbers that all threads share")
-    every[0] = c.fresh(**c.busy)
-    ready = threading.Barrier(2)
+    given = (c.probe.grads[:10], -0.7 * c.probe.grads[9::-1])
+    alone = [walked(c.fresh(**c.busy), grads)[::10] for grads in given]
+    every = [c.fresh(**c.busy) for _ in given]
+    ready = threading.Barrier(len(given))
     errors: list[BaseException] = []
 
-    def train(running: Running) -> None:
+    def train(running: Running, grads: Any) -> None:
         try:
             ready.wait(5)
             for t, g in enumerate(grads, 1):
@@ -252,7 +253,9 @@ def two_threads(c: Context) -> str | None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=train, args=(x,), daemon=True) for x in every]
+    threads = [
+        threading.Thread(target=train, args=x, daemon=True) for x in zip(every, given, strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -262,10 +265,9 @@ def two_threads(c: Context) -> str | None:
     with failing("in a thread it fails"):
         for error in errors:
             raise error
-    alone = c.path(10, **c.busy)[::10]
-    for running in every:
+    for running, path in zip(every, alone, strict=True):
         end = np.concatenate([np.ravel(x) for x in running.parameters()])
-        if c.off(np.stack([alone[0], end]), alone):
+        if c.off(np.stack([path[0], end]), path):
             raise Fault("two optimizers in two threads act on each other")
     return None
 
