@@ -31,6 +31,7 @@ __all__ = [
     "one_thread",
     "own_draws",
     "reseed",
+    "translated",
 ]
 
 
@@ -62,13 +63,19 @@ class Heard:
 @contextmanager
 def guarded(phase: str, heard: Heard, step: int = 0) -> Iterator[None]:
     """Run a stranger's code. Raises CouldNotRun where it raises, or calls sys.exit."""
-    with contained(heard):
-        try:
-            yield
-        except CouldNotRun:
-            raise
-        except (Exception, SystemExit) as error:
-            raise CouldNotRun(phase, described(error), step) from error
+    with contained(heard), translated(phase, step):
+        yield
+
+
+@contextmanager
+def translated(phase: str, step: int = 0) -> Iterator[None]:
+    """Raises CouldNotRun where a stranger's code raises, or calls sys.exit."""
+    try:
+        yield
+    except CouldNotRun:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CouldNotRun(phase, described(error), step) from error
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import importlib
 import inspect
 import pkgutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -39,6 +39,7 @@ import numpy as np
 from ravine.checks.candidates import CALLED, Trial, trials
 from ravine.checks.findings import Finding
 from ravine.checks.guard import contained, described
+from ravine.checks.kinds.base import HAS
 from ravine.checks.probe import (
     EQUAL,
     LOUD,
@@ -118,7 +119,7 @@ class Check:
     """A named check.
 
     asks: what it asks, in a sentence. explains: the rest of its description. needs: what the optimizer has to
-    have (see :class:`Running`). family: the name of its module, such as "numerics". fact: whether it reports
+    have (see `kinds.base.HAS`). family: the name of its module, such as "numerics". fact: whether it reports
     what it finds and judges nothing.
     """
 
@@ -290,8 +291,8 @@ def check(
 ) -> Callable[[Callable[[Context], str | None]], Callable[[Context], str | None]]:
     """Make a check of a function.
 
-    needs: what the optimizer has to have: "torch", "state_dict". fact: whether it reports what it finds and
-    judges nothing.
+    needs: what the optimizer has to have, of `kinds.base.HAS`: "torch", "state_dict". fact: whether it
+    reports what it finds and judges nothing.
     """
 
     def made(function: Callable[[Context], str | None]) -> Callable[[Context], str | None]:
@@ -302,6 +303,11 @@ def check(
         return function
 
     return made
+
+
+def needed(names: Iterable[str]) -> str:
+    """What a check is for, in words: "for optimizers that have param_groups"."""
+    return f"for optimizers that have {', and '.join(HAS.get(k, k) for k in sorted(names))}"
 
 
 def checks() -> Mapping[str, Check]:
@@ -340,7 +346,7 @@ def _result(each: Check, context: Context) -> tuple[str, str, str, list[str]]:
     try:
         lacking = sorted(each.needs - context.subject.has)
         if lacking:
-            return each.name, "skipped", f"for optimizers that have {', '.join(lacking)}", []
+            return each.name, "skipped", needed(lacking), []
         with contained(context.subject.heard):
             return each.name, "fact" if each.fact else "pass", each.run(context) or "", []
     except Fault as fault:

@@ -28,7 +28,8 @@ def check_optimizer(
     make: what makes it, or its name: a class or a function, as in `torch.optim.AdamW`, "optax:adamw",
     "mine.py:MyAdam"; see :func:`ravine.checks.subjects.subject`. like: the rule that it should be, as in
     "adam"; without it, the rule that its name claims, or any other. arguments: what it is made with, by
-    its own names or by Ravine's. only: the names of the checks, all by default. seconds: how long a
+    its own names or by Ravine's. only: the names of checks, or of
+    families of them, all by default. seconds: how long a
     search for what it is may take, in processor time. begins: called with the name of each check before
     it is performed.
     Raises LookupError for a rule or a check that there is not, and ValueError for arguments that it has
@@ -53,16 +54,19 @@ def check_optimizer(
 
 
 def chosen(only: Sequence[str] | None) -> dict[str, Check]:
-    """The checks of these names. Raises LookupError for one that there is not."""
+    """The checks of these names, or of these families. Raises LookupError for one that there is not."""
     from ravine.naming import typo
 
     every = dict(checks())
+    families = {x.family for x in every.values()} - {*every}
     for name in only or ():
-        if name not in every:
+        if name not in every and name not in families:
+            close = typo(name, {*every, *families})
             raise LookupError(
-                f"no check is called {name!r}{typo(name, every)}; there are {', '.join(every)}"
+                f"no check is called {name!r}{close}; `ravine check --list` lists all"
             )
-    return {k: x for k, x in every.items() if only is None or k in only}
+    wanted = {*every, *families} if only is None else {*only}
+    return {k: x for k, x in every.items() if k in wanted or x.family in wanted & families}
 
 
 def parametrize(

@@ -110,7 +110,7 @@ class Subject:
 
     @cached_property
     def has(self) -> frozenset[str]:
-        """What a check may use of it: see :class:`Running`. Raises CouldNotRun where it cannot be made."""
+        """What a check may use of it: of `kinds.base.HAS`. Raises CouldNotRun where it cannot be made."""
         running = self.make([np.ones((2, 3))], **self.needed)
         with suppress(CouldNotRun):
             running.step([np.ones((2, 3))])

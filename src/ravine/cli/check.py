@@ -35,7 +35,10 @@ def check(
     ] = "",
     only: Annotated[
         str | None,
-        typer.Option(help="Perform only these checks: identity,descends.", show_default=False),
+        typer.Option(
+            help="Perform only these checks, or families of them: descends,state.",
+            show_default=False,
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CHECK", help="Say what a check asks.", show_default=False)
@@ -52,7 +55,7 @@ def check(
 ) -> None:
     """Check an optimizer: whether it is right, and if not, what is wrong with it.
 
-    It runs in a process of its own.
+    It runs in a process of its own. After five seconds, standard error says what it is doing.
 
     Exit codes: 0 right, or unknown; 1 a fault; 2 it could not run. With --like, unknown is a fault.
     """
@@ -100,12 +103,18 @@ def _list(json: bool) -> None:
         from ravine.races.store import to_json
 
         return print(
-            to_json([{"name": x.name, "asks": x.asks, "needs": sorted(x.needs)} for x in every])
+            to_json(
+                [
+                    {"name": x.name, "family": x.family, "asks": x.asks, "needs": sorted(x.needs)}
+                    for x in every
+                ]
+            )
         )
-    table(("check", "asks"), [(x.name, x.asks) for x in every])
+    table(("check", "family", "asks"), [(x.name, x.family, x.asks) for x in every])
 
 
 def _explain(name: str) -> None:
+    from ravine.checks.registry import needed
     from ravine.checks.running import chosen
 
     its = chosen([name])[name]
@@ -117,14 +126,14 @@ def _explain(name: str) -> None:
             paragraph(" ".join(part.split()))
     if its.needs:
         line()
-        paragraph(f"For optimizers that have {', '.join(sorted(its.needs))}.")
+        paragraph(_sentence(needed(its.needs)))
 
 
 def _show(report: Report, every: bool) -> None:
     found = report.finding
     title(report.headline)
     for text in found.evidence:
-        paragraph(_capital(text), 2)
+        paragraph(_sentence(text), 2)
     if found.marked:
         line()
         for row in found.marked:
@@ -159,7 +168,7 @@ def _show(report: Report, every: bool) -> None:
         paragraph(report.counts, style="dim")
 
 
-def _capital(text: str) -> str:
+def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 

@@ -2,7 +2,8 @@ import time
 
 import numpy as np
 import torch
-from checks.broken.right import Momentum, Sgd
+from checks.broken.right import Sgd
+from checks.broken.right_torch import Momentum
 
 
 class LosesTheLoss(Momentum):

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from checks.broken.right import Momentum, Sgd
+from checks.broken.right import Sgd
+from checks.broken.right_torch import Momentum
 
 
 class Random(Sgd):

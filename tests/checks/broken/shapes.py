@@ -1,5 +1,6 @@
 import torch
-from checks.broken.right import Momentum, Sgd
+from checks.broken.right import Sgd
+from checks.broken.right_torch import Momentum
 
 
 class SgdOfMatrices(Sgd):

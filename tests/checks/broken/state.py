@@ -1,5 +1,5 @@
 import torch
-from checks.broken.right import Adam, Momentum
+from checks.broken.right_torch import Adam, Momentum
 
 
 class KeepsFunctions(Momentum):

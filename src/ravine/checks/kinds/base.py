@@ -10,11 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ravine.checks.guard import CouldNotRun, Heard, guarded, reseed
+from ravine.checks.guard import CouldNotRun, Heard, guarded, reseed, translated
 
-__all__ = ["Array", "Running", "array_bytes"]
+__all__ = ["HAS", "Array", "Running", "array_bytes"]
 
 Array = NDArray[np.float64]
+
+
+HAS: Mapping[str, str] = {
+    "float64": "arithmetic in float64",
+    "torch": "torch's parameters, which step() moves by their .grad",
+    "plain": "steps by dense gradients, without a closure",
+    "missing": "gradients that may be None",
+    "gradients": "gradients that can be looked at after a step",
+    "dtypes": "parameters of other dtypes",
+    "groups": "param_groups",
+    "state_dict": "state_dict() and load_state_dict()",
+    "object": "state that is kept in the object, so that it can be copied",
+}
+"""What an optimizer at work may have, by the names under which checks ask for it."""
 
 
 class Running:
@@ -22,11 +36,7 @@ class Running:
 
     optimizer: the object itself, as its package has it. params: its parameters, as its package has them.
     steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
-    these: "float64" (computes in it), "torch" (params are torch's, `optimizer.step()` steps them by their
-    .grad), "missing" (a gradient may be None), "dtypes" (computes in the dtype that it is asked for),
-    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`), "object" (it keeps its state in
-    itself, so that it can be copied with its parameters), "gradients" (what it was given can be looked at),
-    "plain" (`optimizer.step()` has stepped it, without a closure, by dense gradients).
+    `HAS`.
 
     arrange: what is done with its parameters before it gets them: what it returns is what it gets, such as
     groups. For kinds that have "torch".
@@ -66,7 +76,7 @@ class Running:
 
     def parameters(self) -> list[Array]:
         """The parameters as they are now: copies, in float64. Raises CouldNotRun where they are gone."""
-        with guarded("step", self.heard, self.steps):
+        with translated("step", self.steps):
             found = [np.array(x, dtype=float) for x in self._parameters()]
         shapes, were = [x.shape for x in found], [x.shape for x in self.starts]
         if shapes != were:

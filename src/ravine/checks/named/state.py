@@ -153,7 +153,7 @@ def deep_copies(c: Context) -> str | None:
     walked(running, c.probe.grads[_BEFORE])
     try:
         params, optimizer = copy.deepcopy((running.params, running.optimizer))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"it cannot be copied: {refusal(error)}"
     return _both(c, running, running.holding(params, optimizer), "a deep copy")
 
@@ -179,7 +179,7 @@ def pickles(c: Context) -> str | None:
         raise Skip("its class is not where pickle looks for it") from error
     try:
         params, optimizer = pickle.loads(pickle.dumps((running.params, running.optimizer)))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"it cannot be pickled: {refusal(error)}"
     return _both(c, running, running.holding(params, optimizer), "pickled and read back, it")
 
@@ -230,7 +230,7 @@ def _resumed(
     starts = running.parameters()
     try:
         file = _file(running.optimizer.state_dict())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Skip("its state cannot be saved") from error
     expected = walked(running, c.probe.grads[_AFTER])
     other = c.fresh(starts, dtype, arrange, **c.busy)
