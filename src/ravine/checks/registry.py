@@ -311,14 +311,14 @@ def needed(names: Iterable[str]) -> str:
 
 
 def checks() -> Mapping[str, Check]:
-    """All checks by name: what it is, and then those of the package in order of its modules."""
+    """All checks by name: identity, the others in order of modules, and `quiet`, of what they set off."""
     import ravine.checks.named as named
 
     for info in pkgutil.iter_modules(named.__path__):
         importlib.import_module(f"{named.__name__}.{info.name}")
     for offer in entry_points(group="ravine.checks"):
         offer.load()
-    return dict(sorted(_known.items(), key=lambda x: x[1].family != "identity"))
+    return dict(sorted(_known.items(), key=lambda x: (x[1].family != "identity", x[0] == "quiet")))
 
 
 def performed(
