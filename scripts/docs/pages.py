@@ -120,7 +120,7 @@ def _reference(name: str, text: str) -> str:
 
 def _checks() -> str:
     """All checks of `ravine check` by family: what each asks and runs, what a fault is, how to fix it."""
-    parts = ["# Checks", "What `ravine check` asks of an optimizer, by family."]
+    parts = ["# Checks", "The checks that `ravine check` performs, by family."]
     families: dict[str, list[Check]] = {}
     for each in checks().values():
         families.setdefault(each.family, []).append(each)
@@ -138,7 +138,7 @@ def _command_line() -> str:
         [
             "# Command line",
             plain(cli.app.info.help or ""),
-            "Every command has `--help`. Exit codes: 0 done, 1 failed, 2 not accepted, 130 "
+            "Every command has `--help`. Exit codes: 0 success, 1 failure, 2 invalid input, 130 "
             "interrupted.",
             *_commands("ravine", cli.app),
         ]

@@ -29,7 +29,7 @@ __all__ = [
     "settings",
 ]
 
-RUNS_FILE = "FILE:NAME is a rule of your own, and runs that file."
+RUNS_FILE = "Your own rule is FILE:NAME, which runs that file."
 
 
 @contextmanager
