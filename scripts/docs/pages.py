@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from inspect import getdoc, signature
 from pathlib import Path
@@ -17,7 +18,7 @@ from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
 from ravine import cli, registry
-from ravine.checks.registry import checks
+from ravine.checks.registry import Check, checks, needed
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = {
@@ -53,6 +54,7 @@ MODULES = {
     ],
     "ravine.checks": [
         "ravine.checks.running",
+        "ravine.checks.process",
         "ravine.checks.report",
         "ravine.checks.findings",
         "ravine.checks.registry",
@@ -117,11 +119,17 @@ def _reference(name: str, text: str) -> str:
 
 
 def _checks() -> str:
-    """All checks of `ravine check`, each with what it asks and why."""
-    parts = ["# Checks", "The checks that `ravine check` performs."]
-    for name, each in checks().items():
-        needs = f"For optimizers that have {', '.join(sorted(each.needs))}." if each.needs else ""
-        parts += [f"## {name}", *(x for x in (each.asks, markdown(each.explains), needs) if x)]
+    """All checks of `ravine check` by family: what each asks and runs, what a fault is, how to fix it."""
+    parts = ["# Checks", "The checks that `ravine check` performs, by family."]
+    families: dict[str, list[Check]] = {}
+    for each in checks().values():
+        families.setdefault(each.family, []).append(each)
+    for family, its in families.items():
+        parts.append(f"## {family}")
+        for each in its:
+            needs = f"*F{needed(each.needs)[1:]}.*" if each.needs else ""
+            told = re.sub(r"^(\w+): ", r"*\1:* ", markdown(each.explains), flags=re.MULTILINE)
+            parts += [f"### {each.name}", *(x for x in (each.asks, told, needs) if x)]
     return "\n\n".join(parts) + "\n"
 
 

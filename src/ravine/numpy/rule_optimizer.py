@@ -255,8 +255,9 @@ class RuleOptimizer:
                 self.state[one.path] = one.state
         for graph, every in todo.items():
             for slot in graph.common if every else ():
-                values = [one.state.pop(slot) for one in every]
-                self.state.setdefault("shared", {})[slot] = values[0]
+                values = [(np.size(one.work.p) > 0, one.state.pop(slot)) for one in every]
+                sized = max(values, key=lambda x: x[0])  # empty arrays take no part
+                self.state.setdefault("shared", {})[slot] = sized[1]
         if changed:
             self.params = replaced(self.params, "params", changed)
         return self.params
