@@ -1,0 +1,559 @@
+// The page: a state, what follows from it, and what the reader does to it.
+
+import { choice, $, element, options, Sliders } from "./controls.js";
+import { drawHeights, drawPair, drawRates } from "./charts.js";
+import { Editor } from "./editor.js";
+import { copy, embed, python, save, torch } from "./exports.js";
+import { LANDSCAPES } from "./landscapes.js";
+import { drawMap, frame } from "./map.js";
+import { isLinear, Maps, stripOf, work } from "./maps.js";
+import { plural, RATES, rounded, scale, shown } from "./numbers.js";
+import { drawQuiz } from "./quiz.js";
+import { minima, parting, roles, walk } from "./running.js";
+import { told } from "./telling.js";
+import { DEFAULTS, read, write } from "./state.js";
+import { csv, drawWorked, valuesOfStep } from "./worked.js";
+import { builtin, groundOf, laneOf, MODIFIERS, ruleOf, valuesOf } from "./world.js";
+
+function page() {
+  const data = JSON.parse($("data").textContent), first = data.state;
+  const maps = new Maps(data);
+  let state = read(location.hash, first);
+  const now = { lanes: [], strips: [], minima: [], lowest: 0, error: null, basins: null, grids: {}, view: null };
+  const cache = {};
+  const memo = (name, key, make) => {
+    const text = JSON.stringify(key);
+    if (cache[name]?.text !== text) cache[name] = { text, value: make() };
+    return cache[name].value;
+  };
+
+  // ---- from the state to what is shown ------------------------------------------------------------
+
+  const ground = () => [state.land, state.loss, state.knobs];
+  const subject = () => [state.rule, state.source, state.around, ...ground(), state.start];
+  const problem = () => [...ground(), state.start, state.noise, state.batch, state.seed, state.steps];
+
+  // Keeps the last rule and loss that worked where those in the text do not.
+  function lanes() {
+    let land;
+    try {
+      land = memo("ground", [...ground(), state.start, state.noise, state.batch], () => groundOf(state, data));
+      now.lossError = null;
+    } catch (error) {
+      now.lossError = error;
+      state = { ...state, loss: now.goodLoss ?? "" };
+      land = groundOf(state, data);
+    }
+    now.goodLoss = state.loss;
+    let mine;
+    try {
+      mine = memo("mine", [subject(), switches(state.values), state.noise, state.batch], () => laneOf(state, data));
+      now.good = { rule: state.rule, source: state.source, around: state.around };
+      now.error = null;
+    } catch (error) {
+      now.error = error;
+      const last = now.good ?? { rule: DEFAULTS.rule, source: "", around: [] };
+      mine = laneOf({ ...state, ...last }, data);
+    }
+    let other = null;
+    if (state.beside) {
+      try {
+        other = memo("other", [state.beside, subject(), switches(state.values), state.noise, state.batch], () => laneOf(state, data, true));
+      } catch {
+        state.beside = "";
+      }
+    }
+    return { land: land.land, loss: land.loss, mine, other };
+  }
+
+  const switches = (values) => Object.entries(values).filter(([, v]) => typeof v === "boolean");
+
+  // Everything that follows from the state. `quick`: something is being dragged, so what takes a while waits.
+  function refresh({ quick = false } = {}) {
+    const { land, loss, mine, other } = lanes(), canvas = $("map");
+    const bounds = frame(land, canvas.clientWidth || 600, canvas.clientHeight || 400).bounds;
+    const [lows, lowest] = memo("minima", [ground(), land.start.slice(2), bounds], () => {
+      const found = minima(land, loss, bounds);
+      return [found, found.length ? loss.value(found[0]) : 0];
+    });
+    const settings = { steps: land.steps, seed: state.seed, lowest };
+    const strip = (name, lane) => {
+      if (!lane.rule.hyperparameters.some((h) => h.name === "lr")) return null;
+      const given = { ...state.values, lr: 0 };
+      if (quick && cache[name]) return cache[name].value;
+      return memo(name, [problem(), subject(), name === "strip b" && state.beside, given, lowest], () => stripOf(lane, settings));
+    };
+    const made = (lane, name, ink) => {
+      const found = strip(`strip ${ink}`, lane), auto = ink === "b" && state.beside !== "source" ? true : state.values.lr === undefined;
+      const values = valuesOf(lane.rule, ink === "b" && state.beside !== "source" ? {} : state.values);
+      if (found && auto) values.lr = ink === "b" && state.beside === "source" && now.lanes[0] ? now.lanes[0].values.lr : rounded(found.rates[found.best], 3);
+      const key = [problem(), subject(), ink === "b" && state.beside, values, now.error && now.good];
+      const path = memo(`path ${ink}`, key, () => walk(lane.program, lane.land, lane.loss, values, settings));
+      return { ...lane, name, ink, values, path, strip: found, auto, seed: state.seed };
+    };
+    now.land = land;
+    now.loss = loss;
+    now.minima = lows;
+    now.lowest = lowest;
+    now.lanes = [made(mine, mine.rule.name, "a")];
+    if (other) now.lanes.push(made(other, state.beside === "source" ? `${other.rule.name}, unedited` : other.rule.name, "b"));
+    now.parted = other && state.beside === "source" ? parting(now.lanes[0].path, now.lanes[1].path) : null;
+    now.last = Math.max(...now.lanes.map((lane) => lane.path.points.length - 1));
+    drawAll();
+    address();
+    if (quick) later("slow", () => refresh());
+    else askForMaps();
+  }
+
+  const timers = {};
+  function later(name, what, wait = 140) {
+    clearTimeout(timers[name]);
+    timers[name] = setTimeout(what, wait);
+  }
+
+  const time = () => Math.min(state.t ?? now.last, now.last);
+
+  function address() {
+    later("address", () => history.replaceState(null, "", `#${write(state)}`), 200);
+  }
+
+  // ---- maps that a worker makes -------------------------------------------------------------------
+
+  function axis() {
+    const lane = now.lanes[0];
+    const list = lane.rule.hyperparameters.filter((h) => h.name !== "lr" && !h.isSwitch && typeof h.default === "number");
+    const order = ["momentum", "beta1", "beta", "alpha", "beta2", "rho"];
+    return list.find((h) => h.name === state.axis) ?? order.map((name) => list.find((h) => h.name === name)).find(Boolean) ?? list.find((h) => h.high === 1) ?? list[0];
+  }
+
+  // The curvatures of a quadratic; null where the loss is none.
+  function curvatures() {
+    const { land, loss } = now, n = land.names.length;
+    if (n > 2) return null;
+    const at = (x) => [...loss.hessian(Float64Array.from({ length: n }, (_, i) => x + 0.3 * i * x))].map((row) => [...row]).flat();
+    const h = at(0.7), other = at(-1.3), size = Math.max(...h.map(Math.abs));
+    if (!h.every((x, i) => Math.abs(x - other[i]) <= 1e-9 * size)) return null;
+    const sign = land.set.flip ? -1 : 1;
+    if (n === 1) return [sign * h[0]];
+    const half = (h[0] + h[3]) / 2, root = Math.hypot((h[0] - h[3]) / 2, h[1]);
+    return [sign * (half - root), sign * (half + root)];
+  }
+
+  function askForMaps() {
+    const lane = now.lanes[0], task = { state: { ...state, ...(now.error ? now.good : {}), values: lane.values }, lowest: now.lowest };
+    const key = (more) => JSON.stringify([problem(), subject(), { ...lane.values, ...more }, now.lowest]);
+    const ask = (kind, wanted, more, then) => {
+      const text = key(more.key);
+      if (!wanted || now.grids[kind]?.text === text) return;
+      now.grids[kind] = { text };
+      maps.ask(kind, { ...task, ...more }, ({ result, milliseconds, error }) => {
+        if (error) return say(error);
+        Object.assign(now.grids[kind], { result, milliseconds });
+        then();
+      });
+    };
+    const { bounds } = frame(now.land, $("map").clientWidth, $("map").clientHeight), plane = now.land.names.length > 1;
+    ask("basins", state.shade === "basins" && plane && now.minima.length, { minima: now.minima, bounds, nx: 150, ny: Math.round(150 * $("map").clientHeight / $("map").clientWidth), key: {} }, drawStage);
+    const second = axis();
+    if (!second) return;
+    const grid = { axis: second, nx: 66, ny: 40, key: { lr: 0, [second.name]: second.name } };
+    ask("pair", state.chart === "pair", grid, drawChart);
+    const curved = state.chart === "rate" && curvatures();
+    ask("rate", curved && isLinear(lane.rule, lane.values), { ...grid, curvatures: curved }, drawChart);
+  }
+
+  // ---- drawing ------------------------------------------------------------------------------------
+
+  // The step that begins at the time shown; at the end, the last one.
+  const stepAt = () => Math.max(1, Math.min(time() + 1, now.lanes[0].path.points.length - 1));
+
+  function partsAt() {
+    const lane = now.lanes[0], t = stepAt(), { path } = lane;
+    if (state.t === null) return null; // the whole path is shown, and nothing else
+    if (path.points.length < 2 || time() > path.points.length - 1) return null;
+    const slots = memo("roles", [subject(), lane.values], () => {
+      try {
+        return roles(lane.program, lane.rule, lane.values, now.land.names.length);
+      } catch {
+        return {};
+      }
+    });
+    const p = path.points[t - 1], g = path.gradients[t - 1], after = path.states[t], step = Float64Array.from(p, (x, i) => path.points[t][i] - x);
+    const m = slots.first ? after[slots.first] : null, v = slots.second ? after[slots.second] : null;
+    const along = m ?? g, rates = v && [...step].map((x, i) => Math.abs(x / along[i]));
+    return {
+      p, g, m, step, ink: "a", roots: v && [...v].slice(0, 2).map(Math.sqrt), all: { g, step: [...step].map((x) => -x) },
+      rates: rates && rates.slice(0, 2).every((x) => Number.isFinite(x) && x > 0) ? rates.slice(0, 2) : null, names: slots,
+    };
+  }
+
+  function drawStage() {
+    const basins = state.shade === "basins" && now.grids.basins?.result;
+    now.view = drawMap($("map"), {
+      land: now.land, loss: now.loss, lanes: now.lanes, time: time(), minima: now.minima, parts: now.parts, parted: now.parted && now.parted.t <= time() ? now.parted : null, basins,
+    });
+    $("map").dataset.ms = now.grids.basins?.milliseconds ?? "";
+  }
+
+  function drawChart() {
+    const canvas = $("chart"), lane = now.lanes[0], second = axis(), lr = lane.values.lr;
+    canvas.classList.toggle("tall", state.chart !== "lr");
+    $("axis").textContent = second?.name ?? "…";
+    $("charts").querySelector("[data-chart=pair]").disabled = !second;
+    const note = $("chart-note");
+    if (state.chart === "lr" || !second) {
+      const strips = now.lanes.filter((each) => each.strip).map((each) => ({ ...each.strip, ink: each.ink }));
+      now.hit = drawRates(canvas, { strips, lr, steps: now.land.steps, best: lane.strip?.best });
+      note.textContent = `Steps until ${plural(1, "ten-thousandth").replace("1 ", "a ")} of the height is left, at ${strips[0]?.rates.length ?? 0} learning rates; a dot where it never is. Click, or use the arrow keys, to choose one.`;
+      return;
+    }
+    const exact = state.chart === "rate", curved = exact && curvatures(), fits = !exact || (curved && isLinear(lane.rule, lane.values));
+    const found = fits ? now.grids[exact ? "rate" : "pair"] : null;
+    now.hit = drawPair(canvas, { grid: found?.result, steps: now.land.steps, lr, value: lane.values[second.name], axis: { ...scale(second), name: second.name }, rate: exact });
+    canvas.dataset.ms = found?.milliseconds ?? "";
+    if (!exact) note.textContent = `Steps to the target over lr and ${second.name}: bright is fast, grey never arrives. Click to choose a point.`;
+    else if (!curved) note.textContent = "An exact rate exists for quadratic losses: parabola, ravine, diamonds.";
+    else if (!fits) note.textContent = `An exact rate exists for rules that are linear, such as momentum; ${lane.rule.name} is not.`;
+    else note.textContent = `What is left of the error after each step in the long run, from eigenvalues: bright is fast, grey diverges. ${rateHere(curved)}`;
+  }
+
+  function rateHere(curved) {
+    const lane = now.lanes[0], rate = maps.rateOf(lane, curved), list = now.grids.rate?.result?.values;
+    const best = list ? ` The best on this map: ${shown(Math.min(...list), 4)}.` : "";
+    return `At your point: ${shown(rate, 4)}.${best}`;
+  }
+
+  function drawStep() {
+    const lane = now.lanes[0], t = stepAt();
+    let step = null;
+    now.step = null;
+    try {
+      step = memo("step", [problem(), subject(), lane.values, t, now.error && now.good], () => valuesOfStep(lane, t));
+    } catch (error) {
+      $("worked").replaceChildren(error.message);
+      return;
+    }
+    now.step = step;
+    const reached = state.operation === null ? null : Math.min(state.operation, step.traced.length - 1);
+    const operation = reached === null ? null : step.traced[reached];
+    editor.mark({ bad: now.error?.line ? now.error : null, now: operation?.text === lane.base.text ? operation : null });
+    drawWorked($("worked"), { step, names: now.land.names, reached });
+    $("worked").previousElementSibling.textContent = `Step ${t.toLocaleString("en")}, worked`;
+    return operation;
+  }
+
+  const text = () => state.source || now.lanes[0]?.base.source || "";
+
+  function drawAll() {
+    const lane = now.lanes[0];
+    now.parts = partsAt();
+    drawStage();
+    drawChart();
+    drawHeightsNow();
+    drawTime();
+    $("say").innerHTML = told(now, state, drawStep());
+    // The rule.
+    editor.show(state.source || lane.base.source);
+    $("error").textContent = now.error ? `${now.error.line ? `Line ${now.error.line}: ` : ""}${now.error.message.replace(/^line \d+: /i, "")}` : "";
+    $("undo").hidden = !state.source || state.fault > 0;
+    $("summary").textContent = lane.rule.summary ?? "";
+    options($("rule"), ruleGroups(), state.source && !state.fault ? "" : state.rule);
+    options($("beside"), besideGroups(), state.beside);
+    chips.forEach(([chip, button]) => button.setAttribute("aria-pressed", String(state.around.includes(chip))));
+    hypers.show(lane.rule.hyperparameters, lane.values, { lr: lane.strip && !lane.auto ? () => change({ values: without(state.values, "lr") }) : null });
+    memo("read", [subject(), lane.values, now.error && now.good], () => drawReading(lane) ?? true);
+    drawQuiz(state, data.faults, { parted: now.parted, error: now.error }, { go: openFault, leave: () => change({ ...DEFAULTS, land: state.land }) });
+    // The landscape.
+    options($("land"), landGroups, state.land);
+    $("teach").textContent = state.loss ? "A loss of your own." : LANDSCAPES[state.land]?.teaches ?? "";
+    const { land } = now;
+    knobs.show(knobList(land), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
+    if (document.activeElement !== $("loss")) $("loss").value = now.lossError ? $("loss").value : land.text;
+    $("loss-error").textContent = now.lossError?.message ?? "";
+    $("hint").hidden = Boolean(state.start) && !land.drawn;
+    $("hint").textContent = land.drawn ? "Click to dig, Alt + click to pile up, Shift + click to start there" : land.names.length === 1 ? "Click to start there" : "Click anywhere to start there";
+    shade(state.shade);
+    charts(state.chart);
+    legend();
+  }
+
+  function drawTime() {
+    const slider = $("t");
+    slider.max = now.last;
+    slider.value = time();
+    slider.setAttribute("aria-valuetext", `step ${time()} of ${now.last}`);
+    $("time").textContent = `step ${time().toLocaleString("en")} of ${now.last.toLocaleString("en")}`;
+  }
+
+  const drawHeightsNow = () => (now.curve = drawHeights($("curve"), { lanes: now.lanes, steps: Math.max(1, now.last), time: time(), lowest: now.lowest, parted: now.parted }));
+
+  // While time passes only this changes.
+  function drawMoment() {
+    now.parts = partsAt();
+    drawStage();
+    drawHeightsNow();
+    drawTime();
+    return drawStep();
+  }
+
+  function drawReading(lane) {
+    const shownAs = (host, make) => {
+      try {
+        host.innerHTML = "";
+        make(host);
+      } catch (error) {
+        host.textContent = error.message;
+      }
+    };
+    shownAs($("equations"), (host) => (host.innerHTML = lane.program.equations()));
+    shownAs($("kernel"), (host) => (host.textContent = lane.program.python()));
+    $("modifiers").hidden = lane.rule.parts.length < 2;
+    $("modifiers").querySelector("pre").textContent = lane.rule.parts.filter((part) => part.text !== lane.base.text).map((part) => part.text.trim()).join("\n\n\n");
+  }
+
+  function legend() {
+    const { parts, lanes: [lane, other] } = now, mark = (kind, ink) => `<svg viewBox="0 0 22 12" aria-hidden="true" style="color:var(--${ink})">${{
+      line: '<path d="M1 6h20" stroke="currentColor" stroke-width="3"/>', dash: '<path d="M1 6h20" stroke="currentColor" stroke-width="3" stroke-dasharray="5 3"/>',
+      arrow: '<path d="M1 6h14" stroke="currentColor" stroke-width="3"/><path d="M13 1l8 5-8 5z" fill="currentColor"/>',
+      square: '<rect x="6" y="1" width="10" height="10" fill="currentColor" fill-opacity=".3" stroke="currentColor" stroke-width="1.5"/>',
+      ellipse: '<ellipse cx="11" cy="6" rx="10" ry="5" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2 2"/>',
+    }[kind]}</svg>`;
+    const items = [[mark("line", "a"), lane.name], ...(other ? [[mark("dash", "b"), other.name]] : [])];
+    if (parts && now.land.names.length > 1) {
+      items.push([mark("arrow", "g"), "against the gradient g"]);
+      if (parts.m) items.push([mark("arrow", "m"), `against ${parts.names.first}`]);
+      items.push([mark("arrow", "fg"), "the step, to scale"]);
+      if (parts.roots) items.push([mark("square", "m"), `√${parts.names.second} of each coordinate`]);
+      if (parts.rates) items.push([mark("ellipse", "fg"), "effective rates"]);
+    } else if (parts) items.push([mark("line", "g"), "tangent"], [mark("arrow", "fg"), "the step"]);
+    $("legend").innerHTML = items.map(([svg, words]) => `<li>${svg}${words}</li>`).join("");
+  }
+
+  // ---- lists --------------------------------------------------------------------------------------
+
+  const landGroups = [["", Object.entries(LANDSCAPES).map(([name, land]) => [name, land.title])]];
+  function ruleGroups() {
+    const groups = data.rules.map(([family, names]) => [family, names.map((name) => [name, name])]);
+    const all = data.rules.flatMap(([, names]) => names);
+    if (state.source && !state.fault) groups.unshift(["Yours", [["", now.lanes[0].base.name]]]);
+    else if (!all.includes(state.rule)) groups.unshift(["Shown", [[state.rule, state.rule]]]);
+    return groups;
+  }
+  function besideGroups() {
+    const own = state.source || state.around.length ? [["source", state.fault ? data.faults[state.fault - 1].like : "the rule as it was"]] : [];
+    return [["", [["", "nothing"], ...own]], ...data.rules.map(([family, names]) => [family, names.map((name) => [name, name])])];
+  }
+
+  const powers = (low, high) => ({ to: (x) => Math.log(x / low) / Math.log(high / low), from: (u) => Math.round(low * (high / low) ** u) });
+  const linear = (low, high, step) => ({ to: (x) => (x - low) / (high - low), from: (u) => rounded(Math.round((low + u * (high - low)) / step) * step, 6) });
+  function knobList(land) {
+    const list = land.knobs.map((k) => k.check
+      ? { name: k.name, label: k.label, isSwitch: true, numeric: true }
+      : { ...k, scale: k.log ? powers(k.low, k.high) : linear(k.low, k.high, k.step), notch: k.log ? 0.005 : k.step / (k.high - k.low) });
+    if (land.rows) list.push({ name: "batch", label: "rows in a batch", scale: powers(1, data.diamonds.carat.length), notch: 0.01 });
+    else list.push({ name: "noise", label: "noise of the gradient", scale: linear(0, 2, 0.02), notch: 0.01 });
+    if (land.noise || land.batch) list.push({ name: "seed", label: "seed of the noise", scale: linear(1, 50, 1), notch: 1 / 49 });
+    list.push({ name: "steps", label: "steps at most", scale: powers(10, 5000), notch: 0.005 });
+    return list;
+  }
+
+  // ---- what the reader does -----------------------------------------------------------------------
+
+  const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([k]) => k !== name));
+
+  function change(patch, how) {
+    state = { ...state, ...patch };
+    refresh(how);
+  }
+
+  function moveTime(t, operation = null) {
+    state.t = Math.max(0, Math.min(now.last, t));
+    state.operation = operation;
+    const at = drawMoment();
+    if (!playing) $("say").innerHTML = told(now, state, at);
+    address();
+  }
+
+  let playing = 0;
+  function play(on = !playing) {
+    cancelAnimationFrame(playing);
+    playing = 0;
+    $("play").toggleAttribute("data-on", on);
+    $("play").setAttribute("aria-label", on ? "Pause" : "Play");
+    if (!on) return void ($("say").innerHTML = told(now, state, drawStep()));
+    if (time() >= now.last) moveTime(0);
+    const began = performance.now(), from = time(), rate = Math.max(12, now.last / 9); // steps a second
+    const frameOf = (at) => {
+      const t = Math.min(now.last, from + Math.floor(Math.max(0, at - began) / 1000 * rate));
+      playing = requestAnimationFrame(frameOf);
+      if (t !== time() || state.operation !== null) moveTime(t);
+      if (t >= now.last) play(false);
+    };
+    playing = requestAnimationFrame(frameOf);
+  }
+
+  function nextOperation() {
+    play(false);
+    const t = stepAt() - 1, count = now.step?.traced.length ?? 0, next = state.operation === null ? 0 : state.operation + 1;
+    if (time() >= now.last) moveTime(0, 0);
+    else if (next >= count) moveTime(t + 1);
+    else moveTime(t, next);
+  }
+
+  // A rule for matrices comes with the landscape of one.
+  function chosen(patch) {
+    change(patch);
+    if (now.error?.message.includes("matrices")) change({ land: "matrix", loss: "", start: null, t: null });
+  }
+
+  const startAt = (p, how) => change({ start: [...p.slice(0, Math.min(2, now.land.names.length)).map((x) => rounded(x, 4))], t: state.operation === null ? state.t : 0, operation: null }, how);
+
+  function openFault(n) {
+    const fault = data.faults[n - 1];
+    change({ ...DEFAULTS, embed: state.embed, fault: n, rule: fault.like, source: fault.source, beside: "source", land: fault.land ?? "ravine", values: fault.values ?? {}, steps: fault.steps ?? 60 });
+    $("quiz-panel").scrollIntoView({ block: "nearest" });
+  }
+
+  const editor = new Editor((source) => later("edit", () => {
+    const original = ruleOf({ ...state, source: "" }, data).base.source;
+    const edited = source !== original;
+    change({ source: edited ? source : "", beside: edited && !state.beside ? "source" : !edited && state.beside === "source" ? "" : state.beside });
+  }));
+  const hypers = new Sliders($("hypers"), (name, value) => change({ values: { ...state.values, [name]: value } }, { quick: true }));
+  const knobs = new Sliders($("knobs"), (name, value) => {
+    if (["noise", "batch", "steps", "seed"].includes(name)) change({ [name]: name === "batch" && value >= data.diamonds.carat.length ? 0 : value, t: null }, { quick: true });
+    else change({ knobs: { ...state.knobs, [name]: value } }, { quick: true });
+  });
+  const shade = choice($("shade"), "shade", (name) => change({ shade: name }));
+  const charts = choice($("charts"), "chart", (name) => change({ chart: name }));
+  const chips = MODIFIERS.map(([chip, , title]) => {
+    const button = element("button", { title, "aria-pressed": "false", onclick: () => change({ around: state.around.includes(chip) ? state.around.filter((x) => x !== chip) : [...state.around, chip] }) }, chip);
+    $("chips").append(button);
+    return [chip, button];
+  });
+
+  $("rule").addEventListener("change", (event) => chosen({ rule: event.target.value || state.rule, source: event.target.value ? "" : state.source, values: {}, fault: 0, axis: "", beside: state.beside === "source" ? "" : state.beside, operation: null }));
+  $("beside").addEventListener("change", (event) => change({ beside: event.target.value }));
+  $("undo").addEventListener("click", () => change({ source: "", beside: state.beside === "source" ? "" : state.beside }));
+  $("land").addEventListener("change", (event) => {
+    change({ land: event.target.value, loss: "", knobs: {}, start: null, noise: null, batch: 0, t: null, operation: null, steps: null, values: without(state.values, "lr") });
+  });
+  $("loss").addEventListener("input", (event) => later("loss", () => {
+    const text = event.target.value.replace(/\s*\n\s*/g, " ").trim();
+    change({ loss: text === LANDSCAPES[state.land].text ? "" : text });
+  }));
+  $("loss").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
+  $("loss").addEventListener("blur", () => refresh());
+
+  // Buttons of time.
+  const press = (id, what) => $(id).addEventListener("click", what);
+  const by = (n) => { play(false); moveTime(Math.max(0, Math.min(now.last, time() + n))); };
+  press("first", () => { play(false); moveTime(0); });
+  press("back", () => by(-1));
+  press("next", () => by(1));
+  press("play", () => play());
+  press("operation", nextOperation);
+  $("t").addEventListener("input", (event) => { play(false); moveTime(Number(event.target.value)); });
+  drag($("curve"), (x) => { play(false); moveTime(Math.max(0, Math.min(now.last, now.curve.time(x)))); });
+  press("quiz", () => state.fault ? change({ ...DEFAULTS, land: state.land }) : openFault(1));
+
+  // The map: a click or a drag moves the start; in the drawn landscape it digs.
+  function drag(canvas, move, done = () => {}) {
+    let held = false;
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect();
+      move(event.clientX - box.left, event.clientY - box.top, event);
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      held = true;
+      canvas.setPointerCapture(event.pointerId);
+      at(event);
+    });
+    canvas.addEventListener("pointermove", (event) => held && at(event));
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { if (held) done(); held = false; });
+  }
+  let dug = false;
+  drag($("map"), (x, y, event) => {
+    const p = now.view.from(x, y);
+    if (now.land.drawn && !event.shiftKey) {
+      if (event.type === "pointerdown") dig(p, event.altKey);
+    } else startAt(p, { quick: true });
+  });
+  function dig([x, y], pile) {
+    const term = (v, c) => `(${v} ${c < 0 ? "+" : "-"} ${Math.abs(rounded(c, 2))})**2`;
+    change({ loss: `${now.land.text} ${pile ? "+" : "-"} 1.5*exp(-(${term("x", x)} + ${term("y", y)})/0.8)` });
+  }
+  $("map").addEventListener("keydown", (event) => {
+    const by_ = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    if (by_) {
+      const size = now.land.view[2] / (event.shiftKey ? 10 : 60), p = now.land.start;
+      startAt([p[0] + by_[0] * size, (p[1] ?? 0) + by_[1] * size], { quick: true });
+    } else if (event.key === " ") play();
+    else if (event.key === ".") by(1);
+    else if (event.key === ",") by(-1);
+    else if (event.key === "Home") moveTime(0);
+    else return;
+    event.preventDefault();
+  });
+
+  // The chart: a click chooses what lies there.
+  const limited = (rate) => rounded(Math.max(10 ** RATES[0], Math.min(10 ** RATES[1], rate)), 3);
+  drag($("chart"), (x, y) => {
+    if (now.hit?.rate) change({ values: { ...state.values, lr: limited(now.hit.rate(x)) } }, { quick: true });
+    else if (now.hit?.pick) {
+      const [lr, value] = now.hit.pick(x, y);
+      change({ values: { ...state.values, lr: limited(lr), [axis().name]: value } }, { quick: true });
+    }
+  });
+  $("chart").addEventListener("keydown", (event) => {
+    const lane = now.lanes[0], side = { ArrowLeft: -1, ArrowRight: 1 }[event.key], up = { ArrowDown: -1, ArrowUp: 1 }[event.key];
+    if (side) change({ values: { ...state.values, lr: limited(lane.values.lr * 10 ** (side * 6.5 / 66)) } }, { quick: true });
+    else if (up && axis() && state.chart !== "lr") {
+      const { to, from } = scale(axis());
+      change({ values: { ...state.values, [axis().name]: from(Math.max(0, Math.min(1, to(lane.values[axis().name]) + up / 40))) } }, { quick: true });
+    } else return;
+    event.preventDefault();
+  });
+
+  // What leaves the page.
+  const say = (words) => ($("say").textContent = words);
+  const link = () => `${location.href.split("#")[0]}#${write(state)}`;
+  const outs = {
+    link: () => copy(link()).then(() => say("The link is copied: whoever opens it sees this.")),
+    embed: () => copy(embed(`${location.href.split("#")[0]}#${write({ ...state, embed: true })}`)).then(() => say("An iframe with this state is copied.")),
+    python: () => copy(python(now.lanes[0].base, text())).then(() => say("The rule is copied as Python: save it as mine.py, and ravine show mine.py:" + now.lanes[0].base.name + " reads it.")),
+    torch: () => copy(torch(now.lanes[0].rule, now.lanes[0].base, text(), now.lanes[0].values, Boolean(state.source))).then(() => say("An optimizer for PyTorch is copied.")),
+    csv: () => save(new Blob([csv(now.lanes[0], now.last, now.land.names)], { type: "text/csv" }), `${now.lanes[0].base.name}.csv`),
+    png: () => $("map").toBlob((blob) => save(blob, `${now.lanes[0].base.name}-${state.land}.png`)),
+  };
+  for (const button of document.querySelectorAll("[data-out]")) {
+    button.addEventListener("click", () => {
+      button.closest("details").open = false;
+      outs[button.dataset.out]();
+    });
+  }
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector(".menu");
+    if (event.key === "Escape" && menu.open) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+  document.addEventListener("pointerdown", (event) => event.target.closest(".menu") || (document.querySelector(".menu").open = false));
+
+  addEventListener("hashchange", () => {
+    state = read(location.hash, first);
+    refresh();
+  });
+  addEventListener("resize", () => later("resize", refresh));
+  for (const query of ["(prefers-color-scheme: dark)"]) matchMedia(query).addEventListener("change", () => drawAll());
+
+  document.body.classList.toggle("embed", state.embed);
+  $("whole").hidden = !state.embed;
+  $("whole").href = link().replace(/embed=1&?/, "");
+  refresh();
+  globalThis.explorer = { get state() { return state; }, now, csv: () => csv(now.lanes[0], now.last, now.land.names) };
+}
+
+if (typeof document === "undefined") work(self);
+else page();
