@@ -72,15 +72,16 @@ export function needed(roots) {
   return [...seen].sort((a, b) => a.index - b.index);
 }
 
-// Statements that compute the roots, and the words for each node.
-export function printed(roots) {
-  const words = new Map(), lines = [];
+// Statements that compute the roots, and the words for each node. `given`: words for nodes that are known.
+export function printed(roots, { prefix = "n", given = new Map() } = {}) {
+  const words = new Map(given), lines = [];
   for (const node of needed(roots)) {
+    if (given.has(node)) continue;
     if (node.op === "constant") words.set(node, node.value < 0 || Object.is(node.value, -0) ? `(${node.value})` : String(node.value));
     else if (node.op === "input") words.set(node, node.value);
     else {
-      lines.push(`const n${node.index} = ${OPERATIONS[node.op][1](...node.args.map((a) => words.get(a)))};`);
-      words.set(node, `n${node.index}`);
+      lines.push(`const ${prefix}${node.index} = ${OPERATIONS[node.op][1](...node.args.map((a) => words.get(a)))};`);
+      words.set(node, `${prefix}${node.index}`);
     }
   }
   return { lines, word: (node) => words.get(node) };

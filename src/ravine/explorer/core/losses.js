@@ -18,7 +18,7 @@ export function loss(text, names, constants = {}) {
   };
   of(constants);
   const at = (what) => (p, given = constants) => of(given)[what](p, given);
-  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian") };
+  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), slopes: of(constants).slopes };
 }
 
 function derived(tree, names, numbers, lists, lengths) {
@@ -34,8 +34,10 @@ function derived(tree, names, numbers, lists, lengths) {
     return [lines.join("\n"), roots.map(word).join(", ")];
   };
   const [valueLines, value] = code([root]), [gradientLines, slopes] = code(gradient);
+  const { lines, word } = printed(gradient, { prefix: "l" });
   let hessian = null;
   return {
+    slopes: { lines, words: gradient.map(word) }, // for loops that hold everything in locals
     value: compiled("p, c", `${valueLines}\nreturn ${value};`),
     gradient: compiled("p, c", `${gradientLines}\nreturn Float64Array.of(${slopes});`),
     hessian: (p, given) => {

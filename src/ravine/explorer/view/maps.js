@@ -23,22 +23,26 @@ export function stripOf(lane, { steps, seed, lowest }) {
 
 // Each kind of map: what it needs -> what is drawn. `pause` lets newer work stop it.
 const KINDS = {
-  async basins({ state, data, lowest, minima, bounds, nx, ny }, pause) {
-    const lane = laneOf(state, data), [x0, x1, y0, y1] = bounds;
-    const ends = new Int16Array(nx * ny).fill(-1), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
+  async basins({ state, data, minima, bounds, nx, ny }, pause) {
+    const lane = laneOf(state, data), { land, loss, values } = lane, [x0, x1, y0, y1] = bounds, n = land.names.length;
+    const ends = new Int16Array(nx * ny), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
+    const over = { loss: flipped(loss, land), constants: land.constants, steps: land.steps, values };
     for (let j = 0; j < ny; j++) {
+      const starts = new Float64Array(nx * n), targets = new Float64Array(nx * n);
       for (let i = 0; i < nx; i++) {
-        const start = Float64Array.from(lane.land.start);
-        start[0] = x0 + (i + 0.5) / nx * (x1 - x0);
-        start[1] = y1 - (j + 0.5) / ny * (y1 - y0);
-        const path = walk(lane.program, { ...lane.land, start }, lane.loss, lane.values, { steps: lane.land.steps, seed: state.seed, lowest });
-        const k = j * nx + i, end = path.lost ? -1 : minima.findIndex((m) => apart(m, path.points.at(-1)) < near);
-        ends[k] = end;
-        if (end >= 0) taken[k] = path.points.findIndex((p) => apart(minima[end], p) < near);
+        starts.set(land.start, i * n);
+        starts.set([x0 + (i + 0.5) / nx * (x1 - x0), y1 - (j + 0.5) / ny * (y1 - y0)], i * n);
       }
+      const found = lane.program.paths({ ...over, starts });
+      for (let i = 0; i < nx; i++) {
+        const end = minima.findIndex((m) => apart(m, found.subarray(i * n, (i + 1) * n)) < near);
+        ends[j * nx + i] = end;
+        targets.set(end < 0 ? new Float64Array(n).fill(NaN) : minima[end], i * n);
+      }
+      taken.set(lane.program.paths({ ...over, starts, targets, near }), j * nx);
       await pause();
     }
-    return { nx, ny, ends, taken, steps: lane.land.steps };
+    return { nx, ny, ends, taken, steps: land.steps };
   },
 
   async pair({ state, data, lowest, axis, nx, ny }, pause) {
@@ -67,6 +71,12 @@ const KINDS = {
     return { nx, ny, values };
   },
 };
+
+// The loss whose gradient a landscape gives: with its sign flipped where it is.
+function flipped(loss, land) {
+  if (!land.set.flip) return loss;
+  return { slopes: { lines: loss.slopes.lines, words: loss.slopes.words.map((word) => `-(${word})`) } };
+}
 
 // What the error is multiplied by in each step in the long run, on a quadratic with these curvatures: the
 // largest eigenvalue, in size, of the step as a matrix on (p, slots). For rules that are linear.
