@@ -113,14 +113,19 @@ BROKEN: list[tuple[Rule, str, str]] = [
 
 def entry(broken: Rule, like: str, where_from: str) -> dict[str, object]:
     """What the page is told of a broken rule; `says` and `marked` are the checker's."""
-    finding = check_optimizer(broken, like, only=["identity"]).finding
+    report, name = check_optimizer(broken, like, only=["identity"]), f"my_{like}"
+    said = [report.headline.replace(broken.name, name), *report.finding.evidence]
     return {
-        "like": like,
-        "from": where_from,
-        "source": source(broken.function),
-        "says": f"{finding.says[:1].upper()}{finding.says[1:]}. {'; '.join(finding.evidence).capitalize()}.",
-        "marked": finding.marked,
+        **asked(broken, like, where_from),
+        "says": " ".join(f"{each[:1].upper() if i else each[:1]}{each[1:]}." for i, each in enumerate(said)),
+        "marked": report.finding.marked,
     }
+
+
+def asked(broken: Rule, like: str, where_from: str) -> dict[str, object]:
+    """What the page shows before it gives the answer: the name says nothing of the fault."""
+    text = source(broken.function).replace(f"def {broken.name}(", f"def my_{like}(")
+    return {"like": like, "from": where_from, "source": text}
 
 
 def text() -> str:

@@ -62,6 +62,12 @@ export class Evaluation {
     throw new RuleError("`if` on a value that is not known while the rule is made into a kernel; write where(condition, x, y)", node);
   }
 
+  // The number that a hyperparameter has now.
+  settled(x) {
+    const item = x?.items?.[0];
+    return item?.op === "input" && item.value in this.hyperparameters ? Number(this.hyperparameters[item.value]) : x;
+  }
+
   value(node, environment) {
     try {
       return this.read(node, environment);
@@ -110,6 +116,7 @@ export class Evaluation {
     }
     const plain = name.replace(/^_(?=[a-z])/, ""); // from ravine.ops import sum as _sum
     if (!NAMES.includes(plain)) throw new RuleError(`${name} cannot be called in a rule; there are ${NAMES.join(", ")}`, node.of);
+    if (plain === "newton_schulz" && args[5]) args[5] = this.settled(args[5]); // as many steps are unrolled
     const result = this.values.call(plain, args, named);
     if (result?.items) this.note({ name: null, op: plain, line: node.line, column: node.column, endColumn: node.endColumn, value: result });
     return result;
@@ -120,7 +127,7 @@ const isValue = (x) => typeof x === "number" || typeof x === "boolean" || Boolea
 
 // One letter apart.
 function near(a, b) {
-  if (a === b || Math.abs(a.length - b.length) > 1 || Math.min(a.length, b.length) < 2) return false;
+  if (a === b || Math.abs(a.length - b.length) > 1 || (a.length === b.length && a.length < 3)) return false;
   const [short, long] = a.length <= b.length ? [a, b] : [b, a];
   for (let i = 0; i < long.length; i++) {
     if (short[i] === long[i]) continue;

@@ -71,7 +71,7 @@ function slotOf(name, tree) {
 function defined(definition, text, library) {
   const head = definition.decorators.at(-1), kind = head?.of?.name ?? head?.name;
   const { name, parameters } = definition, declared = head?.named ?? new Map();
-  if (kind !== "modifier" && kind !== "rule" && parameters[0] !== "p") return { definition, text };
+  if (kind !== "modifier" && kind !== "rule" && parameters[0] !== "p" && !definition.keywords.size) return { definition, text };
   const isModifier = kind === "modifier", leading = isModifier ? ["step", "p", "g"] : ["p", "g"];
   if (leading.some((word, i) => parameters[i] !== word)) {
     throw new RuleError(`${name}(${parameters.join(", ")}, ...): the first arguments must be ${leading.join(", ")}, then the state slots, then t if it is used; hyperparameters come after a *`, definition);

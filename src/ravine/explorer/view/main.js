@@ -33,6 +33,8 @@ function page() {
   const subject = () => [state.rule, state.source, state.around, ...ground(), state.start];
   const problem = () => [...ground(), state.start, state.noise, state.batch, state.seed, state.steps];
 
+  const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([k]) => k !== name));
+
   // Keeps the last rule and loss that worked where those in the text do not.
   function lanes() {
     let land;
@@ -47,7 +49,8 @@ function page() {
     now.goodLoss = state.loss;
     let mine;
     try {
-      mine = memo("mine", [subject(), switches(state.values), state.noise, state.batch], () => laneOf(state, data));
+      // A program is made for values that `if` asks for; only lr is never asked.
+      mine = memo("mine", [subject(), without(state.values, "lr"), state.noise, state.batch], () => laneOf(state, data));
       now.good = { rule: state.rule, source: state.source, around: state.around };
       now.error = null;
     } catch (error) {
@@ -58,15 +61,13 @@ function page() {
     let other = null;
     if (state.beside) {
       try {
-        other = memo("other", [state.beside, subject(), switches(state.values), state.noise, state.batch], () => laneOf(state, data, true));
+        other = memo("other", [state.beside, subject(), without(state.values, "lr"), state.noise, state.batch], () => laneOf(state, data, true));
       } catch {
         state.beside = "";
       }
     }
     return { land: land.land, loss: land.loss, mine, other };
   }
-
-  const switches = (values) => Object.entries(values).filter(([, v]) => typeof v === "boolean");
 
   // Everything that follows from the state. `quick`: something is being dragged, so what takes a while waits.
   function refresh({ quick = false } = {}) {
@@ -96,7 +97,7 @@ function page() {
     now.minima = lows;
     now.lowest = lowest;
     now.lanes = [made(mine, mine.rule.name, "a")];
-    if (other) now.lanes.push(made(other, state.beside === "source" ? `${other.rule.name}, unedited` : other.rule.name, "b"));
+    if (other) now.lanes.push(made(other, state.beside === "source" && !state.fault ? `${other.rule.name}, unedited` : other.rule.name, "b"));
     now.parted = other && state.beside === "source" ? parting(now.lanes[0].path, now.lanes[1].path) : null;
     now.last = Math.max(...now.lanes.map((lane) => lane.path.points.length - 1));
     drawAll();
@@ -153,7 +154,7 @@ function page() {
       });
     };
     const { bounds } = frame(now.land, $("map").clientWidth, $("map").clientHeight), plane = now.land.names.length > 1;
-    ask("basins", state.shade === "basins" && plane && now.minima.length, { minima: now.minima, bounds, nx: 150, ny: Math.round(150 * $("map").clientHeight / $("map").clientWidth), key: {} }, drawStage);
+    ask("basins", state.shade === "basins" && plane && now.minima.length, { minima: now.minima, bounds, nx: 200, ny: Math.round(200 * $("map").clientHeight / $("map").clientWidth), key: {} }, drawStage);
     const second = axis();
     if (!second) return;
     const grid = { axis: second, nx: 66, ny: 40, key: { lr: 0, [second.name]: second.name } };
@@ -204,7 +205,7 @@ function page() {
     if (state.chart === "lr" || !second) {
       const strips = now.lanes.filter((each) => each.strip).map((each) => ({ ...each.strip, ink: each.ink }));
       now.hit = drawRates(canvas, { strips, lr, steps: now.land.steps, best: lane.strip?.best });
-      note.textContent = `Steps until ${plural(1, "ten-thousandth").replace("1 ", "a ")} of the height is left, at ${strips[0]?.rates.length ?? 0} learning rates; a dot where it never is. Click, or use the arrow keys, to choose one.`;
+      note.textContent = `Steps until ${plural(1, "ten-thousandth").replace("1 ", "a ")} of the height is left, at ${strips[0]?.rates.length ?? 0} learning rates; a dot where it never is.${now.land.set.flip ? " With the sign right." : ""} Click, or use the arrow keys, to choose one.`;
       return;
     }
     const exact = state.chart === "rate", curved = exact && curvatures(), fits = !exact || (curved && isLinear(lane.rule, lane.values));
@@ -358,8 +359,6 @@ function page() {
   }
 
   // ---- what the reader does -----------------------------------------------------------------------
-
-  const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([k]) => k !== name));
 
   function change(patch, how) {
     state = { ...state, ...patch };

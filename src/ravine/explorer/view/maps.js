@@ -11,7 +11,8 @@ export const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0]
 
 // Steps to the target at each of these rates, and the best rate: the fewest steps, or the lowest end.
 export function stripOf(lane, { steps, seed, lowest }) {
-  const found = rates.map((lr) => stepsTo(lane.program, lane.land, lane.loss, { ...lane.values, lr }, { steps, seed, lowest }));
+  const land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }; // nothing arrives by climbing
+  const found = rates.map((lr) => stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps, seed, lowest }));
   const taken = found.map(([n]) => n);
   let best = 0;
   found.forEach(([n, left], i) => {
