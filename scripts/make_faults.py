@@ -1,7 +1,7 @@
 """Writes src/ravine/explorer/faults.json: ten broken rules, and what `ravine check` says of each.
 
-    python scripts/make_faults.py           # write it
-    python scripts/make_faults.py --check   # end with 1 where it is out of date
+python scripts/make_faults.py           # write it
+python scripts/make_faults.py --check   # end with 1 where it is out of date
 """
 
 from __future__ import annotations
@@ -110,14 +110,15 @@ BROKEN: list[tuple[Rule, str, str]] = [
 """Each broken rule, the rule that it should be, and where it is from: the posts' first."""
 
 
-
 def entry(broken: Rule, like: str, where_from: str) -> dict[str, object]:
     """What the page is told of a broken rule; `says` and `marked` are the checker's."""
     report, name = check_optimizer(broken, like, only=["identity"]), f"my_{like}"
     said = [report.headline.replace(broken.name, name), *report.finding.evidence]
     return {
         **asked(broken, like, where_from),
-        "says": " ".join(f"{each[:1].upper() if i else each[:1]}{each[1:]}." for i, each in enumerate(said)),
+        "says": " ".join(
+            f"{each[:1].upper() if i else each[:1]}{each[1:]}." for i, each in enumerate(said)
+        ),
         "marked": report.finding.marked,
     }
 

@@ -17,7 +17,7 @@ from ravine.explorer import LIMIT, build, fragment, page, serve
 from ravine.explorer.sources import families, offered, sources, state_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import make_faults  # noqa: E402
+import make_faults
 
 OWN = """
 from ravine import rule, scalar
@@ -48,7 +48,16 @@ def test_size_and_no_network(explorer_page):
     text = explorer_page.read_text("utf-8")
     assert len(text.encode()) < LIMIT == 300_000
     assert "default-src 'none'" in text, "the browser refuses what is not in the page"
-    for word in ("http:", "https:", "//cdn", "@import", "fetch(", "XMLHttpRequest", "url(", " src="):
+    for word in (
+        "http:",
+        "https:",
+        "//cdn",
+        "@import",
+        "fetch(",
+        "XMLHttpRequest",
+        "url(",
+        " src=",
+    ):
         inside = text.replace('<iframe src="${escaped}"', "")
         assert word not in inside, word
     assert "/*data*/" not in text
@@ -75,14 +84,21 @@ def test_fragment_is_what_the_page_reads():
 
 def test_modules_are_put_into_one_script(monkeypatch):
     modules = {
-        "view/main.js": 'import { f as g, K } from "./a.js";\nimport * as all from "../b.js";\n// said\ng(K);\n',
-        "view/a.js": 'import { h } from "../b.js";\nexport function f() {}\nexport const K = 1;\nexport { h };\n',
+        "view/main.js": 'import { f as g, K } from "./a.js";\n'
+        'import * as all from "../b.js";\n// said\ng(K);\n',
+        "view/a.js": 'import { h } from "../b.js";\n'
+        "export function f() {}\nexport const K = 1;\nexport { h };\n",
         "b.js": 'export { x as y } from "./c.js";\nexport const h = 2;\n',
         "c.js": "const x = 3;\nexport { x };\n",
     }
     monkeypatch.setattr(page, "_file", modules.__getitem__)
     text = page.bundle.__wrapped__()
-    assert [*re.findall(r"^const (\$\w+) = \(", text, re.M)] == ["$c", "$b", "$view_a", "$view_main"]
+    assert [*re.findall(r"^const (\$\w+) = \(", text, re.M)] == [
+        "$c",
+        "$b",
+        "$view_a",
+        "$view_main",
+    ]
     assert "const { f: g, K } = $view_a;" in text
     assert "return {h, y: $c.x};" in text
     assert "said" not in text
@@ -90,7 +106,7 @@ def test_modules_are_put_into_one_script(monkeypatch):
     with pytest.raises(ValueError, match=r"circle: view/main.js → view/a.js → b.js → c.js → b.js"):
         page.bundle.__wrapped__()
     modules["c.js"] = "export default 1;\n"
-    with pytest.raises(ValueError, match="c.js: cannot bundle 'export default 1;'"):
+    with pytest.raises(ValueError, match=r"c\.js: cannot bundle 'export default 1;'"):
         page.bundle.__wrapped__()
 
 
@@ -165,7 +181,7 @@ def test_the_server():
 
 
 def test_the_faults_are_those_of_the_script():
-    """All texts, and one answer; `python scripts/make_faults.py --check` compares all, which takes a minute."""
+    """All texts, and one answer; `python scripts/make_faults.py --check` compares all of it."""
     written = json.loads(make_faults.FILE.read_text("utf-8"))
     assert len(written) == 10
     for found, broken in zip(written, make_faults.BROKEN, strict=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,7 +30,10 @@ def explore(
     port: Annotated[
         int,
         typer.Option(
-            min=0, max=65535, help="Serve at this port. Default: any that is free.", show_default=False
+            min=0,
+            max=65535,
+            help="Serve at this port. Default: any that is free.",
+            show_default=False,
         ),
     ] = 0,
     open_: Annotated[
@@ -72,7 +76,5 @@ def _serve(page: str, port: int, opens: bool) -> None:
         say("serves the explorer to this machine only; Ctrl+C ends it")
         if opens:
             webbrowser.open(address)
-        try:
+        with suppress(KeyboardInterrupt):
             serving.serve_forever()
-        except KeyboardInterrupt:
-            pass

@@ -41,7 +41,9 @@ def build(rule: str = "adam", state: State | None = None) -> str:
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "script": bundle().replace("</script", "<\\/script"),
     }
-    return re.sub(r"/\*(style|data|script)\*/", lambda found: parts[found[1]], _file("template.html"))
+    return re.sub(
+        r"/\*(style|data|script)\*/", lambda found: parts[found[1]], _file("template.html")
+    )
 
 
 def fragment(state: State) -> str:

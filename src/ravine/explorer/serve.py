@@ -27,7 +27,7 @@ def server(page: str, port: int = 0) -> ThreadingHTTPServer:
             if found and self.command == "GET":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing of each request."""

@@ -21,15 +21,51 @@ __all__ = ["CHIPS", "families", "offered", "sources", "state_of"]
 CHIPS = ("cautious", "decoupled_decay", "clip_by_global_norm", "lookahead")
 """The modifiers that the page has buttons for."""
 _OPERATIONS = frozenset(
-    "input constant hyperparameter scalar add sub mul div pow neg mod where gt ge lt le eq ne maximum "
-    "minimum sum mean total sqrt abs sign exp log tanh atan2 floor round numel size newton_schulz".split()
+    [
+        "input",
+        "constant",
+        "hyperparameter",
+        "scalar",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "neg",
+        "mod",
+        "where",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "eq",
+        "ne",
+        "maximum",
+        "minimum",
+        "sum",
+        "mean",
+        "total",
+        "sqrt",
+        "abs",
+        "sign",
+        "exp",
+        "log",
+        "tanh",
+        "atan2",
+        "floor",
+        "round",
+        "numel",
+        "size",
+        "newton_schulz",
+    ]
 )
 
 
 @cache
 def sources() -> dict[str, Any]:
     """What the page is given: texts in an order in which they can be read, and facts about them."""
-    texts, said = {}, {}
+    texts: dict[str, str] = {}
+    said: dict[str, dict[str, Any]] = {}
     for name in (*CHIPS, "l2", "clip_by_norm", "ema"):
         made = getattr(modifiers, name)(registry.get("adam"))
         texts[name] = _decorated("modifier", made.sources[0], made.slots)
@@ -50,7 +86,7 @@ def families() -> list[tuple[str, list[str]]]:
 
 @cache
 def offered() -> tuple[str, ...]:
-    """The names of Ravine's own rules that the page can run: of numbers, or of matrices without decompositions."""
+    """The names of Ravine's own rules that the page can run: all but decompositions, signals, tuples."""
     return tuple(name for name, rule in registry.own().items() if _runs(rule))
 
 
@@ -137,7 +173,7 @@ def state_of(found: Found) -> dict[str, Any]:
     bare = found
     while bare.inner:
         bare = bare.inner
-    name, state = found.name.replace(bare.name, bare.head), {}
+    name, state = found.name.replace(bare.name, bare.head), dict[str, Any]()
     if found.settings:
         state["values"] = found.settings
         name = _without_options(found)
