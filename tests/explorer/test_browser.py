@@ -229,7 +229,8 @@ def test_maps_are_made_in_a_worker(opened):
     for start in ([-3, 3], [3.2, -3.4]):
         end = page.evaluate(
             """(start) => {
-                 const { now } = explorer, { nx, ny, ends } = now.grids.basins.result, [x, y] = now.view.to(start);
+                 const { now } = explorer, { nx, ny, ends } = now.grids.basins.result;
+                 const [x, y] = now.view.to(start);
                  const i = Math.floor(x / now.view.width * nx), j = Math.floor(y / now.view.height * ny);
                  return [...now.minima[ends[j * nx + i]]];
                }""",

@@ -29,7 +29,8 @@ import { Library, load, loss } from "FILE";
 const given = JSON.parse(readFileSync(0, "utf8"));
 const library = given.texts.reduce((known, text) => load(text, known), new Library({ about: given.about }));
 const out = {};
-const all = (rule, values) => Object.fromEntries(rule.hyperparameters.map((h) => [h.name, values[h.name] ?? h.default]));
+const defaults = (rule) => Object.fromEntries(rule.hyperparameters.map((h) => [h.name, h.default]));
+const all = (rule, values) => ({ ...defaults(rule), ...values });
 const range = [0, 1];
 """
 
@@ -107,11 +108,13 @@ def test_many_paths_are_the_steps():
              const ends = [], starts = Float64Array.of(1, -2, 3, 0.5);
              for (const k of [0, 2]) {
                let p = starts.slice(k, k + 2), state = program.start(p, values);
-               for (let t = 1; t <= 50; t++) ({ p, state } = program.step(p, f.gradient(p), state, t, values));
+               for (let t = 1; t <= 50; t++) {
+                 ({ p, state } = program.step(p, f.gradient(p), state, t, values));
+               }
                ends.push(...p);
              }
-             const paths = program.paths({ loss: f, starts, steps: 50, values });
-             const arrived = program.paths({ loss: f, starts, steps: 50, values, targets: paths, near: 1e-9 });
+             const of = { loss: f, starts, steps: 50, values }, paths = program.paths(of);
+             const arrived = program.paths({ ...of, targets: paths, near: 1e-9 });
              out[name] = [ends, [...paths], [...arrived]];
            }"""
     )
@@ -190,7 +193,9 @@ def test_losses_are_derived():
 def test_errors_name_the_line(text, line, says):
     found = node(
         """try { const made = load(given.text, library).rule("f"); made.program({}, { shape: [2] }); }
-           catch ({ line, message, name }) { Object.assign(out, { line, message, ours: name === "RuleError" }); }""",
+           catch ({ line, message, name }) {
+             Object.assign(out, { line, message, ours: name === "RuleError" });
+           }""",
         text=text + "\n",
     )
     assert found.get("ours"), found
