@@ -38,18 +38,18 @@ export const LANDSCAPES = {
     text: "1 - exp(-(x**2 + y**2) / 4)", view: [0, 0, 6.5], start: [-4.5, 2],
   },
   rosenbrock: {
-    title: "Rosenbrock's valley",
+    title: "Rosenbrock",
     teaches: "A curved valley: finding it is easy, following it is not.",
     text: "(1 - x)**2 + 100*(y - x**2)**2", view: [0, 0.8, 2.1], start: [-1.5, 1.6], steps: 500,
   },
   rastrigin: {
-    title: "Rastrigin's egg box",
+    title: "Rastrigin",
     teaches: "A bowl full of dents. Most rules end in the next one; large steps see the bowl.",
     text: "20 + x**2 + y**2 - 10*cos(2*pi*x) - 10*cos(2*pi*y)", view: [0, 0, 3.2], start: [-2.4, 1.6],
     constants: () => ({ pi: Math.PI }),
   },
   himmelblau: {
-    title: "Himmelblau's four minima",
+    title: "Himmelblau",
     teaches: "Four minima of the same height. Colour the map by basins: the borders differ from rule to rule.",
     text: "(x**2 + y - 11)**2 + (x + y**2 - 7)**2", view: [0, 0, 7], start: [-0.5, -1.5],
   },
@@ -71,7 +71,7 @@ export const LANDSCAPES = {
     view: [0, 0, 5], start: [-4, 1.5], drawn: true,
   },
   diamonds: {
-    title: "Diamonds: the price by weight",
+    title: "Diamonds",
     teaches: "A line through real diamonds: price ≈ m · carat + b, standardized. Flip the sign, as a published tutorial did, and climb.",
     text: "mean((m*carat + b - price)**2)", names: ["m", "b"], view: [0.3, 0, 1.7], start: [-0.9, 0.7], rows: true,
     knobs: [{ name: "flip", label: "flip the gradient's sign", check: true, value: 0 }],

@@ -98,7 +98,7 @@ function drawPlane(pen, view, ink, scene) {
   pen.lineWidth = 1;
   pen.stroke();
   drawAxes(pen, view, ink);
-  for (const p of scene.minima.length > 9 ? scene.minima.slice(0, 1) : scene.minima) cross(pen, view.to(p), ink);
+  if (land.names.length === 2) for (const p of scene.minima.length > 9 ? scene.minima.slice(0, 1) : scene.minima) cross(pen, view.to(p), ink);
   for (const lane of [...scene.lanes].reverse()) drawPath(pen, view, ink, lane, scene);
   if (scene.parted) ring(pen, view.to(scene.lanes[0].path.points[scene.parted.t]), ink);
   drawParts(pen, view, ink, scene);
