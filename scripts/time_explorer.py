@@ -1,6 +1,6 @@
 """Prints how large the explorer's page is, and how long its maps take in Chromium: the median of five.
 
-    python scripts/time_explorer.py     # for the table in docs/explorer.md
+python scripts/time_explorer.py     # for the table in docs/explorer.md
 """
 
 from __future__ import annotations
