@@ -171,6 +171,9 @@ def test_an_edit_moves_the_path_and_parts_from_the_rule_as_it_was(opened):
 
 
 def test_a_fault_is_found(opened):
+    page = opened("fault=1&embed=1")
+    assert "Fault 1 of 10" in page.inner_text("#quiz-panel")
+    assert page.input_value("#source").startswith("def my_momentum(")
     page = opened()
     page.click("#quiz")
     for _ in range(2):

@@ -115,7 +115,10 @@ function page() {
   const time = () => Math.min(state.t ?? now.last, now.last);
 
   function address() {
-    later("address", () => history.replaceState(null, "", `#${write(state)}`), 200);
+    later("address", () => {
+      history.replaceState(null, "", `#${write(state)}`);
+      $("whole").href = `#${write({ ...state, embed: false })}`;
+    }, 200);
   }
 
   // ---- maps that a worker makes -------------------------------------------------------------------
@@ -407,9 +410,13 @@ function page() {
 
   const startAt = (p, how) => change({ start: [...p.slice(0, Math.min(2, now.land.names.length)).map((x) => rounded(x, 4))], t: state.operation === null ? state.t : 0, operation: null }, how);
 
+  function faultAt(n) {
+    const { like, source } = data.faults[n - 1];
+    return { ...DEFAULTS, embed: state.embed, fault: n, rule: like, source, beside: "source" };
+  }
+
   function openFault(n) {
-    const fault = data.faults[n - 1];
-    change({ ...DEFAULTS, embed: state.embed, fault: n, rule: fault.like, source: fault.source, beside: "source", land: fault.land ?? "ravine", values: fault.values ?? {}, steps: fault.steps ?? 60 });
+    change(faultAt(n));
     $("quiz-panel").scrollIntoView({ block: "nearest" });
   }
 
@@ -540,17 +547,20 @@ function page() {
   });
   document.addEventListener("pointerdown", (event) => event.target.closest(".menu") || (document.querySelector(".menu").open = false));
 
-  addEventListener("hashchange", () => {
+  // From the address; a fault's number alone stands for all that belongs to it.
+  function begin() {
     state = read(location.hash, first);
+    if (!data.faults[state.fault - 1]) state.fault = 0;
+    if (state.fault && !state.source) state = faultAt(state.fault);
     refresh();
-  });
+  }
+  addEventListener("hashchange", begin);
   addEventListener("resize", () => later("resize", refresh));
   for (const query of ["(prefers-color-scheme: dark)"]) matchMedia(query).addEventListener("change", () => drawAll());
 
   document.body.classList.toggle("embed", state.embed);
   $("whole").hidden = !state.embed;
-  $("whole").href = link().replace(/embed=1&?/, "");
-  refresh();
+  begin();
   globalThis.explorer = { get state() { return state; }, now, csv: () => csv(now.lanes[0], now.last, now.land.names) };
 }
 
