@@ -81,3 +81,19 @@ export function options(select, groups, value) {
   }
   select.value = value;
 }
+
+// What a pressed pointer points at, from the press to the release.
+export function drag(canvas, move) {
+  let held = false;
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    move(event.clientX - box.left, event.clientY - box.top, event);
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    held = true;
+    canvas.setPointerCapture(event.pointerId);
+    at(event);
+  });
+  canvas.addEventListener("pointermove", (event) => held && at(event));
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (held = false));
+}

@@ -1,19 +1,22 @@
 // The page: a state, what follows from it, and what the reader does to it.
 
-import { choice, $, element, options, Sliders } from "./controls.js";
+import { choice, $, drag, element, options, Sliders } from "./controls.js";
 import { drawHeights, drawPair, drawRates } from "./charts.js";
 import { Editor } from "./editor.js";
 import { copy, embed, python, save, torch } from "./exports.js";
+import { knobsOf } from "./knobs.js";
 import { LANDSCAPES } from "./landscapes.js";
+import { legend } from "./legend.js";
 import { drawMap, frame } from "./map.js";
-import { isLinear, Maps, stripOf, work } from "./maps.js";
+import { curvaturesOf, isLinear, Maps, stripOf, work } from "./maps.js";
 import { plural, RATES, rounded, scale, shown } from "./numbers.js";
+import { partsOf } from "./parts.js";
 import { drawQuiz } from "./quiz.js";
 import { minima, parting, roles, walk } from "./running.js";
 import { told } from "./telling.js";
 import { DEFAULTS, read, write } from "./state.js";
 import { csv, drawWorked, valuesOfStep } from "./worked.js";
-import { builtin, groundOf, laneOf, MODIFIERS, ruleOf, valuesOf } from "./world.js";
+import { groundOf, laneOf, MODIFIERS, ruleOf, valuesOf } from "./world.js";
 
 function page() {
   const data = JSON.parse($("data").textContent), first = data.state;
@@ -130,19 +133,6 @@ function page() {
     return list.find((h) => h.name === state.axis) ?? order.map((name) => list.find((h) => h.name === name)).find(Boolean) ?? list.find((h) => h.high === 1) ?? list[0];
   }
 
-  // The curvatures of a quadratic; null where the loss is none.
-  function curvatures() {
-    const { land, loss } = now, n = land.names.length;
-    if (n > 2) return null;
-    const at = (x) => [...loss.hessian(Float64Array.from({ length: n }, (_, i) => x + 0.3 * i * x))].map((row) => [...row]).flat();
-    const h = at(0.7), other = at(-1.3), size = Math.max(...h.map(Math.abs));
-    if (!h.every((x, i) => Math.abs(x - other[i]) <= 1e-9 * size)) return null;
-    const sign = land.set.flip ? -1 : 1;
-    if (n === 1) return [sign * h[0]];
-    const half = (h[0] + h[3]) / 2, root = Math.hypot((h[0] - h[3]) / 2, h[1]);
-    return [sign * (half - root), sign * (half + root)];
-  }
-
   function askForMaps() {
     const lane = now.lanes[0], task = { state: { ...state, ...(now.error ? now.good : {}), values: lane.values }, lowest: now.lowest };
     const key = (more) => JSON.stringify([problem(), subject(), { ...lane.values, ...more }, now.lowest]);
@@ -162,7 +152,7 @@ function page() {
     if (!second) return;
     const grid = { axis: second, nx: 66, ny: 40, key: { lr: 0, [second.name]: second.name } };
     ask("pair", state.chart === "pair", grid, drawChart);
-    const curved = state.chart === "rate" && curvatures();
+    const curved = state.chart === "rate" && curvaturesOf(now.land, now.loss);
     ask("rate", curved && isLinear(lane.rule, lane.values), { ...grid, curvatures: curved }, drawChart);
   }
 
@@ -172,23 +162,11 @@ function page() {
   const stepAt = () => Math.max(1, Math.min(time() + 1, now.lanes[0].path.points.length - 1));
 
   function partsAt() {
-    const lane = now.lanes[0], t = stepAt(), { path } = lane;
-    if (state.t === null) return null; // the whole path is shown, and nothing else
-    if (path.points.length < 2 || time() > path.points.length - 1) return null;
-    const slots = memo("roles", [subject(), lane.values], () => {
-      try {
-        return roles(lane.program, lane.rule, lane.values, now.land.names.length);
-      } catch {
-        return {};
-      }
-    });
-    const p = path.points[t - 1], g = path.gradients[t - 1], after = path.states[t], step = Float64Array.from(p, (x, i) => path.points[t][i] - x);
-    const m = slots.first ? after[slots.first] : null, v = slots.second ? after[slots.second] : null;
-    const along = m ?? g, rates = v && [...step].map((x, i) => Math.abs(x / along[i]));
-    return {
-      p, g, m, step, ink: "a", roots: v && [...v].slice(0, 2).map(Math.sqrt), all: { g, step: [...step].map((x) => -x) },
-      rates: rates && rates.slice(0, 2).every((x) => Number.isFinite(x) && x > 0) ? rates.slice(0, 2) : null, names: slots,
-    };
+    const lane = now.lanes[0], n = now.land.names.length;
+    // At first the whole path is shown, and nothing else.
+    if (state.t === null || lane.path.points.length < 2 || time() > lane.path.points.length - 1) return null;
+    const slots = memo("roles", [subject(), lane.values], () => roles(lane.program, lane.rule, lane.values, n));
+    return partsOf(lane, stepAt(), n, slots);
   }
 
   function drawStage() {
@@ -211,7 +189,7 @@ function page() {
       note.textContent = `Steps until ${plural(1, "ten-thousandth").replace("1 ", "a ")} of the height is left, at ${strips[0]?.rates.length ?? 0} learning rates; a dot where it never is.${now.land.set.flip ? " With the sign right." : ""} Click, or use the arrow keys, to choose one.`;
       return;
     }
-    const exact = state.chart === "rate", curved = exact && curvatures(), fits = !exact || (curved && isLinear(lane.rule, lane.values));
+    const exact = state.chart === "rate", curved = exact && curvaturesOf(now.land, now.loss), fits = !exact || (curved && isLinear(lane.rule, lane.values));
     const found = fits ? now.grids[exact ? "rate" : "pair"] : null;
     now.hit = drawPair(canvas, { grid: found?.result, steps: now.land.steps, lr, value: lane.values[second.name], axis: { ...scale(second), name: second.name }, rate: exact });
     canvas.dataset.ms = found?.milliseconds ?? "";
@@ -271,14 +249,14 @@ function page() {
     options($("land"), landGroups, state.land);
     $("teach").textContent = state.loss ? "A loss of your own." : LANDSCAPES[state.land]?.teaches ?? "";
     const { land } = now;
-    knobs.show(knobList(land), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
+    knobs.show(knobsOf(land, data.diamonds.carat.length), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
     if (document.activeElement !== $("loss")) $("loss").value = now.lossError ? $("loss").value : land.text;
     $("loss-error").textContent = now.lossError?.message ?? "";
     $("hint").hidden = Boolean(state.start) && !land.drawn;
     $("hint").textContent = land.drawn ? "Click to dig, Alt + click to pile up, Shift + click to start there" : land.names.length === 1 ? "Click to start there" : "Click anywhere to start there";
     shade(state.shade);
     charts(state.chart);
-    legend();
+    $("legend").innerHTML = legend(now);
   }
 
   function drawTime() {
@@ -315,24 +293,6 @@ function page() {
     $("modifiers").querySelector("pre").textContent = lane.rule.parts.filter((part) => part.text !== lane.base.text).map((part) => part.text.trim()).join("\n\n\n");
   }
 
-  function legend() {
-    const { parts, lanes: [lane, other] } = now, mark = (kind, ink) => `<svg viewBox="0 0 22 12" aria-hidden="true" style="color:var(--${ink})">${{
-      line: '<path d="M1 6h20" stroke="currentColor" stroke-width="3"/>', dash: '<path d="M1 6h20" stroke="currentColor" stroke-width="3" stroke-dasharray="5 3"/>',
-      arrow: '<path d="M1 6h14" stroke="currentColor" stroke-width="3"/><path d="M13 1l8 5-8 5z" fill="currentColor"/>',
-      square: '<rect x="6" y="1" width="10" height="10" fill="currentColor" fill-opacity=".3" stroke="currentColor" stroke-width="1.5"/>',
-      ellipse: '<ellipse cx="11" cy="6" rx="10" ry="5" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2 2"/>',
-    }[kind]}</svg>`;
-    const items = [[mark("line", "a"), lane.name], ...(other ? [[mark("dash", "b"), other.name]] : [])];
-    if (parts && now.land.names.length > 1) {
-      items.push([mark("arrow", "g"), "against the gradient g"]);
-      if (parts.m) items.push([mark("arrow", "m"), `against ${parts.names.first}`]);
-      items.push([mark("arrow", "fg"), "the step, to scale"]);
-      if (parts.roots) items.push([mark("square", "m"), `√${parts.names.second} of each coordinate`]);
-      if (parts.rates) items.push([mark("ellipse", "fg"), "effective rates"]);
-    } else if (parts) items.push([mark("line", "g"), "tangent"], [mark("arrow", "fg"), "the step"]);
-    $("legend").innerHTML = items.map(([svg, words]) => `<li>${svg}${words}</li>`).join("");
-  }
-
   // ---- lists --------------------------------------------------------------------------------------
 
   const landGroups = [["", Object.entries(LANDSCAPES).map(([name, land]) => [name, land.title])]];
@@ -346,19 +306,6 @@ function page() {
   function besideGroups() {
     const own = state.source || state.around.length ? [["source", state.fault ? data.faults[state.fault - 1].like : "the rule as it was"]] : [];
     return [["", [["", "nothing"], ...own]], ...data.rules.map(([family, names]) => [family, names.map((name) => [name, name])])];
-  }
-
-  const powers = (low, high) => ({ to: (x) => Math.log(x / low) / Math.log(high / low), from: (u) => Math.round(low * (high / low) ** u) });
-  const linear = (low, high, step) => ({ to: (x) => (x - low) / (high - low), from: (u) => rounded(Math.round((low + u * (high - low)) / step) * step, 6) });
-  function knobList(land) {
-    const list = land.knobs.map((k) => k.check
-      ? { name: k.name, label: k.label, isSwitch: true, numeric: true }
-      : { ...k, scale: k.log ? powers(k.low, k.high) : linear(k.low, k.high, k.step), notch: k.log ? 0.005 : k.step / (k.high - k.low) });
-    if (land.rows) list.push({ name: "batch", label: "rows in a batch", scale: powers(1, data.diamonds.carat.length), notch: 0.01 });
-    else list.push({ name: "noise", label: "noise of the gradient", scale: linear(0, 2, 0.02), notch: 0.01 });
-    if (land.noise || land.batch) list.push({ name: "seed", label: "seed of the noise", scale: linear(1, 50, 1), notch: 1 / 49 });
-    list.push({ name: "steps", label: "steps at most", scale: powers(10, 5000), notch: 0.005 });
-    return list;
   }
 
   // ---- what the reader does -----------------------------------------------------------------------
@@ -464,21 +411,6 @@ function page() {
   press("quiz", () => state.fault ? change({ ...DEFAULTS, land: state.land }) : openFault(1));
 
   // The map: a click or a drag moves the start; in the drawn landscape it digs.
-  function drag(canvas, move, done = () => {}) {
-    let held = false;
-    const at = (event) => {
-      const box = canvas.getBoundingClientRect();
-      move(event.clientX - box.left, event.clientY - box.top, event);
-    };
-    canvas.addEventListener("pointerdown", (event) => {
-      held = true;
-      canvas.setPointerCapture(event.pointerId);
-      at(event);
-    });
-    canvas.addEventListener("pointermove", (event) => held && at(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { if (held) done(); held = false; });
-  }
-  let dug = false;
   drag($("map"), (x, y, event) => {
     const p = now.view.from(x, y);
     if (now.land.drawn && !event.shiftKey) {

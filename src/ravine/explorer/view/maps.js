@@ -3,7 +3,7 @@
 // The worker runs this very page's script. Where there can be none, the page computes by itself, in slices.
 
 import { RATES, scale } from "./numbers.js";
-import { apart, stepsTo, walk } from "./running.js";
+import { apart, stepsTo } from "./running.js";
 import { laneOf } from "./world.js";
 
 export const STRIP = 66;
@@ -108,6 +108,19 @@ function radius(m) {
     a = a.map((row) => Array.from({ length: n }, (_, j) => row.reduce((sum, x, i) => sum + x * a[i][j], 0)));
   }
   return Math.exp(log);
+}
+
+// The curvatures of a quadratic; null where the loss is none.
+export function curvaturesOf(land, loss) {
+  const n = land.names.length;
+  if (n > 2) return null;
+  const at = (x) => [...loss.hessian(Float64Array.from({ length: n }, (_, i) => x + 0.3 * i * x))].map((row) => [...row]).flat();
+  const h = at(0.7), other = at(-1.3), size = Math.max(...h.map(Math.abs));
+  if (!h.every((x, i) => Math.abs(x - other[i]) <= 1e-9 * size)) return null;
+  const sign = land.set.flip ? -1 : 1;
+  if (n === 1) return [sign * h[0]];
+  const half = (h[0] + h[3]) / 2, root = Math.hypot((h[0] - h[3]) / 2, h[1]);
+  return [sign * (half - root), sign * (half + root)];
 }
 
 // Whether a rule is linear in p, g and its slots, and the same at every step after the first.
