@@ -258,7 +258,19 @@ def test_the_exact_rate_is_that_of_theory(opened):
     assert "for quadratic losses" in page.inner_text("#chart-note")
 
 
+def test_what_an_address_says_wrongly_is_left_out(opened):
+    page = opened(
+        "t=abc&operation=x&batch=x&start=1,x&steps=&seed=x&k.angle=x&around=foo&beside=zzz&fault=99"
+    )
+    assert state(page) == {}
+    page.goto("about:blank")
+    page = opened("loss=x - y&rule=adam&t=999999")
+    assert "there is no minimum in view" in said(page)
+    assert page.inner_text("#time") == "step 200 of 200"
+
+
 def test_a_rule_for_matrices_gets_a_matrix(opened):
+    assert opened("rule=muon").input_value("#land") == "matrix"
     page = opened()
     page.select_option("#rule", "muon")
     assert page.input_value("#land") == "matrix"

@@ -12,7 +12,7 @@ import { curvaturesOf, isLinear, Maps, stripOf, work } from "./maps.js";
 import { plural, RATES, rounded, scale, shown } from "./numbers.js";
 import { partsOf } from "./parts.js";
 import { drawQuiz } from "./quiz.js";
-import { minima, parting, roles, walk } from "./running.js";
+import { BOTTOMLESS, minima, parting, roles, walk } from "./running.js";
 import { told } from "./telling.js";
 import { DEFAULTS, read, write } from "./state.js";
 import { csv, drawWorked, valuesOfStep } from "./worked.js";
@@ -78,7 +78,7 @@ function page() {
     const bounds = frame(land, canvas.clientWidth || 600, canvas.clientHeight || 400).bounds;
     const [lows, lowest] = memo("minima", [ground(), land.start.slice(2), bounds], () => {
       const found = minima(land, loss, bounds);
-      return [found, found.length ? loss.value(found[0]) : 0];
+      return [found, found.length ? loss.value(found[0]) : BOTTOMLESS];
     });
     const settings = { steps: land.steps, seed: state.seed, lowest };
     const strip = (name, lane) => {
@@ -252,7 +252,7 @@ function page() {
     knobs.show(knobsOf(land, data.diamonds.carat.length), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
     if (document.activeElement !== $("loss")) $("loss").value = now.lossError ? $("loss").value : land.text;
     $("loss-error").textContent = now.lossError?.message ?? "";
-    $("hint").hidden = Boolean(state.start) && !land.drawn;
+    $("hint").hidden = (Boolean(state.start) || state.t !== null) && !land.drawn;
     $("hint").textContent = land.drawn ? "Click to dig, Alt + click to pile up, Shift + click to start there" : land.names.length === 1 ? "Click to start there" : "Click anywhere to start there";
     shade(state.shade);
     charts(state.chart);
@@ -352,6 +352,9 @@ function page() {
   // A rule for matrices comes with the landscape of one.
   function chosen(patch) {
     change(patch);
+    withMatrix();
+  }
+  function withMatrix() {
     if (now.error?.message.includes("matrices")) change({ land: "matrix", loss: "", start: null, t: null });
   }
 
@@ -484,7 +487,9 @@ function page() {
     state = read(location.hash, first);
     if (!data.faults[state.fault - 1]) state.fault = 0;
     if (state.fault && !state.source) state = faultAt(state.fault);
+    state.around = state.around.filter((chip) => MODIFIERS.some(([name]) => name === chip));
     refresh();
+    withMatrix();
   }
   addEventListener("hashchange", begin);
   addEventListener("resize", () => later("resize", refresh));

@@ -1,6 +1,7 @@
 // A rule going down a landscape: paths, what is arrived at, and where minima are.
 
 export const TARGET = 1e-4; // arrived: this share of the start's height is left
+export const BOTTOMLESS = -1e300; // stands for the lowest height of a loss that has no minimum in view
 const FAR = 1e9;
 
 // Numbers from a seed: mulberry32, and normals by Box and Muller.
@@ -75,7 +76,7 @@ export function stepsTo(program, land, loss, values, { steps, seed, lowest }) {
     if (height > target) arrived = Infinity;
     else if (arrived === Infinity) arrived = t;
   }
-  return [arrived, height - lowest];
+  return [arrived, lowest === BOTTOMLESS ? height : height - lowest];
 }
 
 // The minima in view: the lowest points of a grid, then Newton's steps, shortened until they go down.

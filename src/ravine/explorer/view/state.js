@@ -23,12 +23,16 @@ export const DEFAULTS = {
   embed: false,
 };
 
-const numbers = (text) => text.split(",").map(Number);
+// How each is read; undefined, and so the default, where it says nothing that is accepted.
+const within = (low, high, whole = true) => (text) => {
+  const x = text === "" ? NaN : Number(text);
+  return Number.isFinite(x) ? Math.max(low, Math.min(high, whole ? Math.round(x) : x)) : undefined;
+};
 const READ = {
-  around: (text) => text.split(",").filter(Boolean),
-  start: (text) => numbers(text).every(Number.isFinite) ? numbers(text) : null,
-  steps: (text) => Math.max(1, Math.min(5000, Math.round(Number(text)) || 200)),
-  t: Number, operation: Number, noise: Number, batch: Number, seed: Number, fault: Number,
+  around: (text) => [...new Set(text.split(",").filter(Boolean))],
+  start: (text) => text.split(",").map(Number).every(Number.isFinite) ? text.split(",").map(Number) : undefined,
+  steps: within(1, 5000), t: within(0, 5000), operation: within(0, 1e5), noise: within(0, 10, false), batch: within(0, 1e5),
+  seed: within(0, 1e9), fault: within(0, 1e3),
   embed: (text) => text !== "0",
 };
 const value = (text) => text === "true" ? true : text === "false" ? false : Number(text);
@@ -36,9 +40,11 @@ const value = (text) => text === "true" ? true : text === "false" ? false : Numb
 export function read(hash, first = {}) {
   const state = { ...structuredClone(DEFAULTS), ...structuredClone(first) };
   for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
-    if (key.startsWith("k.")) state.knobs[key.slice(2)] = Number(text);
+    if (key.startsWith("k.")) {
+      if (Number.isFinite(Number(text))) state.knobs[key.slice(2)] = Number(text);
+    }
     else if (key === "values" || key === "knobs") continue;
-    else if (key in READ) state[key] = READ[key](text);
+    else if (key in READ) state[key] = READ[key](text) ?? DEFAULTS[key];
     else if (key in DEFAULTS) state[key] = text;
     else if (text !== "" && !Number.isNaN(value(text))) state.values[key] = value(text);
   }
