@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from optimizers import catalogue, elsewhere_page, modifiers_page, rule_page
+from optimizers import catalogue, elsewhere_page, frame, modifiers_page, rule_page
 from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
@@ -30,6 +30,7 @@ REFERENCE = {
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
     "ravine.engines": "How a rule becomes a step.",
+    "ravine.explorer": "The page in which a rule is read, edited, and moves.",
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
     "ravine.experiments": "The posts' experiments.",
@@ -207,9 +208,33 @@ def _notebook(path: Path) -> str:
             parts.append(f"```python\n{text}\n```")
             parts += filter(None, map(_output, cell["outputs"]))
     title, _, text = "\n\n".join(parts).partition("\n")
+    text = _with_explorers(text)
     return (
         f"{title}\n\n*This is `notebooks/{path.name}`, as it was saved with its outputs.*\n{text}\n"
     )
+
+
+LESSONS: dict[str, dict[str, Any]] = {
+    "The hill": {"rule": "sgd", "land": "parabola", "values": {"lr": 0.3}, "t": 2},
+    "Ravines": {"rule": "sgd", "land": "ravine"},
+    "Momentum": {"rule": "momentum", "land": "ravine", "beside": "sgd"},
+    "RMSprop": {"rule": "rmsprop", "land": "ravine", "beside": "momentum"},
+    "Adam": {"rule": "adam", "land": "ravine", "knobs": {"angle": 30}},
+    "The experiment with diamonds": {"rule": "sgd", "land": "diamonds", "knobs": {"flip": 1}},
+    "Finding faults": {"fault": 1},
+}
+"""What the explorer shows at the end of a lesson's chapter."""
+
+
+def _with_explorers(text: str) -> str:
+    """A lesson's text with the explorer at the end of chapters."""
+    chapters = re.split(r"(?m)^(?=## )", text)
+    for i, chapter in enumerate(chapters):
+        heading = re.match(r"## \d* ?(.*)", chapter)
+        if heading and heading[1] in LESSONS:
+            title = f"The explorer: {heading[1]}"
+            chapters[i] = f"{chapter.rstrip()}\n\n{frame(LESSONS[heading[1]], title)}\n\n"
+    return "".join(chapters)
 
 
 def _output(output: dict[str, Any]) -> str:
