@@ -102,10 +102,25 @@ def stream() -> int:
 def _draw(name: str, kind: str, x: Any, stream: Any) -> Any:
     """Random numbers in the shape of x."""
     draw, make = drawn.get() or draws.Draw(), getattr(draws, name)
-    if kind.startswith("jax"):  # whose whole numbers are short, unless asked for
-        numbers = make(_library("numpy"), _library("numpy").empty(x.shape), int(stream), draw)
-        return _library(kind).asarray(numbers, x.dtype)
+    if kind.startswith("jax"):
+        return _drawn_beside_jax(make, x, int(stream), draw)
     return make(_library(kind) if kind else None, x, int(stream), draw)
+
+
+def _drawn_beside_jax(make: Callable[..., Any], x: Any, stream: int, draw: draws.Draw) -> Any:
+    """Random numbers for an array of JAX's, made by NumPy, while a compiled step runs as well.
+
+    XLA contracts products and sums, so what it made of the same formulas would have other bits.
+    """
+    jax, numpy = sys.modules["jax"], sys.modules["numpy"]
+
+    def made(*parts: Any) -> Any:
+        return make(numpy, numpy.empty(x.shape, x.dtype), stream, draws.Draw(*map(int, parts)))
+
+    if not any(isinstance(part, jax.core.Tracer) for part in (x, *draw)):
+        return jax.numpy.asarray(made(*draw))
+    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(made, like, *draw, vmap_method="sequential")
 
 
 @contextmanager
