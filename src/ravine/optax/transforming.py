@@ -212,7 +212,7 @@ class _Transformation:
             raise ValueError(f"{self.where}: update needs params: tx.update(grads, state, params)")
         signals = {k: x for k in self.rule.signals if (x := extra.get(k)) is not None}
         paths, tree = jax.tree_util.tree_flatten_with_path(params)
-        late, count = dict(state.late), state.count + 1
+        late, count = dict(state.late), optax.safe_increment(state.count)
         columns = {"g": updates, **state.slots}
         columns |= {k: x for k, x in signals.items() if not self.rule.signals[k].scalar}
         shared = {k: x for k, x in state.slots.items() if self.rule.slots[k].shared}
@@ -243,7 +243,9 @@ class _Transformation:
     ) -> _Leaf:
         p = self._checked(path, p)
         of = program(self._graph(p.ndim, signals))
-        arrays = {"p": p} | {k: x for k, x in its.items() if k not in self.rule.slots or k in of.live}
+        arrays = {"p": p} | {
+            k: x for k, x in its.items() if k not in self.rule.slots or k in of.live
+        }
         for k, x in arrays.items():
             if x is None or (k not in self.rule.slots and jnp.shape(x) != p.shape):
                 shape = "missing" if x is None else f"of shape {jnp.shape(x)}"
@@ -267,7 +269,9 @@ class _Transformation:
                 if key not in common and not x.idle:
                     common[key] = scalars(x.program, {**now, "t": x.t})
                 if not x.idle:
-                    scalar = {k: v.astype(jnp.float64) for k, v in x.given.items() if self._is_scalar(k)}
+                    scalar = {
+                        k: v.astype(jnp.float64) for k, v in x.given.items() if self._is_scalar(k)
+                    }
                     given = {**x.given, **scalar}
                     going.append((x, steps(x.program, common[key], given, x.dtype)))
             done = iter(self._together(going))
@@ -343,7 +347,9 @@ class _Transformation:
         }
         weights = []
         for i, p in enumerate(leaves):
-            slots = [0.0 if rows.get(k) is None or rows[k][i] is None else rows[k][i] for k in names]
+            slots = [
+                0.0 if rows.get(k) is None or rows[k][i] is None else rows[k][i] for k in names
+            ]
             wide = jnp.asarray(p).astype(_wide(p))
             weights.append(self.rule.evaluate(wide, slots, **now).astype(p.dtype))
         return tree.unflatten(weights)

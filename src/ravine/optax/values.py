@@ -44,7 +44,9 @@ class Program:
         together: dict[tuple[int, int], list[Node]] = {}
         for x in self.nodes:
             if self._decides(x):
-                after = max((y.index for y in self.graph.needed([x]) if y.op == "total"), default=-1)
+                after = max(
+                    (y.index for y in self.graph.needed([x]) if y.op == "total"), default=-1
+                )
                 group = together.setdefault((x.args[0].index, after), [])
                 group.append(x)
                 self.groups[x.index] = group
@@ -60,7 +62,9 @@ class Program:
         slots, common = self.graph.rule.slots, set()
         for x in self.nodes:
             known = x.value not in slots or slots[x.value].shared
-            if x.level == STEP and (known if not x.args else all(a.index in common for a in x.args)):
+            if x.level == STEP and (
+                known if not x.args else all(a.index in common for a in x.args)
+            ):
                 common.add(x.index)
         return [x for x in self.nodes if x.index in common]
 
@@ -71,7 +75,10 @@ def program(graph: Graph) -> Program:
 
 
 def scalars(of: Program, given: Mapping[str, Any]) -> Known:
-    """The numbers of a step in float64. given: t, hyperparameters, shared slots and signals that are numbers."""
+    """The numbers of a step in float64.
+
+    given: t, hyperparameters, shared slots, and signals that are numbers.
+    """
     known: Known = {}
     for node in of.scalars:
         known[node.index] = _scalar(node, known, given)
@@ -198,13 +205,17 @@ class _Values:
             found = taken(bool(decides))
         else:
             both = [jax.eval_shape(lambda on=on: taken(on)) for on in (True, False)]
-            shapes = [jnp.broadcast_shapes(*(x.shape for x in pair)) for pair in zip(*both)]
+            shapes = [
+                jnp.broadcast_shapes(*(x.shape for x in pair)) for pair in zip(*both, strict=True)
+            ]
 
             def fitted(on: bool) -> list[Any]:
-                return [jnp.broadcast_to(x, shape) for x, shape in zip(taken(on), shapes)]
+                return [
+                    jnp.broadcast_to(x, shape) for x, shape in zip(taken(on), shapes, strict=True)
+                ]
 
             found = jax.lax.cond(decides != 0, lambda: fitted(True), lambda: fitted(False))
-        self.known |= {x.index: value for x, value in zip(group, found)}
+        self.known |= {x.index: value for x, value in zip(group, found, strict=True)}
         return self.known[node.index]
 
     def _array(self, x: Any) -> Any:
