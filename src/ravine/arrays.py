@@ -1,7 +1,7 @@
 """What the operations on whole arrays mean: reductions, orders, matrices. The same in each library.
 
-The functions take the library first: numpy, torch, jax.numpy, or any of the array standard. Matrices stand in the last two axes;
-the axes before them are a batch.
+The functions take the library first: numpy, torch, jax.numpy, or any of the array standard. Matrices
+stand in the last two axes; the axes before them are a batch.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
 
 
 def pairs(rules: Iterable[str]) -> dict[str, str]:
-    """Rules, and how optax's optimizer of the same path is made, as cards say. ValueError if there is none."""
+    """Rules, and how optax makes the same, as cards say. ValueError where nothing is known to be it."""
     found = {}
     for name in rules:
         rule = registry.get(name)

@@ -14,6 +14,7 @@ from ravine import registry as _registry
 from ravine.extras import without as _without
 
 try:
+    from ravine.optax.converting import from_optax, from_torch, to_optax, to_torch
     from ravine.optax.transforming import RuleState, evaluate, transformation
 except ImportError as _error:  # pragma: no cover
     if _error.name and _error.name.partition(".")[0] in ("jax", "jaxlib", "optax"):
@@ -23,7 +24,15 @@ from ravine.rule import Rule as _Rule
 from ravine.signature import nearest as _nearest
 from ravine.spellings import unpaired as _unpaired
 
-__all__ = ["RuleState", "evaluate", "transformation"]
+__all__ = [
+    "RuleState",
+    "evaluate",
+    "from_optax",
+    "from_torch",
+    "to_optax",
+    "to_torch",
+    "transformation",
+]
 
 
 def __getattr__(name: str) -> _Any:
