@@ -12,7 +12,7 @@ import numpy as np
 from ravine import registry, spellings
 from ravine.cards import Witness
 from ravine.engines.eager import plan
-from ravine.optax.transforming import RuleState
+from ravine.optax.transforming import RuleState, flat
 from ravine.rule import Rule
 
 __all__ = ["from_optax", "from_torch", "to_optax", "to_torch"]
@@ -76,7 +76,7 @@ def from_torch(
     """
     rule = (registry.get(rule) if isinstance(rule, str) else rule).fitting(hyperparameters)
     values = rule.check(**hyperparameters)
-    paths, tree = jax.tree_util.tree_flatten_with_path(params)
+    paths, tree = flat(params)
     rows: dict[str, list[Any]] = {slot: [] for slot in rule.slots}
     steps: list[int] = []
     for (path, p), number in zip(paths, tree.flatten_up_to(numbers), strict=True):
@@ -120,7 +120,7 @@ def to_torch(state: RuleState, numbers: Any, *, to: str = "") -> dict[Any, dict[
                 f"to_torch: to={to!r} is not accepted; it is one of {', '.join(known)}"
             )
         names = known[to].state_names
-    paths, tree = jax.tree_util.tree_flatten_with_path(numbers)
+    paths, tree = flat(numbers)
     made: dict[Any, dict[str, Any]] = {}
     for path, number in paths:
         taken = int(state.count) - int(state.late.get(jax.tree_util.keystr(path), 0))

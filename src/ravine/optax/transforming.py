@@ -21,7 +21,7 @@ from ravine.rule import Rule, RuleError
 from ravine.rule import rule as as_rule
 from ravine.views import restored, view
 
-__all__ = ["RuleState", "evaluate", "transformation"]
+__all__ = ["RuleState", "evaluate", "flat", "transformation"]
 
 
 class RuleState(NamedTuple):
@@ -163,7 +163,7 @@ class _Transformation:
     def init(self, params: Any) -> RuleState:
         """The state before the first update."""
         count = jnp.zeros([], jnp.int32)
-        paths, tree = jax.tree_util.tree_flatten_with_path(params)
+        paths, tree = flat(params)
         leaves = [self._checked(jax.tree_util.keystr(path), p) for path, p in paths]
         graphs = [self._graph(p.ndim) for p in leaves]
         now = self._now(count)
@@ -211,7 +211,7 @@ class _Transformation:
         if params is None:
             raise ValueError(f"{self.where}: update needs params: tx.update(grads, state, params)")
         signals = {k: x for k in self.rule.signals if (x := extra.get(k)) is not None}
-        paths, tree = jax.tree_util.tree_flatten_with_path(params)
+        paths, tree = flat(params)
         late, count = dict(state.late), optax.safe_increment(state.count)
         columns = {"g": updates, **state.slots}
         columns |= {k: x for k, x in signals.items() if not self.rule.signals[k].scalar}
@@ -338,15 +338,15 @@ class _Transformation:
 
     def evaluate(self, params: Any, state: RuleState) -> Any:
         """The weights to evaluate with."""
-        leaves, tree = jax.tree.flatten(params)
+        paths, tree = flat(params)
         now = self._now(state.count)
         names = self.rule.slots
         rows = {
-            k: [x] * len(leaves) if names[k].shared else tree.flatten_up_to(x)
+            k: [x] * len(paths) if names[k].shared else tree.flatten_up_to(x)
             for k, x in state.slots.items()
         }
         weights = []
-        for i, p in enumerate(leaves):
+        for i, (_, p) in enumerate(paths):
             slots = [
                 0.0 if rows.get(k) is None or rows[k][i] is None else rows[k][i] for k in names
             ]
@@ -368,6 +368,11 @@ class _Contexts:
     def __exit__(self, *error: Any) -> None:
         for context in reversed(self.contexts):
             context.__exit__(*error)
+
+
+def flat(tree: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """A tree's leaves with their paths, and what puts them together."""
+    return jax.tree_util.tree_flatten_with_path(tree)
 
 
 def _wide(p: Any) -> Any:
