@@ -118,7 +118,7 @@ def _reference(name: str, text: str) -> str:
 
 def _checks() -> str:
     """All checks of `ravine check`, each with what it asks and why."""
-    parts = ["# Checks", "What `ravine check` asks of an optimizer."]
+    parts = ["# Checks", "The checks that `ravine check` performs."]
     for name, each in checks().items():
         needs = f"For optimizers that have {', '.join(sorted(each.needs))}." if each.needs else ""
         parts += [f"## {name}", *(x for x in (each.asks, markdown(each.explains), needs) if x)]
@@ -130,7 +130,7 @@ def _command_line() -> str:
         [
             "# Command line",
             plain(cli.app.info.help or ""),
-            "Every command has `--help`. Exit codes: 0 done, 1 failed, 2 not accepted, 130 "
+            "Every command has `--help`. Exit codes: 0 success, 1 failure, 2 invalid input, 130 "
             "interrupted.",
             *_commands("ravine", cli.app),
         ]

@@ -316,7 +316,7 @@ def test_every_modifier_and_every_command_is_there():
     for row in (
         "| `--set NAME=VALUE` | Set a hyperparameter. |  |",
         "| `--start NUMBER` | The parameter before the first worked step. | `1.0` |",
-        "| `--epochs N` | Passes, at the most. | 10000 |",
+        "| `--epochs N` | Maximum number of epochs. | 10000 |",
     ):
         assert row in commands
 

@@ -282,12 +282,19 @@ class Kernel:
     ):
         from ravine.engines import cpu
         from ravine.engines.eager import plan
+        from ravine.engines.kernel import KernelError
+        from ravine.engines.turns import CALLED
 
         graphs = [plan(rule, values, ndim=p.ndim) for p in params]
         of = {
             graph: [p for p, its in zip(params, graphs, strict=True) if its is graph]
             for graph in graphs
         }
+        for graph in of:
+            if called := [op for op in CALLED if graph.uses(op)]:
+                raise KernelError(
+                    f"rule {rule.name!r} steps by kernels and {called[0]} by turns, which the optimizer shows"
+                )
         if len(of) > 1:
             for graph in of:
                 if graph.at_once:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
@@ -248,18 +249,27 @@ def _never_negative(x: Value) -> bool:
     return square or x.op in ("abs", "sqrt") or (x.op == "constant" and x.leaf >= 0)
 
 
-def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
+def lower(
+    graph: Graph,
+    squares: bool = False,
+    spread: bool = False,
+    *,
+    outputs: Mapping[str, Node] | None = None,
+    found: Mapping[int, str] = MappingProxyType({}),
+) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
     squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
-    :class:`Kernel`.
+    :class:`Kernel`. outputs: nodes in the shape of p, and the columns that they are left in, in place of
+    the step's results. found: the nodes that columns hold already, by index.
     """
-    slots = graph.rule.slots
+    slots, results = graph.rule.slots, graph.live_outputs()
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
+    arrays = (s for s in graph.live if slots[s].kind != "scalar")
     kernel = Kernel(
         graph,
         spread,
-        columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
+        columns=("p", "g", *signals, *arrays, *found.values(), *(outputs or ())),
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
@@ -276,15 +286,21 @@ def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
         kernel.short[name] = lowering.add(
             op, kernel.leaf("input", "p", ELEMENT), lowering.constant(float(axis or 0))
         ).level
-    made: dict[int, Value] = {}
-    for node in graph.needed(graph.live_outputs().values()):
+    if outputs is not None or found:  # matrices, one after the other
+        kernel.views |= {"last", "below"}
+    made = {i: kernel.leaf("input", column, ELEMENT) for i, column in found.items()}
+    for node in graph.needed((outputs or results).values(), {*made}):
         made[node.index] = lowering.lower(node, [made[a.index] for a in node.args])
-    for name, node in graph.live_outputs().items():
-        kernel.outputs[name] = new = made[node.index]
-        if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
-            kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
-        if name in kernel.short and new.level in (MATRIX, ELEMENT):
-            kernel.refuse(f"the new {name}", "which has another shape than the old one")
+    for name, node in results.items():
+        if outputs is not None and name in (*kernel.short, *kernel.slots):
+            kernel.outputs[name] = lowering.lower(graph.slot(name), [])
+        elif outputs is None:
+            kernel.outputs[name] = new = made[node.index]
+            if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
+                kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
+            if name in kernel.short and new.level in (MATRIX, ELEMENT):
+                kernel.refuse(f"the new {name}", "which has another shape than the old one")
+    kernel.outputs |= {name: made[node.index] for name, node in (outputs or {}).items()}
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = lowering.add("total", lowering.add("mul", g, g))

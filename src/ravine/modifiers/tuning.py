@@ -46,7 +46,7 @@ def mechanic(
     s_decay=1e-2,
     s_eps=1e-8,
 ):
-    """Mechanic: the rule's steps, times a scale that is learned.
+    """Mechanic: the rule's steps, multiplied by a learned scale.
 
     Cutkosky et al., 2023, arXiv:2306.00144. There is one scale for all tensors, the sum of one for
     each decay rate. It grows where the steps so far agree with the negative gradient. lr multiplies
@@ -93,7 +93,7 @@ def mechanic_clipped(
     s_decay=1e-2,
     s_eps=1e-8,
 ):
-    """Mechanic as optax.contrib.mechanize has it: no step changes the scale by more than those before.
+    """Mechanic as in optax.contrib.mechanize: no step changes the scale by more than those before.
 
     What the scale learns from is clipped to its largest size so far, and each of the scales starts
     at s_init. The decay is of the weights before the rule's step.

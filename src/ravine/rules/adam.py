@@ -1,4 +1,4 @@
-"""Adam and its nearest relatives: the mean gradient over its root mean square."""
+"""Adam and its closest relatives: the mean gradient over its root mean square."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter

@@ -1,4 +1,4 @@
-"""Adam along other means: relatives that differ in what they step along."""
+"""Adam with other momentum: relatives that differ in the numerator of the step."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter

@@ -1,4 +1,4 @@
-"""Fewer second moments: squared gradients are kept by row and column, by row, or by tensor."""
+"""Compressed second moments: squared gradients are kept by row and column, by row, or by tensor."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter

@@ -1,4 +1,4 @@
-"""Gradient descent and its momentum: walk downhill, then roll."""
+"""Gradient descent and momentum: walk downhill, then roll."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -348,7 +348,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     ),
 )
 def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9, 0.99)):
-    """The mean of several velocities, of short to long memory.
+    """The mean of several velocities with short to long memory.
 
     Alone, a velocity with momentum 0.99 oscillates; those of shorter memory damp it.
 
