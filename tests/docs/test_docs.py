@@ -140,6 +140,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", WRITTEN, ids=written)
 def test_snippets(path, folder):
+    if path.stem == "use-jax":
+        pytest.importorskip("optax", reason="optax is not installed; the extra optax brings it")
     run(path.read_text(), folder)
 
 

@@ -170,6 +170,25 @@ def bench_peers(
     _bench({"peers": peers.run(on, wanted, chosen, seconds, progress)}, file, json)
 
 
+@bench.command("optax")
+def bench_optax(
+    rules: Annotated[
+        str, typer.Option(help="Rules that optax has too, with commas between.")
+    ] = "sgd,nesterov,adam,adamw,lion,nadam_optax,adamax,adabelief,lamb",
+    shapes: Annotated[str, typer.Option(help="Of mlp and blocks.")] = "mlp,blocks",
+    seconds: Annotated[float, typer.Option(min=0.0, help="For each rule and shape.")] = 2.0,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Steps of ravine.optax under jit, against optax's own optimizers of the same path."""
+    require("jax", "optax")
+    from ravine.bench import optax
+
+    _checked(seconds, [], file)
+    chosen = [found.name for found in find_all("--rules", rules)]
+    _bench({"optax": optax.run(chosen, shapes.split(","), seconds, progress)}, file, json)
+
+
 @bench.command("memory")
 def bench_memory(
     layers: Annotated[int, typer.Option(min=1, help="Number of linear layers.")] = 24,

@@ -195,7 +195,7 @@ def lars_kozistr(p, g, b, *, lr=1.0, momentum=0.9, weight_decay=5e-4, trust_coef
                 f"optax.lars(lr, {_LARS}, trust_coefficient=trust_coefficient, eps=eps)",
                 needs={"nesterov": False},
                 defaults={"weight_decay": 0.0},
-                state={"v": "trace"},
+                state={"v": "-trace"},
             ),
         ),
     ),

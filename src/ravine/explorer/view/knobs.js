@@ -11,6 +11,6 @@ export function knobsOf(land, rows) {
   if (land.rows) list.push({ name: "batch", label: "rows in a batch", scale: powers(1, rows), notch: 0.01 });
   else list.push({ name: "noise", label: "noise of the gradient", scale: linear(0, 2, 0.02), notch: 0.01 });
   if (land.noise || land.batch) list.push({ name: "seed", label: "seed of the noise", scale: linear(1, 50, 1), notch: 1 / 49 });
-  list.push({ name: "steps", label: "steps at most", scale: powers(10, 5000), notch: 0.005 });
+  list.push({ name: "steps", label: "number of steps", scale: powers(10, 5000), notch: 0.005 });
   return list;
 }
