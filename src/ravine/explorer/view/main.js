@@ -186,7 +186,7 @@ function page() {
     if (state.chart === "lr" || !second) {
       const strips = now.lanes.filter((each) => each.strip).map((each) => ({ ...each.strip, ink: each.ink }));
       now.hit = drawRates(canvas, { strips, lr, steps: now.land.steps, best: lane.strip?.best });
-      note.textContent = `Steps until ${plural(1, "ten-thousandth").replace("1 ", "a ")} of the height is left, at ${strips[0]?.rates.length ?? 0} learning rates; a dot where it never is.${now.land.set.flip ? " With the sign right." : ""} Click, or use the arrow keys, to choose one.`;
+      note.textContent = `Steps until a ten-thousandth of the height is left, for ${strips[0]?.rates.length ?? 0} learning rates; a dot marks those that never get there.${now.land.set.flip ? " Computed with the right sign." : ""} Click, or use the arrow keys, to choose one.`;
       return;
     }
     const exact = state.chart === "rate", curved = exact && curvaturesOf(now.land, now.loss), fits = !exact || (curved && isLinear(lane.rule, lane.values));
