@@ -148,7 +148,7 @@ def task(
     if json:
         from ravine.races.store import to_json
 
-        print(to_json({"rows": found.table(), "notes": found.notes}))
+        print(to_json({"rows": found.table(), "notes": [*found.notes, *found.edges]}))
     else:
         report(folder.path)
         for note in found.notes:
