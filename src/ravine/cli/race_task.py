@@ -47,7 +47,9 @@ def task(
     ] = None,
     problem: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A bundled problem, or several; --problems lists them."),
+        typer.Option(
+            metavar="NAME", help="A bundled problem, several, or all; --problems lists them."
+        ),
     ] = None,
     problems: Annotated[
         bool, typer.Option("--problems", help="List the bundled problems, and end.")
@@ -118,6 +120,7 @@ def task(
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
         names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
+        names = dict.fromkeys(known()) if "all" in names else names
         tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
         tasks = [each.within(schedule=schedule) for each in tasks]
         contest.check(tier, seeds, halving, tasks)
