@@ -37,7 +37,7 @@ PAGE, RESULTS = "which-optimizer.md", "decision.json"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion", "muon")
 QUICK = ("sgd", "adam")
 SHORTER = {"character-lm": 300}
-"""Steps of problems that are given fewer than their own: with 600 this one would take half of all the time."""
+"""Steps of problems that get fewer than their own: with 600 this one would take half of all the time."""
 DRAWN = ("profile", "mnist-1d-slope", "lstm-slope")
 Facts = Mapping[str, Any]
 
