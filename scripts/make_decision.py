@@ -5,9 +5,9 @@
     python scripts/make_decision.py --out FOLDER     # the runs are kept there, and a second call goes on
 
 Runs are kept in runs/decision; what is there is not computed again. What they say is kept in
-docs/decision.json, from which the tables between the markers of docs/which-optimizer.md are made; the whole
-report is docs/decision/report.html, and the figures lie beside it. With --quick all of this is written to the
-folder of the runs instead.
+docs/decision.json, from which the tables between the markers of docs/which-optimizer.md, and of
+docs/how-to/read-a-report.md, are made; the whole report is docs/decision/report.html, and the figures lie
+beside it. With --quick all of this is written to the folder of the runs instead.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from ravine.races.store import RunFolder
 from ravine.races.task import Task, problem, problems
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, RESULTS = "which-optimizer.md", "decision.json"
+PAGES, RESULTS = ("which-optimizer.md", "how-to/read-a-report.md"), "decision.json"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion", "muon")
 QUICK = ("sgd", "adam")
 SHORTER = {"character-lm": 150}
@@ -100,6 +100,7 @@ def tables(found: Facts) -> dict[str, str]:
         "tuning": _tuning(found["problems"]),
         "evidence": "\n\n".join(map(_evidence, found["problems"])),
         "made": _made(found),
+        "mnist_1d": _lesson(next(p for p in found["problems"] if p["problem"] == "mnist-1d")),
     }
 
 
@@ -239,6 +240,26 @@ def _tuning(problems: Iterable[Facts]) -> str:
     return _table(heads, rows, left=3)
 
 
+def _lesson(p: Facts) -> str:
+    rows = [
+        (
+            o["optimizer"],
+            _number(p, o["default"]),
+            _score(p, o["best_trial"]),
+            _number(p, o["result"]),
+        )
+        for o in p["optimizers"]
+    ]
+    heads = ("optimizer", "at the defaults", "the best trial's own score", "tuned, on new seeds")
+    luck = {o["optimizer"]: o["best_trial"] - o["result"]["value"] for o in p["optimizers"]}
+    most = max(luck, key=lambda name: luck[name])
+    return (
+        f"{_table(heads, rows)}\n\nThe rank correlation of the two orders is "
+        f"{_signed(p['rank_correlation_of_defaults'])}. The best trial's own score is too good by up to "
+        f"{100 * luck[most]:.1f} points ({most})."
+    )
+
+
 def _evidence(p: Facts) -> str:
     rows = [
         (
@@ -278,15 +299,17 @@ def publish(folder: Path, where: Path) -> None:
     """Write the page, the report, the figures and the summary of a race's folder."""
     report = Report(folder)
     kept, figures = summary(report), report.figures()
-    page = fill((DOCS / PAGE).read_text("utf-8"), tables(read(kept)))
+    made = tables(read(kept))
     beside = where / "decision"
     beside.mkdir(exist_ok=True)
+    for page in PAGES:
+        (where / page).parent.mkdir(exist_ok=True)
+        write(where / page, fill((DOCS / page).read_text("utf-8"), made).encode())
     write(beside / "report.html", report.html().encode())
     for name in DRAWN:
         write(beside / f"{name}.svg", figures[name][0].svg(alone=True).encode())
     write(where / RESULTS, kept.encode())
-    write(where / PAGE, page.encode())
-    print(f"{where / PAGE}: {report.headline}")
+    print(report.headline)
 
 
 def main() -> None:

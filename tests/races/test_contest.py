@@ -168,7 +168,7 @@ def test_what_must_be_known_is_noted(tmp_path):
         name="points",
     )
     found = race(tmp_path, its, seeds=1, names=("muon",))
-    notes = "\n".join(found.notes)
+    notes = "\n".join([*found.notes, *found.reported])
     assert "one seed is reported: there is no interval" in notes
     assert "a little too good; give three parts" in notes
     assert "points: nobody reaches the target, 1.5" in notes
@@ -217,7 +217,7 @@ def test_an_optimizer_that_raises_does_not_end_the_race(tmp_path):
 def test_a_choice_on_the_edge_is_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(module.protocol, "edges", lambda run, tier: ["lr"])
     found = race(tmp_path)
-    assert sum("lies on the edge of what was tried" in edge for edge in found.edges) == 2
+    assert sum("lies on the edge of what was tried" in edge for edge in found.reported) == 2
     assert "lies on the edge" in repr(found)
     assert "edge" not in "".join(found.notes)  # the command line prints these beside the report
 

@@ -22,8 +22,9 @@ DOCS = make_decision.DOCS
 
 def test_the_page_has_the_tables_of_what_was_raced():
     found = make_decision.read((DOCS / make_decision.RESULTS).read_text("utf-8"))
-    page = (DOCS / make_decision.PAGE).read_text("utf-8")
-    assert make_decision.fill(page, make_decision.tables(found)) == page
+    page, lesson = ((DOCS / name).read_text("utf-8") for name in make_decision.PAGES)
+    for text in (page, lesson):
+        assert make_decision.fill(text, make_decision.tables(found)) == text
     assert {p["problem"] for p in found["problems"]} == {*problems()}
     for p in found["problems"]:
         assert {o["optimizer"] for o in p["optimizers"]} == {*make_decision.OPTIMIZERS}
@@ -48,7 +49,7 @@ def test_the_command_that_makes_it_works(tmp_path):
     words = [sys.executable, "scripts/make_decision.py", "--quick", "--out", str(tmp_path / "new")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "new" / make_decision.PAGE).read_text("utf-8")
+    page = (tmp_path / "new" / make_decision.PAGES[0]).read_text("utf-8")
     assert len(re.findall("^### ", page, re.MULTILINE)) == len(problems())
     assert "<!-- end -->" in page
     assert (tmp_path / "new" / "decision" / "report.html").stat().st_size < LIMIT

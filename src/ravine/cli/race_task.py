@@ -151,7 +151,7 @@ def task(
     if json:
         from ravine.races.store import to_json
 
-        print(to_json({"rows": found.table(), "notes": [*found.notes, *found.edges]}))
+        print(to_json({"rows": found.table(), "notes": [*found.notes, *found.reported]}))
     else:
         report(folder.path)
         for note in found.notes:

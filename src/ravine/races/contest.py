@@ -61,13 +61,16 @@ class _Nobody:
 
 @dataclass
 class Outcome:
-    """What a race found. folder: where its runs are kept. notes: what whoever reads it must know.
-    edges: where the best value lies on the edge of what was tried; the report says so, too."""
+    """What a race found.
+
+    folder: where its runs are kept. notes: what whoever reads it must know. reported: more of that, which
+    the report says, too.
+    """
 
     folder: Path
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    edges: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each problem and optimizer: mean score, tuned and with the defaults, over the seeds.
@@ -104,7 +107,7 @@ class Outcome:
             + f"{row['default']:.4g} with the defaults"
             for row in self.table()
         ]
-        return "\n".join([*lines, *self.notes, *self.edges, f"runs: {self.folder}"])
+        return "\n".join([*lines, *self.notes, *self.reported, f"runs: {self.folder}"])
 
 
 def _rank(row: Mapping[str, Any], lower: bool) -> float:
@@ -144,7 +147,7 @@ def contest(
     chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
     found = Outcome(folder.path)
     if seeds == 1:
-        found.notes.append(
+        found.reported.append(
             "one seed is reported: there is no interval, and no verdict, with fewer than two"
         )
     found.notes += [entrant.remark for entrant in racing if entrant.remark]
@@ -177,7 +180,7 @@ def contest(
             found.runs += done
             found.notes += _missing(wanted, done)
         found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
-        found.edges += _edges(task, racing, chosen_tier, found.runs)
+        found.reported += _edges(task, racing, chosen_tier, found.runs)
         pack(folder.path, MANY)
     return found
 

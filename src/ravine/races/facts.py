@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ravine.races.findings import Comparison, Method
@@ -75,6 +76,7 @@ def _optimizer(comparison: Comparison, m: Method, rank: tuple[int, bool]) -> dic
         "hyperparameters": dict(m.hyperparameters),
         "searched": m.searched if m.tuned else {},
         "on_the_edge": list(m.edge),
+        "best_trial": comparison.sign * max((t.result for t in m.trials), default=math.nan),
         "lr_that_works": m.works and list(m.works),
         "expected_best_at": None if m.best_at is None else (comparison.sign * m.best_at).tolist(),
         "steps_to_target": _estimate(m.steps),

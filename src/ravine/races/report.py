@@ -402,7 +402,7 @@ def _pairs(comparison: Comparison, words: Words) -> str:
             f"{pair.beats.value:.0%}",
             between(f"{pair.beats.low:.0%}", f"{pair.beats.high:.0%}"),
             f"{first} is better" if pair.better is not None else "not distinguishable",
-            "" if pair.better is not None else about_needed(pair),
+            "" if pair.better is not None else about_needed(pair, comparison.tuned),
         ]
         rows.append((None, cells))
     columns = (
