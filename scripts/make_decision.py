@@ -122,13 +122,13 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -
 def _verdict(found: Facts) -> str:
     best, *_ = together = found["over_all_problems"]
     fast = max(together, key=lambda row: row["score_by_seconds"])
-    also = "" if fast is best else f"{fast['optimizer']} has "
+    also = "" if fast is best else f"{fast['optimizer']} has the best one "
     first = Counter(_by_default(p)[0]["optimizer"] for p in found["problems"])
     where = listed(f"{name} on {count}" for name, count in first.most_common())
     return (
-        f"**Tuned, {best['optimizer']} has the best score over all {len(found['problems'])} problems: "
-        f"{best['score']:.2f} of 1 by the steps that it takes to the targets, and {also}"
-        f"{fast['score_by_seconds']:.2f} by seconds.** {found['headline']} **Not tuned**, first come {where}."
+        f"**Tuned, {best['optimizer']} has the best score over all {len(found['problems'])} problems by the steps "
+        f"that it takes to the targets, {best['score']:.2f} of 1; {also}by seconds, "
+        f"{fast['score_by_seconds']:.2f}.** {found['headline']} **Not tuned**, first come {where}."
     )
 
 
