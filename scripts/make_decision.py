@@ -126,8 +126,8 @@ def _verdict(found: Facts) -> str:
     first = Counter(_by_default(p)[0]["optimizer"] for p in found["problems"])
     where = listed(f"{name} on {count}" for name, count in first.most_common())
     return (
-        f"**Tuned, {best['optimizer']} has the best score over all {len(found['problems'])} problems by the steps "
-        f"that it takes to the targets, {best['score']:.2f} of 1; {also}by seconds, "
+        f"**Tuned, {best['optimizer']} has the best score over all {len(found['problems'])} problems by the "
+        f"steps that it takes to the targets, {best['score']:.2f} of 1; {also}by seconds, "
         f"{fast['score_by_seconds']:.2f}.** {found['headline']} **Not tuned**, first come {where}."
     )
 
