@@ -58,9 +58,12 @@ def report(
 def _print(made: Report) -> None:
     from ravine.races.sentences import Words, place
 
-    paragraph(made.headline, style="bold")
-    for comparison in made.comparisons:
+    if len(made.comparisons) > 1:  # of one problem its verdict is the headline
+        paragraph(made.headline, style="bold")
         line()
+    for i, comparison in enumerate(made.comparisons):
+        if i:
+            line()
         words = Words(comparison)
         title(comparison.title)
         said = (words.verdict(), words.enough(), words.defaults(), *words.remarks())

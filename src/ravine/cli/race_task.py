@@ -49,7 +49,9 @@ def task(
     ] = None,
     problem: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="One or more bundled problems; --problems lists them."),
+        typer.Option(
+            metavar="NAME", help="One or more bundled problems, or all; --problems lists them."
+        ),
     ] = None,
     problems: Annotated[
         bool, typer.Option("--problems", help="List the bundled problems and exit.")
@@ -122,6 +124,7 @@ def task(
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
         names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
+        names = dict.fromkeys(known()) if "all" in names else names
         tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
         tasks = [each.within(schedule=schedule) for each in tasks]
         contest.check(tier, seeds, halving, tasks)
@@ -152,7 +155,7 @@ def task(
     if json:
         from ravine.races.store import to_json
 
-        print(to_json({"rows": found.table(), "notes": found.notes}))
+        print(to_json({"rows": found.table(), "notes": [*found.notes, *found.reported]}))
     else:
         report(folder.path)
         for note in found.notes:
