@@ -17,6 +17,9 @@ race: $(VENV)/.race
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+	@command -v node > /dev/null || echo 'Node is not installed: the rules were not run in JavaScript' >&2
+	@test -n "$(CHROMIUM)" || command -v chromium chromium-browser > /dev/null || \
+	  echo 'Chromium is not installed: the explorer and the report were not opened in it' >&2
 
 fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 	PYTHONPATH=tests $(BIN)/python -m random_rules $(or $(SECONDS),60) $(or $(SEED),0)
@@ -24,8 +27,8 @@ fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
 
-test-browser: $(VENV)/.browser  # the report of a race, in the Chromium that is on the PATH or in CHROMIUM
-	$(BIN)/python -m pytest -rs tests/races/test_report_page.py $(ARGS)
+test-browser: $(VENV)/.dev  # pages, in the Chromium that is on the PATH or in CHROMIUM
+	$(BIN)/python -m pytest -rs tests/races/test_report_page.py tests/explorer $(ARGS)
 
 # The oldest torch, on Linux as root, from Debian: for CPUs, where PyPI's is for CUDA and ten times the size.
 FROM ?= $(if $(filter 2.6.0/Linux/0,$(VERSION)/$(shell uname)/$(shell id -u)),debian,pypi)
@@ -81,10 +84,6 @@ $(VENV)/.dev: $(VENV)/.race
 
 $(VENV)/.frameworks: $(VENV)/.dev
 	$(INSTALL) --editable '.[frameworks]'
-	touch $@
-
-$(VENV)/.browser: $(VENV)/.dev
-	$(INSTALL) --editable '.[browser]'
 	touch $@
 
 .venv-torch-%/.made: pyproject.toml constraints.txt

@@ -1,11 +1,11 @@
-"""Four optimizers in forty lines, and all there is to know about how PyTorch trains.
+"""Four optimizers in forty lines, and how training in PyTorch works.
 
-A model's parameters are tensors. `loss.backward()` leaves in each parameter p its gradient p.grad:
+A model's parameters are tensors. `loss.backward()` stores the gradient of each parameter p in p.grad:
 how the loss would change if p grew. An optimizer is a class whose `step()` then moves every
-parameter a little, so that the loss falls, and whose `zero_grad()` forgets the gradients before
-the next batch. That is all; the optimizers below differ in one method, `update`.
+parameter a little, so that the loss falls, and whose `zero_grad()` discards the gradients before
+the next batch. That is all. The optimizers below differ in only one method, `update`.
 
-They compute what torch.optim's compute, to the last few bits. Run this file to see them train:
+Their results match torch.optim's to the last few bits. Run this file to see them train:
 
     python examples/minimal_optimizers.py
 """
@@ -14,25 +14,25 @@ import torch
 
 
 class Optimizer:
-    """Holds the parameters, the settings they share, and what must be remembered about each."""
+    """Holds the parameters, the settings they share, and the state of each."""
 
     def __init__(self, params, **defaults):
-        self.params = list(params)  # a generator could be walked through only once
+        self.params = list(params)  # a generator could only be iterated over once
         self.defaults = defaults
         self.state = {p: {} for p in self.params}
 
     def grad_params(self):
-        """Return the parameters that the last loss depended on."""
+        """Return the parameters on which the last loss depended."""
         return [p for p in self.params if p.grad is not None]
 
-    @torch.no_grad()  # moving the parameters is not part of the model
+    @torch.no_grad()  # the updates are not part of the model
     def step(self):
-        """Move each of them by one update."""
+        """Update each of these parameters once."""
         for p in self.grad_params():
             self.update(p, p.grad, self.state[p], **self.defaults)
 
     def zero_grad(self):
-        """Forget the gradients; backward() would add to them."""
+        """Discard the gradients; otherwise backward() would add to them."""
         for p in self.params:
             p.grad = None
 
@@ -61,9 +61,9 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Do both: the mean of the gradient, over the root of the mean of its square.
+    """Do both: divide the mean of the gradient by the root of the mean of its square.
 
-    The means start at zero, which is too small; dividing by 1 - beta**t makes up for it.
+    The means start at zero, which makes them too small; dividing by 1 - beta**t corrects this.
     """
 
     def update(self, p, g, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -76,7 +76,7 @@ class Adam(Optimizer):
 
 
 def train(model, optimizer, batches):
-    """The loop that every PyTorch program has; returns the loss of each batch."""
+    """Run the usual PyTorch training loop; return the loss of each batch."""
     losses = []
     for x, y in batches:
         optimizer.zero_grad()
@@ -88,7 +88,7 @@ def train(model, optimizer, batches):
 
 
 def main():
-    """Teach a small network the sine, once with each optimizer."""
+    """Train a small network to compute the sine, once with each optimizer."""
     for optimizer in (SGD, SGDWithMomentum, RMSprop, Adam):
         torch.manual_seed(0)  # the same weights and the same batches for each
         model = torch.nn.Sequential(torch.nn.Linear(1, 50), torch.nn.Tanh(), torch.nn.Linear(50, 1))

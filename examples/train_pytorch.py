@@ -1,10 +1,10 @@
-"""Train a small network with Adam and a learning rate that falls: the loop to copy.
+"""Train a small network with Adam and a learning rate schedule: a training loop to copy.
 
-Ten numbers go in and one comes out; the data are made up, so that the file runs as it is:
+The network maps ten numbers to one. The data are synthetic, so the file runs as it is:
 
     python examples/train_pytorch.py
 
-For Ravine's Adam instead of torch's, change one line, the import. The losses stay the same.
+To use Ravine's Adam instead of torch's, change only the import. The losses stay the same.
 """
 
 import torch

@@ -5,34 +5,34 @@
 #
 # This lesson is for you if you know some Python and can differentiate $x^2$. It begins with a ball
 # on a parabola. It ends with Adam, which trains most neural networks today, and with two published
-# experiments that we repeat, find wrong in places, and mend.
+# experiments that we reproduce, debug and fix.
 #
-# Nothing here is made for show. The optimizers are those of the package
-# Ravine, each a short function; the equations are typeset from those functions, the tables are
-# computed by them, and the pictures are drawn from what they did.
+# Everything here is computed. The optimizers are those of the package Ravine, where each is a short
+# function. The equations are typeset from these functions, the tables are computed with them, and
+# the pictures show their actual paths.
 #
 # Two posts are behind it, and both are worth your time:
 #
 # - Aman Arora, ["Adam and friends"](https://amaarora.github.io/posts/2021-03-13-optimizers.html),
-#   13 March 2021, builds SGD, momentum, RMSprop and Adam from nothing in PyTorch.
+#   13 March 2021, builds SGD, momentum, RMSprop and Adam from scratch in PyTorch.
 # - Bex Tuychiev,
 #   ["Adam Optimizer Tutorial"](https://www.datacamp.com/tutorial/adam-optimizer-tutorial),
 #   29 August 2024, does it in NumPy and lets the four compete.
 #
-# Both explain well, and both have bugs, as most code has. Optimizers are hard to debug, because a
+# Both explain well, and both have bugs, as most code does. Optimizers are hard to debug, because a
 # wrong one often works too. So the last part of the lesson is about finding such bugs, with the
-# posts as the example. You will need nothing but what you have learnt by then.
+# posts as examples. By then you will know everything you need for it.
 #
 # **Contents.**
 # 1 The hill · 2 What we go down · 3 All the data, some, or one · 4 Ravines · 5 Momentum ·
 # 6 RMSprop · 7 Adam · 8 The experiment with diamonds · 9 The experiment with clothes ·
 # 10 Finding faults · 11 In PyTorch · 12 Where to go from here
 #
-# Exercises stand at the end of the chapters, with their answers folded away. Try first; then look.
+# The chapters end with exercises. Their answers are folded away: try first, then look.
 
 # %% [markdown]
-# A few imports and helpers. `show` prints a rule as equations and as code, `by_hand` makes a table
-# of five steps, `descend` is all there is to training. You can come back to them later.
+# First a few imports and helpers. `show` displays a rule as equations and as code, `by_hand` makes a
+# table of five steps, and `descend` is the whole training loop. You can come back to them later.
 
 # %%
 from functools import partial
@@ -102,8 +102,8 @@ def contours(axes, f, xs, ys, count=12):
 # %% [markdown]
 # ## 1 The hill
 #
-# Picture a ball on a hillside, at night. It cannot see the valley. It feels one thing: how the
-# ground under it tilts. If the ground rises to the right, then down is to the left. So move it a
+# Picture a ball on a hillside at night. It cannot see the valley. It can feel only one thing: how
+# the ground under it tilts. If the ground rises to the right, then down is to the left. So move it a
 # little to the left, put it down, and feel again.
 #
 # The tilt is the **gradient**, the derivative of the height. For the hill $f(p) = p^2$ it is
@@ -145,9 +145,9 @@ show(sgd)
 # One step from A, at $p = 2$, with `lr=0.2`. The gradient is 4, so the step is 0.8 long, and we
 # land at B, at 1.2.
 #
-# The straight line is the tangent at A. It is all that the ball knows: it believes that the hill
-# goes on like this. The tangent promises a height of 0.8 at B. The hill is curved, and the ball
-# arrives at 1.44. It is lower than before, which is what counts; but the longer the step, the less
+# The straight line is the tangent at A. It is all that the ball knows: it assumes that the hill
+# continues like this. The tangent promises a height of 0.8 at B. But the hill is curved, and the ball
+# arrives at 1.44. That is lower than before, which is what counts; but the longer the step, the less
 # the promise is worth.
 
 # %%
@@ -264,10 +264,10 @@ measured = np.array([nudge(lambda m: loss(m, 0.2), 0.5), nudge(lambda b: loss(0.
 print(f"measured {measured.round(6)}")
 
 # %% [markdown]
-# What does it look like? On the left, eight diamonds and a line: each error is drawn as the square
-# that it is, and the loss is the mean of the areas. In the middle, the line is tilted while $b$
+# What does it look like? On the left, eight diamonds and a line: each squared error is drawn as a
+# square, and the loss is the mean of the areas. In the middle, the line is tilted while $b$
 # stays 0: the loss is a parabola in $m$, just like the hill above. On the right, both parameters
-# vary, and we look down on it from above: a bowl.
+# vary, and we look down on the loss from above: it is a bowl.
 
 # %%
 best_m, best_b = np.linalg.lstsq(np.stack([x, np.ones_like(x)], 1), y, rcond=None)[0]
@@ -298,9 +298,9 @@ plt.show()
 print(f"the bottom: m = {best_m:.4f}, b = {best_b:.6f}, loss {loss(best_m, best_b):.4f}")
 
 # %% [markdown]
-# For a straight line the bottom is known without any descent: that is least squares, the green dot.
-# It makes the line a good test. We know where every optimizer must end, and can say how far it is
-# from there. Networks have no such formula, so there we go down step by step.
+# For a straight line we can compute the bottom without any descent: it is the least-squares solution,
+# the green dot. That makes the line a good test. We know where every optimizer must end up, and how
+# far from there it is. Networks have no such formula, so there we have to go down step by step.
 
 # %% [markdown]
 # ## 3 All the data, some, or one
@@ -311,14 +311,14 @@ print(f"the bottom: m = {best_m:.4f}, b = {best_b:.6f}, loss {loss(best_m, best_
 # wait for the next sunrise. You can carry a good **flashlight**, see the nearest stones, and walk
 # on. Or you strike a match, see a single stone, and trust it.
 #
-# - **Full batch**: the gradient of all rows. The direction is right, and each step is dear. This
+# - **Full batch**: the gradient of all rows. The direction is right, but each step is expensive. This
 #   is gradient descent in the strict sense.
 # - **Single sample**: the gradient of one row, drawn at random. Right on average, and very noisy.
 #   This is *stochastic* gradient descent, SGD, in the strict sense.
 # - **Mini-batch**: the mean over some rows, often 32 to 512. This is what most people call SGD.
 #
-# The rule is the same, `sgd`; only the gradient differs. In an **epoch** each row is seen once, in
-# an order that is shuffled anew for every epoch.
+# The rule is the same, `sgd`; only the gradient differs. In an **epoch** each row is seen once. The
+# rows are reshuffled before every epoch.
 
 
 # %%
@@ -353,11 +353,11 @@ plt.show()
 # Two hundred steps each, with the same learning rate. The full batch goes straight to the bottom
 # and has looked at 3,200,000 rows. The mini-batch arrives at nearly the same place with 12,800.
 # The single sample has looked at 200 rows. It staggers, but it is in the right neighbourhood. Per
-# row it is by far the cheapest; it only never comes to rest.
+# row it makes by far the most progress, but it never comes to rest.
 #
 # How noisy is a gradient? Draw many batches of one size at one place, and look at how much their
 # gradients differ. The noise falls with the square root of the batch size: four times the rows,
-# half the noise. So bigger batches pay less and less.
+# half the noise. So bigger batches have diminishing returns.
 
 # %%
 random = np.random.default_rng(1)
@@ -380,8 +380,8 @@ print("batch of 64: the noise of one row divided by", round(noise[0] / noise[3],
 
 # %% [markdown]
 # Since the noise does not go away, the ball does not come to rest; it keeps trembling around the
-# bottom. A smaller learning rate makes it tremble less, and walk more slowly. The way out is to
-# begin with a large one and lower it later. That is a *schedule*; chapter 11 has one.
+# bottom. A smaller learning rate makes it tremble less, but also walk more slowly. The solution is to
+# start with a large one and lower it later. That is a *schedule*; chapter 11 has one.
 #
 # **Exercise 2.** Let the mini-batch descent run for 3,000 steps with `lr` 0.1, 0.01 and 0.001. How
 # far above the bottom is the loss, as a mean over the last 1,000 steps? What happens to it when the
@@ -415,11 +415,11 @@ print("batch of 64: the noise of one row divided by", round(noise[0] / noise[3],
 # valley is long and narrow. Such a valley is a **ravine**.
 #
 # In a ravine the gradient points mostly across, from wall to wall, and hardly along the floor,
-# where the way is. The steep walls forbid long steps, and short ones take ages along the floor. How
-# bad it is can be said in one number, the **condition number**: the curvature across, divided by
+# where we need to go. The steep walls forbid long steps, and short steps take ages along the floor. One
+# number measures how bad it is, the **condition number**: the curvature across, divided by
 # the curvature along.
 #
-# Below, each descent has the best learning rate that it can have, which is 2 over the sum of the
+# Below, each descent uses the best possible constant learning rate, which is 2 over the sum of the
 # two curvatures.
 
 # %%
@@ -459,8 +459,8 @@ for axes, (name, u, v) in zip(
 plt.show()
 
 # %% [markdown]
-# So the first remedy is no optimizer at all: **standardise your data**. It does not always help
-# enough. Take six columns of the diamonds instead of one, and some of them nearly say the same:
+# So the first remedy is not an optimizer at all: **standardise your data**. It does not always help
+# enough. Take six columns of the diamonds instead of one; some of them say nearly the same thing:
 
 # %%
 columns = ravine.data.diamonds()
@@ -474,8 +474,8 @@ for name, features in (("raw", six), ("standardised", (six - six.mean(0)) / six.
 # And inside a network nobody can standardise everything. The rest of this lesson is about
 # optimizers that cope with ravines.
 #
-# For the pictures we take one with a condition number of 100. Across, along $y$, it curves a
-# hundred times as much as along $x$:
+# For the pictures we use a ravine with a condition number of 100. Its curvature along $y$, across the
+# ravine, is a hundred times that along $x$:
 #
 # $$f(x, y) = \tfrac12 (x^2 + 100\,y^2)$$
 
@@ -504,15 +504,15 @@ def draw_path(axes, path, colour, title):
 # %% [markdown]
 # ## 5 Momentum
 #
-# Our ball is a strange one. After each step it stands still and forgets where it came from. Put it
+# Our ball behaves strangely. After each step it stands still and forgets where it came from. Put it
 # on a **skateboard** instead. Now it has a velocity. A push downhill adds to the velocity, friction
-# takes a part away, and between pushes it rolls on. Pushes from left and right cancel out; pushes
-# in one direction add up.
+# takes some of it away, and between pushes it rolls on. Pushes from left and right cancel out; pushes
+# in the same direction add up.
 #
-# The rule keeps the velocity in a buffer `b`. Such memory is called **state**, and it comes
-# between `g` and `t` in the function's arguments. Each step keeps the part $\mu$ (`momentum`, often
+# The rule keeps the velocity in a buffer `b`. This memory is called **state**, and it comes
+# between `g` and `t` in the function's arguments. Each step keeps a fraction $\mu$ (`momentum`, often
 # 0.9; many texts call it $\beta$) of the old velocity and adds the gradient. $\tau$ is an option,
-# `dampening`, which is usually 0; forget it.
+# `dampening`, which is usually 0; you can ignore it.
 
 # %%
 show(momentum)
@@ -530,7 +530,7 @@ by_hand(momentum, lr=0.1)
 # also makes steps longer: to compare fairly, remember that `lr=0.1` with momentum 0.9 walks, in the
 # long run, like `lr=1` without.
 #
-# Then the ravine, with momentum 0, 0.9 and 0.99 and the same learning rate.
+# Now the ravine again, with momentum 0, 0.9 and 0.99 and the same learning rate.
 
 # %%
 momenta = {0.0: BLUE, 0.9: GREEN, 0.99: ORANGE}
@@ -555,8 +555,8 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# Without momentum, the zigzag between the walls dies soon, and then the ball creeps along the
-# floor: after 100 steps it is not there. With 0.9 it swings more, and arrives. With 0.99 there is
+# Without momentum, the zigzag between the walls soon dies out, and then the ball creeps along the
+# floor: after 100 steps it has not arrived. With 0.9 it swings more, and arrives. With 0.99 there is
 # too little friction: it rolls past the bottom, comes back, and circles for a long time. More
 # momentum is not better; there is a right amount, and it depends on the ravine.
 #
@@ -579,15 +579,15 @@ without = replay(momentum, noisy, lr=0.1, momentum=0.0)
 print("momentum=0 is gradient descent:", np.array_equal(without, replay(sgd, noisy, lr=0.1)))
 
 # %% [markdown]
-# **Two ways to write it.** In textbooks the learning rate stands inside the velocity. In PyTorch it
-# stands outside. Here is the textbook's:
+# **Two ways to write it.** In textbooks the learning rate is inside the velocity. In PyTorch it is
+# outside. Here is the textbook version:
 
 # %%
 show(momentum_classical)
 
 # %% [markdown]
-# As long as the learning rate stays the same, both take the same steps. When it changes on the way,
-# they differ: outside, a new learning rate acts at once, on the whole velocity; inside, only on
+# As long as the learning rate is constant, both take the same steps. When it changes during training,
+# they differ. Outside, a new learning rate affects the whole velocity at once; inside, only
 # what is added from then on. So they are two algorithms, and in Ravine they are two rules.
 
 
@@ -616,7 +616,7 @@ print(f"first step after it: lr outside {outside[50]:.3f}, inside {inside[50]:.3
 #
 # Without momentum the factor is −0.5, −0.95, −1.1. So momentum damps the zigzag only where plain
 # descent is near its limit or beyond it: it makes the largest possible learning rate almost twice
-# as large. Far below the limit it makes swings of its own.
+# as large. Far below the limit, momentum itself causes swings.
 #
 # ```python
 # for lr in (0.015, 0.0195, 0.021):
@@ -663,7 +663,7 @@ same = np.array_equal(replay(rms, noisy), replay(rmsprop, noisy))
 print("the same steps as the package's rmsprop:", same)
 
 # %% [markdown]
-# The package's rule has two switches more, as PyTorch has them. `centered` subtracts the mean
+# The package's rule has two more switches, as in PyTorch. `centered` subtracts the mean
 # first, so that it divides by the standard deviation; `momentum` puts the result on a skateboard.
 
 # %%
@@ -701,18 +701,18 @@ print(f"|x| at the start and after 100, 200, 300 steps: {abs(rms_path[::100, 0])
 print(f"|y| over the last 100 steps: at most {abs(rms_path[-100:, 1]).max():.3f}")
 
 # %% [markdown]
-# Then something interesting happens. As the ball comes to the floor, the gradient across gets
-# small, RMSprop believes that the ground is flat there, and takes longer and longer steps across.
-# They pass the limit of exercise 1, 2 over the curvature, which is 0.02 here. Now the ball jumps
-# from wall to wall, each time a little higher, until `v` notices; the steps are cut, and it begins
-# anew. Those are the saw's teeth in the picture, and the thickening of the path. RMSprop knows how
-# large the gradient *is*. It does not know the curvature.
+# Then something interesting happens. As the ball approaches the floor, the gradient across gets
+# small. RMSprop takes the ground for flat and makes longer and longer steps across, until
+# they exceed the limit of exercise 1, 2 over the curvature, which is 0.02 here. Now the ball jumps
+# from wall to wall, each time a little higher, until `v` catches up; the steps get shorter, and it all
+# starts again. This causes the sawtooth in the picture, and the thickening of the path. RMSprop knows
+# how large the gradient *is*. It does not know the curvature.
 #
-# That is the price. Gradient descent slows down near the bottom, since the gradient gets small.
-# RMSprop divides by that small gradient, and does not slow down: in the end it hops to and fro at a
+# That is the price. Gradient descent slows down near the bottom, because the gradient gets small.
+# RMSprop divides by that small gradient and does not slow down: in the end it hops back and forth at a
 # distance of `lr`/2. So here, too, the learning rate has to be lowered towards the end.
 #
-# **No memory at all.** With `alpha=0` the mean is the last gradient alone, and $g$ over its own
+# **No memory at all.** With `alpha=0` the mean is just the last gradient, and $g$ divided by its own
 # size is its *sign*: each coordinate moves by exactly `lr`. That is *sign descent*. RMSprop lies
 # between it and gradient descent with a fixed learning rate for each coordinate.
 
@@ -760,8 +760,8 @@ print(f"largest distance from lr × sign(g): {apart:.6f}")
 show(adam)
 
 # %% [markdown]
-# New are the two lines with hats. Both means begin at 0, so at first they are too small: you saw
-# what that did to RMSprop's first step. How much too small is known exactly. After $t$ steps the
+# The two lines with hats are new. Both means start at 0, so at first they are too small: you saw
+# what that did to RMSprop's first step. We know exactly how much too small. After $t$ steps the
 # weights of the gradients in `m` add up to $1 - \beta_1^t$ instead of 1. Divide by that, and the
 # mean is right from the first step on. It is like a speedometer that shows the mean of the last
 # minute. In the first second it still counts 59 seconds of standing; since you know when you
@@ -769,7 +769,7 @@ show(adam)
 #
 # By hand: in the first row m = 0.1 × 0.5 = 0.05, and divided by 1 − 0.9 that is 0.5, the gradient.
 # In the same way v becomes 0.25, whose root is 0.5. The quotient is 1, and **the first step is
-# exactly `lr`, whatever the gradient is**. We shall need that sentence.
+# exactly `lr`, whatever the gradient is**. We will need that fact later.
 
 # %%
 by_hand(adam, lr=0.1)
@@ -777,7 +777,7 @@ by_hand(adam, lr=0.1)
 # %% [markdown]
 # What if we leave the correction out? Write that rule, and compare. On the left, the two means of a
 # noisy gradient around 1. On the right, the length of a step on a constant slope: with the
-# correction it is `lr` always. Without, `v` starts out more wrong than `m`, so the steps are too
+# correction it is always `lr`. Without it, `v` starts out more wrong than `m`, so the steps are too
 # long: the first is 3.2 times `lr`, the twelfth 6.6 times, and it takes thousands of steps to calm
 # down.
 
@@ -882,7 +882,7 @@ for alpha, end in ((0.9, heights["RMSprop"][-1]), (0.999, ravine_height(*remembe
 # You see the families. Momentum swings and arrives. RMSprop arrives and hops. Adam swings too, but
 # gently, since its steps across are short. And Adam goes on down where RMSprop hops: its `beta2` of
 # 0.999 remembers a thousand steps, so `v` is still large when the gradients have become small, and
-# the steps shrink with them. A long memory is a schedule of its own, for a while. RMSprop can have
+# the steps shrink with them. For a while, a long memory acts like a schedule. RMSprop can have
 # it too, with `alpha=0.999`.
 #
 # What does it cost in memory?
@@ -910,7 +910,7 @@ table(
 #
 # Then $m = 1-\beta_1 = 0.1$ and $v = 1-\beta_2 = 0.001$, and the step is $0.1/\sqrt{0.001}$, about
 # 3.16 times `lr`. With `beta1=0` it is 31.6 times. So Adam limits every step; but a spike after
-# silence moves it further than usual, and its echo in `m` goes on for ten steps more.
+# silence moves it further than usual, and its echo in `m` lasts for about ten more steps.
 #
 # ```python
 # spike = np.zeros(20_000)
@@ -973,7 +973,7 @@ table(
 #
 # The post reports that Adam's error is 1,570 dollars, and that of the others 138 million to 14
 # billion dollars. Can that be? Let us first do what the post's author did, as exactly as we can.
-# Ravine has a loop for this protocol that is compiled, so 10,000 epochs take a second.
+# Ravine has a compiled loop for this protocol, so 10,000 epochs take a second.
 
 # %%
 published = [diamonds.run(spec) for spec in diamonds.as_published_specs()]
@@ -995,20 +995,20 @@ plots.diamonds_bars(
 )
 
 # %% [markdown]
-# The same numbers, down to the digits where the order of a sum begins to matter. So we have the
-# post's experiment in our hands, whatever is the matter with it. That is worth a lot: a bug that
-# can be repeated can be found.
+# We get the same numbers, down to the digits where the order of summation begins to matter. So we can
+# reproduce the post's experiment, including whatever is wrong with it. That is worth a lot: a bug that
+# can be reproduced can be found.
 #
-# And something must be the matter. A diamond that is priced 14 billion dollars wrong is not the
-# work of a slow optimizer. If you always answer with the mean price, your error is below 4,000
+# And something must be wrong. A slow optimizer does not misprice a diamond by 14 billion dollars.
+# If you always predict the mean price, your error is below 4,000
 # dollars. And no straight line can be better than about 1,570 dollars:
 
 # %%
 table(diamonds.floor())
 
 # %% [markdown]
-# Before we look for the bug, here is the end of the story: the same protocol without it. First on
-# the random numbers that the post used, then with twelve other seeds.
+# Before we look for the bug, here is the end of the story: the same protocol without it, first with
+# the post's own random numbers, then with twelve other seeds.
 
 # %%
 mended = [diamonds.run(spec) for spec in diamonds.corrected_specs(range(12))]
@@ -1035,13 +1035,13 @@ display(
 # tell them apart. It is a round bowl with two parameters, and a bowl is no test for optimizers that
 # were made for ravines.
 #
-# What differs is the trembling. Momentum 0.9 with the same `lr=0.1` makes steps that are ten times
-# as long in the end, so it trembles most, up to 1,692 dollars. And the number of epochs is a
-# lottery: the rule to stop waits for two epochs that happen to end at almost the same height, and
-# with noise that is luck, between 3 epochs and all 10,000.
+# What differs is the trembling. Momentum 0.9 with the same `lr=0.1` makes steps that are eventually ten
+# times as long, so it trembles most, up to 1,692 dollars. And the number of epochs is a
+# lottery: the stopping rule waits for two epochs that happen to end at almost the same height. With
+# noise that is luck, and takes between 3 epochs and all 10,000.
 #
 # **And the speed?** In the post Adam took 1.8 seconds and the others 42 to 51. But Adam stopped
-# after 412 epochs, and the others went on for 10,000. Divide:
+# after 412 epochs, while the others ran for 10,000. Divide:
 
 # %%
 ran = {r["method"]: r["epochs"] for r in diamonds.as_published_table(published)}
@@ -1058,8 +1058,8 @@ table(
 )
 
 # %% [markdown]
-# Per epoch there is hardly a difference. To compare speeds, compare the time of a step, and, on its
-# own, how many steps are needed.
+# Per epoch there is hardly any difference. To compare speeds, compare the time per step and,
+# separately, the number of steps needed.
 #
 # **Exercise 7.** The post asks its readers to vary the learning rate and the batch size. Do it:
 # `diamonds.exercise_specs` makes a list of runs. Give all four `lr=0.01`, and the whole data as one
@@ -1096,8 +1096,8 @@ table(
 # pairs, but they start at different heights, since every run had its own random weights. So the
 # figure says "comparable". It cannot say "equal".
 #
-# Here every optimizer gets the same weights and the same batches. The post's pictures cannot be
-# passed on; ours are of clothes, Fashion-MNIST, and the network has 5,994 parameters. Like the
+# Here every optimizer gets the same weights and the same batches. The post's images may not be
+# redistributed; ours are of clothes, Fashion-MNIST, and the network has 5,994 parameters. Like the
 # post's, the runs are 147 batches of 64. The broad curves are torch.optim's, the thin ones
 # Ravine's.
 
@@ -1123,8 +1123,8 @@ table(
 # %% [markdown]
 # Each thin curve lies on its broad one. That is what "the same optimizer" looks like.
 #
-# It is no ranking either. All four have `lr=0.001`, which is the default of Adam, and far too
-# little for SGD; and RMSprop leads because its first steps are ten times as long, as you know from
+# It is not a ranking either. All four have `lr=0.001`, which is Adam's default, and far too
+# small for SGD; and RMSprop leads because its first steps are ten times as long, as you know from
 # chapter 6.
 #
 # And now the post's own optimizers, each fault alone and both together, beside the right ones.
@@ -1142,12 +1142,12 @@ plots.figure_1_faults([*clothes, *faulty])
 # %% [markdown]
 # ## 10 Finding faults
 #
-# You have all the means by now. Here they are, one after the other, from the loudest fault to the
-# quietest. Each time: *see* that something is wrong, *find* it, *mend* it, and *check*.
+# You have all the tools by now. Here they are, one after the other, from the loudest fault to the
+# quietest. Each time: *see* that something is wrong, *find* it, *fix* it, and *check*.
 #
 # ### A loss that rises
 #
-# Look at the loss of the published SGD on the diamonds after the first epochs.
+# Look at the loss of the published SGD on the diamonds during the first epochs.
 
 # %%
 post_sgd = published[0]
@@ -1173,7 +1173,7 @@ for lr in (0.1, 0.001, 0.00001):
     print(f"lr = {lr:g}:", " → ".join(f"{value:.6f}" for value in (start, *after)))
 
 # %% [markdown]
-# It rises with every learning rate. So it is not the length of the step; it is the direction. Check
+# It rises with every learning rate. So the problem is not the length of the step but the direction. Check
 # the gradient with `nudge`.
 
 # %%
@@ -1187,7 +1187,7 @@ code(as_published.wrong_gradients)
 # Minus one, in both coordinates: the sign. The derivative of $(y - \hat y)^2$ by $m$ is $-2x\,(y -
 # \hat y)$, and the minus was lost. Easily done! So three of the post's four methods walk *up* the
 # hill, as fast as clipping and learning rate let them. With Adam the sign is right. That is the
-# whole of the difference between 1,570 and 14 billion dollars: not a better method, another sign.
+# whole difference between 1,570 and 14 billion dollars: not a better method, just the other sign.
 # Give Adam the same wrong sign, and it climbs like the rest.
 
 # %%
@@ -1196,8 +1196,8 @@ for r in published:
     print(f"{r['method']:17} {direction:8} {r['rmse']:17,.2f} dollars")
 
 # %% [markdown]
-# Mended, you have seen it above. **The means:** a loss that rises even with a tiny learning rate,
-# and then a derivative measured by nudging. Do it with every gradient that you write yourself.
+# You have seen the fixed version above. **The tools:** a loss that rises even with a tiny learning rate,
+# and then a derivative measured by nudging. Do this with every gradient that you write yourself.
 #
 # ### A first step that is ten times too large
 #
@@ -1229,16 +1229,16 @@ code(as_published_torch.PublishedAdam.update)
 
 # %% [markdown]
 # There it is: `m_hat` is divided by $1 - \beta_1^t$ twice. (In Ravine's copy each fault has a
-# switch, so that it can be mended alone.) We mend it, and the first step is right.
+# switch, so that it can be fixed separately.) We fix it, and the first step is right.
 
 # %%
 PostAdam = partial(as_published_torch.AdamCountingTensors, lr=0.001)  # the division mended
 print(f"first step {first_step(PostAdam, 1.0):.6f}")
 
 # %% [markdown]
-# **The means:** find a case whose answer you can work out in your head, and look.
+# **The tool:** find a case whose answer you can work out in your head, and look.
 #
-# ### An equal pair that is not equal
+# ### A pair that should be equal, and is not
 #
 # Is it right now? One step is not enough to tell. Take many, on random gradients, beside torch's,
 # in float64, where rounding is small enough to ignore. And a model has more than one tensor of
@@ -1265,10 +1265,10 @@ for tensors in (1, 2, 10):
     print(f"{tensors:2} tensors: {largest_difference(PostAdam, RightAdam, tensors):.6f}")
 
 # %% [markdown]
-# With one tensor it is equal; with two it is not. So something is shared between the tensors that
-# should not be. Look at `t` in the code: the post raises one counter for every *tensor*, not for
-# every *step*. With ten tensors `t` runs ten times too fast, and the correction is gone after a
-# tenth of its time. Count the steps of each tensor, and all is well:
+# With one tensor the two are equal; with two they are not. So the tensors share something that
+# they should not. Look at `t` in the code: the post increments one counter for every *tensor*, not for
+# every *step*. With ten tensors `t` runs ten times too fast, and the correction fades ten times too
+# early. Count the steps of each tensor separately, and all is well:
 
 
 # %%
@@ -1284,9 +1284,9 @@ for tensors in (1, 2, 10):
     print(f"{tensors:2} tensors: {apart:.6f}")
 
 # %% [markdown]
-# **The means:** an independent implementation, the same gradients, many steps, high precision, and
+# **The tools:** an independent implementation, the same gradients, many steps, high precision, and
 # more than one of everything. "Looks similar" is not enough; in float64, two programs that do the
-# same differ by about 0.000000000000001.
+# same thing differ by about 0.000000000000001.
 #
 # ### A skateboard that does not roll
 #
@@ -1321,13 +1321,13 @@ plt.show()
 
 # %% [markdown]
 # The red line is flat: this skateboard never gains speed. The buffer is stored under a key with two
-# stray backticks in it, and looked up without them. So it is never found, and made anew at each
+# stray backticks in it, and looked up without them. So it is never found, and starts afresh at each
 # step. What is left is SGD with 1.9 times the learning rate. Its loss falls a little faster than
-# plain SGD's, which is just what one hopes of momentum, so nothing looked wrong.
+# plain SGD's, which is exactly what you expect of momentum, so nothing looked wrong.
 #
-# With the key mended (orange) it rolls, and still begins 1.9 times too fast: the buffer is set to
-# the first gradient, and *then* multiplied by $\mu$, and the gradient added once more. In torch the
-# buffer *is* the first gradient. A quiet fault: after 60 steps nobody can see it. Mend that too:
+# With the key fixed (orange) it rolls, but still starts 1.9 times too fast: the buffer is set to
+# the first gradient, *then* multiplied by $\mu$, and the gradient is added once more. In torch the
+# buffer *is* the first gradient. This is a quiet fault: after 60 steps nobody can see it. Fix that too:
 
 
 # %%
@@ -1349,7 +1349,7 @@ for name, make in (
     print(f"{name:12}  largest difference from torch.optim {apart:.6f}")
 
 # %% [markdown]
-# **The means:** an input so simple that you know the whole answer, not its end only.
+# **The tool:** an input so simple that you know the whole answer, not just its end.
 #
 # ### Formulas with the wrong units
 #
@@ -1357,8 +1357,8 @@ for name, make in (
 # square root. And a parenthesis is in the wrong place, so that it reads $1 - \alpha\, g^2$ where
 # $(1 - \alpha)\, g^2$ is meant. Physicists find such things by checking **units**. Say $p$ is in
 # metres and the height in dollars. Then $g$ is in dollars per metre, and $g/\sqrt{g^2}$ has no
-# unit, as it should; $g/g^2$ is in metres per dollar. Then the steps must change when we count in
-# cents. They do:
+# unit, as it should; $g/g^2$ is in metres per dollar. If the units are wrong, the steps must change when
+# we count in cents. They do:
 
 
 # %%
@@ -1389,7 +1389,7 @@ for a_rule in (rms, rms_without_root, rms_misplaced):
 #
 # - The first post says that it re-implements its equation 1, momentum with the learning rate
 #   *inside*. Its code has it *outside*, as torch does. You saw in chapter 5 that these differ as
-#   soon as the learning rate changes. **The means:** test with a learning rate that changes.
+#   soon as the learning rate changes. **The tool:** test with a learning rate that changes.
 # - The second post, as printed, never raises its step counter, so $t$ is 0 and Adam divides
 #   by $1 - \beta^0 = 0$. What comes out is not a number:
 
@@ -1398,14 +1398,14 @@ print("Adam's p after a step with t = 0:", adam(1.0, 0.5, 0.0, 0.0, 0)[0])
 
 # %% [markdown]
 # - As printed, it also trains on data that were never standardised, and calls a function that it
-#   does not define. So the table cannot be from the program that is printed. **The means:** run
-#   what you print. (Every cell of this lesson was run to make it, and the tests of Ravine run it
+#   does not define. So the table cannot come from the program that is printed. **The tool:** run
+#   what you print. (Every cell of this lesson was run to produce it, and Ravine's tests run it
 #   again.)
 # - It says that all four have the same learning rate. They have 0.1, 0.1, 0.01 and 0.01.
 #
-# None of this makes the posts bad. Two people put what they understood before everybody, in
-# readable code, and only readable code can be checked. The first post's SGD and RMSprop and the
-# second post's Adam, by the way, are right to the last digit.
+# None of this makes the posts bad. Two people published what they understood, in
+# readable code, and only readable code can be checked. By the way, the first post's SGD and RMSprop and
+# the second post's Adam are right to the last digit.
 #
 # **Exercise 8.** Here is a new bug: an Adam that adds `eps` inside the root. With
 # `largest_difference` and the default `eps=1e-8` you can hardly see it. How do you make it
@@ -1464,8 +1464,8 @@ print("Adam's p after a step with t = 0:", adam(1.0, 0.5, 0.0, 0.0, 0)[0])
 # ## 11 In PyTorch
 #
 # This is the loop that you will write most often: a network, a loss, Adam, and a schedule. `StepLR`
-# divides the learning rate by ten after every 30 epochs. The data are made up: the target is a
-# function of ten numbers, with noise. The file `examples/train_pytorch.py` is the same program.
+# divides the learning rate by ten every 30 epochs. The data are synthetic: the target is a noisy
+# function of ten numbers. The file `examples/train_pytorch.py` is the same program.
 
 # %%
 from torch import nn
@@ -1513,7 +1513,7 @@ plt.show()
 print("loss after 30, 60 and 90 epochs:", ", ".join(f"{losses[e - 1]:.4f}" for e in (30, 60, 90)))
 
 # %% [markdown]
-# At epoch 31 the loss drops at once. It is not that the network suddenly learns; it stops trembling
+# At epoch 31 the loss drops at once. The network does not suddenly learn; it stops trembling
 # (chapter 3).
 #
 # To train with Ravine's Adam, change one import. The function is the same; only the name `Adam` in
@@ -1526,8 +1526,8 @@ ravine_losses, _ = train()
 print(f"largest difference of the losses: {max(abs(np.subtract(losses, ravine_losses))):.5f}")
 
 # %% [markdown]
-# And a rule of your own trains just as well. Here is `rms`, three lines from chapter 6, as an
-# optimizer for PyTorch:
+# You can train with your own rules in the same way. Here is `rms`, the short rule from chapter 6, as a
+# PyTorch optimizer:
 
 # %%
 Adam = ravine.torch.optimizer(rms)
@@ -1536,7 +1536,7 @@ print(f"loss after 90 epochs: Adam {losses[-1]:.4f}, our own rms {rms_losses[-1]
 
 # %% [markdown]
 # How does a class like that work inside? `examples/minimal_optimizers.py` has SGD, momentum, RMSprop
-# and Adam for PyTorch in forty lines, in the manner of the first post, and without its faults.
+# and Adam for PyTorch in forty lines, in the style of the first post but without its bugs.
 #
 # **Exercise 10.** A schedule is a learning rate that depends on the step. RMSprop hopped at the
 # bottom of the ravine. Let it take 400 steps with `lr=0.05`; then do it again with a rate that
@@ -1573,21 +1573,21 @@ print(f"loss after 90 epochs: Adam {losses[-1]:.4f}, our own rms {rms_losses[-1]
 #
 # | | intuition | remembers | weak spot |
 # |---|---|---|---|
-# | gradient descent | a ball put down anew at each step | nothing | creeps along ravines |
+# | gradient descent | a ball that stops after each step | nothing | creeps along ravines |
 # | momentum | a ball on a skateboard | the velocity | rolls past the bottom |
 # | RMSprop | shoes for every coordinate | the size of the gradient | long first steps, hops at the bottom |
 # | Adam | the skateboard and the shoes | both | two numbers to keep for each parameter |
 #
-# None of them does without a learning rate, and in the noise of mini-batches none comes to rest
+# All of them need a learning rate, and in the noise of mini-batches none comes to rest
 # while that rate is constant.
 #
 # - **Read any rule** the way you did here: `ravine list`, `ravine show adam --worked 5`.
 # - **Race them**: `ravine race` runs both experiments in full; `ravine race diamonds --optimizers
 #   adam,nesterov --lr 0.05` one of your own.
-# - **More names.** Adagrad you have written. Adadelta sets its own units right. AdaMax takes the
-#   largest gradient instead of the root mean square. Nadam gives Adam Nesterov's momentum. AMSGrad
-#   (`ravine show amsgrad`) never lets the denominator shrink. AdamW (`ravine show adamw`) decays
-#   the weights beside the gradient, not through it; it is what large models are trained with.
+# - **More names.** You have written Adagrad yourself. Adadelta fixes the units of its steps. AdaMax uses
+#   the largest recent gradient instead of the root mean square. Nadam gives Adam Nesterov's momentum.
+#   AMSGrad (`ravine show amsgrad`) divides by the largest mean square so far. AdamW (`ravine show
+#   adamw`) decays the weights directly, not through the gradient; most large models are trained with it.
 # - **The sources.** Each rule names its paper, and most are short. Kingma and Ba's paper on
 #   [Adam](https://arxiv.org/abs/1412.6980) fits its algorithm in a box of ten lines. Compare it
 #   with `show(adam)`.

@@ -33,7 +33,7 @@ def main() -> None:
         write(SURVEY, to_json({"date": date.today().isoformat(), "rows": rows}).encode())
     found = json.loads(SURVEY.read_text())
     confirmations = json.loads(CONFIRMED.read_text())
-    write(PAGE, page(found["rows"], confirmations, found["date"]).encode())
+    write(PAGE, page(found["rows"], confirmations, found["date"], found.get("note", "")).encode())
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_list_has_one_line_a_rule():
     rules = [line.split()[0] for line in lines if line.startswith("  ")][1:]
     assert sorted(rules) == registry.names()
     families = [line for line in lines if line and not line.startswith(" ")]
-    assert families[:2] == ["Gradient descent and its momentum", "Averaging"]  # 1951 and 1992
+    assert families[:2] == ["Gradient descent and momentum", "Averaging"]  # 1951 and 1992
     assert len(families) == len({*families})
     rows = json.loads(ravine("list", "--json").stdout)
     assert {row["family"] for row in rows} == {*families}
@@ -370,7 +370,10 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
             "'matrices.py:whiten' cannot run here",
         ),
         (("race", "diamonds", "--quick", "--seeds", "2"), "--quick does nothing beside --seeds"),
-        (("race", "diamonds", "--quick", "--lr", "1"), "--quick does nothing in the exercise"),
+        (
+            ("race", "diamonds", "--quick", "--lr", "1"),
+            "--quick does nothing with your own settings",
+        ),
         (("race", "diamonds", "--batch-size", "²"), "batch_size='²' is not accepted"),
         (("race", "claims", "--seeds", "1001"), "seeds"),
         (

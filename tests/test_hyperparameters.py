@@ -137,6 +137,7 @@ NUMBERS |= {
             "sophia_g.bs",
             "mechanic.s_init",
             "mechanic_clipped.s_init",
+            "mechanic_paper.s_init",
         ],
         _POSITIVE,
     ),
@@ -152,6 +153,8 @@ NUMBERS |= {
             "mechanic.s_eps",
             "mechanic_clipped.s_decay",
             "mechanic_clipped.s_eps",
+            "mechanic_paper.s_decay",
+            "mechanic_paper.s_eps",
         ],
         _AT_LEAST_0,
     ),
@@ -170,7 +173,7 @@ NUMBERS |= {
     },
     **{
         f"mechanic{x}.s_beta{i}": ("a number in [0, 1]", [0, 0.9, 1], [-0.1, 1.1])
-        for x in ("", "_clipped")
+        for x in ("", "_clipped", "_paper")
         for i in range(1, 7)
     },
     "adafactor_paper.beta2_decay": NUMBERS["adafactor.beta2_decay"],

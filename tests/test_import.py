@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-HEAVY = ["numpy", "torch", "llvmlite", "matplotlib", "numba", "rich", "typer", "hypothesis"]
+HEAVY = [
+    "numpy",
+    "torch",
+    "jax",
+    "optax",
+    "llvmlite",
+    "matplotlib",
+    "numba",
+    "rich",
+    "typer",
+    "hypothesis",
+]
 
 
 def python(code):

@@ -9,7 +9,10 @@ from typing import Any
 from maths import typeset
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from optimizers import EXPLORER
 from pages import ROOT, pages, sections
+
+from ravine.explorer import build
 
 log = logging.getLogger("mkdocs.ravine")
 _generated: dict[str, str] = {}
@@ -47,9 +50,10 @@ def _expanded(entry: str, named: set[str]) -> Iterator[Any]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the generated pages to those in docs/."""
+    """Add the generated pages to those in docs/, and the explorer, which pages have frames of."""
     for path, content in _generated.items():
         files.append(File.generated(config, path, content=content))
+    files.append(File.generated(config, EXPLORER, content=build()))
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

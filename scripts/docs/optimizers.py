@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from prose import markdown, plain, table
 from ravine import modifiers, registry
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
+from ravine.explorer import fragment
+from ravine.explorer.sources import offered
 from ravine.hyperparameters import Hyperparameter
 from ravine.reading.about import about, helpers, source
 from ravine.reading.algorithm import markdown as algorithm
@@ -68,6 +71,7 @@ def rule_page(rule: Rule) -> str:
         *_proof(rule),
         _use(rule),
         *gallery.landscapes(rule),
+        *explorer(rule),
         "## Source",
         *([f"`{' around '.join(layers)}`; `step` is what it is around."] * (len(layers) > 1)),
         *map(_source, (*rule.sources, *helpers(rule))),
@@ -91,6 +95,26 @@ def rule_page(rule: Rule) -> str:
         f"```python\n{kernel_source(graph)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+EXPLORER = "assets/explorer.html"
+"""Where the site has the explorer: one file, which pages show in states of their own."""
+
+
+def frame(state: dict[str, Any], title: str) -> str:
+    """The explorer in a state, in a page that is one folder below the site's root."""
+    address = html.escape(f"../{EXPLORER}#{fragment({'embed': True, **state})}")
+    title = html.escape(title)
+    return f'<iframe class="explorer" src="{address}" title="{title}" loading="lazy"></iframe>'
+
+
+def explorer(rule: Rule) -> Iterator[str]:
+    """The rule to edit and to move, where the explorer has it."""
+    if rule.name in offered():
+        land = "matrix" if trace(rule).of_arrays else "ravine"
+        yield "## Edit it, and see it move"
+        yield frame({"rule": rule.name, "land": land}, f"The explorer: {rule.name}")
+        yield "[What it can do](../explorer.md)"
 
 
 def _proof(rule: Rule) -> Iterator[str]:

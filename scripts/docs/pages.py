@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from optimizers import catalogue, elsewhere_page, modifiers_page, rule_page
+from optimizers import catalogue, elsewhere_page, frame, modifiers_page, rule_page
 from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
 from ravine import cli, registry
-from ravine.checks.registry import checks
+from ravine.checks.registry import Check, checks, needed
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = {
@@ -29,6 +30,7 @@ REFERENCE = {
     "ravine.numpy": "Train with NumPy.",
     "ravine.reading": "Equations, worked tables, facts about a rule.",
     "ravine.engines": "How a rule becomes a step.",
+    "ravine.explorer": "The page in which a rule is read, edited, and moves.",
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
     "ravine.experiments": "The posts' experiments.",
@@ -53,6 +55,7 @@ MODULES = {
     ],
     "ravine.checks": [
         "ravine.checks.running",
+        "ravine.checks.process",
         "ravine.checks.report",
         "ravine.checks.findings",
         "ravine.checks.registry",
@@ -117,11 +120,17 @@ def _reference(name: str, text: str) -> str:
 
 
 def _checks() -> str:
-    """All checks of `ravine check`, each with what it asks and why."""
-    parts = ["# Checks", "What `ravine check` asks of an optimizer."]
-    for name, each in checks().items():
-        needs = f"For optimizers that have {', '.join(sorted(each.needs))}." if each.needs else ""
-        parts += [f"## {name}", *(x for x in (each.asks, markdown(each.explains), needs) if x)]
+    """All checks of `ravine check` by family: what each asks and runs, what a fault is, how to fix it."""
+    parts = ["# Checks", "The checks that `ravine check` performs, by family."]
+    families: dict[str, list[Check]] = {}
+    for each in checks().values():
+        families.setdefault(each.family, []).append(each)
+    for family, its in families.items():
+        parts.append(f"## {family}")
+        for each in its:
+            needs = f"*F{needed(each.needs)[1:]}.*" if each.needs else ""
+            told = re.sub(r"^(\w+): ", r"*\1:* ", markdown(each.explains), flags=re.MULTILINE)
+            parts += [f"### {each.name}", *(x for x in (each.asks, told, needs) if x)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -130,7 +139,7 @@ def _command_line() -> str:
         [
             "# Command line",
             plain(cli.app.info.help or ""),
-            "Every command has `--help`. Exit codes: 0 done, 1 failed, 2 not accepted, 130 "
+            "Every command has `--help`. Exit codes: 0 success, 1 failure, 2 invalid input, 130 "
             "interrupted.",
             *_commands("ravine", cli.app),
         ]
@@ -199,9 +208,33 @@ def _notebook(path: Path) -> str:
             parts.append(f"```python\n{text}\n```")
             parts += filter(None, map(_output, cell["outputs"]))
     title, _, text = "\n\n".join(parts).partition("\n")
+    text = _with_explorers(text)
     return (
         f"{title}\n\n*This is `notebooks/{path.name}`, as it was saved with its outputs.*\n{text}\n"
     )
+
+
+LESSONS: dict[str, dict[str, Any]] = {
+    "The hill": {"rule": "sgd", "land": "parabola", "values": {"lr": 0.3}, "t": 2},
+    "Ravines": {"rule": "sgd", "land": "ravine"},
+    "Momentum": {"rule": "momentum", "land": "ravine", "beside": "sgd"},
+    "RMSprop": {"rule": "rmsprop", "land": "ravine", "beside": "momentum"},
+    "Adam": {"rule": "adam", "land": "ravine", "knobs": {"angle": 30}},
+    "The experiment with diamonds": {"rule": "sgd", "land": "diamonds", "knobs": {"flip": 1}},
+    "Finding faults": {"fault": 1},
+}
+"""What the explorer shows at the end of a lesson's chapter."""
+
+
+def _with_explorers(text: str) -> str:
+    """A lesson's text with the explorer at the end of chapters."""
+    chapters = re.split(r"(?m)^(?=## )", text)
+    for i, chapter in enumerate(chapters):
+        heading = re.match(r"## \d* ?(.*)", chapter)
+        if heading and heading[1] in LESSONS:
+            title = f"The explorer: {heading[1]}"
+            chapters[i] = f"{chapter.rstrip()}\n\n{frame(LESSONS[heading[1]], title)}\n\n"
+    return "".join(chapters)
 
 
 def _output(output: dict[str, Any]) -> str:

@@ -58,8 +58,9 @@ class _Findings:
     """
 
     def __init__(self, p: Any = 0.0) -> None:
-        self.p, self.torch = p, home(type(p)) == "torch"
-        self.arrays, self.draws = False, False
+        kind = home(type(p))
+        self.p, self.torch, self.draws = p, kind == "torch", False
+        self.arrays = kind not in ("", "numpy", "torch", "jax", "jaxlib")  # may refuse a Number
         self.risks: list[frozenset[Place]] = []
         self.switches: dict[str, bool] = {}
         self.ndim: int | None = None

@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any
 
 from ravine import draws
-from ravine.arrays import ALONG, KEPT, ON_ARRAYS, REDUCED
+from ravine.arrays import ALONG, KEPT, ON_ARRAYS, REDUCED, cast
 
 __all__ = [
     "COMPARISONS",
@@ -102,10 +102,29 @@ def stream() -> int:
 def _draw(name: str, kind: str, x: Any, stream: Any) -> Any:
     """Random numbers in the shape of x."""
     draw, make = drawn.get() or draws.Draw(), getattr(draws, name)
-    if kind.startswith("jax"):  # whose whole numbers are short, unless asked for
-        numbers = make(_library("numpy"), _library("numpy").empty(x.shape), int(stream), draw)
-        return _library(kind).asarray(numbers, x.dtype)
-    return make(_library(kind) if kind else None, x, int(stream), draw)
+    if kind in ("", "numpy", "torch"):
+        return make(_library(kind) if kind else None, x, int(stream), draw)
+    return _drawn_by_numpy(kind, make, x, int(stream), draw)
+
+
+def _drawn_by_numpy(
+    kind: str, make: Callable[..., Any], x: Any, stream: int, draw: draws.Draw
+) -> Any:
+    """Random numbers for another library's array, while a step that JAX has compiled runs as well.
+
+    XLA contracts products and sums, so what it made of the same formulas would have other bits.
+    """
+    import numpy
+
+    def made(*parts: Any) -> Any:
+        dtype = numpy.dtype(str(x.dtype).rpartition(".")[2])
+        return make(numpy, numpy.empty(x.shape, dtype), stream, draws.Draw(*map(int, parts)))
+
+    jax = sys.modules["jax"] if kind.startswith("jax") else None
+    if jax is None or not any(isinstance(part, jax.core.Tracer) for part in (x, *draw)):
+        return _typed(kind, made(*draw), x.dtype, x)
+    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(made, like, *draw, vmap_method="sequential")
 
 
 @contextmanager
@@ -133,13 +152,22 @@ def _stored(x: Any) -> Any:
     if dtype is None:
         return x
     kind = home(type(x))
-    return x.to(dtype).to(x.dtype) if kind == "torch" else x.astype(dtype).astype(x.dtype)
+    return cast(_library(kind), cast(_library(kind), x, dtype), x.dtype)
 
 
 def _home(cls: type) -> str:
-    """The array library that a class, or one that it is made from, belongs to; "" if to none."""
+    """The array library that a class, or one that it is made from, belongs to; "" if to none.
+
+    Of other arrays than NumPy's, torch's and JAX's, the module that is their namespace: of those above the
+    class's own the first that has `where`.
+    """
     modules = (base.__module__.partition(".")[0] for base in cls.__mro__)
-    return next((module for module in modules if module in _ON_ARRAYS), "")
+    found = next((module for module in modules if module in _ON_ARRAYS), "")
+    if found or not hasattr(cls, "__array_namespace__"):
+        return found
+    parts = cls.__module__.split(".")
+    above = (".".join(parts[: i + 1]) for i in range(len(parts)))
+    return next((name for name in above if hasattr(sys.modules.get(name), "where")), "")
 
 
 home: Callable[[type], str] = cache(_home)
@@ -152,6 +180,8 @@ def meaning(name: str, kind: str) -> Callable[..., Any]:
         return lambda *args: ON_NUMBERS[name](*map(real, args))
     if name in COMPARISONS:
         return lambda x, y: _counted(OPERATORS[name](x, y))
+    if kind and kind not in _ON_ARRAYS:
+        return partial(_attempted, name, kind)
     known = _ON_ARRAYS.get(kind, {}).get(name) or OPERATORS.get(name)
     if known or not kind:
         return known or partial(_refuse, name)
@@ -160,14 +190,39 @@ def meaning(name: str, kind: str) -> Callable[..., Any]:
     return _ON_ANY_ARRAY.get(name) or getattr(_library(kind), name)
 
 
+def _attempted(name: str, kind: str, *args: Any) -> Any:
+    """The operation on arrays of the standard, as far as their library has what it takes."""
+    library = _library(kind)
+    known = _standard(kind).get(name) or OPERATORS.get(name) or _ON_ANY_ARRAY.get(name)
+    try:
+        if known is None and name in ON_ARRAYS:
+            known = partial(ON_ARRAYS[name], library)
+        return (known or getattr(library, _OTHERWISE.get((kind, name), name)))(*args)
+    except (AttributeError, NotImplementedError, TypeError) as error:
+        raise TypeError(
+            f"ravine.ops.{name} is not possible on arrays of {kind}: {error}"
+        ) from error
+
+
 def _refuse(name: str, *args: Any) -> Any:
     called = f"{ALONG[name]} along an axis" if name in ALONG else name
     raise TypeError(f"ravine.ops.{called} needs an array or a tensor, got {args!r}")
 
 
 def real(x: Any) -> Any:
-    """Python's whole numbers and truths as floats, which know infinity; all else as it is."""
+    """Python's whole numbers and truths as floats, which know infinity; all else as it is.
+
+    TypeError for an array of a library that is not known.
+    """
+    if type(x) is float:
+        return x
     if not isinstance(x, int):
+        if hasattr(x, "shape") and not home(type(x)):
+            library = type(x).__module__.partition(".")[0]
+            raise TypeError(
+                f"ravine.ops: a {type(x).__name__} of {library} is not accepted; arrays are of NumPy, torch, "
+                "JAX, or of a library that follows the array standard (__array_namespace__)"
+            )
         return x
     try:
         return float(x)
@@ -183,7 +238,9 @@ def _counted(answer: Any) -> Any:
     dtype = getattr(like.get(), "dtype", None)
     if kind == "torch":
         return answer.to(dtype or sys.modules["torch"].get_default_dtype())
-    return answer.astype(dtype or float)
+    if kind in _ON_ARRAYS:
+        return answer.astype(dtype or float)
+    return cast(_library(kind), answer, dtype or _library(kind).float32)
 
 
 # --- numbers
@@ -277,8 +334,10 @@ def _where(kind: str, condition: Any, x: Any, y: Any) -> Any:
         return _shaped(kind, *((x, y) if condition else (y, x)))
     if _number(x) and _number(y) and hasattr(like.get(), "dtype"):
         x = _typed(kind, x, like.get().dtype, condition)  # two plain numbers would be of any dtype
-    if kind == "torch":  # which takes no other conditions, nor numbers that overflow to infinity
-        condition = condition if condition.dtype == library.bool else condition != 0
+    if not kind.startswith(("numpy", "jax")):
+        # which take no other conditions, nor numbers that overflow to infinity
+        truth = library.bool if hasattr(library, "bool") else library.bool_
+        condition = condition if condition.dtype == truth else condition != 0
         x, y = (
             _typed(kind, a, b.dtype, b) if _number(a) and not _number(b) else a
             for a, b in ((x, y), (y, x))
@@ -296,14 +355,14 @@ def _shaped(kind: str, x: Any, other: Any) -> Any:
         return library.broadcast_to(x, shape) * 1
     shape, dtype = library.broadcast_shapes(x.shape, shape), library.result_type(x, other)
     x = library.broadcast_to(x, shape)
-    return x.to(dtype) if kind == "torch" else x.astype(dtype)
+    return cast(library, x, dtype)
 
 
-def _typed(kind: str, x: float, dtype: Any, beside: Any) -> Any:
+def _typed(kind: str, x: Any, dtype: Any, beside: Any) -> Any:
     library = _library(kind)
     if kind == "torch":
         return library.tensor(x, dtype=dtype, device=beside.device)
-    return library.asarray(x, dtype)
+    return library.asarray(x, dtype=dtype)
 
 
 def _power(kind: str, x: Any, y: Any) -> Any:
@@ -355,13 +414,21 @@ _ON_ANY_ARRAY: dict[str, Callable[..., Any]] = {
     "stored": _stored,
 }
 
-_ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {
-    kind: {
+_OTHERWISE = {("mlx.core", "atan2"): "arctan2"}
+
+
+@cache
+def _standard(kind: str) -> dict[str, Callable[..., Any]]:
+    """The operations that no library has as they are meant here."""
+    return {
         "pow": partial(_power, kind),
         "where": partial(_where, kind),
         **{name: partial(_draw, name, kind) for name in draws.DRAWN},
     }
-    for kind in ("numpy", "torch", "jax", "jaxlib")
+
+
+_ON_ARRAYS: dict[str, dict[str, Callable[..., Any]]] = {
+    kind: {**_standard(kind)} for kind in ("numpy", "torch", "jax", "jaxlib")
 }
 _ON_ARRAYS["torch"] |= {
     "div": _quotient_of_torch,

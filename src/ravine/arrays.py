@@ -1,7 +1,7 @@
 """What the operations on whole arrays mean: reductions, orders, matrices. The same in each library.
 
-The functions take the library first: numpy, torch or jax.numpy. Matrices stand in the last two axes;
-the axes before them are a batch.
+The functions take the library first: numpy, torch, jax.numpy, or any of the array standard. Matrices
+stand in the last two axes; the axes before them are a batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
 
-__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "POLAR_EXPRESS", "REDUCED"]
+__all__ = ["ALONG", "AXES", "KEPT", "ON_ARRAYS", "POLAR_EXPRESS", "REDUCED", "cast", "reshaped"]
 
 REDUCED = ("sum", "mean", "greatest", "least")
 """What an array can be reduced to: over all of it, along an axis, or over all axes but one."""
@@ -25,6 +25,28 @@ _CALLED = {
 }
 _OF_NOTHING = {"greatest": -math.inf, "least": math.inf}
 _HALVES = ("float16", "bfloat16")
+
+
+def cast(library: Any, x: Any, dtype: Any) -> Any:
+    """An array in a dtype."""
+    if hasattr(x, "astype"):
+        return x.astype(dtype)
+    return x.to(dtype) if hasattr(x, "to") else library.astype(x, dtype)
+
+
+def reshaped(x: Any, shape: Sequence[int]) -> Any:
+    """An array in a shape: a view where the library can."""
+    if hasattr(x, "reshape"):
+        return x.reshape(tuple(shape))
+    return x.__array_namespace__().reshape(x, tuple(shape))
+
+
+def _turned(x: Any) -> Any:
+    return x.mT if hasattr(x, "mT") else x.swapaxes(-1, -2)
+
+
+def _at_least(library: Any, x: Any, low: Any) -> Any:
+    return x.clip(low) if hasattr(x, "clip") else library.clip(x, low, None)
 
 
 # --- reductions
@@ -84,8 +106,8 @@ def _argsort(library: Any, x: Any, axis: int, descending: bool) -> Any:
         return x.argsort(dim=axis, descending=bool(descending), stable=True)
     if not descending:
         return library.argsort(x, axis=axis, stable=True)
-    backwards = library.argsort(library.flip(x, axis), axis=axis, stable=True)
-    return x.shape[axis] - 1 - library.flip(backwards, axis)
+    backwards = library.argsort(library.flip(x, axis=axis), axis=axis, stable=True)
+    return x.shape[axis] - 1 - library.flip(backwards, axis=axis)
 
 
 def _take(library: Any, x: Any, order: Any, axis: int) -> Any:
@@ -96,10 +118,10 @@ def _take(library: Any, x: Any, order: Any, axis: int) -> Any:
             f"shape {tuple(x.shape)}"
         )
     most = max(x.ndim, order.ndim)
-    x, order = (a.reshape((1,) * (most - a.ndim) + tuple(a.shape)) for a in (x, order))
+    x, order = (reshaped(a, (1,) * (most - a.ndim) + tuple(a.shape)) for a in (x, order))
     if library.__name__ == "torch":
         return library.take_along_dim(x, order.long(), axis)
-    return library.take_along_axis(x, order.astype(int), axis)
+    return library.take_along_axis(x, cast(library, order, library.int64), axis=axis)
 
 
 # --- matrices
@@ -127,21 +149,17 @@ def _in_single(operation: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(library: Any, x: Any, *args: Any) -> Any:
         if not _is_half(x):
             return operation(library, x, *args)
-        wide = [_cast(a, library.float32) if _is_half(a) else a for a in (x, *args)]
+        wide = [cast(library, a, library.float32) if _is_half(a) else a for a in (x, *args)]
         result = operation(library, *wide)
         if isinstance(result, tuple):
-            return tuple(_cast(part, x.dtype) for part in result)
-        return _cast(result, x.dtype)
+            return tuple(cast(library, part, x.dtype) for part in result)
+        return cast(library, result, x.dtype)
 
     return wrapped
 
 
 def _is_half(x: Any) -> bool:
     return str(getattr(x, "dtype", "")).rpartition(".")[2] in _HALVES
-
-
-def _cast(x: Any, dtype: Any) -> Any:
-    return x.astype(dtype) if hasattr(x, "astype") else x.to(dtype)
 
 
 def _cholesky(library: Any, x: Any) -> Any:
@@ -156,7 +174,7 @@ def _solve_triangular(library: Any, a: Any, b: Any, lower: bool, transposed: boo
             "ravine.ops.solve_triangular: a must be of shape (..., n, n) and b of (..., n, k), got "
             f"{tuple(a.shape)} and {tuple(b.shape)}"
         )
-    a, lower = (a.mT if transposed else a), bool(lower) != bool(transposed)
+    a, lower = (_turned(a) if transposed else a), bool(lower) != bool(transposed)
     if library.__name__ == "torch":
         return library.linalg.solve_triangular(a, b, upper=not lower)
     batch = library.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -164,7 +182,7 @@ def _solve_triangular(library: Any, a: Any, b: Any, lower: bool, transposed: boo
     if library.__name__ == "jax.numpy":
         a = library.broadcast_to(a, batch + a.shape[-2:])
         return sys.modules["jax"].lax.linalg.triangular_solve(a, b, left_side=True, lower=lower)
-    n, x = a.shape[-1], library.empty(b.shape, library.result_type(a, b))
+    n, x = a.shape[-1], library.empty(b.shape, dtype=library.result_type(a, b))
     for i in range(n) if lower else reversed(range(n)):  # NumPy has no solver for triangles
         row, known = slice(i, i + 1), slice(0, i) if lower else slice(i + 1, n)
         rest = b[..., row, :] - a[..., row, known] @ x[..., known, :]
@@ -175,8 +193,8 @@ def _solve_triangular(library: Any, a: Any, b: Any, lower: bool, transposed: boo
 def _inverse_root(library: Any, a: Any, order: float, eps: Any) -> Any:
     values, vectors = library.linalg.eigh(a)
     # What rounding has made negative would be NaN. Half the power twice: the result is symmetric.
-    root = vectors * ((values.clip(0.0) + eps) ** (-0.5 / order))[..., None, :]
-    return root @ root.mT
+    root = vectors * ((_at_least(library, values, 0.0) + eps) ** (-0.5 / order))[..., None, :]
+    return root @ _turned(root)
 
 
 def _newton_schulz(
@@ -184,18 +202,18 @@ def _newton_schulz(
 ) -> Any:
     """coefficients: a, b, c of the first step, of the second, ..., of the last and all after it."""
     dtype, tall, torch = x.dtype, x.shape[-2] > x.shape[-1], library.__name__ == "torch"
-    x = x.mT if tall else x  # the Gram matrix of the shorter side
+    x = _turned(x) if tall else x  # the Gram matrix of the shorter side
     if bfloat16 and library.__name__ == "numpy":
         raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
-    x = _cast(x, library.bfloat16) if bfloat16 else x
+    x = cast(library, x, library.bfloat16) if bfloat16 else x
     if bfloat16 and torch:
         return _newton_schulz_as_torch(x, eps, _each(steps, coefficients), tall).to(dtype)
-    x = x / ((x * x).sum((-2, -1), keepdims=True) ** 0.5).clip(eps)
+    x = x / _at_least(library, _reduce("sum", library, x * x, (-2, -1)) ** 0.5, eps)
     for a, b, c in _each(steps, coefficients):
-        gram = x @ x.mT
+        gram = x @ _turned(x)
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    x = _cast(x, dtype) if bfloat16 else x
-    return x.mT if tall else x
+    x = cast(library, x, dtype) if bfloat16 else x
+    return _turned(x) if tall else x
 
 
 def _each(steps: float, coefficients: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
@@ -253,7 +271,7 @@ def _matrix_like(library: Any, x: Any, shape: Sequence[int], value: float, ident
 
 
 _ON_MATRICES: dict[str, Callable[..., Any]] = {
-    "transpose": lambda _, x: x.mT,
+    "transpose": lambda _, x: _turned(x),
     "qr": _in_single(lambda library, x: tuple(library.linalg.qr(x))),
     "eigh": _in_single(lambda library, x: tuple(library.linalg.eigh(x))),
     "cholesky": _in_single(_cholesky),

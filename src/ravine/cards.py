@@ -67,8 +67,11 @@ class Witness:
     needs: options that have to keep the value that the package has by default. defaults: what it has
     by default for hyperparameters, where that is not what the rule has. state: for each slot, its name in
     a parameter's state or in the param group, as in {"m": "exp_avg"}, or what to compute of such names, of
-    hyperparameters, and of t, the count of steps: {"m": "exp_avg * (1 - beta1**t)"}. counted: whether it
-    keeps a count of steps, where the rule takes t.
+    hyperparameters, and of t, the count of steps: {"m": "exp_avg * (1 - beta1**t)"}. With by_group it is
+    kept for each group, and `place` is the parameter's place there: {"p0": "init_buffer[place]"}; what is
+    None is not there. counted: whether it keeps a count of steps, where the rule takes t; or what to
+    compute it of. said: for hyperparameters that no option is, what to compute of the group's options,
+    {"lr": "lr * p"}. unsaved: options that its checkpoints do not tell.
     note: what else is to be said. Raises CardError if package or call cannot be read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
@@ -85,7 +88,10 @@ class Witness:
     needs: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
-    counted: bool = True
+    counted: bool | str = True
+    by_group: bool = False
+    said: Mapping[str, str] = field(default_factory=dict)
+    unsaved: tuple[str, ...] = ()
     note: str = ""
     shapes: str = ""
     loud: Mapping[str, Any] = field(default_factory=dict)

@@ -6,9 +6,13 @@ from importlib import import_module
 
 __all__ = ["lacking", "without"]
 
-_EXTRAS = {"torch": "torch", "llvmlite": "torch", "pyarrow": "parquet"} | dict.fromkeys(
-    ("matplotlib", "numba", "scipy", "loky", "sklearn"), "race"
-)
+_EXTRAS = {
+    "torch": "torch",
+    "llvmlite": "torch",
+    "pyarrow": "parquet",
+    "jax": "optax",
+    "optax": "optax",
+} | dict.fromkeys(("matplotlib", "numba", "scipy", "loky", "sklearn"), "race")
 
 
 def without(package: str, error: ImportError | None = None) -> str:

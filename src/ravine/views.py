@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ravine.arrays import reshaped
 from ravine.ops import Operable, Tensors
 
 __all__ = ["VIEWS", "restored", "seen_ndim", "seen_shape", "view"]
@@ -56,4 +57,4 @@ def _shape(x: Any) -> tuple[int, ...] | None:
 
 
 def _reshaped(x: Any, shape: tuple[int, ...], to: tuple[int, ...]) -> Any:
-    return x if shape == to else x.reshape(to)
+    return x if shape == to else reshaped(x, to)

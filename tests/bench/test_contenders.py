@@ -86,8 +86,8 @@ def test_muon_takes_matrices_only():
     assert [p.ndim for p in contenders.fitting(muon, params)] == [2, 2, 2]
     assert contenders.fitting(None, params) == params
     assert contenders.fitting(contenders.Twin("SGD", {}), params) == params
-    assert not contenders.has_kernel(registry.get("muon"), muon)
-    assert contenders.has_kernel(rules.adam, None)
+    assert contenders.has_kernel(registry.get("muon"), muon)
+    assert not contenders.has_kernel(registry.get("soap"), None)
 
 
 def test_what_torch_has_not():
@@ -168,4 +168,18 @@ def test_a_rule_of_matrices_has_no_kernel():
         return p - lr * (g @ p)
 
     with pytest.raises(RuleError, match="'whiten' has no CPU kernel"):
-        contenders.make("kernel", rule(whiten), None, [])
+        contenders.make("kernel", rule(whiten), None, [torch.ones(2, 2)])
+
+
+def test_a_rule_that_treats_vectors_differently_has_a_kernel_for_each():
+    made, stepped = ([torch.ones(4, 6), torch.ones(5), torch.ones(3, 2)] for _ in range(2))
+    for p in (*made, *stepped):
+        p.grad = torch.linspace(-1, 1, p.numel()).view(p.shape)
+    bare = contenders.make("kernel", rules.adafactor, None, made)
+    front = contenders.make("eager", rules.adafactor, None, stepped)
+    for _ in range(3):
+        bare()
+        front()
+    for one, other in zip(made, stepped, strict=True):
+        torch.testing.assert_close(one, other)
+    assert bare.bytes == 24 * (24 + 6) + 32 * 5

@@ -182,6 +182,9 @@ def test_only_what_was_confirmed_is_called_a_fault():
 def test_the_page_in_the_documentation_is_that_of_its_data():
     found = json.loads((DOCS / "survey.json").read_text())
     claims = json.loads((DOCS / "survey-confirmed.json").read_text())
-    assert page(found["rows"], claims, found["date"]) == (DOCS / "survey.md").read_text()
+    assert (
+        page(found["rows"], claims, found["date"], found.get("note", ""))
+        == (DOCS / "survey.md").read_text()
+    )
     assert sum(c["kind"] == "fault" for c in claims) >= 10
     assert all(c[k] for c in claims for k in ("does", "should", "source", "how"))

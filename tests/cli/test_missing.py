@@ -42,10 +42,10 @@ def test_without_matplotlib_a_race_has_its_tables(without, tmp_path):
     done = without("matplotlib", *EXERCISE, "--out", "run")
     assert done.returncode == 0, done.stderr
     said = (
-        f"ravine: matplotlib {BRINGS.format('race')}; without it there are tables, but no figures"
+        f"ravine: matplotlib {BRINGS.format('race')}; without it, there are tables but no figures"
     )
     assert done.stderr.splitlines()[0] == said
-    assert "Diamonds, the reader's exercise" in done.stdout
+    assert "Diamonds with your settings" in done.stdout
     made = {path.name for path in (tmp_path / "run").iterdir()}
     assert "diamonds-exercise.csv" in made
     assert not {name for name in made if name.endswith((".png", ".svg"))}
@@ -62,7 +62,7 @@ def test_without_numba_the_plain_loop_runs_and_it_is_said_once(without, tmp_path
     done = without("numba", *EXERCISE, "--out", "run")
     assert done.returncode == 0, done.stderr
     brings = BRINGS.format("race")
-    said = f"ravine: numba {brings}; without it the plain NumPy loop runs, some 50 times slower"
+    said = f"ravine: numba {brings}; without it, the plain NumPy loop runs instead, about 50 times slower"
     assert done.stderr.splitlines()[0] == said
     assert done.stderr.count("numba") == 1
     assert "1570." in done.stdout or "1569." in done.stdout

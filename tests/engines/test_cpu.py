@@ -286,7 +286,7 @@ def test_stochastic_rounding_is_reproducible_and_independent():
     assert all(torch.equal(a, b) for a, b in zip(first, bits(1), strict=True))
     assert torch.equal(first[0][:500], bits(1, 500)[0])
     others = [*first, *bits(2)]  # two tensors, two columns, two seeds, and neighbours
-    others.append(others[0].roll(1))
+    others += [others[0].roll(n) for n in (1, 2, 16, 32, 1024)]
     for i, a in enumerate(others):
         for b in others[:i]:
             a, b = a.double() - a.double().mean(), b.double() - b.double().mean()

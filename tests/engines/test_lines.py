@@ -316,7 +316,7 @@ def test_stochastic_rounding_of_stacks_is_the_same_for_any_number_of_threads():
 def test_what_is_used_where_it_is_computed_only_is_not_kept():
     """Of a convolution's matrices, which are small, numbers for each row and column are many."""
     made = kernel(trace(rules.adafactor))
-    assert [made.kept(level) for level in (MATRIX, ROW, COLUMN)] == [3, 2, 2]
+    assert [made.kept(level) for level in (MATRIX, ROW, COLUMN)] == [1, 2, 2]
     chain = rule(r=zeros(-1))(
         lambda p, g, r: (p - g * ((0.5 * r + 1) * 2 + sum(g, axis=-1)), r + 1)
     )

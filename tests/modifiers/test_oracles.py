@@ -208,6 +208,47 @@ def test_a_change_of_the_step_follows_its_paper(name, options, exact, engine):
     assert furthest(path, exact()) <= 1e-12
 
 
+def published_mechanic(s_init: float, decay: float, eps: float) -> list[Arrays]:
+    """Cutkosky et al. 2023, Algorithm 1, round gradient descent; u_t is its step."""
+    betas = np.array([0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999])
+    weights, grads = problem()
+    delta = [np.zeros(shape) for shape in SHAPES]
+    s, m, v, r = np.zeros((4, len(betas)))
+    start, path = weights, []
+    for row in grads:
+        flat = [np.concatenate([x.ravel() for x in of]) for of in (weights, row, delta)]
+        x, g, d = flat
+        pull = decay * s.sum() * np.linalg.norm(g) / np.linalg.norm(x)
+        h = float(d @ (g + pull * x))
+        m = np.maximum(betas * m, h)
+        v = betas**2 * v + h**2
+        r = np.maximum(0, betas * r - s * h)
+        s = (s_init / len(betas) * m + r) / (np.sqrt(v) + eps)
+        delta = [d - LR * g for d, g in zip(delta, row, strict=True)]
+        weights = [w + s.sum() * d for w, d in zip(start, delta, strict=True)]
+        path.append(weights)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["kernel", "eager"])
+def test_mechanic_paper_follows_its_algorithm(engine):
+    path, _ = follow(
+        "mechanic_paper(sgd)", engine, **{"s_init": 2.0, "s_decay": 0.1, "s_eps": 1e-6}
+    )
+    exact = published_mechanic(2.0, 0.1, 1e-6)
+    assert furthest(path, exact) <= 1e-12
+    authors, _ = follow("mechanic(sgd)", engine, **{"s_init": 2.0, "s_decay": 0.1, "s_eps": 1e-6})
+    assert furthest(authors, exact) > 1e-3
+
+
+def test_mechanic_as_published_does_not_start_where_gradients_agree():
+    for name, moves in (("mechanic_paper(sgd)", False), ("mechanic(sgd)", True)):
+        optimizer = ravine.numpy.optimizer(name)(np.ones(3), lr=1.0, s_init=1.0)
+        for _ in range(5):
+            optimizer.step(np.full(3, 0.1))
+        assert (np.abs(optimizer.params - 1).max() > 1e-3) == moves, name
+
+
 @pytest.mark.parametrize("engine", ["kernel", "eager"])
 def test_decays_by_the_schedule_corrected_and_to_the_start(engine):
     def run(factor: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Arrays]:

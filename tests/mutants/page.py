@@ -21,21 +21,20 @@ _INTRODUCTION = """# How good is the checker?
 
 <!-- Made by `python -m mutants` in tests/. -->
 
-Ten optimizers are written as textbooks have them, half in NumPy, half in PyTorch. A program puts each wrong
-in its source text, one slip at a time: another operator, a constant that is off, a term, a root or a
-correction that is missing, another variable, t − 1 for t, statements that are missing or in another order,
-results that are not stored. The texts know nothing of Ravine, nor do the slips of its catalogue of faults.
-`ravine check --like` then has to find out what is wrong. Measured on {date}, with {seconds:g} seconds of
-processor time for each search:
+Ten optimizers are written the way textbooks write them, half in NumPy, half in PyTorch. A program introduces
+one slip at a time into each source text: a different operator, a wrong constant, a missing term, root or correction, a
+different variable, t − 1 for t, missing or reordered statements, results that are not stored. The texts do not use
+Ravine, and the slips are not taken from its catalogue of faults. `ravine check --like` then has to find out what is
+wrong. Measured on {date}, with up to {seconds:g} seconds of processor time for each search.{note}
 
 - **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
 - **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The
-  checker says a sentence, and the rule that it describes takes the very path of the mutant, in every update,
-  to six digits at least.
-- {nan} make their parameters NaN, which is detected. Since so many faults take such a path, their sentences
-  are not counted; if all of them counted as unexplained, {of_all} would be explained.
-- {equivalent} mutants are none: run side by side with the text that they were made of, on other gradients
-  and without Ravine, they take the same path. {failing} raise an error. Neither are counted above.
+  checker gives a sentence, and the rule it describes follows the path of the mutant, in every update, to at least
+  six digits.
+- {nan} turn their parameters into NaN, which is detected. Many faults lead to such a path, so their sentences
+  are not counted. If all of them counted as unexplained, {of_all} would be explained.
+- {equivalent} mutants are equivalent: side by side with the original text, on other gradients and without Ravine,
+  they follow the same path. {failing} raise an error. Neither kind is counted above.
 
 `PYTHONPATH=tests python -m mutants` measures it again.
 """
@@ -67,6 +66,7 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
         [
             _INTRODUCTION.format(
                 date=found["date"],
+                note=f" {found['note']}" if found.get("note") else "",
                 seconds=found["seconds"],
                 wrong=len(wrong),
                 detected=detected,
@@ -119,10 +119,9 @@ def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -
     return [
         "## A sample of sentences, read",
         "",
-        f"A sentence may be exact and still not help. So {len(drawn)} of the explained mutants were drawn at "
-        f"random, and a reader compared each sentence with the slip: {said}. *Names it*: the sentence says "
-        "what was done to the text. *Says the same*: it describes the same computation from another side. "
-        "*Far-fetched*: it is exact, but sends its reader to the wrong place.",
+        f"An exact sentence may still not help. A reader compared the sentences for {len(drawn)} explained mutants "
+        f"with the slips: {said}. *Names it*: the sentence says what was done to the text. *Says the same*: it "
+        "describes the same computation in other terms. *Far-fetched*: it is exact, but points to the wrong place.",
         "",
         *_table(
             ("optimizer", "before", "after", "the checker says", "judgement"),

@@ -168,19 +168,23 @@ def test_what_must_be_known_is_noted(tmp_path):
         name="points",
     )
     found = race(tmp_path, its, seeds=1, names=("muon",))
-    notes = "\n".join(found.notes)
+    notes = "\n".join([*found.notes, *found.reported])
     assert "one seed is reported: there is no interval" in notes
     assert "a little too good; give three parts" in notes
     assert "points: nobody reaches the target, 1.5" in notes
     assert "AdamW with the same lr" in notes
 
 
-def test_runs_of_other_versions_are_used_again_and_noted(tmp_path):
+def test_runs_of_other_versions_are_used_again_and_said_once(tmp_path, caplog):
     found = race(tmp_path, tier="default")
     for run in found.runs[:2]:
         keep(tmp_path, replace(run, made={**run.made, "python": "3.9.1"}))
-    (note,) = [x for x in race(tmp_path, tier="default").notes if "from before" in x]
-    assert note.startswith("2 runs were taken from before, computed with Python 3.9.1 (now ")
+    folder = RunFolder(tmp_path)
+    with caplog.at_level(logging.WARNING, "ravine"), folder.session():
+        contest([task()], entrants(("sgd", "adam")), folder, seeds=3, tier="default")
+    (said,) = [text for text in caplog.messages if "3.9.1" in text]
+    assert said.startswith(f"runs taken from {tmp_path} were computed with Python 3.9.1 (now ")
+    assert folder.reused == 6
 
 
 def test_a_target_that_the_untrained_model_reaches_is_noted(tmp_path):
@@ -213,7 +217,9 @@ def test_an_optimizer_that_raises_does_not_end_the_race(tmp_path):
 def test_a_choice_on_the_edge_is_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(module.protocol, "edges", lambda run, tier: ["lr"])
     found = race(tmp_path)
-    assert sum("lies on the edge of what was tried" in note for note in found.notes) == 2
+    assert sum("lies on the edge of what was tried" in edge for edge in found.reported) == 2
+    assert "lies on the edge" in repr(found)
+    assert "edge" not in "".join(found.notes)  # the command line prints these beside the report
 
 
 class Counting(nn.Module):

@@ -235,3 +235,62 @@ def test_after_kill_9_the_rest_is_computed_and_nothing_twice(tmp_path):
     assert len(found) == 12
     assert len({*computed(tmp_path)}) == len(computed(tmp_path))
     assert len(computed(tmp_path)) >= 11  # the process may die between keeping a run and noting it
+
+
+INTERRUPTED = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_jobs import ASKED, compute, fours, processes
+from ravine.races.store import RunFolder, Stopped
+
+def work(folder, runs):
+    compute(folder, runs[:1])
+    time.sleep(100)
+
+folder = RunFolder({folder!r})
+try:
+    with folder.session():
+        folder.complete(ASKED, work, batches=fours, executor=processes(2))
+except Stopped as stop:
+    sys.exit(stop.code)
+"""
+
+
+def test_ctrl_c_stops_the_workers_and_keeps_what_is_done(tmp_path):
+    pytest.importorskip("loky")
+    code = INTERRUPTED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(computed(tmp_path)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    workers = {int(path.name.split("-")[2]) for path in tmp_path.glob("computed-*")}
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert f"interrupted; 2 finished runs are kept in {tmp_path}, and the same command" in errors
+    assert not any(running(worker) for worker in workers)
+    assert computed(tmp_path) == [0, 4]
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_has_not_begun_is_cancelled_where_a_race_ends(tmp_path):
+    def work(folder, runs):
+        if runs[0].seed == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        compute(folder, runs)
+
+    with ThreadPoolExecutor(1) as executor, pytest.raises(KeyboardInterrupt):
+        complete(tmp_path, ASKED, work, batches=fours, executor=executor)
+    assert 8 not in computed(tmp_path)

@@ -205,13 +205,41 @@ def test_a_race_of_many_runs_lists_fewer_of_them(tmp_path, monkeypatch):
     whole = made.html()
     assert "by seed: 0: 0.9" in whole
     assert "lr 0.01: 0.9, again 0.9 0.9 0.9" in whole
+    assert "Left out here" not in whole
     monkeypatch.setattr(report_module, "LIMIT", len(whole.encode()))
     fewer = made.html()
     assert "lr 0.01: 0.9" in fewer
     assert "again 0.9" not in fewer
     monkeypatch.setattr(report_module, "LIMIT", len(fewer.encode()))
-    assert "too many runs" in made.html()
+    assert "Left out here, to keep the page under 1 MB: the runs." in made.html()
     assert "by seed" not in made.html()
+
+
+def test_a_page_stays_small_however_many_problems_there_are(tmp_path, monkeypatch):
+    runs = [
+        replace(each, problem=f"problem {i}", task=f"{i:032x}")
+        for i in range(12)
+        for each in (*reports("a", [0.9, 0.7, 0.8]), *reports("b", [0.5, 0.6, 0.4]))
+    ]
+    made = Report(folder_of(tmp_path, runs))
+    whole = len(made.html().encode())
+    monkeypatch.setattr(report_module, "LIMIT", 1)
+    least = len(made.html().encode())
+    shown = []
+    for limit in (whole + 1, whole * 2 // 3, (whole + 3 * least) // 4, least + 5000, least + 1500):
+        monkeypatch.setattr(report_module, "LIMIT", limit)
+        page = made.html()
+        parsed = Parsed(page)
+        assert limit * 0.6 < len(page.encode()) < limit
+        assert all(link[1:] in parsed.ids for link in parsed.links)
+        shown.append([page.count(x) for x in ("<figure>", "<h2 id=", "Left out here")])
+        if limit == least + 5000:
+            (first,) = re.findall(r"These are the first (\d+) of 12 problems", parsed.text)
+            assert int(first) == shown[-1][1] - 1  # the method has a heading, too
+    figures, sections, less = zip(*shown, strict=True)
+    assert figures[0] == 1 + 12 * 3 > figures[1] > figures[2] == 1
+    assert sections[:3] == (13, 13, 13) > sections[3:4] > sections[4:]
+    assert less[0] == 0 < less[1] <= less[2] == 12
 
 
 def test_the_commands_are_those_that_the_run_files_and_the_manifest_name(tmp_path):

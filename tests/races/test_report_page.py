@@ -1,6 +1,6 @@
 """The page of a race in a browser: accessible, without a network, by keyboard, on a phone, printed.
 
-`make test-browser` installs what this needs besides Chromium, whose path CHROMIUM may give.
+Needs Chromium, whose path CHROMIUM may give.
 """
 
 import os

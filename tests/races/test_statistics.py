@@ -356,3 +356,7 @@ def test_the_range_that_works_by_hand():
     assert range_that_works(rates, gap, start=0.1) == (1e-4, 1e-2), (
         "what lies beyond a gap is left out"
     )
+    assert range_that_works(rates, gap, start=0.1, chosen=1) == (1e-4, 1e-2)  # which fails itself
+    island = np.array([0.9, 0.92, 0.95, 0.1, 0.1])  # .95 .9 .1 .92 .1
+    assert range_that_works(rates, island, start=0.1, chosen=1) == (1e-1, 1e-1)
+    assert range_that_works(rates, island, start=0.1) == (1e-4, 1e-3)

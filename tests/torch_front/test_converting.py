@@ -30,29 +30,35 @@ def test_a_converted_checkpoint_continues_the_path(made, witness):
         torch.tensor(x.reshape(shape), requires_grad=True)
         for x, shape in zip(row, shapes, strict=True)
     ]
-    optimizer = ravine.torch.optimizer(made)(params)
-    optimizer.load_state_dict(convert(tensors(path), from_=witness.name))
     values = path.values["loud"]
+    saved = tensors(path)
+    groups = [{"params": [params[i] for i in its["params"]]} for its in saved["param_groups"]]
+    told = {witness.options[k]: values[witness.options[k]] for k in witness.unsaved if k != "lr"}
+    optimizer = ravine.torch.optimizer(made)(groups)
+    optimizer.load_state_dict(convert(saved, from_=witness.name, **told))
     grads = problem.gradients(witness.shapes, witness.late)
     given = problem.signals(made, witness.shapes)
     for t in range(problem.HALF + 1, problem.STEPS + 1):
         for p, g in zip(params, grads[t - 1], strict=True):
             p.grad = None if g is None else torch.tensor(g)
         if not witness.constant_lr and "lr" in values:
-            optimizer.param_groups[0]["lr"] = values["lr"] * problem.schedule(t)
+            for group in optimizer.param_groups:
+                group["lr"] = values["lr"] * problem.schedule(t)
         optimizer.step(**{k: list(map(torch.tensor, x)) for k, x in given[t - 1].items()})
         found = np.concatenate([p.detach().numpy().ravel() for p in params])
         way = np.abs(path.loud[:t] - path.loud[0]).max()
         assert np.abs(found - path.loud[t - 1]).max() <= TOLERANCE * way
 
 
-def tensors(path):
-    saved = path.checkpoint()
-    state = {
-        number: {name: torch.tensor(value) for name, value in its.items()}
-        for number, its in saved["state"].items()
-    }
-    return {"state": state, "param_groups": saved["param_groups"]}
+def tensors(saved):
+    """A checkpoint with tensors for its arrays."""
+    if isinstance(saved, problem.Path_):
+        return tensors(saved.checkpoint())
+    if isinstance(saved, dict):
+        return {name: tensors(value) for name, value in saved.items()}
+    if isinstance(saved, list):
+        return [tensors(value) for value in saved]
+    return torch.tensor(saved) if isinstance(saved, np.ndarray) else saved
 
 
 def adam():
@@ -91,6 +97,41 @@ def test_what_is_not_known_is_refused():
         convert(adam(), from_="timm.Nothing")
     with pytest.raises(LookupError, match="from_='Adam' is not accepted"):
         convert(adam(), from_="Adam")
+
+
+def test_what_a_package_does_not_save_is_told():
+    made = registry.get("came")
+    witness = next(w for w in made.card.witnesses if w.unsaved)
+    saved = tensors(problem.read(problem.file_of(made, witness)))
+    for told, d in (({}, 1.0), ({"d": 2.0}, 2.0)):
+        assert convert(saved, from_=witness.name, **told)["param_groups"][0]["d"] == d
+    with pytest.raises(TypeError, match=r"'beta1' is not to be told for .*CAME; only d may be"):
+        convert(saved, from_=witness.name, beta1=0.5)
+    with pytest.raises(TypeError, match=r"'lr' is not to be told .* it saves all that counts"):
+        convert(adam(), from_="torch.optim.Adam", lr=0.5)
+
+
+def test_another_number_of_velocities_is_refused():
+    made = registry.get("aggmo")
+    saved = tensors(problem.read(problem.file_of(made, made.card.witnesses[0])))
+    saved["param_groups"][0]["betas"] = [0.0, 0.9]
+    with pytest.raises(ValueError, match=r"betas=\[0.0, 0.9\], and aggmo has 3 of these here"):
+        convert(saved, from_="pytorch_optimizer.AggMo")
+
+
+def test_groups_that_differ_in_what_is_shared_are_refused():
+    """dog.DoG has a distance for each group, and the rule one for all tensors."""
+    made = registry.get("dog")
+    saved = tensors(problem.read(problem.file_of(made, made.card.witnesses[0])))
+    (group,) = saved["param_groups"]
+    parts = [
+        {**group, "params": [i], "init_buffer": {0: group["init_buffer"][i]}} for i in range(4)
+    ]
+    same = {**saved, "param_groups": parts}
+    assert len(convert(same, from_="dog.DoG")["param_groups"]) == 4
+    parts[1]["rbar"] = 2 * parts[1]["rbar"]
+    with pytest.raises(ValueError, match="its groups differ in 'rbar', and dog has one r_max"):
+        convert(same, from_="dog.DoG")
 
 
 def test_what_is_no_checkpoint_is_refused():

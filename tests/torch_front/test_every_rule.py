@@ -76,6 +76,11 @@ def train(rule, optimizer, first=1, last=STEPS):
     return [p.detach().clone() for p in params_of(optimizer)]
 
 
+def furthest(found, exact):
+    """The largest distance of any element."""
+    return max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
+
+
 def apart(found, wanted, start):
     """The largest distance, relative to the longest way, or to a thousandth of the weights: each step
     rounds them.
@@ -125,14 +130,29 @@ def test_resumed_in_the_middle_it_goes_on_bit_for_bit(rule):
         assert torch.equal(x, y)
 
 
-# Where rounding tells by more than the steps are rounded, in units of the way's last digit: a mean near
-# zero gets another sign; an iteration grows small singular values until they are near 1, with what
-# rounding has made of them; a basis of eigenvectors turns as far as roundings are large beside the
-# distance between eigenvalues. (One that the gradients leave open would turn freely: SOAP's matrices
-# are as good as square here, so that the first gradient decides on all but one direction.)
-SIGN, GROWN, TURNED = 40, 80, 400
-TELLING = dict.fromkeys(("lion", "mars_lion", "scion_sign", "signum", "tiger"), SIGN)
-TELLING |= dict.fromkeys(("mars_shampoo", "polar_express", "shampoo"), GROWN) | {"soap": TURNED}
+def train_jolted(rule, starts, eps, seed, last):
+    """Train in float64, with the gradients off by eps of themselves, and after each step the state by eps
+    of its largest element: what rounding does to gradients, and to the sums and decompositions of matrices.
+    """
+    optimizer, draw = made(rule, starts=starts), torch.Generator().manual_seed(seed)
+
+    def off(x, size):
+        noise = torch.rand(x.shape, generator=draw, dtype=torch.float64) * 2 - 1
+        return x + eps * size * noise
+
+    steps = path(kind(rule))[1]
+    for grads, _ in steps[:last]:
+        for p, g in zip(params_of(optimizer), grads, strict=True):
+            p.grad = None if g is None else off(g, g.abs())
+        optimizer.step()
+        for its in optimizer.state.values():
+            for x in its.values():
+                if x.ndim:
+                    x.copy_(off(x, x.abs().max()))
+    return [p.detach() for p in params_of(optimizer)]
+
+
+JOLTS = 8  # short numbers may be this many times as far away as jolted paths are in the mean
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -145,6 +165,11 @@ def test_short_numbers_stay_near_the_long_ones(dtype):
         found = train(rule, made(rule, dtype=dtype, starts=starts), last=steps)
         assert all(x.dtype == dtype for x in found)
         size = max(float(x.abs().max()) for x in [*starts, *exact])
-        way = max(float((y - x).abs().max()) for x, y in zip(starts, exact, strict=True))
-        off = max(float((x.double() - y).abs().max()) for x, y in zip(found, exact, strict=True))
-        assert off <= eps * (steps * size + TELLING.get(rule.name, 1) * way), rule.name
+        way = furthest(starts, exact)
+        bound = eps * (steps * size + way)
+        if furthest(found, exact) > bound:
+            # Where a basis of eigenvectors turns, a small singular value grows until it is near 1, or a mean
+            # near zero gets another sign, roundings become larger. How large is found out in float64.
+            jolted = (train_jolted(rule, starts, eps, seed, steps) for seed in range(4))
+            bound += JOLTS * sum(furthest(x, exact) for x in jolted) / 4
+        assert furthest(found, exact) <= bound, rule.name

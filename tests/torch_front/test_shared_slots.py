@@ -267,3 +267,25 @@ def test_in_stacks():
         p.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
         optimizer.step()
     assert torch.allclose(p, torch.tensor([-0.9, -1.2], dtype=torch.float64), rtol=1e-12)
+
+
+def test_empty_parameters_leave_what_is_shared_to_the_others():
+    for engine in ("auto", "eager"):
+        paths, arrays = [], []
+        for place in (None, 0, 1, 2):
+            some = [nn.Parameter(torch.arange(3.0) + i) for i in (1, 5)]
+            every = list(some)
+            if place is not None:
+                every.insert(place, nn.Parameter(torch.zeros(0, 3)))
+            with_numpy = [p.detach().double().numpy().copy() for p in every]
+            optimizers = rt.DoG(every, engine=engine), rn.DoG(with_numpy, engine=engine)
+            for t in range(1, 4):
+                for p in every:
+                    p.grad = torch.full_like(p, float(t))
+                optimizers[0].step()
+                optimizers[1].step([np.full_like(x, t) for x in with_numpy])
+            assert optimizers[1].state["shared"]["g_sum"] == 84
+            paths.append(torch.stack([p.detach() for p in some]))
+            arrays.append(np.stack([x for x in with_numpy if x.size]))
+        assert all(torch.equal(x, paths[0]) for x in paths)
+        assert all(np.array_equal(x, arrays[0]) for x in arrays)

@@ -18,7 +18,6 @@ from cases import default_dtype, error, gradients
 from installed import differentiates
 
 import ravine.torch as rt
-from ravine import RuleError
 
 table = pytest.importorskip(
     "torch.testing._internal.common_optimizers",
@@ -81,10 +80,6 @@ def errors(ours, theirs):
 def test_every_input_gives_torchs_path(name, engine):
     info, ours = INFOS[name], getattr(rt, name)
     asked = "auto" if engine == "kernel" and name == "Adafactor" else engine  # 3 dimensions: eager
-    if engine == "kernel" and name == "Muon":
-        with pytest.raises(RuleError, match="engine='kernel' is not possible"):
-            train(ours, info, torch.float32, engine="kernel")
-        return
     worst, excess = 0.0, -np.inf
     for desc, options in inputs(info):
         if options.get("capturable"):

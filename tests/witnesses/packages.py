@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from inspect import signature
 from typing import Any
@@ -59,13 +59,12 @@ class OfTorch:
     def checkpoint(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """What it saves: arrays by "number/name", and groups, without what is not of numbers."""
         saved = {"state": {}, "param_groups": [], **self.optimizer.state_dict()}
-        arrays = {
-            f"{number}/{name}": np.array(value)
-            for number, its in saved["state"].items()
-            for name, value in (its.items() if isinstance(its, dict) else ())
-            if isinstance(value, (bool, int, float)) or hasattr(value, "numpy")
-        }
+        arrays = dict(_arrays(saved["state"]))
         groups = [{k: _number(v) for k, v in its.items()} for its in saved["param_groups"]]
+        for number, its in enumerate(groups):
+            arrays |= _arrays(
+                {k: v for k, v in its.items() if not _is_plain(v)}, f"groups/{number}/"
+            )
         return arrays, [{k: v for k, v in its.items() if _is_plain(v)} for its in groups]
 
     def evaluated(self) -> Arrays:
@@ -74,6 +73,16 @@ class OfTorch:
             return []
         self.optimizer.eval()
         return self.arrays()
+
+
+def _arrays(value: Any, place: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """All numbers and tensors in dicts and lists, by their places, "0/momentum_buffer/0.9"."""
+    if isinstance(value, (bool, int, float)) or hasattr(value, "numpy"):
+        yield place.removesuffix("/") if place.count("/") > 1 else place, np.array(value)
+    elif isinstance(value, (dict, list)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, its in pairs:
+            yield from _arrays(its, f"{place}{key}/")
 
 
 def _number(value: Any) -> Any:

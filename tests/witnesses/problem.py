@@ -1,5 +1,6 @@
 """The problem that every witness steps through, and the values that it does so with."""
 
+import ast
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,11 +108,26 @@ class Path_:  # pathlib's is Path
 
     def checkpoint(self) -> dict[str, Any]:
         """What the package saved, in numbers and arrays; torch makes tensors of them."""
-        found: dict[int, dict[str, np.ndarray]] = {}
+        found: dict[Any, Any] = {}
+        groups: dict[Any, Any] = {}
         for place, array in self.state.items():
-            number, name = place.split("/")
-            found.setdefault(int(number), {})[name] = array
-        return {"state": found, "param_groups": self.groups}
+            *way, last = (_key(part) for part in place.removesuffix("/").split("/"))
+            into = found
+            if way[:1] == ["groups"]:
+                into, way = groups, way[1:]
+            for key in way:
+                into = into.setdefault(key, {})
+            into[last] = array
+        every = [{**its, **groups.get(i, {})} for i, its in enumerate(self.groups)]
+        return {"state": found, "param_groups": every}
+
+
+def _key(part: str) -> Any:
+    """A key of a dict or a place in a list, from its text."""
+    try:
+        return ast.literal_eval(part)
+    except (SyntaxError, ValueError):
+        return part
 
 
 def file_of(rule: Rule, witness: Witness) -> Path:

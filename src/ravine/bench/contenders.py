@@ -13,13 +13,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ravine import registry
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
+
+if TYPE_CHECKING:
+    from ravine.engines import kernel as engine
 
 __all__ = [
     "BLOCKS",
@@ -262,10 +265,12 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 
 
 class Kernel:
-    """A rule's kernel on parameters, with as little around it as a front may have.
+    """A rule's kernels on parameters, with as little around them as a front may have.
 
     values: the hyperparameters. slot_dtype: what the state is stored as; by default as its
-    parameter. A call is a step. bytes: what a step reads and writes.
+    parameter. A call is a step. slots: how many arrays of state the first kernel has. bytes: what a
+    step reads and writes. There is a kernel for each number of dimensions that the rule treats
+    differently.
     """
 
     def __init__(
@@ -277,11 +282,50 @@ class Kernel:
     ):
         from ravine.engines import cpu
         from ravine.engines.eager import plan
+        from ravine.engines.kernel import KernelError
+        from ravine.engines.turns import CALLED
+
+        graphs = [plan(rule, values, ndim=p.ndim) for p in params]
+        of = {
+            graph: [p for p, its in zip(params, graphs, strict=True) if its is graph]
+            for graph in graphs
+        }
+        for graph in of:
+            if called := [op for op in CALLED if graph.uses(op)]:
+                raise KernelError(
+                    f"rule {rule.name!r} steps by kernels and {called[0]} by turns, which the optimizer shows"
+                )
+        if len(of) > 1:
+            for graph in of:
+                if graph.at_once:
+                    cpu.kernel(graph).refuse("total", "over tensors of different dimensions")
+        self.parts = [
+            _Part(cpu.kernel(graph), values, its, slot_dtype) for graph, its in of.items()
+        ]
+        self.slots = self.parts[0].slots
+        self.bytes = sum(part.bytes for part in self.parts)
+
+    def __call__(self) -> None:
+        """Take a step."""
+        for part in self.parts:
+            part.run()
+
+
+class _Part:
+    """A kernel and the parameters that it steps."""
+
+    def __init__(
+        self,
+        kernel: engine.Kernel,
+        values: Mapping[str, Any],
+        params: Sequence[torch.Tensor],
+        slot_dtype: torch.dtype | None,
+    ):
+        from ravine.engines import cpu
         from ravine.engines.kernel import DTYPES
         from ravine.engines.llvm.variant import Variant
 
-        kernel = cpu.kernel(plan(rule, values))
-        self.params = params
+        self.params, rule = params, kernel.graph.rule
 
         def first(slot: str) -> list[Any]:
             return [rule.start(slot, p.detach(), values) for p in params]
@@ -294,20 +338,19 @@ class Kernel:
         dtypes = [
             [str(x.dtype).removeprefix("torch.") for x in xs] for xs in zip(*columns, strict=True)
         ]
-        matrices = [kernel.matrices(p.shape) for p in params]
-        if kernel.by_lines and None in matrices:
-            kernel.refuse("rows and columns", "which parameters of the model have not")
-        whole = [m for m in matrices if m] if kernel.by_lines else []
-        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes, matrices=whole)
+        matrices = [m for p in params if (m := kernel.matrices(p.shape))] if kernel.by_lines else []
+        if len(matrices) < len(params) * kernel.by_lines:
+            kernel.refuse("rows and columns", "which vectors do not have")
+        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes, matrices=matrices)
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
         size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
         walks = Variant(kernel, tuple(dtypes[0])).passes
-        each = sum(size[c] for walk in walks for c in (*walk.loads, *walk.stores))
-        self.bytes = each * sum(p.numel() for p in params)
+        moved = [c for walk in walks for c in (*walk.loads, *walk.stores) if c in kernel.full]
+        self.bytes = sum(size[c] for c in moved) * sum(p.numel() for p in params)
 
-    def __call__(self) -> None:
+    def run(self) -> None:
         """Take a step."""
         self.bound.point("p", [p.data_ptr() for p in self.params])
         self.bound.point("g", [p.grad.data_ptr() for p in self.params])  # type: ignore[union-attr]

@@ -112,9 +112,10 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
 
 
 def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
-    """Those of the shapes that the rule can step: of matrices, what it can see as such."""
+    """Those of the shapes that the rule can step: of matrices only, what it can see as such."""
     params = contenders.parameters(shapes)
-    if not trace(rule).of_arrays:
+    graph = trace(rule)
+    if not graph.of_arrays or graph.by_ndim:
         return params
     return [p for p in params if p.ndim == 2 or (p.ndim > 2 and rule.seen)]
 

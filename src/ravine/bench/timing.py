@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from statistics import median, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ravine.bench.contenders import Step, Twin
+if TYPE_CHECKING:  # it imports torch
+    from ravine.bench.contenders import Step, Twin
 
 __all__ = ["extra_bytes", "first_call", "in_a_process", "summary", "take_turns", "timed"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import islice, product
 from typing import Any
+
+import numpy as np
 
 from ravine import elsewhere, naming, registry
 from ravine.checks.probe import Path, Probe, distance
@@ -34,6 +36,7 @@ __all__ = [
     "CALLED",
     "Candidate",
     "Trial",
+    "Values",
     "candidate",
     "claims",
     "clipped",
@@ -42,6 +45,7 @@ __all__ = [
     "near",
     "resembling",
     "stacks",
+    "stepped",
     "trials",
 ]
 
@@ -338,6 +342,30 @@ def _rooted(graph: Graph) -> Graph:
     made = rewritten(graph, nodes={d.other.index: sqrt(d.other.args[0] + eps) for d in roots})
     made.live = kept(made)
     return made
+
+
+def stepped(
+    trial: Trial, starts: Any, gradient: Callable[[int, int, Any], Any], lrs: Sequence[float]
+) -> Path | None:
+    """The path of a rule, tensor by tensor, whose gradients may depend on where it is, and lr on the step.
+
+    gradient: of the number of the step, from 1, of the tensor's, and of the tensor. None where a step of this
+    rule is more than a step of a tensor.
+    """
+    rule, columns = trial.candidate.rule, []
+    if isinstance(trial, Fronted):
+        return None
+    try:
+        for i, p in enumerate(starts):
+            state, rows = rule.init(p, **trial.values), [p.ravel()]
+            for t, lr in enumerate(lrs, 1):
+                values = {**trial.values, "lr": lr} if "lr" in trial.values else trial.values
+                p, state = rule.update(p, gradient(t, i, p), state, t, **values)
+                rows.append(p.ravel())
+            columns.append(np.stack(rows))
+    except Exception:  # a rule that needs random numbers, or signals
+        return None
+    return np.concatenate(columns, axis=1)
 
 
 def near(path: Path, other: Path, rounding: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import sys
 import traceback
 import warnings
@@ -19,7 +20,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CouldNotRun", "Heard", "described", "guarded", "installed", "one_thread"]
+__all__ = [
+    "CouldNotRun",
+    "Heard",
+    "contained",
+    "described",
+    "draws",
+    "guarded",
+    "installed",
+    "one_thread",
+    "own_draws",
+    "reseed",
+    "translated",
+]
 
 
 class CouldNotRun(Exception):
@@ -50,8 +63,25 @@ class Heard:
 @contextmanager
 def guarded(phase: str, heard: Heard, step: int = 0) -> Iterator[None]:
     """Run a stranger's code. Raises CouldNotRun where it raises, or calls sys.exit."""
+    with contained(heard), translated(phase, step):
+        yield
+
+
+@contextmanager
+def translated(phase: str, step: int = 0) -> Iterator[None]:
+    """Raises CouldNotRun where a stranger's code raises, or calls sys.exit."""
+    try:
+        yield
+    except CouldNotRun:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CouldNotRun(phase, described(error), step) from error
+
+
+@contextmanager
+def contained(heard: Heard) -> Iterator[None]:
+    """Note what a stranger's code prints and changes, and put back what it changes."""
     output = io.StringIO()
-    before = {name: get() for name, get, _ in _shared()}
     try:
         with (
             redirect_stdout(output),
@@ -60,17 +90,16 @@ def guarded(phase: str, heard: Heard, step: int = 0) -> Iterator[None]:
             np.errstate(all="ignore"),
         ):
             warnings.simplefilter("ignore")
-            within = {name: get() for name, get, _ in _shared()}
+            shared = [*_shared()]
+            before = [get() for _, get, _ in shared]
             try:
                 yield
             finally:
-                _put_back(within, heard)
-    except CouldNotRun:
-        raise
-    except (Exception, SystemExit) as error:
-        raise CouldNotRun(phase, described(error), step) from error
+                for (name, get, put), was in zip(shared, before, strict=True):
+                    if get() != was:
+                        heard.changed.setdefault(name, f"{was} became {get()}")
+                        put(was)
     finally:
-        _put_back(before, Heard())
         heard.printed = heard.printed or output.getvalue().strip()[:200]
 
 
@@ -99,14 +128,6 @@ def installed(path: Path) -> str:
     if {"site-packages", "dist-packages"} & {*path.parts}:
         return "package"
     return "library" if Path(os.__file__).parent in path.parents else ""
-
-
-def _put_back(before: dict[str, Any], heard: Heard) -> None:
-    for name, get, put in _shared():
-        was, now = before.get(name, get()), get()
-        if now != was:
-            heard.changed.setdefault(name, f"{was} became {now}")
-            put(was)
 
 
 def _shared() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
@@ -139,3 +160,33 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    """Leave the random numbers of everybody else as they are, whatever is drawn and seeded meanwhile."""
+    before = draws()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch = sys.modules.get("torch")
+        if torch is not None and len(before) > 2:
+            torch.set_rng_state(before[2])
+
+
+def reseed(seed: int) -> None:
+    """Seed what everybody draws from, so that a step which draws is the same step when it is repeated."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch: Any = sys.modules.get("torch")
+    if hasattr(torch, "default_generator"):
+        torch.default_generator.manual_seed(seed)
+
+
+def draws() -> list[Any]:
+    """Where the random numbers are that everybody draws from: Python's, NumPy's and torch's."""
+    found: list[Any] = [random.getstate(), np.random.get_state()]  # noqa: NPY002
+    torch: Any = sys.modules.get("torch")
+    return [*found, torch.get_rng_state()] if hasattr(torch, "default_generator") else found

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Option", "arguments", "options", "signature"]
+__all__ = ["SURE", "Option", "arguments", "options", "signature"]
 
 NAMES: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -43,6 +43,8 @@ TUPLES: Mapping[str, tuple[str, ...]] = {
     "eps": ("eps1", "eps2"),
 }
 """What the numbers of a tuple mean."""
+SURE = ("lr", "beta1", "beta2", "eps", "momentum", "rho", "weight_decay", "dampening")
+"""Hyperparameters that act in every step of every rule that has them."""
 
 
 @dataclass(frozen=True)

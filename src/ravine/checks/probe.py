@@ -7,7 +7,7 @@ two of them stand in a simple relation, since with lr = 1 − beta2 a wrong form
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 from ravine.checks.kinds.base import Running
 from ravine.checks.subjects import Subject
 
-__all__ = ["EQUAL", "LOUD", "SINGLE", "Path", "Probe", "distance", "distances", "probe", "unit"]
+__all__ = [
+    "EQUAL",
+    "LOUD",
+    "SINGLE",
+    "Path",
+    "Probe",
+    "apart",
+    "distance",
+    "distances",
+    "probe",
+    "unit",
+    "walked",
+]
 
 Path = NDArray[np.float64]
 """Where the parameters are before the first step and after each: (steps + 1, numbers)."""
@@ -69,11 +81,20 @@ class Probe:
 
     def follow(self, running: Running) -> Path:
         """The path that a fresh optimizer takes from the starts. Raises CouldNotRun."""
-        rows = [self.starts.ravel()]
-        for grads in self.grads:
-            running.step(list(grads))
-            rows.append(np.concatenate([np.ravel(x) for x in running.parameters()]))
-        return np.stack(rows)
+        return walked(running, self.grads)
+
+
+def walked(running: Running, grads: Iterable[Any]) -> Path:
+    """The path that an optimizer takes from where it is. grads: for each step, an array for each tensor."""
+    rows = [_flat(running)]
+    for each in grads:
+        running.step(list(each))
+        rows.append(_flat(running))
+    return np.stack(rows)
+
+
+def _flat(running: Running) -> Path:
+    return np.concatenate([np.ravel(x) for x in running.parameters()])
 
 
 def _kinds(steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, float]]:
@@ -136,3 +157,19 @@ def distances(path: Path, other: Path, rounding: float = 2.3e-16) -> Path:
 def distance(path: Path, other: Path, rounding: float = 2.3e-16) -> float:
     """The largest of the distances."""
     return float(distances(path, other, rounding).max(initial=0.0))
+
+
+def apart(path: Path, other: Path) -> float:
+    """How far two paths go apart: the largest difference in a step over the largest update in it; at most 2.
+
+    Of paths that are computed in another order, or in other memory: where the sum of many numbers is nearly
+    0, its rounding is large compared with itself, and small compared with the others.
+    """
+    with np.errstate(all="ignore"):
+        a, b = np.diff(path, axis=0), np.diff(other, axis=0)
+        lost = 4 * max(unit(path), unit(other)) * np.maximum(np.abs(path), np.abs(other))
+        off = np.maximum(np.abs(a - b) - np.maximum(lost[1:], lost[:-1]), 0)
+        off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, off)
+        size = np.maximum(np.nan_to_num(np.abs(a)), np.nan_to_num(np.abs(b))).max(axis=1)
+        ratio = off.max(axis=1, initial=0.0) / np.maximum(size, 1e-300)
+    return float(np.where(np.isfinite(ratio), np.minimum(ratio, 2.0), 2.0).max(initial=0.0))

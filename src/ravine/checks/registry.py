@@ -2,16 +2,21 @@
 
     @check("torch", "state_dict")
     def resumes(c: Context) -> str | None:
-        \"\"\"Training that is resumed from a checkpoint goes on as if it had not been interrupted.
+        \"\"\"Training that is resumed from a checkpoint continues as if it had not been interrupted.
 
-        More for `ravine check --explain resumes`: what it means, what usually causes it, how to mend it.
+        Runs: what is run and compared.
+
+        Fault: what it says when something is wrong, and what usually causes it.
+
+        Fix: what to do about it.
         \"\"\"
         running = c.fresh()
         ...
         raise Fault("the second moment is not in the state_dict")
 
 A check passes when it returns; what it returns is a remark. It raises :class:`Fault` for what is wrong,
-with its evidence, and :class:`Skip` where the question does not arise. Checks are in the modules of
+with its evidence, and :class:`Skip` where the question does not arise. `@check(fact=True)` reports what it
+finds and judges nothing. Checks are in the modules of
 `ravine.checks.named`, in modules that a package offers as entry points of the group "ravine.checks", and
 in any module that was imported.
 """
@@ -22,19 +27,46 @@ import importlib
 import inspect
 import pkgutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
-from ravine.checks.candidates import CALLED, trials
+import numpy as np
+
+from ravine.checks.candidates import CALLED, Trial, trials
 from ravine.checks.findings import Finding
-from ravine.checks.probe import LOUD, SINGLE, Path, Probe, probe
+from ravine.checks.guard import contained, described
+from ravine.checks.kinds.base import HAS
+from ravine.checks.probe import (
+    EQUAL,
+    LOUD,
+    SINGLE,
+    Path,
+    Probe,
+    apart,
+    distance,
+    probe,
+    unit,
+    walked,
+)
 from ravine.checks.search import identified
 from ravine.checks.subjects import CouldNotRun, Running, Subject
 
-__all__ = ["Check", "Context", "Fault", "Result", "Skip", "check", "checks", "performed"]
+__all__ = [
+    "Check",
+    "Context",
+    "Fault",
+    "Result",
+    "Skip",
+    "check",
+    "checks",
+    "failing",
+    "performed",
+    "refusal",
+]
 
 
 class Fault(Exception):
@@ -49,11 +81,30 @@ class Skip(Exception):
     """The question does not arise. why: the reason."""
 
 
+def refusal(error: BaseException) -> str:
+    """What an error says, in a few words, where it is a remark."""
+    cause = error.__cause__ if isinstance(error, CouldNotRun) and error.__cause__ else error
+    says = " ".join(str(cause).split()) or type(cause).__name__
+    return says if len(says) < 100 else says[:97] + "..."
+
+
+@contextmanager
+def failing(says: str) -> Iterator[None]:
+    """What fails within is a fault, which says this and what the error was."""
+    try:
+        yield
+    except (Fault, Skip):
+        raise
+    except (Exception, SystemExit) as error:
+        why = error.why if isinstance(error, CouldNotRun) else described(error)
+        raise Fault(f"{says}: {why}") from error
+
+
 @dataclass(frozen=True)
 class Result:
     """What a check found.
 
-    verdict: "pass", "fault", "skipped", "could not run". says: the fault, the remark or the reason.
+    verdict: "pass", "fault", "fact", "skipped", "could not run". says: the fault, the remark or the reason.
     """
 
     check: str
@@ -68,7 +119,8 @@ class Check:
     """A named check.
 
     asks: what it asks, in a sentence. explains: the rest of its description. needs: what the optimizer has to
-    have (see :class:`Running`).
+    have (see `kinds.base.HAS`). family: the name of its module, such as "numerics". fact: whether it reports
+    what it finds and judges nothing.
     """
 
     name: str
@@ -76,6 +128,8 @@ class Check:
     asks: str
     explains: str
     needs: frozenset[str]
+    family: str
+    fact: bool = False
 
 
 @dataclass
@@ -111,34 +165,99 @@ class Context:
             values[k] = (-LOUD[k] if v < 0 else LOUD[k]) if loud else v
         return values
 
+    @cached_property
+    def busy(self) -> dict[str, float | bool]:
+        """`self.switched`, where it keeps most state, if it takes these together; if not, `self.values`."""
+        try:
+            self.path(8, **self.switched)
+        except CouldNotRun:
+            return self.values
+        return self.switched
+
+    @cached_property
+    def coupled(self) -> bool:
+        """Whether the step of one tensor depends on the others, as it does where a norm of all is clipped."""
+        rule = self.busy_trial()
+        if rule and any(slot.shared for slot in rule.candidate.rule.slots.values()):
+            return True
+        start, grads = self.probe.starts, self.probe.grads
+        alone = Probe(start[1:2], grads[:, 1:2]).follow(self.fresh([start[1]], **self.busy))
+        its = start[0].size
+        with_others = self.path(**self.busy)[:, its : 2 * its]
+        return distance(alone, with_others, unit(alone)) > EQUAL
+
+    @cached_property
+    def steady(self) -> bool:
+        """Whether rounding remains rounding: gradients that differ by it give steps that do, too.
+
+        It does not where the probe's matrices have no unique singular vectors, as for SOAP.
+        """
+        grads = self.probe.grads[:8]
+        noise = 1 + 1e-14 * np.random.default_rng(17).standard_normal(grads.shape)
+        its = walked(self.fresh(**self.busy), grads * noise)
+        return apart(its, self.path(8, **self.busy)) <= 1e-3 * SINGLE
+
+    def off(self, path: Path, other: Path) -> float:
+        """How far two paths are apart that are computed in different ways; 0 where that is only rounding."""
+        far = apart(path, other)
+        return far if far > SINGLE and self.steady else 0.0
+
     def fresh(
-        self, starts: Sequence[Any] | None = None, dtype: str = "float64", /, **values: float | bool
+        self,
+        starts: Sequence[Any] | None = None,
+        dtype: str = "float64",
+        arrange: Callable[[list[Any]], Any] = list,
+        /,
+        **values: float | bool,
     ) -> Running:
-        """A fresh optimizer, with `self.values` but for those that are given."""
+        """A fresh optimizer, with `self.values` but for those that are given.
+
+        starts: arrays, those of the probe by default. arrange: what it gets instead of the list of its
+        parameters, such as groups of them.
+        """
         every = {**self.values, **values}
         said = {k: v for k, v in every.items() if v != self.subject.values.get(k)}
         return self.subject.make(
-            list(self.probe.starts) if starts is None else starts, dtype, **said
+            list(self.probe.starts) if starts is None else starts, dtype, arrange, **said
         )
 
-    def path(self, **values: float | bool) -> Path:
-        """The path of a fresh optimizer over the probe: (steps + 1, numbers)."""
-        return self.probe.follow(self.fresh(**values))
+    def giving(self, **arguments: Any) -> Context:
+        """The context of the same optimizer with more arguments, by its own names: "foreach"."""
+        return replace(self, subject=self.subject.giving(**arguments))
+
+    def path(self, steps: int | None = None, /, **values: float | bool) -> Path:
+        """The path of a fresh optimizer over the probe, or its first steps: (steps + 1, numbers)."""
+        key = tuple(sorted({**self.values, **values}.items()))
+        wanted = len(self.probe.grads) if steps is None else steps
+        known = self._paths.get(key)
+        if known is None or len(known) <= wanted:
+            part = Probe(self.probe.starts, self.probe.grads[:wanted])
+            known = self._paths[key] = part.follow(self.fresh(**values))
+        return known[: wanted + 1].copy()
+
+    @cached_property
+    def _paths(self) -> dict[Any, Path]:
+        return {}
 
     def reference(self, **values: float | bool) -> Path | None:
         """The path of the rule that it is, where that is known; with these hyperparameters, by its names."""
-        trial = self.identity.trial if self.identity.good else None
-        if trial is None:
-            return None
-        asked = {**self.values, **values}
-        for k, v in trial.values.items():  # a constant of its own, which nobody asks for
-            if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
-                asked[k] = v
-        bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}
-        every = trials([trial.candidate], asked, fronted=True)
-        alike = (t for t in every if type(t) is type(trial) and t.values.items() >= bools.items())
-        its = next(alike, None)
+        its = self.trial(**values)
         return None if its is None else its.path(self.probe)
+
+    def trial(self, **values: float | bool) -> Trial | None:
+        """The rule that it is, where that is known, with `self.values` but for those that are given."""
+        return _alike(self.identity, {**self.values, **values})
+
+    def busy_trial(self, **values: float | bool) -> Trial | None:
+        """The rule that it is with `self.busy`, where that is known; the same as `trial`."""
+        return _alike(self._busy_identity, {**self.busy, **values})
+
+    @cached_property
+    def _busy_identity(self) -> Finding:
+        if self.busy == self.values or not self.identity.good:
+            return self.identity
+        path = self.path(**self.busy)
+        return identified(path, self.probe, self.busy, self.subject.name, self.like, self.seconds)
 
     @cached_property
     def identity(self) -> Finding:
@@ -166,32 +285,56 @@ class Context:
         return identified(path, self.probe, values, self.subject.name, self.like, seconds)
 
 
+def _alike(found: Finding, asked: dict[str, float | bool]) -> Trial | None:
+    """The trial that was found, with other values."""
+    trial = found.trial if found.good else None
+    if trial is None:
+        return None
+    for k, v in trial.values.items():  # a constant of its own, which nobody asks for
+        if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
+            asked[k] = v
+    bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}
+    every = trials([trial.candidate], asked, fronted=True)
+    alike = (t for t in every if type(t) is type(trial) and t.values.items() >= bools.items())
+    return next(alike, None)
+
+
 _known: dict[str, Check] = {}
 
 
 def check(
-    *needs: str,
+    *needs: str, fact: bool = False
 ) -> Callable[[Callable[[Context], str | None]], Callable[[Context], str | None]]:
-    """Make a check of a function. needs: what the optimizer has to have: "torch", "state_dict"."""
+    """Make a check of a function.
+
+    needs: what the optimizer has to have, of `kinds.base.HAS`: "torch", "state_dict". fact: whether it
+    reports what it finds and judges nothing.
+    """
 
     def made(function: Callable[[Context], str | None]) -> Callable[[Context], str | None]:
         asks, _, explains = (inspect.getdoc(function) or "").partition("\n")
         name = function.__name__
-        _known[name] = Check(name, function, asks, explains.strip(), frozenset(needs))
+        family = function.__module__.rpartition(".")[2]
+        _known[name] = Check(name, function, asks, explains.strip(), frozenset(needs), family, fact)
         return function
 
     return made
 
 
+def needed(names: Iterable[str]) -> str:
+    """What a check is for, in words: "for optimizers that have param_groups"."""
+    return f"for optimizers that have {', and '.join(HAS.get(k, k) for k in sorted(names))}"
+
+
 def checks() -> Mapping[str, Check]:
-    """All checks by name, those of the package in order of its modules."""
+    """All checks by name: identity, the others in order of modules, and `quiet`, of what they set off."""
     import ravine.checks.named as named
 
     for info in pkgutil.iter_modules(named.__path__):
         importlib.import_module(f"{named.__name__}.{info.name}")
     for offer in entry_points(group="ravine.checks"):
         offer.load()
-    return dict(_known)
+    return dict(sorted(_known.items(), key=lambda x: (x[1].family != "identity", x[0] == "quiet")))
 
 
 def performed(
@@ -219,15 +362,14 @@ def _result(each: Check, context: Context) -> tuple[str, str, str, list[str]]:
     try:
         lacking = sorted(each.needs - context.subject.has)
         if lacking:
-            return each.name, "skipped", f"for optimizers that have {', '.join(lacking)}", []
-        return each.name, "pass", each.run(context) or "", []
+            return each.name, "skipped", needed(lacking), []
+        with contained(context.subject.heard):
+            return each.name, "fact" if each.fact else "pass", each.run(context) or "", []
     except Fault as fault:
         return each.name, "fault", fault.says, fault.evidence
     except Skip as skip:
         return each.name, "skipped", str(skip), []
     except CouldNotRun as error:
         return each.name, "could not run", str(error), []
-    except Exception as error:  # such as an error of the stranger's, outside of a running optimizer
-        from ravine.checks.guard import described
-
+    except (Exception, SystemExit) as error:  # of the stranger's, outside of a running optimizer
         return each.name, "could not run", described(error), []

@@ -78,10 +78,11 @@ class Report:
     @property
     def counts(self) -> str:
         """How many checks had which outcome, and how many candidates were tried."""
-        kinds = ("pass", "fault", "skipped", "could not run")
+        kinds = ("pass", "fault", "fact", "skipped", "could not run")
         words = {
             "pass": "passed",
             "fault": "failed",
+            "fact": "facts",
             "skipped": "skipped",
             "could not run": "could not run",
         }
@@ -145,7 +146,7 @@ class Report:
 
 
 def _mark(verdict: str) -> str:
-    return {"pass": "✓", "fault": "✗"}.get(verdict, "?")
+    return {"pass": "✓", "fault": "✗", "fact": "·"}.get(verdict, "?")
 
 
 def _listed(lines: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any
@@ -47,23 +48,27 @@ class Subject:
     heard: Heard = field(default_factory=Heard, compare=False)
 
     def make(
-        self, starts: Sequence[Any], dtype: str = "float64", /, **hyperparameters: float | bool
+        self,
+        starts: Sequence[Any],
+        dtype: str = "float64",
+        arrange: Callable[[list[Any]], Any] = list,
+        /,
+        **hyperparameters: float | bool,
     ) -> Running:
         """A fresh optimizer of parameters that start at these arrays.
 
+        arrange: what it gets instead of the list of its parameters, such as groups of them.
         hyperparameters: by Ravine's names (`self.options`), whatever its own are; the others are as given, or
         its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it has not got.
         """
         with guarded("make", self.heard):
             its = kind(self.kind)
-        return its(self.maker, starts, dtype, self.arguments(**hyperparameters), self.heard)
+        arguments = self.arguments(**hyperparameters)
+        return its(self.maker, starts, dtype, arguments, self.heard, arrange)
 
-    def build(self, params: Any, /, **hyperparameters: float | bool) -> Any:
-        """The optimizer of parameters of its own package, or of groups of such, as its user makes it.
-
-        For subjects whose optimizers have "torch". What it raises is raised.
-        """
-        return self.maker(params, **self.arguments(**hyperparameters))
+    def giving(self, **arguments: Any) -> Subject:
+        """The same with more arguments, by its own names: "foreach", "differentiable"."""
+        return replace(self, given={**self.given, **arguments})
 
     def arguments(self, **hyperparameters: float | bool) -> dict[str, Any]:
         """Its own arguments that say these hyperparameters, and those that are given."""
@@ -105,8 +110,11 @@ class Subject:
 
     @cached_property
     def has(self) -> frozenset[str]:
-        """What a check may use of it: see :class:`Running`. Raises CouldNotRun where it cannot be made."""
-        return self.make([np.ones((2, 3))], **self.needed).has
+        """What a check may use of it: of `kinds.base.HAS`. Raises CouldNotRun where it cannot be made."""
+        running = self.make([np.ones((2, 3))], **self.needed)
+        with suppress(CouldNotRun):
+            running.step([np.ones((2, 3))])
+        return running.has
 
     @cached_property
     def needed(self) -> dict[str, float | bool]:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated.
 from ravine.cli.app import app, main
 from ravine.cli.bench import bench as _bench
 from ravine.cli.check import check as _check
+from ravine.cli.explore import explore as _explore
 from ravine.cli.listing import list_rules as _list
 from ravine.cli.race import race as _race
 from ravine.cli.race_report import report as _report
@@ -17,6 +18,7 @@ __all__ = ["app", "main"]
 
 app.command("list")(_list)
 app.command("show")(_show)
+app.command("explore")(_explore)
 app.command("which")(_which)
 app.command("check")(_check)
 app.command("score")(_score)

@@ -20,8 +20,8 @@ from ravine.rule import RuleError
 
 app = typer.Typer(
     help="Gradient optimizers you can read, trust, run and race.",
-    epilog="Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated "
-    "(what is done is kept).",
+    epilog="Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted, 143 terminated. Races "
+    "keep the results they have finished.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line, not a traceback."""
+    """Run the command line; errors that a user can fix are one line, not a traceback."""
     with streams(), _messages():
         try:
             try:
@@ -42,7 +42,7 @@ def main() -> None:
                 IndexError,
                 KeyError,
             ):
-                raise  # a fault of ours: show where
+                raise  # a bug in Ravine: show where
             fail(str(error), 2)
         except OSError as error:
             nameless = error.strerror and not error.filename

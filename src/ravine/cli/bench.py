@@ -18,17 +18,20 @@ from ravine.cli.progress import progress
 from ravine.cli.terminal import err
 from ravine.registry import get
 
-bench = typer.Typer(help="Measure speed, side by side in one run.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure speed, with all contenders side by side in one run.", no_args_is_help=True
+)
 
 Rows = Sequence[Mapping[str, Any]]
 File = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write everything as JSON, too.")
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Also write the results to this JSON file."),
 ]
 
 
 @bench.command("diamonds")
 def bench_diamonds(
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs of each loop.")] = 5,
     json: Json = False,
 ) -> None:
     """The diamonds loop, compiled from the rule's graph, against the post's plain NumPy loop."""
@@ -46,52 +49,51 @@ def bench_step(
     rules: Annotated[
         str,
         typer.Option(
-            help=f'Rules, with commas between; "torch": all that it has too; or "all". {RUNS_FILE}'
+            help=f'Comma-separated rules; "torch" for all that torch.optim has too; or "all". {RUNS_FILE}'
         ),
     ] = "torch",
     shapes: Annotated[
         str,
         typer.Option(
-            help="Of scalars, mlp, resnet18, gpt2, and blocks128, blocks256, blocks768 (four blocks of "
-            "a GPT of that width); with commas between. gpt2 takes 8 to 11 GiB of memory, and is "
-            "skipped where less is free."
+            help="Comma-separated: scalars, mlp, resnet18, gpt2, and blocks128, blocks256, blocks768 (four "
+            "GPT blocks of that width). gpt2 needs 8 to 11 GiB of memory, and is skipped if less is free."
         ),
     ] = "scalars,mlp,resnet18,gpt2",
     seconds: Annotated[
         float,
         typer.Option(
-            min=0.0, help="For each rule and shape; everything is timed 3 times at least."
+            min=0.0, help="Time per rule and shape; everything is timed at least 3 times."
         ),
     ] = 1.0,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Add torch.compile of torch's step.")
+        bool, typer.Option("--compile", help="Add torch's step under torch.compile.")
     ] = False,
     all_engines: Annotated[
-        bool, typer.Option("--all-engines", help="Time the eager engine on gpt2 as well.")
+        bool, typer.Option("--all-engines", help="Also time the eager engine on gpt2.")
     ] = False,
     first: Annotated[
         bool,
         typer.Option(
             "--first/--no-first",
-            help="Time the first calls on the first shape too, each in a new process: 3 s each.",
+            help="Also time the first step on the first shape, each in a new process: 3 s each.",
         ),
     ] = True,
     training: Annotated[
         bool,
         typer.Option(
             "--training/--no-training",
-            help="Then time steps inside training, after a backward, and with other gradients "
+            help="Also time steps inside training, after a backward pass, and with different gradients "
             "missing each time.",
         ),
     ] = True,
     figure: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the ratios to torch, as .png or .svg."),
+        typer.Option(metavar="FILE", help="Plot the ratios to torch, as .png or .svg."),
     ] = None,
     file: File = None,
     json: Json = False,
 ) -> None:
-    """One step of an optimizer: Ravine's engines and torch.optim's loops, taking turns."""
+    """One optimizer step: Ravine's engines and torch.optim's loops, taking turns."""
     require("torch", *["matplotlib"] * bool(figure))
     from ravine.bench import contenders, step
 
@@ -121,15 +123,15 @@ def bench_step(
 @bench.command("stacks")
 def bench_stacks(
     shapes: Annotated[
-        str, typer.Option(help="As for step; with commas between. gpt2 takes 4 GiB of memory.")
+        str, typer.Option(help="Comma-separated, as for step. gpt2 needs 4 GiB of memory.")
     ] = "resnet18,gpt2",
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="For each shape; everything is timed 3 times at least.")
+        float, typer.Option(min=0.0, help="Time per shape; everything is timed at least 3 times.")
     ] = 5.0,
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Modifiers on Adam, and its state in bfloat16: kernels, and what torch has of the kind."""
+    """Adam with modifiers, and with bfloat16 state: Ravine's kernels and torch's equivalents."""
     require("torch", "llvmlite")
     from ravine.bench import stacks
 
@@ -141,22 +143,22 @@ def bench_stacks(
 @bench.command("peers")
 def bench_peers(
     packages: Annotated[
-        str, typer.Option(help="Only these, as pip names them; with commas between. Default: all.")
+        str, typer.Option(help="Comma-separated packages, by their names on PyPI. Default: all.")
     ] = "",
-    rules: Annotated[str, typer.Option(help="Only these; with commas between. Default: all.")] = "",
-    shapes: Annotated[str, typer.Option(help="As for step; with commas between.")] = "mlp,resnet18",
+    rules: Annotated[str, typer.Option(help="Comma-separated rules. Default: all.")] = "",
+    shapes: Annotated[str, typer.Option(help="Comma-separated, as for step.")] = "mlp,resnet18",
     seconds: Annotated[
         float,
         typer.Option(
-            min=0.0, help="For each optimizer and shape; everything is timed 3 times at least."
+            min=0.0, help="Time per optimizer and shape; everything is timed at least 3 times."
         ),
     ] = 1.0,
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Other packages' optimizers, where installed, and the rules that take the same path.
+    """Other packages' optimizers, if installed, and the rules that take the same path.
 
-    Imports these packages: scripts/peers.txt has the versions that are compared.
+    Imports these packages. scripts/peers.txt lists the versions that are compared.
     """
     require("torch")
     from ravine.bench import peers
@@ -168,19 +170,38 @@ def bench_peers(
     _bench({"peers": peers.run(on, wanted, chosen, seconds, progress)}, file, json)
 
 
-@bench.command("memory")
-def bench_memory(
-    layers: Annotated[int, typer.Option(min=1, help="Linear layers of the model.")] = 24,
-    width: Annotated[int, typer.Option(min=1, help="Inputs and outputs of a layer.")] = 1024,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 16,
-    seconds: Annotated[
-        float, typer.Option(min=0.0, help="For each process; a step is timed 3 times at least.")
-    ] = 2.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Processes for each contender.")] = 3,
+@bench.command("optax")
+def bench_optax(
+    rules: Annotated[
+        str, typer.Option(help="Rules that optax has too, with commas between.")
+    ] = "sgd,nesterov,adam,adamw,lion,nadam_optax,adamax,adabelief,lamb",
+    shapes: Annotated[str, typer.Option(help="Of mlp and blocks.")] = "mlp,blocks",
+    seconds: Annotated[float, typer.Option(min=0.0, help="For each rule and shape.")] = 2.0,
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Peak memory and time of a training step: ordinary steps, and steps in backward. On Linux."""
+    """Steps of ravine.optax under jit, against optax's own optimizers of the same path."""
+    require("jax", "optax")
+    from ravine.bench import optax
+
+    _checked(seconds, [], file)
+    chosen = [found.name for found in find_all("--rules", rules)]
+    _bench({"optax": optax.run(chosen, shapes.split(","), seconds, progress)}, file, json)
+
+
+@bench.command("memory")
+def bench_memory(
+    layers: Annotated[int, typer.Option(min=1, help="Number of linear layers.")] = 24,
+    width: Annotated[int, typer.Option(min=1, help="Width of each layer.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 16,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="Time per process; a step is timed at least 3 times.")
+    ] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes per contender.")] = 3,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Peak memory and time of a training step: ordinary, and with the step in backward. Linux only."""
     require("torch")
     from ravine.bench import memory
 
@@ -192,16 +213,16 @@ def bench_memory(
 @bench.command("race")
 def bench_race(
     problems: Annotated[
-        str, typer.Option(help="Bundled problems, with commas between. Default: all.")
+        str, typer.Option(help="Comma-separated bundled problems. Default: all.")
     ] = "",
-    width: Annotated[int, typer.Option(min=2, help="Replicas in a swarm.")] = 32,
+    width: Annotated[int, typer.Option(min=2, help="Number of replicas in a swarm.")] = 32,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="For each problem; everything is timed 3 times at least.")
+        float, typer.Option(min=0.0, help="Time per problem; everything is timed at least 3 times.")
     ] = 5.0,
     file: File = None,
     json: Json = False,
 ) -> None:
-    """A training step on the bundled problems: torch.optim's loop, Ravine's, and a swarm's."""
+    """A training step on the bundled problems: with torch.optim, with Ravine, and in a swarm."""
     require("torch", "llvmlite")
     from ravine.bench import race
     from ravine.races.task import problem
@@ -254,7 +275,7 @@ def _bench(
                 tables[name].append(row)
     except KeyboardInterrupt:
         interrupted = True
-        err.print("\nInterrupted; this is what was measured before.")
+        err.print("\nInterrupted; these are the results so far.")
     text = to_json({"environment": environment(), **tables})
     if file:
         write(file, text.encode())

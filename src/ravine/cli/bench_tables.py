@@ -182,6 +182,21 @@ def _race(rows: Rows) -> None:
     notes((r["problem"], r["why"]) for r in rows if r["why"])
 
 
+def _optax(rows: Rows) -> None:
+    title("One step under jit, float32; ratio: the time of optax's own over this one's")
+    cells = [
+        (
+            r["rule"],
+            r["shapes"],
+            f"{r['us']:,.0f}",
+            f"{r['optax_us']:,.0f}",
+            f"{r['against_optax']:.2f}",
+        )
+        for r in rows
+    ]
+    table(("rule", "shapes", ">µs", ">optax µs", ">ratio"), cells)
+
+
 PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
@@ -190,6 +205,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "stacks": _stacks,
     "peers": _peers,
     "memory": _memory,
+    "optax": _optax,
     "race": _race,
 }
 """How the rows of each benchmark are printed, by its name."""

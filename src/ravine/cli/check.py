@@ -14,7 +14,7 @@ from ravine.cli.terminal import line, notes, paragraph, say, table, title
 if TYPE_CHECKING:
     from ravine.checks.report import Report
 
-MARKS = {"pass": "✓", "fault": "✗", "skipped": "–", "could not run": "?"}
+MARKS = {"pass": "✓", "fault": "✗", "fact": "·", "skipped": "–", "could not run": "?"}
 
 
 def check(
@@ -37,7 +37,10 @@ def check(
     ] = "",
     only: Annotated[
         str | None,
-        typer.Option(help="Perform only these checks: identity,descends.", show_default=False),
+        typer.Option(
+            help="Perform only these checks, or families of them: descends,state.",
+            show_default=False,
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CHECK", help="Say what a check asks.", show_default=False)
@@ -68,7 +71,7 @@ def check(
 ) -> None:
     """Check an optimizer: whether it is right, and if not, what is wrong with it.
 
-    It runs in a process of its own.
+    It runs in a process of its own. After five seconds, standard error says what it is doing.
 
     Exit codes: 0 right, or unknown; 1 a fault; 2 it could not run. With --like, unknown is a fault.
     """
@@ -92,10 +95,12 @@ def check(
             "check what? Name an optimizer, such as torch.optim:AdamW or mine.py:MyAdam"
         )
     from ravine.checks.options import arguments
-    from ravine.checks.running import apart, chosen
+    from ravine.checks.process import apart
 
     some = None if only is None else [x.strip() for x in only.split(",")]
     if some is not None:
+        from ravine.checks.running import chosen
+
         chosen(some)
     report = apart(
         optimizer,
@@ -104,6 +109,7 @@ def check(
         only=some,
         seconds=seconds,
         timeout=timeout,
+        waiting=say,
     )
     if json:
         print(report.to_json())
@@ -141,12 +147,18 @@ def _list(json: bool) -> None:
         from ravine.races.store import to_json
 
         return print(
-            to_json([{"name": x.name, "asks": x.asks, "needs": sorted(x.needs)} for x in every])
+            to_json(
+                [
+                    {"name": x.name, "family": x.family, "asks": x.asks, "needs": sorted(x.needs)}
+                    for x in every
+                ]
+            )
         )
-    table(("check", "asks"), [(x.name, x.asks) for x in every])
+    table(("check", "family", "asks"), [(x.name, x.family, x.asks) for x in every])
 
 
 def _explain(name: str) -> None:
+    from ravine.checks.registry import needed
     from ravine.checks.running import chosen
 
     its = chosen([name])[name]
@@ -158,14 +170,14 @@ def _explain(name: str) -> None:
             paragraph(" ".join(part.split()))
     if its.needs:
         line()
-        paragraph(f"For optimizers that have {', '.join(sorted(its.needs))}.")
+        paragraph(_sentence(needed(its.needs)))
 
 
 def _show(report: Report, every: bool) -> None:
     found = report.finding
     title(report.headline)
     for text in found.evidence:
-        paragraph(_capital(text), 2)
+        paragraph(_sentence(text), 2)
     if found.marked:
         line()
         for row in found.marked:
@@ -178,7 +190,8 @@ def _show(report: Report, every: bool) -> None:
     if report.code == 0 and asked:
         paragraph(f"checked with {asked}", 2, "dim")
     rows = [r for r in report.results if every or r.verdict in ("fault", "could not run") or r.says]
-    rows = [r for r in rows if r.check != "identity" and (every or r.verdict != "skipped")]
+    less = ("skipped", "fact")
+    rows = [r for r in rows if r.check != "identity" and (every or r.verdict not in less)]
     if rows:
         line()
         for r in rows:
@@ -190,12 +203,16 @@ def _show(report: Report, every: bool) -> None:
                     )
                 ]
             )
+    facts = [r.says for r in report.results if r.verdict == "fact"]
+    if facts and not every:
+        line()
+        paragraph(f"Facts: {'; '.join(facts)}.", 2)
     if report.code != 2:
         line()
         paragraph(report.counts, style="dim")
 
 
-def _capital(text: str) -> str:
+def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 

@@ -16,10 +16,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 def list_rules(json: Json = False) -> None:
-    """List the rules by family: name, year, bytes of state per float32 parameter, and what they do.
+    """List all rules by family, with the year, the bytes of state per float32 parameter, and a summary.
 
-    Families and rules are in the order of their years. The bytes are those of a matrix of 1024 x 1024.
-    Rules of other packages come last.
+    Families and rules are sorted by year. The bytes are for a 1024 x 1024 matrix. Rules from other
+    packages come last.
     """
     from ravine.reading.memory import EXAMPLE, state_bytes
 

@@ -29,7 +29,7 @@ __all__ = [
     "settings",
 ]
 
-RUNS_FILE = "FILE:NAME is a rule of your own, and runs that file."
+RUNS_FILE = "FILE:NAME names your own rule, and runs that file."
 
 
 @contextmanager

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 race = typer.Typer(
     cls=RaceGroup,
-    help="Compare optimizers: on your own task (ravine race mytask.py), on a bundled problem (ravine "
-    "race --problem mnist-1d), or in one of the races below; both founding experiments by default.",
+    help="Compare optimizers on your own task (ravine race mytask.py), on a bundled problem (ravine race "
+    "--problem mnist-1d), or in one of the experiments below. Default: diamonds and figure-1.",
 )
 
 
@@ -42,40 +42,41 @@ Out = Annotated[
     typer.Option(
         parser=_folder,
         metavar="FOLDER",
-        help="The run folder; one that exists goes on where it was left. Default: runs/<time>.",
+        help="The run folder; an existing one is resumed. Default: runs/<time>.",
     ),
 ]
 
 
 def _seeds(default: str) -> Any:
-    return typer.Option(min=1, max=10_000, help=f"How many seeds. Default: {default}.")
+    return typer.Option(min=1, max=10_000, help=f"Number of seeds. Default: {default}.")
 
 
 Seeds = Annotated[int | None, _seeds("12 diamonds, 3 figure-1")]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="Few seeds and iterations: a look, not a result.")
+    bool, typer.Option("--quick", help="Use few seeds and iterations: a preview, not a result.")
 ]
 Optimizers = Annotated[
     str | None,
     typer.Option(
-        help="These instead of the experiment's, with commas between: rules, stacks such as "
+        help="Comma-separated optimizers to use instead of the experiment's: rules, stacks such as "
         f'"cautious(adamw)", classes such as timm.optim:Lamb. {RUNS_FILE}'
     ),
 ]
-Lr = Annotated[float | None, typer.Option(help="The learning rate of all of them.")]
+Lr = Annotated[float | None, typer.Option(help="The learning rate for all optimizers.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Set a hyperparameter of those that have it; clip_value clips the gradients of any.",
+        help="Set a hyperparameter in every optimizer that has it; clip_value clips gradients in all.",
     ),
 ]
 More = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="More to set, after --set.")
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="More settings after --set.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes. Default: one a core; timed runs have one.")
+    int | None,
+    typer.Option(min=1, help="Number of processes. Default: one per core, but one for timed runs."),
 ]
 
 
@@ -110,7 +111,7 @@ def race_all(
     quick: Quick = False,
     json: Json = False,
 ) -> None:
-    """Run both experiments, print the tables, write a run folder."""
+    """Run both experiments, print their tables, and write a run folder."""
     if context.invoked_subcommand is None:
         return _race(out, json, _diamonds(seeds, quick, {}), _figure_1(seeds, quick))
     given = {"--out": out is not None, "--seeds": seeds, "--quick": quick, "--json": json}
@@ -123,7 +124,7 @@ def race_all(
 def race_diamonds(
     more: More = None,
     out: Out = None,
-    seeds: Annotated[int | None, _seeds("12, or 3 with --quick or in the exercise")] = None,
+    seeds: Annotated[int | None, _seeds("12, or 3 with --quick or your own settings")] = None,
     quick: Quick = False,
     json: Json = False,
     optimizers: Optimizers = None,
@@ -131,16 +132,21 @@ def race_diamonds(
     texts: Set = None,
     batch_size: Annotated[
         str | None,
-        typer.Option(help='Rows per step: 1 is SGD, "all" gradient descent. Default: 64.'),
+        typer.Option(
+            help='Rows per step: 1 for strict SGD, "all" for gradient descent. Default: 64.'
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes, at the most. Default: 10000.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs. Default: 10000.")
+    ] = None,
     stopping_threshold: Annotated[
-        float | None, typer.Option(help="Stop when the loss changes by less. Default: 1e-6.")
+        float | None,
+        typer.Option(help="Stop when the loss changes by less than this. Default: 1e-6."),
     ] = None,
 ) -> None:
-    """The second post: the price of diamonds as a line of their weight.
+    """The second post's experiment: predict the price of diamonds from their weight with a line.
 
-    With any of the options from --optimizers on it is the reader's exercise: only the runs asked for.
+    With --optimizers or any option below it, run only what you ask for, instead of the post's experiment.
     """
     limits = {
         "batch_size": _whole(batch_size),
@@ -150,7 +156,7 @@ def race_diamonds(
     exercise = _changes(optimizers, lr, texts, more)
     exercise |= {k: v for k, v in limits.items() if v is not None}
     depends("--quick", quick, "beside --seeds: it means 3 seeds", seeds is None)
-    depends("--quick", quick, "in the exercise, which has 3 seeds by default", not exercise)
+    depends("--quick", quick, "with your own settings, which use 3 seeds by default", not exercise)
     _race(out, json, _diamonds(seeds, quick, exercise))
 
 
@@ -173,22 +179,22 @@ def race_figure_1(
     texts: Set = None,
     as_published: Annotated[
         bool,
-        typer.Option("--as-published", help="Add the first post's optimizers with their faults."),
+        typer.Option("--as-published", help="Add the first post's own optimizers, bugs included."),
     ] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Train on the whole of Fashion-MNIST, where it is installed."),
+        typer.Option("--full", help="Train on all of Fashion-MNIST, if it is installed."),
     ] = False,
     data: Annotated[
         Path | None,
         typer.Option(
             parser=_folder,
             metavar="FOLDER",
-            help="Train on data of your own: files in MNIST's format, or a folder of pictures a class.",
+            help="Train on your own data: files in MNIST's format, or one folder of images per class.",
         ),
     ] = None,
 ) -> None:
-    """The first post: torch.optim and Ravine, side by side on Fashion-MNIST."""
+    """The first post's experiment: torch.optim and Ravine side by side on Fashion-MNIST."""
     exclusive({"--as-published": as_published, "--optimizers": optimizers is not None})
     exclusive({"--full": full, "--data": data is not None})
     changes = _changes(optimizers, lr, texts, more)
@@ -208,10 +214,10 @@ def race_claims(
     texts: Set = None,
     workers: Workers = None,
 ) -> None:
-    """What posts and textbooks say of optimizers, each sentence measured and given a verdict.
+    """Claims that posts and textbooks make about optimizers, each measured and given a verdict.
 
-    With --optimizers, what is said of Adam is tried on each of those. A learning rate that is given is not
-    tuned.
+    With --optimizers, the claims about Adam are tested on each of these optimizers. With --lr, the learning
+    rate is not tuned.
     """
     from ravine.experiments.claims import experiment
 
@@ -234,7 +240,7 @@ def race_conditioning(
 ) -> None:
     """When adaptive methods help: least squares on the diamonds, raw and standardised.
 
-    A learning rate that is given is not tuned.
+    With --lr, the learning rate is not tuned.
     """
     from ravine.experiments.conditioning import experiment
 
@@ -259,7 +265,7 @@ def _diamonds(seeds: int | None, quick: bool, exercise: dict[str, Any]) -> Exper
 
     made = _of(experiment, range(seeds or (3 if quick or exercise else 12)), **exercise)
     if missing := lacking("numba"):
-        say(f"{missing}; without it the plain NumPy loop runs, some 50 times slower")
+        say(f"{missing}; without it, the plain NumPy loop runs instead, about 50 times slower")
         warnings.filterwarnings("ignore", "numba (is not|cannot)", RuntimeWarning)
     return made
 
@@ -279,7 +285,7 @@ def _race(path: Path | None, json: bool, *asked: Experiment, workers: int | None
     from ravine.races.store import RunFolder, Stopped, to_json
 
     if missing := lacking("matplotlib"):
-        say(f"{missing}; without it there are tables, but no figures")
+        say(f"{missing}; without it, there are tables but no figures")
     many = workers or (1 if lacking("loky") else cores())
     path = path or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = RunFolder(path)

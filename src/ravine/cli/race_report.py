@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 
 
 def report(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that a race has written.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder of a race.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page. Default: DIR/report.html.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write. Default: DIR/report.html."),
     ] = None,
     figures: Annotated[
         bool,
-        typer.Option("--figures", help="Write each figure too, as PNG and SVG, to DIR/figures."),
+        typer.Option("--figures", help="Also write each figure to DIR/figures, as PNG and SVG."),
     ] = False,
     parquet: Annotated[
         bool,
-        typer.Option("--parquet", help="Write all runs too, a row each, to DIR/runs.parquet."),
+        typer.Option("--parquet", help="Also write all runs to DIR/runs.parquet, one per row."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make the page of a race from its run files, and print what it says."""
+    """Write the HTML report of a race, and print a summary of it."""
     require("scipy", *["matplotlib"] * figures, *["pyarrow"] * parquet)
     from ravine.races.atomic import write
     from ravine.races.report import Report
@@ -59,9 +58,12 @@ def report(
 def _print(made: Report) -> None:
     from ravine.races.sentences import Words, place
 
-    paragraph(made.headline, style="bold")
-    for comparison in made.comparisons:
+    if len(made.comparisons) > 1:  # of one problem its verdict is the headline
+        paragraph(made.headline, style="bold")
         line()
+    for i, comparison in enumerate(made.comparisons):
+        if i:
+            line()
         words = Words(comparison)
         title(comparison.title)
         said = (words.verdict(), words.enough(), words.defaults(), *words.remarks())

@@ -21,7 +21,7 @@ def print_race(tables: Mapping[str, Rows]) -> None:
 
 
 def _as_published(rows: Rows) -> None:
-    title("Diamonds as published: the post's numbers, made again with its faults")
+    title("Diamonds as published: the post's numbers, reproduced with its bugs")
     columns = ("method", ">runtime s", ">actual RMSE", ">published s", ">published RMSE")
     cells = []
     for r in rows:
@@ -38,7 +38,7 @@ def _agree(digits: int) -> str:
 
 
 def _corrected(rows: Rows) -> None:
-    title("Diamonds corrected: the sign mended, on the post's random stream")
+    title("Diamonds corrected: the sign fixed, on the post's random stream")
     table(
         ("method", ">runtime s", ">actual RMSE", ">epochs"),
         [(r["method"], f"{r['seconds']:.3f}", f"{r['rmse']:.4f}", str(r["epochs"])) for r in rows],
@@ -50,7 +50,7 @@ def _corrected(rows: Rows) -> None:
 def _exercise(rows: Rows) -> None:
     batch = rows[0]["batch_size"]
     kind = {1: "SGD", "all": "gradient descent"}.get(batch, "mini-batch")
-    _seeds(rows, f"Diamonds, the reader's exercise: batch size {batch} ({kind}), {_counted(rows)}")
+    _seeds(rows, f"Diamonds with your settings: batch size {batch} ({kind}), {_counted(rows)}")
 
 
 def _counted(rows: Rows) -> str:
@@ -104,7 +104,7 @@ def _pairs(rows: Rows) -> None:
 
 
 def _faults(rows: Rows) -> None:
-    title("What each fault of the first post does: length of a step, torch's = 1")
+    title("What each fault of the first post does: step length relative to torch's")
     steps = [key for key in rows[0] if key.startswith("step_")]
     heads = (f">step {key[5:]}" for key in steps)
     cells = []
@@ -143,7 +143,7 @@ def _claims_races(rows: Rows) -> None:
 
 def _conditioning(rows: Rows) -> None:
     for batch in dict.fromkeys(r["batch"] for r in rows):
-        title(f"Steps to a gap of 1e-2 and 1e-4 of the start's; batch: {batch}")
+        title(f"Steps until the gap is 1e-2 and 1e-4 of its initial value; batch: {batch}")
         columns = ("columns", "form", ">condition", "optimizer", ">1e-2", ">1e-4", ">gap")
         cells, before = [], None
         for r in (r for r in rows if r["batch"] == batch):

@@ -43,57 +43,63 @@ class RaceGroup(TyperGroup):
 def task(
     file: Annotated[
         str | None,
-        typer.Argument(help="A file in plain PyTorch with data, model, loss, steps, batch_size."),
+        typer.Argument(
+            help="A plain PyTorch file that defines data, model, loss, steps and batch_size."
+        ),
     ] = None,
     problem: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A bundled problem, or several; --problems lists them."),
+        typer.Option(
+            metavar="NAME", help="One or more bundled problems, or all; --problems lists them."
+        ),
     ] = None,
     problems: Annotated[
-        bool, typer.Option("--problems", help="List the bundled problems, and end.")
+        bool, typer.Option("--problems", help="List the bundled problems and exit.")
     ] = False,
     optimizers: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas between: rules, stacks, FILE:NAME, timm.optim:Lamb. "
+            help="Comma-separated optimizers: rules, stacks, FILE:NAME, timm.optim:Lamb. "
             "Default: sgd, momentum, nesterov, rmsprop, adam, adamw."
         ),
     ] = None,
-    tier: Annotated[str, typer.Option(help="How much is tuned: default, k25 or k100.")] = "k25",
-    seeds: Annotated[int, typer.Option(help="How many seeds are reported.")] = 10,
+    tier: Annotated[
+        str, typer.Option(help="How much to tune: default (not at all), k25 or k100 (trials).")
+    ] = "k25",
+    seeds: Annotated[int, typer.Option(help="Number of seeds to report.")] = 10,
     budget: Annotated[
         str | None,
-        typer.Option(help="Steps of a run (1500), or the time of all (10m). Default: the task's."),
+        typer.Option(help="Steps per run (1500), or total time (10m). Default: the task's."),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="Of the learning rate: linear, cosine or constant.")
+        str | None, typer.Option(help="Learning rate schedule: linear, cosine or constant.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where runs are kept; one that exists goes on where it was left. Default: runs/<time>.",
+            help="The run folder; an existing one is resumed. Default: runs/<time>.",
         ),
     ] = None,
     halving: Annotated[
         bool,
         typer.Option(
             "--halving",
-            help="Stop the worse trials on the way: half at 1/4 of the steps, half of the rest at 1/2.",
+            help="Stop bad trials early: half of them at 1/4 of the steps, half of the rest at 1/2.",
         ),
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Compute one part of N, in a folder that all share."),
+        typer.Option(metavar="I/N", help="Compute part I of N, in a folder that all parts share."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. Default: one a core.")
+        int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Race optimizers on your own task, or on bundled problems, tuned alike.
+    """Race optimizers on your own task or on bundled problems, all tuned in the same way.
 
-    `ravine race mytask.py` and `ravine race --problem mnist-1d` are short for it.
+    `ravine race mytask.py` and `ravine race --problem mnist-1d` are short forms.
     """
     require("torch", "scipy")
     from ravine.races import contest
@@ -118,6 +124,7 @@ def task(
     with quiet():
         racing = entrants(split(optimizers) if optimizers is not None else contest.DEFAULT)
         names = dict.fromkeys(name.strip() for each in problem or () for name in split(each))
+        names = dict.fromkeys(known()) if "all" in names else names
         tasks = [bundled(name) for name in names] if file is None else [from_file(file)]
         tasks = [each.within(schedule=schedule) for each in tasks]
         contest.check(tier, seeds, halving, tasks)
@@ -148,7 +155,7 @@ def task(
     if json:
         from ravine.races.store import to_json
 
-        print(to_json({"rows": found.table(), "notes": found.notes}))
+        print(to_json({"rows": found.table(), "notes": [*found.notes, *found.reported]}))
     else:
         report(folder.path)
         for note in found.notes:
@@ -157,14 +164,14 @@ def task(
 
 
 def merge(
-    folder: Annotated[Path, typer.Argument(help="Where the runs go.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to merge into.")],
     others: Annotated[
-        list[Path] | None, typer.Argument(help="The folders that they are copied from.")
+        list[Path] | None, typer.Argument(help="The folders to copy runs from.")
     ] = None,
 ) -> None:
-    """Put the runs of several folders into one, for shards without a folder in common.
+    """Merge the runs of several folders into one, for shards that share no folder.
 
-    They are packed there, a thousand to a file. Without further folders, those of the first are.
+    The runs are packed, a thousand to a file. With only one folder, its own runs are packed.
     """
     from ravine.races.runs import merge as merged
     from ravine.races.runs import pack

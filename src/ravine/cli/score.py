@@ -16,16 +16,17 @@ SHOWN = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 def score(
     file: Annotated[
-        Path, typer.Argument(help="A CSV file: names, then a column for each problem.")
+        Path, typer.Argument(help="A CSV file: method names, then one column per problem.")
     ],
     json: Json = False,
 ) -> None:
-    """Score a table of times to a target, as AlgoPerf does.
+    """Score a table of times to target, as AlgoPerf does.
 
-    The first column has names, each other one the times on a problem, in any unit; "inf" or nothing
-    is a miss. Columns called ruleset and rule make a table for each. A column whose name continues
-    another's after an underscore (wmt, wmt_glu_tanh) is a held-out variant: missing it voids the
-    problem.
+    The first column has the names of the methods, and each other column their times on one problem, in
+    any unit. "inf" or an empty cell means that the target was missed. If there are columns called
+    ruleset and rule, each combination of their values is scored separately. A column whose name
+    extends another's after an underscore (wmt, wmt_glu_tanh) is a held-out variant: missing its target
+    voids the result on the problem.
     """
     from ravine.races.profiles import FACTORS, read
 
@@ -49,9 +50,9 @@ def score(
         _print(each)
         line()
     paragraph(
-        "counted: on how many problems a time counts. Then the profile: on which share of the "
-        "problems the time is within that factor of the best. The score is the area below the "
-        "profile, from 1 to 4, divided by 3."
+        "counted: the number of problems on which a time counts. The next columns are the profile: "
+        "the share of problems on which the time is within that factor of the best. The score is the "
+        "area under the profile from 1 to 4, divided by 3."
     )
 
 

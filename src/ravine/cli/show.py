@@ -25,27 +25,32 @@ def show(
             help=f'A rule, or a stack such as "l2(adam)". {RUNS_FILE}', autocompletion=complete
         ),
     ],
-    latex: Annotated[bool, typer.Option("--latex", help="Only the equations, as LaTeX.")] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print only the equations, as LaTeX.")
+    ] = False,
     algorithm: Annotated[
         bool,
         typer.Option(
             "--algorithm",
-            help="Only the algorithm box: inputs, state, loop; as LaTeX with --latex.",
+            help="Print only the algorithm: inputs, state and loop; with --latex, as LaTeX.",
         ),
     ] = False,
     kernel: Annotated[
-        bool, typer.Option("--kernel", help="Only the step as printed from the rule's graph.")
+        bool, typer.Option("--kernel", help="Print only the Python code generated for the step.")
     ] = False,
     llvm: Annotated[
-        bool, typer.Option("--llvm", help="Only the fused CPU kernel, as LLVM IR.")
+        bool, typer.Option("--llvm", help="Print only the fused CPU kernel, as LLVM IR.")
     ] = False,
     asm: Annotated[
-        bool, typer.Option("--asm", help="Only the fused CPU kernel, in this machine's assembly.")
+        bool,
+        typer.Option(
+            "--asm", help="Print only the fused CPU kernel, as assembly for this machine."
+        ),
     ] = False,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="What --llvm and --asm are for: float64, float32, bfloat16 or float16. "
+            help="The dtype for --llvm and --asm: float64, float32, bfloat16 or float16. "
             "Default: float32."
         ),
     ] = None,
@@ -54,21 +59,22 @@ def show(
         typer.Option(
             metavar="STEPS",
             min=1,
-            help="Work this many steps by hand: every named value. Default: 5 with --csv.",
+            help="Show this many worked steps, with every named value. Default: 5 with --csv.",
         ),
     ] = None,
     gradients: Annotated[
-        str, typer.Option(help="The gradients to work with, as 0.5,-0.2,...; repeated as needed.")
+        str,
+        typer.Option(help="The gradients of the worked steps, as in 0.5,-0.2; repeated as needed."),
     ] = "0.5,0.3,-0.2,0.4,0.1",
     start: Annotated[float, typer.Option(help="The parameter before the first worked step.")] = 1.0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a hyperparameter.")
     ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="The worked steps as CSV, all digits.")
+        bool, typer.Option("--csv", help="Print the worked steps as CSV, with all digits.")
     ] = False,
 ) -> None:
-    """Show a rule: source, algorithm, paper, hyperparameters, state, how packages differ."""
+    """Show a rule: source, algorithm, paper, hyperparameters, state, and differences between packages."""
     steps = worked is not None or as_csv
     exclusive(
         {

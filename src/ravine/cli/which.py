@@ -18,13 +18,13 @@ def which(
     name: Annotated[
         str,
         typer.Argument(
-            help="An optimizer of another package, such as timm.Lamb, or a name that several have, "
+            help="Another package's optimizer, such as timm.Lamb, or a name that several packages use, "
             "such as lamb."
         ),
     ],
     json: Json = False,
 ) -> None:
-    """Say which rule another package's optimizer is, and how its options are called here."""
+    """Find the rule that matches another package's optimizer, and the names of its options here."""
     with quiet():
         rules = registry.rules()
     found = elsewhere.matches(name, rules.values())

@@ -116,8 +116,8 @@ class Step:
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
-    counted. state: those of them that are slots, then "step". inputs: the hyperparameters, and signals
-    of one number, that `set_group` takes. order: the order in which the tables
+    counted. state: those of them that are slots (`arrays`, then `slots`), then "step". inputs: the
+    hyperparameters, and signals of one number, that `set_group` takes. order: the order in which the tables
     hold the tensors, those of the same dtypes beside each other. numbers: what is computed for tensors,
     and for their matrices, rows and columns, as a block of memory in float64; see `where`. anywhere: an
     address, for columns of tensors without elements.
@@ -149,7 +149,7 @@ class Step:
             )
         self.lock = threading.Lock()
         self.kernel, self._noisy = kernel, stochastic or kernel.draws
-        self.slots = kernel.slots
+        self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
         self.inputs = tuple(name for name in kernel.inputs if name != "t")

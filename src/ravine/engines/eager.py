@@ -127,7 +127,10 @@ def steps(
     for begun, work, graph, nothing in zip(given, works, graphs, empty, strict=True):
         state, live = work.state, graph.live
         if nothing:
-            results.append((begun.p, {slot: begun.state[slot] for slot in live}))
+            own = (
+                slot for slot in live if not rule.slots[slot].shared
+            )  # what is shared, others step
+            results.append((begun.p, {slot: begun.state[slot] for slot in own}))
             continue
         p, *slots = next(rows)
         p = _kept(rule, work, "p", p, work.p, taken)

@@ -21,6 +21,7 @@ from ravine.rule import RuleError, kept
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Kernel
+    from ravine.engines.turns import Library, Turns
 
 __all__ = [
     "ACROSS",
@@ -92,21 +93,30 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
             if why
         }
         return f"eager: {'; '.join(sorted(texts))}"
+    calls = sorted({op for way in every for op in _called(way)})
+    kernel = f"kernel, matrices by BLAS: {', '.join(calls)}" if calls else "kernel"
     left = Counter(why for why in unfit if why)
     counts = ", ".join(f"{n} tensor{'s' * (n > 1)} ({why})" for why, n in left.items())
-    return f"kernel; eager for {counts}" if left else "kernel"
+    return f"{kernel}; eager for {counts}" if left else kernel
+
+
+def _called(graph: Graph) -> list[str]:
+    """The operations on matrices that a step by kernels calls between them."""
+    from ravine.engines.turns import CALLED
+
+    return [op for op in CALLED if graph.uses(op)]
 
 
 def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
     try:
-        from ravine.engines.cpu import kernel
+        from ravine.engines.turns import split
     except ImportError as error:
         return without("llvmlite", error)
 
     def why() -> str:
         try:
-            kernel(graph)
+            split(graph)
         except RuleError as error:
             return str(error)
         return ""
@@ -137,9 +147,9 @@ def by_lines(graph: Graph) -> Kernel | None:
     """The kernel of a graph that has something for each row or each column; None if it has not."""
     if refusal(graph):
         return None
-    from ravine.engines.cpu import kernel
+    from ravine.engines.turns import split
 
-    found = kernel(graph)
+    found = split(graph)[-1].kernel
     return found if found.by_lines else None
 
 
@@ -196,35 +206,50 @@ def bind(
     works: Sequence[Work],
     dtype: Callable[[Any], str],
     rows: Sequence[int],
+    library: Library,
     *,
     squares: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
     **how: Any,
-) -> Step:
+) -> Step | Turns:
     """A kernel's tables for arrays of these sizes and dtypes, with the hyperparameters of the works.
 
     dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
-    stand in; works with other values have other rows. squares: let the kernel sum up the squared
+    stand in; works with other values have other rows. library: makes the arrays that matrix
+    operations are called with. squares: let the kernel sum up the squared
     gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
     these have, so that the processes can put their sums together. how: as of
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
+    from ravine.engines.turns import Turns, split
 
-    kern = kernel(graph, squares, wholes is not None)
-    if kern.by_lines:
-        how["matrices"] = [kern.matrices(w.p.shape) for w in works]
-    if wholes is not None:
-        how["wholes"] = [
-            kern.matrices(shape) if kern.by_lines else (1, 1, prod(shape)) for shape in wholes
+    step: Step | Turns
+    if _called(graph):
+        named = [{"p": w.p, "g": w.g, **w.signals, **w.state} for w in works]
+        step = Turns(
+            split(graph, squares),
+            [w.p.shape for w in works],
+            [{k: dtype(x) for k, x in xs.items() if hasattr(x, "dtype")} for xs in named],
+            rows,
+            library,
+            **how,
+        )
+    else:
+        kern = kernel(graph, squares, wholes is not None)
+        if kern.by_lines:
+            how["matrices"] = [kern.matrices(w.p.shape) for w in works]
+        if wholes is not None:
+            how["wholes"] = [
+                kern.matrices(shape) if kern.by_lines else (1, 1, prod(shape)) for shape in wholes
+            ]
+        sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
+        dtypes = [
+            tuple(map(dtype, [w.p, w.g, *(w.signals[k] for k in kern.signals)]))
+            + tuple(dtype(w.state[slot]) for slot in kern.arrays)
+            for w in works
         ]
-    sizes = [w.p.size if hasattr(w.p, "ctypes") else w.p.numel() for w in works]
-    dtypes = [
-        tuple(map(dtype, [w.p, w.g, *(w.signals[k] for k in kern.signals)]))
-        + tuple(dtype(w.state[slot]) for slot in kern.arrays)
-        for w in works
-    ]
-    step = Step(kern, sizes, dtypes, rows, **how)
+        step = Step(kern, sizes, dtypes, rows, **how)
     for row, work in dict(zip(rows, works, strict=True)).items():
         step.set_group(row, [work.hyper[name] for name in step.inputs])
     return step

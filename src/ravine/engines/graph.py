@@ -14,7 +14,7 @@ not while tracing: a rule has a graph for each set of them that a step may be gi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -239,13 +239,16 @@ class Graph:
         self.by_ndim = True
         return self.ndim
 
-    def needed(self, roots: Iterable[Node]) -> list[Node]:
-        """The nodes that the given ones depend on, themselves included, in order."""
+    def needed(self, roots: Iterable[Node], known: Collection[int] = ()) -> list[Node]:
+        """The nodes that the given ones depend on, themselves included, in order.
+
+        known: the indices of nodes that are left out, with what only they depend on.
+        """
         wanted: dict[int, Node] = {}
         stack = list(roots)
         while stack:
             node = stack.pop()
-            if node.index not in wanted:
+            if node.index not in wanted and node.index not in known:
                 wanted[node.index] = node
                 stack.extend(node.args)
         return [wanted[i] for i in sorted(wanted)]
@@ -318,6 +321,11 @@ class Graph:
     @cached_property
     def _operations(self) -> frozenset[str]:
         return frozenset(n.op for n in self.needed(self.live_outputs().values()))
+
+    def slot(self, name: str) -> Node:
+        """The old value of a slot."""
+        kind = "scalar" if self.rule.slots[name].kind == "scalar" else "input"
+        return self.leaf(kind, name, STEP if kind == "scalar" else ELEMENT)
 
     def live_outputs(self) -> dict[str, Node]:
         """The new p and the new values of the live slots."""

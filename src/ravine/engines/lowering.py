@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
@@ -83,6 +84,10 @@ class _Lowering:
                 return power
         if op == "div" and level == ELEMENT and b.level < COLUMN:
             return self._quotient(a, b, name)
+        if op == "div" and level == b.level == ELEMENT:
+            inverse = self._inverse_root(b)
+            if inverse:
+                return self.add("mul", a, inverse, name=name)
         return self.kernel.value(op, args, level, stage, name=name)
 
     def _reduced(self, op: str, a: Value, name: str) -> Value:
@@ -183,19 +188,88 @@ class _Lowering:
         stage = max(a.stage, b.stage)
         return self.kernel.value("quotient", (a, scale, wide, narrow), ELEMENT, stage, name=name)
 
+    def _inverse_root(self, b: Value) -> Value | None:
+        """1 / b where b is the root of a product of numbers for rows and for columns, or of the larger of
+        such a product and a number: made of the inverse roots of rows and of columns. None: b is another.
 
-def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
+        So elements are multiplied once where they would have a product, a root and a division: in the
+        caches, these take more time than all else that Adafactor does. Where the product under the root is
+        a number that the dtype has, so is the inverse root. Only where a negative factor meets zero or
+        infinity, which squares never do, it is another: NaN for an infinity, 0 for NaN.
+        """
+        if b.op != "sqrt":
+            return None
+        product, floor = b.args[0], None
+        if product.op == "maximum":
+            product, floor = sorted(product.args, key=lambda x: -x.level)
+            if floor.level >= ROW or not _never_negative(floor):
+                return None
+        factors = _factors(product)
+        if factors is None:
+            return None
+        # Of two negative factors, the product has a root; of one, not. Minus infinity would leave no sign.
+        one, minus, zero, lowest = map(self.constant, (1.0, -1.0, 0.0, -math.inf))
+        made: dict[bool, Value] = {}
+        for x, below in sorted(factors, key=lambda factor: factor[0].level):
+            root = self.add("sqrt", self.add("abs", x))
+            minus_one = self.add("where", self.add("eq", x, lowest), self.constant(math.nan), minus)
+            sign = self.add("where", self.add("lt", x, zero), minus_one, one)
+            part = self.add("mul" if below else "div", sign, root)
+            across = x.level == COLUMN
+            made[across] = self.add("mul", made[across], part) if across in made else part
+        most = self.add("div", one, self.add("sqrt", floor)) if floor else self.constant(math.nan)
+        if floor:  # a minimum in one instruction lets NaN through on one side only
+            unknown = self.add("ne", most, most)
+            made[False] = self.add("where", unknown, most, made[False])
+        inverse = self.add("mul", made[False], made[True])
+        least = (
+            self.add("where", self.add("lt", most, inverse), most, inverse) if floor else inverse
+        )
+        return self.add("where", self.add("lt", inverse, zero), most, least)
+
+
+def _factors(x: Value) -> list[tuple[Value, bool]] | None:
+    """The numbers for rows, columns and less that elements are a product of, and of each whether it is
+    divided by; None: they are no such product.
+    """
+    if x.level < ELEMENT:
+        return [(x, False)]
+    if x.op not in ("mul", "div", "quotient"):
+        return None
+    # A quotient keeps its divisor in what scales it.
+    a, b = x.args[0], x.args[1].args[0] if x.op == "quotient" else x.args[1]
+    one, other = _factors(a), _factors(b)
+    if one is None or other is None:
+        return None
+    return one + [(y, below is (x.op == "mul")) for y, below in other]
+
+
+def _never_negative(x: Value) -> bool:
+    square = x.op == "mul" and x.args[0] is x.args[1]
+    return square or x.op in ("abs", "sqrt") or (x.op == "constant" and x.leaf >= 0)
+
+
+def lower(
+    graph: Graph,
+    squares: bool = False,
+    spread: bool = False,
+    *,
+    outputs: Mapping[str, Node] | None = None,
+    found: Mapping[int, str] = MappingProxyType({}),
+) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
     squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
-    :class:`Kernel`.
+    :class:`Kernel`. outputs: nodes in the shape of p, and the columns that they are left in, in place of
+    the step's results. found: the nodes that columns hold already, by index.
     """
-    slots = graph.rule.slots
+    slots, results = graph.rule.slots, graph.live_outputs()
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
+    arrays = (s for s in graph.live if slots[s].kind != "scalar")
     kernel = Kernel(
         graph,
         spread,
-        columns=("p", "g", *signals, *(s for s in graph.live if slots[s].kind != "scalar")),
+        columns=("p", "g", *signals, *arrays, *found.values(), *(outputs or ())),
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
@@ -212,15 +286,21 @@ def lower(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
         kernel.short[name] = lowering.add(
             op, kernel.leaf("input", "p", ELEMENT), lowering.constant(float(axis or 0))
         ).level
-    made: dict[int, Value] = {}
-    for node in graph.needed(graph.live_outputs().values()):
+    if outputs is not None or found:  # matrices, one after the other
+        kernel.views |= {"last", "below"}
+    made = {i: kernel.leaf("input", column, ELEMENT) for i, column in found.items()}
+    for node in graph.needed((outputs or results).values(), {*made}):
         made[node.index] = lowering.lower(node, [made[a.index] for a in node.args])
-    for name, node in graph.live_outputs().items():
-        kernel.outputs[name] = new = made[node.index]
-        if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
-            kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
-        if name in kernel.short and new.level in (MATRIX, ELEMENT):
-            kernel.refuse(f"the new {name}", "which has another shape than the old one")
+    for name, node in results.items():
+        if outputs is not None and name in (*kernel.short, *kernel.slots):
+            kernel.outputs[name] = lowering.lower(graph.slot(name), [])
+        elif outputs is None:
+            kernel.outputs[name] = new = made[node.index]
+            if name in kernel.short and {new.level, kernel.short[name]} == {ROW, COLUMN}:
+                kernel.refuse(f"the new {name}", "which is a row where the old one is a column")
+            if name in kernel.short and new.level in (MATRIX, ELEMENT):
+                kernel.refuse(f"the new {name}", "which has another shape than the old one")
+    kernel.outputs |= {name: made[node.index] for name, node in (outputs or {}).items()}
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = lowering.add("total", lowering.add("mul", g, g))

@@ -32,7 +32,7 @@ from ravine.modifiers.direction import (
     unscale,
 )
 from ravine.modifiers.rounding import kahan
-from ravine.modifiers.tuning import mechanic, mechanic_clipped
+from ravine.modifiers.tuning import mechanic, mechanic_clipped, mechanic_paper
 
 __all__ = [
     "adagc",
@@ -55,6 +55,7 @@ __all__ = [
     "maximize",
     "mechanic",
     "mechanic_clipped",
+    "mechanic_paper",
     "orthograd",
     "polyak",
     "scheduled_decay",

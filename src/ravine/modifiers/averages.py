@@ -16,7 +16,7 @@ _EVERY = Hyperparameter("steps from one average to the next", low=1.0, whole=Tru
     ),
 )
 def lookahead(step, p, g, slow, t, *, lookahead_k=5, lookahead_alpha=0.5):
-    """Lookahead: k steps forward, one step back, to slow weights that follow.
+    """Lookahead: k steps forward, then one step back towards slow weights.
 
     Zhang et al., 2019, arXiv:1907.08610, Algorithm 1. The slow weights start where training starts;
     timm's and others' start at the first synchronization.

@@ -34,19 +34,19 @@ def _from_1(meaning: str) -> Hyperparameter:
     )
 )
 def clip_by_value(step, p, g, *, clip_value=1.0):
-    """Each coordinate of the gradient is clipped to [-clip_value, clip_value]."""
+    """Clip each coordinate of the gradient to [-clip_value, clip_value]."""
     return step(p, clip(g, -clip_value, clip_value))
 
 
 @modifier(max_norm=_norm_of("one tensor's gradient"))
 def clip_by_norm(step, p, g, *, max_norm=1.0):
-    """A gradient longer than max_norm is shortened to it, tensor by tensor."""
+    """Scale down each tensor's gradient if its norm exceeds max_norm."""
     return step(p, g * (max_norm / maximum(norm(g), max_norm)))
 
 
 @modifier(max_norm=_norm_of("all gradients together"))
 def clip_by_global_norm(step, p, g, *, max_norm=1.0):
-    """Gradients whose joint norm exceeds max_norm are shortened to it, all by one factor."""
+    """Scale down all gradients by one factor if their joint norm exceeds max_norm."""
     return step(p, g * (max_norm / maximum(sqrt(total(g * g)), max_norm)))
 
 
@@ -62,7 +62,7 @@ def clip_by_global_norm(step, p, g, *, max_norm=1.0):
     ),
 )
 def adaptive_grad_clip(step, p, g, *, agc_clip=1e-2, agc_eps=1e-3):
-    """Adaptive gradient clipping (AGC): a unit's gradient is bounded relative to its weights.
+    """Adaptive gradient clipping (AGC): bound each unit's gradient relative to its weights.
 
     Brock et al., 2021, arXiv:2102.06171, section 4. A unit is what has one index on the first axis:
     a row of a matrix, an output channel of a convolution; of a vector, the whole.
@@ -104,7 +104,7 @@ def zclip(
     zclip_warmup=25,
     zclip_eps=1e-6,
 ):
-    """ZClip: the global norm is clipped where it is an outlier among recent ones.
+    """ZClip: clip the global norm if it is an outlier among recent ones.
 
     Kumar et al., 2025, arXiv:2504.02507. A norm whose z-score is above the threshold is reduced to
     the mean plus threshold**2 / z standard deviations. The authors' code also has a fixed bound;
@@ -149,7 +149,7 @@ def adagc(
     adagc_decay=0.98,
     adagc_warmup=100,
 ):
-    """AdaGC: each tensor's gradient is bounded relative to its own usual norm.
+    """AdaGC: bound each tensor's gradient relative to its usual norm.
 
     Wang et al., 2025, arXiv:2502.11034. In the warm-up all gradients are clipped by their global
     norm, and a tensor's usual norm is the smallest that it has had.

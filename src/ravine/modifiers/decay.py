@@ -17,13 +17,13 @@ _PEAK = Hyperparameter(
     )
 )
 def l2(step, p, g, *, weight_decay=1e-2):
-    """L2 regularisation: the gradient of weight_decay/2 * p**2 joins the gradient."""
+    """L2 regularization: add the gradient of weight_decay/2 * p**2 to the gradient."""
     return step(p, g + weight_decay * p if weight_decay else g)
 
 
 @modifier(weight_decay="the weights shrink by lr times this in each step")
 def decoupled_decay(step, p, g, *, lr, weight_decay=1e-2):
-    """Decoupled weight decay: the gradient is left alone.
+    """Decoupled weight decay: shrink the weights without changing the gradient.
 
     Loshchilov & Hutter, 2019, arXiv:1711.05101, Algorithm 2, in the form that torch.optim.AdamW made
     common: the decay is multiplied by lr. In the paper it is `scheduled_decay`.
@@ -62,7 +62,7 @@ def corrected_decay(step, p, g, *, lr, weight_decay=1e-2, lr_max=1e-3):
     origin=like_p, weight_decay="the weights move by lr times this towards where they started"
 )
 def decay_to_start(step, p, g, origin, *, lr, weight_decay=1e-2):
-    """Weight decay towards the weights that training started from, for fine-tuning.
+    """Weight decay towards the initial weights, for fine-tuning.
 
     Li, Grandvalet & Davoine, 2018, arXiv:1802.01483: L2-SP, here decoupled from the gradient.
     """
@@ -71,7 +71,7 @@ def decay_to_start(step, p, g, origin, *, lr, weight_decay=1e-2):
 
 @modifier(weight_decay="weights that the step moves towards zero shrink by lr times this besides")
 def cautious_decay(step, p, g, *, lr, weight_decay=1e-2):
-    """Weight decay only where the step moves a weight towards zero.
+    """Weight decay only for weights that the step moves towards zero.
 
     Chen et al., 2025, arXiv:2510.12402: Cautious Weight Decay. The decay is of the weights before
     the step.

@@ -8,19 +8,19 @@ from ravine.ops import sum as _sum
 
 @modifier
 def maximize(step, p, g, *, maximize=True):
-    """Maximize the objective: the sign of the gradient is flipped."""
+    """Maximize the objective by flipping the sign of the gradient."""
     return step(p, -g if maximize else g)
 
 
 @modifier(grad_scale="what the gradients are divided by")
 def unscale(step, p, g, *, grad_scale=1.0):
-    """The gradient is divided by what the loss was multiplied by, or by a count of batches."""
+    """Divide the gradient by the loss scale, or by a number of accumulated batches."""
     return step(p, g / grad_scale)
 
 
 @modifier
 def centralize(step, p, g):
-    """Gradient centralization: from each output unit's gradient its mean is subtracted.
+    """Gradient centralization: subtract its mean from each output unit's gradient.
 
     Yong et al., 2020, arXiv:2004.01461. An output unit is what has one index on the first axis: a
     row of a matrix, a filter of a convolution. Gradients of vectors are left alone.
@@ -30,7 +30,7 @@ def centralize(step, p, g):
 
 @modifier
 def orthograd(step, p, g):
-    """OrthoGrad: the part of the gradient at right angles to the weights, at the full length.
+    """OrthoGrad: the component of the gradient orthogonal to the weights, at the full length.
 
     Prieto et al., 2025, arXiv:2501.04697. A step along the weights scales the logits, which lowers
     the loss without learning anything. Where nothing but rounding error is at right angles, as for
@@ -56,7 +56,7 @@ def orthograd(step, p, g):
     ),
 )
 def grokfast(step, p, g, slow_g, t, *, grokfast_alpha=0.98, grokfast_lamb=2.0):
-    """Grokfast: the slow part of the gradients, their running mean, is amplified.
+    """Grokfast: amplify the slow part of the gradients, their running mean.
 
     Lee et al., 2024, arXiv:2405.20233: Grokfast-EMA. The mean starts at the first gradient, as in the
     authors' code.
@@ -67,7 +67,7 @@ def grokfast(step, p, g, slow_g, t, *, grokfast_alpha=0.98, grokfast_lamb=2.0):
 
 @modifier
 def cautious(step, p, g):
-    """Coordinates in which the step goes against the gradient are left out.
+    """Leave out coordinates in which the step goes against the gradient.
 
     Liang et al., 2024, arXiv:2411.16085, Algorithm 1, in the form of the authors' code: what remains
     is multiplied by d / (k + 1) where k of d coordinates remain. Stacked as
@@ -80,7 +80,7 @@ def cautious(step, p, g):
 
 @modifier
 def cautious_clamped(step, p, g):
-    """`cautious`, with what remains divided by the share that remains, or by 1e-3 if less remains.
+    """`cautious`, with the step divided by the share of coordinates that remain (at least 1e-3).
 
     timm: `caution=True`.
     """

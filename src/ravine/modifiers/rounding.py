@@ -6,7 +6,7 @@ from ravine.ops import stored
 
 @modifier
 def kahan(step, p, g, lost):
-    """Kahan summation: what rounding took from p is kept, and added to the next step.
+    """Kahan summation: keep the rounding error of p, and add it to the next step.
 
     For parameters in half precision, whose steps are often too short to reach the next number, so that
     p never moves. `lost` is kept in the dtype of the state.

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ravine import ops
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span
 
 __all__ = [
+    "Stacks",
     "arrays_of",
     "dtype_name",
     "is_folded",
@@ -98,6 +100,27 @@ def unfit(work: Work, graph: Graph) -> str:
     ):
         return ""
     return "not dense, or not in one memory layout"
+
+
+class Stacks:
+    """What kernels and matrix operations share; see :class:`ravine.engines.turns.Library`."""
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array of a dtype by name, of zeros, since matrices without a gradient are never written."""
+        if dtype == "bfloat16":
+            raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+        return np.zeros(shape, dtype)
+
+    @staticmethod
+    def address(x: np.ndarray) -> int:
+        """Where an array begins."""
+        return x.ctypes.data
+
+    @staticmethod
+    def newton_schulz(x: np.ndarray, *numbers: Any) -> np.ndarray:
+        """As :func:`ravine.ops.newton_schulz`, of a stack."""
+        return np.ascontiguousarray(ops.apply("newton_schulz", x, *numbers))
 
 
 def single(work: Work) -> Work:

@@ -28,6 +28,7 @@ from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.engines.signals import checked_signals
 from ravine.numpy.arrays import (
+    Stacks,
     arrays_of,
     dtype_name,
     is_folded,
@@ -43,6 +44,7 @@ from ravine.spellings import Spelling
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
+    from ravine.engines.turns import Turns
 
 __all__ = ["RuleOptimizer"]
 
@@ -253,8 +255,9 @@ class RuleOptimizer:
                 self.state[one.path] = one.state
         for graph, every in todo.items():
             for slot in graph.common if every else ():
-                values = [one.state.pop(slot) for one in every]
-                self.state.setdefault("shared", {})[slot] = values[0]
+                values = [(np.size(one.work.p) > 0, one.state.pop(slot)) for one in every]
+                sized = max(values, key=lambda x: x[0])  # empty arrays take no part
+                self.state.setdefault("shared", {})[slot] = sized[1]
         if changed:
             self.params = replaced(self.params, "params", changed)
         return self.params
@@ -403,7 +406,7 @@ class RuleOptimizer:
             if len(self._tables) >= _KEPT:
                 self._tables.clear()
             of_tensors = [work.number for work in works]
-            step = bind(graph, works, dtype_name, numbers, numbers=of_tensors)
+            step = bind(graph, works, dtype_name, numbers, Stacks(), numbers=of_tensors)
             self._tables[key] = _Tables(step, numbers)
         return self._tables[key]
 
@@ -489,7 +492,7 @@ class RuleOptimizer:
 class _Tables:
     """A kernel bound to arrays of certain sizes; counts and scalar slots are copied in and out."""
 
-    def __init__(self, step: Step, rows: Sequence[int]):
+    def __init__(self, step: Step | Turns, rows: Sequence[int]):
         self.step, self.rows = step, rows
         self.numbers = {column: (ctypes.c_double * len(rows))() for column in (*step.slots, "step")}
         for column, block in self.numbers.items():
@@ -504,7 +507,7 @@ class _Tables:
             step.point("g", [w.g.ctypes.data for w in works])
             for signal in step.kernel.signals:
                 step.point(signal, [w.signals[signal].ctypes.data for w in works])
-            for slot in step.kernel.arrays:
+            for slot in step.arrays:
                 step.point(slot, [w.state[slot].ctypes.data for w in works])
             for row, work in dict(zip(self.rows, works, strict=True)).items():
                 step.set_group(row, [work.hyper[name] for name in step.inputs])

@@ -21,11 +21,10 @@ from typing import Any, Protocol
 
 from ravine.races import protocol
 from ravine.races.entrants import Entrant, entrants
-from ravine.races.environment import differences, environment
-from ravine.races.jobs import ALL, Executor, Here, Shard, complete, cores, processes
+from ravine.races.jobs import ALL, Executor, Here, Shard, cores, processes
 from ravine.races.pace import Pace, measured, work
 from ravine.races.protocol import TIERS, Tier
-from ravine.races.runs import REPORT, Run, names, pack
+from ravine.races.runs import REPORT, Run, pack
 from ravine.races.store import RunFolder
 from ravine.races.task import Task, TaskError, from_objects
 
@@ -62,11 +61,16 @@ class _Nobody:
 
 @dataclass
 class Outcome:
-    """What a race found. folder: where its runs are kept. notes: what whoever reads it must know."""
+    """What a race found.
+
+    folder: where its runs are kept. notes: what whoever reads it must know. reported: more of that, which
+    the report says, too.
+    """
 
     folder: Path
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each problem and optimizer: mean score, tuned and with the defaults, over the seeds.
@@ -103,7 +107,7 @@ class Outcome:
             + f"{row['default']:.4g} with the defaults"
             for row in self.table()
         ]
-        return "\n".join([*lines, *self.notes, f"runs: {self.folder}"])
+        return "\n".join([*lines, *self.notes, *self.reported, f"runs: {self.folder}"])
 
 
 def _rank(row: Mapping[str, Any], lower: bool) -> float:
@@ -143,46 +147,41 @@ def contest(
     chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
     found = Outcome(folder.path)
     if seeds == 1:
-        found.notes.append(
+        found.reported.append(
             "one seed is reported: there is no interval, and no verdict, with fewer than two"
         )
     found.notes += [entrant.remark for entrant in racing if entrant.remark]
-    try:
-        for task in tasks:
-            many = workers or cores()
-            pace = measured(task, racing, many)
-            stages = _Stages(task, racing, chosen_tier, seeds, halving)
-            if halving and pace.room < chosen_tier.trials:
-                raise TaskError(
-                    f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
-                    f"side, and memory has room for {pace.room}; race without it"
-                )
-            task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
-            seconds = pace.estimate(stages.expected, many) / shard.count
-            watcher.task(task, pace, len(stages.expected), seconds)
-            engine = executor or _engine(many, seconds)
-            done: list[Run] = []
-            for stage in (stages.tune, stages.choose, stages.report):
-                if not (wanted := stage(done)):
-                    continue
-                watcher.stage(wanted[0].role, wanted)
-                done = complete(
-                    folder.path,
-                    wanted,
-                    _Work(task, racing, pace, command),
-                    batches=partial(pace.batches, workers=max(many, shard.count)),
-                    executor=engine,
-                    shard=shard,
-                    done=partial(_tell, watcher, callback),
-                )
-                found.runs += done
-                found.notes += _missing(wanted, done)
-            found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
-            pack(folder.path, MANY)
-    except BaseException:
-        folder.found(names(folder.path))
-        raise
-    found.notes += _of_other_versions(found.runs)
+    for task in tasks:
+        many = workers or cores()
+        pace = measured(task, racing, many)
+        stages = _Stages(task, racing, chosen_tier, seeds, halving)
+        if halving and pace.room < chosen_tier.trials:
+            raise TaskError(
+                f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
+                f"side, and memory has room for {pace.room}; race without it"
+            )
+        task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
+        seconds = pace.estimate(stages.expected, many) / shard.count
+        watcher.task(task, pace, len(stages.expected), seconds)
+        engine = executor or _engine(many, seconds)
+        done: list[Run] = []
+        for stage in (stages.tune, stages.choose, stages.report):
+            if not (wanted := stage(done)):
+                continue
+            watcher.stage(wanted[0].role, wanted)
+            done = folder.complete(
+                wanted,
+                _Work(task, racing, pace, command),
+                batches=partial(pace.batches, workers=max(many, shard.count)),
+                executor=engine,
+                shard=shard,
+                done=partial(_tell, watcher, callback),
+            )
+            found.runs += done
+            found.notes += _missing(wanted, done)
+        found.notes += _notes(task, racing, chosen_tier, pace, found.runs)
+        found.reported += _edges(task, racing, chosen_tier, found.runs)
+        pack(folder.path, MANY)
     return found
 
 
@@ -296,12 +295,6 @@ def _notes(
             found.append(
                 f"{entrant.label}: no search range is known, so its defaults are tried only"
             )
-        tuned = [run for run in own if run.role == REPORT and run.trial]
-        for name in protocol.edges(tuned[0], tier) if tuned else ():
-            found.append(
-                f"{entrant.label} on {task.name}: the best {name}, {tuned[0].hyperparameters[name]:.3g}, "
-                "lies on the edge of what was tried, so a wider search may find a better one"
-            )
         lost = [run for run in own if run.lost]
         if lost:
             found.append(
@@ -320,14 +313,19 @@ def _notes(
     return found
 
 
-def _of_other_versions(runs: Sequence[Run]) -> list[str]:
-    """What the runs that were there already were computed with, where that is another now."""
-    now = environment()
-    other = Counter(", ".join(differences(run.made, now)) for run in runs)
+def _edges(task: Task, racing: Sequence[Entrant], tier: Tier, runs: Sequence[Run]) -> list[str]:
+    """Where the best of a task's runs lies on the edge of what was tried."""
+    tuned = {
+        run.optimizer: run
+        for run in runs
+        if run.task == task.digest and run.role == REPORT and run.trial
+    }
     return [
-        f"{count} run{'s were' if count > 1 else ' was'} taken from before, computed with {what}"
-        for what, count in other.most_common()
-        if what
+        f"{entrant.label} on {task.name}: the best {name}, {run.hyperparameters[name]:.3g}, lies on the "
+        "edge of what was tried, so a wider search may find a better one"
+        for entrant in racing
+        if (run := tuned.get(entrant.label))
+        for name in protocol.edges(run, tier)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ravine.races.findings import Comparison, Method
@@ -50,12 +51,14 @@ def _problem(comparison: Comparison) -> dict[str, Any]:
         "parameters": run.parameters,
         "score": run.score_name,
         "lower_is_better": run.lower_is_better,
+        "decimals": words.decimals,
         "target": comparison.target,
         "target_is_the_problems": comparison.target_set,
         "untrained": comparison.sign * comparison.start,
         "trials": comparison.tier,
         "seeds": {role: list(seeds) for role, seeds in comparison.seeds.items()},
         "verdict": words.verdict(),
+        "rank_correlation_of_defaults": comparison.correlation,
         "remarks": [x for x in (words.enough(), words.defaults(), *words.remarks()) if x],
         "optimizers": [_optimizer(comparison, m, rank) for m, rank in ranked],
         "pairs": [_pair(pair, words) for pair in comparison.pairs],
@@ -73,6 +76,7 @@ def _optimizer(comparison: Comparison, m: Method, rank: tuple[int, bool]) -> dic
         "hyperparameters": dict(m.hyperparameters),
         "searched": m.searched if m.tuned else {},
         "on_the_edge": list(m.edge),
+        "best_trial": comparison.sign * max((t.result for t in m.trials), default=math.nan),
         "lr_that_works": m.works and list(m.works),
         "expected_best_at": None if m.best_at is None else (comparison.sign * m.best_at).tolist(),
         "steps_to_target": _estimate(m.steps),

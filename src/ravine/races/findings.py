@@ -399,13 +399,13 @@ class _Found:
         return statistics.best_at(np.array([t.result for t in self.trials]), self._noise())
 
     def _works(self) -> tuple[float, float] | None:
-        rates = [
-            (t.hyperparameters["lr"], t.result) for t in self.trials if "lr" in t.hyperparameters
-        ]
+        trials = [t for t in self.trials if "lr" in t.hyperparameters]
+        rates = [(t.hyperparameters["lr"], t.result) for t in trials]
         if len(rates) < 3 or "lr" not in next(iter(self.runs.values())).space or self._halved:
             return None
         x, y = np.array(rates, float).T
-        return statistics.range_that_works(x, y, self.counts.start)
+        chosen = next((i for i, t in enumerate(trials) if t.number == self.chosen), None)
+        return statistics.range_that_works(x, y, self.counts.start, chosen=chosen)
 
 
 # ---- over all problems -----------------------------------------------------------------------------

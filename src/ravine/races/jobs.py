@@ -42,7 +42,7 @@ _log = logging.getLogger("ravine")
 
 
 class Executor(Protocol):
-    """What runs batches. `renew`, where there is one, gives the executor to go on with after a failure."""
+    """What runs batches. `stop`, where there is one, ends at once all that was submitted."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
         """Begin `function(*arguments)`; what is returned has `.result()`, which waits and may raise."""
@@ -84,6 +84,11 @@ class _Loky:
         from loky import get_reusable_executor  # a new one if a worker of the last was killed
 
         return get_reusable_executor(self.workers, timeout=60).submit(function, *arguments)
+
+    def stop(self) -> None:
+        from loky import get_reusable_executor
+
+        get_reusable_executor(self.workers, timeout=60).shutdown(wait=True, kill_workers=True)
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,16 @@ def complete(
     done([*found.values()])
     why: dict[str, BaseException] = {}
 
+    begun: list[Any] = []
+
     def tried(batches: Iterable[list[Run]]) -> list[list[Run]]:
         """Compute what is missing of batches, and return those of which something is missing still."""
         todo = [[run for run in batch if run.name not in found] for batch in batches]
-        started = [(runs, _submitted(executor, work, where, runs)) for runs in todo if runs]
-        for runs, future in started:
+        todo = [runs for runs in todo if runs]
+        begun.clear()
+        for runs in todo:
+            begun.append(_submitted(executor, work, where, runs))
+        for runs, future in zip(todo, begun, strict=True):
             try:
                 future.result()
             except OSError:
@@ -162,14 +172,20 @@ def complete(
             new = find(folder, runs)
             found.update({run.name: run for run in new})
             done(new)
-        return [runs for runs, _ in started if any(run.name not in found for run in runs)]
+        return [runs for runs in todo if any(run.name not in found for run in runs)]
 
-    if failed := tried(mine):
-        _log.warning("some runs were not computed (%s); they are tried again", _reason(why, found))
-        apart = [piece for batch in failed for piece in _apart(batch)]
-        for i in range(0, len(apart), cores()):
-            for batch in tried(apart[i : i + cores()]):
-                tried([batch])
+    try:
+        if failed := tried(mine):
+            _log.warning(
+                "some runs were not computed (%s); they are tried again", _reason(why, found)
+            )
+            apart = [piece for batch in failed for piece in _apart(batch)]
+            for i in range(0, len(apart), cores()):
+                for batch in tried(apart[i : i + cores()]):
+                    tried([batch])
+    except BaseException:  # Ctrl-C, a full disk
+        _stop(executor, begun)
+        raise
     own = [run for batch in mine for run in batch if run.name not in found]
     if own:
         said = (
@@ -216,6 +232,15 @@ def _submitted(
         raise
     except Exception as error:  # an executor that broke while the batch before was submitted
         return _Failed(error)
+
+
+def _stop(executor: Executor, futures: Iterable[Any]) -> None:
+    """End what was submitted, or where the executor cannot, what of it has not begun."""
+    if stop := getattr(executor, "stop", None):
+        return stop()
+    for future in futures:
+        if cancel := getattr(future, "cancel", None):
+            cancel()
 
 
 def _do(work: Callable[[str, list[Run]], Any], folder: str, runs: list[Run]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from ravine.races import runs as run_files
 from ravine.races.atomic import write
@@ -28,6 +29,7 @@ from ravine.races.sentences import (
     amount,
     between,
     headline,
+    listed,
     place,
     plural,
 )
@@ -35,7 +37,10 @@ from ravine.races.sentences import (
 __all__ = ["LIMIT", "Report"]
 
 LIMIT = 1_000_000
-"""How many bytes a page has at the most: where all runs do not fit, it lists fewer of them."""
+"""How many bytes a page has at the most: where not everything fits, it shows less, and says so."""
+
+CARDS = 500
+"""Problems that have a card at the top of the page, at the most."""
 
 
 class Report:
@@ -77,16 +82,30 @@ class Report:
 
     def html(self) -> str:
         """The page."""
-        figures = self.figures()
-        page = ""
-        for runs in (_every_run, _every_trial, _no_run):
-            page = self._page(figures, runs)
-            if len(page.encode()) < LIMIT:
-                break
-        return page
+        figures = {name: _figure(*figure) for name, figure in self.figures().items()}
+        empty = self._page(figures, [""] * len(self.comparisons))
+        sections = self._fitting(figures, LIMIT - len(empty.encode()))
+        return self._page(figures, [text for text in sections if text])
 
-    def _page(self, figures: Mapping[str, tuple[Drawing, str]], runs: _Runs) -> str:
-        sections = [_problem(c, self.series, figures, runs) for c in self.comparisons]
+    def _fitting(self, figures: Mapping[str, str], room: int) -> list[str]:
+        """A section for each problem, in as much detail as there is room for, the first ones in more."""
+        more: list[str] = []
+        for detail in _DETAILS:
+            sections = [_problem(c, self.series, figures, detail) for c in self.comparisons]
+            left = room - sum(len(text.encode()) for text in sections)
+            if left > 0:
+                break
+            more = sections
+        else:
+            sections, left = [""] * len(self.comparisons), room - 1000  # what is left out is said
+        for i, longer in enumerate(more):
+            left -= len(longer.encode()) - len(sections[i].encode())
+            if left <= 0:
+                break
+            sections[i] = longer
+        return sections
+
+    def _page(self, figures: Mapping[str, str], sections: Sequence[str]) -> str:
         style = _file("report.css").replace("\n  ", "\n").strip()
         light, dark = (
             "".join(f"--c{i}:{ink};" for i, ink in enumerate(inks)) for inks in (LIGHT, DARK)
@@ -101,11 +120,12 @@ class Report:
                 '<a class="skip" href="#problems">Skip to the results</a>',
                 f"<small>{self._kicker()}</small><h1>{escaped(self.headline)}</h1>",
                 f'<p class="say">{escaped(_how(self.comparisons))}</p>',
-                _cards(self.comparisons),
+                _cards(self.comparisons, len(sections)),
                 _legend(self.series),
                 '<div id="problems">',
                 _together(self.overall, self.comparisons, self.series, figures),
                 *sections,
+                _more_problems(len(sections), len(self.comparisons)),
                 "</div>",
                 method(self.comparisons, self.runs, self._commands()),
                 '</main><div id="tip" hidden></div>',
@@ -137,6 +157,40 @@ class Report:
 _Runs = Callable[[Comparison, Words], str]
 
 
+class _Detail(NamedTuple):
+    """What the section of a problem shows besides its verdict."""
+
+    runs: _Runs | None = None
+    pairs: bool = False
+    figures: bool = False
+    results: bool = False
+
+    def left_out(self) -> str:
+        parts = {
+            "the results of each optimizer": self.results,
+            "the figures": self.figures,
+            "the pairs of optimizers": self.pairs,
+            "the runs": self.runs,
+        }
+        missing = [name for name, shown in parts.items() if not shown]
+        if not missing:
+            return ""
+        return (
+            f'<p class="mute">Left out here, to keep the page under 1 MB: {listed(missing)}. '
+            f"<code>ravine race report</code> writes them with <code>--json</code> and all runs with "
+            "<code>--parquet</code>.</p>"
+        )
+
+
+def _more_problems(shown: int, of: int) -> str:
+    if shown == of:
+        return ""
+    return (
+        f'<p class="mute">These are the first {shown:,} of {plural(of, "problem")}, to keep the page under '
+        "1 MB. <code>ravine race report --json</code> has all of them.</p>"
+    )
+
+
 def _file(name: str) -> str:
     return files("ravine.races").joinpath(name).read_text("utf-8")
 
@@ -160,13 +214,15 @@ def _how(found: Sequence[Comparison]) -> str:
     )
 
 
-def _cards(found: Sequence[Comparison]) -> str:
+def _cards(found: Sequence[Comparison], shown: int) -> str:
+    """A card for each problem, with a link to its section where that is on the page."""
     cards = []
-    for comparison in found:
+    for i, comparison in enumerate(found[:CARDS]):
         words = Words(comparison)
         small = f"<small>{escaped(words.defaults())}</small>" if words.defaults() else ""
+        link = f' href="#{_slug(comparison.title)}"' if i < shown else ""
         cards.append(
-            f'<li><a href="#{_slug(comparison.title)}"><small>{escaped(comparison.title)}</small>'
+            f"<li><a{link}><small>{escaped(comparison.title)}</small>"
             f"<span>{escaped(words.verdict())}</span>{small}</a></li>"
         )
     return f'<ul class="cards">{"".join(cards)}</ul>'
@@ -193,10 +249,7 @@ def _legend(series: Mapping[str, int]) -> str:
     return f'<div class="legend" role="group" aria-label="Highlight an optimizer">{buttons}</div>'
 
 
-def _figure(found: Mapping[str, tuple[Drawing, str]], name: str) -> str:
-    if name not in found:
-        return ""
-    drawing, caption = found[name]
+def _figure(drawing: Drawing, caption: str) -> str:
     return f"<figure>{drawing.svg()}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
@@ -237,7 +290,7 @@ def _together(
     found: Overall | None,
     each: Sequence[Comparison],
     series: Mapping[str, int],
-    figures: Mapping[str, tuple[Drawing, str]],
+    figures: Mapping[str, str],
 ) -> str:
     if found is None:
         return ""
@@ -257,7 +310,7 @@ def _together(
     columns = ("#", "optimizer", "score", "by seconds", "best or tied", "targets reached")
     table = _table("Scores over all problems", columns, rows)
     return (
-        f'<section><h2>Over all problems</h2><div class="two">{_figure(figures, "profile")}<div>{table}'
+        f'<section><h2>Over all problems</h2><div class="two">{figures["profile"]}<div>{table}'
         '<p class="mute">The score is AlgoPerf\'s, of the median steps to each target, or of the seconds '
         "on one thread. Best or tied: nothing is better for sure.</p></div></div></section>"
     )
@@ -267,10 +320,7 @@ def _together(
 
 
 def _problem(
-    comparison: Comparison,
-    series: Mapping[str, int],
-    figures: Mapping[str, tuple[Drawing, str]],
-    runs: _Runs,
+    comparison: Comparison, series: Mapping[str, int], figures: Mapping[str, str], detail: _Detail
 ) -> str:
     words, slug, run = Words(comparison), _slug(comparison.title), comparison.run
     said = " ".join(x for x in (words.verdict(), words.enough(), words.defaults()) if x)
@@ -280,18 +330,20 @@ def _problem(
     )
     below = "lower is better" if run.lower_is_better else "higher is better"
     remarks = "".join(f"<li>{escaped(remark)}</li>" for remark in words.remarks())
-    pictures = [
-        _figure(figures, f"{slug}-{kind}")
-        for kind in ("slope", "differences", "scores", "losses", "sensitivity", "trials")
-    ]
+    kinds = ("slope", "differences", "scores", "losses", "sensitivity", "trials")
+    pictures = [figures.get(f"{slug}-{kind}", "") for kind in kinds if detail.figures]
     return (
         f'<section><h2 id="{slug}">{escaped(comparison.title)}</h2><p class="mute">{escaped(run.about)} '
         f"{escaped(budget)} The score is {escaped(run.score_name)}, {below}.</p>"
         f'<p class="say">{escaped(said)}</p>{f"<ul>{remarks}</ul>" if remarks else ""}'
-        f'<div class="two">{"".join(pictures[:2])}</div>{_results(comparison, words, series)}'
-        f'<div class="two">{"".join(pictures[2:])}</div>{_pairs(comparison, words)}'
-        f"{runs(comparison, words)}</section>"
+        f"{_two(pictures[:2])}{_results(comparison, words, series) if detail.results else ''}"
+        f"{_two(pictures[2:])}{_pairs(comparison, words) if detail.pairs else ''}"
+        f"{detail.runs(comparison, words) if detail.runs else ''}{detail.left_out()}</section>"
     )
+
+
+def _two(pictures: Sequence[str]) -> str:
+    return f'<div class="two">{"".join(pictures)}</div>' if any(pictures) else ""
 
 
 def _results(comparison: Comparison, words: Words, series: Mapping[str, int]) -> str:
@@ -350,7 +402,7 @@ def _pairs(comparison: Comparison, words: Words) -> str:
             f"{pair.beats.value:.0%}",
             between(f"{pair.beats.low:.0%}", f"{pair.beats.high:.0%}"),
             f"{first} is better" if pair.better is not None else "not distinguishable",
-            "" if pair.better is not None else about_needed(pair),
+            "" if pair.better is not None else about_needed(pair, comparison.tuned),
         ]
         rows.append((None, cells))
     columns = (
@@ -376,10 +428,6 @@ def _every_run(comparison: Comparison, words: Words) -> str:
 
 def _every_trial(comparison: Comparison, words: Words) -> str:
     return _details(comparison, lambda trial: words.number(comparison.sign * trial.result), words)
-
-
-def _no_run(comparison: Comparison, words: Words) -> str:
-    return '<p class="mute">There are too many runs for a page; their files have all of them.</p>'
 
 
 def _values(trial: Trial, words: Words, sign: int) -> str:
@@ -421,3 +469,14 @@ def _said(run: Run, words: Words) -> str:
     if why := lost(run):
         return f"{run.seed}: lost, {why}"
     return f"{run.seed}: {words.number(run.score)}"
+
+
+_DETAILS = (
+    _Detail(_every_run, pairs=True, figures=True, results=True),
+    _Detail(_every_trial, pairs=True, figures=True, results=True),
+    _Detail(pairs=True, figures=True, results=True),
+    _Detail(figures=True, results=True),
+    _Detail(results=True),
+    _Detail(),
+)
+"""From the most to the least that is shown of a problem."""

@@ -48,12 +48,12 @@ def place(rank: tuple[int, bool]) -> str:
     return f"{rank[0]}{'=' * rank[1]}"
 
 
-def about_needed(pair: Difference) -> str:
-    """How many seeds would tell two methods apart."""
+def about_needed(pair: Difference, tuned: bool = True) -> str:
+    """How many seeds would tell two methods apart. tuned: whether they were."""
     if math.isnan(pair.needed):
         return NONE
     if math.isinf(pair.needed):
-        return "more trials, not more seeds"
+        return "more trials, not more seeds" if tuned else "more than can be had"
     return f"about {amount(float(f'{pair.needed:.2g}'))}"
 
 
@@ -129,6 +129,8 @@ class Words:
             return ""
         pair = min(pairs, key=lambda p: p.needed)
         first, second = self.names[pair.first], self.names[pair.second]
+        if math.isinf(pair.needed) and not self.comparison.tuned:
+            return "More seeds would not tell them apart: they differ too little."
         if math.isinf(pair.needed):
             return (
                 "More seeds would not tell them apart, since the differences are small against the luck "

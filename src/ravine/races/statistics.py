@@ -270,18 +270,21 @@ def best_at(results: Array, noise: float) -> Array:
 
 
 def range_that_works(
-    rates: Array, results: Array, start: float, share: float = 0.9
+    rates: Array, results: Array, start: float, share: float = 0.9, chosen: int | None = None
 ) -> tuple[float, float]:
-    """Return the lowest and the highest learning rate around the best that work nearly as well.
+    """Return the lowest and the highest learning rate that work nearly as well as the best.
 
     They reach at least `share` of what the best one gains over `start`, the untrained model's result,
-    and so do all that were tried between them. rates, results: shape (trials,).
+    and so do all that were tried between them. rates, results: shape (trials,). The range is that around
+    the best, or around the one that was chosen, a place in `rates`, if that one works, too.
     """
     order = np.argsort(rates)
     x, y = rates[order], results[order]
     best = int(y.argmax())
     good = y >= start + share * (y[best] - start)
     low = high = best
+    if chosen is not None and good[at := int(np.flatnonzero(order == chosen)[0])]:
+        low = high = at
     while low > 0 and good[low - 1]:
         low -= 1
     while high < len(x) - 1 and good[high + 1]:

@@ -193,10 +193,6 @@ class RunFolder:
         if self._stopped:
             raise self._stopped
 
-    def found(self, names: Iterable[str]) -> None:
-        """Take note of results that somebody else has kept in the folder."""
-        self._done.update(names)
-
     def _say_what_is_kept(self, status: str) -> None:
         count = len(self._done)
         kept = (

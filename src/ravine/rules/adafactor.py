@@ -19,6 +19,11 @@ _EPS2 = Hyperparameter(
     low=0.0,
     search=(1e-5, 1e-1),
 )
+_STATE = {
+    "r": "exp_avg_sq_row.unsqueeze(-1)",
+    "c": "exp_avg_sq_col.unsqueeze(-2)",
+    "v": "exp_avg_sq",
+}
 _D = Hyperparameter("largest root mean square of a step before lr", low=1.0, search=(1.0, 10.0))
 
 
@@ -106,6 +111,8 @@ def adafactor(
                 needs={"relative_step": True, "scale_parameter": True, "weight_decay": 0.0},
                 loud={"eps1": 1e-3, "eps2": 1e-2},
                 constant_lr=True,
+                state=_STATE,
+                unsaved=("decay_rate", "clip_threshold"),
                 note="Its lr is 0.01 while steps are relative; its beta2 stays at 0.999 from step 5624 on.",
             ),
             Witness(
@@ -117,6 +124,8 @@ def adafactor(
                 loud={"eps1": 1e-3, "eps2": 1e-2},
                 late=True,
                 constant_lr=True,
+                state=_STATE,
+                unsaved=("lr",),
                 note="Its lr is 0.01, unless it is set: then steps are not relative.",
             ),
         ),

@@ -33,7 +33,7 @@ _V0 = Hyperparameter("what the sum of the squared gradients starts at", low=0.0,
 def adagrad(p, g, v, t, *, lr=1e-2, lr_decay=0.0, v0=0.0, eps=1e-10):
     """The gradient over the root of the sum of its past squares.
 
-    The sum only grows, so steps keep shrinking.
+    The sum only grows, so the same gradient makes ever shorter steps.
 
     Elsewhere:
         torch.optim.Adagrad: this rule; v0 is initial_accumulator_value; all param groups have the

@@ -1,4 +1,4 @@
-"""Adam and its nearest relatives: the mean gradient over its root mean square."""
+"""Adam and its closest relatives: the mean gradient over its root mean square."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
@@ -343,6 +343,8 @@ adamw = decoupled_decay(adam, weight_decay=1e-2).named(
                 "corrected_weight_decay=True)",
                 needs={"amsgrad": False, "maximize": False, "caution": False},
                 note="lr_peak is the lr that it is made with",
+                state={"m": "exp_avg", "v": "exp_avg_sq"},
+                said={"lr_peak": "max_lr_snapshot"},
                 loud={"lr_peak": 0.014958324052262344},
                 late=True,
             ),

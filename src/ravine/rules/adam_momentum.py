@@ -1,4 +1,4 @@
-"""Adam along other means: relatives that differ in what they step along."""
+"""Adam with other momentum: relatives that differ in the numerator of the step."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
@@ -202,6 +202,12 @@ def nadam_timm(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
                 f"torch_optimizer.QHAdam({_TORCH}, nus=(nu1, nu2))",
                 needs={"weight_decay": 0.0},
                 defaults={"beta1": 0.9, "nu1": 1.0},
+                state={
+                    "m": "exp_avg * beta1_weight * (1 - beta1)",
+                    "v": "exp_avg_sq * beta2_weight * (1 - beta2)",
+                },
+                # The weight is the sum of beta2's powers; below 1e-16 they no longer count in it.
+                counted="round(log(max(1 - beta2_weight * (1 - beta2), 1e-16)) / log(beta2))",
                 late=True,
             ),
         ),

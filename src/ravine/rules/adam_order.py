@@ -1,4 +1,4 @@
-"""Adam in another order: relatives that divide each gradient before the mean is taken, or clip."""
+"""Adam with reordered operations: relatives that divide each gradient before the mean is taken, or clip."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched

@@ -37,6 +37,8 @@ _ADAHESSIAN = (
                 },
                 late=True,
                 note="Its p is gamma, its lr is lr / gamma, its eps is eps / gamma.",
+                state={"m": "momentum", "h": "hessian_moment"},
+                said={"lr": "lr * p", "eps": "eps * p", "weight_decay": "weight_decay / p"},
             ),
         ),
     ),

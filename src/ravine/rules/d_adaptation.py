@@ -193,7 +193,7 @@ def dadapt_adam_bias_corrected(
     d0=D0,
 )
 def dadapt_adam_paper(p, g, m, v, s, d, r, *, lr=1.0, beta1=0.9, beta2=0.999, eps=1e-8, d0=1e-6):
-    """D-Adapted Adam as published: its estimate, in another order.
+    """D-Adapted Adam as published: its estimate in another order.
 
     Where it sums up what d is made of, the authors' code divides by the mean before the newest gradient,
     so that one larger than all before counts for more.

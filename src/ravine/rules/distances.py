@@ -30,6 +30,8 @@ _DOG_EPS = "added to the sum of the squared gradients"
                 "dog-optimizer 1.0.3",
                 "dog.DoG(lr=lr, reps_rel=reps_rel, eps=eps)",
                 needs={"weight_decay": 0.0, "init_eta": None},
+                state={"p0": "init_buffer[place]", "r_max": "rbar", "g_sum": "G - eps"},
+                by_group=True,
             ),
             Witness(
                 "optax 0.2.8",
@@ -79,6 +81,13 @@ def dog(p, g, p0, r_max, g_sum, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
                 "dog-optimizer 1.0.3",
                 "dog.LDoG(lr=lr, reps_rel=reps_rel, eps=eps)",
                 needs={"weight_decay": 0.0, "init_eta": None},
+                state={
+                    "p0": "init_buffer[place]",
+                    "r_max": "rbar[place]",
+                    "g_sum": "G[place] - eps",
+                },
+                counted=False,
+                by_group=True,
             ),
         ),
     ),
@@ -118,6 +127,8 @@ def ldog(p, g, p0, r_max, g_sum, t, *, lr=1.0, reps_rel=1e-6, eps=1e-8):
             Witness(
                 "dowgopt 0.13",
                 "dowg.DoWG(eps=eps)",
+                state={"p0": "x0[place]", "r_max": "rt2**0.5", "g_sum": "vt"},
+                by_group=True,
                 shapes="matrices",
                 loud={"r_eps": 0.1},
                 constant_lr=True,

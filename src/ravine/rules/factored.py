@@ -1,4 +1,4 @@
-"""Fewer second moments: squared gradients are kept by row and column, by row, or by tensor."""
+"""Compressed second moments: squared gradients are kept by row and column, by row, or by tensor."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
@@ -8,6 +8,14 @@ from ravine.rule import rule, scalar, zeros
 _MEAN = "decay rate of the mean of the gradients"
 _SQUARES = "decay rate of the mean of the squared gradients"
 _DECAY = "the weights shrink by lr times this in each step"
+_CAME_STATE = {
+    "m": "exp_avg",
+    "v": "exp_avg_sq",
+    "r": "exp_avg_sq_row.unsqueeze(-1)",
+    "c": "exp_avg_sq_col.unsqueeze(-2)",
+    "res_r": "exp_avg_res_row.unsqueeze(-1)",
+    "res_c": "exp_avg_res_col.unsqueeze(-2)",
+}
 _CAME = "lr=lr, betas=(beta1, beta2, beta3), {eps}, clip_threshold=d, weight_decay=weight_decay"
 
 
@@ -26,11 +34,14 @@ _CAME = "lr=lr, betas=(beta1, beta2, beta3), {eps}, clip_threshold=d, weight_dec
                 "came-pytorch 0.1.3",
                 f"came_pytorch.CAME({_CAME.format(eps='eps=(eps1, eps2)')})",
                 loud={"eps1": 1e-3, "eps2": 1e-2},
+                state=_CAME_STATE,
                 late=True,
             ),
             Witness(
                 "pytorch_optimizer 4.1.0",
                 f"pytorch_optimizer.CAME({_CAME.format(eps='eps1=eps1, eps2=eps2')})",
+                state=_CAME_STATE,
+                unsaved=("clip_threshold",),
                 needs={"weight_decouple": True, "fixed_decay": False, "ams_bound": False},
                 loud={"eps1": 1e-3, "eps2": 1e-2},
                 late=True,
@@ -116,6 +127,11 @@ def came(
                 "adam_mini.Adam_mini(lr=lr, betas=(beta1, beta2), eps=eps, "
                 "weight_decay=weight_decay, verbose=False)",
                 late=True,
+                state={
+                    "m": "m",
+                    "v": "vmean if m.ndim == 2 else None",
+                    "v_mean": "None if m.ndim == 2 else vmean",
+                },
                 note="Which rows are one block follows from the parameters' names there.",
             ),
         ),
@@ -163,6 +179,8 @@ def adam_mini(
                 "d_coef=zeta)",
                 needs={"extra_l2": 0.0, "eps": 1e-18},
                 loud={"lr": 0.1},
+                state={"m": "exp_avg", "v": "exp_avg_sq", "b": "decay"},
+                unsaved=("c_coef", "d_coef"),
                 note="Its eps is added to the mean of the squared gradients.",
             ),
         ),

@@ -1,4 +1,4 @@
-"""Gradient descent and its momentum: walk downhill, then roll."""
+"""Gradient descent and momentum: walk downhill, then roll."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched
@@ -318,6 +318,9 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     return p - lr * ((1 - nu) * g + nu * m), m
 
 
+_AGGMO_STATE = {f"b{i + 1}": f"momentum_buffer[betas[{i}]]" for i in range(3)}
+
+
 @rule(
     paper="Lucas et al., 2019. Aggregated Momentum: Stability Through Passive Damping",
     at="arXiv:1804.00325, the update of AggMo",
@@ -329,6 +332,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
             Witness(
                 "pytorch_optimizer 4.1.0",
                 "pytorch_optimizer.AggMo(lr=lr, betas=(beta1, beta2, beta3))",
+                state=_AGGMO_STATE,
                 needs={"weight_decay": 0.0, "maximize": False},
                 defaults={"lr": 1e-3},
                 late=True,
@@ -336,6 +340,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
             Witness(
                 "torch_optimizer 0.3.0",
                 "torch_optimizer.AggMo(lr=lr, betas=(beta1, beta2, beta3))",
+                state=_AGGMO_STATE,
                 needs={"weight_decay": 0.0},
                 defaults={"lr": 1e-3},
                 late=True,
@@ -348,7 +353,7 @@ def qhm(p, g, m, *, lr=1.0, momentum=0.999, nu=0.7):
     ),
 )
 def aggmo(p, g, b, *, lr=0.1, betas=(0.0, 0.9, 0.99)):
-    """The mean of several velocities, of short to long memory.
+    """The mean of several velocities with short to long memory.
 
     Alone, a velocity with momentum 0.99 oscillates; those of shorter memory damp it.
 

@@ -270,6 +270,11 @@ def muon_optax(
                 },
                 shapes="matrices",
                 loud={"nesterov": False},
+                state={
+                    "m": "nesterov_ema_momentum_2 if nesterov else "
+                    "exp_avg_exp_avg_2 * (1 - momentum**t)"
+                },
+                note="of parameters in float32 it computes the steps in bfloat16",
             ),
         ),
     ),

@@ -31,7 +31,7 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
     lr=Hyperparameter("norm of a step over that of the weights", 0.0, search=(1e-4, 1e-1)),
 )
 def fromage(p, g, *, lr=1e-2):
-    """Steps relative to each tensor's norm, which does not grow.
+    """Steps of lr times each tensor's norm, corrected for growth.
 
     A step at a right angle to the weights would make their norm grow by the factor sqrt(1 + lr**2);
     the division undoes that. A tensor of zeros takes plain steps of lr.

@@ -73,7 +73,7 @@ def shampoo(p, g, left, right, left_root, right_root, t, *, lr=1e-3, eps=1e-6, e
 
     They are the inverse fourth roots of the sums of g gᵀ and gᵀ g. For matrices, and kernels seen
     as matrices; it keeps two square matrices for the rows and two for the columns. The sums only
-    grow, so steps keep shrinking.
+    grow, so the same gradient makes ever shorter steps.
 
     Elsewhere:
         kozistr's Shampoo: this rule on matrices. A kernel has a root for each of its axes, a vector

@@ -1,4 +1,4 @@
-"""Samples instead of minima: steps with noise, whose weights are draws from a distribution."""
+"""Sampling: steps with noise, whose weights are draws from a distribution."""
 
 from ravine.cards import Card
 from ravine.hyperparameters import Hyperparameter, searched

@@ -1,4 +1,4 @@
-"""Steps of one size: only the sign counts, of the gradient or of a mean of gradients."""
+"""Sign-based steps: only the sign of the gradient counts, or of a mean of gradients."""
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter, searched

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,31 +17,33 @@ from ravine.spellings import options_of
 
 __all__ = ["convert"]
 
-_COUNTS = ("step", "steps", "k", "t")
+_COUNTS = ("step_count", "step", "steps", "k", "t")
 """Where packages keep the count of steps: in a parameter's state, or in its group."""
 
 
-def convert(checkpoint: Mapping[str, Any], *, from_: str) -> dict[str, Any]:
+def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[str, Any]:
     """The `state_dict()` of another package's optimizer, as one for the rule that is the same.
 
     checkpoint: with "state" and "param_groups", as torch saves it. from_: the optimizer that it is of,
     "timm.Lamb". `ravine which timm.Lamb` says which rule that is, and an optimizer of that rule loads the
     result: `ravine.torch.optimizer("lamb_timm")(params).load_state_dict(convert(checkpoint,
-    from_="timm.Lamb"))`. State is not copied where it is kept alike. Raises LookupError where no rule is
-    known to be the same, and ValueError where an option in the checkpoint, or something missing in its
-    state, means that the rule is not.
+    from_="timm.Lamb"))`. It needs the groups that the checkpoint has. State is not copied where it is kept
+    alike. told: hyperparameters of the rule that the package does not save, as `d=2.0` for CAME of
+    pytorch_optimizer; they have their defaults otherwise. Raises LookupError where no rule is known to be
+    the same, TypeError for others in `told`, and ValueError where an option in the checkpoint, or something
+    missing in its state, means that the rule is not.
     """
     found = elsewhere.matches(from_, registry.own().values()) if "." in from_ else []
     found = [match for match in found if match.witness.state or not match.rule.slots]
     if not found:
-        known = {
+        names = {
             w.name
             for r in registry.own().values()
             for w in r.card.witnesses
             if w.state or not r.slots
         }
         raise LookupError(
-            f"from_={from_!r} is not accepted; checkpoints are converted from {', '.join(sorted(known))}"
+            f"from_={from_!r} is not accepted; checkpoints are converted from {', '.join(sorted(names))}"
         )
     if not {"state", "param_groups"} <= checkpoint.keys():
         raise ValueError(
@@ -53,28 +55,67 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str) -> dict[str, Any]:
     match = next((match for match, why in whys.items() if not why), None)
     if match is None:
         raise ValueError(f"the checkpoint is not accepted; {'; '.join(map(str, whys.values()))}")
+    _check_told(match, told)
     state: dict[Any, dict[str, Any]] = {}
     made = []
     for number, group in enumerate(groups):
-        given = _given(match, number, group)
-        made.append({**options_of(match.rule, given), "params": list(group["params"])})
+        given = {**_given(match, number, group), **told}
+        options = options_of(match.rule, match.rule.parts.gathered(given))
+        made.append({**options, "params": list(group["params"])})
         needed = _needed(match, given)
-        for index in group["params"]:
-            if theirs := checkpoint["state"].get(index):
-                state[index] = _state(match, {**given, **group, **theirs}, needed, index)
+        for place, index in enumerate(group["params"]):
+            if theirs := _own(match, checkpoint["state"], number, index):
+                known = {**given, **group, **theirs, "place": place}
+                state[index] = _state(match, known, needed, index)
+    _check_shared(match, state)
     return {"state": state, "param_groups": made}
+
+
+def _check_told(match: Match, told: Mapping[str, Any]) -> None:
+    witness = match.witness
+    named = (witness.options.get(option, option) for option in witness.unsaved)
+    names = {k for its in named for k in ([its] if isinstance(its, str) else its)}
+    if strangers := {*told} - names:
+        accepted = (
+            f"only {', '.join(sorted(names))} may be" if names else "it saves all that counts"
+        )
+        raise TypeError(f"{min(strangers)!r} is not to be told for {witness.name}; {accepted}")
+
+
+def _own(match: Match, state: Mapping[Any, Any], number: int, index: Any) -> dict[str, Any]:
+    """What is kept for a parameter: its own, or that of its group and of the optimizer."""
+    if match.witness.by_group:
+        return {**{k: x for k, x in state.items() if type(k) is str}, **state.get(number, {})}
+    own = state.get(index) or {}
+    return {**own, **own.get(0, {})}  # heavyball has one for each view of a parameter
+
+
+def _check_shared(match: Match, state: Mapping[Any, Mapping[str, Any]]) -> None:
+    """ValueError where groups differ in what the rule has one of for all tensors."""
+    for slot in (k for k, s in match.rule.slots.items() if s.shared):
+        if len({float(its[slot]) for its in state.values() if slot in its}) > 1:
+            raise ValueError(
+                f"the checkpoint is not accepted; its groups differ in {match.witness.state[slot]!r}, and "
+                f"{match.rule.name} has one {slot} for all tensors"
+            )
 
 
 def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
     """Which option of which group makes the optimizer another than the rule; "" where none does."""
     for number, group in enumerate(groups):
         for option, value in {**match.witness.needs, **match.witness.fixed}.items():
-            if option in group and group[option] != value:
+            if option in match.witness.unsaved or option not in group:
+                continue
+            if _plain(group[option]) != _plain(value):
                 return (
                     f"group {number} has {option}={group[option]!r}, and {match.rule.name} is "
                     f"{match.witness.name} with {option}={value!r}"
                 )
     return ""
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,15 +125,21 @@ def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any
         parts = (names,) if isinstance(names, str) else names
         if option in group:
             value = group[option]
+            if not isinstance(names, str) and len(value) != len(parts):
+                raise ValueError(
+                    f"the checkpoint is not accepted; its group {number} has {option}={value!r}, and "
+                    f"{match.rule.name} has {len(parts)} of these here"
+                )
             given |= zip(parts, (value,) if isinstance(names, str) else value, strict=True)
         elif {*parts} <= {*group}:  # optimi keeps betas as beta1 and beta2
             given |= {part: group[part] for part in parts}
-        elif {*parts} & _read(match.rule):  # not only what slots start at
+        elif option not in match.witness.unsaved and {*parts} & _read(match.rule):
+            # not only what slots start at
             raise ValueError(
                 f"the checkpoint is not accepted; its group {number} does not have {option!r}, as those of "
                 f"{match.witness.name} do"
             )
-    return given
+    return given | {k: _said(said, group)[0] for k, said in match.witness.said.items()}
 
 
 def _read(rule: Rule) -> set[str]:
@@ -109,37 +156,49 @@ def _needed(match: Match, given: Mapping[str, Any]) -> set[str]:
     return {*graph.live}.intersection(*(trace(match.rule, None, n, **given).live for n in others))
 
 
-def _state(match: Match, known: Mapping[str, Any], needed: set[str], index: Any) -> dict[str, Any]:
+def _state(
+    match: Match,
+    known: dict[str, Any],
+    needed: set[str],
+    index: Any,
+) -> dict[str, Any]:
     """A parameter's state under the rule's names, of all that its state and its group say."""
+    counted = match.witness.counted
+    known = {k: x for k, x in known.items() if x is not None}
     count = next((known[k] for k in _COUNTS if k in known), None)
-    if count is None and not (match.rule.takes_t and match.witness.counted):
+    if isinstance(counted, str):
+        count = _said(counted, known)[0]
+    if count is None and not (match.rule.takes_t and counted):
         count = 1  # there is state, so this was not the first step: no more is asked
     if count is None:
         raise ValueError(
             f"the checkpoint is not accepted; the state of parameter {index} has no count of steps"
         )
-    known = {**known, "t": count}
+    known["t"] = count
     state = {"step": torch.as_tensor(count, dtype=torch.float32)}
     for slot, said in match.witness.state.items():
-        missing = [name for name in _names(said, known) if known.get(name) is None]
-        if not missing:
-            value = _tensor(known[said] if said in known else eval(said, {}, dict(known)))
+        value, missing = _said(said, known)
+        if value is not None:
+            value = _tensor(value)
             state[slot] = value.reshape(()) if match.rule.slots[slot].kind == "scalar" else value
-        elif slot in needed:
+        elif missing and slot in needed:
             raise ValueError(
-                f"the checkpoint is not accepted; the state of parameter {index} has no {missing[0]!r}, as "
+                f"the checkpoint is not accepted; the state of parameter {index} has no {missing!r}, as "
                 f"that of {match.witness.name} does"
             )
     return state
 
 
-def _names(said: str, known: Mapping[str, Any]) -> list[str]:
-    """What a slot is made of: one name, which may have spaces, or those in an expression."""
+def _said(said: str, known: Mapping[str, Any]) -> tuple[Any, str]:
+    """What is said, a name or an expression; where a name in it is not known, None and that name."""
+    if said in known:
+        return known[said], ""
     try:
-        tree = ast.parse("" if said in known else said, mode="eval")
-    except SyntaxError:
-        return [said]
-    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        return eval(said, {"log": math.log}, dict(known)), ""
+    except NameError as error:
+        return None, str(error.name)
+    except SyntaxError:  # a name with spaces
+        return None, said
 
 
 def _tensor(value: Any) -> torch.Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -39,6 +37,7 @@ from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
 from ravine.torch.stepping import Wave
 from ravine.torch.tensors import dimensions, seen_by, unfit
+from ravine.torch.zeroing import Callers
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,10 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["RuleOptimizer"]
 
 
-# torch keeps its compiler from tracing these, and imports it for that when they are first called: two
+# torch keeps its compiler from tracing it, and imports the compiler for that when it is first called: two
 # seconds, and frames that hold the optimizer until a garbage collection.
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-_zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
 def _check(kind: type[RuleOptimizer], differentiable: bool, options: Mapping[str, Any]) -> None:
@@ -84,9 +82,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     )
     _in_backward: InBackward | None = None
     _last_step_skipped = False
-    _caller: int | None = None  # the thread that called zero_grad last; then all that have
-    _callers: frozenset[int] = frozenset()
-    _by_turns = False
     _tried = False
     _in_evaluation = False
 
@@ -359,31 +354,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.
 
         set_to_none: whether `p.grad` becomes None, or is filled with zeros. By default it becomes None,
-        unless several threads call this by turns: torch crashes where one sets `p.grad` to None while
-        another's backward pass adds to it. Then it is filled with zeros, and a warning says so once.
+            unless another thread has called this and is still alive: torch crashes where one thread sets
+            `p.grad` to None while another's backward pass adds to it. Then it is filled with zeros, and
+            a warning says so once.
         """
-        compiling = torch.compiler.is_compiling()
-        if set_to_none is None:
-            set_to_none = compiling or not self._called_by_turns()
-        (torch.optim.Optimizer.zero_grad if compiling else _zero_grad)(self, set_to_none)
+        if torch.compiler.is_compiling():
+            torch.optim.Optimizer.zero_grad(self, set_to_none is not False)
+        else:
+            self.__dict__.setdefault("_callers", Callers()).zero(self, set_to_none)
         if self._in_backward is not None:
             self._in_backward.forget()
-
-    def _called_by_turns(self) -> bool:
-        """Whether threads call by turns: one that calls has called before, and another since."""
-        mine = threading.get_ident()
-        if mine != self._caller:
-            if mine in self._callers and not self._by_turns:
-                self._by_turns = True
-                warnings.warn(
-                    f"{type(self).__name__}: several threads call zero_grad by turns, so it fills gradients "
-                    "with zeros from now on: torch crashes where one thread sets p.grad to None while "
-                    "another's backward pass adds to it. set_to_none=False asks for that, and True for None",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
-            self._caller, self._callers = mine, self._callers | {mine}
-        return self._by_turns
 
     def planned(
         self, group: Mapping[str, Any], ndim: int | None = None, given: Given | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -23,10 +23,14 @@ from ravine.engines.graph import Graph
 from ravine.ops import Tensors
 from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
+from ravine.torch.matrices import Stacks
 from ravine.torch.memory import facts, is_cut_short
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
+
+if TYPE_CHECKING:
+    from ravine.engines.cpu import Step
 
 __all__ = ["READY", "CallPart", "KernelPart", "Member", "Wave"]
 
@@ -209,6 +213,7 @@ class KernelPart:
             [m.part for m in members],
             dtype_name,
             numbers,
+            Stacks(),
             squares=squares,
             wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
@@ -219,7 +224,11 @@ class KernelPart:
         self.places = [m.place for m in members]
         self.params = [m.p for m in members]
         self.present = self.params
-        self.exchange = Exchange(step, [m.work.p for m in members], self.places) if spread else None
+        self.exchange = (
+            Exchange(cast("Step", step), [m.work.p for m in members], self.places)
+            if spread
+            else None
+        )
         self._take_part([m.present for m in members])
         self.repeatable = all(m.repeatable for m in members)
         slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
@@ -282,7 +291,7 @@ class KernelPart:
                 )
         for member in members:
             if member.rows is not None:
-                columns = {s: member.work.state[s] for s in self.step.kernel.arrays}
+                columns = {s: member.work.state[s] for s in self.step.arrays}
                 with torch.no_grad():
                     member.store(member.work.p, columns)
             member.keep_count()

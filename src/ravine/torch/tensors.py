@@ -22,6 +22,8 @@ _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat
 def unfit(work: Work, graph: Graph) -> str:
     """Why a parameter cannot take part in the graph's kernel, or nothing."""
     p, lines = work.p, by_lines(graph)
+    if isinstance(p, Sharded) and graph.uses("newton_schulz"):
+        return "sharded, with matrix operations"
     if isinstance(p, Sharded) and graph.draws:
         return "sharded, with random numbers"
     if intercepted():

@@ -41,7 +41,13 @@ _COUNT = ("t", "step", "iteration", "i", "n")
 class _InAStyle(Running):
     """What takes arrays in a style that is tried out: lists, dicts by name, or one at a time."""
 
+    has = frozenset({"float64", "gradients"})
     style = ""
+    given: Any = ()
+
+    def gradients(self) -> list[Any]:
+        """The gradients that it was given last, as they are now."""
+        return _listed(self.given, self.starts)
 
     def _begin(self, style: str) -> None:
         """Put the parameters as they are at first, in a style."""
@@ -76,6 +82,8 @@ class OfArrays(_InAStyle):
 
     One array at a time means an optimizer for each.
     """
+
+    has = frozenset({"float64", "object", "gradients"})
 
     def _make(self) -> None:
         self.params: Any = [x.copy() for x in self.starts]
@@ -116,7 +124,7 @@ class OfArrays(_InAStyle):
         self.params = self._stepped(style, self.params, grads)
 
     def _stepped(self, style: str, params: Any, grads: list[Array | None]) -> Any:
-        given = _in_style(style, [np.array(g) for g in grads])
+        given = self.given = _in_style(style, [np.array(g) for g in grads])
         if style == "each":
             new = [
                 self._one(o, p, g) for o, p, g in zip(self.optimizer, params, given, strict=True)
@@ -157,7 +165,7 @@ class OfFunctions(_InAStyle):
         self.slots = {}
 
     def _call(self, style: str, grads: list[Array | None]) -> None:
-        given = _in_style(style, [np.array(g) for g in grads])
+        given = self.given = _in_style(style, [np.array(g) for g in grads])
         if style != "each":
             self.params = self._one("", self.params, given)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -9,11 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ravine.checks.guard import CouldNotRun, Heard, guarded
+from ravine.checks.guard import CouldNotRun, Heard, guarded, reseed, translated
 
-__all__ = ["Array", "Running", "array_bytes"]
+__all__ = ["HAS", "Array", "Running", "array_bytes"]
 
 Array = NDArray[np.float64]
+
+
+HAS: Mapping[str, str] = {
+    "float64": "arithmetic in float64",
+    "torch": "torch's parameters, which step() moves by their .grad",
+    "plain": "steps by dense gradients, without a closure",
+    "missing": "gradients that may be None",
+    "gradients": "gradients that can be looked at after a step",
+    "dtypes": "parameters of other dtypes",
+    "groups": "param_groups",
+    "state_dict": "state_dict() and load_state_dict()",
+    "object": "state that is kept in the object, so that it can be copied",
+}
+"""What an optimizer at work may have, by the names under which checks ask for it."""
 
 
 class Running:
@@ -21,9 +36,10 @@ class Running:
 
     optimizer: the object itself, as its package has it. params: its parameters, as its package has them.
     steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
-    these: "float64" (computes in it), "torch" (params are torch's, `optimizer.step()` steps them by their
-    .grad), "missing" (a gradient may be None), "dtypes" (computes in the dtype that it is asked for),
-    "groups" (`optimizer.param_groups`), "state_dict" (and `load_state_dict`).
+    `HAS`.
+
+    arrange: what is done with its parameters before it gets them: what it returns is what it gets, such as
+    groups. For kinds that have "torch".
     """
 
     has: frozenset[str] = frozenset({"float64"})
@@ -37,7 +53,9 @@ class Running:
         dtype: str,
         arguments: Mapping[str, Any],
         heard: Heard,
+        arrange: Callable[[list[Any]], Any] = list,
     ):
+        self.arrange = arrange
         self.maker, self.dtype, self.arguments, self.heard = maker, dtype, arguments, heard
         self.starts = [np.asarray(x, dtype=float) for x in starts]
         self.steps = 0
@@ -49,15 +67,16 @@ class Running:
     def step(self, grads: Sequence[Any]) -> None:
         """Take a step. grads: an array for each tensor, or None for one that has no gradient.
 
-        Raises CouldNotRun.
+        What everybody draws random numbers from is seeded by the number of the step. Raises CouldNotRun.
         """
         self.steps += 1
+        reseed(self.steps)
         with guarded("step", self.heard, self.steps):
             self._step([None if g is None else np.array(g, dtype=float) for g in grads])
 
     def parameters(self) -> list[Array]:
         """The parameters as they are now: copies, in float64. Raises CouldNotRun where they are gone."""
-        with guarded("step", self.heard, self.steps):
+        with translated("step", self.steps):
             found = [np.array(x, dtype=float) for x in self._parameters()]
         shapes, were = [x.shape for x in found], [x.shape for x in self.starts]
         if shapes != were:
@@ -68,16 +87,27 @@ class Running:
             )
         return found
 
+    def gradients(self) -> list[Any]:
+        """The gradients that it was given last, as they are now. For kinds that have "gradients"."""
+        raise NotImplementedError
+
     def state_bytes(self) -> int:
         """Bytes of the arrays that it holds besides parameters and gradients."""
         held = [self.params, [getattr(p, "grad", None) for p in self._listed()]]
         return array_bytes(self._state(), without=held)
 
+    def holding(self, params: Any, optimizer: Any, steps: int | None = None) -> Running:
+        """The same for other parameters and another optimizer of them, such as copies of these."""
+        other = copy.copy(self)
+        other.params, other.optimizer = params, optimizer
+        other.steps = self.steps if steps is None else steps
+        return other
+
     def _listed(self) -> list[Any]:
         return list(self.params.values() if isinstance(self.params, dict) else self.params or ())
 
     def _state(self) -> Any:
-        return self.optimizer
+        return getattr(self.optimizer, "state", None) or self.optimizer
 
     def _make(self) -> None:
         raise NotImplementedError
@@ -102,7 +132,7 @@ def _arrays(x: Any, seen: dict[int, Any]) -> Iterator[int]:
     if x is None or isinstance(x, (int, float, str, bytes, type, ModuleType)) or id(x) in seen:
         return
     seen[id(x)] = x
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
+    if hasattr(x, "dtype") and isinstance(getattr(x, "shape", None), (tuple, list)):
         plain = "strided" in str(getattr(x, "layout", "strided"))
         place = x.data_ptr() if plain and hasattr(x, "data_ptr") else None
         if plain and place not in seen and int(np.prod(tuple(x.shape))) > 1:
@@ -119,5 +149,6 @@ def _parts(x: Any) -> list[Any]:
         return [*x.values(), *x.keys()]
     if isinstance(x, (list, tuple, set, frozenset)):
         return [*x]
-    cells = [c.cell_contents for c in getattr(x, "__closure__", None) or () if c]
+    closure = getattr(x, "__closure__", None)
+    cells = [c.cell_contents for c in closure if c] if isinstance(closure, tuple) else []
     return [*cells, *(vars(x).values() if hasattr(x, "__dict__") else ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -19,18 +20,17 @@ class OfOptax(Running):
     has = frozenset({"float64", "dtypes"})
 
     def _make(self) -> None:
-        made = hasattr(self.maker, "update") and hasattr(self.maker, "init")
-        self.optimizer = self.maker if made else self.maker(**self.arguments)
+        self.optimizer, self.compiled = self._compiled()
         with jax.enable_x64(True):
             self.params = [jnp.asarray(x, self.dtype) for x in self.starts]
             self.state = self.optimizer.init(self.params)
-        update = self.optimizer.update
 
-        def step(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
-            updates, state = update(grads, state, params)
-            return [p + u.astype(p.dtype) for p, u in zip(params, updates, strict=True)], state
-
-        self.compiled = jax.jit(step)
+    def _compiled(self) -> tuple[Any, Any]:
+        """The transformation, which is pure, and its step, compiled once for all runs with these."""
+        try:
+            return _compiled(self.maker, frozenset(self.arguments.items()))
+        except TypeError:  # of arguments that cannot be hashed
+            return _compiled.__wrapped__(self.maker, self.arguments.items())
 
     def _step(self, grads: list[Array | None]) -> None:
         with jax.enable_x64(True):
@@ -42,6 +42,18 @@ class OfOptax(Running):
 
     def _state(self) -> Any:
         return jax.tree.leaves(self.state)
+
+
+@lru_cache(64)
+def _compiled(maker: Any, arguments: Any) -> tuple[Any, Any]:
+    made = hasattr(maker, "update") and hasattr(maker, "init")
+    optimizer = maker if made else maker(**dict(arguments))
+
+    def step(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
+        updates, state = optimizer.update(grads, state, params)
+        return [p + u.astype(p.dtype) for p, u in zip(params, updates, strict=True)], state
+
+    return optimizer, jax.jit(step)
 
 
 class OfExamples(Running):

@@ -21,13 +21,13 @@ class OfTorch(Running):
     Where it needs a closure, it gets that of a linear loss, whose gradients are the given ones anywhere.
     """
 
-    has = frozenset({"float64", "torch", "missing", "dtypes"})
+    has = frozenset({"float64", "torch", "missing", "dtypes", "object", "gradients"})
     sparse = False
 
     def _make(self) -> None:
         dtype = getattr(torch, self.dtype)
         self.params = [torch.nn.Parameter(torch.tensor(x, dtype=dtype)) for x in self.starts]
-        self.optimizer = self.maker(self.params, **self.arguments)
+        self.optimizer = self.maker(self.arrange(self.params), **self.arguments)
         if not callable(getattr(self.optimizer, "step", None)):
             raise CouldNotRun("make", f"{type(self.optimizer).__name__} has no method step()")
         self.closure = required(self.optimizer.step)[:1] == ["closure"]
@@ -43,33 +43,39 @@ class OfTorch(Running):
         if self.closure:
             self.optimizer.step(lambda: self._loss(grads))
             return
-        self._give(grads)
+        self.give(grads)
         try:
             self.optimizer.step()
         except RuntimeError as error:
-            if self.sparse or self.steps > 1 or "dense" not in str(error):
+            if self.sparse or "plain" in self.has or "dense" not in str(error):
                 raise
             self.sparse = True
-            self._give(grads)
+            self.give(grads)
             self.optimizer.step()
+            return
+        self.has |= set() if self.sparse else {"plain"}
 
     def _loss(self, grads: list[Array | None]) -> Any:
         """Set the gradients; the loss that has them: the sum of all parameters times their gradients."""
-        self._give(grads)
+        self.give(grads)
         return sum(
             (p.detach() * p.grad).sum() for p in self.params if p.grad is not None
         ) + torch.zeros((), dtype=getattr(torch, self.dtype))
 
-    def _give(self, grads: list[Array | None]) -> None:
+    def give(self, grads: list[Array | None]) -> None:
+        """Set the parameters' gradients."""
         for p, g in zip(self.params, grads, strict=True):
             if g is None:
                 p.grad = None
                 continue
             given = torch.tensor(g, dtype=p.dtype)
-            p.grad = given.to_sparse(1).coalesce() if self.sparse else given
+            its = torch.empty_like(p.detach()).copy_(given)  # laid out as backward() lays it out
+            p.grad = given.to_sparse(1).coalesce() if self.sparse else its
 
     def _parameters(self) -> Sequence[Any]:
         return [p.detach().to(torch.float64).numpy() for p in self.params]
 
-    def _state(self) -> Any:
-        return getattr(self.optimizer, "state", None) or self.optimizer
+    def gradients(self) -> list[Any]:
+        """The gradients that it was given last, as they are now."""
+        every = (p.grad for p in self.params)
+        return [None if g is None else g.detach().to_dense().double().numpy() for g in every]

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ravine.checks.running import ended
+from ravine.checks.process import ended
 from ravine.checks.survey.discovery import PACKAGES
 from ravine.checks.survey.rows import append, results, unfinished
 
@@ -79,7 +79,7 @@ def _surveyed(
     """Run processes until one reaches the end; the optimizer that ended another could not run."""
     command = [sys.executable, "-m", "ravine.checks.survey.worker", repr(asked)]
     while True:
-        how = ended(command, None, environment={**_SETTINGS, **os.environ}, after=timeout)
+        how = ended(command, timeout, environment={**_SETTINGS, **os.environ}, endless=True)
         left = unfinished(out, package)
         if left is None:
             if not how.startswith("ended its process with code 0"):

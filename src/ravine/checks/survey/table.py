@@ -28,26 +28,25 @@ _INTRODUCTION = """# Who implements what
 
 <!-- Made by scripts/make_survey.py of survey.json and survey-confirmed.json. -->
 
-{optimizers} optimizers of {packages} packages, each asked what it is by what it does: it is given gradients,
-and its path is compared with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)).
-Surveyed on {date}.
+Which rule do {optimizers} optimizers of {packages} packages implement? Each is given gradients, and its path is compared
+with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)). Surveyed on {date}.{note}
 
-- {right} take the path of a rule that is known, in every update; of these, {variants} take that of a named
-  variant, or of a convention that the field has in both forms.
+- {right} follow the path of a known rule, in every update; {variants} of these follow a named variant, or a convention
+  that exists in both forms.
 - {faulty} have a fault that was confirmed by hand, against the paper or the authors' code: [below](#faults).
-- {documented} differ from the rule of their name, and say so.
-- {unknown} take the path of no rule that is known here. That is no fault: most are methods that Ravine does
-  not have, or are known rules with options of their own.
-- {failed} could not be run, most of them for want of an accelerator, a closure or arguments.
+- {documented} differ from the rule of their name, and their documentation says so.
+- {unknown} follow no rule that is known here. That is not a fault: most are methods that Ravine does not have, or
+  known rules with additional options, and some searches were short.
+- {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
 ```sh
-ravine check --survey                      # what is installed, into survey.jsonl
+ravine check --survey                      # the installed packages, into survey.jsonl
 ravine check --survey optax,timm --out FILE
 ```
 
-A package is surveyed in a process of its own, each optimizer with a time limit, and a survey that was stopped
-goes on where it was. Arguments are the defaults, but for those that are named here; hyperparameters are set
-to values that show.
+Each package is surveyed in a separate process, with a time limit for each optimizer, and an interrupted survey
+resumes where it stopped. Arguments have their defaults unless they are listed here; hyperparameters are set to values
+that make their effects visible.
 """
 
 
@@ -73,8 +72,8 @@ def confirmed(rows: Sequence[Row], confirmations: Sequence[Row]) -> list[tuple[R
     return found
 
 
-def page(rows: Sequence[Row], confirmations: Sequence[Row], date: str) -> str:
-    """The page as Markdown."""
+def page(rows: Sequence[Row], confirmations: Sequence[Row], date: str, note: str = "") -> str:
+    """The page as Markdown. note: what else there is to say of the survey."""
     known = confirmed(rows, confirmations)
     by = {(r["optimizer"], r["arguments"]): c for r, c in known}
     kinds = Counter(_kind(r, by.get(_key(r))) for r in rows)
@@ -83,6 +82,7 @@ def page(rows: Sequence[Row], confirmations: Sequence[Row], date: str) -> str:
             optimizers=len(rows),
             packages=len({r["package"] for r in rows}),
             date=date,
+            note=f" {note}" if note else "",
             right=kinds["right"] + kinds["variant"],
             variants=kinds["variant"],
             faulty=kinds["fault"],

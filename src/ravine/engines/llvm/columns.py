@@ -46,7 +46,7 @@ class Columns:
         dtype = self.dtype[column]
         noise = None
         if dtype in HALVES and self.noise:
-            noise = partial(self.noise.bits, column, kind.like("i32"), i)
+            noise = partial(self.noise.half, column, kind.like("i32"), i)
         x = self._narrow(column, kind, x, noise)
         at = self._at(column, i)
         self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, ptr {at}, align {DTYPES[dtype]}")
@@ -76,7 +76,7 @@ class Columns:
         return x
 
     def _narrow(self, column: str, kind: Type, x: str, noise: Callable[[], str] | None) -> str:
-        """Numbers of this type as they are in memory; noise: the bits to round stochastically by."""
+        """Numbers of this type as in memory; noise: what to round by, in its lower 16 bits."""
         out, dtype = self.out, self.dtype[column]
         memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         name = f"{column}.new"
@@ -111,7 +111,8 @@ def _nearest(out: Printer, single: Type, x: str) -> str:
 
 
 def _to_bfloat16(out: Printer, single: Type, x: str, noise: str) -> str:
-    """Add to the bits, and cut the lower half off; infinity and NaN stay what they are.
+    """Add to the bits, and cut the lower half off; NaN stays NaN. What is added does not change infinity,
+    whose lower half is zero.
 
     In integers, since the instruction that some processors have for it flushes denormals.
     """
@@ -121,11 +122,8 @@ def _to_bfloat16(out: Printer, single: Type, x: str, noise: str) -> str:
         low = and {whole} %noise, {whole.constant(0xFFFF)}
         bits = bitcast {single} %x to {whole}
         sum = add {whole} %bits, %low
-        size = and {whole} %bits, {whole.constant(0x7FFFFFFF)}
-        finite = icmp ult {whole} %size, {whole.constant(0x7F800000)}
-        isnan = icmp ugt {whole} %size, {whole.constant(0x7F800000)}
-        rounded = select {test} %finite, {whole} %sum, {whole} %bits
-        right = select {test} %isnan, {whole} {whole.constant(0x7FC00000)}, {whole} %rounded
+        isnan = fcmp uno {single} %x, %x
+        right = select {test} %isnan, {whole} {whole.constant(0x7FC00000)}, {whole} %sum
         upper = lshr {whole} %right, {whole.constant(16)}
         bfloat16 = trunc {whole} %upper to {single.like("i16")}
         """,

@@ -31,6 +31,7 @@ class Noise:
     """The bits for the elements of a chunk, from `start` on.
 
     width: how many elements there are in a vector. keys: by what tells the bits apart, see `add`.
+    halves: for each column that is rounded, the key of its bits, and whether it takes their upper half.
     """
 
     def __init__(self, out: Printer, start: str, width: int):
@@ -38,12 +39,19 @@ class Noise:
         self.start = out.set("start.low", f"trunc i64 {start} to i32")
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
+        self.halves: dict[str, tuple[str, bool]] = {}
+        self._mixed: dict[tuple[str, str], str] = {}
 
     def rounds(
         self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
     ) -> None:
-        """Let there be bits to round some of the columns by. number: of the tensor. noise: of its step."""
-        for c in rounded:
+        """Let there be bits to round some of the columns by: 32 for two of them.
+
+        number: of the tensor. noise: of its step.
+        """
+        order = list(rounded)
+        self.halves = {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
+        for c in order[::2]:
             key = self.out.code(
                 f"""
                 first = mul i64 %number, {len(columns)}
@@ -74,31 +82,53 @@ class Noise:
             wide.width: (out.splat(first, wide), out.splat(second, wide)),
         }
 
+    def half(self, column: str, whole: Type, i: str) -> str:
+        """For each element from i on, a number whose lower 16 bits a column is rounded by.
+
+        Two columns share one hash, and it mixes once, where `bits` mixes twice: hashing is what rounding
+        stochastically costs.
+        """
+        name, upper = self.halves[column]
+        if (name, i) not in self._mixed:
+            first, second = self.keys[name][whole.width]
+            x = self.out.set("keyed", f"xor {whole} {self._place(whole, i)}, {first}")
+            self._mixed[name, i] = self._mix(whole, x, second)
+        x = self._mixed[name, i]
+        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+
     def bits(self, name: Hashable, whole: Type, i: str) -> str:
         """32 bits for each element from i on: murmur3's finalizer, twice, on the place and the key."""
+        first, second = self.keys[name][whole.width]
+        x = self._mix(whole, self.out.set("keyed", f"xor {whole} {self._place(whole, i)}, {first}"))
+        return self._mix(whole, self.out.set("keyed", f"add {whole} {x}, {second}"))
+
+    def _place(self, whole: Type, i: str) -> str:
+        """The places of the elements from i on, in 32 bits."""
         out = self.out
         x = out.set("place", f"trunc i64 {i} to i32")
         x = out.set("place", f"add i32 {x}, {self.start}")
         if whole.width > 1:
             lanes = ", ".join(f"i32 {n}" for n in range(whole.width))
             x = out.set("place", f"add {whole} {out.splat(x, whole)}, <{lanes}>")
-        for key, how in zip(self.keys[name][whole.width], ("xor", "add"), strict=True):
-            x = out.code(
-                f"""
-                keyed = {how} {whole} %x, %key
-                a = lshr {whole} %keyed, {whole.constant(16)}
-                b = xor {whole} %keyed, %a
-                c = mul {whole} %b, {whole.constant(signed(0x85EBCA6B, 32))}
-                d = lshr {whole} %c, {whole.constant(13)}
-                e = xor {whole} %c, %d
-                f = mul {whole} %e, {whole.constant(signed(0xC2B2AE35, 32))}
-                g = lshr {whole} %f, {whole.constant(16)}
-                mixed = xor {whole} %f, %g
-                """,
-                x=x,
-                key=key,
-            )
         return x
+
+    def _mix(self, whole: Type, x: str, within: str = "") -> str:
+        """Murmur3's finalizer. within: a key that is added on the way."""
+        return self.out.code(
+            f"""
+            a = lshr {whole} %x, {whole.constant(16)}
+            b = xor {whole} %x, %a
+            c = mul {whole} %b, {whole.constant(signed(0x85EBCA6B, 32))}
+            d = add {whole} %c, %within
+            e = lshr {whole} %d, {whole.constant(13)}
+            f = xor {whole} %d, %e
+            g = mul {whole} %f, {whole.constant(signed(0xC2B2AE35, 32))}
+            h = lshr {whole} %g, {whole.constant(16)}
+            mixed = xor {whole} %g, %h
+            """,
+            x=x,
+            within=within or whole.constant(0),
+        )
 
 
 def mixed(out: Printer, key: str) -> str:

@@ -1,0 +1,169 @@
+"""Checking an optimizer in a process of its own, which may hang, crash or exit.
+
+What reads the outcome is imported while that process works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ravine.checks.report import Report
+
+__all__ = ["apart", "ended"]
+
+
+def apart(
+    spec: str,
+    like: str | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    only: Sequence[str] | None = None,
+    seconds: float = 10.0,
+    timeout: float = 300.0,
+    waiting: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Check an optimizer in another process; `timeout` seconds after its start that is ended.
+
+    What such a process leaves behind is reported, however it ends. waiting: called with a sentence that says
+    what it is doing, after five seconds and whenever it has been at something else for five. Raises as
+    :func:`ravine.checks.running.check_optimizer` does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report"
+        asked = {
+            "spec": spec,
+            "like": like,
+            "arguments": dict(arguments or {}),
+            "only": None if only is None else [*only],
+            "seconds": seconds,
+            "out": str(out),
+            "timeout": timeout,
+        }
+        at = Path(f"{out}.at")
+        command = [sys.executable, "-m", "ravine.checks.worker", repr(asked)]
+        how = ended(command, timeout, _telling(spec, at, timeout, waiting))
+        from ravine.checks.findings import Finding
+        from ravine.checks.registry import Result
+        from ravine.checks.report import Report
+
+        if out.exists():
+            found = json.loads(out.read_text())
+            if "error" in found:
+                raise {"LookupError": LookupError, "ValueError": ValueError}[found["kind"]](
+                    found["error"]
+                )
+            return Report.of_dict(found)
+        where = _place(at)
+    says = f"{how}, {where}"
+    failed = Finding("could not run", "", says)
+    results = [Result("identity", "could not run", says)]
+    return Report(spec, failed, results, dict(arguments or {}), like)
+
+
+_PATIENCE = 5.0
+_AGAIN = 60.0
+
+
+def _place(at: Path) -> str:
+    """Where it is, which its process writes down."""
+    return f"in the check {at.read_text()}" if at.exists() else "while it was loaded"
+
+
+def _telling(
+    spec: str, at: Path, timeout: float, waiting: Callable[[str], None]
+) -> Callable[[float], None]:
+    """What tells where it is, if it is somewhere else than the last time, or a minute has passed."""
+    told = ("", 0.0)
+
+    def tell(seconds: float) -> None:
+        nonlocal told
+        place = f"in the check {at.read_text()}" if at.exists() else "being loaded"
+        if place != told[0] or seconds > told[1] + _AGAIN:
+            told = (place, seconds)
+            rest = max(timeout - seconds, 0)
+            waiting(f"{spec} is still {place} after {seconds:.0f} s; it is ended in {rest:.0f} s")
+
+    return tell
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def ended(
+    command: Sequence[str],
+    timeout: float,
+    still: Callable[[float], None] = lambda seconds: None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    endless: bool = False,
+) -> str:
+    """Run a command; how it ended, and where.
+
+    timeout: the seconds after which it is killed, unless it ends itself then. still: called every few
+    seconds. environment: what it reads, this process's by default. endless: it ends itself whenever it has
+    not come further for so long, and is not killed.
+    """
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={
+            **(environment or os.environ),
+            **dict.fromkeys(_THREADS, "1"),
+            "PYTHONWARNINGS": "ignore",
+        },
+    )
+    try:  # it ends itself after that time, and says where it was; what cannot even do that is killed
+        import ravine.checks.report  # noqa: F401, while that process works
+
+        while True:
+            try:
+                _, errors = process.communicate(timeout=_PATIENCE)
+                break
+            except subprocess.TimeoutExpired:
+                if not endless and time.monotonic() - begun > timeout + _PATIENCE:
+                    process.kill()
+                    process.communicate()
+                    return f"was not done after {timeout:g} s"
+                still(time.monotonic() - begun)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    code = process.returncode
+    hung = re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE)
+    if hung:
+        how = f"was not done after {timeout:g} s"
+    elif code < 0:
+        how = f"crashed with signal {-code}"
+    else:
+        how = f"ended its process with code {code}"
+    last = [] if code == 0 or hung else errors.strip().splitlines()[-1:]
+    where = _line(errors) or (last[0][:200] if last else "")
+    return f"{how}{f' ({where})' if where else ''}"
+
+
+def _line(errors: str) -> str:
+    """The stranger's line, of a file of theirs or an installed one, of what faulthandler has written."""
+    from ravine.checks.guard import installed
+
+    here = Path(__file__).parents[1]
+    for name, line in re.findall(r'^  File "(.+)", line (\d+) in ', errors, re.MULTILINE):
+        path = Path(name)
+        if here not in path.parents and installed(path) != "library" and name[:1] != "<":
+            return f"{path.name}, line {line}"
+    return ""

@@ -1,0 +1,9 @@
+"""The explorer: one HTML file in which a rule is read, edited, and moves.
+
+>>> from ravine.explorer import build
+>>> page = build("adam", {"land": "ravine", "knobs": {"angle": 30}})
+"""
+
+from ravine.explorer.page import LIMIT, State, build, fragment
+
+__all__ = ["LIMIT", "State", "build", "fragment"]

@@ -1,0 +1,5 @@
+// The rule language in the browser: the rules' own text, read, run, differentiated and printed.
+
+export { RuleError } from "./parser.js";
+export { Library, load } from "./rules.js";
+export { loss } from "./losses.js";

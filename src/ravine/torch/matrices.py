@@ -1,0 +1,78 @@
+"""The operations on stacks of matrices that torch does between kernels, in memory that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["Stacks"]
+
+_TOGETHER = 256  # matrices whose shorter side is as long gain nothing from one call for all of them
+
+
+class Stacks:
+    """What kernels and matrix operations share; see :class:`ravine.engines.turns.Library`."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    address = staticmethod(torch.Tensor.data_ptr)
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+        """An array of a dtype by name, of zeros, since matrices without a gradient are never written."""
+        return torch.zeros(shape, dtype=getattr(torch, dtype), device="cpu")
+
+    @torch.no_grad()
+    def newton_schulz(
+        self, x: torch.Tensor, eps: float, steps: float, bfloat16: bool, *coefficients: float
+    ) -> torch.Tensor:
+        """As :func:`ravine.ops.newton_schulz`, of a stack, which is overwritten.
+
+        With torch.optim.Muon's own operations, on arrays in the same layouts: another order of sums is, in
+        bfloat16, now and then another number. The result is kept until the next call with this stack.
+        """
+        many, rows, columns = x.shape
+        tall, shorter = rows > columns, min(rows, columns)
+        x.div_(x.norm(dim=(-2, -1), keepdim=True).clamp_(min=eps))
+        wide = x.mT if tall else x
+        gram, square = (
+            self._keep(name, (many, shorter, shorter), x) for name in ("gram", "square")
+        )
+        one = self._keep((x.data_ptr(), "one"), wide.shape, x)
+        other = self._keep((x.data_ptr(), "other"), wide.shape, x) if tall else x
+        last = len(coefficients) // 3 - 1
+        each = [coefficients[3 * i : 3 * i + 3] for i in range(last + 1)]
+        triples = [each[min(i, last)] for i in range(int(steps))]
+        arrays = (wide, one, other, gram, square)
+        if many > 1 and shorter < _TOGETHER:
+            found = _iterated(arrays, triples, torch.bmm, torch.baddbmm)
+        else:
+            for i in range(many):
+                its = [array[i] for array in arrays]
+                _iterated(its, triples, torch.mm, torch.addmm)
+            found = (wide, one, other)[0 if not triples else 2 - len(triples) % 2]
+        return x.copy_(found.mT) if tall else found
+
+    def _keep(self, name: Any, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        key = (name, *shape, like.dtype)
+        if key not in self._kept:
+            self._kept[key] = torch.empty(tuple(shape), dtype=like.dtype, device="cpu")
+        return self._kept[key]
+
+
+def _iterated(
+    arrays: Sequence[torch.Tensor],
+    triples: Sequence[Sequence[float]],
+    multiply: Callable[..., Any],
+    add: Callable[..., Any],
+) -> torch.Tensor:
+    """X = a X + (b S + c S S) X with S = X Xᵀ, from x into one array, into the other, and back."""
+    x, one, other, gram, square = arrays
+    for a, b, c in triples:
+        multiply(x, x.mT, out=gram)
+        add(gram, gram, gram, beta=b, alpha=c, out=square)
+        x, one, other = add(x, square, x, beta=a, out=one), other, one
+    return x

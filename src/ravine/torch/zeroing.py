@@ -1,0 +1,77 @@
+"""`zero_grad` where several threads train one model.
+
+torch crashes where one thread sets `p.grad` to None while another's backward pass adds to it. So an
+optimizer remembers which threads call its `zero_grad`: while another of them lives, gradients are filled
+with zeros instead. Each registers before its backward pass, and none sets gradients to None meanwhile.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+import weakref
+from collections.abc import Collection
+
+import torch
+
+from ravine.engines.threads import after_fork
+
+__all__ = ["Callers"]
+
+# torch keeps its compiler from tracing it, and imports the compiler for that when it is first called.
+_zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+_one_at_a_time = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+
+
+after_fork(_after_fork)
+
+
+class Callers:
+    """The threads that have called `zero_grad` of an optimizer, as long as they live."""
+
+    def __init__(self) -> None:
+        self._threads: Collection[threading.Thread] = ()
+        self._warned = False
+
+    def __reduce__(self) -> tuple[type[Callers], tuple[()]]:
+        return Callers, ()  # a copy is another optimizer's
+
+    def zero(self, optimizer: torch.optim.Optimizer, to_none: bool | None) -> None:
+        """Set the gradients to None, or to zeros.
+
+        to_none: None lets the other threads decide; zeros that nobody asked for are said in a warning,
+        once.
+        """
+        with _one_at_a_time:
+            shared = self._join()
+            if to_none is None:
+                to_none = not shared
+                self._warn(type(optimizer).__name__, shared)
+            _zero_grad(optimizer, to_none)
+
+    def _join(self) -> bool:
+        """Note that this thread calls; whether another one that has called is alive."""
+        mine = threading.current_thread()
+        if mine not in self._threads:
+            self._threads = weakref.WeakSet([*self._threads, mine])
+        return len(self._threads) > 1 and any(
+            thread.is_alive() for thread in self._threads if thread is not mine
+        )
+
+    def _warn(self, name: str, shared: bool) -> None:
+        if shared and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{name}: several threads call zero_grad, so it fills gradients with zeros: torch crashes "
+                "where one thread sets p.grad to None while another's backward pass adds to it. "
+                "set_to_none=False asks for zeros, and True for None",
+                RuntimeWarning,
+                stacklevel=4,
+            )
