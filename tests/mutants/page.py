@@ -21,20 +21,21 @@ _INTRODUCTION = """# How good is the checker?
 
 <!-- Made by `python -m mutants` in tests/. -->
 
-Ten optimizers are written the way textbooks write them, half in NumPy, half in PyTorch. A program introduces
-one slip at a time into each source text: a different operator, a wrong constant, a missing term, root or correction, a
-different variable, t − 1 for t, missing or reordered statements, results that are not stored. The texts do not use
-Ravine, and the slips are not taken from its catalogue of faults. `ravine check --like` then has to find out what is
-wrong. Measured on {date}, with up to {seconds:g} seconds of processor time for each search.{note}
+Ten optimizers are written the way textbooks write them, half in NumPy, half in PyTorch. A program
+introduces one slip at a time into each source text: a different operator, a wrong constant, a missing
+term, root or correction, a different variable, t − 1 for t, missing or reordered statements, results
+that are not stored. The texts do not use Ravine, and the slips are not taken from its catalogue of
+faults. `ravine check --like` then has to find out what is wrong. Measured on {date}, with up to
+{seconds:g} seconds of processor time for each search.{note}
 
 - **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
 - **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The
-  checker gives a sentence, and the rule it describes follows the path of the mutant, in every update, to at least
-  six digits.
-- {nan} turn their parameters into NaN, which is detected. Many faults lead to such a path, so their sentences
-  are not counted. If all of them counted as unexplained, {of_all} would be explained.
-- {equivalent} mutants are equivalent: side by side with the original text, on other gradients and without Ravine,
-  they follow the same path. {failing} raise an error. Neither kind is counted above.
+  checker gives a sentence, and the rule it describes follows the path of the mutant, in every update, to
+  at least six digits.
+- {nan} turn their parameters into NaN, which is detected. Many faults lead to such a path, so their
+  sentences are not counted. If all of them counted as unexplained, {of_all} would be explained.
+- {equivalent} mutants are equivalent: side by side with the original text, on other gradients and
+  without Ravine, they follow the same path. {failing} raise an error. Neither kind is counted above.
 
 `PYTHONPATH=tests python -m mutants` measures it again.
 """
@@ -119,9 +120,10 @@ def _judged(drawn: Sequence[Row], judgements: Mapping[str, Mapping[str, str]]) -
     return [
         "## A sample of sentences, read",
         "",
-        f"An exact sentence may still not help. A reader compared the sentences for {len(drawn)} explained mutants "
-        f"with the slips: {said}. *Names it*: the sentence says what was done to the text. *Says the same*: it "
-        "describes the same computation in other terms. *Far-fetched*: it is exact, but points to the wrong place.",
+        f"An exact sentence may still not help. A reader compared the sentences for {len(drawn)} "
+        f"explained mutants with the slips: {said}. *Names it*: the sentence says what was done to the "
+        "text. *Says the same*: it describes the same computation in other terms. *Far-fetched*: it is "
+        "exact, but points to the wrong place.",
         "",
         *_table(
             ("optimizer", "before", "after", "the checker says", "judgement"),

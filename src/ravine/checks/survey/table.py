@@ -28,15 +28,17 @@ _INTRODUCTION = """# Who implements what
 
 <!-- Made by scripts/make_survey.py of survey.json and survey-confirmed.json. -->
 
-Which rule do {optimizers} optimizers of {packages} packages implement? Each is given gradients, and its path is compared
-with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)). Surveyed on {date}.{note}
+Which rule do {optimizers} optimizers of {packages} packages implement? Each is given gradients, and its
+path is compared with those of all rules that Ravine knows ([how](how-to/check-an-optimizer.md)).
+Surveyed on {date}.{note}
 
-- {right} follow the path of a known rule, in every update; {variants} of these follow a named variant, or a convention
-  that exists in both forms.
-- {faulty} have a fault that was confirmed by hand, against the paper or the authors' code: [below](#faults).
+- {right} follow the path of a known rule, in every update; {variants} of these follow a named variant,
+  or a convention that exists in both forms.
+- {faulty} have a fault that was confirmed by hand, against the paper or the authors' code:
+  [below](#faults).
 - {documented} differ from the rule of their name, and their documentation says so.
-- {unknown} follow no rule that is known here. That is not a fault: most are methods that Ravine does not have, or
-  known rules with additional options, and some searches were short.
+- {unknown} follow no rule that is known here. That is not a fault: most are methods that Ravine does not
+  have, or known rules with additional options, and some searches were short.
 - {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
 ```sh
@@ -44,9 +46,9 @@ ravine check --survey                      # the installed packages, into survey
 ravine check --survey optax,timm --out FILE
 ```
 
-Each package is surveyed in a separate process, with a time limit for each optimizer, and an interrupted survey
-resumes where it stopped. Arguments have their defaults unless they are listed here; hyperparameters are set to values
-that make their effects visible.
+Each package is surveyed in a separate process, with a time limit for each optimizer, and an interrupted
+survey resumes where it stopped. Arguments have their defaults unless they are listed here;
+hyperparameters are set to values that make their effects visible.
 """
 
 
