@@ -337,12 +337,20 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("show", "adam", "--llvm", "--asm"), "--llvm and --asm ask for different things"),
         (("show", "adam", "--worked", "3", "--latex"), "--latex and --worked ask for different"),
         (("show", "adam", "--csv", "--kernel"), "--kernel and --csv ask for different things"),
+        (("show", "adam", "--csv", "--sheet", "a.xlsx"), "--csv and --sheet exclude each other"),
+        (
+            ("show", "adam", "--sheet", "a.ods"),
+            "--sheet 'a.ods' is not accepted; the name of a spread",
+        ),
         (("show", "adam", "--worked", "0"), "Invalid value for '--worked'"),
         (
             ("show", "adam", "--gradients", "1"),
-            "--gradients does nothing without --worked or --csv",
+            "--gradients does nothing without --worked, --csv or --sheet",
         ),
-        (("show", "adam", "--start", "1"), "--start does nothing without --worked or --csv"),
+        (
+            ("show", "adam", "--start", "1"),
+            "--start does nothing without --worked, --csv or --sheet",
+        ),
         (("show", "adam", "--algorithm", "--kernel"), "--algorithm and --kernel ask for different"),
         (
             ("show", "adam", "--set", "lr=1", "--set", "lr=2"),

@@ -10,6 +10,7 @@ _EXTRAS = {
     "torch": "torch",
     "llvmlite": "torch",
     "pyarrow": "parquet",
+    "xlsxwriter": "sheet",
     "jax": "optax",
     "optax": "optax",
 } | dict.fromkeys(("matplotlib", "numba", "scipy", "loky", "sklearn"), "race")

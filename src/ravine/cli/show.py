@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,7 +60,7 @@ def show(
         typer.Option(
             metavar="STEPS",
             min=1,
-            help="Show this many worked steps, with every named value. Default: 5 with --csv.",
+            help="Show this many worked steps, with every named value. Default: 5 with --csv or --sheet.",
         ),
     ] = None,
     gradients: Annotated[
@@ -73,22 +74,32 @@ def show(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print the worked steps as CSV, with all digits.")
     ] = False,
+    as_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE",
+            help="Write the worked steps as an .xlsx spreadsheet, in which every value is a live formula.",
+        ),
+    ] = None,
 ) -> None:
     """Show a rule: source, algorithm, paper, hyperparameters, state, and differences between packages."""
-    steps = worked is not None or as_csv
+    steps = worked is not None or as_csv or as_sheet is not None
     exclusive(
         {
             "--latex" if latex else "--algorithm": latex or algorithm,
             "--kernel": kernel,
             "--llvm": llvm,
             "--asm": asm,
-            "--csv" if worked is None else "--worked": steps,
+            "--worked" if worked is not None else "--csv" if as_csv else "--sheet": steps,
         }
     )
+    if as_csv and as_sheet:
+        raise ValueError("--csv and --sheet exclude each other; give one of them")
     if dtype and not (llvm or asm):
         raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
     for option in ("gradients", "start"):
-        depends(f"--{option}", given(context, option), "without --worked or --csv", steps)
+        depends(f"--{option}", given(context, option), "without --worked, --csv or --sheet", steps)
     found = find(name)
     rule, values = settings(found.rule, set_ or [])
     found = replace(found, rule=rule)
@@ -104,7 +115,7 @@ def show(
     if llvm or asm:
         return _show_compiled(rule, values, dtype or "float32", asm)
     if steps:
-        return _show_worked(found, worked or 5, gradients, start, values, as_csv)
+        return _show_worked(found, worked or 5, gradients, start, values, as_csv, as_sheet)
     _show_all(found, values)
 
 
@@ -203,6 +214,7 @@ def _show_worked(
     start: float,
     values: dict[str, Any],
     as_csv: bool,
+    as_sheet: Path | None,
 ) -> None:
     from ravine.reading.worked import worked
 
@@ -212,7 +224,10 @@ def _show_worked(
         raise ValueError(
             f"--gradients {gradients!r} is not accepted; write numbers with commas between, such as 0.5,-0.2"
         ) from None
-    rows = worked(found.rule, [numbers[i % len(numbers)] for i in range(steps)], start, **values)
+    given_ = [numbers[i % len(numbers)] for i in range(steps)]
+    if as_sheet is not None:
+        return _write_sheet(found, given_, start, values, as_sheet)
+    rows = worked(found.rule, given_, start, **values)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if as_csv:
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
@@ -225,6 +240,20 @@ def _show_worked(
     table([f">{column}" for column in columns], cells)
     if any(NONE in row for row in cells):
         paragraph(f"{NONE}: the rule has not computed this value in that step")
+
+
+def _write_sheet(
+    found: Found, gradients: list[float], start: float, values: dict[str, Any], file: Path
+) -> None:
+    if file.suffix != ".xlsx":
+        raise ValueError(
+            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx"
+        )
+    from ravine.races.atomic import write
+    from ravine.reading.sheet import sheet
+
+    write(file, sheet(found.rule, gradients, start, **values))
+    paragraph(f"Wrote {file}: {len(gradients)} steps of {found.label}")
 
 
 def _shown(value: float | None, digits: int) -> str:
