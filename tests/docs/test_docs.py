@@ -101,7 +101,7 @@ def run(text, folder):
     page, ran = Page(folder), 0
     blocks = [match.groups(default="") for match in FENCE.finditer(text)]
     for (language, title, source), (after, error, shown) in zip(
-        blocks, [*blocks[1:], ("", "", "")], strict=True
+        blocks, [*blocks, ("", "", "")][1:], strict=True
     ):
         if language not in ("python", "sh") or title.startswith("Not run"):
             continue

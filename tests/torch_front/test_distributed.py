@@ -101,7 +101,7 @@ def by_channels(p, g, r, m, *, lr=0.1):
     """Convolutions as matrices, vectors in another way."""
     if ndim(p) == 2:
         r = 0.5 * r + mean(g * g, keep=0)
-        m = 0.5 * m + g / (1 + r) - mean(g, axis=-1)
+        m = 0.5 * m + g / (1 + r) - 0.3 * mean(g, axis=-1)  # of one column, too, something is left
         return p - lr * (m + newton_schulz(m, 2.0, -1.5, 0.5)), r, m
     m = 0.9 * m + g
     return p - lr * m, r, m

@@ -293,7 +293,8 @@ class Kernel:
         for graph in of:
             if called := [op for op in CALLED if graph.uses(op)]:
                 raise KernelError(
-                    f"rule {rule.name!r} steps by kernels and {called[0]} by turns, which the optimizer shows"
+                    f"rule {rule.name!r} alternates between kernels and {called[0]}, so its kernels are "
+                    "not timed alone"
                 )
         if len(of) > 1:
             for graph in of:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 import ravine.torch
-from ravine.bench.timing import Step, summary, take_turns
+from ravine.bench.contenders import Step
+from ravine.bench.timing import summary, take_turns
 from ravine.races.entrants import entrant
 from ravine.races.pace import asked
 from ravine.races.swarm import Program, Replica, one_thread

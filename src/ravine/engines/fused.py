@@ -110,6 +110,7 @@ def _called(graph: Graph) -> list[str]:
 def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
     try:
+        import ravine.engines.cpu  # noqa: F401, which needs llvmlite
         from ravine.engines.turns import split
     except ImportError as error:
         return without("llvmlite", error)

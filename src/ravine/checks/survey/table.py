@@ -41,7 +41,7 @@ Surveyed on {date}.{note}
   have, or known rules with additional options, and some searches were short.
 - {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
-```sh
+```sh title="Not run: it takes hours"
 ravine check --survey                      # the installed packages, into survey.jsonl
 ravine check --survey optax,timm --out FILE
 ```
