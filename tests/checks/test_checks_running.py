@@ -140,6 +140,7 @@ def test_no_false_alarm_on_torch():
     import torch
     from installed import takes
 
+    old = not takes("Adam", decoupled_weight_decay=True)
     options = {
         "SGD": [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"maximize": True}],
         "Adam": [{}, {"amsgrad": True}, {"decoupled_weight_decay": True, "weight_decay": 0.1}],
@@ -158,7 +159,11 @@ def test_no_false_alarm_on_torch():
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 report = check_optimizer(f"torch.optim:{name}", arguments=given)
-            assert report.code == 0, (name, given, str(report))
+            failed = {r.check for r in report.results if r.verdict == "fault"}
+            # Until torch 2.7, a parameter that Adagrad gets later has no state.
+            assert failed <= ({"late_parameters"} if (name, old) == ("Adagrad", True) else set()), (
+                f"{name} {given} {report}"
+            )
             wanted = "variant" if name == "SparseAdam" else ("right", "single precision")
             assert report.finding.verdict in wanted
             assert report.finding.tried < 80

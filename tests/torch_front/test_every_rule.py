@@ -152,7 +152,9 @@ def train_jolted(rule, starts, eps, seed, last):
     return [p.detach() for p in params_of(optimizer)]
 
 
-JOLTS = 8  # short numbers may be this many times as far away as jolted paths are in the mean
+# Short numbers may be this many times as far away as jolted paths are in the mean. MKL needs 6, and Debian's
+# OpenBLAS, whose decompositions round differently, 19 (SOAP).
+JOLTS = 24
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
