@@ -595,14 +595,12 @@ def test_bench_step_says_who_is_skipped(tmp_path, monkeypatch):
     flat = " ".join(done.stdout.split())
     assert "kernel skipped: rule 'whiten' has no CPU kernel: it uses matmul" in flat
     assert "(whiten)" in flat
-    table = ravine(
-        "bench", "step", "--rules", "muon", "--shapes", "mlp", *words[2:]
-    ).stdout.splitlines()
-    rows = [row.split()[:2] for row in table]
-    assert ["muon", "Ravine"] in rows or [
-        "muon",
-        "eager",
-    ] in rows  # named though its kernel is skipped
+    import torch
+
+    if hasattr(torch.optim, "Muon"):  # whose parameters are matrices
+        words = ("--shapes", "mlp", *words[2:])
+        table = ravine("bench", "step", "--rules", "muon", *words).stdout.splitlines()
+        assert table[2].split()[:2] == ["muon", "Ravine"]  # named though its kernel is skipped
 
 
 @pytest.mark.torch
