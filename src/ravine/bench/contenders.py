@@ -283,7 +283,7 @@ class Kernel:
         from ravine.engines import cpu
         from ravine.engines.eager import plan
         from ravine.engines.kernel import KernelError
-        from ravine.engines.turns import CALLED
+        from ravine.engines.turns import called
 
         graphs = [plan(rule, values, ndim=p.ndim) for p in params]
         of = {
@@ -291,9 +291,9 @@ class Kernel:
             for graph in graphs
         }
         for graph in of:
-            if called := [op for op in CALLED if graph.uses(op)]:
+            if calls := called(graph):
                 raise KernelError(
-                    f"rule {rule.name!r} alternates between kernels and {called[0]}, so its kernels are "
+                    f"rule {rule.name!r} alternates between kernels and {calls[0]}, so its kernels are "
                     "not timed alone"
                 )
         if len(of) > 1:

@@ -93,18 +93,13 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
             if why
         }
         return f"eager: {'; '.join(sorted(texts))}"
-    calls = sorted({op for way in every for op in _called(way)})
+    from ravine.engines.turns import called
+
+    calls = sorted({op for way in every for op in called(way)})
     kernel = f"kernel, matrices by BLAS: {', '.join(calls)}" if calls else "kernel"
     left = Counter(why for why in unfit if why)
     counts = ", ".join(f"{n} tensor{'s' * (n > 1)} ({why})" for why, n in left.items())
     return f"{kernel}; eager for {counts}" if left else kernel
-
-
-def _called(graph: Graph) -> list[str]:
-    """The operations on matrices that a step by kernels calls between them."""
-    from ravine.engines.turns import CALLED
-
-    return [op for op in CALLED if graph.uses(op)]
 
 
 def refusal(graph: Graph) -> str:
@@ -223,10 +218,10 @@ def bind(
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
-    from ravine.engines.turns import Turns, split
+    from ravine.engines.turns import Turns, called, split
 
     step: Step | Turns
-    if _called(graph):
+    if called(graph):
         named = [{"p": w.p, "g": w.g, **w.signals, **w.state} for w in works]
         step = Turns(
             split(graph, squares),

@@ -336,10 +336,7 @@ def fill(graph: Graph) -> None:
     """Call the rule with symbols."""
     rule, values = graph.rule, graph.values
     p, g = graph.leaf("input", "p", ELEMENT), graph.leaf("input", "g", ELEMENT)
-    state = [
-        graph.leaf("scalar", name) if slot.kind == "scalar" else graph.leaf("input", name, ELEMENT)
-        for name, slot in rule.slots.items()
-    ]
+    state = [graph.slot(name) for name in rule.slots]
     t = graph.leaf("scalar", "t")
     symbols = _symbols(graph, values)
     for name in graph.given:

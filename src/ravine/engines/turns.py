@@ -26,10 +26,15 @@ from ravine.engines.lowering import lower
 from ravine.rule import kept
 from ravine.views import seen_shape
 
-__all__ = ["CALLED", "Library", "Turn", "Turns", "split"]
+__all__ = ["CALLED", "Library", "Turn", "Turns", "called", "split"]
 
 CALLED = ("newton_schulz",)
 """The operations that a step is cut at: what they give has the shape of what they are given."""
+
+
+def called(graph: Graph) -> list[str]:
+    """The operations on matrices that a step by kernels calls between them."""
+    return [op for op in CALLED if graph.uses(op)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def split(graph: Graph, squares: bool = False) -> Sequence[Turn]:
 
 
 def _split(graph: Graph, squares: bool) -> list[Turn]:
-    if not any(map(graph.uses, CALLED)):
+    if not called(graph):
         return [Turn(one_kernel(graph, squares), (), (), ())]
     outputs = graph.live_outputs()
     turn: dict[int, int] = {}
