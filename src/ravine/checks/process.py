@@ -1,4 +1,4 @@
-"""Checking an optimizer in a process of its own, which may hang, crash or exit.
+"""Checking an optimizer in a separate process, which may hang, crash or exit.
 
 What reads the outcome is imported while that process works.
 """

@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 @check("torch", "groups")
 def groups_stand_alone(c: Context) -> str | None:
-    """A group of parameters takes the steps that an optimizer of its own would take, with its own options.
+    """A group of parameters takes the same steps as it would in a separate optimizer with the same options.
 
     Runs: one tensor in a group, and two in a second one that has other values of lr, betas,
     weight_decay and so on; then optimizers of all tensors with either values.
