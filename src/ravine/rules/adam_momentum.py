@@ -99,7 +99,7 @@ nadam_keras = nadam.named(
     card=Card(title="NAdamPaper", variant_of="nadam", differs="schedule, bias correction"),
     beta1="decay rate of the mean of the gradients, once the momentum is warmed up",
     beta2=_SQUARES,
-    eps=_EPS,
+    eps="added to the root of beta2 times the mean of the squared gradients",
     momentum_decay=_WARM_UP,
 )
 def nadam_paper(
