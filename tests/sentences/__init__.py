@@ -33,7 +33,11 @@ def sentences(doc):
 @cache
 def said():
     """All sentences by the name of the rule or modifier that they are about."""
-    made = {name: rule.doc for name, rule in registry.rules().items() if not registry.rules().package(name)}
+    made = {
+        name: rule.doc
+        for name, rule in registry.rules().items()
+        if not registry.rules().package(name)
+    }
     made |= {name: inspect.getdoc(f) for name, f in registry.modifiers().items()}
     return {name: sentences(doc) for name, doc in made.items()}
 

@@ -11,7 +11,9 @@ for found in pkgutil.iter_modules(sentences.__path__, "sentences."):
     importlib.import_module(found.name)
 
 # "Zhang et al., 2019, arXiv:1907.08610, Algorithm 1.", and no more than that
-CITED = re.compile(r".* \d{4}, (arXiv|doi):[\d./]+\d(, (section|Algorithm) \d+)?(: [\w -]+)?(; \w+, \d{4})?\.")
+CITED = re.compile(
+    r".* \d{4}, (arXiv|doi):[\d./]+\d(, (section|Algorithm) \d+)?(: [\w -]+)?(; \w+, \d{4})?\."
+)
 
 
 def test_every_sentence_is_held_or_cannot_be_measured():

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from sentences import *
-from sentences import DRAW, G, GRADS, P, VECTOR, VECTORS
 
 from ravine import registry
 from ravine.ops import Tensors
+from sentences import GRADS, VECTOR, VECTORS, G, P, first, follow, norm, same, says, steps
 
 
 def around_sgd(name):
@@ -24,7 +23,7 @@ def test_the_warm_up_of_adagc(name):
         new, state = rule.update(bag, g, state, t, adagc_abs=2.0)
         whole = np.sqrt(sum(norm(x) ** 2 for x in g))
         moved = [a - b for a, b in zip(bag, new, strict=True)]
-        same(moved[0], list(g)[0] * min(1, 2 / whole), 1e-9)
+        same(moved[0], next(iter(g)) * min(1, 2 / whole), 1e-9)
         seen.append([norm(x) for x in moved])
         bag = new
     same(list(state[0]), np.min(seen, axis=0), 1e-9)
@@ -41,7 +40,9 @@ def test_the_units_of_adaptive_clipping(name):
     assert norm(first(rule, 1e3 * VECTORS[0], VECTOR)) == pytest.approx(0.01 * norm(VECTOR))
 
 
-@says("An output unit is what has one index on the first axis", "Gradients of vectors are left alone.")
+@says(
+    "An output unit is what has one index on the first axis", "Gradients of vectors are left alone."
+)
 def test_what_is_centralized(name):
     rule = around_sgd(name)
     kernel = np.random.RandomState(0).standard_normal((3, 2, 2, 2))
@@ -50,7 +51,10 @@ def test_what_is_centralized(name):
     same(first(rule, VECTOR, VECTOR), -VECTOR)
 
 
-@says("Liang et al., 2024, arXiv:2411.16085, Algorithm 1", "Stacked as `decoupled_decay(cautious(adam))`")
+@says(
+    "Liang et al., 2024, arXiv:2411.16085, Algorithm 1",
+    "Stacked as `decoupled_decay(cautious(adam))`",
+)
 def test_cautious_steps(name):
     ours, plain = (steps(n, GRADS, start=0 * P, lr=1.0) for n in ("cautious(adam)", "adam"))
     agrees = plain * GRADS < 0

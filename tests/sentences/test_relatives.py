@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from sentences import *
-from sentences import DRAW, G, GRADS, P, VECTOR, VECTORS
 
 from ravine import registry
+from sentences import DRAW, GRADS, G, P, first, follow, norm, said, same, says, steps
 
 LR = 0.1
 BETAS = {"beta1": 0.9, "beta2": 0.99}
@@ -56,7 +55,10 @@ def test_what_is_another_rule(start):
 says(*EQUAL)(test_what_is_another_rule)
 
 
-@says("The average starts at zero, and nothing corrects for that.", "The mean is not corrected for its")
+@says(
+    "The average starts at zero, and nothing corrects for that.",
+    "The mean is not corrected for its",
+)
 def test_means_that_start_at_zero(name):
     slot, rate = ("v", "beta1") if name == "momentum_ema" else ("m", "momentum")
     same(follow(name, [G], **{rate: 0.9})[1][-1][slot], 0.1 * G)
@@ -69,7 +71,9 @@ def test_the_means_length_in_qhm(name):
     same(steps(name, [G], lr=LR), [-LR * (1 - default["nu"] * default["momentum"]) * G])
 
 
-@says("It acts like an eps of eps / sqrt(1 - beta2**t) in `adam`: 32 times as strong in the first step.")
+@says(
+    "It acts like an eps of eps / sqrt(1 - beta2**t) in `adam`: 32 times as strong in the first step."
+)
 def test_eps_hat(name):
     theirs = [first("adam", eps=e * 1e-2) for e in (31, 1 / np.sqrt(1e-3), 32)]
     same(first(name, eps=1e-2), theirs[1])
@@ -136,7 +140,9 @@ def test_early_gradients_count_less_in_dowg(name):
     assert np.all(np.diff(np.diff(sums))[1:] > 0)
 
 
-@says("The two differ in the steps in which the estimate grows", "The authors' code multiplies it by")
+@says(
+    "The two differ in the steps in which the estimate grows", "The authors' code multiplies it by"
+)
 def test_where_prodigy_and_its_paper_differ(name):
     def apart(**options):
         ours, theirs = (follow(n, [G] * 12, d0=1e-3, **options) for n in (name, "prodigy"))
@@ -200,7 +206,9 @@ def test_the_lag_of_the_mean_in_mars(name):
 def test_how_long_the_momentum_of_nadam_warms_up(name):
     def warm(which, t):
         rule = registry.get(which)
-        return rule.update(1.0, 1.0, (0.0, 0.0, 1.0), t)[1][-1] / rule.hyperparameters["beta1"].default
+        return (
+            rule.update(1.0, 1.0, (0.0, 0.0, 1.0), t)[1][-1] / rule.hyperparameters["beta1"].default
+        )
 
     assert warm(name, 10) < 0.7
     assert warm(name, 100) > 0.99
@@ -243,7 +251,9 @@ def test_the_steps_that_radam_skips(name):
     assert (places[6] != P).all()
 
 
-@says("While the mean of squares averages no more than 4 gradients, the weights do not move, or move by")
+@says(
+    "While the mean of squares averages no more than 4 gradients, the weights do not move, or move by"
+)
 def test_the_warm_up_of_schedule_free_radam(name):
     still = [(s == 0).all() for s in steps(name, [G] * 40)]
     assert still == [True] * 4 + [False] * 36
@@ -254,7 +264,9 @@ def test_the_warm_up_of_schedule_free_radam(name):
     assert z[-1] == pytest.approx(LR * norm(np.sign(G)), rel=0.1)
 
 
-@says("z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken")
+@says(
+    "z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken"
+)
 def test_x_averages_z_and_p_is_between(name):
     rule = registry.get(name)
     share = "momentum" if "momentum" in rule.hyperparameters else "beta1"
@@ -279,7 +291,9 @@ def test_early_steps_count_less(name):
     assert decayed[0] == pytest.approx(0.1 * decayed[-1], rel=1e-2)
 
 
-@says("Evaluate with ax: the weights of the last step until step t0 + 2, and their mean from there on.")
+@says(
+    "Evaluate with ax: the weights of the last step until step t0 + 2, and their mean from there on."
+)
 def test_what_asgd_averages(name):
     places, states = follow(name, GRADS[:12], lr=LR, t0=4)
     for t in range(1, 13):

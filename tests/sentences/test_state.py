@@ -4,13 +4,25 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from sentences import *
-from sentences import G, GRADS, P, SHAPE, VECTOR, VECTORS
 
 import ravine.numpy
 from ravine import registry
 from ravine.engines.tracing import trace
 from ravine.rules import orthogonal
+from sentences import (
+    GRADS,
+    VECTOR,
+    VECTORS,
+    G,
+    P,
+    first,
+    follow,
+    norm,
+    said,
+    same,
+    says,
+    steps,
+)
 
 N, M = 40, 30
 NUMBERS = {
@@ -110,10 +122,14 @@ def test_one_number_for_all_tensors(name):
         assert len(parts) == len(registry.modifiers()[name].__wrapped__.__kwdefaults__["s_betas"])
         assert all(rule.slots[k].shared for k in parts)
     else:
-        assert any(slot.shared for k, slot in registry.get(name).slots.items() if k in ("d", "r_max"))
+        assert any(
+            slot.shared for k, slot in registry.get(name).slots.items() if k in ("d", "r_max")
+        )
 
 
-@says("The sum only grows, so", "The sums only grow, so", "It keeps one second moment and one record")
+@says(
+    "The sum only grows, so", "The sums only grow, so", "It keeps one second moment and one record"
+)
 def test_the_same_gradient_makes_ever_shorter_steps(name):
     sizes = [norm(step) for step in steps(name, [G] * 20, start=0 * P + 1)]
     assert all(y < x for x, y in pairwise(sizes[1:]))
@@ -153,7 +169,9 @@ def test_the_eps_of_adabelief_builds_up(name):
     same(its[-1]["s"], 1e-3 / (1 - 0.5))
 
 
-@says("Steps without one leave the mean of the squares as it was; before the first one, the weights")
+@says(
+    "Steps without one leave the mean of the squares as it was; before the first one, the weights"
+)
 def test_without_an_estimate(name):
     places, states = follow(name, GRADS[:3])
     assert (places == P).all()
@@ -181,7 +199,9 @@ def test_adopts_first_step_sets_v(name):
     assert (places[2] != P).all()
 
 
-@says("The first step only computes the bases; p does not move.", "Then, every ten steps, each basis")
+@says(
+    "The first step only computes the bases; p does not move.", "Then, every ten steps, each basis"
+)
 def test_soaps_bases(name):
     places, states = follow(name, GRADS[:23])
     assert (places[1] == P).all() != (places[2] == P).all()
@@ -200,13 +220,20 @@ def test_soap_steps_vectors_by_adam(name):
 @says("They are the inverse fourth roots of the sums of g gᵀ and gᵀ g.")
 def test_shampoos_roots(name):
     its = follow(name, GRADS[:8])[1][-1]
-    for side, total in (("left", np.sum([g @ g.T for g in GRADS[:8]], 0)), ("right", np.sum([g.T @ g for g in GRADS[:8]], 0))):
+    for side, total in (
+        ("left", np.sum([g @ g.T for g in GRADS[:8]], 0)),
+        ("right", np.sum([g.T @ g for g in GRADS[:8]], 0)),
+    ):
         same(its[side], total)
         power = np.linalg.matrix_power(its[f"{side}_root"], 4)
-        np.testing.assert_allclose(power @ (total + 1e-6 * np.eye(len(total))), np.eye(len(total)), atol=1e-6)
+        np.testing.assert_allclose(
+            power @ (total + 1e-6 * np.eye(len(total))), np.eye(len(total)), atol=1e-6
+        )
 
 
-@says("The columns are projected onto the leading left singular vectors of the gradient, computed anew every 200 steps.")
+@says(
+    "The columns are projected onto the leading left singular vectors of the gradient, computed anew"
+)
 def test_galores_directions(name):
     states = follow(name, [*GRADS] * 7, rank=2)[1]
     q = [its["q"] for its in states]
@@ -222,7 +249,10 @@ def test_the_signs_of_galores_directions(name):
         assert (its["q"].sum(axis=0) >= 0).all()
 
 
-@says("For matrices only.", "A step takes the leading directions of the momentum; the rest stays in it.")
+@says(
+    "For matrices only.",
+    "A step takes the leading directions of the momentum; the rest stays in it.",
+)
 def test_what_dion_takes_and_leaves(name):
     states = follow(name, GRADS[:6], rank=1, momentum=0.5)[1]
     for t in range(1, 6):
@@ -270,7 +300,9 @@ def test_random_numbers_come_from_the_seed(name, monkeypatch):
         same(follow(name, GRADS[:6], rank=2)[0], plain, 1e-9)
 
 
-@says("Only the mean is used in a step, so gradients can be accumulated in it, without another array.")
+@says(
+    "Only the mean is used in a step, so gradients can be accumulated in it, without another array."
+)
 def test_gradients_accumulate_in_the_mean_of_tiger(name):
     m, halves = P[::-1], [GRADS[0] / 2, GRADS[1] / 2]
     rule = registry.get(name)

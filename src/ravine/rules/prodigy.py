@@ -1,7 +1,6 @@
 """Parameter-free: Prodigy, with lr from an estimate of the distance to a solution."""
 
 from math import inf
-
 from typing import Any
 
 from ravine.cards import Card, Witness
