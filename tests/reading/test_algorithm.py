@@ -125,7 +125,7 @@ def test_start_and_evaluation():
         == "total(x): the sum over all tensors that the optimizer holds"
     )
     assert line(window, "Start") == "pastᵢ,₀ = 0"
-    assert line(sophia, "Given") == "hessianₜ (at some steps, in the shape of p)"
+    assert line(sophia, "Given") == "hessianₜ (at some steps, in the shape of the parameter)"
     assert line(with_mean, "Start").startswith("mean_p₀ = θ₀")
     assert line(rules.rmsprop, "Start") == "v₀ = 0"
     assert line(rules.rmsprop, "Switches") == "centered (off), momentum (off)"
