@@ -350,7 +350,11 @@ def test_a_name_found_has_one_spelling(name):
     [
         ("", LookupError, "no name of a rule is given; there are adabelief"),
         ("l2", LookupError, r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
-        ("AGC", LookupError, r"'AGC' is a modifier, a function from rule to rule; write AGC\(adam\)"),
+        (
+            "AGC",
+            LookupError,
+            r"'AGC' is a modifier, a function from rule to rule; write AGC\(adam\)",
+        ),
         ("l2()", LookupError, r"write l2\(adam\)"),
         (
             "l3(adam)",

@@ -131,7 +131,7 @@ def modifiers() -> dict[str, Callable[..., Rule]]:
 def _modifiers_called() -> dict[str, str]:
     """The modifiers by what they are called, plainly: by their names, and by those that their
     descriptions begin with, as in "Adaptive gradient clipping (AGC): ..."."""
-    found = {}
+    found: dict[str, str] = {}
     for name, modify in modifiers().items():
         title, colon, _ = (modify.__doc__ or "").partition("\n")[0].partition(": ")
         others = re.split(r" \((\w+)\)", title) if colon else []

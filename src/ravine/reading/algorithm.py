@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from inspect import signature
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 from ravine import ops
@@ -342,7 +342,8 @@ def _parts(ways: Sequence[Reading]) -> list[Part]:
     parts = []
     if len(groups) > 2:
         each = [texts[group[0]] for group in groups]
-        start, end = len(commonprefix(each)), len(commonprefix([x[::-1] for x in each]))
+        start = _alike(each)
+        end = _alike([x[start:][::-1] for x in each])
         ends = [len(e) - end for e in bodies]
         own = [e[start:stop] for e, stop in zip(bodies, ends, strict=True)]
         parts = [Part(e, *label) for e, label in zip(own, labels, strict=True) if e]
@@ -356,6 +357,12 @@ def _parts(ways: Sequence[Reading]) -> list[Part]:
         sides = zip((bodies[0][a:b], bodies[1][c:d]), labels, strict=True)
         parts += [Part(e, *label) for e, label in sides if e]
     return parts
+
+
+def _alike(lists: Sequence[Sequence[str]]) -> int:
+    """How many items at the beginning all of these have in common."""
+    rows = zip(*lists, strict=False)
+    return sum(1 for _ in takewhile(lambda row: len({*row}) == 1, rows))
 
 
 def _text(equation: Equation) -> str:

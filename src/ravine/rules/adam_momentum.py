@@ -307,7 +307,7 @@ def ademamix(
 ):
     """Adam with two means of the gradients, one fast, one slow.
 
-    For long runs, as the slow mean remembers tens of thousands of gradients. It is not bias-corrected,
+    For long runs, as the slow mean remembers some ten thousand gradients. It is not bias-corrected,
     so it comes in gradually. The paper warms up alpha and beta3 over the whole run.
 
     Elsewhere:
