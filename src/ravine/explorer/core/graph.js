@@ -1,5 +1,7 @@
 // A graph of numbers: each node is computed once, however often it is named. Arrays are lists of nodes.
 
+import * as draws from "./draws.js";
+
 const mod = (x, y) => x - Math.floor(x / y) * y;
 const round = (x) => Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
 
@@ -26,7 +28,9 @@ export const OPERATIONS = {
 };
 for (const name of ["sqrt", "abs", "sign", "exp", "log", "tanh", "sin", "cos", "floor"]) OPERATIONS[name] = [Math[name], (a) => `Math.${name}(${a})`];
 
-const FUNCTIONS = { mod, round };
+for (const name of ["normal", "uniform"]) OPERATIONS[name] = [draws[name], (...all) => `F.${name}(${all.join(", ")})`];
+
+const FUNCTIONS = { mod, round, ...draws };
 
 export class Graph {
   constructor() {
@@ -54,7 +58,7 @@ export class Graph {
   }
 
   apply(op, ...args) {
-    if (Object.hasOwn(OPERATIONS, op) && args.every((a) => a.op === "constant")) return this.constant(OPERATIONS[op][0](...args.map((a) => a.value)));
+    if (args.every((a) => a.op === "constant")) return this.constant(OPERATIONS[op][0](...args.map((a) => a.value)));
     return this.node(op, args);
   }
 }

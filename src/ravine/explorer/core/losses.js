@@ -3,7 +3,8 @@
 import { compiled, derivatives, Graph, printed } from "./graph.js";
 import { Evaluation } from "./evaluation.js";
 import { parseExpression, RuleError } from "./parser.js";
-import { array, Values } from "./values.js";
+import { array } from "./operations.js";
+import { Values } from "./values.js";
 
 // names: what the loss is a function of. constants: numbers, or lists of numbers, by their names.
 export function loss(text, names, constants = {}) {
@@ -18,11 +19,11 @@ export function loss(text, names, constants = {}) {
   };
   of(constants);
   const at = (what) => (p, given = constants) => of(given)[what](p, given);
-  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), slopes: of(constants).slopes };
+  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), slopes: of(constants).slopes, bends: () => of(constants).bends() };
 }
 
 function derived(tree, names, numbers, lists, lengths) {
-  const graph = new Graph(), values = new Values(graph), run = new Evaluation(values, { hyperparameters: {}, functions: new Map() });
+  const graph = new Graph(), values = new Values(graph), run = new Evaluation(values);
   const inputs = names.map((_, i) => graph.input(`p[${i}]`)), environment = new Map(Object.entries(numbers));
   names.forEach((name, i) => environment.set(name, array([], [inputs[i]])));
   lists.forEach((key, k) => environment.set(key, array([lengths[k]], Array.from({ length: lengths[k] }, (_, i) => graph.input(`c.${key}[${i}]`)))));
@@ -38,6 +39,10 @@ function derived(tree, names, numbers, lists, lengths) {
   let hessian = null;
   return {
     slopes: { lines, words: gradient.map(word) }, // for loops that hold everything in locals
+    bends: () => {
+      const diagonal = inputs.map((input, i) => derivatives(graph, gradient[i], [input])[0]), { lines, word } = printed(diagonal, { prefix: "b" });
+      return { lines, words: diagonal.map(word) };
+    },
     value: compiled("p, c", `${valueLines}\nreturn ${value};`),
     gradient: compiled("p, c", `${gradientLines}\nreturn Float64Array.of(${slopes});`),
     hessian: (p, given) => {

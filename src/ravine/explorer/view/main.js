@@ -16,7 +16,7 @@ import { BOTTOMLESS, minima, parting, roles, walk } from "./running.js";
 import { told } from "./telling.js";
 import { DEFAULTS, read, write } from "./state.js";
 import { csv, drawWorked, valuesOfStep } from "./worked.js";
-import { groundOf, laneOf, MODIFIERS, ruleOf, valuesOf } from "./world.js";
+import { groundOf, laneOf, MODIFIERS, ruleOf, runsOn, valuesOf } from "./world.js";
 
 function page() {
   const data = JSON.parse($("data").textContent), first = data.state;
@@ -57,7 +57,7 @@ function page() {
       now.good = { rule: state.rule, source: state.source, around: state.around };
       now.error = null;
     } catch (error) {
-      now.error = error;
+      now.error = land.land.shape.length < 2 && runsOn(state, data, LANDSCAPES.matrix.shape) ? new Error("this rule is for matrices; choose the landscape “A 2 × 2 matrix”") : error;
       const last = now.good ?? { rule: DEFAULTS.rule, source: "", around: [] };
       mine = laneOf({ ...state, ...last }, data);
     }
@@ -93,7 +93,7 @@ function page() {
       if (found && auto) values.lr = ink === "b" && state.beside === "source" && now.lanes[0] ? now.lanes[0].values.lr : rounded(found.rates[found.best], 3);
       const key = [problem(), subject(), ink === "b" && state.beside, values, now.error && now.good];
       const path = memo(`path ${ink}`, key, () => walk(lane.program, lane.land, lane.loss, values, settings));
-      return { ...lane, name, ink, values, path, strip: found, auto, seed: state.seed };
+      return { ...lane, name, ink, values, path, strip: found, auto };
     };
     now.land = land;
     now.loss = loss;
@@ -236,7 +236,7 @@ function page() {
     $("say").innerHTML = told(now, state, drawStep());
     // The rule.
     editor.show(state.source || lane.base.source);
-    $("error").textContent = now.error ? `${now.error.line ? `Line ${now.error.line}: ` : ""}${now.error.message.replace(/^line \d+: /i, "")}` : "";
+    $("error").textContent = now.error ? `${now.error.line ? `Line ${now.error.line}: ` : ""}${now.error.message}.${now.error.hint ?? ""}` : "";
     $("undo").hidden = !state.source || state.fault > 0;
     $("summary").textContent = lane.rule.summary ?? "";
     options($("rule"), ruleGroups(), state.source && !state.fault ? "" : state.rule);
@@ -249,7 +249,7 @@ function page() {
     options($("land"), landGroups, state.land);
     $("teach").textContent = state.loss ? "A loss of your own." : LANDSCAPES[state.land]?.teaches ?? "";
     const { land } = now;
-    knobs.show(knobsOf(land, data.diamonds.carat.length), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
+    knobs.show(knobsOf(land, data.diamonds.carat.length, lane.program.draws), { ...land.set, noise: land.noise, batch: state.batch || data.diamonds.carat.length, steps: land.steps, seed: state.seed });
     if (document.activeElement !== $("loss")) $("loss").value = now.lossError ? $("loss").value : land.text;
     $("loss-error").textContent = now.lossError?.message ?? "";
     $("hint").hidden = (Boolean(state.start) || state.t !== null) && !land.drawn;
@@ -355,7 +355,7 @@ function page() {
     withMatrix();
   }
   function withMatrix() {
-    if (now.error?.message.includes("matrices")) change({ land: "matrix", loss: "", start: null, t: null });
+    if (now.error && now.land.names.length < 4 && runsOn(state, data, LANDSCAPES.matrix.shape)) change({ land: "matrix", loss: "", start: null, t: null });
   }
 
   const startAt = (p, how) => change({ start: [...p.slice(0, Math.min(2, now.land.names.length)).map((x) => rounded(x, 4))], t: state.operation === null ? state.t : 0, operation: null }, how);

@@ -27,7 +27,7 @@ const KINDS = {
   async basins({ state, data, minima, bounds, nx, ny }, pause) {
     const lane = laneOf(state, data), { land, loss, values } = lane, [x0, x1, y0, y1] = bounds, n = land.names.length;
     const ends = new Int16Array(nx * ny), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
-    const over = { loss: flipped(loss, land), constants: land.constants, steps: land.steps, values };
+    const over = { loss: flipped(loss, land), constants: land.constants, steps: land.steps, values, seed: state.seed };
     for (let j = 0; j < ny; j++) {
       const starts = new Float64Array(nx * n), targets = new Float64Array(nx * n);
       for (let i = 0; i < nx; i++) {
@@ -76,7 +76,7 @@ const KINDS = {
 // The loss whose gradient a landscape gives: with its sign flipped where it is.
 function flipped(loss, land) {
   if (!land.set.flip) return loss;
-  return { slopes: { lines: loss.slopes.lines, words: loss.slopes.words.map((word) => `-(${word})`) } };
+  return { bends: loss.bends, slopes: { lines: loss.slopes.lines, words: loss.slopes.words.map((word) => `-(${word})`) } };
 }
 
 // What the error is multiplied by in each step in the long run, on a quadratic with these curvatures: the
