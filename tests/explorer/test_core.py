@@ -32,7 +32,7 @@ STACKS = (
 )
 BEGIN = """
 import { readFileSync } from "node:fs";
-import { Library, load, loss } from "FILE";
+import { Library, load, loss, Paths } from "FILE";
 const given = JSON.parse(readFileSync(0, "utf8"));
 const library = given.texts.reduce((known, text) => load(text, known), new Library(given));
 const out = {};
@@ -142,7 +142,7 @@ def test_decompositions_have_the_signs_of_lapack():
         q, r = np.linalg.qr(p)
         d = p @ p.T
         lower = np.linalg.cholesky(d)
-        w, e = np.linalg.eigh(p + p.T)
+        _, e = np.linalg.eigh(p + p.T)
         root = np.linalg.eigh(d)
         root = root[1] @ np.diag((root[0] + 1e-12) ** -0.25) @ root[1].T
         for x, y in zip(mine, (np.linalg.solve(lower, p), e, q, r, lower, root), strict=True):
@@ -199,8 +199,9 @@ def test_many_paths_are_the_steps():
                }
                ends.push(...p);
              }
-             const of = { loss: f, starts, steps: 50, values, seed: 7 }, paths = program.paths(of);
-             const arrived = program.paths({ ...of, targets: paths, near: 1e-9 });
+             const many = new Paths(program, f), of = { starts, steps: 50, values, seed: 7 };
+             const paths = many.run(of);
+             const arrived = many.run({ ...of, targets: paths, near: 1e-9 });
              out[name] = [ends, [...paths], [...arrived]];
            }""",
         names=[

@@ -63,14 +63,14 @@ export class Graph {
   }
 }
 
-// Nodes that the roots need, in an order in which they can be computed.
-export function needed(roots) {
+// Nodes that the roots need, in an order in which they can be computed. `known`: nodes at which to stop.
+export function needed(roots, known = new Map()) {
   const seen = new Set(), stack = [...roots];
   while (stack.length) {
     const node = stack.pop();
     if (!seen.has(node)) {
       seen.add(node);
-      stack.push(...node.args);
+      if (!known.has(node)) stack.push(...node.args);
     }
   }
   return [...seen].sort((a, b) => a.index - b.index);
@@ -79,7 +79,7 @@ export function needed(roots) {
 // Statements that compute the roots, and the words for each node. `given`: words for nodes that are known.
 export function printed(roots, { prefix = "n", given = new Map() } = {}) {
   const words = new Map(given), lines = [];
-  for (const node of needed(roots)) {
+  for (const node of needed(roots, given)) {
     if (given.has(node)) continue;
     if (node.op === "constant") words.set(node, node.value < 0 || Object.is(node.value, -0) ? `(${node.value})` : String(node.value));
     else if (node.op === "input") words.set(node, node.value);

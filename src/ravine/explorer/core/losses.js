@@ -19,7 +19,7 @@ export function loss(text, names, constants = {}) {
   };
   of(constants);
   const at = (what) => (p, given = constants) => of(given)[what](p, given);
-  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), slopes: of(constants).slopes, bends: () => of(constants).bends() };
+  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), along: of(constants).along };
 }
 
 function derived(tree, names, numbers, lists, lengths) {
@@ -35,14 +35,9 @@ function derived(tree, names, numbers, lists, lengths) {
     return [lines.join("\n"), roots.map(word).join(", ")];
   };
   const [valueLines, value] = code([root]), [gradientLines, slopes] = code(gradient);
-  const { lines, word } = printed(gradient, { prefix: "l" });
   let hessian = null;
   return {
-    slopes: { lines, words: gradient.map(word) }, // for loops that hold everything in locals
-    bends: () => {
-      const diagonal = inputs.map((input, i) => derivatives(graph, gradient[i], [input])[0]), { lines, word } = printed(diagonal, { prefix: "b" });
-      return { lines, words: diagonal.map(word) };
-    },
+    along: { gradient, diagonal: () => inputs.map((input, i) => derivatives(graph, gradient[i], [input])[0]) },
     value: compiled("p, c", `${valueLines}\nreturn ${value};`),
     gradient: compiled("p, c", `${gradientLines}\nreturn Float64Array.of(${slopes});`),
     hessian: (p, given) => {

@@ -1,6 +1,6 @@
 // A rule for arrays of a shape and for values that `if` asks for: printed as JavaScript, ready to step.
 
-import { compiled, Graph, needed, printed } from "./graph.js";
+import { compiled, Graph, printed } from "./graph.js";
 import { Evaluation } from "./evaluation.js";
 import { mathml } from "./equations.js";
 import { kernelOf } from "./kernel.js";
@@ -86,52 +86,6 @@ export class Program {
   step(p, g, state, t, values = this.settled, x = NOTHING) {
     this.running ??= compiled("p, g, s, t, h, x", this.stepping);
     return this.running(p, g, state, t, values, x);
-  }
-
-  // Many paths over a loss: `starts` holds a start after the other. Where they are after so many steps; or, with
-  // `targets`, the step at which each first comes as near as `near` to its own, and 0 where it never does.
-  // All is held in locals, and what depends on t and the hyperparameters alone is computed once.
-  paths({ loss, constants, starts, steps, values = this.settled, targets = null, near = 0, seed = 0 }) {
-    this.walking ??= new Map();
-    if (!this.walking.has(loss)) this.walking.set(loss, compiled("starts, targets, near, steps, h, c, x", this.loop(loss)));
-    return this.walking.get(loss)(starts, targets, near, steps, values, constants, { seed });
-  }
-
-  loop({ slopes, bends }) {
-    const roots = this.outputs.flatMap(([, { items }]) => items), nodes = needed(roots), moving = new Set();
-    for (const node of nodes) if ((node.op === "input" && /[[]/.test(node.value)) || node.args.some((arg) => moving.has(arg))) moving.add(node);
-    const still = [...new Set(nodes.filter((node) => moving.has(node)).flatMap((node) => node.args).concat(roots))].filter((node) => !moving.has(node) && node.op !== "constant");
-    const table = printed(still), given = new Map(still.map((node, i) => [node, `k${i}`]));
-    const { lines, word } = printed(roots, { given });
-    const local = (text) => text.replace(/\b(p|g|[sx]\.\w+)\[(\d+)\]/g, (_, name, i) => `${name.replace(".", "_")}_${i}`);
-    const n = this.count, each = (what) => Array.from({ length: n }, (_, i) => what(i)).join(" "), w = still.length;
-    const slots = this.rule.slots.flatMap((slot) => {
-      const shape = this.shapeOf(slot), diagonal = (i) => slot.square === undefined || i % (shape[0] + 1) === 0;
-      return Array.from({ length: count(shape) }, (_, i) => `let s_${slot.name}_${i} = ${slot.kind === "like_p" ? `p_${i}` : diagonal(i) ? slot.value : 0};`);
-    });
-    const curved = this.bent ? [...bends().lines, ...bends().words.map((text, i) => `const x_hessian_${i} = ${text};`)].map(local).join("\n") : "";
-    const targets = this.outputs.flatMap(([name, { items }], k) => items.map((item, i) => [k ? `s_${name}_${i}` : `p_${i}`, local(word(item))]));
-    return `${this.constants()}const T = new Float64Array(${w} * (steps + 1)), ends = new Float64Array(targets ? starts.length / ${n} : starts.length);
-for (let t = 1; t <= steps; t++) {
-${table.lines.join("\n")}
-${still.map((node, i) => `T[${w} * t + ${i}] = ${table.word(node)};`).join("\n")}
-}
-for (let k = 0; k < starts.length; k += ${n}) {
-${each((i) => `let p_${i} = starts[k + ${i}];`)}
-${slots.join("\n")}
-for (let t = 1; t <= steps; t++) {
-${still.map((_, i) => `const k${i} = T[${w} * t + ${i}];`).join(" ")}
-${slopes.lines.map(local).join("\n")}
-${slopes.words.map((text, i) => `const g_${i} = ${local(text)};`).join(" ")}
-${curved}
-${lines.map(local).join("\n")}
-${targets.map(([, text], i) => `const o${i} = ${text};`).join(" ")}
-${targets.map(([name], i) => `${name} = o${i};`).join(" ")}
-if (targets && ${Array.from({ length: n }, (_, i) => `Math.abs(p_${i} - targets[k + ${i}]) < near`).join(" && ")}) { ends[k / ${n}] = t; break; }
-}
-if (!targets) { ${each((i) => `ends[k + ${i}] = p_${i};`)} }
-}
-return ends;`;
   }
 
   // Every assignment and operation in order, with its value and its place in the source.

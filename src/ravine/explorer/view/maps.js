@@ -2,6 +2,7 @@
 //
 // The worker runs this very page's script. Where there can be none, the page computes by itself, in slices.
 
+import { Paths } from "../core/index.js";
 import { RATES, scale } from "./numbers.js";
 import { apart, stepsTo } from "./running.js";
 import { laneOf } from "./world.js";
@@ -27,20 +28,20 @@ const KINDS = {
   async basins({ state, data, minima, bounds, nx, ny }, pause) {
     const lane = laneOf(state, data), { land, loss, values } = lane, [x0, x1, y0, y1] = bounds, n = land.names.length;
     const ends = new Int16Array(nx * ny), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
-    const over = { loss: flipped(loss, land), constants: land.constants, steps: land.steps, values, seed: state.seed };
+    const paths = new Paths(lane.program, loss, { flip: land.set.flip }), over = { constants: land.constants, steps: land.steps, values, seed: state.seed };
     for (let j = 0; j < ny; j++) {
       const starts = new Float64Array(nx * n), targets = new Float64Array(nx * n);
       for (let i = 0; i < nx; i++) {
         starts.set(land.start, i * n);
         starts.set([x0 + (i + 0.5) / nx * (x1 - x0), y1 - (j + 0.5) / ny * (y1 - y0)], i * n);
       }
-      const found = lane.program.paths({ ...over, starts });
+      const found = paths.run({ ...over, starts });
       for (let i = 0; i < nx; i++) {
         const end = minima.findIndex((m) => apart(m, found.subarray(i * n, (i + 1) * n)) < near);
         ends[j * nx + i] = end;
         targets.set(end < 0 ? new Float64Array(n).fill(NaN) : minima[end], i * n);
       }
-      taken.set(lane.program.paths({ ...over, starts, targets, near }), j * nx);
+      taken.set(paths.run({ ...over, starts, targets, near }), j * nx);
       await pause();
     }
     return { nx, ny, ends, taken, steps: land.steps };
@@ -72,12 +73,6 @@ const KINDS = {
     return { nx, ny, values };
   },
 };
-
-// The loss whose gradient a landscape gives: with its sign flipped where it is.
-function flipped(loss, land) {
-  if (!land.set.flip) return loss;
-  return { bends: loss.bends, slopes: { lines: loss.slopes.lines, words: loss.slopes.words.map((word) => `-(${word})`) } };
-}
 
 // What the error is multiplied by in each step in the long run, on a quadratic with these curvatures: the
 // largest eigenvalue, in size, of the step as a matrix on (p, slots). For rules that are linear.
