@@ -34,6 +34,7 @@ def opened(chromium, explorer_page):
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: heard.append(request.url))
         page.goto(f"{explorer_page.as_uri()}#{state}")
+        settled(page)
         return page
 
     yield open_
@@ -42,7 +43,13 @@ def opened(chromium, explorer_page):
     assert not [each for each in heard if not each.startswith(("file:", "blob:"))]
 
 
+def settled(page):
+    """Once the worker has answered all that it was asked."""
+    page.wait_for_function("'ready' in document.body.dataset && !explorer.waiting")
+
+
 def said(page):
+    settled(page)
     return page.inner_text("#say")
 
 
@@ -178,8 +185,10 @@ def test_a_fault_is_found(opened):
     assert page.input_value("#source").startswith("def my_momentum(")
     page = opened()
     page.click("#quiz")
+    settled(page)
     for _ in range(2):
         page.click("#quiz-panel >> text=Next")
+        settled(page)
     assert "Fault 3 of 10" in page.inner_text("#quiz-panel")
     assert "They part at step 1" in said(page)
     page.click("#quiz-panel summary")
@@ -189,6 +198,7 @@ def test_a_fault_is_found(opened):
     page.wait_for_function("!explorer.now.parted")
     assert "Found: it is adam now" in page.inner_text("#quiz-panel")
     page.click("#quiz-panel >> text=Leave")
+    settled(page)
     assert page.is_hidden("#quiz-panel")
 
 
@@ -275,6 +285,7 @@ def test_a_rule_for_matrices_gets_a_matrix(opened):
     assert opened("rule=muon").input_value("#land") == "matrix"
     page = opened()
     page.select_option("#rule", "muon")
+    settled(page)
     assert page.input_value("#land") == "matrix"
     assert page.inner_text("#error") == ""
     assert page.evaluate("explorer.now.lanes[0].path.points[1].length") == 4
@@ -290,6 +301,7 @@ def test_every_landscape_says_what_happened(opened, land):
     if land == "drawn":
         loss = page.input_value("#loss")
         page.click("#map", position={"x": 200, "y": 200})
+        settled(page)
         assert page.input_value("#loss").startswith(loss + " - 1.5*exp(-((x")
     if land == "diamonds":
         page.check("#knobs-flip")

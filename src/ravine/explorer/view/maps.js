@@ -7,24 +7,30 @@ import { RATES, scale } from "./numbers.js";
 import { apart, stepsTo } from "./running.js";
 import { laneOf } from "./world.js";
 
-export const STRIP = 66;
-export const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])));
+const STRIP = 66;
+const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])));
 
-// Steps to the target at each of these rates, and the best rate: the fewest steps, or the lowest end.
-export function stripOf(lane, { steps, seed, lowest }) {
-  const land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }; // nothing arrives by climbing
-  const found = rates.map((lr) => stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps, seed, lowest }));
-  const taken = found.map(([n]) => n);
+// The best of [steps, height left]: the fewest steps, or the lowest end.
+function bestOf(found) {
   let best = 0;
   found.forEach(([n, left], i) => {
-    const [least, lowestLeft] = found[best];
-    if (n < least || (n === least && n === Infinity && left < lowestLeft)) best = i;
+    const [least, lowest] = found[best];
+    if (n < least || (n === least && n === Infinity && left < lowest)) best = i;
   });
-  return { rates, taken, best };
+  return best;
 }
 
 // Each kind of map: what it needs -> what is drawn. `pause` lets newer work stop it.
 const KINDS = {
+  async strip({ state, data, beside, lowest }, pause) {
+    const lane = laneOf(state, data, beside), land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }, found = []; // nothing arrives by climbing
+    for (const lr of rates) {
+      found.push(stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps: land.steps, seed: state.seed, lowest }));
+      await pause();
+    }
+    return { rates, taken: found.map(([n]) => n), best: bestOf(found) };
+  },
+
   async basins({ state, data, minima, bounds, nx, ny }, pause) {
     const lane = laneOf(state, data), { land, loss, values } = lane, [x0, x1, y0, y1] = bounds, n = land.names.length;
     const ends = new Int16Array(nx * ny), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
@@ -161,7 +167,7 @@ async function perform(kind, task, wanted) {
     if (!wanted()) throw new Stopped();
   };
   try {
-    return { result: await KINDS[kind](task, pause), milliseconds: performance.now() - began };
+    return { result: await KINDS[kind.split(" ")[0]](task, pause), milliseconds: performance.now() - began };
   } catch (error) {
     return error instanceof Stopped ? null : { error: error.message };
   }
@@ -177,10 +183,20 @@ export class Maps {
       this.worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
       this.worker.postMessage({ data });
       this.worker.onmessage = ({ data: message }) => this.done(message);
-      this.worker.onerror = () => (this.worker = null);
+      this.worker.onerror = () => this.alone();
     } catch {
       this.worker = null;
     }
+  }
+
+  // Without a worker: what is due is done here.
+  alone() {
+    this.worker = null;
+    for (const [kind, { id, task }] of Object.entries(this.waiting)) this.here(kind, id, task);
+  }
+
+  here(kind, id, task) {
+    perform(kind, { ...task, data: this.data }, () => this.latest[kind] === id).then((found) => found && this.done({ kind, id, ...found }));
   }
 
   rateOf({ rule, values }, curvatures) {
@@ -190,12 +206,15 @@ export class Maps {
   // Ask for a map; `then` is called with it unless a newer one of its kind has been asked for meanwhile.
   ask(kind, task, then) {
     const id = this.latest[kind] = (this.latest[kind] ?? 0) + 1;
-    this.waiting[kind] = then;
+    this.waiting[kind] = { id, task, then };
     if (this.worker) this.worker.postMessage({ kind, id, task });
-    else perform(kind, { ...task, data: this.data }, () => this.latest[kind] === id).then((found) => found && this.done({ kind, id, ...found }));
+    else this.here(kind, id, task);
   }
 
   done({ kind, id, ...found }) {
-    if (this.latest[kind] === id) this.waiting[kind](found);
+    if (this.latest[kind] !== id) return;
+    const { then } = this.waiting[kind];
+    delete this.waiting[kind];
+    then(found);
   }
 }
