@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ravine import registry
+from ravine.explorer import build
+from ravine.explorer.sources import state_of
 from ravine.reading.worked import worked
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
@@ -26,14 +28,15 @@ def opened(chromium, explorer_page):
     """Opens the page in a state and a view; afterwards, it must have said nothing and asked for nothing."""
     contexts, heard = [], []
 
-    def open_(state="", view="desktop"):
+    def open_(state="", view="desktop", file=explorer_page, script=""):
         context = chromium.new_context(**VIEWS[view], accept_downloads=True)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: heard.append(request.url))
-        page.goto(f"{explorer_page.as_uri()}#{state}")
+        page.add_init_script(script)
+        page.goto(f"{file.as_uri()}#{state}")
         settled(page)
         return page
 
@@ -177,6 +180,67 @@ def test_an_edit_moves_the_path_and_parts_from_the_rule_as_it_was(opened):
     page.fill("#source", source)
     page.wait_for_function("explorer.now.lanes.length === 1")
     assert page.inner_text("#error") == ""
+
+
+OWN = """
+from ravine import rule
+from ravine.ops import sqrt
+
+EPS = 1e-8
+
+
+def mean(old, new, beta):
+    return beta * old + (1 - beta) * new
+
+
+@rule
+def my_adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    m, v = mean(m, g, beta1), mean(v, g**2, beta2)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return p - lr * m_hat / FAULT, m, v
+"""
+
+
+@pytest.mark.parametrize("fault", ["sqrt(v_hat + EPS)", "(sqrt(v_hat) + EPS)"])
+def test_mine_beside_the_reference(opened, tmp_path, fault):
+    """Of a file with a helper and a constant."""
+    path = tmp_path / "mine.py"
+    path.write_text(OWN.replace("FAULT", fault))
+    (tmp_path / "page.html").write_text(build(**state_of(registry.resolve(f"{path}:my_adam"))))
+    page = opened("land=parabola&start=-4&lr=0.05", file=tmp_path / "page.html")
+    assert page.input_value("#source").startswith("EPS = 1e-08")
+    assert page.input_value("#beside") == "adam"
+    steps = 40
+    mine, theirs = [-4.0, 0.0, 0.0], [-4.0, 0.0, 0.0]
+    own, adam = registry.get(f"{path}:my_adam"), registry.get("adam")
+    first = None
+    for t in range(1, steps + 1):
+        mine = [*own(mine[0], mine[0], *mine[1:], t, lr=0.05)]
+        theirs = [*adam(theirs[0], theirs[0], *theirs[1:], t, lr=0.05)]
+        if first is None and abs(mine[0] - theirs[0]) > 1e-11 * max(1e-3, abs(mine[0])):
+            first = t, abs(mine[0] - theirs[0])
+    parted = page.evaluate("explorer.now.parted")
+    if first is None:
+        assert parted is None
+        assert "Both take the same path." in said(page)
+    else:
+        assert parted["t"] == first[0]
+        assert parted["distance"] == pytest.approx(first[1], rel=1e-6)
+        assert f"They part at step {first[0]}, where they are" in said(page)
+
+
+def test_without_a_worker_the_page_computes_by_itself(opened):
+    there = opened("land=himmelblau&rule=adam&shade=basins")
+    alone = opened("land=himmelblau&rule=adam&shade=basins", script="delete globalThis.Worker")
+    assert alone.evaluate("typeof Worker") == "undefined"
+    for what in ("said", "lr"):
+        both = [
+            said(page) if what == "said" else page.evaluate("explorer.now.lanes[0].values.lr")
+            for page in (there, alone)
+        ]
+        assert both[0] == both[1]
+    ends = "[...explorer.now.grids.basins.result.ends]"
+    assert there.evaluate(ends) == alone.evaluate(ends)
 
 
 def test_a_fault_is_found(opened):

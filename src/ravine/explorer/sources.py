@@ -188,7 +188,15 @@ def state_of(found: Found) -> dict[str, Any]:
         if texts:  # none of a rule of Ravine's that has been copied
             state["source"] = "\n\n".join(text.rstrip("\n") for text in texts.values()) + "\n"
         name = name.replace(bare.head, bare.rule.name)
+        if reference := _reference(bare.rule.name):
+            state["beside"] = reference
     return {"rule": name, "state": state}
+
+
+def _reference(name: str) -> str:
+    """The rule of Ravine's that one of this name is meant to be, such as adam for my_adam; or nothing."""
+    plain = re.sub(r"^my_?|_?mine$", "", name.lower())
+    return next((rule for rule in offered() if rule.replace("_", "") == plain.replace("_", "")), "")
 
 
 def _defined(text: str) -> list[str]:

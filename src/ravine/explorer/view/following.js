@@ -6,7 +6,7 @@ import { curvaturesOf, isLinear, Maps } from "./maps.js";
 import { rounded } from "./numbers.js";
 import { BOTTOMLESS, minima, parting, roles, walk } from "./running.js";
 import { DEFAULTS } from "./state.js";
-import { groundOf, laneOf, runsOn, valuesOf } from "./world.js";
+import { compares, groundOf, laneOf, runsOn, valuesOf } from "./world.js";
 
 export const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([k]) => k !== name));
 
@@ -82,7 +82,7 @@ export class Following {
   strip(ink, lane, { quick }) {
     const { now } = this, kind = `strip ${ink}`, beside = ink === "b";
     if (!lane.rule.hyperparameters.some((h) => h.name === "lr")) return null;
-    const text = JSON.stringify([this.problem, this.subject, beside && this.state.beside, { ...this.state.values, lr: 0 }, now.lowest, now.error && now.good]);
+    const text = JSON.stringify([this.problem, this.subject, beside && this.state.beside, beside && !compares(this.state) ? {} : { ...this.state.values, lr: 0 }, now.lowest, now.error && now.good]);
     const known = now.strips[ink];
     if (known?.text === text && known.result) return known.result;
     if (quick && known?.last) return known.last;
@@ -99,13 +99,14 @@ export class Following {
   // quick: something is being dragged, so what takes a while waits.
   follow({ quick = false } = {}) {
     const { now } = this, { land, loss, mine, other } = this.read(), { state } = this, [width, height] = this.size();
-    const { bounds } = frame(land, width, height);
+    const { bounds } = frame(land, width, height), own = compares(state);
     [now.minima, now.lowest] = this.memo("minima", [this.ground, land.start.slice(2), bounds], () => {
       const found = minima(land, loss, bounds);
       return [found, found.length ? loss.value(found[0]) : BOTTOMLESS];
     });
-    const own = state.beside === "source", wanted = [[mine, mine.rule.name, "a"]];
-    if (other) wanted.push([other, own && !state.fault ? `${other.rule.name}, unedited` : other.rule.name, "b"]);
+    const wanted = [[mine, mine.rule.name, "a"]];
+    const whose = state.fault ? "" : state.beside === "source" ? ", unedited" : other?.rule.name === mine.rule.name ? ", Ravine’s" : "";
+    if (other) wanted.push([other, `${other.rule.name}${whose}`, "b"]);
     const strips = wanted.map(([lane, , ink]) => this.strip(ink, lane, { quick }));
     const auto = wanted.map(([, , ink]) => (ink === "b" && !own) || state.values.lr === undefined);
     if (strips.some((found, i) => found === undefined && auto[i] && !(i && own))) return; // it goes on when they are there

@@ -50,10 +50,13 @@ export function groundOf(state, data) {
   return { land, loss: derive(land.text, land.names, land.constants) };
 }
 
+// Whether the rule beside is a reference for the one in the editor, and so takes the same values.
+export const compares = (state) => state.beside === "source" || Boolean(state.beside && state.source);
+
 // All that a walk needs, for the state's rule or for the one beside it.
 export function laneOf(state, data, beside = false) {
-  const mine = !beside || state.beside === "source";
-  const from = !beside ? state : mine ? { ...state, source: "" } : { ...state, source: "", rule: state.beside, around: [] };
+  const mine = !beside || compares(state);
+  const from = !beside ? state : { ...state, source: "", ...(state.beside !== "source" && { rule: state.beside, around: state.source ? state.around : [] }) };
   const { base, rule } = ruleOf(from, data), { land, loss } = groundOf(state, data);
   const values = valuesOf(rule, mine ? state.values : {});
   return { base, rule, land, loss, values, program: rule.program(values, { shape: land.shape }) };
