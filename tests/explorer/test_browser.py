@@ -6,44 +6,24 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+from browsing import VIEWS, is_too_wide, violations
 
 from ravine import registry
 from ravine.explorer import build
 from ravine.explorer.sources import state_of
 from ravine.reading.worked import worked
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
-DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-VIEWS = {
-    "desktop": DESKTOP,
-    "dark": {**DESKTOP, "color_scheme": "dark"},
-    "still": {**DESKTOP, "reduced_motion": "reduce"},
-    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True},
-    "dark phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
-}
-
 
 @pytest.fixture
-def opened(chromium, explorer_page):
-    """Opens the page in a state and a view; afterwards, it must have said nothing and asked for nothing."""
-    contexts, heard = [], []
+def opened(browse, explorer_page):
+    """Opens the page in a state and a view."""
 
     def open_(state="", view="desktop", file=explorer_page, script=""):
-        context = chromium.new_context(**VIEWS[view], accept_downloads=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda request: heard.append(request.url))
-        page.add_init_script(script)
-        page.goto(f"{file.as_uri()}#{state}")
+        page = browse(f"{file.as_uri()}#{state}", view, script, accept_downloads=True)
         settled(page)
         return page
 
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not [each for each in heard if not each.startswith(("file:", "blob:"))]
+    return open_
 
 
 def settled(page):
@@ -69,15 +49,8 @@ def test_axe_finds_nothing_wrong(opened, view):
     page.click("#quiz")  # and begin
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     page.wait_for_timeout(300)
-    found = axe.Axe().run(page).response
-    wrong = [
-        f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:150]} ({len(v['nodes'])})"
-        for v in found["violations"]
-    ]
-    assert not wrong
-    assert len(found["passes"]) > 20
-    width, inner = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= inner, "nothing is wider than the window"
+    assert not violations(page, passes=20)
+    assert not is_too_wide(page)
 
 
 def test_axe_finds_what_is_wrong(opened):
@@ -85,8 +58,7 @@ def test_axe_finds_what_is_wrong(opened):
     page.evaluate("document.getElementById('first').removeAttribute('aria-label')")
     page.evaluate("document.getElementById('first').removeAttribute('title')")
     page.evaluate("document.getElementById('say').style.color = '#ccc'")
-    found = {v["id"] for v in axe.Axe().run(page).response["violations"]}
-    assert found >= {"button-name", "color-contrast"}
+    assert violations(page, passes=20).keys() >= {"button-name", "color-contrast"}
 
 
 @pytest.mark.parametrize(
@@ -329,8 +301,10 @@ def test_the_exact_rate_is_that_of_theory(opened):
     page.wait_for_function("explorer.now.grids.rate?.result")
     assert f"At your point: {best:.3f}" in page.inner_text("#chart-note")
     page.select_option("#rule", "adam")
+    settled(page)
     assert "adam is not" in page.inner_text("#chart-note")
     page.select_option("#land", "rosenbrock")
+    settled(page)
     assert "for quadratic losses" in page.inner_text("#chart-note")
 
 

@@ -196,7 +196,7 @@ def test_the_server():
 
 
 def test_the_faults_are_those_of_the_script():
-    """All texts; `python scripts/make_faults.py --check` compares all of it."""
+    """What can be said of them without torch."""
     written = json.loads(make_faults.FILE.read_text("utf-8"))
     assert len(written) == 10
     for found, broken in zip(written, make_faults.BROKEN, strict=True):
@@ -206,6 +206,6 @@ def test_the_faults_are_those_of_the_script():
 
 
 @pytest.mark.torch  # which decides what the optimizer is asked with
-def test_an_answer_is_that_of_the_checker():
-    written = json.loads(make_faults.FILE.read_text("utf-8"))
-    assert make_faults.entry(*make_faults.BROKEN[2]) == written[2]
+@pytest.mark.filterwarnings("ignore:rule 'lost_buffer'")  # which is a fault
+def test_the_answers_are_those_of_the_checker():
+    assert make_faults.text() == make_faults.FILE.read_text("utf-8")
