@@ -168,6 +168,7 @@ def test_draws_are_those_of_numpy():
 
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_the_kernel_is_what_show_prints(ndim):
+    """And every rule's equations can be typeset."""
     wanted = {}
     for name in (*offered(), *STACKS):
         rule = registry.get(name)
@@ -175,7 +176,9 @@ def test_the_kernel_is_what_show_prints(ndim):
             wanted[name] = kernel_source(trace(rule, None, ndim))
     found = node(
         """for (const name of given.names) {
-             out[name] = library.rule(name).program({}, { shape: Array(given.ndim).fill(2) }).python();
+             const program = library.rule(name).program({}, { shape: Array(given.ndim).fill(2) });
+             out[name] = program.python();
+             if (/undefined|…/.test(program.equations())) out[name] = program.equations();
            }""",
         names=[*wanted],
         ndim=ndim,

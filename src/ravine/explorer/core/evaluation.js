@@ -1,7 +1,7 @@
 // A rule's function called with symbols: its syntax tree becomes a graph, and each operation is noted.
 
 import { RuleError } from "./parser.js";
-import { array, bound, plain } from "./operations.js";
+import { bound, partsOf, plain } from "./operations.js";
 
 // What Python has for tuples.
 const TUPLES = {
@@ -53,7 +53,7 @@ export class Evaluation {
         const found = this.value(each.of, environment);
         if (!Array.isArray(found)) throw new RuleError(found?.items ? this.refusal("a loop over elements", found) : `only tuples can be gone through${HINT}`, each);
         for (const value of found) {
-          this.give(each.target, value, environment, each.target.endColumn);
+          this.give(each.target, value, environment, each.of);
           const result = this.statements(each.body, environment);
           if (result !== undefined) return result;
         }
@@ -65,20 +65,23 @@ export class Evaluation {
   assign({ target, value, inPlace }, environment) {
     const result = this.value(value, environment);
     if (inPlace && result?.items?.some((item) => item.op !== "constant")) throw new RuleError(`an array would change in place, the caller's own; write v = v + g for v += g`, target);
-    this.give(target, result, environment, value.endLine === target.line ? value.endColumn : target.endColumn);
+    this.give(target, result, environment, value);
   }
 
-  give(target, result, environment, endColumn) {
+  // of: the node that the value is written as.
+  give(target, result, environment, of) {
     if (target.type === "tuple") {
       if (!Array.isArray(result)) throw new RuleError(result?.items ? this.refusal("a loop over elements", result) : `cannot unpack non-iterable value${HINT}`, target);
       const { length } = target.items;
       if (result.length > length) throw new RuleError(`too many values to unpack (expected ${length})${HINT}`, target);
       if (result.length < length) throw new RuleError(`not enough values to unpack (expected ${length}, got ${result.length})${HINT}`, target);
-      return target.items.forEach((each, i) => this.give(each, result[i], environment, endColumn));
+      return target.items.forEach((each, i) => this.give(each, result[i], environment, of.type === "tuple" && of.items.length === length ? of.items[i] : of));
     }
     environment.set(target.name, result);
-    for (const each of Array.isArray(result) ? result : [result]) {
-      if (isValue(each)) this.note({ name: target.name, op: "assign", line: target.line, column: target.column, endColumn, value: this.values.lift(each) });
+    const endColumn = of.endLine === target.line ? of.endColumn : target.endColumn;
+    const several = Array.isArray(result), names = several ? partsOf(target.name, result.length) : [target.name];
+    for (const [i, each] of (several ? result : [result]).entries()) {
+      if (isValue(each)) this.note({ name: names[i], op: "assign", line: target.line, column: target.column, endColumn, of, value: this.values.lift(each) });
     }
   }
 
@@ -188,7 +191,7 @@ export class Evaluation {
     return found.map((each) => {
       const inner = new Map(environment), { noted } = this;
       this.noted = [];
-      this.give(target, each, inner, target.endColumn);
+      this.give(target, each, inner, target);
       this.noted = noted;
       return this.value(value, inner);
     });

@@ -2,7 +2,7 @@
 
 import { Evaluation } from "./evaluation.js";
 import { needed } from "./graph.js";
-import { array, NAMES } from "./operations.js";
+import { array, NAMES, partsOf } from "./operations.js";
 import { ELEMENT, STEP, Symbols, TENSOR } from "./symbols.js";
 
 const SIGNS = { add: ["+", 1], sub: ["-", 1], mul: ["*", 2], div: ["/", 2], mod: ["%", 2], pow: ["**", 4], matmul: ["@", 2] };
@@ -27,7 +27,7 @@ function traced(rule, values, ndim, given, forced) {
   const offer = (name, value) => value?.items && !LEAVES.includes(value.items[0].op) && !inputs.has(name) && !names.has(value.items[0]) && names.set(value.items[0], name);
   for (const local of run.locals) {
     for (const [name, value] of local) {
-      if (Array.isArray(value)) value.forEach((each, i) => offer(`${/[^s]s$/.test(name) ? name.slice(0, -1) : name}${i + 1}`, each));
+      if (Array.isArray(value)) partsOf(name, value.length).forEach((part, i) => offer(part, value[i]));
       else offer(name, value);
     }
   }

@@ -11,6 +11,9 @@ export function plain(x) {
   return x?.items?.[0].op === "constant" ? x.items[0].value : null;
 }
 
+// The names of a tuple's parts: of betas, beta1 and beta2.
+export const partsOf = (whole, length) => Array.from({ length }, (_, i) => `${/[^s]s$/.test(whole) ? whole.slice(0, -1) : whole}${i + 1}`);
+
 const REDUCED = ["sum", "mean", "greatest", "least"];
 const ONE = "sqrt abs exp log sign tanh sin cos floor round stored epsilon total ndim transpose qr eigh cholesky";
 const SIGNATURES = {

@@ -110,6 +110,6 @@ export class Program {
   }
 
   equations() {
-    return this.rule.parts.map(({ definition }) => mathml(definition, this.settled)).join("");
+    return this.rule.parts.map(({ definition }) => mathml(definition, this.settled, { signals: GIVEN, ndim: this.shape.length })).join("");
   }
 }

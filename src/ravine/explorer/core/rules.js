@@ -1,5 +1,6 @@
 // Rules and modifiers from their text.
 
+import { partsOf } from "./operations.js";
 import { parse, parseExpression, RuleError } from "./parser.js";
 import { Program } from "./program.js";
 
@@ -71,9 +72,6 @@ function slotOf(name, tree) {
   if (!made) throw new RuleError(`slot ${name} is declared in a way that this page does not know; it is like_p, scalar(value), shared(value), filled(value), zeros(axis), square(axis), low_rank(rank) or several(count)`, tree);
   return { name, kind: "array", value: 0, ...made() };
 }
-
-// The names of a tuple's parts: of betas, beta1 and beta2.
-const partsOf = (whole, count) => Array.from({ length: count }, (_, i) => `${/[^s]s$/.test(whole) ? whole.slice(0, -1) : whole}${i + 1}`);
 
 const plainNames = (list) => list.map((x) => typeof x === "number" ? String(x) : x).join(", ");
 

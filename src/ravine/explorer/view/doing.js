@@ -44,7 +44,7 @@ export class Doing {
     state.around = state.around.filter((chip) => MODIFIERS.some(([name]) => name === chip));
     this.state = state.fault && !state.source ? this.faultAt(state.fault) : state;
     this.following.follow();
-    this.withMatrix();
+    if (this.now.error || !/(^|[#&])land=/.test(location.hash)) this.withMatrix();
   }
 
   address() {
@@ -105,9 +105,10 @@ export class Doing {
 
   // ---- what is shown ------------------------------------------------------------------------------
 
-  // A rule for matrices comes with the landscape of one.
+  // A rule for matrices comes with the landscape of one; so does one that is more than a rule for vectors there.
   withMatrix() {
-    if (this.now.error && this.state.land !== "matrix" && runsOn(this.state, this.data, LANDSCAPES.matrix.shape)) this.change({ land: "matrix", loss: "", start: null, t: null });
+    const { error, mine } = this.now;
+    if ((error || mine?.rule.slots.some((slot) => slot.square !== undefined)) && this.state.land !== "matrix" && runsOn(this.state, this.data, LANDSCAPES.matrix.shape)) this.change({ land: "matrix", loss: "", start: null, t: null });
   }
 
   startAt(p, how) {

@@ -59,8 +59,9 @@ export class Following {
     } catch (error) {
       const forMatrices = land.land.shape.length < 2 && runsOn(this.state, data, LANDSCAPES.matrix.shape);
       now.error = forMatrices ? new Error("this rule is for matrices; choose the landscape “A 2 × 2 matrix”") : error;
-      mine = laneOf({ ...this.state, ...now.good ?? { rule: DEFAULTS.rule, source: "", around: [] } }, data);
+      mine = laneOf(this.working, data);
     }
+    now.mine = mine;
     let other = null;
     if (this.state.beside) {
       try {
@@ -74,7 +75,8 @@ export class Following {
 
   // The state that a worker is told: one that works.
   get working() {
-    return { ...this.state, ...(this.now.error ? this.now.good : {}) };
+    const { error, good = { rule: DEFAULTS.rule, source: "", around: [] } } = this.now;
+    return { ...this.state, ...(error ? good : {}) };
   }
 
   // Steps to the target at every lr, once a worker has counted them; undefined until then. In what is dragged,
@@ -84,14 +86,14 @@ export class Following {
     if (!lane.rule.hyperparameters.some((h) => h.name === "lr")) return null;
     const text = JSON.stringify([this.problem, this.subject, beside && this.state.beside, beside && !compares(this.state) ? {} : { ...this.state.values, lr: 0 }, now.lowest, now.error && now.good]);
     const known = now.strips[ink];
-    if (known?.text === text && known.result) return known.result;
+    if (known?.text === text && "result" in known) return known.result;
     if (quick && known?.last) return known.last;
     if (known?.text === text) return undefined;
     now.strips[ink] = { text, last: known?.last };
     this.maps.ask(kind, { state: this.working, beside, lowest: now.lowest }, ({ result, error }) => {
-      if (error) return this.said(error);
-      now.strips[ink].result = now.strips[ink].last = result;
+      now.strips[ink].result = now.strips[ink].last = result ?? null;
       this.follow();
+      if (error) this.said(error);
     });
     return undefined;
   }
@@ -114,7 +116,8 @@ export class Following {
     const lanes = [];
     wanted.forEach(([lane, name, ink], i) => {
       const values = valuesOf(lane.rule, i && !own ? {} : state.values), found = strips[i];
-      if (auto[i] && "lr" in values) values.lr = i && own ? lanes[0].values.lr : rounded(found.rates[found.best], 3);
+      if (auto[i] && i && own) values.lr = lanes[0].values.lr;
+      else if (auto[i] && found) values.lr = rounded(found.rates[found.best], 3);
       const key = [this.problem, this.subject, i && state.beside, values, now.error && now.good];
       const path = this.memo(`path ${ink}`, key, () => walk(lane.program, lane.land, lane.loss, values, { steps: land.steps, seed: state.seed, lowest: now.lowest }));
       lanes.push({ ...lane, name, ink, values, path, strip: found, auto: auto[i] });

@@ -33,9 +33,12 @@ export function drawWorked(host, { step, names, reached }) {
   host.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
 }
 
-// The right side of the assignment, as it is written.
-function written({ line, text }) {
-  return element("code", {}, (text.split("\n")[line - 1] ?? "").trim().replace(/^[\w, ]+=\s*/, "").replace(/\s*#.*$/, ""));
+// The value as it is written, in one line.
+function written({ text, of: { line, column, endLine, endColumn } }) {
+  const rows = text.split("\n").slice(line - 1, endLine);
+  rows[rows.length - 1] = rows.at(-1).slice(0, endColumn);
+  rows[0] = rows[0].slice(column);
+  return element("code", {}, rows.map((row) => row.replace(/\s+#.*$/, "").trim()).join(" "));
 }
 
 // All steps as a table of commas: one row per step and coordinate.
