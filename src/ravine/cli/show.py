@@ -258,7 +258,8 @@ def _write_sheet(
 ) -> None:
     if file.suffix != ".xlsx":
         raise ValueError(
-            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx"
+            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx, which "
+            "LibreOffice reads as well as Excel"
         )
     from ravine.races.atomic import write
     from ravine.reading.sheet import sheet
