@@ -156,7 +156,8 @@ FLIPS = {
         (HOLDS, {"loss": factor(0.5, optimizer="rmsprop")}),
         (FAILS, {"loss": factor(0.5, optimizer="sgd")}),
         (DEPENDS, {"loss": factor(0.5, optimizer="rmsprop", entry=["default"])}),
-        (ALIKE, {"loss": factor(0.5, optimizer="momentum")}),
+        (FAILS, {"loss": factor(0.5, optimizer="momentum")}),
+        (DEPENDS, {"loss": factor(2.0, optimizer="momentum")}),
     ],
     "oscillations": [
         (ALIKE, {}),

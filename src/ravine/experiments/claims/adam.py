@@ -17,9 +17,10 @@ from ravine.experiments.claims.judging import (
     row,
     tally,
 )
-from ravine.experiments.claims.races import TUTORIAL, Races, ratio
+from ravine.experiments.claims.races import Races, ratio
 from ravine.experiments.claims.units import LABELS, RIVALS, SIZES
 from ravine.experiments.grids import Array
+from ravine.experiments.quotations import quotation
 from ravine.experiments.racers import called
 
 TOLERANCE = 0.01
@@ -57,7 +58,7 @@ def needs_no_clipping(races: Races) -> Claim:
     return judge(
         "clipping",
         f"{races.name} needs no gradient clipping",
-        f'{TUTORIAL}: "we don\'t need to clip them for ADAM"',
+        str(quotation("clipping")),
         rows=adam,
         contrast=sgd,
         quantifier=EVERY,
@@ -113,7 +114,7 @@ def less_sensitive(races: Races) -> Claim:
     return judge(
         "sensitivity",
         f"{races.name} is less sensitive to the learning rate",
-        f'{TUTORIAL}: "relatively insensitive to the initial learning rate"',
+        str(quotation("sensitivity")),
         rows=rows,
         quantifier=MOST,
         cases="problems",
@@ -145,8 +146,7 @@ def more_quickly(races: Races) -> Claim:
     return judge(
         "speed",
         f"{races.name} converges much more quickly than SGD",
-        f'{TUTORIAL}: "tends to converge much more quickly than standard stochastic gradient '
-        'descent"',
+        str(quotation("speed")),
         rows=rows("tuned", me, "fast") + rows("default rates", me, "default"),
         contrast=contrast,
         quantifier=MOST,
@@ -178,7 +178,7 @@ def low_memory(races: Races) -> Claim:
     return judge(
         "memory",
         f"{races.name} has low memory requirements",
-        f'{TUTORIAL}: "has low memory requirements"; Kingma & Ba 2015, abstract',
+        f"{quotation('efficiency')}; Kingma & Ba 2015, abstract",
         rows=rows,
         quantifier=MOST,
         cases="cases",
@@ -218,7 +218,7 @@ def superior(races: Races) -> Claim:
     return judge(
         "superior",
         f"{races.name} is the superior choice for most tasks",
-        f'{TUTORIAL}: "by far the most superior choice for most optimization tasks"',
+        str(quotation("superior")),
         rows=rows,
         quantifier=MOST,
         cases="problems",
