@@ -28,6 +28,7 @@ FILES = [
 ]
 
 OTHERS = {
+    "Why Momentum Really Works",
     "heavy ball",
     "the same optimizer",
     "Looks similar",
