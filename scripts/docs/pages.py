@@ -35,6 +35,7 @@ REFERENCE = {
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
     "ravine.experiments": "The posts' experiments.",
+    "ravine.data": "The embedded data sets.",
 }
 MODULES = {
     "ravine": ["ravine.rule", "ravine.modifying", "ravine.registry"],
@@ -75,6 +76,7 @@ MODULES = {
         "ravine.races.profiles",
         "ravine.races.store",
     ],
+    "ravine.data": ["ravine.data", "ravine.data.fashion_mnist"],
     "ravine.experiments": ["ravine.experiments.diamonds", "ravine.experiments.figure1"],
 }
 

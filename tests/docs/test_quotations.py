@@ -56,7 +56,7 @@ def prose(path):
     """Yield the texts of a file: a page without its code, a program's strings and comments."""
     text = path.read_text("utf-8")
     if path.suffix == ".md":
-        yield re.sub(r"(?ms)^```.*?^```|`[^`\n]+`", "", text)
+        yield re.sub(r"(?ms)^```.*?^```|`[^`\n]+`|<[a-z][^>]*>", "", text)
         return
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
