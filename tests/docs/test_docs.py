@@ -412,3 +412,24 @@ def test_the_formula_sheet_is_one_page_with_every_rule_of_the_lesson():
         pytest.raises(ValueError, match="is below the end of the page"),
     ):
         formulas.draw()
+
+
+def test_the_page_of_claims_has_every_claim_and_its_verdict_by_the_rule():
+    from ravine.experiments.claims import CLAIMS
+    from ravine.experiments.claims.judging import (
+        CONTRADICTS,
+        RULE,
+        SUPPORTS,
+        UNDECIDED,
+        decide,
+    )
+
+    page = (ROOT / "docs/claims.md").read_text()
+    rows = re.findall(r"^\| \*\*(.*?)\.\*\* (.*?) \| (\d+), (\d+), (\d+) \| (.*?) \|", page, re.M)
+    assert len(rows) == len(CLAIMS)
+    for claim, source, *counts, verdict in rows:
+        outcomes = zip((SUPPORTS, UNDECIDED, CONTRADICTS), map(int, counts), strict=True)
+        made = [{"outcome": outcome} for outcome, count in outcomes for _ in range(count)]
+        assert decide(made) == verdict, claim
+        assert source.startswith("Tuychiev 2024: “")
+    assert RULE.count("at least three quarters") == page.count("at least three quarters")

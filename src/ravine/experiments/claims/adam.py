@@ -8,8 +8,6 @@ import numpy as np
 
 from ravine.experiments.claims.judging import (
     CONTRADICTS,
-    EVERY,
-    MOST,
     Claim,
     Row,
     interval,
@@ -61,7 +59,6 @@ def needs_no_clipping(races: Races) -> Claim:
         str(quotation("clipping")),
         rows=adam,
         contrast=sgd,
-        quantifier=EVERY,
         cases="problems",
         criterion=(
             "a problem supports it if clipping each coordinate at 1 leaves more than "
@@ -116,7 +113,6 @@ def less_sensitive(races: Races) -> Claim:
         f"{races.name} is less sensitive to the learning rate",
         str(quotation("sensitivity")),
         rows=rows,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             "a problem supports it if the learning rates that make at least "
@@ -149,7 +145,6 @@ def more_quickly(races: Races) -> Claim:
         str(quotation("speed")),
         rows=rows("tuned", me, "fast") + rows("default rates", me, "default"),
         contrast=contrast,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             f"a problem supports it if {races.name} takes less than {MUCH:g} of SGD's steps to the target; "
@@ -180,7 +175,6 @@ def low_memory(races: Races) -> Claim:
         f"{races.name} has low memory requirements",
         f"{quotation('efficiency')}; Kingma & Ba 2015, abstract",
         rows=rows,
-        quantifier=MOST,
         cases="cases",
         criterion=f"a case supports it if {races.name} keeps no more bytes of state for {one}",
         says=f"{races.name} keeps no more bytes",
@@ -220,7 +214,6 @@ def superior(races: Races) -> Claim:
         f"{races.name} is the superior choice for most tasks",
         str(quotation("superior")),
         rows=rows,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             f"a problem supports it if {races.name} ends lower than the best of SGD, momentum, Nesterov "

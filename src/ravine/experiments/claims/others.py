@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ravine.experiments.claims.judging import (
-    EVERY,
-    MOST,
     SUPPORTS,
     Claim,
     Row,
@@ -35,7 +33,6 @@ def rmsprop_often_better(races: Races) -> Claim:
         "RMSprop often performs better than SGD or SGD with momentum",
         str(quotation("rmsprop")),
         rows=rows,
-        quantifier=MOST,
         cases="problems",
         criterion="a problem supports it if RMSprop ends lower",
         says="RMSprop ends lower",
@@ -63,7 +60,6 @@ def dampens_oscillations(races: Races) -> Claim:
         "Momentum dampens oscillations in ravines",
         f"{quotation('oscillations')}; Ruder 2016, arXiv:1609.04747",
         rows=[*same, tuned],
-        quantifier=EVERY,
         cases="learning rates",
         criterion=(
             "a learning rate at which SGD converges supports it if momentum 0.9 goes a shorter way "
@@ -102,7 +98,6 @@ def escapes_local_minima(races: Races) -> Claim:
         "SGD escapes local minima",
         str(quotation("escape")),
         rows=rows,
-        quantifier=EVERY,
         cases="noises",
         criterion=(
             "a noise supports it if of the runs that start in the shallow minimum more than half "
@@ -150,7 +145,6 @@ def rate_needs_decrease(races: Races) -> Claim:
         "The learning rate often needs to be decreased",
         str(quotation("decay")),
         rows=rows("gradients of batches", False) + rows("exact gradients", True),
-        quantifier=MOST,
         cases="races",
         criterion=(
             "a race supports it if a learning rate that falls linearly to zero ends lower than a "
