@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from ravine import modifier, rule, rules, scalar
 from ravine.engines.cpu import READY, Step, kernel
 from ravine.engines.eager import Work, plan, steps
-from ravine.engines.llvm.tables import SCALARS
+from ravine.engines.llvm.tables import BATCH, LINE, SCALARS
 from ravine.modifiers import clip_by_global_norm, l2
 from ravine.ops import abs, exp, log, maximum, mean, minimum, norm, sign, sum, total, where
 
@@ -307,11 +307,18 @@ def test_more_elements_than_32_bits_count():
     g[-12345:] = np.arange(1, 12346)
     p[-20000] = g[-20000] = 1.0
     [(begin, scalars, _), (walk, batch, _)] = step._jobs
+
+    def words(address):
+        return (ctypes.c_int64 * 64).from_address(address)
+
     ctypes.c_int64.from_address(scalars + 8 * SCALARS.index("expected")).value = 1
-    counter, chunk_count = (ctypes.c_int64.from_address(batch + 8 * i) for i in (0, 8))
-    assert chunk_count.value <= 1024
+    names = ("counters", "bounds", "range_count", "chunk_count")
+    counters, bounds, ranges, chunk_count = (words(batch)[BATCH.index(name)] for name in names)
+    assert chunk_count <= 1024
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(begin)(scalars) == READY
-    counter.value = chunk_count.value - 1
+    for i in range(ranges):  # all but the last chunk are claimed
+        length = words(bounds)[i + 1] - words(bounds)[i]
+        words(counters)[LINE * i] = length - (i == ranges - 1)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(walk)(batch)
     np.testing.assert_array_equal(p[-12345:], -0.5 * np.arange(1, 12346, dtype=np.float32))
     assert p[12344] == 0.0

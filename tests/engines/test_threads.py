@@ -1,6 +1,7 @@
 """The threads that kernels run in: the same bits in any of them, and what a fork leaves."""
 
 import ctypes
+import itertools
 import subprocess
 import sys
 import threading
@@ -11,8 +12,11 @@ import torch
 from cases import cautious
 from engines.kernels import arrays, assert_same, name, run
 
+import ravine
 from ravine import rules
 from ravine.engines import cpu, threads
+from ravine.engines.cpu import READY, Step, kernel
+from ravine.engines.eager import plan
 from ravine.engines.threads import Team, team
 from ravine.modifiers import clip_by_global_norm
 
@@ -56,7 +60,7 @@ def test_the_team_is_torchs_and_as_large_as_torch_says(monkeypatch):
 
     address = ctypes.cast(parallel, ctypes.c_void_p).value
     monkeypatch.setattr(threads, "_teams", {})
-    monkeypatch.setattr(threads, "_gomp_parallel", lambda folder: address)
+    monkeypatch.setattr(threads, "_openmp", lambda folder: (address, 0))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     ps, path = arrays(MANY, 1, np.float32)
     got = run(cautious(rules.adam), ps, path)
@@ -64,15 +68,57 @@ def test_the_team_is_torchs_and_as_large_as_torch_says(monkeypatch):
     ps, path = arrays([10, 20], 1, np.float32)  # not worth waking anyone
     run(rules.adam, ps, path)
     assert len(asked) == 2
-    monkeypatch.setattr(threads, "_gomp_parallel", lambda folder: 0)
+    monkeypatch.setattr(threads, "_openmp", lambda folder: (0, 0))
     del threads._teams["torch"]
     assert team().name == "Python threads, as many as torch has"
     ps, path = arrays(MANY, 1, np.float32)
     assert_same(run(cautious(rules.adam), ps, path), got)
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_thread_begins_with_its_own_half_and_then_does_the_other(number, monkeypatch):
+    """Two tensors lie in one place: what is there in the end is of the one that came last."""
+
+    @ravine.rule
+    def copied(p, g, *, lr=1.0):
+        return lr * g
+
+    @ctypes.CFUNCTYPE(ctypes.c_int32)
+    def own_number():
+        return number
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(function, data, count, flags):
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)(data)
+
+    addresses = (ctypes.cast(f, ctypes.c_void_p).value for f in (parallel, own_number))
+    here = Team("two threads, of which one comes", lambda: 2, *addresses)
+    monkeypatch.setattr(cpu, "team", lambda: here)
+    p, n = np.zeros(50_000), 50_000
+    gs = [np.full(n, 10.0), np.full(n, 11.0)]
+    step = Step(kernel(plan(copied, copied.check())), [n, n], [("float64", "float64")] * 2)
+    step.set_group(0, [1.0])
+    step.point("p", [p.ctypes.data] * 2)
+    step.point("g", [g.ctypes.data for g in gs])
+    assert step.run(2) == READY
+    np.testing.assert_array_equal(p, gs[1 - number % 2])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_each_thread_has_as_many_elements(threads):
+    sizes = [5, 100, 3, 40, 0, 500, 8]
+    spans = [(10, range(0, size, 10)) for size in sizes]
+    bounds = [*cpu._ranges(sizes, spans, threads)]
+    assert len(bounds) == threads + 1
+    assert bounds[0] == 0
+    assert bounds[-1] == sum(len(starts) for _, starts in spans)
+    chunks = [min(10, size - at) for size in sizes for at in range(0, size, 10)]
+    for begin, end in itertools.pairwise(bounds):
+        assert abs(sum(chunks[begin:end]) - sum(sizes) / threads) <= 10
+
+
 def test_a_torch_without_the_entry_point_is_noticed(tmp_path):
-    assert threads._gomp_parallel(str(tmp_path)) == 0
+    assert threads._openmp(str(tmp_path)) == (0, 0)
 
 
 def test_two_threads_step_different_optimizers_at_once(monkeypatch):

@@ -20,8 +20,10 @@ import ctypes
 import struct
 import threading
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from ravine.engines.compiler import Compiled, compiled
@@ -40,6 +42,7 @@ from ravine.engines.llvm.tables import (
     BATCH,
     COUNT_FULL,
     IN_THREADS,
+    LINE,
     PLAINLY,
     READY,
     RECORD,
@@ -292,9 +295,16 @@ class Step:
             _address(self._addresses, len(self.order) * column + first)
             for column in range(len(self.kernel.columns))
         ]
+        workers = team()
+        bounds = _ranges([n for n, _ in members], spans, workers.threads())
+        counters = _words(LINE * len(bounds))
         batch = _table(
             BATCH,
             columns,
+            counters=_address(counters),
+            range_count=len(bounds) - 1,
+            bounds=_address(bounds),
+            thread=workers.number,
             tensor_count=len(members),
             chunk_count=begun,
             run=max(1, min(_LONGEST_RUN, begun // _FEWEST_RUNS)),
@@ -303,7 +313,7 @@ class Step:
             partials=_address(partials),
         )
         self._batches.append(batch)
-        self._tables += [partials, chunks]
+        self._tables += [partials, chunks, bounds, counters]
 
     def _chunks_of(self, place: int, size: int) -> tuple[int, Sequence[int]]:
         """How many elements a chunk has, and where each begins. Of matrices it has whole rows of one, or
@@ -455,7 +465,7 @@ class Step:
         for function, argument, how in self._jobs[begin:end]:
             call = _Function(function)
             if how == IN_THREADS:
-                ctypes.c_int64.from_address(argument).value = 0  # no chunk is claimed yet
+                _unclaim(argument)
                 in_python_threads(call, argument, min(threads, self._chunks))
             else:
                 status = call(argument)
@@ -469,6 +479,21 @@ def _each(batches: Sequence[_Batch], function: str, how: int) -> Iterator[tuple[
     for code, batch in batches:
         if function in code.address:
             yield code.address[function], _address(batch), how
+
+
+def _ranges(sizes: Sequence[int], spans: Sequence[tuple[int, Sequence[int]]], threads: int) -> Any:
+    """Where the range of chunks of each thread begins, and where the last one ends: of equal lengths."""
+    before = accumulate([0, *sizes])
+    chunks = [n + at for n, (_, starts) in zip(before, spans, strict=False) for at in starts]
+    shares = (sum(sizes) * i / threads for i in range(threads))
+    return _words([*(bisect_left(chunks, share) for share in shares), len(chunks)])
+
+
+def _unclaim(batch: int) -> None:
+    """Have no chunk of a batch claimed, and no thread come."""
+    words = (ctypes.c_int64 * len(BATCH)).from_address(batch)
+    counters, ranges = (words[BATCH.index(name)] for name in ("counters", "range_count"))
+    ctypes.memset(counters, 0, 8 * LINE * (ranges + 1))
 
 
 def _sizes(many: int, rows: int, columns: int) -> dict[str, int]:

@@ -24,13 +24,14 @@ __all__ = ["Team", "after_fork", "in_python_threads", "team"]
 class Team:
     """Who runs the chunks.
 
-    name: in words. threads: how many there are now. parallel: the address of GOMP_parallel, or 0
-    where Python threads are used (or a single thread).
+    name: in words. threads: how many there are now. parallel, number: the addresses of GOMP_parallel
+    and of omp_get_thread_num, or 0 where Python threads are used (or a single thread).
     """
 
     name: str
     threads: Callable[[], int]
     parallel: int = 0
+    number: int = 0
 
 
 def team() -> Team:
@@ -44,20 +45,22 @@ def team() -> Team:
 
 
 def _torch_team(torch: Any) -> Team:
-    address = _gomp_parallel(str(Path(torch.__file__).parent))
-    name = "torch's threads" if address else "Python threads, as many as torch has"
-    return _teams.setdefault("torch", Team(name, torch.get_num_threads, address))
+    addresses = _openmp(str(Path(torch.__file__).parent))
+    name = "torch's threads" if any(addresses) else "Python threads, as many as torch has"
+    return _teams.setdefault("torch", Team(name, torch.get_num_threads, *addresses))
 
 
-def _gomp_parallel(torch_folder: str) -> int:
-    """The address of the OpenMP entry point that torch's own loops use; 0 where there is none."""
+def _openmp(torch_folder: str) -> tuple[int, int]:
+    """The addresses of the OpenMP entry points that torch's own loops use; zeros where there are none."""
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
         try:
-            function = ctypes.CDLL(str(Path(torch_folder, "lib", name))).GOMP_parallel
+            library = ctypes.CDLL(str(Path(torch_folder, "lib", name)))
+            functions = library.GOMP_parallel, library.omp_get_thread_num
         except (OSError, AttributeError):
             continue
-        return ctypes.cast(function, ctypes.c_void_p).value or 0
-    return 0
+        parallel, number = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
+        return parallel, number
+    return 0, 0
 
 
 def _cores() -> int:

@@ -15,7 +15,7 @@ from ravine.engines.llvm import scalars
 from ravine.engines.llvm.begin import begin
 from ravine.engines.llvm.lines import enter, leave
 from ravine.engines.llvm.printer import Printer
-from ravine.engines.llvm.tables import IN_THREADS, REFUSES
+from ravine.engines.llvm.tables import BATCH, IN_THREADS, LINE, REFUSES
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.llvm.walk import print_pass
 
@@ -77,7 +77,12 @@ first:
   %refused = icmp ne i64 %status, 0
   br i1 %refused, label %refusal, label %tail
 chunks:
-  store i64 0, ptr %argument, align 8
+  %counters = load ptr, ptr %argument, align 8
+  %ranges.at = getelementptr i64, ptr %argument, i64 {BATCH.index("range_count")}
+  %ranges = load i64, ptr %ranges.at, align 8
+  %counted = add i64 %ranges, 1
+  %bytes = mul i64 %counted, {8 * LINE}
+  call void @llvm.memset.p0.i64(ptr align 8 %counters, i8 0, i64 %bytes, i1 false)
   br i1 %several, label %team, label %alone
 team:
   call void %parallel(ptr %function, ptr %argument, i32 %threads, i32 0)
@@ -93,4 +98,5 @@ refusal:
 end:
   ret i64 0
 }}
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 """

@@ -6,6 +6,7 @@ record       one tensor: see RECORD
 addresses    column after column (p, g, the array slots, the scalar slots, the step count), where
              each tensor has it; scalar slots are float64, counts float32 or float64
 chunk        which tensor (its place in the batch), and the first element: see CHUNK
+bounds       where each range of chunks begins, and where the last one ends
 batch        tensors of the same dtypes: see BATCH, then, for each column, where the addresses
              of its tensors stand
 scalars      see SCALARS
@@ -27,6 +28,7 @@ __all__ = [
     "CHUNK",
     "COUNT_FULL",
     "IN_THREADS",
+    "LINE",
     "NO_MEMORY",
     "PLAINLY",
     "READY",
@@ -53,11 +55,13 @@ RECORD = (
     # In how many pieces of rows a matrix is walked, and what each leaves for every column.
     *("pieces", "column_parts"),
 )
-# The counter from which threads claim chunks has a cache line of its own.
+# Threads claim the chunks of a range from its counter, each in a cache line of its own; one more counter
+# says how many threads have come. `thread` is the address of omp_get_thread_num, or 0.
 BATCH = (
-    *("counter", *(f"padding{i}" for i in range(7)), "chunk_count", "chunks", "records"),
+    *("counters", "range_count", "bounds", "thread", "chunk_count", "chunks", "records"),
     *("partials", "tensor_count", "run"),
 )
+LINE = 8
 CHUNK = ("tensor", "start")
 SCALARS = (
     *("group_rows", "group_count", "records", "tensor_count", "totals", "addresses"),

@@ -1,8 +1,9 @@
 """`pass_k`: one pass over the elements, in registers, without temporaries.
 
-Threads claim runs of chunks, so that each walks long ways through memory. In a chunk there is a wide
-loop, then one for the elements left over; what they sum up, or find to be the greatest or the least,
-is left as the chunk's part.
+Each thread has a range of chunks, the same in every pass, so that what one pass leaves in the caches of a
+core is there for the next; when its own is done, it helps with the others. It claims runs of chunks, so
+that it walks long ways through memory. In a chunk there is a wide loop, then one for the elements left
+over; what they sum up, or find to be the greatest or the least, is left as the chunk's part.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ravine.engines.llvm.lines import Lines, strip
 from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
-from ravine.engines.llvm.tables import BATCH, CHUNK, RECORD, record_of, rows_of, scalar
+from ravine.engines.llvm.tables import BATCH, CHUNK, LINE, RECORD, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.passes import Pass
 
@@ -75,7 +76,9 @@ class _Walk:
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
         out = self.out
-        chunk_count = out.field("%batch", BATCH, "chunk_count")
+        counters = out.field("%batch", BATCH, "counters", "ptr")
+        ranges = out.field("%batch", BATCH, "range_count")
+        bounds = out.field("%batch", BATCH, "bounds", "ptr")
         chunks = out.field("%batch", BATCH, "chunks", "ptr")
         records = out.field("%batch", BATCH, "records", "ptr")
         partials = out.field("%batch", BATCH, "partials", "ptr")
@@ -85,35 +88,59 @@ class _Walk:
             place = len(BATCH) + self.kernel.columns.index(c)
             at = out.at("%batch", place, "i64", f"{c}.at")
             addresses[c] = out.load(f"{c}.addresses", at, "ptr")
-        out.jump("claim")
+        mine = self.thread(counters, ranges)
+        with out.loop("range", ranges):
+            number = out.set("number", f"add i64 {mine}, %range")
+            number = out.set("number", f"urem i64 {number}, {ranges}")
+            counter = out.at(counters, out.set("line", f"mul i64 {number}, {LINE}"), "i64")
+            at = out.at(bounds, number, "i64")
+            begin, end = out.load("begin", at, "i64"), out.load("end", out.at(at, 1, "i64"), "i64")
+            out.jump("claim")
+            out.label("claim")
+            claimed = out.set("claimed", f"atomicrmw add ptr {counter}, i64 {run} monotonic")
+            first = out.set("first", f"add i64 {begin}, {claimed}")
+            beyond = out.set("beyond", f"add i64 {first}, {run}")
+            whole = out.set("whole", f"icmp ult i64 {beyond}, {end}")
+            last = out.set("last", f"select i1 {whole}, i64 {beyond}, i64 {end}")
+            out.line(f"%more = icmp ult i64 {first}, {last}")
+            out.branch("%more", "chunk.begin", "range.past")
+            out.label("chunk.begin")
+            out.line(f"%chunk = phi i64 [ {first}, %claim ], [ %chunk.next, %chunk.past ]")
+            at = out.set("chunk.word", f"mul i64 %chunk, {len(CHUNK)}")
+            at = out.at(chunks, at, "i64", "chunk.at")
+            tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
+            gradient = out.load("g.whole", out.at(addresses["g"], tensor, "ptr", "g.at"), "ptr")
+            absent = out.set("absent", f"icmp eq ptr {gradient}, null")
+            out.branch(absent, "chunk.past", "chunk.here")
+            out.label("chunk.here")
+            found = self.chunk(record_of(out, records, tensor), tensor, start, addresses)
+            for i, name in enumerate(found.values()):
+                at = out.set("at", f"mul i64 %chunk, {self.variant.partials}")
+                at = out.set("at", f"add i64 {at}, {i}")
+                out.store(name, out.at(partials, at))
+            out.jump("chunk.past")
+            out.label("chunk.past")
+            out.line("%chunk.next = add i64 %chunk, 1")
+            out.line(f"%chunk.again = icmp ult i64 %chunk.next, {last}")
+            out.branch("%chunk.again", "chunk.begin", "claim")
+            out.label("range.past")
 
-        out.label("claim")
-        first = out.set("first", f"atomicrmw add ptr %batch, i64 {run} monotonic")
-        beyond = out.set("beyond", f"add i64 {first}, {run}")
-        whole = out.set("whole", f"icmp ult i64 {beyond}, {chunk_count}")
-        last = out.set("last", f"select i1 {whole}, i64 {beyond}, i64 {chunk_count}")
-        out.line(f"%more = icmp ult i64 {first}, {last}")
-        out.branch("%more", "chunk.begin", "end")
-        out.label("chunk.begin")
-        out.line(f"%chunk = phi i64 [ {first}, %claim ], [ %chunk.next, %chunk.past ]")
-        at = out.set("chunk.word", f"mul i64 %chunk, {len(CHUNK)}")
-        at = out.at(chunks, at, "i64", "chunk.at")
-        tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
-        gradient = out.load("g.whole", out.at(addresses["g"], tensor, "ptr", "g.at"), "ptr")
-        absent = out.set("absent", f"icmp eq ptr {gradient}, null")
-        out.branch(absent, "chunk.past", "chunk.here")
-        out.label("chunk.here")
-        found = self.chunk(record_of(out, records, tensor), tensor, start, addresses)
-        for i, name in enumerate(found.values()):
-            at = out.set("at", f"mul i64 %chunk, {self.variant.partials}")
-            at = out.set("at", f"add i64 {at}, {i}")
-            out.store(name, out.at(partials, at))
-        out.jump("chunk.past")
-        out.label("chunk.past")
-        out.line("%chunk.next = add i64 %chunk, 1")
-        out.line(f"%chunk.again = icmp ult i64 %chunk.next, {last}")
-        out.branch("%chunk.again", "chunk.begin", "claim")
-        out.label("end")
+    def thread(self, counters: str, ranges: str) -> str:
+        """The number of this thread: its place in the team or, of other threads, in which it came."""
+        out = self.out
+        function = out.field("%batch", BATCH, "thread", "ptr")
+        alone = out.set("alone", f"icmp eq ptr {function}, null")
+        out.branch(alone, "claim.come", "claim.ask")
+        out.label("claim.ask")
+        place = out.set("place", f"call i32 {function}()")
+        place = out.set("place", f"zext i32 {place} to i64")
+        out.jump("claim.numbered")
+        out.label("claim.come")
+        counter = out.at(counters, out.set("line", f"mul i64 {ranges}, {LINE}"), "i64")
+        came = out.set("came", f"atomicrmw add ptr {counter}, i64 1 monotonic")
+        out.jump("claim.numbered")
+        out.label("claim.numbered")
+        return out.set("thread", f"phi i64 [ {place}, %claim.ask ], [ {came}, %claim.come ]")
 
     def chunk(
         self, record: str, tensor: str, start: str, addresses: dict[str, str]
