@@ -157,7 +157,7 @@ class Fronted(Trial):
         """Its path; with `like`, of the first step only, where that is another."""
         made = subject(self.candidate.rule, self.values)
         if like is not None:
-            first = Probe(probe.starts, probe.grads[:1]).take(made)
+            first = probe.part(1).take(made)
             if near(like[:2], first, rounding) > tolerance:
                 return first
         return probe.take(made)
