@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import time
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,6 +103,31 @@ def test_another_process_bears_what_this_one_could_not():
         apart(f"{HERE}:Sgd", "adma")
     with pytest.raises(ValueError, match="no argument 'lrr'"):
         apart(f"{HERE}:Sgd", arguments={"lrr": 1})
+
+
+def test_what_was_found_before_a_crash_is_kept():
+    report = apart(f"{HERE}:CrashesLate", only=["identity", "descends"])
+    assert [r.verdict for r in report.results] == ["pass", "could not run"], report
+    assert re.search(
+        "is sgd; but it crashed with signal 11 .misbehaving.py, line .*, in the check descends$",
+        report.headline,
+    )
+    assert report.code == 2
+    assert Report.of_dict(json.loads(report.to_json())).ended == report.ended
+    report = apart(f"{HERE}:BreaksImports", only=["identity"])
+    assert "ended its process with code 1 (KeyError" in report.headline
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_fork_is_a_fault_and_does_not_check():
+    begun = time.monotonic()
+    report = apart(f"{HERE}:Forks", only=["identity", "quiet"])
+    assert [(r.check, r.verdict) for r in report.results] == [
+        ("identity", "pass"),
+        ("quiet", "fault"),
+    ]
+    assert "it forks the process" in str(report)
+    assert time.monotonic() - begun < 100  # nobody waits for the child
 
 
 def test_the_command():
