@@ -43,6 +43,7 @@ __all__ = [
     "family",
     "library",
     "near",
+    "of_arrays",
     "resembling",
     "stacks",
     "stepped",
@@ -221,6 +222,13 @@ _SPOKEN = {
     "stochasticgradientdescent": "sgd",
     "gradientdescent": "sgd",
 }
+
+
+def of_arrays(name: str) -> bool:
+    """Whether a rule computes with whole matrices: their products, norms or singular vectors."""
+    made = library().get(name)
+    graph = None if made is None else _graph(made, _values(made, {}))
+    return graph is not None and graph.of_arrays
 
 
 def resembling(values: Values) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = [
     "finite",
     "gentle",
     "probe",
+    "square",
     "unit",
     "walked",
 ]
@@ -158,6 +159,17 @@ def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) ->
     starts = np.array([found[i][1] for i in order]) * scale
     grads = np.stack([found[i][0] for i in order], axis=1) * scale
     return Probe(starts.reshape(shape), grads.reshape(steps, *shape))
+
+
+@cache
+def square(steps: int = 24, seed: int = 23) -> Probe:
+    """A probe of square matrices with dense gradients, whose singular vectors are unique.
+
+    For optimizers that compute these: of the other probe's, rounding decides which they are.
+    """
+    rng = np.random.default_rng(seed)
+    size = 10.0 ** rng.uniform(-1, 0.5, (steps, 1, 1, 1))
+    return Probe(rng.standard_normal((3, 4, 4)), size * rng.standard_normal((steps, 3, 4, 4)))
 
 
 @cache

@@ -28,7 +28,7 @@ import inspect
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from ravine.checks.candidates import CALLED, Trial, trials
+from ravine.checks.candidates import CALLED, Trial, claims, of_arrays, trials
 from ravine.checks.findings import Finding
 from ravine.checks.guard import contained, described
 from ravine.checks.kinds.base import HAS
@@ -51,6 +51,7 @@ from ravine.checks.probe import (
     finite,
     gentle,
     probe,
+    square,
     unit,
     walked,
 )
@@ -145,9 +146,13 @@ class Context:
     like: str | None = None
     seconds: float = 10.0
 
-    @property
+    @cached_property
     def probe(self) -> Probe:
         """Parameters and gradients that tell rules apart."""
+        every = claims(self.subject.name, self.subject.values)
+        if any(of_arrays(k) for k in ([self.like] if self.like else every)):
+            with suppress(CouldNotRun):
+                return probe() if self._steady(probe(), self.values) else square()
         return probe()
 
     @cached_property
@@ -194,10 +199,15 @@ class Context:
 
         It does not where the probe's matrices have no unique singular vectors, as for SOAP.
         """
-        grads = self.probe.grads[:8]
+        return self._steady(self.probe, self.busy)
+
+    def _steady(self, its: Probe, values: Mapping[str, float | bool]) -> bool:
+        grads = its.grads[:8]
         noise = 1 + 1e-14 * np.random.default_rng(17).standard_normal(grads.shape)
-        its = walked(self.fresh(**self.busy), grads * noise)
-        return apart(its, self.path(8, **self.busy)) <= 1e-3 * SINGLE
+        paths = [
+            walked(self.fresh(list(its.starts), **values), each) for each in (grads, grads * noise)
+        ]
+        return apart(*paths) <= 1e-3 * SINGLE
 
     def off(self, path: Path, other: Path) -> float:
         """How far two paths are apart that are computed in different ways; 0 where that is only rounding."""
