@@ -1,7 +1,6 @@
 """The threads that kernels run in: the same bits in any of them, and what a fork leaves."""
 
 import ctypes
-import itertools
 import subprocess
 import sys
 import threading
@@ -102,19 +101,6 @@ def test_a_thread_begins_with_its_own_half_and_then_does_the_other(number, monke
     step.point("g", [g.ctypes.data for g in gs])
     assert step.run(2) == READY
     np.testing.assert_array_equal(p, gs[1 - number % 2])
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_each_thread_has_as_many_elements(threads):
-    sizes = [5, 100, 3, 40, 0, 500, 8]
-    spans = [(10, range(0, size, 10)) for size in sizes]
-    bounds = [*cpu._ranges(sizes, spans, threads)]
-    assert len(bounds) == threads + 1
-    assert bounds[0] == 0
-    assert bounds[-1] == sum(len(starts) for _, starts in spans)
-    chunks = [min(10, size - at) for size in sizes for at in range(0, size, 10)]
-    for begin, end in itertools.pairwise(bounds):
-        assert abs(sum(chunks[begin:end]) - sum(sizes) / threads) <= 10
 
 
 def test_a_torch_without_the_entry_point_is_noticed(tmp_path):

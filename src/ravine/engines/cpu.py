@@ -20,12 +20,11 @@ import ctypes
 import struct
 import threading
 import weakref
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
+from ravine.engines.chunks import chunks, longest_run, ranges
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
 from ravine.engines.kernel import (
@@ -55,16 +54,6 @@ from ravine.rule import kept
 
 __all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel"]
 
-# Chunks are small enough to balance many cores, and few enough that their table is.
-_SHORTEST_CHUNK, _MOST_CHUNKS = 8192, 1024
-# Threads claim runs of neighbouring chunks: where a thread jumps about in memory, the hardware's
-# prefetching is lost at each jump (a fifth of Adam's time on ResNet-18).
-_LONGEST_RUN, _FEWEST_RUNS = 8, 64
-# Chunks of matrices are longer by this, since each leaves a number for every column.
-_ROWS = 4
-# Those of wide matrices have so many rows, where that leaves so many pieces: putting together what they leave
-# is one thread's work.
-_MOST_ROWS, _FEWEST_PIECES = 32, 8
 # A rule with reductions walks over the elements several times. Tensors of about so many elements, for each
 # thread, go through all walks before the next ones begin, and are in the caches still.
 _WAVE = 2**19
@@ -265,7 +254,7 @@ class Step:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
         row = len(self.kernel.group_row)
         first = sum(batch[BATCH.index("tensor_count")] for batch in self._batches)
-        spans = [self._chunks_of(place, n) for place, (n, _) in enumerate(members, first)]
+        spans = [chunks(n, self._matrix(place)) for place, (n, _) in enumerate(members, first)]
         counts = [len(starts) for _, starts in spans]
         partials = _words(code.partials * sum(counts))
         chunks = _words(
@@ -296,7 +285,7 @@ class Step:
             for column in range(len(self.kernel.columns))
         ]
         workers = team()
-        bounds = _ranges([n for n, _ in members], spans, workers.threads())
+        bounds = _words(ranges([n for n, _ in members], spans, workers.threads()))
         counters = _words(LINE * len(bounds))
         batch = _table(
             BATCH,
@@ -307,7 +296,7 @@ class Step:
             thread=workers.number,
             tensor_count=len(members),
             chunk_count=begun,
-            run=max(1, min(_LONGEST_RUN, begun // _FEWEST_RUNS)),
+            run=longest_run(begun),
             chunks=_address(chunks),
             records=_address(self._records, len(RECORD) * first),
             partials=_address(partials),
@@ -315,24 +304,9 @@ class Step:
         self._batches.append(batch)
         self._tables += [partials, chunks, bounds, counters]
 
-    def _chunks_of(self, place: int, size: int) -> tuple[int, Sequence[int]]:
-        """How many elements a chunk has, and where each begins. Of matrices it has whole rows of one, or
-        several whole ones.
-        """
-        length = _SHORTEST_CHUNK
-        while size > length * _MOST_CHUNKS:
-            length *= 2
-        if self._matrices is None or not size:
-            return length, range(0, size, length)
-        length *= _ROWS
-        _, rows, columns = self._matrices[self.order[place]]
-        area = rows * columns
-        if area < size and area <= length:
-            length = area * (length // area)
-            return length, range(0, size, length)
-        length = columns * max(1, length // columns, min(_MOST_ROWS, rows // _FEWEST_PIECES))
-        begun = range(0, size, area)
-        return length, [first + start for first in begun for start in range(0, area, length)]
+    def _matrix(self, place: int) -> tuple[int, int] | None:
+        """The rows and columns of each matrix of a tensor, where there is something for them."""
+        return self._matrices[self.order[place]][1:] if self._matrices is not None else None
 
     def _add_lines(self, code: Compiled, members: list[int]) -> None:
         """The tables of what there is for each matrix, row and column of a batch's tensors."""
@@ -479,14 +453,6 @@ def _each(batches: Sequence[_Batch], function: str, how: int) -> Iterator[tuple[
     for code, batch in batches:
         if function in code.address:
             yield code.address[function], _address(batch), how
-
-
-def _ranges(sizes: Sequence[int], spans: Sequence[tuple[int, Sequence[int]]], threads: int) -> Any:
-    """Where the range of chunks of each thread begins, and where the last one ends: of equal lengths."""
-    before = accumulate([0, *sizes])
-    chunks = [n + at for n, (_, starts) in zip(before, spans, strict=False) for at in starts]
-    shares = (sum(sizes) * i / threads for i in range(threads))
-    return _words([*(bisect_left(chunks, share) for share in shares), len(chunks)])
 
 
 def _unclaim(batch: int) -> None:
