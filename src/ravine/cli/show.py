@@ -171,7 +171,7 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
     from ravine.reading.algorithm import terminal
 
     rule, facts = found.rule, about(found.rule, **values)
-    paragraph(f"{found.label}: {facts.summary}")
+    paragraph(found.label + f": {facts.summary}" * bool(facts.summary))
     line()
     if facts.text:
         paragraph(f"{facts.text}\n")

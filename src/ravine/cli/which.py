@@ -34,7 +34,8 @@ def which(
         rule = find(name).rule
         why = registry.unverified(rule)
         return paragraph(
-            f"{name} is {rule.name}: {rule.summary}" + f" Unverified: {why}." * bool(why)
+            f"{name} is {rule.name}{f': {rule.summary}' if rule.summary else '.'}"
+            + f" Unverified: {why}." * bool(why)
         )
     for number, match in enumerate(found):
         if number:
