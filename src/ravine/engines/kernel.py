@@ -69,7 +69,7 @@ class KernelError(RuleError):
     """A rule that a CPU kernel cannot be made of; the message says why, and what runs instead."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Value:
     """A value of the kernel: a leaf (t, a hyperparameter, a slot, a constant) or an operation.
 

@@ -25,6 +25,7 @@ from ravine.engines.kernel import (
     Kernel,
     Value,
 )
+from ravine.engines.passes import delay
 
 __all__ = ["lower"]
 
@@ -307,4 +308,5 @@ def lower(
     read = {v.leaf for v in kernel.needed if v.op in ("scalar", "hyperparameter")}
     names = ("t", *graph.rule.hyperparameters, *graph.given)
     kernel.inputs = tuple(n for n in names if n in read)
+    delay(kernel)
     return kernel

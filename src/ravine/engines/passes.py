@@ -9,7 +9,7 @@ from itertools import combinations
 
 from ravine.engines.kernel import DTYPES, ELEMENT, LINES, MATRIX, PARTED, PARTIAL, Kernel, Value
 
-__all__ = ["Pass", "passes", "planned"]
+__all__ = ["Pass", "delay", "passes", "planned"]
 
 _FEW = 16  # columns of which pairs are tried
 
@@ -30,6 +30,38 @@ class Pass:
     sums: list[Value]
     lines: list[Value]
     stores: dict[str, Value]
+
+
+def delay(kernel: Kernel) -> None:
+    """Let sums over elements be made in the last pass that is early enough, unless that takes more work.
+
+    What a pass loads is in the caches for the next one then, and a pass that has much to compute waits
+    for memory in the meantime. A stage is only ever raised.
+    """
+    at_first = {v: v.stage for v in kernel.needed}
+    behind = {v: v.stage - max((a.stage for a in v.args), default=0) for v in kernel.needed}
+    full = {kernel.outputs[c] for c in kernel.full if c in kernel.outputs}
+    latest = {v: kernel.last if v in full else kernel.stages - 1 for v in kernel.needed}
+    for v in reversed(kernel.needed):
+        for a in v.args:
+            latest[a] = min(latest[a], latest[v] - behind[v])
+    late = {v for v in kernel.needed if v.op in PARTIAL and latest[v] > v.stage}
+    if not late:
+        return
+    before = _work(kernel)
+    for v in kernel.needed:
+        stage = max((a.stage for a in v.args), default=0) + behind[v]
+        v.stage = latest[v] if v in late else stage
+    if _work(kernel) > before:
+        for v, stage in at_first.items():
+            v.stage = stage
+
+
+def _work(kernel: Kernel) -> tuple[int, int]:
+    """How many columns the passes move, and how many values they compute for each element."""
+    walks = passes(kernel, ["float32"] * len(kernel.columns))
+    moved = sum(len(walk.loads) + len(walk.stores) for walk in walks)
+    return moved, sum(len(walk.values) for walk in walks)
 
 
 def passes(kernel: Kernel, dtypes: Sequence[str]) -> list[Pass]:
