@@ -36,6 +36,8 @@ def main() -> None:
             found = page.evaluate(f"explorer.now.grids.{kind}")
             name = f"{kind} {found['result']['nx']} × {found['result']['ny']}"
             times.setdefault(name, []).append(found["milliseconds"])
+            strip = page.evaluate("explorer.now.strips.a.milliseconds")
+            times.setdefault("every learning rate", []).append(strip)
             page.close()
         browser.close()
     for name, all_ in times.items():

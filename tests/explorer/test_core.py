@@ -34,7 +34,7 @@ BEGIN = """
 import { readFileSync } from "node:fs";
 import { Library, load, loss, Paths } from "FILE";
 const given = JSON.parse(readFileSync(0, "utf8"));
-const library = given.texts.reduce((known, text) => load(text, known), new Library(given));
+const library = new Library(given);
 const out = {};
 const defaults = (rule) => Object.fromEntries(rule.hyperparameters.map((h) => [h.name, h.default]));
 const all = (rule, values) => ({ ...defaults(rule), ...values });

@@ -4,10 +4,30 @@ import { partsOf } from "./operations.js";
 import { parse, parseExpression, RuleError } from "./parser.js";
 import { Program } from "./program.js";
 
-// The rules, modifiers and helpers of some texts. `about` and `meanings`: as ravine/explorer/sources.py has them.
+// What texts define, by name. A text that is given as such is read when its name is first asked for.
+class Entries extends Map {
+  get(name) {
+    const found = super.get(name);
+    if (typeof found === "string") this.define(found);
+    return super.get(name);
+  }
+
+  define(text) {
+    for (const each of parse(text)) {
+      if (each.type === "assign" && each.target.type === "name") this.set(each.target.name, isRule(each.value, this) ? { alias: each.value } : { constant: each.value, text });
+      else if (each.type === "def") this.set(each.name, defined(each, text, this.library));
+      else throw new RuleError("a rule begins with def name(p, g, ..., *, lr=...):", each);
+    }
+  }
+}
+
+// The rules, modifiers and helpers of some texts, each of which defines one. `about` and `meanings`: as
+// ravine/explorer/sources.py has them.
 export class Library {
-  constructor({ entries = new Map(), about = {}, meanings = [] } = {}) {
-    Object.assign(this, { entries, about, meanings });
+  constructor({ texts = [], entries = [], about = {}, meanings = [] } = {}) {
+    Object.assign(this, { about, meanings, entries: new Entries(entries) });
+    this.entries.library = this;
+    for (const text of texts) this.entries.set(text.match(/^(?:def )?(\w+)(?: =|\()/m)[1], text);
   }
 
   rule(text) {
@@ -35,12 +55,8 @@ export class Library {
 }
 
 export function load(text, library = new Library()) {
-  const entries = new Map(library.entries), made = new Library({ ...library, entries });
-  for (const each of parse(text)) {
-    if (each.type === "assign" && each.target.type === "name") entries.set(each.target.name, isRule(each.value, entries) ? { alias: each.value } : { constant: each.value, text });
-    else if (each.type === "def") entries.set(each.name, defined(each, text, made));
-    else throw new RuleError("a rule begins with def name(p, g, ..., *, lr=...):", each);
-  }
+  const made = new Library(library);
+  made.entries.define(text);
   return made;
 }
 

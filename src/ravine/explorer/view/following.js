@@ -90,7 +90,8 @@ export class Following {
     if (quick && known?.last) return known.last;
     if (known?.text === text) return undefined;
     now.strips[ink] = { text, last: known?.last };
-    this.maps.ask(kind, { state: this.working, beside, lowest: now.lowest }, ({ result, error }) => {
+    this.maps.ask(kind, { state: this.working, beside, lowest: now.lowest }, ({ result, milliseconds, error }) => {
+      Object.assign(now.strips[ink], { milliseconds });
       now.strips[ink].result = now.strips[ink].last = result ?? null;
       this.follow();
       if (error) this.said(error);

@@ -14,7 +14,7 @@ const functions = Object.fromEntries(MODIFIERS.map(([chip, name]) => [chip, name
 let libraries = null;
 
 export function builtin(data) {
-  libraries ??= data.sources.texts.reduce((known, text) => load(text, known), new Library(data.sources));
+  libraries ??= new Library(data.sources);
   return libraries;
 }
 
