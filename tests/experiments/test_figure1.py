@@ -130,7 +130,7 @@ def test_parameters_are_those_at_the_end():
 def test_the_whole_set_is_read_from_where_the_spec_says(tmp_path):
     (spec, *_) = specs(full=tmp_path)
     assert json.loads(json.dumps(spec)) == spec
-    with pytest.raises(FileNotFoundError, match="full: the whole Fashion-MNIST is not there"):
+    with pytest.raises(FileNotFoundError, match="name a folder with a folder of images for each"):
         figure1.run(spec)
     assert specs(full=True)[0]["full"] is True
 
