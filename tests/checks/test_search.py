@@ -65,6 +65,16 @@ def test_what_nothing_explains_ends_at_the_deadline():
     assert "leaves adam" in its.evidence[0]
 
 
+def test_a_switch_that_is_ignored_is_told():
+    class Amsgrad(Adam):
+        def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
+            super().__init__(lr, beta1, beta2, eps)
+
+    its = found(type("Adam", (Amsgrad,), {}), amsgrad=True)
+    assert (its.verdict, its.says) == ("fault", "amsgrad is accepted and ignored")
+    assert found(type("Adam", (Amsgrad,), {})).verdict == "right"
+
+
 def test_single_precision_is_told():
     class Adam32(Adam):
         def update(self, params, grads):

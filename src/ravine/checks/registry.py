@@ -306,10 +306,9 @@ class Context:
         if found is None:
             its = self.subject.name, self.like
             found = identified(path, self.probe, values, *its, left)
-        if found.finite < _TELLING and not found.good:
-            found.evidence.append(
-                "most updates are NaN or infinite: other faults may look the same"
-            )
+        if found.finite < _TELLING and not found.good and found.distance <= SINGLE:
+            found.also, found.marked = [found.says, *found.also], []
+            found.says = "its parameters become NaN or infinite, as they would by several faults"
         return found
 
     def _recovered(

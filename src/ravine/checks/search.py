@@ -225,6 +225,10 @@ class Search:
         used = {*trial.values}
         if self.asked.get("weight_decay") and "weight_decay" not in used:
             verdict, says = "fault", "weight_decay is accepted and ignored"
+        elif self.asked.get("amsgrad") is True and not any(
+            "amsgrad" in k for k in (*used, its.base)
+        ):
+            verdict, says = "fault", "amsgrad is accepted and ignored"
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
         elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
