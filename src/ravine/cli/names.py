@@ -54,7 +54,7 @@ def find_all(option: str, names: str) -> list[Found]:
     for name in split(names):
         each = find(name)
         if each.name in found:
-            raise ValueError(f"{option} {names!r} is not accepted; {each.name} is in it twice")
+            raise ValueError(f"{option} {names!r} is invalid; {each.name} is listed twice")
         found[each.name] = each
     return [*found.values()]
 
@@ -78,7 +78,7 @@ def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"--set {error}") from None
         if name in values:
-            raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
+            raise ValueError(f"--set {text!r} is invalid; {name} is set twice")
         values[name] = value
     try:
         rule = rule.fitting(values)

@@ -85,7 +85,7 @@ def _changes(
 ) -> dict[str, Any]:
     """What is changed of an experiment's optimizers."""
     if more and not texts:
-        raise ValueError(f"{more[0]!r} is not accepted; write --set {more[0]}")
+        raise ValueError(f"{more[0]!r} is invalid; write --set {more[0]}")
     found: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     for text in [*(texts or ()), *(more or ())]:
@@ -94,7 +94,7 @@ def _changes(
         except ValueError as error:
             raise ValueError(f"--set {error}") from None
         if name in settings:
-            raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
+            raise ValueError(f"--set {text!r} is invalid; {name} is set twice")
         settings[name] = value
     if optimizers is not None:
         found["optimizers"] = split(optimizers)

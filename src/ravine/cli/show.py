@@ -146,7 +146,7 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
     from ravine.engines.tracing import trace
 
     if dtype not in DTYPES:
-        raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")
+        raise ValueError(f"--dtype {dtype!r} is invalid; it must be one of {', '.join(DTYPES)}")
     kernel = made(trace(rule, **values))
     dtypes = [dtype] * len(kernel.columns)
     if asm:
@@ -222,7 +222,7 @@ def _show_worked(
         numbers = [float(x) for x in gradients.split(",")]
     except ValueError:
         raise ValueError(
-            f"--gradients {gradients!r} is not accepted; write numbers with commas between, such as 0.5,-0.2"
+            f"--gradients {gradients!r} is invalid; write numbers with commas between, such as 0.5,-0.2"
         ) from None
     given_ = [numbers[i % len(numbers)] for i in range(steps)]
     if as_sheet is not None:
@@ -247,7 +247,7 @@ def _write_sheet(
 ) -> None:
     if file.suffix != ".xlsx":
         raise ValueError(
-            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx"
+            f"--sheet {str(file)!r} is invalid; the name of a spreadsheet ends in .xlsx"
         )
     from ravine.races.atomic import write
     from ravine.reading.sheet import sheet
