@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 import ravine
 from ravine.races import contest as module
@@ -257,6 +258,13 @@ def test_a_time_is_a_budget_that_is_kept(tmp_path, caplog):
     assert files(tmp_path) == before
 
 
+def test_shards_are_told_that_a_time_is_the_steps_of_this_machine(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "ravine"), pytest.raises(Elsewhere):
+        race(tmp_path, task(steps=100_000), steps=1.0, shard=Shard(1, 2))
+    (known,) = RunFolder(tmp_path).entry("steps").values()
+    assert f"a shard that does not share this folder needs --budget {known}" in caplog.text
+
+
 def test_steps_are_a_budget(tmp_path):
     assert {run.steps for run in race(tmp_path, steps=5, tier="default").runs} == {5}
 
@@ -285,6 +293,10 @@ def test_batches_are_of_one_seed_and_no_wider_than_memory_allows():
     assert {run.name for batch in batches for run in batch} == {run.name for run in runs}
     one = pace.batches(runs[:40], workers=2)
     assert [len(batch) for batch in one] == [20, 20]
+    assert [len(batch) for batch in pace.batches(runs[:36], workers=3)] == [12, 12, 12]
+    assert [len(batch) for batch in pace.batches(runs[:36], workers=9)] == [9, 9, 9, 9]
+    three = [run for run in runs[40:] if run.hyperparameters["lr"] < 2.95]  # 30 of three seeds
+    assert sorted(len(batch) for batch in pace.batches(three, workers=2)) == [15] * 6
     assert pace.estimate(runs) == pytest.approx(160 * 12 * 1e-4)
     assert pace.estimate(runs, 2) == pytest.approx(80 * 12 * 1e-4)
 
@@ -452,3 +464,33 @@ def test_a_full_disk_ends_the_race_and_says_so(command, monkeypatch):
     done = command("race", "mytask.py", "--optimizers", "sgd", "--out", "kept", code=1)
     assert "No space left on device" in done.err
     assert json.loads(Path("kept/manifest.json").read_text())["status"] == "failed"
+
+
+def padded(rows):
+    """Sequences of several lengths, as long as the longest of the batch: shapes change from step to step."""
+    x = torch.nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
+    return {"x": x, "y": torch.stack([row[1] for row in rows])}
+
+
+class Means(nn.Module):
+    """Classifies a sequence by the mean of what its tokens say, and returns the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.head = nn.Embedding(9, 4, padding_idx=0), nn.Linear(4, 2)
+
+    def forward(self, x, y):
+        return {"loss": nn.functional.cross_entropy(self.head(self.token(x).mean(1)), y)}
+
+
+@pytest.mark.parametrize("other", ["many", "one, later than what is timed"])
+def test_padded_batches_are_trained_one_by_one(tmp_path, other):
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(0)).tolist()
+    lengths = {i: 1 + i % 7 for i in order} if other == "many" else {order[60]: 3}
+    rows = [(torch.full((lengths.get(i, 9),), 1 + i % 2), torch.tensor(i % 2)) for i in range(96)]
+    loader = DataLoader(rows, batch_size=4 if other == "many" else 1, collate_fn=padded)
+    options = {"optimizers": ("sgd", "adam"), "tier": "default", "seeds": 2, "workers": 1}
+    found = ravine.race(Means, loader, held_out=loader, steps=96, folder=tmp_path, **options)
+    assert len(found.runs) == 4
+    assert all(run.how == "one by one: batches differ in their shapes" for run in found.runs)
+    assert all(run.evaluations[-1][1] < run.evaluations[0][1] for run in found.runs)

@@ -88,7 +88,10 @@ def test_a_lost_run_counts_as_untrained_whatever_its_score_says():
         for r in runs
     ]
     assert only(risen).methods[1].results == pytest.approx(dict.fromkeys(range(3), 0.5))
-    assert any("3 of 3 report runs of b are lost" in text for text in Words(only(risen)).remarks())
+    assert (
+        "3 of 3 report runs of b are lost and count as untrained." in Words(only(risen)).remarks()
+    )
+    assert "1 of 3 report runs of b is lost and counts as untrained." in Words(comparison).remarks()
 
 
 def test_where_less_is_better_a_lost_run_counts_as_the_largest():

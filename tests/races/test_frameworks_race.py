@@ -8,7 +8,7 @@ from ravine.races.runs import REPORT
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.filterwarnings("default"),  # theirs are not for us to mend
+    pytest.mark.filterwarnings("default"),  # we cannot fix theirs
 ]
 
 RACE = {"optimizers": ("sgd", "adamw", "muon"), "tier": "default", "seeds": 3, "workers": 1}
@@ -73,7 +73,7 @@ def test_a_data_set_of_hugging_faces_kind_and_its_collator(tmp_path):
     assert {run.batch_size for run in found.runs} == {16}
 
 
-def test_a_module_of_lightning(tmp_path):
+def test_a_module_of_lightning(tmp_path, recwarn):
     lightning = pytest.importorskip("lightning")
 
     class Lines(lightning.LightningModule):
@@ -99,3 +99,30 @@ def test_a_module_of_lightning(tmp_path):
     assert len(found.runs) == 9
     assert all(run.evaluations[-1][1] < run.evaluations[0][1] for run in found.runs)
     assert {run.batch_size for run in found.runs} == {20}
+    assert not [w for w in recwarn if "self.log" in str(w.message)]
+
+
+def test_a_module_of_lightning_that_needs_its_trainer(tmp_path):
+    lightning = pytest.importorskip("lightning")
+
+    class Manual(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net, self.automatic_optimization = torch.nn.Linear(4, 1), False
+
+        def training_step(self, batch, batch_index):
+            self.optimizers().step()
+
+    with pytest.raises(ValueError, match=r"not attached to a `Trainer`.*must return the loss"):
+        ravine.race(Manual, torch.ones(64, 4), folder=tmp_path, **RACE)
+
+
+def test_rows_of_hugging_faces_kind_without_a_collator(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=32, n_positions=12, n_embd=16, n_layer=1, n_head=2)
+    rows = [{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}] * 64
+    model = transformers.GPT2LMHeadModel(config)
+    with pytest.raises(ValueError, match="give a DataLoader over it, whose collate_fn"):
+        ravine.race(model, rows, folder=tmp_path, **RACE)
+    with pytest.raises(ValueError, match=r"the model's output must have \.loss"):
+        ravine.race(model, {"input_ids": torch.ones(64, 3).long()}, folder=tmp_path, **RACE)

@@ -116,7 +116,12 @@ def test_a_task_is_loaded_again_in_another_process(write):
         ("return (x[:50], y[:50]),", "return x[:9], y[:9], x[9:],", "returns 5"),
         ("(x[:50], y[:50])", "(x[:50], y[:49])", r"\[50, 49\] examples; they must be equally long"),
         ("(x[70:], y[70:])", "(x[90:], y[90:])", "a part of the data has no example"),
-        ("(x[70:], y[70:])", "'abc'", "a part of the data is a str"),
+        ("(x[70:], y[70:])", "'abc'", "a part of the data is of type str"),
+        (
+            "return (x[:50], y[:50]), (x[50:70], y[50:70]), (x[70:], y[70:])",
+            "return x, y",
+            "one array",
+        ),
         ("nn.Linear(3, 4)", "nn.Linear(5, 4)", r"do not fit.*\(8, 3\) float32, \(8,\) int64"),
         ("nn.functional.cross_entropy", "lambda out, y: out[:, 0]", r"one number.*shape \(8,\)"),
         ("nn.functional.cross_entropy", "lambda out, y: 3.0", "one number, a tensor; got 3.0"),
@@ -259,6 +264,19 @@ def test_a_model_with_a_training_step():
     assert task.losses(model, (x, y)).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"), [("None", "got None"), ("self.trainer", "do not fit together")]
+)
+def test_a_training_step_that_needs_its_trainer_is_told(returned, message):
+    class Steps(Stepped):
+        def training_step(self, batch, number):
+            return eval(returned, {"self": self})
+
+    task = from_objects(Steps, points(), held_out=points())
+    with pytest.raises(TaskError, match=f"{message}.* without a Trainer, and it must return the"):
+        task.check()
+
+
 # ---- data as people have it ----------------------------------------------------------------------
 
 
@@ -325,7 +343,12 @@ def test_a_model_that_is_there_keeps_its_weights():
     ("changed", "kind", "message"),
     [
         ({"model": 3}, TaskError, "model is 3; it must be an nn.Module or a function"),
-        ({"data": 3}, TaskError, "a part of the data is a int"),
+        ({"data": 3}, TaskError, "a part of the data is of type int"),
+        (
+            {"data": [{"x": 1}, {"x": 2}]},
+            TaskError,
+            "of type list, holds examples one by one; give a D",
+        ),
         ({"colour": 3}, TypeError, "'colour' is no part of a task"),
         ({"batch_size": 1000}, TaskError, "batch_size=1000 is invalid"),
         ({"steps": True}, TaskError, "steps=True is invalid"),

@@ -41,7 +41,7 @@ class Examples:
         """The examples with these numbers."""
         if self.collate:
             made = self.collate([self.content[i] for i in index.tolist()])
-            return made if isinstance(made, Mapping) else tuple(made)
+            return dict(made) if isinstance(made, Mapping) else tuple(made)
         if isinstance(self.content, Mapping):
             return {k: x[index] for k, x in self.content.items()}
         return tuple(x[index] for x in self.content)
@@ -126,12 +126,26 @@ def examples(part: Any) -> Examples:
         return _equally_long(dict(zip(part, map(_tensor, part.values()), strict=True)))
     if isinstance(part, (Tensor, np.ndarray)):
         part = (part,)
+    if _rows(part):
+        raise TypeError(
+            f"a part of the data, of type {type(part).__name__}, holds examples one by one; give a "
+            "DataLoader over it, whose collate_fn makes batches"
+        )
     if isinstance(part, Sequence) and not isinstance(part, str) and part:
         return _equally_long(tuple(map(_tensor, part)))
     raise TypeError(
-        f"a part of the data is a {type(part).__name__}; it must be arrays, such as (x, y), a dict of "
+        f"a part of the data is of type {type(part).__name__}; it must be arrays, such as (x, y), a dict of "
         "arrays, a Dataset or a DataLoader"
     )
+
+
+def _rows(part: Any) -> bool:
+    """Whether it is a list of examples that are dicts, or a data set of Hugging Face's."""
+    if isinstance(part, (str, Mapping)) or not (
+        hasattr(part, "__getitem__") and hasattr(part, "__len__")
+    ):
+        return False
+    return len(part) > 0 and isinstance(part[0], Mapping)
 
 
 def _tensor(x: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ __all__ = ["Pace", "asked", "measured", "work"]
 STEPS, WARM = 20, 5
 """How many steps are timed, and how many are taken before that."""
 
-WIDTH = 32
-"""Replicas in a swarm; 16 to 64 take the same time each."""
+WIDTH, NARROW = 32, 8
+"""Replicas in a swarm: 16 to 64 take the same time each, and fewer than 8 are not put together if more
+can be."""
 
 HALVED = sum(
     go * (until - since)
@@ -79,8 +81,8 @@ class Pace:
     def batches(self, runs: Sequence[Run], workers: int = 1) -> list[list[Run]]:
         """Runs in batches: those of one seed and role together, at the most as many as the width.
 
-        Batches are even, and there are enough of them for the workers where they stay wide enough.
-        Rivals, of which halving stops the worse ones, are a batch.
+        Batches are even, and where they stay wide enough there are as many for each worker. Rivals, of
+        which halving stops the worse ones, are a batch.
         """
         groups: dict[tuple[int, str], list[Run]] = {}
         rivals: dict[tuple[int, str, str], list[Run]] = {}
@@ -90,9 +92,13 @@ class Pace:
             else:
                 groups.setdefault((run.seed, run.role), []).append(run)
         cut = [*rivals.values()]
+        each = workers // math.gcd(workers, len(groups))  # so many of a group, or a multiple
         for group in groups.values():
-            narrow = max(8, -(-len(group) // workers)) if len(groups) < workers else len(group)
-            count = -(-len(group) // min(self.width, narrow))
+            least = -(-len(group) // self.width)
+            most = max(least, len(group) // NARROW)
+            count = -(-least // each) * each
+            if count > most:
+                count = most if len(groups) * least < workers else least
             cut += [group[i::count] for i in range(count)]
         return cut
 

@@ -154,7 +154,10 @@ class Words:
         for method in self.comparison.methods:
             if method.runs_lost:
                 of = f"{method.runs_lost} of {len(method.runs)}"
-                said.append(f"{of} report runs of {method.name} are lost and count as untrained.")
+                verbs = ("is", "counts") if method.runs_lost == 1 else ("are", "count")
+                said.append(
+                    f"{of} report runs of {method.name} {verbs[0]} lost and {verbs[1]} as untrained."
+                )
             if self.comparison.tuned and not method.tuned:
                 said.append(
                     f"{method.name} is compared at its defaults: no trial of it was chosen."

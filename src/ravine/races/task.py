@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import math
 import pkgutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -121,7 +122,9 @@ class Task:
         if self.loss is not None:
             return self.loss(model, *_unpacked(batch))
         if hasattr(model, "training_step"):
-            found = model.training_step(batch, 0)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "You are trying to `self.log")  # to no Trainer
+                found = model.training_step(batch, 0)
             return found["loss"] if isinstance(found, Mapping) else found
         found = model(**batch) if isinstance(batch, Mapping) else model(*batch)
         return found["loss"] if isinstance(found, dict) else found.loss
@@ -198,16 +201,15 @@ class Task:
             with torch.random.fork_rng(devices=[]):
                 loss = self.losses(model, self.train.batch(index))
         except Exception as error:
-            without = (
-                "" if self.loss else "; there is no loss, so the model's output must have .loss"
-            )
             raise TaskError(
                 f"{self.name}: data, model and loss do not fit together: {_what(error)}; a batch is "
-                f"{self.train.describe(index)}{without}"
+                f"{self.train.describe(index)}{self._without(model)}"
             ) from error
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
-            raise TaskError(f"{self.name}: the loss is one number, a tensor; got {got}")
+            raise TaskError(
+                f"{self.name}: the loss must be one number, a tensor; got {got}{self._without(model)}"
+            )
         if not loss.requires_grad:
             raise TaskError(f"{self.name}: the loss does not depend on the model's parameters")
         if not math.isfinite(loss.item()):
@@ -228,11 +230,25 @@ class Task:
                     f"{part.unfit() or 'the data is finite, so look at the score'}"
                 )
 
+    def _without(self, model: nn.Module) -> str:
+        """Where the loss comes from if the task has none."""
+        if self.loss is not None:
+            return ""
+        if hasattr(model, "training_step"):
+            return "; a race calls training_step without a Trainer, and it must return the loss"
+        return "; there is no loss, so the model's output must have .loss"
+
     def within(self, steps: int | None = None, schedule: str | None = None) -> Task:
         """The same task with another budget or schedule; None leaves it. Raises TaskError."""
         steps = self.steps if steps is None else steps
         schedule = self.schedule if schedule is None else schedule
         return _checked(replace(self, steps=steps, schedule=schedule))
+
+
+def _only_array(part: Examples) -> Tensor | None:
+    """The array of a part that has one only."""
+    content = None if part.collate else part.content
+    return content[0] if isinstance(content, tuple) and len(content) == 1 else None
 
 
 def _takes_model(function: Callable[..., Any]) -> bool:
@@ -312,7 +328,7 @@ def problem(name: str) -> Task:
     there = problems()
     if name not in there:
         raise TaskError(
-            f"no problem is called {name!r}{typo(name, there)}; there are {', '.join(there)}"
+            f"no problem is called {name!r}; there are {', '.join(there)}{typo(name, there)}"
         )
     module = import_module(f"ravine.races.problems.{name.replace('-', '_')}")
     text = Path(str(module.__file__)).read_bytes()
@@ -434,6 +450,12 @@ def _task(name: str, make: Callable[[], nn.Module], parts: Any, **given: Any) ->
     if any(len(part) == 0 for part in made):
         raise TaskError(f"{name}: a part of the data has no example")
     given.setdefault("loss", None)
+    loss, array = given["loss"], _only_array(made[0])
+    if loss is not None and not _takes_model(loss) and array is not None:
+        raise TaskError(
+            f"{name}: a part of the data is one array, {tuple(array.shape)}, but the loss takes an output "
+            "and a target; write each part as a tuple: (x, y), (x_held_out, y_held_out)"
+        )
     if given["batch_size"] is None:
         given["batch_size"] = min(32, len(made[0]))
     task = Task(name, make, train=made[0], validation=made[1], test=made[2], **given)

@@ -54,12 +54,19 @@ class Together:
         self.gradients: list[Tensor] = []
         self._where: list[tuple[int, int]] = []
         self._replay: Callable[..., list[Tensor]] | None = None
+        self._shapes: list[Any] = []
 
     def losses(self, batch: Batch) -> list[float]:
         """The loss of each replica; `gradients` holds a stack for each trained parameter then.
 
-        Raises CannotBatch, at the first two batches, where the task does not allow it.
+        Raises CannotBatch where the task does not allow it: at the first two batches, or at one of other
+        shapes, as padding makes them.
         """
+        shapes = [*map(_shape, batch.values() if isinstance(batch, dict) else batch)]
+        if self._replay is None:
+            self._shapes = shapes
+        elif shapes != self._shapes:
+            raise CannotBatch("batches differ in their shapes")
         trained = [self._stacks[k] for k in self._trained]
         rest = {k: x for k, x in self._stacks.items() if k not in self._trained}
         if self._replay is None:
@@ -194,6 +201,11 @@ def _stacked(models: Sequence[nn.Module]) -> dict[str, Tensor]:
         for r, found in enumerate(every):
             found[name].data = stacks[name][r]
     return stacks
+
+
+def _shape(x: Any) -> Any:
+    """The shape of a tensor; anything else as it is, since a trace would freeze it."""
+    return x.shape if isinstance(x, Tensor) else x
 
 
 def _named(model: nn.Module) -> dict[str, Tensor]:
