@@ -79,7 +79,7 @@ def test_muon_is_torchs_but_for_bfloat16():
     stepper.step(gradients((3, 4), 1)[0])
     step = (step - ours) / 0.1
     np.testing.assert_allclose(step @ step.T, np.eye(3), atol=1e-6)
-    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3,\) is not accepted"):
+    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3,\) is invalid"):
         rn.Muon([np.ones((2, 2)), np.ones(3)])
 
 
@@ -159,7 +159,7 @@ def test_options_can_change_between_steps():
     assert stepper.step(1.0) == 0.75
     stepper.options["lr"] = float("nan")
     with pytest.raises(
-        ValueError, match=r"SGD: lr=nan is not accepted; lr is a finite number >= 0"
+        ValueError, match=r"SGD: lr=nan is invalid; lr must be a finite number >= 0"
     ):
         stepper.step(1.0)
 
@@ -285,7 +285,7 @@ def test_what_a_kernel_cannot_step_runs_eager_and_is_counted():
     assert new["number"] == pytest.approx(-0.5)
     with pytest.raises(RuleError, match=r"Adam: engine='kernel' is not possible .*not dense"):
         rn.Adam([apart], engine="kernel").step([g])
-    with pytest.raises(ValueError, match="engine='fast' is not accepted"):
+    with pytest.raises(ValueError, match="engine='fast' is invalid"):
         rn.Adam([apart], engine="fast")
 
 
@@ -388,16 +388,16 @@ def test_fit_with_several_columns():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs=0 is not accepted; epochs is a whole number >= 1"),
-        ({"epochs": 2.5}, "epochs=2.5 is not accepted"),
+        ({"epochs": 0}, "epochs=0 is invalid; epochs must be a whole number >= 1"),
+        ({"epochs": 2.5}, "epochs=2.5 is invalid"),
         (
             {"batch_size": 0},
-            'batch_size=0 is not accepted; batch_size is a whole number >= 1 or "all"',
+            'batch_size=0 is invalid; batch_size must be a whole number >= 1 or "all"',
         ),
-        ({"batch_size": "half"}, "batch_size='half' is not accepted"),
-        ({"stopping_threshold": -1.0}, "stopping_threshold=-1.0 is not accepted"),
-        ({"clipping": -1.0}, "clip_value=-1.0 is not accepted"),
-        ({"learning_rate": -0.1}, "lr=-0.1 is not accepted; lr is a finite number >= 0"),
+        ({"batch_size": "half"}, "batch_size='half' is invalid"),
+        ({"stopping_threshold": -1.0}, "stopping_threshold=-1.0 is invalid"),
+        ({"clipping": -1.0}, "clip_value=-1.0 is invalid"),
+        ({"learning_rate": -0.1}, "lr=-0.1 is invalid; lr must be a finite number >= 0"),
     ],
 )
 def test_fit_refuses(options, message):
@@ -442,8 +442,8 @@ X = np.linspace(-1, 1, 100)
     [
         (np.ma.masked_less(X, 0), X, TypeError, "fit: x is a masked array"),
         (X, np.ma.masked_less(X, 0), TypeError, "fit: y is a masked array"),
-        (X, None, TypeError, "fit: y=None is not accepted; it is an array of rows"),
-        (3.0, X, TypeError, "fit: x=3.0 is not accepted"),
+        (X, None, TypeError, "fit: y=None is invalid; it must be an array of rows"),
+        (3.0, X, TypeError, "fit: x=3.0 is invalid"),
         (X, np.where(X > 0.9, np.nan, X), ValueError, "fit: y has values that are NaN or infinite"),
         (np.where(X > 0.9, np.nan, X), X, ValueError, "fit: x has values that are NaN or infinite"),
         (np.where(X > 0.9, np.inf, X), X, ValueError, "fit: x has values that are NaN or infinite"),
@@ -487,7 +487,7 @@ def test_a_learning_rate_has_one_name_at_a_time():
     start = {"m": 0.0, "b": 0.0}
     with pytest.raises(TypeError, match=r"learning_rate=0.1 and lr=0.2 are one hyperparameter"):
         rn.fit(rn.linear, rn.mean_squared_error, start, X, X, learning_rate=0.1, lr=0.2)
-    with pytest.raises(TypeError, match="callback=3 is not accepted"):
+    with pytest.raises(TypeError, match="callback=3 is invalid"):
         rn.fit(rn.linear, rn.mean_squared_error, start, X, X, callback=3)
 
 

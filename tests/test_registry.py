@@ -373,7 +373,7 @@ def test_a_name_found_has_one_spelling(name):
         ("l2(adam, sgd)", ValueError, "write one rule and then options"),
         ("l2(weight_decay=1, adam)", ValueError, "write one rule and then options"),
         ("l2(adam, weight_decay=x)", ValueError, "'x' is not a number, true or false"),
-        ("l2(adam, weight_decay=-1)", ValueError, "weight_decay=-1.0 is not accepted"),
+        ("l2(adam, weight_decay=-1)", ValueError, "weight_decay=-1.0 is invalid"),
         ("l2(adam, decay=1)", ValueError, "has no hyperparameter 'decay'"),
         ("l2(adamw)", RuleError, "adamw has 'weight_decay' already"),
         (

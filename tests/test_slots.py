@@ -107,7 +107,7 @@ def test_what_needs_a_matrix_refuses_a_vector(front):
 @pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("rank", [0, -2, 1.5])
 def test_a_rank_is_a_whole_number(front, rank):
-    with pytest.raises(ValueError, match=f"rank={rank} is not accepted; the rank of a slot"):
+    with pytest.raises(ValueError, match=f"rank={rank} is invalid; the rank of a slot"):
         front(projected, np.zeros((3, 4)), np.ones((1, 3, 4)), rank=rank)
 
 
@@ -155,7 +155,7 @@ def test_what_is_no_such_slot_is_refused():
     for make in (lambda: square(0), lambda: low_rank(2, axis=0), lambda: low_rank(0)):
         with pytest.raises(TypeError, match=r"square: axis=0|low_rank: axis=0|low_rank: rank=0"):
             make()
-    with pytest.raises(TypeError, match="'int8' is not accepted; it is one of float64, float32"):
+    with pytest.raises(TypeError, match="'int8' is invalid; it must be one of float64, float32"):
         filled(0.0).kept_in("int8")
     with pytest.raises(TypeError, match="one number is kept in float64"):
         scalar(0.0).kept_in("float32")

@@ -109,7 +109,7 @@ def test_muons_words_are_the_rules_switches(spelling, adjust):
 
 
 def test_a_spelling_says_which_parameters_it_trains():
-    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3,\) is not accepted"):
+    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3,\) is invalid"):
         spellings.MUON.check_parameter((3,))
     spellings.MUON.check_parameter((3, 4))
     spellings.ADAM.check_parameter((3,))

@@ -806,7 +806,7 @@ NAN, INF = math.nan, math.inf
 BAD = [
     # class, options, and what the message says
     *(
-        (name, {"lr": value}, f"{name}: lr={value!r} is not accepted; lr is a finite number >= 0")
+        (name, {"lr": value}, f"{name}: lr={value!r} is invalid; lr must be a finite number >= 0")
         for name in CLASSES
         for value in (-0.1, NAN, INF, "0.1", None, True, [0.1])
     ),
@@ -814,7 +814,7 @@ BAD = [
         (
             name,
             {"betas": value},
-            f"{name}: betas={value!r} is not accepted; betas is a pair: beta1, a number in [0, 1)",
+            f"{name}: betas={value!r} is invalid; betas must be a pair: beta1, a number in [0, 1)",
         )
         for name in ("Adam", "AdamW")
         for value in (0.9, None, "ab", (0.9,), (0.9, 0.99, 0.999), {0.9, 0.99})
@@ -823,7 +823,7 @@ BAD = [
         (
             name,
             {"betas": tuple({1: 0.5, 2: 0.5, i: value}.values())},
-            f": beta{i}={value!r} is not accepted; beta{i} is a number in [0, 1)",
+            f": beta{i}={value!r} is invalid; beta{i} must be a number in [0, 1)",
         )
         for name in ("Adam", "AdamW")
         for i in (1, 2)
@@ -833,7 +833,7 @@ BAD = [
         (
             name,
             {option: value},
-            f"{name}: {option}={value!r} is not accepted; {option} is a finite number >=",
+            f"{name}: {option}={value!r} is invalid; {option} must be a finite number >=",
         )
         for name in CLASSES
         for option in ("eps", "weight_decay", "momentum", "momentum_decay", "lr_decay")
@@ -844,17 +844,17 @@ BAD = [
         (
             "SGD",
             {"dampening": value, "momentum": m},
-            f"SGD: dampening={value!r} is not accepted; dampening",
+            f"SGD: dampening={value!r} is invalid; dampening",
         )
         for value in (NAN, "x")
         for m in (0, 0.9)
     ),
-    ("RMSprop", {"alpha": 1.5}, "RMSprop: alpha=1.5 is not accepted; alpha is a number in [0, 1]"),
+    ("RMSprop", {"alpha": 1.5}, "RMSprop: alpha=1.5 is invalid; alpha must be a number in [0, 1]"),
     *(
         (
             name,
             {**given, option: value},
-            f"{name}: {option}={value!r} is not accepted; {option} is True or",
+            f"{name}: {option}={value!r} is invalid; {option} must be True or",
         )
         for name, option, given in [
             ("SGD", "nesterov", {"momentum": 0.9}),
@@ -869,12 +869,12 @@ BAD = [
     (
         "SGD",
         {"momentum": None},
-        "SGD: momentum=None is not accepted; momentum is a finite number >= 0",
+        "SGD: momentum=None is invalid; momentum must be a finite number >= 0",
     ),
     (
         "SGD",
         {"nesterov": True},
-        "SGD: nesterov=True with momentum=0, dampening=0 is not accepted; "
+        "SGD: nesterov=True with momentum=0, dampening=0 is invalid; "
         "Nesterov's momentum needs momentum > 0 and dampening = 0",
     ),
     (
@@ -895,51 +895,51 @@ BAD = [
     (
         "Adagrad",
         {"initial_accumulator_value": -0.1},
-        "Adagrad: initial_accumulator_value=-0.1 is not accepted; initial_accumulator_value is a",
+        "Adagrad: initial_accumulator_value=-0.1 is invalid; initial_accumulator_value must be a",
     ),
-    ("Adadelta", {"rho": 1.1}, "Adadelta: rho=1.1 is not accepted; rho is a number in [0, 1]"),
+    ("Adadelta", {"rho": 1.1}, "Adadelta: rho=1.1 is invalid; rho must be a number in [0, 1]"),
     (
         "Rprop",
         {"etas": 0.5},
-        "Rprop: etas=0.5 is not accepted; etas is a pair: eta_minus, a number in (0, 1); "
+        "Rprop: etas=0.5 is invalid; etas must be a pair: eta_minus, a number in (0, 1); "
         "eta_plus, a finite number > 1",
     ),
-    ("Rprop", {"etas": (0.0, 1.2)}, "eta_minus=0.0 is not accepted; eta_minus is a number in (0,"),
-    ("Rprop", {"etas": (1.0, 1.2)}, "eta_minus=1.0 is not accepted"),
+    ("Rprop", {"etas": (0.0, 1.2)}, "eta_minus=0.0 is invalid; eta_minus must be a number in (0,"),
+    ("Rprop", {"etas": (1.0, 1.2)}, "eta_minus=1.0 is invalid"),
     (
         "Rprop",
         {"etas": (0.5, 1.0)},
-        "eta_plus=1.0 is not accepted; eta_plus is a finite number > 1",
+        "eta_plus=1.0 is invalid; eta_plus must be a finite number > 1",
     ),
-    ("Rprop", {"step_sizes": (1e-6,)}, "step_sizes=(1e-06,) is not accepted; step_sizes is a pair"),
-    ("Rprop", {"step_sizes": (1e-6, "x")}, "step_max='x' is not accepted"),
-    ("ASGD", {"lambd": NAN}, "ASGD: lambd=nan is not accepted; lambd is a finite number"),
-    ("ASGD", {"t0": None}, "ASGD: t0=None is not accepted"),
-    ("Adafactor", {"beta2_decay": 0.1}, "beta2_decay=0.1 is not accepted; beta2_decay is a finite"),
-    ("Adafactor", {"eps": 1e-3}, "Adafactor: eps=0.001 is not accepted; eps is a pair: eps1, a"),
-    ("Adafactor", {"eps": (-1, 1e-3)}, "eps1=-1 is not accepted; eps1 is a finite number >= 0"),
-    ("Adafactor", {"eps": (None, None)}, "eps2=None is not accepted; eps2 is a finite number >= 0"),
-    ("Adafactor", {"d": 0.5}, "Adafactor: d=0.5 is not accepted; d is a finite number >= 1"),
+    ("Rprop", {"step_sizes": (1e-6,)}, "step_sizes=(1e-06,) is invalid; step_sizes must be a pair"),
+    ("Rprop", {"step_sizes": (1e-6, "x")}, "step_max='x' is invalid"),
+    ("ASGD", {"lambd": NAN}, "ASGD: lambd=nan is invalid; lambd must be a finite number"),
+    ("ASGD", {"t0": None}, "ASGD: t0=None is invalid"),
+    ("Adafactor", {"beta2_decay": 0.1}, "beta2_decay=0.1 is invalid; beta2_decay must be a finite"),
+    ("Adafactor", {"eps": 1e-3}, "Adafactor: eps=0.001 is invalid; eps must be a pair: eps1, a"),
+    ("Adafactor", {"eps": (-1, 1e-3)}, "eps1=-1 is invalid; eps1 must be a finite number >= 0"),
+    ("Adafactor", {"eps": (None, None)}, "eps2=None is invalid; eps2 must be a finite number >= 0"),
+    ("Adafactor", {"d": 0.5}, "Adafactor: d=0.5 is invalid; d must be a finite number >= 1"),
     (
         "Muon",
         {"ns_coefficients": (1, 2)},
         "ns_coefficients is three numbers: ns_a, a finite number",
     ),
-    ("Muon", {"ns_coefficients": (1, 2, NAN)}, "ns_c=nan is not accepted"),
+    ("Muon", {"ns_coefficients": (1, 2, NAN)}, "ns_c=nan is invalid"),
     (
         "Muon",
         {"ns_steps": 100},
-        "Muon: ns_steps=100 is not accepted; ns_steps is a whole number in",
+        "Muon: ns_steps=100 is invalid; ns_steps must be a whole number in",
     ),
-    ("Muon", {"ns_steps": 2.5}, "Muon: ns_steps=2.5 is not accepted"),
+    ("Muon", {"ns_steps": 2.5}, "Muon: ns_steps=2.5 is invalid"),
     (
         "Muon",
         {"adjust_lr_fn": "adamw"},
-        "Muon: adjust_lr_fn='adamw' is not accepted; adjust_lr_fn is 'original', 'match_rms_adamw',",
+        "Muon: adjust_lr_fn='adamw' is invalid; adjust_lr_fn must be 'original', 'match_rms_adamw',",
     ),
-    ("Muon", {"nesterov": "no"}, "Muon: nesterov='no' is not accepted; nesterov is True or"),
-    ("SparseAdam", {"lr": 0.0}, "SparseAdam: lr=0.0 is not accepted; lr is a finite number > 0"),
-    ("SparseAdam", {"eps": 0.0}, "SparseAdam: eps=0.0 is not accepted; eps is a finite number > 0"),
+    ("Muon", {"nesterov": "no"}, "Muon: nesterov='no' is invalid; nesterov must be True or"),
+    ("SparseAdam", {"lr": 0.0}, "SparseAdam: lr=0.0 is invalid; lr must be a finite number > 0"),
+    ("SparseAdam", {"eps": 0.0}, "SparseAdam: eps=0.0 is invalid; eps must be a finite number > 0"),
 ]
 
 
@@ -1039,7 +1039,7 @@ def test_hyperparameters_of_ones_own_rule_are_checked():
             lambda **o: cls([leaf()], **o),
             lambda **o: cls([{"params": [leaf()], **o}]),
         ):
-            start = re.escape(f"dam: {name}={value!r} is not accepted; {name} is a ")
+            start = re.escape(f"dam: {name}={value!r} is invalid; {name} must be a ")
             with pytest.raises(ValueError, match=f"{start}.*{re.escape(accepted)}$"):
                 build(**{name: value})
 
@@ -1140,7 +1140,7 @@ def test_the_kernel_steps_where_it_can_and_says_so():
         assert cls([p], engine="eager").engine == "eager: asked for"
     assert "engine: kernel" in repr(rt.Adam([p]))
     with pytest.raises(
-        ValueError, match=r"Adam: engine='fast' is not accepted; engine is one of auto"
+        ValueError, match=r"Adam: engine='fast' is invalid; engine must be one of auto"
     ):
         rt.Adam([p], engine="fast")
 

@@ -263,7 +263,7 @@ def test_the_whole_of_kahan_and_totals():
 
 
 def test_torchs_class_refuses_them_as_torchs():
-    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(2, 2, 2\) is not accepted"):
+    with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(2, 2, 2\) is invalid"):
         rt.Muon([nn.Parameter(torch.ones(2, 2, 2))])
 
 
@@ -318,13 +318,13 @@ def test_a_tensor_without_elements():
 @pytest.mark.parametrize("seen", ["matrices", "Matrix", None, True, 2, ["stack"]])
 def test_another_way_is_refused(seen):
     words = (
-        "seen is 'matrix' (the first axis by the rest), 'stack' (matrices in the last two axes, all "
+        "seen must be 'matrix' (the first axis by the rest), 'stack' (matrices in the last two axes, all "
         "others as one batch), or '' (as it is)"
     )
     for make in (lambda: rule(seen=seen)(as_matrix), lambda: muon.seeing(seen)):
         with pytest.raises(RuleError) as refused:
             make()
-        assert f"seen={seen!r} is not accepted; {words}" in str(refused.value)
+        assert f"seen={seen!r} is invalid; {words}" in str(refused.value)
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])

@@ -220,7 +220,7 @@ def real(x: Any) -> Any:
         if hasattr(x, "shape") and not home(type(x)):
             library = type(x).__module__.partition(".")[0]
             raise TypeError(
-                f"ravine.ops: a {type(x).__name__} of {library} is not accepted; arrays are of NumPy, torch, "
+                f"ravine.ops: a {type(x).__name__} of {library} is invalid; arrays are of NumPy, torch, "
                 "JAX, or of a library that follows the array standard (__array_namespace__)"
             )
         return x

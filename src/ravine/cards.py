@@ -102,12 +102,12 @@ class Witness:
         distribution, _, version = self.package.partition(" ")
         if not (distribution and version):
             raise CardError(
-                f"witness {self.package!r} is not accepted; write a distribution and its version, as in "
+                f"witness {self.package!r} is invalid; write a distribution and its version, as in "
                 "'timm 1.0.31'"
             )
         if not isinstance(self._tree, ast.Call) or not self.name.count("."):
             raise CardError(
-                f"the call {self.call!r} of witness {self.package!r} is not accepted; write it as in "
+                f"the call {self.call!r} of witness {self.package!r} is invalid; write it as in "
                 "'timm.optim.Lamb(lr=lr)'"
             )
 
@@ -207,7 +207,7 @@ class Card:
     def __post_init__(self) -> None:
         for axis in self.axes:
             if axis not in AXES:
-                raise CardError(f"differs={axis!r} is not accepted; it is of {', '.join(AXES)}")
+                raise CardError(f"differs={axis!r} is invalid; it must be one of {', '.join(AXES)}")
         if bool(self.variant_of) != bool(self.differs):
             raise CardError(
                 f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "

@@ -80,7 +80,7 @@ class Hyperparameter:
             if number is not None and abs(number) <= sys.float_info.max and self._holds(number):
                 return int(number) if self.whole else number
         raise ValueError(
-            f"{where}: {self.name}={value!r} is not accepted; {self.name} is {self.accepted}"
+            f"{where}: {self.name}={value!r} is invalid; {self.name} must be {self.accepted}"
         )
 
     def _holds(self, x: float) -> bool:
@@ -129,7 +129,7 @@ def searched(low: float, high: float, towards: float = 0.0) -> Search:
     ends = plain(low), plain(high)
     if None in ends or not 0 < ends[0] < ends[1] < math.inf:  # type: ignore[operator]
         raise ValueError(
-            f"searched(low={low!r}, high={high!r}) is not accepted; a search range has 0 < low < high"
+            f"searched(low={low!r}, high={high!r}) is invalid; a search range has 0 < low < high"
         )
     return Search(low, high, towards)
 
@@ -185,6 +185,6 @@ def look_up(
     made = made.named(name, default)
     if declared and not all(map(made._holds, made._ends)):
         raise ValueError(
-            f"{name}: a search from {made.searched} is not accepted; {name} is {made.accepted}"
+            f"{name}: a search from {made.searched} is invalid; {name} must be {made.accepted}"
         )
     return made

@@ -200,7 +200,7 @@ def call(text: str) -> Call | None:
     Call(head='clip_by_norm', inner='l2(adam)', options=(('max_norm', 0.5),))
     """
     if text.count("(") != text.count(")") and (":" not in text or text.endswith(")")):
-        raise ValueError(f"{text!r} is not accepted; its parentheses do not match")
+        raise ValueError(f"{text!r} is invalid; its parentheses do not match")
     start = _opening(text)
     if start is None:
         return None
@@ -209,7 +209,7 @@ def call(text: str) -> Call | None:
     inner = [x for x in arguments if not re.match(r"\w+\s*=", x)]
     if len(inner) > 1 or arguments[: len(inner)] != inner or "" in arguments:
         raise ValueError(
-            f"{text!r} is not accepted; write one rule and then options, as in "
+            f"{text!r} is invalid; write one rule and then options, as in "
             "clip_by_norm(adam, max_norm=0.5)"
         )
     options: dict[str, Any] = {}
@@ -255,7 +255,7 @@ def setting(
     """
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals):
-        raise ValueError(f"{text!r} is not accepted; write NAME=VALUE, such as lr=0.1")
+        raise ValueError(f"{text!r} is invalid; write NAME=VALUE, such as lr=0.1")
     if name in tuples:
         parts = value.strip("()").removesuffix(",").split(",")
         return name, tuple(number(part.strip(), text) for part in parts)

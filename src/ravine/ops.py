@@ -397,7 +397,7 @@ def _reduced(name: str, x: Any, axis: Any, keep: Any) -> Any:
 def _whole(name: str, number: Any, argument: str = "axis") -> int:
     if isinstance(number, bool) or not hasattr(type(number), "__index__"):
         raise TypeError(
-            f"ravine.ops.{name}: {argument}={number!r} is not accepted; it is a whole number"
+            f"ravine.ops.{name}: {argument}={number!r} is invalid; it must be a whole number"
         )
     return operator.index(number)
 

@@ -264,7 +264,7 @@ class Rule:
             values = given[whole]
             if not isinstance(values, (tuple, list)) or len(values) != len(names):
                 raise ValueError(
-                    f"rule {self.name!r}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                    f"rule {self.name!r}: {whole}={values!r} is invalid; {whole} must be a tuple of "
                     f"{len(names)} numbers, each {self.hyperparameters[names[0]].accepted}"
                 )
             if twice := next((name for name in names if name in given), None):
@@ -449,7 +449,7 @@ def _is_whole(slot: Slot) -> bool:
 def _check_seen(seen: Any, name: str) -> None:
     if seen not in ("", *VIEWS):
         ways = "".join(f"{way!r} ({means}), " for way, means in VIEWS.items())
-        raise RuleError(f"{name}: seen={seen!r} is not accepted; seen is {ways}or '' (as it is)")
+        raise RuleError(f"{name}: seen={seen!r} is invalid; seen must be {ways}or '' (as it is)")
 
 
 @overload

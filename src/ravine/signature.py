@@ -73,7 +73,7 @@ def read(
             keyword[parameter.name] = parameter.default
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise RuleError(
-                f"{name}: {parameter} is not accepted; write every slot and hyperparameter out"
+                f"{name}: {parameter} is invalid; write every slot and hyperparameter out"
             )
         elif parameter.default is not parameter.empty:
             raise RuleError(
@@ -172,7 +172,7 @@ def _spread(
             continue
         if not default or any(plain(x) is None for x in default):
             raise RuleError(
-                f"{name}: the default {k}={default!r} is not accepted; a tuple has one number or more"
+                f"{name}: the default {k}={default!r} is invalid; a tuple has one number or more"
             )
         tuples[k] = names = part_names(k, counts.get(k, len(default)))
         for i, part in enumerate(names):

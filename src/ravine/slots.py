@@ -62,7 +62,7 @@ class Slot:
         """
         if dtype not in DTYPES:
             raise TypeError(
-                f"kept_in: dtype={dtype!r} is not accepted; it is one of {', '.join(DTYPES)}"
+                f"kept_in: dtype={dtype!r} is invalid; it must be one of {', '.join(DTYPES)}"
             )
         if self.kind == "scalar":
             raise TypeError("kept_in: a slot of one number is kept in float64")
@@ -115,7 +115,7 @@ class Slot:
             rank: Any = hyperparameters[self.rank] if isinstance(self.rank, str) else self.rank
             if rank < 1 or rank % 1:
                 raise ValueError(
-                    f"{self.rank}={rank!r} is not accepted; the rank of a slot is a whole number above 0"
+                    f"{self.rank}={rank!r} is invalid; the rank of a slot is a whole number above 0"
                 )
             rank = min(int(rank), rows, columns)
             return (*batch, rows, rank) if self.axis == -1 else (*batch, rank, columns)
@@ -185,7 +185,7 @@ def square(axis: int, value: float | str = 0.0) -> Slot:
     axes. TypeError for another axis.
     """
     if axis not in (-1, -2):
-        raise TypeError(f"square: axis={axis!r} is not accepted; it is -2 (rows) or -1 (columns)")
+        raise TypeError(f"square: axis={axis!r} is invalid; it must be -2 (rows) or -1 (columns)")
     return Slot("array", value, square=axis)
 
 
@@ -198,10 +198,10 @@ def low_rank(rank: int | str, axis: int = -1) -> Slot:
     for another rank or axis.
     """
     if axis not in (-1, -2):
-        raise TypeError(f"low_rank: axis={axis!r} is not accepted; it is -2 (rows) or -1 (columns)")
+        raise TypeError(f"low_rank: axis={axis!r} is invalid; it must be -2 (rows) or -1 (columns)")
     if not isinstance(rank, str) and (type(rank) is not int or rank < 1):
         raise TypeError(
-            f"low_rank: rank={rank!r} is not accepted; it is a whole number above 0, or the name of a "
+            f"low_rank: rank={rank!r} is invalid; it must be a whole number above 0, or the name of a "
             "hyperparameter"
         )
     return Slot("array", axis=axis, rank=rank)
@@ -227,12 +227,12 @@ def several(count: int | str, slot: Slot = ZEROS) -> Several:
     """
     if not isinstance(count, str) and (type(count) is not int or count < 1):
         raise TypeError(
-            f"several: count={count!r} is not accepted; it is a whole number above 0, or the name of a "
+            f"several: count={count!r} is invalid; it must be a whole number above 0, or the name of a "
             "hyperparameter that is a tuple"
         )
     if not isinstance(slot, Slot):
         raise TypeError(
-            f"several: slot={slot!r} is not accepted; it is like_p, scalar(value), filled(value), ..."
+            f"several: slot={slot!r} is invalid; it must be like_p, scalar(value), filled(value), ..."
         )
     return Several(count, slot)
 
@@ -260,5 +260,5 @@ def signal(kind: Callable[..., Slot] | None = None) -> Any:
     kinds.
     """
     if kind is not None and kind is not scalar:
-        raise TypeError(f"signal({kind!r}) is not accepted; write signal() or signal(scalar)")
+        raise TypeError(f"signal({kind!r}) is invalid; write signal() or signal(scalar)")
     return Signal(kind is scalar)

@@ -87,7 +87,7 @@ class Spelling:
                 if self.resize is not None:
                     kind = f"a tuple of one or more, each {known[parts[0]].accepted}"
                 raise ValueError(
-                    f"{self.name}: {option}={given!r} is not accepted; {option} is {kind}"
+                    f"{self.name}: {option}={given!r} is invalid; {option} must be {kind}"
                 )
         for name in self.options.keys() & options.keys():
             self.options[name].check(options[name], self.name)
@@ -113,7 +113,7 @@ class Spelling:
                 values = given[whole]
                 if not isinstance(values, (tuple, list)) or len(values) != len(parts):
                     raise ValueError(
-                        f"{self.name}: {whole}={values!r} is not accepted; {whole} is a tuple of "
+                        f"{self.name}: {whole}={values!r} is invalid; {whole} must be a tuple of "
                         f"{', '.join(parts)}"
                     )
                 for part, value in zip(parts, values, strict=True):
@@ -131,7 +131,7 @@ class Spelling:
         """ValueError when a parameter of this shape cannot be trained."""
         if self.ndim is not None and len(shape) != self.ndim:
             raise ValueError(
-                f"{self.name}: a parameter of shape {tuple(shape)} is not accepted; parameters have "
+                f"{self.name}: a parameter of shape {tuple(shape)} is invalid; parameters have "
                 f"{self.ndim} dimensions (give the others to another optimizer, such as AdamW)"
             )
 
@@ -322,7 +322,7 @@ def _adjust_lr(o: Mapping[str, Any]) -> dict[str, bool]:
     adjust = o["adjust_lr_fn"]
     if adjust not in (None, "original", "match_rms_adamw", "spectral_unclamped"):
         raise ValueError(
-            f"Muon: adjust_lr_fn={adjust!r} is not accepted; adjust_lr_fn is 'original', "
+            f"Muon: adjust_lr_fn={adjust!r} is invalid; adjust_lr_fn must be 'original', "
             "'match_rms_adamw', 'spectral_unclamped' or None"
         )
     return {

@@ -34,7 +34,7 @@ def test_the_shapes_are_those_of_the_models(name, tensors, numbers):
 
 
 def test_unknown_shapes_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is not accepted; it is one of scalars, mlp"):
+    with pytest.raises(ValueError, match="'vgg' is invalid; it must be one of scalars, mlp"):
         contenders.shapes("vgg")
 
 

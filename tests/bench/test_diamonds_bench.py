@@ -17,5 +17,5 @@ def test_the_compiled_loop_is_faster_and_agrees():
 
 @pytest.mark.parametrize("name", ["epochs_fast", "epochs_plain", "repeats"])
 def test_bad_input(name):
-    with pytest.raises(ValueError, match=f"{name}=0 is not accepted"):
+    with pytest.raises(ValueError, match=f"{name}=0 is invalid"):
         run(**{name: 0})

@@ -69,5 +69,5 @@ def test_gradients_that_are_thrown_away_are_given_again():
 
 
 def test_unknown_shapes_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is not accepted"):
+    with pytest.raises(ValueError, match="'vgg' is invalid"):
         list(peers.run(["vgg"]))

@@ -55,5 +55,5 @@ def test_few_take_part_on_gpt2(monkeypatch):
 
 
 def test_unknown_shapes_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is not accepted"):
+    with pytest.raises(ValueError, match="'vgg' is invalid"):
         list(stacks.run(["resnet18", "vgg"]))

@@ -140,7 +140,7 @@ def test_progress_sees_every_unit():
 
 
 def test_unknown_shapes_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is not accepted"):
+    with pytest.raises(ValueError, match="'vgg' is invalid"):
         list(step.run(["vgg"], ["sgd"]))
 
 

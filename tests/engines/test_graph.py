@@ -448,7 +448,7 @@ def test_changing_a_value_in_place_is_refused():
 
 
 def test_values_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"rule 'adam': beta1=1 is not accepted"):
+    with pytest.raises(ValueError, match=r"rule 'adam': beta1=1 is invalid"):
         trace(adam, beta1=1)
     with pytest.raises(TypeError, match=r"no hyperparameter 'beta'"):
         trace(adam, beta=1)

@@ -361,7 +361,7 @@ def test_arrays_are_refused_that_do_not_fit():
             optimizer.step(grads, **wrong)
     assert params["a"].tolist() == [1, 1, 1]
     assert not optimizer.state
-    with pytest.raises(ValueError, match="loss='much' is not accepted; loss is one number"):
+    with pytest.raises(ValueError, match="loss='much' is invalid; loss must be one number"):
         Polyak(params).step(grads, loss="much")
     with pytest.raises(
         RuleError, match=r"the step is not given loss, so the rule gets None; pass loss="
@@ -399,7 +399,7 @@ def test_a_signal_in_the_memory_of_a_slot():
 
 
 def test_declarations_that_are_refused():
-    with pytest.raises(TypeError, match=r"signal\(3\) is not accepted; write signal\(\) or"):
+    with pytest.raises(TypeError, match=r"signal\(3\) is invalid; write signal\(\) or"):
         signal(3)
 
     def without_parentheses(p, g, *, loss=signal, lr=1.0):

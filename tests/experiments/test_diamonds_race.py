@@ -158,10 +158,10 @@ def test_divergence_is_reported_as_it_is():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0 is not accepted; batch_size is a whole number"),
+        ({"batch_size": 0}, "batch_size=0 is invalid; batch_size must be a whole number"),
         ({"batch_size": 1.5}, "batch_size=1.5"),
         ({"batch_size": "some"}, "batch_size='some'.*or 'all'"),
-        ({"epochs": 0}, "epochs=0 is not accepted"),
+        ({"epochs": 0}, "epochs=0 is invalid"),
         ({"epochs": True}, "epochs=True"),
         ({"stopping_threshold": -1e-6}, "stopping_threshold=-1e-06.*finite number >= 0"),
         ({"stopping_threshold": math.nan}, "stopping_threshold=nan"),

@@ -162,9 +162,9 @@ def test_what_makes_no_sense_is_refused():
         ({"iterations": 0}, "iterations is 0; it must be a whole number of at least 1"),
         ({"batch_size": 1.5}, "batch_size is 1.5; it must be a whole number of at least 1"),
         ({"optimizers": ["Adm"]}, "no rule is called 'Adm'"),
-        ({"optimizers": ["adam", "Adam"]}, "adam is there twice"),
+        ({"optimizers": ["adam", "Adam"]}, "adam is listed twice"),
         ({"settings": {"betta1": 0.8}}, "none of .* has 'betta1'.* did you mean 'beta1'"),
-        ({"lr": -1.0}, "lr=-1.0 is not accepted"),
+        ({"lr": -1.0}, "lr=-1.0 is invalid"),
         ({"lr": 0.1, "settings": {"lr": 0.2}}, "set one hyperparameter"),
     ):
         with pytest.raises((ValueError, LookupError), match=message):

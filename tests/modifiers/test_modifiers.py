@@ -164,7 +164,7 @@ def test_a_declared_range_is_kept():
     def slow(step, p, g, *, k=5):
         return step(p, g / k)
 
-    with pytest.raises(ValueError, match=r"k=0 is not accepted; k is a number in \[1, 9\]"):
+    with pytest.raises(ValueError, match=r"k=0 is invalid; k must be a number in \[1, 9\]"):
         slow(sgd).check(k=0)
 
 
@@ -189,7 +189,7 @@ def test_a_declared_range_is_kept():
         (lambda: l2(lambda p, g: p), ["l2 modifies a rule", "lambda"]),
         (lambda: l2("adam"), ["l2 modifies a rule", "'adam'"]),
         (lambda: modifier(lambda p, g: p), ["step, p, g"]),
-        (lambda: modifier(lambda step, p, g, *slots: p), ["*slots", "not accepted"]),
+        (lambda: modifier(lambda step, p, g, *slots: p), ["*slots", "is invalid"]),
         (lambda: modifier(lambda step, p, g, s, *, lr=1.0: p, lr=3), ["lr=3", "Hyperparameter"]),
         (lambda: modifier(u=like_p)(lambda step, p, g, s: p), ["'u'", "no argument of that name"]),
     ],

@@ -190,7 +190,7 @@ def test_shards_as_they_are_written():
     assert shard("2/8") == Shard(2, 8)
     assert Shard(1, 1) == ALL
     for text in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
-        with pytest.raises(ValueError, match=r"is not accepted; write i/n"):
+        with pytest.raises(ValueError, match=r"is invalid; write i/n"):
             shard(text)
 
 

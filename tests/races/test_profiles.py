@@ -145,10 +145,10 @@ REFUSED = {
     "name,p\na,1,2\n": "line 2: 3 values; the header has 2 columns",
     "name,p\na,1\n\na,2\n": "line 4: 'a' is in its table twice",
     "name,p\n,1\n": "line 2: the name is missing",
-    "name,p\na,fast\n": "line 2, column p: 'fast' is not accepted",
-    "name,p\na,0\n": "'0' is not accepted; a time is a number above 0",
-    "name,p\na,-3\n": "'-3' is not accepted",
-    "name,p\na,nan\n": "'nan' is not accepted",
+    "name,p\na,fast\n": "line 2, column p: 'fast' is invalid",
+    "name,p\na,0\n": "'0' is invalid; a time is a number above 0",
+    "name,p\na,-3\n": "'-3' is invalid",
+    "name,p\na,nan\n": "'nan' is invalid",
 }
 
 

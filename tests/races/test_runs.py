@@ -121,7 +121,7 @@ def test_a_folder_without_runs_is_refused(tmp_path):
 
 
 def test_an_unknown_role_is_refused():
-    with pytest.raises(ValueError, match="role='test' is not accepted; role is tune, choose"):
+    with pytest.raises(ValueError, match="role='test' is invalid; role must be tune, choose"):
         run(role="test")
 
 

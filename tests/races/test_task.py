@@ -101,7 +101,7 @@ def test_a_task_is_loaded_again_in_another_process(write):
     [
         ("import numpy", "import numpyy", r"mytask\.py, line 3: ModuleNotFoundError"),
         ("steps, batch_size = 20, 8", "", "steps and batch_size are missing"),
-        ("steps, batch_size = 20, 8", "steps, batch_size = 0, 8", "steps=0 is not accepted"),
+        ("steps, batch_size = 20, 8", "steps, batch_size = 0, 8", "steps=0 is invalid"),
         ("steps, batch_size = 20, 8", "steps, batch_size = 2, 99", "there are 50 examples"),
         ("steps, batch_size = 20, 8", "steps = batch_size = 8\ntarget = '1'", "target='1'"),
         ("steps, batch_size = 20, 8", "steps = batch_size = 8\nschedule = 'x'", "linear, cosine"),
@@ -350,8 +350,8 @@ def test_a_model_that_is_there_keeps_its_weights():
             "of type list, holds examples one by one; give a D",
         ),
         ({"colour": 3}, TypeError, "'colour' is no part of a task"),
-        ({"batch_size": 1000}, TaskError, "batch_size=1000 is not accepted"),
-        ({"steps": True}, TaskError, "steps=True is not accepted"),
+        ({"batch_size": 1000}, TaskError, "batch_size=1000 is invalid"),
+        ({"steps": True}, TaskError, "steps=True is invalid"),
     ],
 )
 def test_objects_that_are_no_task(changed, kind, message):

@@ -61,5 +61,5 @@ def test_stacks_show_the_inner_rule_once():
 
 
 def test_what_is_not_accepted():
-    with pytest.raises(ValueError, match="beta1=2 is not accepted"):
+    with pytest.raises(ValueError, match="beta1=2 is invalid"):
         worked(adam, [1.0], beta1=2)

@@ -91,11 +91,9 @@ def test_slots_that_the_options_leave_dead_need_not_be_there():
 
 
 def test_what_is_not_known_is_refused():
-    with pytest.raises(
-        LookupError, match=r"from_='timm\.Nothing' is not accepted.*torch\.optim\.Adam"
-    ):
+    with pytest.raises(LookupError, match=r"from_='timm\.Nothing' is invalid.*torch\.optim\.Adam"):
         convert(adam(), from_="timm.Nothing")
-    with pytest.raises(LookupError, match="from_='Adam' is not accepted"):
+    with pytest.raises(LookupError, match="from_='Adam' is invalid"):
         convert(adam(), from_="Adam")
 
 

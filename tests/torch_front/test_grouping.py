@@ -540,7 +540,7 @@ def test_notes():
         ),
         (
             {"roles": {"2.weight": "haed"}},
-            r"roles\['2\.weight'\]='haed' is not accepted; it is hidden, .* gain",
+            r"roles\['2\.weight'\]='haed' is invalid; it must be hidden, .* gain",
         ),
         (
             {"no_decay": ["biases"]},
@@ -620,7 +620,7 @@ def test_a_group_names_its_rule_as_people_write_it(name, rule):
         alone.step()
     assert p.tolist() == q.tolist() != [1.0, 1.0]
     with pytest.raises(
-        ValueError, match=r"Mixed: rule='AdaBound' is not accepted.*no rule is called 'AdaBound'"
+        ValueError, match=r"Mixed: rule='AdaBound' is invalid.*no rule is called 'AdaBound'"
     ):
         rt.Mixed([{"params": [p], "rule": "AdaBound"}])
 

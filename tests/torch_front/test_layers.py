@@ -311,19 +311,19 @@ def test_a_function_of_names():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer_decay": 0}, r"layer_decay=0 is not accepted; it is a number in \(0, 1\]"),
-        ({"layer_decay": 1.5}, r"layer_decay=1\.5 is not accepted"),
-        ({"layer_decay": float("nan")}, r"layer_decay=nan is not accepted"),
-        ({"layer_decay": "0.75"}, r"layer_decay='0\.75' is not accepted"),
-        ({"layer_decay": True}, r"layer_decay=True is not accepted"),
+        ({"layer_decay": 0}, r"layer_decay=0 is invalid; it must be a number in \(0, 1\]"),
+        ({"layer_decay": 1.5}, r"layer_decay=1\.5 is invalid"),
+        ({"layer_decay": float("nan")}, r"layer_decay=nan is invalid"),
+        ({"layer_decay": "0.75"}, r"layer_decay='0\.75' is invalid"),
+        ({"layer_decay": True}, r"layer_decay=True is invalid"),
         (
             {"layer_decay": None, "layers": ["0"]},
             r"layers=\['0'\] has no meaning without layer_decay",
         ),
         ({"layers": ["0", "3"]}, r"layers has '3', which matches no parameter; .* near are '"),
         ({"layers": ["0", 3]}, r"layers has 3, which matches no parameter"),
-        ({"layers": "0"}, r"layers='0' is not accepted; it is a list of modules from the input"),
-        ({"layers": 3}, r"layers=3 is not accepted"),
+        ({"layers": "0"}, r"layers='0' is invalid; it must be a list of modules from the input"),
+        ({"layers": 3}, r"layers=3 is invalid"),
         (
             {"layers": lambda name: None},
             r"layers\('0\.weight'\) is None; it must be a whole number",
@@ -336,8 +336,8 @@ def test_a_function_of_names():
             {"layers": lambda name: True},
             r"layers\('0\.weight'\) is True; it must be a whole number",
         ),
-        ({"lr": -1}, r"lr=-1 is not accepted; lr is a finite number >= 0"),
-        ({"hidden": {"lr": "fast"}}, r"lr='fast' is not accepted; lr is a finite number >= 0"),
+        ({"lr": -1}, r"lr=-1 is invalid; lr must be a finite number >= 0"),
+        ({"hidden": {"lr": "fast"}}, r"lr='fast' is invalid; lr must be a finite number >= 0"),
     ],
 )
 def test_what_is_refused(options, message):

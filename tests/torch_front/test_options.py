@@ -71,31 +71,31 @@ def plain(group):
 @pytest.mark.parametrize(
     ("name", "key", "value", "words"),
     [
-        ("Adam", "lr", "0.1", "lr='0.1' is not accepted; lr is a finite number >= 0"),
-        ("Adam", "lr", np.str_("0.1"), "lr='0.1' is not accepted"),
-        ("Adam", "lr", math.nan, "lr=nan is not accepted"),
-        ("Adam", "lr", None, "lr=None is not accepted"),
-        ("Adam", "lr", True, "lr=True is not accepted"),
+        ("Adam", "lr", "0.1", "lr='0.1' is invalid; lr must be a finite number >= 0"),
+        ("Adam", "lr", np.str_("0.1"), "lr='0.1' is invalid"),
+        ("Adam", "lr", math.nan, "lr=nan is invalid"),
+        ("Adam", "lr", None, "lr=None is invalid"),
+        ("Adam", "lr", True, "lr=True is invalid"),
         ("Adam", "lr", 10**400, "lr=1000"),
-        ("Adam", "betas", ("0.9", "0.99"), "beta1='0.9' is not accepted"),
-        ("Adam", "betas", (0.9, 2.0), "beta2=2.0 is not accepted"),
-        ("Adam", "betas", 0.9, "betas=0.9 is not accepted"),
-        ("Adam", "eps", "1e-8", "eps='1e-8' is not accepted"),
-        ("Adam", "amsgrad", "no", "amsgrad='no' is not accepted"),
-        ("Adam", "foreach", "no", "foreach='no' is not accepted"),
-        ("SGD", "momentum", "0.9", "momentum='0.9' is not accepted"),
-        ("SGD", "momentum", -1.0, "momentum=-1.0 is not accepted"),
-        ("SGD", "weight_decay", "x", "weight_decay='x' is not accepted"),
-        ("a rule's own", "beta1", "0.9", "beta1='0.9' is not accepted"),
-        ("a rule's own", "betas", ("a", 0.9), "beta1='a' is not accepted"),
-        ("a rule's own", "betas", (0.9, 2.0), "beta2=2.0 is not accepted"),
+        ("Adam", "betas", ("0.9", "0.99"), "beta1='0.9' is invalid"),
+        ("Adam", "betas", (0.9, 2.0), "beta2=2.0 is invalid"),
+        ("Adam", "betas", 0.9, "betas=0.9 is invalid"),
+        ("Adam", "eps", "1e-8", "eps='1e-8' is invalid"),
+        ("Adam", "amsgrad", "no", "amsgrad='no' is invalid"),
+        ("Adam", "foreach", "no", "foreach='no' is invalid"),
+        ("SGD", "momentum", "0.9", "momentum='0.9' is invalid"),
+        ("SGD", "momentum", -1.0, "momentum=-1.0 is invalid"),
+        ("SGD", "weight_decay", "x", "weight_decay='x' is invalid"),
+        ("a rule's own", "beta1", "0.9", "beta1='0.9' is invalid"),
+        ("a rule's own", "betas", ("a", 0.9), "beta1='a' is invalid"),
+        ("a rule's own", "betas", (0.9, 2.0), "beta2=2.0 is invalid"),
         (
             "a rule's own",
             "betas",
             0.9,
-            "betas=0.9 is not accepted; betas is a tuple of beta1, beta2",
+            "betas=0.9 is invalid; betas must be a tuple of beta1, beta2",
         ),
-        ("a rule's own", "betas", (0.9,), r"betas=\(0.9,\) is not accepted"),
+        ("a rule's own", "betas", (0.9,), r"betas=\(0.9,\) is invalid"),
         (
             "Adam",
             "weigth_decay",
@@ -191,7 +191,7 @@ def test_a_plain_dict_in_a_groups_place_is_checked_at_each_step(engine):
             ours.step()
             theirs.step()
         else:
-            with pytest.raises(ValueError, match=f"^Adam: lr={lr!r} is not accepted"):
+            with pytest.raises(ValueError, match=f"^Adam: lr={lr!r} is invalid"):
                 ours.step()
         torch.testing.assert_close(p, q)
 

@@ -93,27 +93,27 @@ def quantized(x):
 
 nan, inf = math.nan, math.inf
 REFUSED = {
-    "lr is NaN": (options(lr=nan), "lr=nan is not accepted"),
-    "lr is infinite": (options(lr=inf), "lr=inf is not accepted"),
-    "lr is negative": (options(lr=-1.0), "lr=-1.0 is not accepted"),
-    "lr is a string": (options(lr="0.1"), "lr='0.1' is not accepted"),
-    "lr is NumPy's string": (options(lr=np.str_("0.1")), "lr='0.1' is not accepted"),
-    "lr is None": (options(lr=None), "lr=None is not accepted"),
-    "lr is a bool": (options(lr=True), "lr=True is not accepted"),
-    "lr is complex": (options(lr=1j), "lr=1j is not accepted"),
-    "lr is a list": (options(lr=[0.1]), r"lr=\[0.1\] is not accepted"),
-    "lr is a NaN tensor": (options(lr=torch.tensor(nan)), r"lr=tensor\(nan\) is not accepted"),
-    "lr is two numbers": (options(lr=torch.ones(2)), r"lr=tensor\(\[1., 1.\]\) is not accepted"),
-    "betas of 2.0": (options(betas=(2.0, 0.9)), "beta1=2.0 is not accepted"),
-    "betas of NaN": (options(betas=(0.9, nan)), "beta2=nan is not accepted"),
-    "one beta": (options(betas=(0.9,)), r"betas=\(0.9,\) is not accepted"),
-    "betas is a number": (options(betas=0.9), "betas=0.9 is not accepted"),
-    "betas is a string": (options(betas="ab"), "betas='ab' is not accepted"),
-    "decay is negative": (options(weight_decay=-1), "weight_decay=-1 is not accepted"),
-    "eps is a string": (options(eps="x"), "eps='x' is not accepted"),
-    "a switch is a string": (options(amsgrad="yes"), "amsgrad='yes' is not accepted"),
-    "a switch is a number": (options(maximize=2), "maximize=2 is not accepted"),
-    "foreach is a string": (options(foreach="x"), "foreach='x' is not accepted"),
+    "lr is NaN": (options(lr=nan), "lr=nan is invalid"),
+    "lr is infinite": (options(lr=inf), "lr=inf is invalid"),
+    "lr is negative": (options(lr=-1.0), "lr=-1.0 is invalid"),
+    "lr is a string": (options(lr="0.1"), "lr='0.1' is invalid"),
+    "lr is NumPy's string": (options(lr=np.str_("0.1")), "lr='0.1' is invalid"),
+    "lr is None": (options(lr=None), "lr=None is invalid"),
+    "lr is a bool": (options(lr=True), "lr=True is invalid"),
+    "lr is complex": (options(lr=1j), "lr=1j is invalid"),
+    "lr is a list": (options(lr=[0.1]), r"lr=\[0.1\] is invalid"),
+    "lr is a NaN tensor": (options(lr=torch.tensor(nan)), r"lr=tensor\(nan\) is invalid"),
+    "lr is two numbers": (options(lr=torch.ones(2)), r"lr=tensor\(\[1., 1.\]\) is invalid"),
+    "betas of 2.0": (options(betas=(2.0, 0.9)), "beta1=2.0 is invalid"),
+    "betas of NaN": (options(betas=(0.9, nan)), "beta2=nan is invalid"),
+    "one beta": (options(betas=(0.9,)), r"betas=\(0.9,\) is invalid"),
+    "betas is a number": (options(betas=0.9), "betas=0.9 is invalid"),
+    "betas is a string": (options(betas="ab"), "betas='ab' is invalid"),
+    "decay is negative": (options(weight_decay=-1), "weight_decay=-1 is invalid"),
+    "eps is a string": (options(eps="x"), "eps='x' is invalid"),
+    "a switch is a string": (options(amsgrad="yes"), "amsgrad='yes' is invalid"),
+    "a switch is a number": (options(maximize=2), "maximize=2 is invalid"),
+    "foreach is a string": (options(foreach="x"), "foreach='x' is invalid"),
     "fused and foreach": (options(fused=True, foreach=True), "exclude each other"),
     "a slip": (
         options(weigth_decay=0.1),
@@ -253,7 +253,7 @@ def test_the_last_state_spoils_the_first_groups_too():
             slot("momentum_buffer", lambda x: x[0]),
             "'momentum_buffer' in the",
         ),
-        ("SGD", {}, options(momentum=-1), "momentum=-1 is not accepted"),
+        ("SGD", {}, options(momentum=-1), "momentum=-1 is invalid"),
         ("SGD", {}, options(nesterov=True), "nesterov=True with momentum=0"),
         ("NAdam", {}, slot("mu_product", lambda x: "1"), "'mu_product'='1'; it must be a tensor"),
         (
@@ -263,7 +263,7 @@ def test_the_last_state_spoils_the_first_groups_too():
             r"'mu_product' in the shape \(2,\)",
         ),
         ("ASGD", {}, slot("eta", lambda x: None), "has no 'eta'"),
-        ("Rprop", {}, options(etas=(1.5, 1.2)), "eta_minus=1.5 is not accepted"),
+        ("Rprop", {}, options(etas=(1.5, 1.2)), "eta_minus=1.5 is invalid"),
         ("Adafactor", {}, slot("row_var", lambda x: x[0]), r"'row_var' in the shape \(1,\)"),
         ("RMSprop", {}, slot("square_avg", lambda x: x.to_sparse()), "torch.sparse_coo"),
     ],
@@ -371,6 +371,6 @@ def test_damaged_options_do_not_matter_where_they_are_not_loaded_and_damaged_sta
 def test_options_is_one_of_two_words(options):
     ours = rt.Adam(tensors())
     with pytest.raises(
-        ValueError, match=r"options=.* is not accepted; options is 'load' or 'keep'"
+        ValueError, match=r"options=.* is invalid; options must be 'load' or 'keep'"
     ):
         ours.load_state_dict(ours.state_dict(), options=options)

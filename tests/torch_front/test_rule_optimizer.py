@@ -110,10 +110,10 @@ def test_stochastic_rounding_needs_kernels():
     [
         (
             {"stochastic_rounding": 0.5},
-            "stochastic_rounding=0.5 is not accepted; it is True, False",
+            "stochastic_rounding=0.5 is invalid; it must be True, False",
         ),
-        ({"state_dtype": torch.int32}, "state_dtype=torch.int32 is not accepted"),
-        ({"state_dtype": "bfloat16"}, "state_dtype='bfloat16' is not accepted"),
+        ({"state_dtype": torch.int32}, "state_dtype=torch.int32 is invalid"),
+        ({"state_dtype": "bfloat16"}, "state_dtype='bfloat16' is invalid"),
     ],
 )
 def test_unusable_keywords_are_refused(how, words):
@@ -455,11 +455,11 @@ def test_groups_name_their_rules():
     ("group", "words"),
     [
         ({}, 'a param group names its rule, as {"params"'),
-        ({"rule": "Admaw"}, "rule='Admaw' is not accepted; did you mean 'AdamW'"),
-        ({"rule": 3}, "rule=3 is not accepted"),
-        ({"rule": "optimizer"}, "rule='optimizer' is not accepted"),
+        ({"rule": "Admaw"}, "rule='Admaw' is invalid; did you mean 'AdamW'"),
+        ({"rule": 3}, "rule=3 is invalid"),
+        ({"rule": "optimizer"}, "rule='optimizer' is invalid"),
         ({"rule": "AdamW", "momentum": 0.9}, "'AdamW' has no option 'momentum'"),
-        ({"rule": "SGD", "lr": -1.0}, "SGD: lr=-1.0 is not accepted"),
+        ({"rule": "SGD", "lr": -1.0}, "SGD: lr=-1.0 is invalid"),
     ],
 )
 def test_a_group_without_a_usable_rule_is_refused(group, words):

@@ -215,7 +215,7 @@ def test_errors():
     with pytest.raises(TypeError, match=r"'loss' is not a signal of rule .*; it has none"):
         rt.AdamW(ps).step(loss=1.0)
     for wrong in ("much", torch.ones(2), [1.0]):
-        with pytest.raises(ValueError, match="is not accepted; loss is one number"):
+        with pytest.raises(ValueError, match="is invalid; loss must be one number"):
             Polyak(ps).step(loss=wrong)
     with pytest.raises(RuleError, match="the step is not given loss, so the rule gets None"):
         Polyak(ps).step()

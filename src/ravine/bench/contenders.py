@@ -79,7 +79,7 @@ def shapes(name: str) -> list[tuple[int, ...]]:
     if name in BLOCKS:
         return _blocks(BLOCKS[name], 4)
     known = ", ".join((*SHAPES, *BLOCKS))
-    raise ValueError(f"shapes={name!r} is not accepted; it is one of {known}")
+    raise ValueError(f"shapes={name!r} is invalid; it must be one of {known}")
 
 
 def _blocks(d: int, count: int) -> list[tuple[int, ...]]:

@@ -32,7 +32,7 @@ def run(epochs_fast: int = 400, epochs_plain: int = 20, repeats: int = 5) -> lis
     ):
         if not (isinstance(count, int) and count >= 1):
             raise ValueError(
-                f"{name}={count!r} is not accepted; {name} is a whole number of at least 1"
+                f"{name}={count!r} is invalid; {name} must be a whole number of at least 1"
             )
     specs = as_published_specs()[: len(as_published.OPTIMIZERS)]
     return [_row(spec, epochs_fast, epochs_plain, repeats) for spec in specs]

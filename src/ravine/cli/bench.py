@@ -238,12 +238,10 @@ def bench_race(
 def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
     """Refuse what could not be measured, and a file that could not be written, before anything is."""
     if not math.isfinite(seconds):
-        raise ValueError(f"--seconds {seconds} is not accepted; it is a finite number >= 0")
+        raise ValueError(f"--seconds {seconds} is invalid; it must be a finite number >= 0")
     for name in shapes:
         if shapes.count(name) > 1:
-            raise ValueError(
-                f"--shapes {','.join(shapes)!r} is not accepted; {name} is in it twice"
-            )
+            raise ValueError(f"--shapes {','.join(shapes)!r} is invalid; {name} is listed twice")
     _writable("--out", file, ".json")
 
 
@@ -252,11 +250,9 @@ def _writable(option: str, path: Path | None, *kinds: str) -> None:
     if path is None:
         return
     if path.suffix not in kinds:
-        raise ValueError(f"{option} {str(path)!r} is not accepted; it ends in {' or '.join(kinds)}")
+        raise ValueError(f"{option} {str(path)!r} is invalid; it ends in {' or '.join(kinds)}")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"{option} {str(path)!r} is not accepted; there is no folder {path.parent}"
-        )
+        raise ValueError(f"{option} {str(path)!r} is invalid; there is no folder {path.parent}")
 
 
 def _bench(

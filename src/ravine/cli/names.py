@@ -54,7 +54,7 @@ def find_all(option: str, names: str) -> list[Found]:
     for name in split(names):
         each = find(name)
         if each.name in found:
-            raise ValueError(f"{option} {names!r} is not accepted; {each.name} is in it twice")
+            raise ValueError(f"{option} {names!r} is invalid; {each.name} is listed twice")
         found[each.name] = each
     return [*found.values()]
 
@@ -74,7 +74,7 @@ More = Annotated[
 def written(texts: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
     """The settings after --set, of which there may be several after one."""
     if more and not texts:
-        raise ValueError(f"{more[0]!r} is not accepted; write --set {more[0]}")
+        raise ValueError(f"{more[0]!r} is invalid; write --set {more[0]}")
     return [*(texts or ()), *(more or ())]
 
 
@@ -90,7 +90,7 @@ def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"--set {error}") from None
         if name in values:
-            raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
+            raise ValueError(f"--set {text!r} is invalid; {name} is set twice")
         values[name] = value
     try:
         rule = rule.fitting(values)

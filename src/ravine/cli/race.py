@@ -89,7 +89,7 @@ def _changes(
         except ValueError as error:
             raise ValueError(f"--set {error}") from None
         if name in settings:
-            raise ValueError(f"--set {text!r} is not accepted; {name} is set twice")
+            raise ValueError(f"--set {text!r} is invalid; {name} is set twice")
         settings[name] = value
     if optimizers is not None:
         found["optimizers"] = split(optimizers)

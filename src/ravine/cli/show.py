@@ -157,7 +157,7 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
     from ravine.engines.tracing import trace
 
     if dtype not in DTYPES:
-        raise ValueError(f"--dtype {dtype!r} is not accepted; it is one of {', '.join(DTYPES)}")
+        raise ValueError(f"--dtype {dtype!r} is invalid; it must be one of {', '.join(DTYPES)}")
     kernel = made(trace(rule, **values))
     dtypes = [dtype] * len(kernel.columns)
     if asm:
@@ -233,7 +233,7 @@ def _show_worked(
         numbers = [float(x) for x in gradients.split(",")]
     except ValueError:
         raise ValueError(
-            f"--gradients {gradients!r} is not accepted; write numbers with commas between, such as 0.5,-0.2"
+            f"--gradients {gradients!r} is invalid; write numbers with commas between, such as 0.5,-0.2"
         ) from None
     given_ = [numbers[i % len(numbers)] for i in range(steps)]
     if as_sheet is not None:
@@ -258,7 +258,7 @@ def _write_sheet(
 ) -> None:
     if file.suffix != ".xlsx":
         raise ValueError(
-            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx, which "
+            f"--sheet {str(file)!r} is invalid; the name of a spreadsheet ends in .xlsx, which "
             "LibreOffice reads as well as Excel"
         )
     from ravine.races.atomic import write

@@ -109,7 +109,7 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
     """
     for dtype in dtypes:
         if dtype not in DTYPES:
-            raise ValueError(f"dtypes: {dtype!r} is not accepted; a column is {', '.join(DTYPES)}")
+            raise ValueError(f"dtypes: {dtype!r} is invalid; a column is {', '.join(DTYPES)}")
         if dtype in host().missing:
             kernel.refuse(dtype, "for which this processor has no instructions")
 

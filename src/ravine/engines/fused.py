@@ -48,7 +48,7 @@ def check_engine(engine: str, where: str) -> str:
     """The engine, if it is one; a ValueError that says what is accepted if not."""
     if engine not in ENGINES:
         raise ValueError(
-            f"{where}: engine={engine!r} is not accepted; engine is one of {', '.join(ENGINES)}"
+            f"{where}: engine={engine!r} is invalid; engine must be one of {', '.join(ENGINES)}"
         )
     return engine
 
@@ -56,7 +56,7 @@ def check_engine(engine: str, where: str) -> str:
 def check_seed(seed: Any, where: str) -> int:
     """The seed, if it is a whole number; a ValueError that says so if not."""
     if isinstance(seed, bool) or not hasattr(type(seed), "__index__"):
-        raise ValueError(f"{where}: seed={seed!r} is not accepted; seed is a whole number")
+        raise ValueError(f"{where}: seed={seed!r} is invalid; seed must be a whole number")
     return operator.index(seed)
 
 

@@ -44,7 +44,7 @@ def checked_signals(
         number = plain(value)
         if number is None:
             raise ValueError(
-                f"{where}: step: {name}={value!r:.60} is not accepted; {name} is one number"
+                f"{where}: step: {name}={value!r:.60} is invalid; {name} must be one number"
             )
         numbers[name] = float(number)
     return numbers, arrays

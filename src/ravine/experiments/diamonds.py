@@ -449,7 +449,7 @@ def _whole(value: Any) -> bool:
 
 
 def _refuse(name: str, value: Any, accepted: str) -> None:
-    raise ValueError(f"{name}={value!r} is not accepted; {name} is {accepted}")
+    raise ValueError(f"{name}={value!r} is invalid; {name} must be {accepted}")
 
 
 def digits(a: float, b: float) -> int:

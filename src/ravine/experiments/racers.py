@@ -271,7 +271,7 @@ def racers(
     """
     names, settings = list(names), dict(settings or {})
     if not names:
-        raise ValueError(f"optimizers={names!r} is not accepted; name at least one optimizer")
+        raise ValueError(f"optimizers={names!r} is invalid; name at least one optimizer")
     if lr is not None and "lr" in settings:
         raise ValueError("--lr and --set lr=... set one hyperparameter; give one of them")
     rate = {} if lr is None else {"lr": lr}
@@ -283,14 +283,14 @@ def racers(
         if len(without) == len(made):
             known = dict.fromkeys(k for each in made for k in each.values)
             raise ValueError(
-                f"{name}={settings[name]!r} is not accepted; none of {', '.join(without)} has "
+                f"{name}={settings[name]!r} is invalid; none of {', '.join(without)} has "
                 f"{name!r}, they have {', '.join(known)}{typo(name, known)}"
             )
         if without:
             _log.info("%s is set where there is one: not in %s", name, ", ".join(without))
     found = [each.name for each in made]
     if twice := [name for name in found if found.count(name) > 1]:
-        raise ValueError(f"optimizers={names!r} is not accepted; {twice[0]} is there twice")
+        raise ValueError(f"optimizers={names!r} is invalid; {twice[0]} is listed twice")
     return made
 
 

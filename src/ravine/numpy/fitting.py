@@ -137,14 +137,14 @@ def fit(
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             also = ' or "all"' * (name == "batch_size")
             raise ValueError(
-                f"fit: {name}={value!r} is not accepted; {name} is a whole number >= 1{also}"
+                f"fit: {name}={value!r} is invalid; {name} must be a whole number >= 1{also}"
             )
     if stopping_threshold is not None and not stopping_threshold >= 0:
         raise ValueError(
-            f"fit: stopping_threshold={stopping_threshold!r} is not accepted; it is a number >= 0, or None"
+            f"fit: stopping_threshold={stopping_threshold!r} is invalid; it must be a number >= 0, or None"
         )
     if callback is not None and not callable(callback):
-        raise TypeError(f"fit: callback={callback!r} is not accepted; it is a function, or None")
+        raise TypeError(f"fit: callback={callback!r} is invalid; it must be a function, or None")
     rule = registry.get(optimizer) if isinstance(optimizer, str) else optimizer
     rule = rule if isinstance(rule, Rule) else as_rule(rule)
     if clipping is not None:
@@ -198,7 +198,7 @@ def _data(name: str, rows: Any) -> Any:
         )
     rows = np.asarray(rows)
     if not rows.ndim:
-        raise TypeError(f"fit: {name}={rows.item()!r} is not accepted; it is an array of rows")
+        raise TypeError(f"fit: {name}={rows.item()!r} is invalid; it must be an array of rows")
     return rows
 
 

@@ -117,7 +117,7 @@ def to_torch(state: RuleState, numbers: Any, *, to: str = "") -> dict[Any, dict[
         known = {x.name: x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)}
         if to not in known:
             raise ValueError(
-                f"to_torch: to={to!r} is not accepted; it is one of {', '.join(known)}"
+                f"to_torch: to={to!r} is invalid; it must be one of {', '.join(known)}"
             )
         names = known[to].state_names
     paths, tree = flat(numbers)

@@ -136,12 +136,12 @@ class _Transformation:
         known = self.rule.hyperparameters[name]
         if isinstance(known.default, bool):
             raise TypeError(
-                f"{self.where}: {name}={x!r} is not accepted; {name} is True or False, known before "
+                f"{self.where}: {name}={x!r} is invalid; {name} must be True or False, known before "
                 "training (for inject_hyperparams, one of its static_args)"
             )
         if getattr(x, "ndim", 0):
             raise ValueError(
-                f"{self.where}: {name} of shape {x.shape} is not accepted; it is one number"
+                f"{self.where}: {name} of shape {x.shape} is invalid; it must be one number"
             )
         for number in (known.default, 1.0, 0.5, known.low, known.high):
             try:

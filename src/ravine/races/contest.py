@@ -340,13 +340,13 @@ def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = 
     """Raise ValueError for a tier that there is not, a number of seeds that is not accepted, and TaskError
     for a task that cannot be raced."""
     if tier not in TIERS:
-        raise ValueError(f"tier={tier!r} is not accepted; a tier is {', '.join(TIERS)}")
+        raise ValueError(f"tier={tier!r} is invalid; a tier is {', '.join(TIERS)}")
     if halving and not TIERS[tier].trials:
         raise ValueError(f"halving does nothing in the tier {tier!r}, which tunes nothing")
     most = protocol.MOST_SEEDS
     if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= most:
         raise ValueError(
-            f"seeds={seeds!r} is not accepted; seeds is a whole number from 1 to {most}"
+            f"seeds={seeds!r} is invalid; seeds must be a whole number from 1 to {most}"
         )
     for task in tasks:
         task.check()
@@ -361,7 +361,7 @@ def duration(text: str) -> int | float:
     number = float(found[1]) if found else 0.0
     if not found or not number or (not found[2] and not number.is_integer()):
         raise ValueError(
-            f"budget {text!r} is not accepted; write the steps of a run, such as 1500, or the time of the "
+            f"budget {text!r} is invalid; write the steps of a run, such as 1500, or the time of the "
             "whole race, such as 90s, 10m or 2h"
         )
     return int(number) if not found[2] else number * {"s": 1, "m": 60, "h": 3600}[found[2]]

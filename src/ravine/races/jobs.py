@@ -107,9 +107,7 @@ def shard(text: str) -> Shard:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     made = Shard(*map(int, found.groups())) if found else None
     if made is None or not 1 <= made.index <= made.count:
-        raise ValueError(
-            f"shard {text!r} is not accepted; write i/n with i from 1 to n, such as 2/8"
-        )
+        raise ValueError(f"shard {text!r} is invalid; write i/n with i from 1 to n, such as 2/8")
     return made
 
 

@@ -195,7 +195,7 @@ def _time(text: str, where: str) -> float:
         time = math.nan
     if not time > 0:
         raise ValueError(
-            f"{where}: {text!r} is not accepted; a time is a number above 0, and inf or nothing a miss"
+            f"{where}: {text!r} is invalid; a time is a number above 0, and inf or nothing a miss"
         )
     return time
 

@@ -120,7 +120,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise ValueError(f"role={self.role!r} is not accepted; role is {', '.join(ROLES)}")
+            raise ValueError(f"role={self.role!r} is invalid; role must be {', '.join(ROLES)}")
         for which in _CURVES:
             object.__setattr__(self, which, Curve(getattr(self, which)))
 

@@ -273,22 +273,22 @@ def _checked(task: Task) -> Task:
         value = getattr(task, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise TaskError(
-                f"{task.name}: {name}={value!r} is not accepted; {name} is a whole number of at least 1"
+                f"{task.name}: {name}={value!r} is invalid; {name} must be a whole number of at least 1"
             )
     if task.schedule not in SCHEDULES:
         raise TaskError(
-            f"{task.name}: schedule={task.schedule!r} is not accepted; schedule is "
+            f"{task.name}: schedule={task.schedule!r} is invalid; schedule must be "
             f"{', '.join(SCHEDULES)}"
         )
     if task.lower_is_better not in (None, True, False):
         raise TaskError(
-            f"{task.name}: lower_is_better={task.lower_is_better!r} is not accepted; it is True or False"
+            f"{task.name}: lower_is_better={task.lower_is_better!r} is invalid; it must be True or False"
         )
     if task.target is not None and not isinstance(task.target, (int, float)):
-        raise TaskError(f"{task.name}: target={task.target!r} is not accepted; target is a number")
+        raise TaskError(f"{task.name}: target={task.target!r} is invalid; target must be a number")
     if task.batch_size > len(task.train):
         raise TaskError(
-            f"{task.name}: batch_size={task.batch_size} is not accepted; there are "
+            f"{task.name}: batch_size={task.batch_size} is invalid; there are "
             f"{len(task.train)} examples to train on"
         )
     return task

@@ -57,7 +57,7 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
     for switch in ("foreach", "fused", "capturable", "differentiable"):
         if not isinstance(options.get(switch), (int, type(None))):
             raise ValueError(
-                f"{name}: {switch}={options[switch]!r} is not accepted; {switch} is True, False or None"
+                f"{name}: {switch}={options[switch]!r} is invalid; {switch} must be True, False or None"
             )
     if options.get("capturable"):
         raise ValueError(
@@ -76,20 +76,20 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
         )
     if options.get("differentiable") and not differentiable:
         raise ValueError(
-            f"{name}: differentiable=True in one param group is not accepted; it is asked for all of "
+            f"{name}: differentiable=True in one param group is invalid; it is asked for all of "
             f"them, as in {name}(params, differentiable=True)"
         )
     if "amsgrad" in options and "betas" in options:  # Adam and AdamW are stricter than the others
         kinds = [isinstance(beta, torch.Tensor) for beta in options["betas"]]
         if any(kinds) and not all(kinds):
             raise ValueError(
-                f"{name}: betas={options['betas']!r} is not accepted; betas are two numbers or two "
+                f"{name}: betas={options['betas']!r} is invalid; betas are two numbers or two "
                 "tensors"
             )
         tensors = ["betas"] * any(kinds) + ["lr"] * isinstance(options["lr"], torch.Tensor)
         if tensors and options.get("foreach"):
             raise ValueError(
-                f"{name}: {tensors[0]}={options[tensors[0]]!r} with foreach=True is not accepted; "
+                f"{name}: {tensors[0]}={options[tensors[0]]!r} with foreach=True is invalid; "
                 "Ravine chooses its own engine, so leave foreach out"
             )
 
@@ -193,13 +193,13 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
     dtype = how.get("state_dtype")
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(
-            f"{name}: state_dtype={dtype!r} is not accepted; it is a floating-point torch.dtype, such "
+            f"{name}: state_dtype={dtype!r} is invalid; it must be a floating-point torch.dtype, such "
             "as torch.bfloat16, or None for the parameter's own"
         )
     rounding = how.get("stochastic_rounding", False)
     if not isinstance(rounding, int):
         raise ValueError(
-            f"{name}: stochastic_rounding={rounding!r} is not accepted; it is True, False, or an int: "
+            f"{name}: stochastic_rounding={rounding!r} is invalid; it must be True, False, or an int: "
             "the seed"
         )
     result: dict[str, Any] = {

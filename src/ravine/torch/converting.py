@@ -43,18 +43,18 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[s
             if w.state or not r.slots
         }
         raise LookupError(
-            f"from_={from_!r} is not accepted; checkpoints are converted from {', '.join(sorted(names))}"
+            f"from_={from_!r} is invalid; checkpoints are converted from {', '.join(sorted(names))}"
         )
     if not {"state", "param_groups"} <= checkpoint.keys():
         raise ValueError(
-            "checkpoint is not accepted; it is what an optimizer's state_dict() gives, with 'state' and "
+            "checkpoint is invalid; it must be what an optimizer's state_dict() gives, with 'state' and "
             "'param_groups'"
         )
     groups = checkpoint["param_groups"]
     whys = {match: _why_not(match, groups) for match in found}
     match = next((match for match, why in whys.items() if not why), None)
     if match is None:
-        raise ValueError(f"the checkpoint is not accepted; {'; '.join(map(str, whys.values()))}")
+        raise ValueError(f"the checkpoint is invalid; {'; '.join(map(str, whys.values()))}")
     _check_told(match, told)
     state: dict[Any, dict[str, Any]] = {}
     made = []
@@ -95,7 +95,7 @@ def _check_shared(match: Match, state: Mapping[Any, Mapping[str, Any]]) -> None:
     for slot in (k for k, s in match.rule.slots.items() if s.shared):
         if len({float(its[slot]) for its in state.values() if slot in its}) > 1:
             raise ValueError(
-                f"the checkpoint is not accepted; its groups differ in {match.witness.state[slot]!r}, and "
+                f"the checkpoint is invalid; its groups differ in {match.witness.state[slot]!r}, and "
                 f"{match.rule.name} has one {slot} for all tensors"
             )
 
@@ -127,7 +127,7 @@ def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any
             value = group[option]
             if not isinstance(names, str) and len(value) != len(parts):
                 raise ValueError(
-                    f"the checkpoint is not accepted; its group {number} has {option}={value!r}, and "
+                    f"the checkpoint is invalid; its group {number} has {option}={value!r}, and "
                     f"{match.rule.name} has {len(parts)} of these here"
                 )
             given |= zip(parts, (value,) if isinstance(names, str) else value, strict=True)
@@ -136,7 +136,7 @@ def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any
         elif option not in match.witness.unsaved and {*parts} & _read(match.rule):
             # not only what slots start at
             raise ValueError(
-                f"the checkpoint is not accepted; its group {number} does not have {option!r}, as those of "
+                f"the checkpoint is invalid; its group {number} does not have {option!r}, as those of "
                 f"{match.witness.name} do"
             )
     return given | {k: _said(said, group)[0] for k, said in match.witness.said.items()}
@@ -172,7 +172,7 @@ def _state(
         count = 1  # there is state, so this was not the first step: no more is asked
     if count is None:
         raise ValueError(
-            f"the checkpoint is not accepted; the state of parameter {index} has no count of steps"
+            f"the checkpoint is invalid; the state of parameter {index} has no count of steps"
         )
     known["t"] = count
     state = {"step": torch.as_tensor(count, dtype=torch.float32)}
@@ -183,7 +183,7 @@ def _state(
             state[slot] = value.reshape(()) if match.rule.slots[slot].kind == "scalar" else value
         elif missing and slot in needed:
             raise ValueError(
-                f"the checkpoint is not accepted; the state of parameter {index} has no {missing!r}, as "
+                f"the checkpoint is invalid; the state of parameter {index} has no {missing!r}, as "
                 f"that of {match.witness.name} does"
             )
     return state

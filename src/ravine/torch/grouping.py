@@ -180,7 +180,7 @@ def _shares(
     decay = plain(layer_decay)
     if decay is None or not 0 < decay <= 1:
         raise ValueError(
-            f"param_groups: layer_decay={layer_decay!r} is not accepted; it is a number in (0, 1]: how "
+            f"param_groups: layer_decay={layer_decay!r} is invalid; it must be a number in (0, 1]: how "
             "many times as fast each layer learns as the next"
         )
     found = layers_of(model, rows, layers)
@@ -223,7 +223,7 @@ def _override(rows: list[Row], roles: Mapping[str, str]) -> list[int]:
     for pattern, role in roles.items():
         if role not in ROLES:
             raise ValueError(
-                f"param_groups: roles[{pattern!r}]={role!r} is not accepted; it is {either(ROLES)}"
+                f"param_groups: roles[{pattern!r}]={role!r} is invalid; it must be {either(ROLES)}"
             )
         for i in _matching("roles", pattern, rows):
             rows[i] = replace(rows[i], role=role, why=f"roles[{pattern!r}]", tied=False)

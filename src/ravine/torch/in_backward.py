@@ -88,7 +88,7 @@ def step_in_backward(
         )
     if not isinstance(accumulate, int) or accumulate < 1:
         raise ValueError(
-            f"{where}: accumulate={accumulate!r} is not accepted; accumulate is an int >= 1"
+            f"{where}: accumulate={accumulate!r} is invalid; accumulate must be an int >= 1"
         )
     if clip_value is not None:
         clip_by_value(sgd).check(where, clip_value=clip_value)

@@ -110,7 +110,7 @@ def _listed(layers: Any, names: list[str]) -> dict[str, _Key]:
     """The places of the modules and parameters in a list from the input to the output."""
     if isinstance(layers, (str, Mapping)) or not isinstance(layers, Sequence):
         raise ValueError(
-            f"param_groups: layers={layers!r} is not accepted; it is a list of modules from the input to "
+            f"param_groups: layers={layers!r} is invalid; it must be a list of modules from the input to "
             "the output, such as ['embed', 'blocks.*', 'head'], or a function from a parameter's name to "
             "its layer"
         )

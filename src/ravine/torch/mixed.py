@@ -118,7 +118,7 @@ def _known(name: str) -> tuple[Spelling, dict[str, Any]]:
         names = [*_classes()]
         slip = typo(str(name), names)
         raise ValueError(
-            f"Mixed: rule={name!r} is not accepted{f'{slip} It' if slip else '; it'} is a class, "
+            f"Mixed: rule={name!r} is invalid{f'{slip} It' if slip else '; it'} must be a class, "
             f"{', '.join(names)}, or a rule: {error}"
         ) from None
     return spelling_of(rule), options_of(rule, {})

@@ -406,7 +406,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if options not in ("load", "keep"):
             raise ValueError(
-                f"{type(self).__name__}: options={options!r} is not accepted; options is 'load' or 'keep'"
+                f"{type(self).__name__}: options={options!r} is invalid; options must be 'load' or 'keep'"
             )
         if not isinstance(state_dict, Mapping):
             raise TypeError(

@@ -44,7 +44,7 @@ export class Program {
     if (square !== undefined) return [shape.at(square), shape.at(square)];
     if (rank !== undefined) {
       const most = typeof rank === "string" ? this.settled[rank] : rank;
-      if (!(most >= 1) || most % 1) throw new RuleError(`${name}=${most} is not accepted; the rank of a slot is a whole number above 0`);
+      if (!(most >= 1) || most % 1) throw new RuleError(`${name}=${most} is invalid; the rank of a slot is a whole number above 0`);
       return axis === -1 ? [shape[0], Math.min(most, ...shape)] : [Math.min(most, ...shape), shape[1]];
     }
     if (axis !== null) return shape.map((length, i) => i === axis || i === axis + n ? 1 : length);
