@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 import warnings
@@ -242,3 +243,43 @@ def test_parametrized(check):
 )
 def test_parametrized_with_expected_failures(check):
     check()
+
+
+STARTED = """
+import os, sys, time
+from ravine.checks.process import end_with_starter
+end_with_starter()
+open(sys.argv[1] + ".new", "w").write(str(os.getpid()))
+os.replace(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(100)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    told = tmp_path / "pid"
+    command = [sys.executable, "-c", STARTED, str(told)]
+    starts = f"from ravine.checks.process import ended; ended({command!r}, 100)"
+    starter = subprocess.Popen([sys.executable, "-c", starts])
+    try:
+        assert _within(60, told.exists)
+    finally:
+        starter.kill()
+        starter.wait()
+    assert _within(30, lambda: not _runs(int(told.read_text())))
+
+
+def _within(seconds, true):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")  # a container's first process may never collect it
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"

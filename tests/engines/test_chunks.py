@@ -15,7 +15,7 @@ def test_chunks_follow_one_another(size):
 
 
 @pytest.mark.parametrize(
-    "many, rows, columns", [(1, 7, 5), (3, 768, 3072), (5000, 3, 3), (2, 9, 10**6)]
+    ("many", "rows", "columns"), [(1, 7, 5), (3, 768, 3072), (5000, 3, 3), (2, 9, 10**6)]
 )
 def test_chunks_of_matrices_have_whole_rows_of_one_or_several_whole_ones(many, rows, columns):
     size, area = many * rows * columns, rows * columns

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ravine.checks.report import Report
 
-__all__ = ["apart", "ended"]
+__all__ = ["apart", "end_with_starter", "ended"]
 
 
 def apart(
@@ -103,6 +104,7 @@ def _telling(
     return tell
 
 
+_STARTER = "RAVINE_STARTED_BY"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -132,6 +134,7 @@ def ended(
             env={
                 **(environment or os.environ),
                 **dict.fromkeys(_THREADS, "1"),
+                _STARTER: str(os.getpid()),
                 "PYTHONWARNINGS": "ignore",
             },
             start_new_session=True,
@@ -161,6 +164,22 @@ def ended(
     last = [] if code == 0 or hung else errors.strip().splitlines()[-1:]
     where = _line(errors) or (last[0][:200] if last else "")
     return f"{how}{f' ({where})' if where else ''}"
+
+
+def end_with_starter() -> None:
+    """In a process that `ended` has started: end it as soon as the one that started it is gone, which may
+    have been killed.
+    """
+    starter = int(os.environ.get(_STARTER, os.getppid()))
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(0.5)
+        if hasattr(os, "killpg"):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ravine: ends with its starter", daemon=True).start()
 
 
 def _kill(process: subprocess.Popen[Any]) -> None:

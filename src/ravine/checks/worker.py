@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ravine.checks.process import end_with_starter
 from ravine.checks.running import check_optimizer
 
 
 def main(text: str) -> None:
     """Check, and write what was found into the file that is named."""
+    end_with_starter()
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
     at = Path(f"{out}.at")

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+from ravine.checks.process import end_with_starter
 from ravine.checks.report import Report
 from ravine.checks.running import check_optimizer
 from ravine.checks.survey.discovery import Found, optimizers
@@ -18,6 +19,7 @@ from ravine.checks.survey.rows import append, begun, done
 def main(text: str) -> None:
     """Check every optimizer of a package that the file has no row of, and append a row for each."""
     faulthandler.enable()
+    end_with_starter()
     asked: dict[str, Any] = ast.literal_eval(text)
     package, out = asked["package"], asked["out"]
     out = os.path.abspath(out)
