@@ -199,8 +199,8 @@ class Step:
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
         self._begin = {c: self._pointers.size * i for i, c in enumerate(self.columns)}
-        chunks = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
-        self._chunks = chunks if sum(sizes) >= _ALONE else 1
+        count = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
+        self._chunks = count if sum(sizes) >= _ALONE else 1
         _steps.add(self)
 
     def _list_numbers(self) -> int:
@@ -257,7 +257,7 @@ class Step:
         spans = [chunks(n, self._matrix(place)) for place, (n, _) in enumerate(members, first)]
         counts = [len(starts) for _, starts in spans]
         partials = _words(code.partials * sum(counts))
-        chunks = _words(
+        table = _words(
             [
                 word
                 for place, (_, starts) in enumerate(spans)
@@ -297,12 +297,12 @@ class Step:
             tensor_count=len(members),
             chunk_count=begun,
             run=longest_run(begun),
-            chunks=_address(chunks),
+            chunks=_address(table),
             records=_address(self._records, len(RECORD) * first),
             partials=_address(partials),
         )
         self._batches.append(batch)
-        self._tables += [partials, chunks, bounds, counters]
+        self._tables += [partials, table, bounds, counters]
 
     def _matrix(self, place: int) -> tuple[int, int] | None:
         """The rows and columns of each matrix of a tensor, where there is something for them."""
