@@ -28,8 +28,12 @@ def code(function):
 
 
 def show(a_rule):
-    """Show a rule as its equations and as its source, from which they are made."""
-    display(Math(latex(a_rule.function)), code(a_rule.function))
+    """Show a rule as its equations and as its source, from which they are made.
+
+    AdamW is a stack: Adam, and what decoupled weight decay does to a rule. It has two sources.
+    """
+    of = a_rule if len(a_rule.sources) > 1 else a_rule.function
+    display(Math(latex(of)), *map(code, a_rule.sources))
 
 
 def table(rows):

@@ -923,7 +923,7 @@ BAD = [
     (
         "Muon",
         {"ns_coefficients": (1, 2)},
-        "ns_coefficients is three numbers: ns_a, a finite number",
+        "ns_coefficients must be three numbers: ns_a, a finite number",
     ),
     ("Muon", {"ns_coefficients": (1, 2, NAN)}, "ns_c=nan is invalid"),
     (

@@ -233,8 +233,8 @@ _climbing = cache(maximize)
 def _sgd(o: Mapping[str, Any]) -> Rule:
     if o["nesterov"] and (o["momentum"] <= 0 or o["dampening"] != 0):
         raise ValueError(
-            f"SGD: nesterov=True with momentum={o['momentum']!r}, dampening={o['dampening']!r} is not "
-            "accepted; Nesterov's momentum needs momentum > 0 and dampening = 0"
+            f"SGD: nesterov=True with momentum={o['momentum']!r}, dampening={o['dampening']!r} is "
+            "invalid; Nesterov's momentum needs momentum > 0 and dampening = 0"
         )
     inner = rules.nesterov if o["nesterov"] else rules.momentum if o["momentum"] else rules.sgd
     return _decayed(inner)

@@ -268,7 +268,8 @@ def test_frames_show_the_explorer_in_states_of_their_own():
     frame = '<iframe class="explorer" src="../assets/explorer.html#embed=1&amp;rule='
     assert frame + "adam&amp;land=ravine" in made_pages()["optimizers/adam.md"]
     assert frame + "muon&amp;land=matrix" in made_pages()["optimizers/muon.md"]
-    assert "<iframe" not in made_pages()["optimizers/soap.md"], "the explorer has not got it"
+    assert frame + "soap&amp;land=matrix" in made_pages()["optimizers/soap.md"]
+    assert "<iframe" not in made_pages()["optimizers/sophia_g.md"], "the explorer lacks it"
 
 
 def test_a_rules_page_says_all_of_it():

@@ -80,7 +80,7 @@ export class Operations {
   axis(name, x, argument = "axis") {
     if (x === null) return null;
     const found = plain(x);
-    if (!Number.isInteger(found)) throw new RuleError(`ravine.ops.${name}: ${argument}=${found ?? "..."} is invalid; it is a whole number${HINT}`);
+    if (!Number.isInteger(found)) throw new RuleError(`ravine.ops.${name}: ${argument}=${found ?? "..."} is invalid; it must be a whole number${HINT}`);
     return found;
   }
 
