@@ -1,8 +1,8 @@
 """sdist and wheel: built, installed in a fresh environment, and complete."""
 
+import site
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -73,7 +73,7 @@ def test_the_wheel_works_in_a_fresh_environment(built, tmp_path):
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel)
     home = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     # A path in a .pth file is searched last, and editable installations there are not followed.
-    Path(home, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    Path(home, "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     run(python, "-I", "-c", INSTALLED)
     command = python.with_name("ravine.exe" if sys.platform == "win32" else "ravine")
     assert "adam" in run(command, "list")
