@@ -82,8 +82,8 @@ for a_rule, options in ((adagrad, {"lr": 1.0}), (adam, {"lr": 1.0})):
 #
 # Adadelta (Zeiler, 2012, [arXiv:1212.5701](https://arxiv.org/abs/1212.5701)) forgets, as RMSprop
 # does. Its second idea is about **units**. A parameter in metres should be moved by metres.
-# Gradient over gradient has no unit, so Adadelta multiplies by the usual size of its own recent
-# steps, which has. Therefore it needs no learning rate: the default `lr` is 1.
+# A gradient divided by the size of recent gradients has no unit, so Adadelta multiplies the quotient
+# by the size of its recent steps. It therefore needs no learning rate: the default `lr` is 1.
 
 # %%
 show(adadelta)

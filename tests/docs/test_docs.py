@@ -263,7 +263,7 @@ def test_frames_show_the_explorer_in_states_of_their_own():
     assert framed == [path for path in chapters if path != "lessons/12_which.md"]
     faults = chapters["lessons/11_faults.md"]
     assert 'src="../assets/explorer.html#embed=1&amp;fault=1"' in faults
-    assert "explore(" not in faults, "the call stands in the notebook alone"
+    assert "explore(" not in faults, "only the notebook has the call"
     assert '<details class="code" markdown="1"><summary>Code of the figure</summary>' in faults
     frame = '<iframe class="explorer" src="../assets/explorer.html#embed=1&amp;rule='
     assert frame + "adam&amp;land=ravine" in made_pages()["optimizers/adam.md"]

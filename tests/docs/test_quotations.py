@@ -1,6 +1,6 @@
 """Every quotation of the two posts is to the letter, and comes from one place.
 
-In the files that mention the posts, whatever stands in double quotation marks is part of a sentence in
+In files that mention the posts, all text in double quotation marks must be part of a sentence in
 `ravine.experiments.quotations`, or one of `OTHERS`, which quote somebody else or nobody. Elsewhere, a
 passage that resembles one of these sentences must be equal to a part of it.
 """
@@ -72,7 +72,7 @@ def prose(path):
 
 
 def passages(texts):
-    """Yield what stands in quotation marks and has at least two words."""
+    """Yield each quoted passage of at least two words."""
     for text in texts:
         for found in QUOTED.finditer(plain(text)):
             passage = (found[1] or found[2]).strip(" ,.:;!?")

@@ -329,7 +329,7 @@ def in_python(path, text):
     text = text if "@rule" in text else text.replace("def f(", "@rule\ndef f(")
     head = "from ravine import *; from ravine.ops import *; from ravine.rule import several\n"
     path.write_text(head + text + "\n")
-    first = 1 + text.count("@rule\n")  # lines that the page has not
+    first = 1 + text.count("@rule\n")  # lines that are missing on the page
     try:
         names = {"__name__": "mine"}
         exec(compile(path.read_text(), str(path), "exec"), names)

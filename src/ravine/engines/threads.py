@@ -51,7 +51,7 @@ def _torch_team(torch: Any) -> Team:
 
 
 def _openmp(torch_folder: str) -> tuple[int, int]:
-    """The addresses of the OpenMP entry points that torch's own loops use; zeros where there are none."""
+    """The addresses of GOMP_parallel and omp_get_thread_num in torch's OpenMP; zeros if it lacks them."""
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
         try:
             library = ctypes.CDLL(str(Path(torch_folder, "lib", name)))

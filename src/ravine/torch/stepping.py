@@ -303,18 +303,15 @@ class KernelPart:
     def _point(self, column: str, tensors: Sequence[torch.Tensor | None]) -> list[int]:
         """Point the kernel at a column of each tensor; where each begins."""
         where = [0 if x is None else x.data_ptr() for x in tensors]
-        self.step.place(
-            column,
-            [
-                at or (0 if x is None or x.numel() else self.step.anywhere)
-                for x, at in zip(tensors, where, strict=True)
-            ],
-        )
+        self.step.place(column, list(map(self._address, tensors, where)))
         return where
 
-    def _address(self, x: torch.Tensor) -> int:
-        """Where a column begins; some address, where it has no elements."""
-        return x.data_ptr() or (0 if x.numel() else self.step.anywhere)
+    def _address(self, x: torch.Tensor | None, at: int | None = None) -> int:
+        """Where a column begins; some address, where it has no elements. at: the tensor's, if known."""
+        if x is None:
+            return 0
+        at = x.data_ptr() if at is None else at
+        return at or (0 if x.numel() else self.step.anywhere)
 
     def _take_part(self, here: Sequence[bool] | None = None) -> None:
         """Note which parameters take part in the next step: all of them, or those that are there."""

@@ -55,8 +55,8 @@ RECORD = (
     # In how many pieces of rows a matrix is walked, and what each leaves for every column.
     *("pieces", "column_parts"),
 )
-# Threads claim the chunks of a range from its counter, each in a cache line of its own; one more counter
-# says how many threads have come. `thread` is the address of omp_get_thread_num, or 0.
+# Each range of chunks has a counter, from which threads claim them, on a separate cache line. One more
+# counts the threads that have arrived. `thread` is the address of omp_get_thread_num, or 0.
 BATCH = (
     *("counters", "range_count", "bounds", "thread", "chunk_count", "chunks", "records"),
     *("partials", "tensor_count", "run"),

@@ -248,9 +248,9 @@ def sparse(spec: Mapping[str, Any]) -> dict[str, Any]:
 def drift(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Follow the minimum of a parabola with curvatures from 1 to 100, by noisy gradients.
 
-    The minimum goes round a circle in each of five pairs of coordinates, ``speed`` a step; ``noise`` is
-    the standard deviation of what is added to each gradient. ``tuned``: of the height, over half of the
-    steps.
+    In each of five pairs of coordinates, the minimum moves along a unit circle, by ``speed`` radians per
+    step. ``noise`` is the standard deviation of the noise added to each gradient. ``tuned`` is computed
+    from the height over the second half of the steps.
     """
     curvature, speed, noise = np.geomspace(1, 100, 10), spec["speed"], spec["noise"]
 
