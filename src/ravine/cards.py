@@ -60,7 +60,7 @@ class CardError(ValueError):
 
 @dataclass(frozen=True)
 class Witness:
-    """A released optimizer whose path a rule follows: to 1e-12, in float64, over 60 steps.
+    """A released optimizer whose path a rule follows: in float64, over 60 steps, to 1e-12 or `apart`.
 
     package: its distribution and version, "timm 1.0.31". call: how it is made, without the parameters,
     in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
@@ -72,7 +72,9 @@ class Witness:
     None is not there. counted: whether it keeps a count of steps, where the rule takes t; or what to
     compute it of. said: for hyperparameters that no option is, what to compute of the group's options,
     {"lr": "lr * p"}. unsaved: options that its checkpoints do not tell.
-    note: what else is to be said. Raises CardError if package or call cannot be read.
+    apart: how far the rule strays from its path, relative to the way that it has come, where that is more
+    than 1e-12. note: what else is to be said; why it strays. Raises CardError if package or call cannot be
+    read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
     >>> lamb.name
@@ -97,6 +99,7 @@ class Witness:
     loud: Mapping[str, Any] = field(default_factory=dict)
     late: bool = False
     constant_lr: bool = False
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         distribution, _, version = self.package.partition(" ")
@@ -120,6 +123,11 @@ class Witness:
             return ast.parse(self.call, mode="eval").body
         except SyntaxError:
             return None
+
+    @property
+    def strays(self) -> str:
+        """How far the rule strays from its path, as it is written: "8e-8"; "" where it does not."""
+        return f"{self.apart:.0e}".replace("e-0", "e-") if self.apart else ""
 
     @property
     def distribution(self) -> str:
@@ -192,7 +200,8 @@ class Card:
     the fronts' classes have it. names: its other names that belong to no package, with commas between.
     note: what is said where one of these, which people use for two rules, is looked up. variant_of: the
     rule that it is a variant of. differs: on what, of :data:`AXES`, with commas between. witnesses:
-    released optimizers that take the same path. unverified: where nothing proves the rule to 1e-12, what
+    released optimizers that take the same path. near: those whose path is almost the same, each with its
+    distance, `apart`, and the reason, `note`. unverified: where nothing proves the rule to 1e-12, what
     it was compared with, and the distance. Raises CardError where `differs` is none of the axes.
     """
 
@@ -202,6 +211,7 @@ class Card:
     variant_of: str = ""
     differs: str = ""
     witnesses: tuple[Witness, ...] = ()
+    near: tuple[Witness, ...] = ()
     unverified: str = ""
 
     def __post_init__(self) -> None:
@@ -213,6 +223,11 @@ class Card:
                 f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "
                 "says what it is a variant of, and how it differs"
             )
+
+    @property
+    def known(self) -> tuple[Witness, ...]:
+        """The released optimizers whose paths were recorded: those it follows, and those it is near."""
+        return self.witnesses + self.near
 
     @property
     def axes(self) -> tuple[str, ...]:
