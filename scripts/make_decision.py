@@ -128,9 +128,9 @@ def _verdict(found: Facts) -> str:
     where = listed(f"{name} on {count}" for name, count in first.most_common())
     return (
         f"**With tuned learning rates, {best['optimizer']} has the best score over all "
-        f"{len(found['problems'])} problems by steps to the target ({best['score']:.2f} of 1), {also} by seconds "
-        f"({fast['score_by_seconds']:.2f}).** {found['headline']} **With default learning rates**, the best are "
-        f"{where}."
+        f"{len(found['problems'])} problems by steps to the target ({best['score']:.2f} of 1), {also} by "
+        f"seconds ({fast['score_by_seconds']:.2f}).** {found['headline']} **With default learning "
+        f"rates**, the best are {where}."
     )
 
 

@@ -27,7 +27,8 @@ def check(
         ),
     ] = None,
     like: Annotated[
-        str | None, typer.Option(help="The rule that it should be, such as adam.", show_default=False)
+        str | None,
+        typer.Option(help="The rule that it should be, such as adam.", show_default=False),
     ] = None,
     args: Annotated[
         str,
