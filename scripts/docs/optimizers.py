@@ -134,20 +134,21 @@ def _proof(rule: Rule) -> Iterator[str]:
 
 def _names(rule: Rule) -> Iterator[str]:
     """What it is called elsewhere, where it is the same."""
-    if not rule.card.witnesses:
+    if not rule.card.known:
         return
     yield "## The same in other packages"
     rows = []
-    for witness in rule.card.witnesses:
+    for witness in rule.card.known:
         fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
         options = {k: v if isinstance(v, str) else ", ".join(v) for k, v in witness.options.items()}
         renamed = ", ".join(
             f"`{k}` is `{v}`" for k, v in options.items() if k != v and not k.isdigit()
         )
         called = f"`{witness.name}`" + f" with `{fixed}`" * bool(fixed)
-        rows.append((called, witness.package, renamed or "as here"))
+        apart = f"; {witness.strays} apart: {witness.note}" if witness.apart else ""
+        rows.append((called, witness.package, f"{renamed or 'as here'}{apart}"))
     yield table(("optimizer", "version", "options"), rows)
-    if any(witness.state for witness in rule.card.witnesses):
+    if any(witness.state for witness in rule.card.known):
         yield "[`ravine.torch.convert`](../how-to/checkpoint.md) reads its checkpoints."
 
 
@@ -247,15 +248,20 @@ def elsewhere_page() -> str:
     """Other packages' optimizers, and the rules that take the same path."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for name, rule in registry.own().items():
-        for witness in rule.card.witnesses:
+        for witness in rule.card.known:
             fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
-            row = (f"`{witness.name}`", f"`{fixed}`" if fixed else "", f"[`{name}`]({name}.md)")
+            apart = f", {witness.strays} apart" if witness.apart else ""
+            row = (
+                f"`{witness.name}`",
+                f"`{fixed}`" if fixed else "",
+                f"[`{name}`]({name}.md){apart}",
+            )
             found.setdefault(witness.package, []).append(row)
     parts = [
         "# Names elsewhere",
         "Which rule corresponds to another package's optimizer? Each of these takes the same path, to 10⁻¹² "
-        "over 60 steps in float64, as recorded from the released package. `ravine which` answers the same "
-        "question in a terminal.",
+        "over 60 steps in float64 or to the distance given, as recorded from the released package. `ravine which` "
+        "answers the same question in a terminal.",
         "```sh\nravine which timm.optim.Lamb\n```",
     ]
     for package in sorted(found, key=str.lower):

@@ -60,7 +60,7 @@ class CardError(ValueError):
 
 @dataclass(frozen=True)
 class Witness:
-    """A released optimizer whose path the rule follows, to 1e-12 in float64 over 60 steps.
+    """A released optimizer whose path the rule follows, to 1e-12 or `apart` in float64 over 60 steps.
 
     package: its distribution and version, such as "timm 1.0.31". call: the call that creates it,
     without the parameters, in terms of the rule's hyperparameters: "timm.optim.Lamb(lr=lr,
@@ -72,8 +72,10 @@ class Witness:
     parameter's index in it: {"p0": "init_buffer[place]"}; None means that there is no such entry.
     counted: whether it keeps a step count, if the rule takes t, or an expression for it. said:
     expressions of the group's options for hyperparameters that are not options themselves, {"lr":
-    "lr * p"}. unsaved: options that are missing from its checkpoints. note: anything else worth
-    saying. Raises CardError if package or call cannot be read.
+    "lr * p"}. unsaved: options that are missing from its checkpoints. apart: the distance between
+    the two paths, relative to the length of the rule's, if it is more than 1e-12. note: anything
+    else worth saying, such as the reason for the distance. Raises CardError if package or call
+    cannot be read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
     >>> lamb.name
@@ -98,6 +100,7 @@ class Witness:
     loud: Mapping[str, Any] = field(default_factory=dict)
     late: bool = False
     constant_lr: bool = False
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         distribution, _, version = self.package.partition(" ")
@@ -121,6 +124,11 @@ class Witness:
             return ast.parse(self.call, mode="eval").body
         except SyntaxError:
             return None
+
+    @property
+    def strays(self) -> str:
+        """How far the rule strays from its path, as it is written: "8e-8"; "" where it does not."""
+        return f"{self.apart:.0e}".replace("e-0", "e-") if self.apart else ""
 
     @property
     def distribution(self) -> str:
@@ -194,8 +202,9 @@ class Card:
     comma-separated. note: a remark to show when one of these names is looked up and people use it
     for two rules. variant_of: the rule that it is a variant of. differs: how it differs from that
     rule, a comma-separated list of :data:`AXES`. witnesses: released optimizers that take the same
-    path. unverified: for a rule that nothing confirms to 1e-12, what it was compared with, and the
-    distance. Raises CardError if `differs` names anything but axes.
+    path. near: those that take almost the same path, each with its distance, `apart`, and the
+    reason, `note`. unverified: for a rule that nothing confirms to 1e-12, what it was compared
+    with, and the distance. Raises CardError if `differs` names anything but axes.
     """
 
     title: str = ""
@@ -204,6 +213,7 @@ class Card:
     variant_of: str = ""
     differs: str = ""
     witnesses: tuple[Witness, ...] = ()
+    near: tuple[Witness, ...] = ()
     unverified: str = ""
 
     def __post_init__(self) -> None:
@@ -215,6 +225,11 @@ class Card:
                 f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "
                 "says what it is a variant of, and how it differs"
             )
+
+    @property
+    def known(self) -> tuple[Witness, ...]:
+        """The released optimizers whose paths were recorded: those it follows, and those it is near."""
+        return self.witnesses + self.near
 
     @property
     def axes(self) -> tuple[str, ...]:

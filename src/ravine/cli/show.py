@@ -213,6 +213,9 @@ def _card(rule: Rule) -> list[tuple[str, str]]:
     same = dict.fromkeys(f"{witness.name} ({witness.package})" for witness in card.witnesses)
     if same:
         rows.append(("Same as ", f"{', '.join(same)}: to 1e-12 over 60 steps in float64"))
+    for witness in card.near:
+        path = f"{witness.strays} apart after 60 steps in float64. {witness.note}"
+        rows.append(("Near    ", f"{witness.name} ({witness.package}): {path}"))
     if why := registry.unverified(rule):
         rows.append(("Proof   ", f"unverified: {why}"))
     return rows

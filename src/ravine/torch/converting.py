@@ -38,10 +38,7 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[s
     found = [match for match in found if match.witness.state or not match.rule.slots]
     if not found:
         names = {
-            w.name
-            for r in registry.own().values()
-            for w in r.card.witnesses
-            if w.state or not r.slots
+            w.name for r in registry.own().values() for w in r.card.known if w.state or not r.slots
         }
         raise LookupError(
             f"from_={from_!r} is invalid; checkpoints are converted from {', '.join(sorted(names))}"
