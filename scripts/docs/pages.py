@@ -213,7 +213,7 @@ def _notebook(path: Path) -> str:
     for cell in json.loads(path.read_text())["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(text.replace("<details>", '<details markdown="1">'))
+            parts.append(text.replace("<details>", '<details class="answer" markdown="1">'))
             continue
         shown = list(filter(None, map(_output, cell["outputs"])))
         code = f"```python\n{text}\n```"

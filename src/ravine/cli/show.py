@@ -236,7 +236,7 @@ def _show_worked(
         numbers = [float(x) for x in gradients.split(",")]
     except ValueError:
         raise ValueError(
-            f"--gradients {gradients!r} is invalid; write numbers with commas between, such as 0.5,-0.2"
+            f"--gradients {gradients!r} is invalid; write comma-separated numbers, such as 0.5,-0.2"
         ) from None
     given_ = [numbers[i % len(numbers)] for i in range(steps)]
     if as_sheet is not None:
