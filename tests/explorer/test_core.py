@@ -289,6 +289,8 @@ BROKEN = [
     HEAD + "if lr:\n    return p",
     HEAD + "if lr\n        return p",
     HEAD + "return p ? g",
+    HEAD + "return p - lr * g^2",
+    HEAD + "return p - 2 ^ g",
     "def f(p, g, *, lr=1):\nreturn p",
     "def f(p, g, *, lr=1)\n    return p",
     "def f(p, g, m, *, lr=1):\n    return p - lr * g",

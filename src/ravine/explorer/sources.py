@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from ravine import modifiers, registry
-from ravine.hyperparameters import Hyperparameter
+from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from ravine.reading.about import about, helpers, source
 from ravine.registry import Found
 from ravine.rule import Rule
@@ -33,7 +33,7 @@ def sources() -> dict[str, Any]:
 
     texts: of helpers, constants, modifiers and rules. about: for each rule, its summary, the slots that its
     weights to evaluate with are made of, and for each hyperparameter the place of its meaning and range
-    in `meanings`.
+    in `meanings`. shared: the same for names of hyperparameters in rules that are not Ravine's.
     """
     texts: dict[str, str] = {}
     said: dict[str, dict[str, Any]] = {}
@@ -47,11 +47,13 @@ def sources() -> dict[str, Any]:
         said[name] = {"summary": about(rule).summary, "hyperparameters": _meanings(rule)}
         if rule.evaluated:
             said[name]["evaluated"] = [*rule.evaluated]
+    shared = {name: _meaning(h) for name, h in HYPERPARAMETERS.items()}
     # The same few meanings come again and again: they are listed once.
-    meanings = [*dict.fromkeys(h for x in said.values() for h in x["hyperparameters"].values())]
-    for x in said.values():
-        x["hyperparameters"] = {k: meanings.index(h) for k, h in x["hyperparameters"].items()}
-    return {"texts": [*texts.values()], "about": said, "meanings": meanings}
+    named = [shared, *(x["hyperparameters"] for x in said.values())]
+    meanings = [*dict.fromkeys(h for each in named for h in each.values())]
+    for each in named:
+        each.update({k: meanings.index(h) for k, h in each.items()})
+    return {"texts": [*texts.values()], "about": said, "meanings": meanings, "shared": shared}
 
 
 def families() -> list[tuple[str, list[str]]]:

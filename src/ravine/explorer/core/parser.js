@@ -36,6 +36,7 @@ function tokens(text) {
     }
     for (let column = 0; column < row.length;) {
       TOKEN.lastIndex = column;
+      if (row[column] === "^") throw new RuleError("^ is not a power in Python; write **", { line, column });
       const match = TOKEN.exec(row);
       if (!match) throw new RuleError("invalid syntax", { line, column });
       const [kind] = Object.entries(match.groups).find(([, value]) => value !== undefined), value = match[0];

@@ -163,6 +163,7 @@ function drawPath(pen, view, ink, lane, { time }) {
 function drawParts(pen, view, ink, { parts }) {
   if (!parts) return;
   const at = view.to(parts.p), pixels = (v) => [at[0] + v[0] * view.unit, at[1] - v[1] * view.unit];
+  dot(pen, at, 7.5, ink[parts.ink], ink.bg);
   if (parts.rates) {
     const top = Math.max(...parts.rates), reach = 0.13 * view.width;
     pen.beginPath();
@@ -193,8 +194,8 @@ function drawParts(pen, view, ink, { parts }) {
   };
   arrowOf(parts.g, ink.g);
   if (parts.m) arrowOf(parts.m, ink.m);
+  arrow(pen, at, pixels(parts.step), ink.bg, 6);
   arrow(pen, at, pixels(parts.step), ink.fg, 3);
-  dot(pen, at, 7.5, ink[parts.ink], ink.bg);
 }
 
 // One weight: the loss as a curve, the tangent, and the step along the axis.
