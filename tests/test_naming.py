@@ -326,8 +326,8 @@ def test_no_suggestion_leads_to_another_optimizer(name):
         ("mine.NAdam", "did you mean 'NAdam'?"),
         ("Adam with weight decay", "write decoupled_decay(Adam, weight_decay=...) or l2(Adam, "),
         ("SGD with weight_decay", "write decoupled_decay(SGD, weight_decay=...) or l2(SGD, "),
-        ("keras.Ftrl", "there are"),
-        ("Adam with momentum", "there are"),
+        ("keras.Ftrl", "`ravine list`"),
+        ("Adam with momentum", "`ravine list`"),
     ],
 )
 def test_what_is_none_of_our_names_but_has_one_in_it(name, said):

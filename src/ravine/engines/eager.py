@@ -13,7 +13,7 @@ from typing import Any
 
 from ravine.arithmetic import drawn_of, home, stored_in
 from ravine.draws import Draw
-from ravine.engines.graph import MATRIX, Graph, line
+from ravine.engines.graph import MATRIX, OF_ARRAYS, Graph, line
 from ravine.engines.lazy import results, together
 from ravine.engines.tracing import difference, trace
 from ravine.ops import Operable, Tensors
@@ -278,8 +278,19 @@ def _call(
             shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(given["p"])))
             raise RuleError(
                 f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
+                f"{_for_matrices(graph, given['p'])}"
             ) from error
     return (new_p, *new_state)
+
+
+def _for_matrices(graph: Graph, p: Any) -> str:
+    """What to do where a rule for matrices is given something else; otherwise nothing."""
+    matrices = any(node.op in OF_ARRAYS for node in graph.nodes)
+    if not matrices or min((x.ndim for x in _members(p)), default=2) > 1:
+        return ""
+    return (
+        f"; {graph.rule.name} is for matrices: give other parameters to another rule, such as AdamW"
+    )
 
 
 def _members(p: Any) -> Sequence[Any]:
