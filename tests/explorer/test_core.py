@@ -16,6 +16,7 @@ from ravine.draws import Draw
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
 from ravine.explorer.sources import offered, sources
+from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.rule import RuleError
 
 NODE = shutil.which("node")
@@ -390,6 +391,20 @@ def test_what_is_read_of_a_rule():
     assert names == ["m", "v", "m_hat", "v_hat", "p", "now", "slow"]
     assert found["equations"].count("<math") == 2
     assert "<mi>θ</mi>" in found["equations"]
+
+
+def test_hyperparameters_of_a_rule_of_ones_own_have_the_shared_meanings():
+    found = node(
+        """const text = "def mine(p, g, *, lr=0.1, beta1=0.9, spice=2.0):\\n    return p - lr * beta1 * spice * g\\n";
+           out.h = load(text, library).rule("mine").hyperparameters;"""
+    )["h"]
+    names = ("lr", "beta1", "spice")
+    for each, name in zip(found, names, strict=True):
+        shared = HYPERPARAMETERS.get(name)
+        assert each["name"] == name
+        assert each["meaning"] == (shared.meaning if shared else "")
+        assert each["low"] == (shared.low if shared else None)
+        assert each["high"] == (1.0 if name == "beta1" else None)
 
 
 def test_a_rule_that_is_copied_is_the_same_rule(tmp_path):

@@ -180,8 +180,8 @@ export class Doing {
     chosen("beside", (beside) => ({ beside }));
     chosen("land", (land, { values }) => ({ land, loss: "", knobs: {}, start: null, noise: null, batch: 0, t: null, operation: null, steps: null, values: without(values, "lr") }));
     $("undo").addEventListener("click", () => this.change({ source: "", beside: this.state.beside === "source" ? "" : this.state.beside }));
-    $("loss").addEventListener("input", (event) => this.later("loss", () => {
-      const text = event.target.value.replace(/\s*\n\s*/g, " ").trim();
+    $("loss").addEventListener("input", ({ target: { value } }) => this.later("loss", () => {
+      const text = value.replace(/\s*\n\s*/g, " ").trim();
       this.change({ loss: text === LANDSCAPES[this.state.land].text ? "" : text });
     }));
     $("loss").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
@@ -254,7 +254,7 @@ export class Doing {
       python: ({ base }) => copy(python(base, text())).then(() => this.say(`The rule is copied as Python: save it as mine.py, and ravine show mine.py:${base.name} reads it.`)),
       torch: ({ rule, base, values }) => copy(torch(rule, base, text(), values, Boolean(this.state.source))).then(() => this.say("An optimizer for PyTorch is copied.")),
       csv: (lane) => save(new Blob([csv(lane, now.last, now.land.names)], { type: "text/csv" }), `${lane.base.name}.csv`),
-      sheet: (lane) => copy(sheet(lane, Boolean(this.state.source))).then(() => this.say(`A command is copied. It writes the steps of ${now.land.names[0]} to a spreadsheet with live formulas.${this.state.source ? " First copy the rule as Python, and save it as mine.py." : ""}`)),
+      sheet: (lane) => copy(sheet(lane, Boolean(this.state.source))).then(() => this.say(`A command is copied. It writes a spreadsheet with live formulas, of ${now.land.names[0]} alone and with the gradients of this path.${this.state.source ? " First copy the rule as Python, and save it as mine.py." : ""}`)),
       png: ({ base }) => $("map").toBlob((blob) => save(blob, `${base.name}-${this.state.land}.png`)),
     };
     for (const button of document.querySelectorAll("[data-out]")) {

@@ -13,7 +13,7 @@ export class Editor {
   }
 
   show(text) {
-    if (document.activeElement === this.area && (this.area.value === text || !this.area.value.trim())) return; // who empties it may paste
+    if (document.activeElement === this.area) return; // what is typed there comes first
     if (this.area.value !== text) this.area.value = text;
     this.area.rows = Math.max(4, Math.min(26, text.trimEnd().split("\n").length));
   }

@@ -107,7 +107,7 @@ export class Following {
       return [found, found.length ? loss.value(found[0]) : BOTTOMLESS];
     });
     const wanted = [[mine, mine.rule.name, "a"]];
-    const whose = state.fault ? "" : state.beside === "source" ? ", unedited" : other?.rule.name === mine.rule.name ? ", Ravine’s" : "";
+    const whose = state.fault ? "" : state.beside === "source" ? " (unedited)" : other?.rule.name === mine.rule.name ? " (Ravine’s)" : "";
     if (other) wanted.push([other, `${other.rule.name}${whose}`, "b"]);
     const strips = wanted.map(([lane, , ink]) => this.strip(ink, lane, { quick }));
     const auto = wanted.map(([, , ink]) => (ink === "b" && !own) || state.values.lr === undefined);

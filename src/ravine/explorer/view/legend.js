@@ -15,6 +15,6 @@ export function legend({ parts, land, lanes: [lane, other], minima }, basins) {
     if (parts.roots) items.push([mark("square", "m"), `√${parts.names.second} of each coordinate`]);
     if (parts.rates) items.push([mark("ellipse", "fg"), "effective rates"]);
   } else if (parts) items.push([mark("line", "g"), "tangent"], [mark("arrow", "fg"), "the step"]);
-  if (basins && minima.length && land.names.length > 1) items.push([mark("square", "b"), "which minimum a start there ends in; paler takes longer, grey ends in none"]);
+  if (basins && minima.length && land.names.length > 1) items.push([mark("square", "b"), "which minimum a start there ends in; fainter takes longer, grey ends in none"]);
   return items.map(([svg, words]) => `<li>${svg}${words}</li>`).join("");
 }
