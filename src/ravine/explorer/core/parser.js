@@ -234,7 +234,10 @@ class Parser {
   expression() {
     const first = this.now;
     if (this.take("lambda")) {
-      while (!this.take(":")) this.at++;
+      while (!this.take(":")) {
+        if (this.now.kind === "newline") this.fail();
+        this.at++;
+      }
       this.expression();
       return this.made("lambda", first, {});
     }
