@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ravine.draws
-from ravine import registry
+from ravine import modifiers, registry
 from ravine.draws import Draw
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
-from ravine.explorer.sources import offered, sources
+from ravine.explorer.sources import MODIFIERS, besides, offered, sources
 from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.rule import RuleError
 
@@ -30,6 +30,7 @@ STACKS = (
     "lookahead(cautious(adamw))",
     "lookahead(clip_by_global_norm(decoupled_decay(cautious(nadam))))",
     "ema(l2(rmsprop))",
+    *(f"{name}(adam)" for name in modifiers.__all__ if name not in MODIFIERS),
 )
 BEGIN = """
 import { readFileSync } from "node:fs";
@@ -48,7 +49,7 @@ def node(script, **given):
     text = BEGIN.replace("FILE", CORE.as_uri()) + script + "\nconsole.log(JSON.stringify(out));\n"
     done = subprocess.run(
         [NODE, "--input-type=module", "-e", text],
-        input=json.dumps({**sources(), **given}),
+        input=json.dumps({**sources(*besides(" ".join(STACKS))), **given}),
         capture_output=True,
         text=True,
         check=False,
