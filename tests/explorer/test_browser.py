@@ -257,6 +257,7 @@ def test_a_broken_rule_in_the_address_is_told(opened):
 def test_a_fault_is_found(opened):
     page = opened("fault=1&embed=1")
     assert "Fault 1 of 10" in page.inner_text("#quiz-panel")
+    assert page.is_hidden(".menu"), "it is embedded"
     assert page.input_value("#source").startswith("def my_momentum(")
     page = opened()
     page.click("#quiz")

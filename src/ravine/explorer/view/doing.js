@@ -42,7 +42,7 @@ export class Doing {
     const state = read(location.hash, this.first);
     if (!this.data.faults[state.fault - 1]) state.fault = 0;
     state.around = state.around.filter((chip) => MODIFIERS.some(([name]) => name === chip));
-    this.state = state.fault && !state.source ? this.faultAt(state.fault) : state;
+    this.state = state.fault && !state.source ? this.faultAt(state.fault, state) : state;
     this.following.follow();
     if (this.now.error || !/(^|[#&])land=/.test(location.hash)) this.withMatrix();
   }
@@ -117,9 +117,9 @@ export class Doing {
     this.change({ start: [...p.slice(0, free).map((x) => rounded(x, 4))], t: state.operation === null ? state.t : 0, operation: null }, how);
   }
 
-  faultAt(n) {
+  faultAt(n, { embed } = this.state) {
     const { like, source } = this.data.faults[n - 1];
-    return { ...DEFAULTS, embed: this.state?.embed ?? false, fault: n, rule: like, source, beside: "source" };
+    return { ...DEFAULTS, embed, fault: n, rule: like, source, beside: "source" };
   }
 
   go = (n) => {
@@ -127,7 +127,7 @@ export class Doing {
     $("quiz-panel").scrollIntoView({ block: "nearest" });
   };
 
-  leave = () => this.change({ ...DEFAULTS, land: this.state.land });
+  leave = () => this.change({ ...DEFAULTS, embed: this.state.embed, land: this.state.land });
 
   best = () => this.change({ values: without(this.state.values, "lr") });
 
