@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from checks.public_faults import FAULTS, Adam, AdamW
 
+from ravine.checks import check_optimizer
 from ravine.checks.candidates import claims, family
 from ravine.checks.fitting import fitted, recognised
 from ravine.checks.probe import LOUD, distance, probe, unit
@@ -70,9 +71,27 @@ def test_a_switch_that_is_ignored_is_told():
         def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
             super().__init__(lr, beta1, beta2, eps)
 
-    its = found(type("Adam", (Amsgrad,), {}), amsgrad=True)
-    assert (its.verdict, its.says) == ("fault", "amsgrad is accepted and ignored")
-    assert found(type("Adam", (Amsgrad,), {})).verdict == "right"
+    for given in ({}, {"amsgrad": True}):
+        report = check_optimizer(type("Adam", (Amsgrad,), {}), arguments=given)
+        assert report.finding.verdict == "right"
+        assert {r.says for r in report.faults} == {"amsgrad is accepted and ignored"}
+
+
+def test_a_number_that_is_ignored_is_told():
+    class Plain:
+        def __init__(self, lr=0.1, momentum=0.9, dampening=0.1, eps=1e-8, threshold=3.0):
+            self.lr = lr
+
+        def update(self, params, grads):
+            return [p - self.lr * g for p, g in zip(params, grads, strict=True)]
+
+    its = found(Plain)
+    assert (its.verdict, its.says) == ("fault", "momentum, dampening are accepted and ignored")
+    (fault,) = check_optimizer(Plain, only=["every_option_counts"]).faults
+    assert (fault.says, fault.evidence) == (
+        "momentum, dampening are accepted and ignored",
+        ["no effect seen of eps, threshold either"],
+    )
 
 
 def test_single_precision_is_told():

@@ -13,11 +13,13 @@ from typing import Any
 
 from ravine.checks.process import end_with_starter
 from ravine.checks.running import check_optimizer
+from ravine.checks.uncompiled import uncompiled
 
 
 def main(text: str) -> None:
     """Check, and write what was found into the file that is named."""
     end_with_starter()
+    uncompiled()
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
     at = Path(f"{out}.at")
