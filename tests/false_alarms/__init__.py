@@ -23,8 +23,10 @@ _SWITCHES = ("amsgrad", "centered", "decoupled_weight_decay", "maximize", "neste
 _NEED = {"nesterov": {"momentum": 0.9}, "decoupled_weight_decay": {"weight_decay": 0.1}}
 _NO_RULES = ("LBFGS", "SparseAdam", "RuleOptimizer", "Mixed")
 """In ravine.torch: torch's own, and what has no rule until it is given one."""
-_WRONG = ("optax:adan", "optax:rprop")
-"""See docs/survey-confirmed.json."""
+_WRONG = {
+    "optax:adan": {"identity": "docs/survey-confirmed.json", "options_in_use": "the same"},
+    "optax:rprop": {"identity": "docs/survey-confirmed.json", "descends": "the same"},
+}
 _FUSED = {"layouts": "gradients of other strides", "missing_gradients": "a late first gradient"}
 """What torch 2.13 gets wrong with fused=True, confirmed by hand: these are no false alarms."""
 

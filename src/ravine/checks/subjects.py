@@ -121,14 +121,15 @@ class Subject:
     def needed(self) -> dict[str, float | bool]:
         """Plain values for what has to be given and is not.
 
-        An lr that is None by default is given only where it does not step without, as Adafactor does.
+        An lr that is None by default is given only where it does not step without, as Adafactor does;
+        to a gradient transformation always: without, it does not turn the gradient round.
         """
         plain = {k: _PLAIN.get(k, 0.1) for k in self.missing}
         empty = inspect.Parameter.empty
         required = {
             k: v for k, v in plain.items() if self._defaults.get(self.options[k].argument) is empty
         }
-        if len(required) < len(plain):
+        if len(required) < len(plain) and self.kind != "optax":
             try:
                 running = self.make([np.ones((2, 3))], **required)
                 running.step([np.ones((2, 3))])
