@@ -113,7 +113,8 @@ DECAYED = {
     "decay after the step": decay_after,
     "decay after each step but the first": decay_from_two,
 }
-_RARE = ("decay after the step", "decay after each step but the first")
+_LATER = ("decay after the step", "decay after each step but the first")
+"""For rules of whole matrices; of others these are found as faults."""
 CLIPPED = {
     "clipping by value": clip_by_value,
     "clipping by norm": clip_by_norm,
@@ -294,14 +295,14 @@ def _stacked(name: str, how: str) -> Candidate:
     return Candidate(modify(library()[name]), name, how)
 
 
-def stacks(name: str, values: Values, rare: bool = True) -> Iterator[Candidate]:
-    """A rule, and the rule with the decay that is asked for in each form; rare: also in those of few."""
+def stacks(name: str, values: Values) -> Iterator[Candidate]:
+    """A rule, and the rule with the decay that is asked for in each form."""
     made = library()[name]
     yield Candidate(made, name)
     if values.get("weight_decay") and "weight_decay" not in made.hyperparameters:
         for how in DECAYED:
             is_adamw = (name, how) == ("adam", "decoupled decay")
-            if not is_adamw and (rare or how not in _RARE):
+            if not is_adamw and (how not in _LATER or of_arrays(name)):
                 yield _stacked(name, how)
 
 

@@ -191,7 +191,7 @@ class Search:
         for k in rest:
             yield iter([Candidate(library()[k], k)])
         for k in rest:
-            yield iter([c for c in stacks(k, self.asked, rare=False) if c.added])
+            yield iter([c for c in stacks(k, self.asked) if c.added])
         for k in dict.fromkeys((*near_, "sgd", "momentum", "momentum_classical")):
             yield clipped(k)
 
