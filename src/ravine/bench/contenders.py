@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine import registry
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 
@@ -52,7 +53,7 @@ SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 """Four blocks of a GPT, and their width: for rules that work on matrices."""
 
-RAVINES = ("kernel", "Ravine", "eager")
+RAVINES = ("kernel", "Ravine", "gram", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
 """torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
 
@@ -227,9 +228,10 @@ def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
     return twin.composed() if twin else (rule, rule.check())
 
 
-def engines(twin: Twin | None, compiled: bool = False) -> list[str]:
+def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
     """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
-    names = list(RAVINES)
+    on_gram = rule is not None and trace(rule).uses("newton_schulz")
+    names = [engine for engine in RAVINES if on_gram or engine != "gram"]
     if twin:
         # A class without any choice has its one loop.
         names += [k for k, (option, _) in LOOPS.items() if k == "torch loop" or twin.knows(option)]
@@ -250,8 +252,8 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
         import ravine.torch
 
         cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
-        how = "auto" if engine == "Ravine" else "eager"
-        return cls(params, engine=how, **(twin.options if twin else {})).step
+        how = {"engine": "eager" if engine == "eager" else "auto", "gram": engine == "gram"}
+        return cls(params, **how, **(twin.options if twin else {})).step
     if twin is None:
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")
     options = {**twin.options}
