@@ -269,10 +269,10 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 class Kernel:
     """A rule's kernels on parameters, with as little around them as a front may have.
 
-    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its
-    parameter. A call is a step. slots: how many arrays of state the first kernel has. bytes: what a
-    step reads and writes. There is a kernel for each number of dimensions that the rule treats
-    differently.
+    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its parameter.
+    stochastic: whether rounding is stochastic. A call is a step. slots: how many arrays of state the
+    first kernel has. bytes: what a step reads and writes. There is a kernel for each number of
+    dimensions that the rule treats differently.
     """
 
     def __init__(
@@ -281,6 +281,7 @@ class Kernel:
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
         slot_dtype: torch.dtype | None = None,
+        stochastic: bool = False,
     ):
         from ravine.engines import cpu
         from ravine.engines.eager import plan
@@ -303,7 +304,8 @@ class Kernel:
                 if graph.at_once:
                     cpu.kernel(graph).refuse("total", "over tensors of different dimensions")
         self.parts = [
-            _Part(cpu.kernel(graph), values, its, slot_dtype) for graph, its in of.items()
+            _Part(cpu.kernel(graph), values, its, slot_dtype, stochastic)
+            for graph, its in of.items()
         ]
         self.slots = self.parts[0].slots
         self.bytes = sum(part.bytes for part in self.parts)
@@ -323,6 +325,7 @@ class _Part:
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
         slot_dtype: torch.dtype | None,
+        stochastic: bool,
     ):
         from ravine.engines import cpu
         from ravine.engines.kernel import DTYPES
@@ -344,7 +347,8 @@ class _Part:
         matrices = [m for p in params if (m := kernel.matrices(p.shape))] if kernel.by_lines else []
         if len(matrices) < len(params) * kernel.by_lines:
             kernel.refuse("rows and columns", "which vectors do not have")
-        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes, matrices=matrices)
+        sizes = [p.numel() for p in params]
+        self.bound = cpu.Step(kernel, sizes, dtypes, matrices=matrices, stochastic=stochastic)
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
