@@ -182,7 +182,7 @@ table(
 # its optimizer needs 8 GB more.
 
 # %% [markdown]
-# Adam scales each coordinate by itself, which helps only along the axes. In the explorer this ravine
+# Adam scales each coordinate separately, which helps only along the axes. In the explorer this ravine
 # is turned by 45°. Turn it back to 0°, and compare the number of steps.
 
 # %%

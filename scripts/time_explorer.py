@@ -1,4 +1,4 @@
-"""Prints how large the explorer's page is, and how long its maps take in Chromium: the fastest and the median.
+"""Prints how large the explorer's page is, and how long its maps take in Chromium: fastest and median.
 
 python scripts/time_explorer.py     # for the table in docs/explorer.md
 """

@@ -15,7 +15,6 @@ from ravine.explorer import build
 from ravine.explorer.sources import state_of
 from ravine.reading.worked import worked
 
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 
