@@ -24,8 +24,8 @@
 # All of them need a learning rate, and in the noise of mini-batches none comes to rest
 # while that rate is constant.
 #
-# What a race says depends on the race. Here is a small one to change: pictures of digits, 8 × 8
-# pixels each, and a network with one hidden layer. Every optimizer is tuned over 25 learning rates
+# The result of a race depends on the race. Here is a small one for you to change: images of digits,
+# 8 × 8 pixels each, and a network with one hidden layer. Every optimizer is tuned over 25 learning rates
 # on some seeds, and reported on others.
 
 # %%
@@ -77,7 +77,7 @@ explore(rule="adam", land="rosenbrock", beside="momentum")
 #
 # <details><summary>Answer</summary>
 #
-# A rule is given as it is. This is Signum: the sign of the mean gradient.
+# Pass the rule itself. This is Signum: the sign of the mean gradient.
 #
 # ```python
 # from ravine import rule
@@ -122,5 +122,5 @@ explore(rule="adam", land="rosenbrock", beside="momentum")
 # - **The sources.** Each rule names its paper, and most are short. Kingma and Ba's paper on
 #   [Adam](https://arxiv.org/abs/1412.6980) fits its algorithm in a box of ten lines. Compare it
 #   with `show(adam)`.
-# - **The posts.** Read them now. You will enjoy them twice: for what they explain, and for what you
-#   find.
+# - **The posts.** Read them now. You will enjoy them twice: for what they explain, and for the bugs
+#   that you find.

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from cases import error
 
-WORLD, LIMIT = 2, 100  # processes, and the seconds after which they are said to hang
+WORLD, LIMIT = 2, 300  # processes, and the seconds after which they are said to hang
 
 
 def together(folder, *cases, world=WORLD):

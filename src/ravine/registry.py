@@ -218,10 +218,10 @@ class Found:
 
 
 def get(name: str) -> Rule:
-    """The rule of that name, as people write it; see the module's description.
+    """The rule with this name; the module's description says which names there are.
 
-    Raises LookupError for a name that is none, with the nearest where it is a slip of the keyboard,
-    and ValueError for options that are not accepted.
+    Raises LookupError for an unknown name, with the closest match if it looks like a typo, and
+    ValueError for invalid options.
     """
     return resolve(name).rule
 

@@ -16,7 +16,7 @@ __all__ = ["Read", "RuleError", "arguments", "check_evaluation", "nearest", "rea
 
 
 class RuleError(TypeError):
-    """A function that is not a rule, or a rule that breaks the rules; the message says where."""
+    """A function that is not a rule, or a rule that breaks the rule language; the message says where."""
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

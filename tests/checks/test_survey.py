@@ -175,7 +175,7 @@ def test_only_what_was_confirmed_is_called_a_fault():
     assert "| `Adam` | `adam` | lr 0.001 |" in text
     assert "could not be run: it is odd" in text
     assert text.count("the decay is a constant") == 2
-    with pytest.raises(LookupError, match="was not surveyed in that version"):
+    with pytest.raises(LookupError, match="but that version was not surveyed"):
         confirmed(rows, [CONFIRMED | {"version": "2.0"}])
 
 

@@ -56,8 +56,8 @@ CLAIMS = {
         "twelfth 6.6 times": "twelfth {off[11]:.1f} times",
     },
     "07_friends": {
-        "For Adam chapter 6 found 3.16 times": (
-            "For Adam chapter 6 found {replay(adam, spike, lr=1.0, eps=1e-12).max():.2f} times"
+        "For Adam, chapter 6 found 3.16 times": (
+            "For Adam, chapter 6 found {replay(adam, spike, lr=1.0, eps=1e-12).max():.2f} times"
         ),
         "Adagrad moves it an eighth as far": (
             "Adagrad moves it an {'eighth' if round(replay(adagrad, often, lr=1.0).sum() / "

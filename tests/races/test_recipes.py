@@ -131,7 +131,7 @@ def test_ray(race):
 def test_submitit(race):
     submitit = pytest.importorskip("submitit")
     assert submitit.AutoExecutor(folder="logs").cluster == "local"
-    found = race("SLURM, by submitit")
+    found = race("SLURM, with submitit")
     nothing_is_lost(found)
 
 

@@ -23,22 +23,21 @@ __all__ = [
 
 
 class How(TypedDict, total=False):
-    """How an optimizer of Ravine's takes its steps; keywords of every class.
+    """How one of Ravine's optimizers takes its steps; keywords of every class.
 
-    engine: "auto" steps by a fused CPU kernel where the rule and the tensors allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule.
+    engine: "auto" uses a fused CPU kernel if the rule and the tensors allow it, and otherwise calls
+    the rule; "kernel" raises an error instead of calling the rule; "eager" always calls the rule.
 
-    state_dtype: the dtype that the state is kept in, such as torch.bfloat16; None: the parameter's.
+    state_dtype: the dtype of the state, such as torch.bfloat16; None for that of the parameter.
 
-    stochastic_rounding: store bfloat16 and float16 up or down with the probability that keeps their
-    mean, instead of to the nearest even. A number is the seed; True takes torch.initial_seed().
-    The same seed gives the same bits. Kernels only.
+    stochastic_rounding: round bfloat16 and float16 up or down with probabilities that preserve the
+    mean, instead of to nearest even. A number is the seed; True uses torch.initial_seed(). The same
+    seed gives the same bits. Only with kernels.
 
-    seed: a whole number, of which random numbers are made: those that a rule draws, and those of
-    stochastic rounding, where that is True. Default 0 (torch.initial_seed() for stochastic rounding).
+    seed: the seed of the random numbers that a rule draws and, with stochastic_rounding=True, of
+    the rounding; a whole number. Default 0 (torch.initial_seed() for stochastic rounding).
 
-    grad_norm: let the kernels sum up the squared gradients as they pass; `last_grad_norm` has the
-    norm then.
+    grad_norm: whether the kernels also sum up the squared gradients, for `last_grad_norm`.
     """
 
     engine: Literal["auto", "kernel", "eager"]
