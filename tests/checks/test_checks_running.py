@@ -224,7 +224,7 @@ def test_the_posts_optimizers():
     assert "the first bias correction (of m, by 1 − beta1**t) is applied twice" in report.headline
     assert "t grows with every parameter tensor" in report.headline
     report = check_optimizer(posts.PublishedMomentum, only=["identity"])
-    assert "b is made anew in every step, as momentum·g + g" in report.headline
+    assert "b is recreated in every step, as momentum·g + g" in report.headline
     assert "1.71 times momentum's, which is 1 + momentum" in report.finding.evidence[0]
     report = check_optimizer(posts.MomentumKeyMended, only=["identity"])
     assert "b starts at g, and the first step then adds g once more" in report.headline

@@ -165,7 +165,7 @@ def test_what_makes_no_sense_is_refused():
         ({"optimizers": ["adam", "Adam"]}, "adam is listed twice"),
         ({"settings": {"betta1": 0.8}}, "none of .* has 'betta1'.* did you mean 'beta1'"),
         ({"lr": -1.0}, "lr=-1.0 is invalid"),
-        ({"lr": 0.1, "settings": {"lr": 0.2}}, "set one hyperparameter"),
+        ({"lr": 0.1, "settings": {"lr": 0.2}}, "set the same hyperparameter"),
     ):
         with pytest.raises((ValueError, LookupError), match=message):
             specs(**changes)

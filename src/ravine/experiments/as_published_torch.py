@@ -107,7 +107,7 @@ FAULTS = {
     "Momentum as published": Fault(
         PublishedMomentum,
         "SGD_with_momentum",
-        "buffer stored under a misspelt key and made anew each step: SGD with lr·(1 + µ)",
+        "buffer stored under a misspelt key and recreated each step: SGD with lr·(1 + µ)",
     ),
     "Momentum, key mended": Fault(
         MomentumKeyMended,

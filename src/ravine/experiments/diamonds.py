@@ -315,7 +315,7 @@ def exercise_specs(
     optimizer has it; clip_value clips the gradients of any. seeds: as in :func:`corrected_specs`.
 
     Raises LookupError for an optimizer that is not there, and ValueError for one that cannot run here, as
-    for everything else that is not accepted.
+    for any other invalid argument.
     """
     seeds = _seeds(seeds)
     limits: dict[str, Any] = {

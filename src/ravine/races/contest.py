@@ -337,7 +337,7 @@ def _edges(task: Task, racing: Sequence[Entrant], tier: Tier, runs: Sequence[Run
 
 
 def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = ()) -> None:
-    """Raise ValueError for a tier that there is not, a number of seeds that is not accepted, and TaskError
+    """Raise ValueError for a tier that there is not, an invalid number of seeds, and TaskError
     for a task that cannot be raced."""
     if tier not in TIERS:
         raise ValueError(f"tier={tier!r} is invalid; a tier is {', '.join(TIERS)}")

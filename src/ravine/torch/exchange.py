@@ -90,8 +90,8 @@ class Circle:
             )
         if -digests[0] != digests[1]:
             raise RuntimeError(
-                f"{where}: the processes have gradients of other parameters, or parameters with other rules, "
-                "shapes or placements, so none takes this step"
+                f"{where}: the processes have gradients for different parameters, or parameters with "
+                "different rules, shapes or placements, so none takes this step"
             )
         return how
 

@@ -189,7 +189,7 @@ def _member(
     if present and p.is_meta and group.get("fused"):
         raise RuntimeError(
             f"{type(optimizer).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
-            "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
+            "device is not supported, as by torch: it has no values; leave fused out, or use to_empty()"
         )
     g: Any = p.grad if present else p.detach()
     if g.shape != p.shape:

@@ -244,7 +244,7 @@ def started(
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
-            f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
+            f"{type(optimizer).__name__}: state_dtype={dtype} is not supported with complex parameters; "
             "leave it out"
         )
     return torch.view_as_complex(made) if p.is_complex() else made

@@ -161,7 +161,7 @@ def lr_as_a_tensor(c: Context) -> str | None:
         return f"refuses lr as a tensor: {refusal(error)}"
     far = c.off(path, c.path(6, **c.busy))
     if far:
-        raise Fault(f"with lr as a tensor it takes other steps, by {far:.1e} of a step")
+        raise Fault(f"with lr as a tensor it takes different steps, by {far:.1e} of a step")
     return None
 
 
@@ -236,7 +236,7 @@ def missing_gradients(c: Context) -> str | None:
         return None
     others, usual = np.delete(path, np.s_[its : 2 * its], axis=1), c.path(4, **c.busy)
     if c.off(others, np.delete(usual, np.s_[its : 2 * its], axis=1)):
-        raise Fault("where a gradient is None, the other parameters are stepped otherwise")
+        raise Fault("where a gradient is None, the other parameters are stepped differently")
     fresh = Probe(c.probe.starts[1:2], grads[1::2, 1:2]).follow(
         c.fresh(list(c.probe.starts[1:2]), **c.busy)
     )

@@ -45,11 +45,11 @@ def options_in_use(c: Context) -> str | None:
     if c.switched == c.values:
         raise Skip("nothing is off by default")
     if not c.identity.good:
-        raise Skip("it is no rule that is known, even without")
+        raise Skip("it is not a known rule, even without")
     on = [k for k in c.switched if c.switched[k] != c.values[k]]
     try:
         path = c.path(**c.switched)
-    except CouldNotRun:  # options may exclude each other: one by one
+    except CouldNotRun:  # options may are mutually exclusive: one by one
         return _one_by_one(c, on)
     return _in_use(c, path, c.switched, on)
 
@@ -89,7 +89,7 @@ def as_it_comes(c: Context) -> str | None:
     mine = c.subject.values | c.subject.needed
     reference = c.reference(**mine)
     if reference is None:
-        raise Skip("it is no rule that is known")
+        raise Skip("it is not a known rule")
     path = c.path(**mine)
     apart = distance(path, reference, unit(path))
     if apart > SINGLE:

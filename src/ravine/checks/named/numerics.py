@@ -221,7 +221,7 @@ def accumulation(c: Context) -> str | None:
         rows.append(np.concatenate([x.ravel() for x in running.parameters()]))
     far = c.off(np.stack([c.probe.starts.ravel(), *rows]), c.path(8, **c.busy))
     if far:
-        raise Fault(f"gradients in tensors that are used again give other steps, by {far:.1e}")
+        raise Fault(f"gradients in reused tensors give different steps, by {far:.1e}")
     return None
 
 

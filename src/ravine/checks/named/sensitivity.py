@@ -85,7 +85,7 @@ def _acts_together(c: Context, name: str, values: _Values) -> bool:
             try:
                 if _acts(c, name, {**values, k: not v}):
                     return True
-            except CouldNotRun:  # switches that exclude each other
+            except CouldNotRun:  # switches that are mutually exclusive
                 continue
     return False
 
@@ -125,7 +125,7 @@ def switches_in_pairs(c: Context) -> str | None:
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
-        raise Skip("it is no rule that is known, even without")
+        raise Skip("it is not a known rule, even without")
     begun = time.process_time()
     for some in [*((k,) for k in names), *combinations(names, 2)]:
         left = min(c.seconds, _SEARCHED) - (time.process_time() - begun)

@@ -132,7 +132,7 @@ def resumes_reordered(c: Context) -> str | None:
     far = c.off(expected, found)
     if far:
         raise Fault(
-            f"with its parameters in another order it resumes otherwise, by {far:.1e} of a step"
+            f"with its parameters in another order it resumes differently, by {far:.1e} of a step"
         )
     return None
 
@@ -143,7 +143,7 @@ def deep_copies(c: Context) -> str | None:
 
     Runs: four steps, copy.deepcopy, and four more steps of the copy and then of the original.
 
-    Fault: the copy takes other steps, or the steps of one change the other. What raises is a
+    Fault: the copy takes different steps, or the steps of one change the other. What raises is a
     remark. Typical causes are state outside of the object, dicts keyed by id(p), and attributes
     that torch's `__getstate__` leaves out: it keeps `defaults`, `state` and `param_groups` only.
 
@@ -164,7 +164,7 @@ def pickles(c: Context) -> str | None:
 
     Runs: four steps, pickle.dumps and pickle.loads, and four more steps of both.
 
-    Fault: what comes back takes other steps, since attributes that `__getstate__` leaves out are
+    Fault: what comes back takes different steps, since attributes that `__getstate__` leaves out are
     missing. What raises, as where an attribute is a function, is a remark.
 
     Fix: keep such attributes out of the object, and everything else in `self.state` and
@@ -206,7 +206,7 @@ def _goes_on(expected: Path, found: Path, what: str) -> str | None:
     first = int(np.flatnonzero(rows)[0])
     if far > SINGLE:
         raise Fault(
-            f"{what} takes other steps",
+            f"{what} takes different steps",
             f"{'at once' if first <= 1 else f'from step {first} on'}, by up to {far:.2g} of a step",
         )
     return f"{what} takes the same steps, but for rounding ({far:.0e})"
