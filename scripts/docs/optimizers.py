@@ -260,7 +260,7 @@ def elsewhere_page() -> str:
     parts = [
         "# Names elsewhere",
         "Which rule corresponds to another package's optimizer? Each of these takes the same path, to 10⁻¹² "
-        "over 60 steps in float64 or to the distance given, as recorded from the released package. `ravine "
+        "over 60 steps in float64, or to the distance given, as recorded from the released package. `ravine "
         "which` answers the same question in a terminal.",
         "```sh\nravine which timm.optim.Lamb\n```",
     ]

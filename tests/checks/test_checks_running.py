@@ -132,8 +132,9 @@ def test_what_was_found_before_a_crash_is_kept():
     )
     assert report.code == 2
     assert Report.of_dict(json.loads(report.to_json())).ended == report.ended
-    report = apart(f"{HERE}:BreaksImports", only=["identity"], timeout=60)
-    assert "ended its process with code 1 (KeyError" in report.headline
+    for name in ("BreaksImports", "KeepsItsProcess"):
+        report = apart(f"{HERE}:{name}", only=["identity"], timeout=60)
+        assert "ended its process with code 1 (KeyError" in report.headline
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")

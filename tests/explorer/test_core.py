@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import ravine.draws
-from ravine import registry
+from ravine import modifiers, registry
 from ravine.draws import Draw
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
-from ravine.explorer.sources import offered, sources
+from ravine.explorer.sources import MODIFIERS, besides, offered, sources
+from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.rule import RuleError
 
 NODE = shutil.which("node")
@@ -29,6 +30,7 @@ STACKS = (
     "lookahead(cautious(adamw))",
     "lookahead(clip_by_global_norm(decoupled_decay(cautious(nadam))))",
     "ema(l2(rmsprop))",
+    *(f"{name}(adam)" for name in modifiers.__all__ if name not in MODIFIERS),
 )
 BEGIN = """
 import { readFileSync } from "node:fs";
@@ -47,7 +49,7 @@ def node(script, **given):
     text = BEGIN.replace("FILE", CORE.as_uri()) + script + "\nconsole.log(JSON.stringify(out));\n"
     done = subprocess.run(
         [NODE, "--input-type=module", "-e", text],
-        input=json.dumps({**sources(), **given}),
+        input=json.dumps({**sources(*besides(" ".join(STACKS))), **given}),
         capture_output=True,
         text=True,
         check=False,
@@ -289,6 +291,9 @@ BROKEN = [
     HEAD + "if lr:\n    return p",
     HEAD + "if lr\n        return p",
     HEAD + "return p ? g",
+    HEAD + "f = lambda x\n    return p",
+    HEAD + "return p - lr * g^2",
+    HEAD + "return p - 2 ^ g",
     "def f(p, g, *, lr=1):\nreturn p",
     "def f(p, g, *, lr=1)\n    return p",
     "def f(p, g, m, *, lr=1):\n    return p - lr * g",
@@ -388,6 +393,20 @@ def test_what_is_read_of_a_rule():
     assert names == ["m", "v", "m_hat", "v_hat", "p", "now", "slow"]
     assert found["equations"].count("<math") == 2
     assert "<mi>θ</mi>" in found["equations"]
+
+
+def test_hyperparameters_of_a_rule_of_ones_own_have_the_shared_meanings():
+    found = node(
+        """const text = "def mine(p, g, *, lr=0.1, beta1=0.9, spice=2.0):\\n    return p - lr * g\\n";
+           out.h = load(text, library).rule("mine").hyperparameters;"""
+    )["h"]
+    names = ("lr", "beta1", "spice")
+    for each, name in zip(found, names, strict=True):
+        shared = HYPERPARAMETERS.get(name)
+        assert each["name"] == name
+        assert each["meaning"] == (shared.meaning if shared else "")
+        assert each["low"] == (shared.low if shared else None)
+        assert each["high"] == (1.0 if name == "beta1" else None)
 
 
 def test_a_rule_that_is_copied_is_the_same_rule(tmp_path):

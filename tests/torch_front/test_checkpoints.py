@@ -19,9 +19,8 @@ from torch.distributed.checkpoint.state_dict import (
 import ravine.torch as rt
 from ravine import registry, rule, rules, scalar, zeros
 from ravine.engines.fused import refusal
-from ravine.engines.tracing import trace
+from ravine.engines.tracing import takes_matrices, trace
 from ravine.ops import mean, sqrt
-from ravine.torch.asked import takes_matrices
 
 # What torch's own distributed checkpoints warn of: a run of one process, and what they use themselves.
 pytestmark = [

@@ -24,7 +24,7 @@ from torch import nn
 import ravine.torch as rt
 from ravine import RuleError, registry, rule, rules, scalar, zeros
 from ravine.arrays import ALONG
-from ravine.engines.tracing import trace
+from ravine.engines.tracing import takes_matrices, trace
 from ravine.modifiers import clip_by_global_norm, clip_by_norm, decoupled_decay
 from ravine.ops import (
     argsort,
@@ -45,7 +45,6 @@ from ravine.ops import (
     transpose,
     uniform,
 )
-from ravine.torch.asked import takes_matrices
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 

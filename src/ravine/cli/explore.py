@@ -54,10 +54,11 @@ def explore(
     )
     from ravine.explorer import build
     from ravine.explorer.sources import state_of
+    from ravine.races.atomic import write
 
     page = build(**state_of(find(name)))
     if out is not None:
-        out.write_text(page, encoding="utf-8")
+        write(out, page.encode())
         line(f"{out}: {len(page.encode()):,} bytes")
         return
     _serve(page, port, open_)

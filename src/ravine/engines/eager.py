@@ -13,9 +13,9 @@ from typing import Any
 
 from ravine.arithmetic import drawn_of, home, stored_in
 from ravine.draws import Draw
-from ravine.engines.graph import MATRIX, OF_ARRAYS, Graph, line
+from ravine.engines.graph import MATRIX, Graph, line
 from ravine.engines.lazy import results, together
-from ravine.engines.tracing import difference, trace
+from ravine.engines.tracing import difference, takes_matrices, trace
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 from ravine.views import restored, seen_ndim, view
@@ -285,8 +285,8 @@ def _call(
 
 def _for_matrices(graph: Graph, p: Any) -> str:
     """What to do where a rule for matrices is given something else; otherwise nothing."""
-    matrices = any(node.op in OF_ARRAYS for node in graph.nodes)
-    if not matrices or min((x.ndim for x in _members(p)), default=2) > 1:
+    ndim = min((x.ndim for x in _members(p)), default=2)
+    if ndim > 1 or not takes_matrices(graph.rule, ndim):
         return ""
     return (
         f"; {graph.rule.name} is for matrices: give other parameters to another rule, such as AdamW"

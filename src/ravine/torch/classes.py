@@ -60,6 +60,15 @@ class FromRule(RuleOptimizer):
 
     rule: ClassVar[Rule]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):  # of a user's subclass, which has other arguments than its base
+            from inspect import signature
+
+            own = signature(vars(cls)["__init__"])
+            parameters = [*own.parameters.values()][1:]
+            cls.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+
     def __init__(self, /, params: ParamsT, **options: Any) -> None:
         how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
         super().__init__(params, options_of(self.rule, options), **how)

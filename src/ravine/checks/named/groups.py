@@ -161,7 +161,10 @@ def lr_as_a_tensor(c: Context) -> str | None:
         return f"refuses lr as a tensor: {refusal(error)}"
     far = c.off(path, c.path(6, **c.busy))
     if far:
-        raise Fault(f"with lr as a tensor it takes different steps, by {far:.1e} of a step")
+        became = float(values["lr"])
+        says = f"with lr as a tensor it takes different steps, by {far:.1e} of a step"
+        changed = f"it changes the tensor in place: lr was {lr:g} and became {became:.4g}"
+        raise Fault(says, *([changed] if became != lr else []))
     return None
 
 

@@ -26,6 +26,8 @@ _NO_PATH = (
 )
 _MEANT = ("amsgrad", "centered", "decoupled_weight_decay", "maximize", "nesterov")
 """Switches that mean the same whoever has them; others may make another algorithm, which nobody knows."""
+_WITH = {"nesterov": "momentum", "decoupled_weight_decay": "weight_decay"}
+"""What has to be on for a switch to act."""
 _FEW = 6
 _SEARCHED = 1.0
 
@@ -53,7 +55,9 @@ def every_option_counts(c: Context) -> str | None:
     ignored = [x for k, x in spelt.items() if _should_count(c, k, values)]
     if ignored:
         is_are = "is" if len(ignored) == 1 else "are"
-        raise Fault(f"{', '.join(ignored)} {is_are} accepted and ignored")
+        rest = [x for x in spelt.values() if x not in ignored]
+        seen = [f"no effect seen of {', '.join(rest)} either"] if rest else []
+        raise Fault(f"{', '.join(ignored)} {is_are} accepted and ignored", *seen)
     return f"no effect seen of {', '.join(spelt.values())}"
 
 
@@ -92,15 +96,18 @@ def _acts_together(c: Context, name: str, values: _Values) -> bool:
 
 def _should_count(c: Context, name: str, values: _Values) -> bool:
     """Whether a hyperparameter without effect should have one: by the rule, or by what it means anywhere."""
-    before = c.busy_trial()
-    if before is None or isinstance(values[name], bool):
-        return before is None and name in SURE and name != "eps"
-    after = c.busy_trial(**{name: _times(values[name], 0.8)})
-    try:
-        paths = [x.path(c.probe) for x in (before, after) if x]
-    except (CouldNotRun, ValueError):  # a value that the rule refuses
+    value, before = values[name], c.busy_trial()
+    other = not value if isinstance(value, bool) else _times(value, 0.8)
+    after = None if before is None else c.busy_trial(**{name: other})
+    if before is not None and (after is None or after.values != before.values):  # it reads it
+        try:
+            paths = [x.path(c.probe) for x in (before, after) if x]
+        except (CouldNotRun, ValueError):  # a value that the rule refuses
+            return False
+        return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
+    if name not in (*SURE, *_MEANT) or not values.get(_WITH.get(name, ""), True):
         return False
-    return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
+    return name != "eps" or before is not None  # some divide by eps only what is smaller
 
 
 def _times(value: float, factor: float) -> float:

@@ -34,6 +34,14 @@ export function torch(rule, base, source, values, edited) {
   return `${imports}\n\nOptimizer = ravine.torch.optimizer(${stack})\noptimizer = Optimizer(model.parameters(), ${set})\n`;
 }
 
+// The command that works out the first weight's steps in a spreadsheet, with the gradients that it is given here.
+export function sheet({ rule, base, values, path }, edited) {
+  const steps = Math.min(20, path.points.length - 1), changed = rule.hyperparameters.filter((h) => values[h.name] !== h.default);
+  const name = edited ? rule.name.replace(base.name, `mine.py:${base.name}`) : rule.name;
+  const set = changed.map((h) => ` --set ${h.name}=${values[h.name]}`).join("");
+  return `ravine show "${name}" --worked ${steps} --sheet ${base.name}.xlsx${set} --start=${path.points[0][0]} --gradients=${path.gradients.slice(0, steps).map((g) => g[0])}`;
+}
+
 export function embed(address) {
   const escaped = address.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
   return `<iframe src="${escaped}" title="Ravine explorer" loading="lazy" style="width: 100%; height: 44rem; border: 0"></iframe>`;
