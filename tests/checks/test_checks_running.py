@@ -164,7 +164,7 @@ def test_the_command():
     assert result.exit_code == 1
     assert "is not lion" in result.output.replace("\n", " ")
     result = run(app, ["check", "--explain", "identity"])
-    assert "path of a rule that is known" in result.output
+    assert "path of a known rule" in result.output
     assert "deterministic" in run(app, ["check", "--list"]).output
     with pytest.raises(LookupError, match="no check is called 'identiti'; did you mean"):
         run(app, ["check", f"{HERE}:Sgd", "--only", "identiti"], catch_exceptions=False)

@@ -312,7 +312,7 @@ def _notes(
     if task.target is not None and not any(
         math.isfinite(run.steps_to_target or 0) for run in reported
     ):
-        found.append(f"{task.name}: nobody reaches the target, {task.target:g}")
+        found.append(f"{task.name}: no optimizer reaches the target, {task.target:g}")
     if reported and task.reached(reported[0].evaluations[0][1]):
         found.append(
             f"{task.name}: the untrained model is at the target, {task.target:g}, so times to it say nothing"

@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 @check()
 def identity(c: Context) -> str | None:
-    """It takes the path of a rule that is known, with the hyperparameters that were asked for.
+    """It takes the path of a known rule, with the requested hyperparameters.
 
     Runs: 24 steps with gradients of many kinds, in float64. The updates are compared with those of
     all rules. Where none fits, hyperparameters are fitted, and rules are put wrong in hundreds of
@@ -34,7 +34,7 @@ def identity(c: Context) -> str | None:
 
 @check()
 def options_in_use(c: Context) -> str | None:
-    """It is the same rule when what is off by default is on: weight decay, momentum.
+    """It is the same rule with options that are off by default, such as weight decay and momentum.
 
     Runs: the probe with all hyperparameters set whose default is 0; the path is searched for as before.
 
@@ -77,7 +77,7 @@ def _in_use(c: Context, path: Path, values: dict[str, float | bool], on: list[st
 
 @check()
 def as_it_comes(c: Context) -> str | None:
-    """With the arguments as they are given, or by default, it is the same rule.
+    """It is the same rule with the given arguments, or with the defaults.
 
     Runs: the probe with the optimizer's own values, where other checks choose values that show.
 

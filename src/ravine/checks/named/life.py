@@ -69,7 +69,7 @@ def closures(c: Context) -> str | None:
 
 @check("gradients")
 def gradients_untouched(c: Context) -> str | None:
-    """The gradients are after a step what they were before it.
+    """A step does not change the gradients.
 
     Runs: three steps, and a look at the gradients after each.
 
@@ -223,7 +223,7 @@ def two_at_once(c: Context) -> str | None:
 
 @check("object")
 def two_threads(c: Context) -> str | None:
-    """Two optimizers in two threads take the steps that each takes alone.
+    """Two optimizers in two threads take the same steps as each would alone.
 
     Runs: two optimizers, each in a thread, ten steps at the same time, and each alone.
 

@@ -34,7 +34,7 @@ _SEARCHED = 1.0
 
 @check()
 def every_option_counts(c: Context) -> str | None:
-    """Every hyperparameter that it accepts changes its path, where all are in use.
+    """Every hyperparameter that it accepts changes its path when all are in use.
 
     Runs: the probe with each number changed by a fifth, and each switch turned. What has no effect
     is tried again ten times as large and as small, and with each switch turned, since it may act
@@ -117,7 +117,7 @@ def _times(value: float, factor: float) -> float:
 
 @check()
 def switches_in_pairs(c: Context) -> str | None:
-    """With each switch turned, and with each two of them, it is a rule that is known, as without.
+    """With each switch flipped, and with each pair of switches, it is still a known rule.
 
     Runs: the probe with nesterov, amsgrad, centered, decoupled_weight_decay and maximize, one and two
     at a time. Each path is searched for among the rules and their faults; with maximize it is that of

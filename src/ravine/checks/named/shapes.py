@@ -72,7 +72,7 @@ def empty_parameters(c: Context) -> str | None:
 
 @check("torch")
 def layouts(c: Context) -> str | None:
-    """Parameters and gradients that are not contiguous are stepped as contiguous ones are, or refused.
+    """Parameters and gradients that are not contiguous are stepped like contiguous ones, or refused.
 
     Runs: six steps of matrices that are transposed in memory, or every other element of a larger
     one.
@@ -144,7 +144,7 @@ def complex_parameters(c: Context) -> str | None:
 
 @check("torch")
 def sparse_gradients(c: Context) -> str | None:
-    """Sparse gradients, as of embeddings, are stepped by, or refused.
+    """Sparse gradients, such as those of embeddings, work, or are refused.
 
     Runs: three steps of a matrix of which two of four rows have gradients, of a sparse tensor.
 

@@ -45,7 +45,7 @@ def saves(c: Context) -> str | None:
 
 @check("torch", "state_dict")
 def resumes(c: Context) -> str | None:
-    """Training that is resumed from a checkpoint continues bit for bit as if it had not been interrupted.
+    """Training resumed from a checkpoint continues bit for bit as if it had never been interrupted.
 
     Runs: eight steps at once; and four steps, a checkpoint through a file, a fresh optimizer that
     loads it, and four more.
@@ -97,7 +97,7 @@ def state_keeps_its_dtype(c: Context) -> str | None:
 
 @check("torch", "state_dict", "groups")
 def resumes_reordered(c: Context) -> str | None:
-    """A checkpoint is loaded by an optimizer that has its parameters in another order.
+    """An optimizer with its parameters in another order loads a checkpoint correctly.
 
     Runs: four steps, a checkpoint whose state and parameters are listed in another order, as a
     script that builds its groups otherwise would need them; a fresh optimizer of that order loads
@@ -139,7 +139,7 @@ def resumes_reordered(c: Context) -> str | None:
 
 @check("object")
 def deep_copies(c: Context) -> str | None:
-    """A deep copy, made together with its parameters, takes the same steps and leaves the original alone.
+    """A deep copy made together with its parameters takes the same steps, and leaves the original alone.
 
     Runs: four steps, copy.deepcopy, and four more steps of the copy and then of the original.
 
