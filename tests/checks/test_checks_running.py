@@ -227,7 +227,7 @@ def test_the_posts_optimizers():
     report = check_optimizer(posts.PublishedMomentum, only=["identity"])
     assert "b is recreated in every step, as momentum·g + g" in report.headline
     assert "1.71 times momentum's, which is 1 + momentum" in report.finding.evidence[0]
-    report = check_optimizer(posts.MomentumKeyMended, only=["identity"])
+    report = check_optimizer(posts.MomentumKeyFixed, only=["identity"])
     assert "b starts at g, and the first step then adds g once more" in report.headline
 
 

@@ -97,7 +97,7 @@ class Racer:
     def steps(self, p: Array, lr: Array | float | None = None) -> Together | Apart:
         """Make what steps many runs, whose parameters are the last axis of p; lr broadcasts over p.
 
-        None leaves the default. p is changed in place where a run has a torch optimizer of its own.
+        None leaves the default. p is changed in place if a run has a separate torch optimizer.
         """
         rates = {} if lr is None else {"lr": lr}
         graph = trace(self.rule, **self.set) if self.rule else None

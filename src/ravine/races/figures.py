@@ -148,7 +148,7 @@ def _differences(
         if count > 1
         else "The interval holds"
     )
-    return drawing, f"Behind {lead}, seed by seed. {hold} with 95 %. Filled: behind for sure."
+    return drawing, f"Behind {lead}, seed by seed. {hold} with 95 %. Filled: significantly behind."
 
 
 def _decimals(scale: Scale) -> int:

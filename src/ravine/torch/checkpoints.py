@@ -343,7 +343,7 @@ def _names_in(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def _names(saved: Mapping[str, Any]) -> list[list[str]] | None:
-    """What the parameters of each group are called, if all of them have names of their own."""
+    """What the parameters of each group are called, if all of them have separate names."""
     names = []
     for group in saved["param_groups"]:
         params = group["params"]

@@ -169,7 +169,7 @@ def checked_parameters(
             )
         if p.is_conj() or p.is_neg():
             raise Unusable(
-                f"{which} is conjugated or negated by a flag only; parameters have memory of their own, "
+                f"{which} is conjugated or negated by a flag only; parameters must own their memory, "
                 "as after resolve_conj().resolve_neg()"
             )
         spelling.check_parameter(p.shape)

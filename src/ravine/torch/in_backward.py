@@ -96,7 +96,7 @@ def step_in_backward(
     if optimizer._differentiable:
         raise ValueError(
             f"{where}: the optimizer has differentiable=True, which is not supported: autograd cannot "
-            "see through a step that is taken inside of its own pass"
+            "see through a step that is taken within its own pass"
         )
     if optimizer._in_backward is not None:
         raise ValueError(

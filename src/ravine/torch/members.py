@@ -145,7 +145,7 @@ def _parts_of(
     rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
     rest += [m for m, _ in members if m.empty]
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
-        fit = [m for m in fit if m.present]  # bound anew in each step anyway
+        fit = [m for m in fit if m.present]  # rebound in each step anyway
     rest = [m for m in rest if m.present]
     summed = bool(optimizer._how.get("grad_norm"))
     return (

@@ -20,7 +20,7 @@ _CRASHES = (IndexError, KeyError, AttributeError, ZeroDivisionError, UnboundLoca
 def other_shapes(c: Context) -> str | None:
     """Vectors, single numbers and arrays of many axes are stepped by the same rule.
 
-    Runs: six steps of parameters of six shapes. Asked of rules that step each element by itself,
+    Runs: six steps of parameters of six shapes. Asked of rules that step each element separately,
     where it is known what to expect. A shape that is refused is a remark.
 
     Fault: a shape is stepped differently from matrices are, such as biases that are left out.

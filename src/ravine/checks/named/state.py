@@ -125,7 +125,7 @@ def resumes_reordered(c: Context) -> str | None:
                     if k in group:
                         group[k] = [group[k][i] for i in order]
         except (TypeError, KeyError, IndexError):
-            raise Skip("its state_dict has a form of its own") from None
+            raise Skip("its state_dict has a nonstandard form") from None
         return {**saved, "state": dict(reversed(state.items()))}
 
     expected, found, _, _ = _resumed(c, "float64", reordered, lambda ps: [ps[i] for i in order])

@@ -5,7 +5,7 @@
 
 const ravine = {
   title: "Ravine",
-  teaches: "Steep across, flat along. Turn it: Adam scales each coordinate by itself, so a turned ravine is hard for it.",
+  teaches: "Steep across, flat along. Turn it: Adam scales each coordinate separately, so a turned ravine is hard for it.",
   text: "((c*x + s*y)**2 + condition * (c*y - s*x)**2) / 2",
   view: [-1, 0, 10], start: [-9, 2],
   knobs: [
