@@ -91,7 +91,7 @@ def _blocks(d: int, count: int) -> list[tuple[int, ...]]:
 
 
 def parameters(name: str) -> list[torch.Tensor]:
-    """A model's parameters in float32, with gradients, all drawn anew; name: as in :func:`shapes`."""
+    """A model's parameters in float32, with gradients, all freshly drawn; name: as in :func:`shapes`."""
     params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
     for p in params:
         p.grad = torch.empty_like(p)

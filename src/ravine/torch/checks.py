@@ -66,17 +66,17 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             )
     if options.get("capturable"):
         raise ValueError(
-            f"{name}: capturable=True is not accepted: it is for CUDA graphs, which need an engine on "
+            f"{name}: capturable=True is not supported: it is for CUDA graphs, which need an engine on "
             "the GPU; it is False or left out"
         )
     if options.get("fused") and options.get("foreach"):
         raise Unusable(
-            f"{name}: fused=True and foreach=True exclude each other; Ravine chooses its own engine, "
+            f"{name}: fused=True and foreach=True are mutually exclusive; Ravine chooses its own engine, "
             "so leave both out"
         )
     if options.get("fused") and options.get("differentiable"):
         raise Unusable(
-            f"{name}: fused=True and differentiable=True exclude each other: autograd cannot see "
+            f"{name}: fused=True and differentiable=True are mutually exclusive: autograd cannot see "
             "through a kernel; leave fused out"
         )
     if options.get("differentiable") and not differentiable:
@@ -175,7 +175,7 @@ def checked_parameters(
             )
         if p.is_conj() or p.is_neg():
             raise Unusable(
-                f"{which} is conjugated or negated by a flag only; parameters have memory of their own, "
+                f"{which} is conjugated or negated by a flag only; parameters must own their memory, "
                 "as after resolve_conj().resolve_neg()"
             )
         spelling.check_parameter(p.shape)
@@ -225,7 +225,7 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
             raise ValueError(f"{name}: stochastic_rounding needs kernels; engine='eager' has none")
         if rounding is not True and seed not in (None, rounding):
             raise ValueError(
-                f"{name}: stochastic_rounding={rounding!r} and seed={seed!r} exclude each other; give "
+                f"{name}: stochastic_rounding={rounding!r} and seed={seed!r} are mutually exclusive; give "
                 "stochastic_rounding=True and the seed"
             )
         if seed is None:
