@@ -5,7 +5,7 @@
 
 const ravine = {
   title: "Ravine",
-  teaches: "Steep across, flat along. Turn it: scaling each coordinate by itself, as RMSprop and Adam do, then helps less. Raise the condition number: it hardly helps at all.",
+  teaches: "Steep across, flat along. Turn it: scaling each coordinate separately, as RMSprop and Adam do, then helps less. Raise the condition number, and it hardly helps at all.",
   text: "((c*x + s*y)**2 + condition * (c*y - s*x)**2) / 2",
   view: [-1, 0, 10], start: [-9, 2],
   knobs: [
@@ -60,7 +60,7 @@ export const LANDSCAPES = {
   },
   sparse: {
     title: "Sparse gradients",
-    teaches: "y, like a rare word, seldom has a gradient. Rules that remember its size take larger steps when it has.",
+    teaches: "y, like a rare word, seldom has a gradient. RMSprop and Adagrad then take a long step, since what they divide by is still small.",
     text: "(x**2 + y**2) / 2", view: [0, 0, 6], start: [-5, 3],
     knobs: [{ name: "every", label: "y has a gradient every … steps", low: 1, high: 50, step: 1, value: 10 }],
   },
