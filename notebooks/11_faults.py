@@ -196,7 +196,7 @@ def constant_slope(make, right, steps=60):
 
 speeds = {
     "as published": (as_published_torch.PublishedMomentum, RED),
-    "key fixed": (as_published_torch.MomentumKeyMended, ORANGE),
+    "key fixed": (as_published_torch.MomentumKeyFixed, ORANGE),
 }
 figure, axes = plt.subplots(figsize=(6.5, 3))
 for name, (make, colour) in speeds.items():
@@ -233,7 +233,7 @@ class FixedMomentum(as_published_torch.Optimizer):
 
 for name, make in (
     ("as published", as_published_torch.PublishedMomentum),
-    ("key fixed", as_published_torch.MomentumKeyMended),
+    ("key fixed", as_published_torch.MomentumKeyFixed),
     ("start fixed", FixedMomentum),
 ):
     apart = largest_difference(partial(make, lr=0.001), right, tensors=2)
@@ -312,7 +312,7 @@ from ravine.checks import check_optimizer
 for published_optimizer in (
     as_published_torch.PublishedAdam,
     as_published_torch.PublishedMomentum,
-    as_published_torch.MomentumKeyMended,
+    as_published_torch.MomentumKeyFixed,
 ):
     report = check_optimizer(published_optimizer, only=["identity"])
     print(report.headline, end="\n\n")

@@ -343,7 +343,10 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("show", "adam", "--llvm", "--asm"), "--llvm and --asm ask for different things"),
         (("show", "adam", "--worked", "3", "--latex"), "--latex and --worked ask for different"),
         (("show", "adam", "--csv", "--kernel"), "--kernel and --csv ask for different things"),
-        (("show", "adam", "--csv", "--sheet", "a.xlsx"), "--csv and --sheet exclude each other"),
+        (
+            ("show", "adam", "--csv", "--sheet", "a.xlsx"),
+            "--csv and --sheet are mutually exclusive",
+        ),
         (
             ("show", "adam", "--sheet", "a.ods"),
             "--sheet 'a.ods' is invalid; the name of a spread",

@@ -97,7 +97,7 @@ def rule_page(rule: Rule) -> str:
 
 
 EXPLORER = "assets/explorer.html"
-"""Where the site has the explorer: one file, which pages show in states of their own."""
+"""Where the site has the explorer: one file, which each page shows in another state."""
 
 
 def frame(state: dict[str, Any], title: str) -> str:

@@ -45,7 +45,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "shape scaling": "how the step depends on a matrix's shape",
         "Newton-Schulz coefficients": "the polynomial that a matrix is orthogonalized by",
         "Newton-Schulz precision": "the numbers that it is computed in",
-        "preconditioner": "what the gradient is multiplied by, and how often that is computed anew",
+        "preconditioner": "what the gradient is multiplied by, and how often that is recomputed",
         "scope": "what one number is taken over: a row, a tensor, or all tensors",
         "averaging": "which weights are averaged, and how they count",
         "trust ratio": "what lengths the step of a tensor is scaled by, and where",
@@ -222,7 +222,7 @@ class Card:
                 raise CardError(f"differs={axis!r} is invalid; it must be one of {', '.join(AXES)}")
         if bool(self.variant_of) != bool(self.differs):
             raise CardError(
-                f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "
+                f"variant_of={self.variant_of!r} and differs={self.differs!r} are invalid; a variant "
                 "says what it is a variant of, and how it differs"
             )
 

@@ -64,7 +64,7 @@ class _Modifier:
             )
         for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
-                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"
+                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} does not have"
             )
         function = parts.flat(self.function, 3, RuleError)
         count, with_t = len(inner.slots), takes_t or inner.takes_t

@@ -315,7 +315,7 @@ def _variant(given: str, of: str) -> bool:
 def _slip(given: str, meant: str) -> bool:
     if max(len(given), len(meant)) < 4 and sorted(given) != sorted(meant):
         return False
-    if given[-1].isdigit() and not meant[-1].isdigit():  # a version of its own
+    if given[-1].isdigit() and not meant[-1].isdigit():  # another version
         return False
     distance = _distance(given, meant)
     far = 2 if len(meant) >= 10 or sorted(given) == sorted(meant) else 1

@@ -374,7 +374,7 @@ def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
     hyperparameters, given = found.rule.hyperparameters, options
     options = {k if k in hyperparameters else naming.OPTIONS.get(k, k): given[k] for k in given}
     if len(options) < len(given):
-        raise ValueError(f"{found.name}: {', '.join(given)} set one hyperparameter twice")
+        raise ValueError(f"{found.name}: {', '.join(given)} set the same hyperparameter twice")
     try:
         found.rule.values(options)
     except TypeError as error:

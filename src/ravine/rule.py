@@ -270,7 +270,7 @@ class Rule:
                     f"{len(names)} numbers, each {self.hyperparameters[names[0]].accepted}"
                 )
             if twice := next((name for name in names if name in given), None):
-                raise TypeError(f"rule {self.name!r}: {whole} and {twice} exclude each other")
+                raise TypeError(f"rule {self.name!r}: {whole} and {twice} are mutually exclusive")
             others = {k: v for k, v in given.items() if k != whole}
             given = {**others, **dict(zip(names, values, strict=True))}
         return given

@@ -34,7 +34,7 @@ def arguments(evaluation: Callable[..., Any] | None) -> list[str]:
 def check_evaluation(
     evaluation: Callable[..., Any] | None, name: str, known: Sequence[str]
 ) -> None:
-    """RuleError if an `evaluate` asks for what the rule or modifier has not."""
+    """RuleError if an `evaluate` asks for something that the rule or modifier does not have."""
     unknown = next((k for k in arguments(evaluation) if k not in known), None)
     if unknown:
         raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")

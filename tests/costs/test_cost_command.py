@@ -66,7 +66,7 @@ def test_a_model_of_ones_own(tmp_path):
         (("--dtype", "int4"), "dtype='int4' is invalid"),
         (("adm",), "no rule is called 'adm'; did you mean 'adam'"),
         (("--model", "mine"), "model 'mine' is invalid; write FILE:NAME"),
-        (("--model", "a.py:b", "--params", "1e9"), "--params and --model exclude each other"),
+        (("--model", "a.py:b", "--params", "1e9"), "--params and --model are mutually exclusive"),
     ],
 )
 def test_what_is_not_accepted(words, said):

@@ -19,7 +19,7 @@ from ravine.races.runs import read
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.filterwarnings("default"),  # theirs are not for us to mend
+    pytest.mark.filterwarnings("default"),  # theirs are not ours to fix
 ]
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/race-at-scale.md"

@@ -536,7 +536,7 @@ def test_parameters_of_other_names_are_refused():
     learn(model, stepper)
     with pytest.raises(
         ValueError,
-        match=r"^Adam: the checkpoint is of other parameters: it lacks 'third\.bias', 'third\.weight'; "
+        match=r"^Adam: the checkpoint is for other parameters: it lacks 'third\.bias', 'third\.weight'; "
         r"only it has 'second\.bias', 'second\.weight'; load_state_dict goes by order once",
     ):
         after.load_state_dict(stepper.state_dict())
@@ -846,7 +846,7 @@ def test_distributed_checkpoints_are_torchs(name, modules, flat):
     after = getattr(modules[1], name)(other.named_parameters(), **keywords)
     learn(model, stepper)
     if flat and (name, modules[0]) == ("SGD", torch.optim) and not flat_may_lack():
-        pytest.skip("the installed torch insists on the count, which its SGD has not")
+        pytest.skip("the installed torch insists on the count, which its SGD does not have")
     saved = get_optimizer_state_dict(model, stepper, options=options)
     set_optimizer_state_dict(other, after, saved, options=options)
     for n, state in by_name(other, after).items():

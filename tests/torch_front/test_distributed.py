@@ -287,8 +287,8 @@ def what_is_refused(rank):
     drawing = rt.optimizer(rule(lambda p, g: p - uniform(p) * g))
     for optimizer, message in [
         (drawing([p], engine="kernel"), r"shape \(3, 2\): sharded, with random numbers"),
-        (rt.SGD([p], differentiable=True), "differentiable=True is not accepted"),
-        (rt.SGD([p], grad_norm=True), "grad_norm=True is not accepted"),
+        (rt.SGD([p], differentiable=True), "differentiable=True is not supported"),
+        (rt.SGD([p], grad_norm=True), "grad_norm=True is not supported"),
     ]:
         with pytest.raises((RuleError, ValueError), match=message):
             optimizer.step()

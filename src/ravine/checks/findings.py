@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether there is nothing to fix."""
         return self.verdict in ("right", "variant", "single precision")
 
     def __str__(self) -> str:

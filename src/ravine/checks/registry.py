@@ -287,7 +287,7 @@ class Context:
             return found
         try:
             again = self.identified(self.switched, self.seconds - found.seconds)
-        except CouldNotRun:  # options may exclude each other
+        except CouldNotRun:  # options may are mutually exclusive
             return found
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found
@@ -352,7 +352,7 @@ def _alike(found: Finding, asked: dict[str, float | bool]) -> Trial | None:
     trial = found.trial if found.good else None
     if trial is None:
         return None
-    for k, v in trial.values.items():  # a constant of its own, which nobody asks for
+    for k, v in trial.values.items():  # a constant that nobody asks for
         if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
             asked[k] = v
     bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}

@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Nothing is computed here.
 
-Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated.
+Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted, 143 terminated.
 """
 
 from ravine.cli.app import app, main

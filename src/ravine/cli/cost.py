@@ -72,7 +72,7 @@ def cost_of(
     in its graph. Nothing is allocated, and no step is taken.
     """
     if model is not None and given(context, "params"):
-        raise ValueError("--params and --model exclude each other; give one of them")
+        raise ValueError("--params and --model are mutually exclusive; give one of them")
     with quiet():
         its = of_place(model) if model is not None else transformer(_number(params))
     machine, said = _machine(on, bandwidth, rate, network)

@@ -106,7 +106,7 @@ def show(
         }
     )
     if as_csv and as_sheet:
-        raise ValueError("--csv and --sheet exclude each other; give one of them")
+        raise ValueError("--csv and --sheet are mutually exclusive; give one of them")
     if dtype and not (llvm or asm):
         raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
     for option in ("gradients", "start"):

@@ -68,7 +68,7 @@ def _written(value: Any) -> str:
 
 @cache
 def bundle(entry: str = "view/main.js") -> str:
-    """The ES modules that a module imports, and itself, as one script: each in a function of its own."""
+    """The ES modules that a module imports, and itself, as one script, each in a separate function."""
     done: dict[str, str] = {}
     _collect(entry, done, ())
     return '"use strict";\n' + "\n".join(done.values())

@@ -174,7 +174,7 @@ def _declared(slot: Slot) -> str:
 
 
 def _meanings(rule: Rule) -> dict[str, tuple[str, float | None, float | None]]:
-    """What each hyperparameter means, and between what it lies."""
+    """What each hyperparameter means, and the range of its slider."""
     return {name: _meaning(h) for name, h in rule.hyperparameters.items()}
 
 

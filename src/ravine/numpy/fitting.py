@@ -156,8 +156,8 @@ def fit(
     if learning_rate is not None:
         if "lr" in hyperparameters:
             raise TypeError(
-                f"fit: learning_rate={learning_rate!r} and lr={hyperparameters['lr']!r} are one "
-                "hyperparameter; give one of them"
+                f"fit: learning_rate={learning_rate!r} and lr={hyperparameters['lr']!r} are the "
+                "same hyperparameter; give one of them"
             )
         hyperparameters["lr"] = learning_rate
     stepper = class_of(rule)(copy.deepcopy(params), **hyperparameters)

@@ -21,7 +21,7 @@ def worked(
 
     gradients: one per step. start: the parameter before the first step. hyperparameters: their
     values; defaults for the rest. `step` is what p went down by, and p the value after the step.
-    Signals are not given. Raises ValueError or TypeError for hyperparameters that are not accepted,
+    Signals are not given. Raises ValueError or TypeError for invalid hyperparameters,
     ValueError for a rule of arrays, such as matrices, which a single number cannot show, and RuleError
     for a rule that takes no step without a signal.
 

@@ -92,7 +92,7 @@ def schedule_free_sgd(
     """SGD with averaged weights in place of a schedule.
 
     z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
-    at p, between the two. Batch normalization needs its statistics computed anew at x.
+    at p, between the two. Batch normalization needs its statistics recomputed at x.
 
     Elsewhere:
         schedulefree.SGDScheduleFree (the authors'): this rule. It counts the steps of a group, not
@@ -178,7 +178,7 @@ def schedule_free_adamw(
     """Adam with averaged weights in place of a schedule.
 
     z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
-    at p, between the two. Batch normalization needs its statistics computed anew at x.
+    at p, between the two. Batch normalization needs its statistics recomputed at x.
 
     Elsewhere:
         schedulefree.AdamWScheduleFree (the authors'): this rule. It counts the steps of a group,

@@ -212,7 +212,7 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
 def _options(
     optimizer: RuleOptimizer, i: int, group: Mapping[str, Any], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A group's saved options, and those of here that it has not, if they are none but switches."""
+    """A group's saved options, and the current options that it lacks, if all of them are switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
     known = {*optimizer.known(group)}
     # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
@@ -343,7 +343,7 @@ def _names_in(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def _names(saved: Mapping[str, Any]) -> list[list[str]] | None:
-    """What the parameters of each group are called, if all of them have names of their own."""
+    """What the parameters of each group are called, if all of them have separate names."""
     names = []
     for group in saved["param_groups"]:
         params = group["params"]
@@ -364,7 +364,7 @@ def _ordered(
     new = {n for names in here for n in names}
     if old != new:
         raise ValueError(
-            f"{name}: the checkpoint is of other parameters: {_differ('it lacks', new - old)}"
+            f"{name}: the checkpoint is for other parameters: {_differ('it lacks', new - old)}"
             f"{_differ('only it has', old - new)}load_state_dict goes by order once 'param_names' are "
             "deleted from its param groups"
         )

@@ -265,7 +265,7 @@ def _refuse(row: Row, asked: Asked) -> None:
         )
     if row.tied and "head" in asked.own and not same(asked.of("head"), options):
         raise ValueError(
-            f"param_groups: head={dict(asked.own['head'])!r} is not accepted for a head that is tied to "
+            f"param_groups: head={dict(asked.own['head'])!r} is not supported for a head that is tied to "
             f"an embedding ({' = '.join(row.names)}): one tensor takes one step; give embedding= the "
             "same options, or leave head= out"
         )

@@ -95,8 +95,8 @@ def step_in_backward(
         clip_by_value(sgd).check(where, clip_value=clip_value)
     if optimizer._differentiable:
         raise ValueError(
-            f"{where}: the optimizer has differentiable=True, which is not accepted: autograd cannot "
-            "see through a step that is taken inside of its own pass"
+            f"{where}: the optimizer has differentiable=True, which is not supported: autograd cannot "
+            "see through a step that is taken within its own pass"
         )
     if optimizer._in_backward is not None:
         raise ValueError(
@@ -105,7 +105,7 @@ def step_in_backward(
     modules: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else ()
     if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in modules):
         raise ValueError(
-            f"{where}: a DistributedDataParallel model is not accepted: it averages the gradients of the "
+            f"{where}: a DistributedDataParallel model is not supported: it averages the gradients of the "
             "processes after they have arrived, when they would have been applied already"
         )
     return InBackward(model, optimizer, accumulate, clip_value)
@@ -257,13 +257,13 @@ class InBackward:
             )
             if graph.rule.signals:
                 raise ValueError(
-                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it takes "
+                    f"step_in_backward: the rule {graph.rule.name!r} is not supported: it takes "
                     f"{', '.join(graph.rule.signals)} with optimizer.step(), and parameters are stepped "
                     "before that"
                 )
             if graph.at_once:
                 raise ValueError(
-                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
+                    f"step_in_backward: the rule {graph.rule.name!r} is not supported: it looks at the "
                     "gradients of all parameters at once, and the first must be applied before the last "
                     "is there; rules that look at one tensor are, and clip_value=..."
                 )

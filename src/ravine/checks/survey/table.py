@@ -37,7 +37,7 @@ Surveyed on {date}.{note}
 - {faulty} have a fault that was confirmed by hand, against the paper or the authors' code:
   [below](#faults).
 - {documented} differ from the rule of their name, and their documentation says so.
-- {unknown} follow no rule that is known here. That is not a fault: most are methods that Ravine does not
+- {unknown} follow no rule known to Ravine. That is not a fault: most are methods that Ravine does not
   have, or known rules with additional options, and some searches were short.
 - {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
@@ -171,7 +171,7 @@ def _is(row: Row, confirmation: Row | None) -> str:
         return f"{rule}, which is not the rule that its name suggests"
     if verdict == "could not run":
         return f"could not be run: {says.splitlines()[0][:110] if says else ''}"
-    return "differs from every rule known here"
+    return "differs from every known rule"
 
 
 def _defaults(row: Row) -> str:

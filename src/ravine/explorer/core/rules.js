@@ -158,7 +158,7 @@ function defined(definition, text, library) {
   const shared = keywords.filter(([, tree]) => !tree).map(([key]) => key);
   return { around: (inner) => {
     const missing = shared.find((key) => !inner.hyperparameters.some((h) => h.name === key) && !inner.signals.includes(key));
-    if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} has not`);
+    if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} does not have`);
     if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is in ${inner.name} already`);
     const clash = [...slots, ...hyperparameters].map((x) => x.name).sort().find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
     if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} has '${clash}' already, and ${name} has another; rename one, or leave one out`);

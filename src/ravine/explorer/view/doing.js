@@ -222,7 +222,7 @@ export class Doing {
     });
   }
 
-  // A click chooses what lies there.
+  // A click chooses what is there.
   toChart() {
     const { now, following } = this, limited = (rate) => rounded(Math.max(10 ** RATES[0], Math.min(10 ** RATES[1], rate)), 3);
     const set = (values) => this.change({ values: { ...this.state.values, ...values } }, { quick: true });

@@ -5,7 +5,7 @@ import { NAMES } from "../core/index.js";
 const OPS = NAMES.filter((name) => !["sin", "cos"].includes(name));
 const DECLARED = ["scalar", "shared", "filled", "like_p", "signal", "zeros", "square", "low_rank", "several"];
 
-// A file of its own that defines the rule, with its helpers, as `ravine show mine.py:name` reads it.
+// A separate file that defines the rule, with its helpers, as `ravine show mine.py:name` reads it.
 export function python(rule, source) {
   const texts = [/^@\w/m.test(source) ? source : `@rule\n${source}`], seen = new Set([source]);
   for (const text of texts) { // which grows

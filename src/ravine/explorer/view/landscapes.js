@@ -5,7 +5,7 @@
 
 const ravine = {
   title: "Ravine",
-  teaches: "Steep across, flat along. Turn it: scaling each coordinate separately, as RMSprop and Adam do, then helps less. Raise the condition number, and it hardly helps at all.",
+  teaches: "Steep across, flat along. RMSprop and Adam scale each coordinate separately, which helps less once the ravine is turned, and hardly at all with a higher condition number.",
   text: "((c*x + s*y)**2 + condition * (c*y - s*x)**2) / 2",
   view: [-1, 0, 10], start: [-9, 2],
   knobs: [

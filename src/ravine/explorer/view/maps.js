@@ -1,6 +1,6 @@
 // What takes a while, in a worker: steps at every learning rate, basins, maps of two hyperparameters.
 //
-// The worker runs this very page's script. Where there can be none, the page computes by itself, in slices.
+// The worker runs this very page's script. Where there can be none, the page itself computes, in slices.
 
 import { Paths } from "../core/index.js";
 import { RATES, rounded, scale } from "./numbers.js";
