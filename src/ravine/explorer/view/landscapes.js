@@ -1,7 +1,7 @@
 // What rules move on: losses in Python text, each to teach one thing.
 //
 // view: the middle and half the width of what is shown. knobs: sliders, whose values `constants` turns into
-// what the text reads. every: y has a gradient at every so-manieth step only. rows: the loss is over these.
+// what the text reads. every: y has a gradient at every nth step only. rows: the loss is over these.
 
 const ravine = {
   title: "Ravine",
