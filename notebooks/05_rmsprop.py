@@ -154,10 +154,10 @@ for a_rule in (sgd, rmsprop):
     print(f"{a_rule.name:8} the rare parameter moves {ratio:.2f} as far as the frequent one")
 
 # %% [markdown]
-# In the explorer you choose how rare: `y` has a gradient at one step in ten.
+# In the explorer, `y` has a gradient at one step in ten, and then takes a long step. Choose how rare.
 
 # %%
-explore(rule="rmsprop", land="sparse", beside="sgd")
+explore(rule="rmsprop", land="sparse", values={"lr": 0.1}, t=20)
 
 # %% [markdown]
 # **Exercise 1.** What does `centered=True` do on a slope that never changes? Guess before you

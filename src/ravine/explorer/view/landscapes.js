@@ -1,7 +1,7 @@
 // What rules move on: losses in Python text, each to teach one thing.
 //
 // view: the middle and half the width of what is shown. knobs: sliders, whose values `constants` turns into
-// what the text reads. every: y has a gradient at every so-manieth step only. rows: the loss is over these.
+// what the text reads. every: y has a gradient at every nth step only. rows: the loss is over these.
 
 const ravine = {
   title: "Ravine",
@@ -60,7 +60,7 @@ export const LANDSCAPES = {
   },
   sparse: {
     title: "Sparse gradients",
-    teaches: "y, like a rare word, seldom has a gradient. Rules that remember its size take larger steps when it has.",
+    teaches: "y, like a rare word, seldom has a gradient. RMSprop and Adagrad then take a long step, since what they divide by is still small.",
     text: "(x**2 + y**2) / 2", view: [0, 0, 6], start: [-5, 3],
     knobs: [{ name: "every", label: "y has a gradient every … steps", low: 1, high: 50, step: 1, value: 10 }],
   },
