@@ -53,8 +53,8 @@ def method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[
             "picture and its verdict are the same statement."
         )
     said.append(
-        "A run is lost if its loss is not finite, or in the last tenth of the steps not below what it was "
-        "at first. It counts as an untrained model, in every mean."
+        "A run is lost if its loss is not finite, or in the last tenth of the steps not below that of the "
+        "untrained model on the same batches. It counts as an untrained model, in every mean."
     )
     how = Counter(run.how for run in runs if run.how)
     if how:
