@@ -10,8 +10,8 @@ a sentence names, under one protocol:
 - a difference counts when its 95% bootstrap interval over the seeds is on one side. A claim that
   looks at many problems widens its intervals, so that all of them hold at once (Bonferroni).
 
-No verdict is written down here: `units.py` measures, `said.py` says for each claim what counts, and
-`judging.py` decides, by one rule for all.
+No verdict is written down here: `units.py` measures, `said.py` and `situations.py` say for each claim what
+counts, and `judging.py` decides, by one rule for all.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
     verdicts(results), table(results)
@@ -25,9 +25,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ravine.experiments.claims.judging import Verdict
+from ravine.experiments.claims import said, situations  # noqa: F401  which declare claims
+from ravine.experiments.claims.judging import CLAIMS, Verdict
 from ravine.experiments.claims.races import Races, Results, table
-from ravine.experiments.claims.said import CLAIMS, OF_ADAM
 from ravine.experiments.claims.units import depends, look_up, run, specs
 from ravine.experiments.running import Experiment, Shown
 
@@ -83,7 +83,7 @@ def verdicts(results: Results, subjects: Sequence[str] | None = None) -> list[Ve
         return [claim.judge(races) for claim in CLAIMS]
     made = []
     for races in (Races(results, subject) for subject in subjects):
-        for claim in OF_ADAM:
+        for claim in (each for each in CLAIMS if "{me}" in each.claim):
             name = re.sub(r"[^\w.]+", "-", f"{claim.name} {races.name}").strip("-")
             made.append(replace(claim, name=name).judge(races))
     return made

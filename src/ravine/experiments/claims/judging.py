@@ -127,6 +127,27 @@ class Claim:
         }
 
 
+CLAIMS: list[Claim] = []
+"""All that are declared, in the order of the page."""
+
+
+def claim(*texts: str, **given: Any) -> Callable[[Callable[[Races], Found]], Claim]:
+    """Make a claim of a function that finds its cases; see :class:`Claim`."""
+
+    def made(find: Callable[[Races], Found]) -> Claim:
+        name, sentence, *quotes = texts
+        found = Claim(name, sentence, tuple(quotes), find=find, **given)
+        CLAIMS.append(found)
+        return found
+
+    return made
+
+
+def exactly(value: float) -> Measured:
+    """A number without an interval."""
+    return value, value, value
+
+
 def interval(values: Sequence[float] | Array, level: float = 0.95) -> Measured:
     """Return the mean and its bootstrap interval: percentiles of means of seeds drawn again."""
     x = np.asarray(values, float)
