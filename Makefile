@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz witnesses survey mutants test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
+.PHONY: race test fuzz witnesses survey mutants alarms test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
 .PHONY: bench clean dist
 
 race: $(VENV)/.race
@@ -50,6 +50,9 @@ survey: .venv-peers/.surveyed  # check every optimizer of these packages, and ma
 
 mutants: $(VENV)/.dev  # the checker's score, on textbook optimizers that are put wrong
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+
+alarms: $(VENV)/.dev  # right optimizers that the checker calls wrong: make alarms ARGS="torch optax"
+	PYTHONPATH=tests JAX_PLATFORMS=cpu $(BIN)/python -m false_alarms $(ARGS)
 
 EXTRAS ?= race,test
 test-python: .venv-python-$(VERSION)/.made

@@ -1,8 +1,10 @@
 """Optimizers that cannot run, print or return nothing, and right ones; see broken/ for what checks catch."""
 
+import atexit
 import ctypes
 import os
 import sys
+import threading
 import time
 
 import numpy as np
@@ -104,3 +106,16 @@ class BecomesNan(Sgd):
 def fixed_sgd(params, grads):
     """Right; it has no hyperparameters."""
     return [p - 0.05 * g for p, g in zip(params, grads, strict=True)]
+
+
+class KeepsItsProcess(Sgd):
+    """A thread, an exit handler and a broken import system, none of which lets a process end."""
+
+    def __init__(self, lr=0.1):
+        super().__init__(lr)
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        atexit.register(time.sleep, 600)
+
+    def update(self, params, grads):
+        sys.modules.clear()
+        return super().update(params, grads)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from checks.public_faults import FAULTS, Adam, AdamW
 
-from ravine.checks.candidates import claims, family
+from ravine.checks import check_optimizer
+from ravine.checks.candidates import claims, decay_from_two, family
 from ravine.checks.fitting import fitted, recognised
 from ravine.checks.probe import LOUD, distance, probe, unit
 from ravine.checks.registry import Context
@@ -13,7 +14,7 @@ from ravine.checks.subjects import subject
 from ravine.checks.wrong import faults, run
 from ravine.engines.batch import Batch
 from ravine.engines.tracing import trace
-from ravine.rules import adam, lion, momentum
+from ravine.rules import adam, lion, momentum, soap
 
 
 def found(make, like=None, **given):
@@ -70,9 +71,27 @@ def test_a_switch_that_is_ignored_is_told():
         def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
             super().__init__(lr, beta1, beta2, eps)
 
-    its = found(type("Adam", (Amsgrad,), {}), amsgrad=True)
-    assert (its.verdict, its.says) == ("fault", "amsgrad is accepted and ignored")
-    assert found(type("Adam", (Amsgrad,), {})).verdict == "right"
+    for given in ({}, {"amsgrad": True}):
+        report = check_optimizer(type("Adam", (Amsgrad,), {}), arguments=given)
+        assert report.finding.verdict == "right"
+        assert {r.says for r in report.faults} == {"amsgrad is accepted and ignored"}
+
+
+def test_a_number_that_is_ignored_is_told():
+    class Plain:
+        def __init__(self, lr=0.1, momentum=0.9, dampening=0.1, eps=1e-8, threshold=3.0):
+            self.lr = lr
+
+        def update(self, params, grads):
+            return [p - self.lr * g for p, g in zip(params, grads, strict=True)]
+
+    its = found(Plain)
+    assert (its.verdict, its.says) == ("fault", "momentum, dampening are accepted and ignored")
+    (fault,) = check_optimizer(Plain, only=["every_option_counts"]).faults
+    assert (fault.says, fault.evidence) == (
+        "momentum, dampening are accepted and ignored",
+        ["no effect seen of eps, threshold either"],
+    )
 
 
 def test_single_precision_is_told():
@@ -101,6 +120,7 @@ def test_names_claim_rules():
         assert claims(name, {}) == rules, name
     assert claims("SGD", {"momentum": 0.9}) == ["momentum"]
     assert claims("SGD", {"momentum": 0.9, "nesterov": True}) == ["nesterov"]
+    assert claims("optax:adam", {"nesterov": True}) == ["nadam"]
     assert "adam_eps_hat" in family("adam")
     assert "adam" in family("adam_eps_hat")
 
@@ -143,3 +163,24 @@ def test_the_probe_is_in_general_position():
     numbers = sorted(LOUD.values())
     assert LOUD["lr"] != 1 - LOUD["beta2"]
     assert len(numbers) > 15
+
+
+def test_soap_as_others_have_it_is_identified(monkeypatch):
+    """Its shampoo_beta is beta2, it decays after each step but the first, and its QR is in float32."""
+    torch = pytest.importorskip("torch")
+    import ravine.torch
+
+    made, qr = ravine.torch.optimizer(decay_from_two(soap)), torch.linalg.qr
+
+    class SOAP(made):
+        def __init__(self, params, lr=3e-3, betas=(0.95, 0.95), eps=1e-8, weight_decay=1e-2):
+            its = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+            super().__init__(params, **its, shampoo_beta=betas[1])
+
+    for rounded in (False, True):
+        if rounded:
+            single = lambda x: tuple(q.double() for q in qr(x.float()))  # noqa: E731
+            monkeypatch.setattr(torch.linalg, "qr", single)
+        its = found(SOAP)
+        assert its.rule == "soap + decay after each step but the first"
+        assert its.verdict == ("single precision" if rounded else "right")

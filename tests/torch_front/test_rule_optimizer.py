@@ -1,5 +1,6 @@
 """What Ravine's optimizers do beyond torch.optim's, and odd tensors."""
 
+import inspect
 import math
 import warnings
 from itertools import pairwise
@@ -271,7 +272,7 @@ def test_a_complex_state_cannot_be_kept_in_a_real_dtype():
     p = torch.ones(2, dtype=torch.complex64, requires_grad=True)
     p.grad = torch.ones_like(p)
     with pytest.raises(
-        ValueError, match=r"state_dtype=torch\.bfloat16 is not accepted with complex"
+        ValueError, match=r"state_dtype=torch\.bfloat16 is not supported with complex"
     ):
         rt.Adam([p], state_dtype=torch.bfloat16).step()
 
@@ -498,3 +499,15 @@ def test_fused_on_the_meta_device_is_refused_as_by_torch(name):
         with pytest.raises(RuntimeError, match=r"fused=True.*(meta|floating point)"):
             stepper.step()
         getattr(module, name)([p]).step()
+
+
+def test_a_subclass_has_the_signature_of_its_own_constructor():
+    class Warm(rt.optimizer("adamw")):
+        def __init__(self, params, warmth=0.5):
+            super().__init__(params, lr=warmth * 1e-3)
+
+    class Plain(Warm): ...
+
+    for made in (Warm, Plain):
+        assert [*inspect.signature(made).parameters] == ["params", "warmth"]
+    assert "beta1" in inspect.signature(rt.optimizer("adamw")).parameters

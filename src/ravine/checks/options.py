@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SURE", "Option", "arguments", "options", "signature"]
+__all__ = ["SURE", "Option", "arguments", "as_given", "number_of", "options", "signature"]
 
 NAMES: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -112,17 +112,19 @@ def options(
             names = TUPLES.get(argument, ()) if isinstance(its, str) or not its else its
             for i, x in enumerate(value):
                 name = names[i] if i < len(names) else f"{argument}{i + 1}"
-                if _is_number(x):
-                    found.setdefault(name, Option(name, argument, i, x))
+                number = number_of(x)
+                if number is not None:
+                    found.setdefault(name, Option(name, argument, i, number))
             continue
+        number = number_of(value)
         its = known.get(argument, "")
         name = its if isinstance(its, str) and its else _named(argument, every)
         open_ = value is inspect.Parameter.empty or (value is None and name == "lr")
-        if _is_number(value) or (open_ and (name != argument or name == "lr")):
+        if number is not None or (open_ and (name != argument or name == "lr")):
             name = (
                 name if name not in found else argument if argument not in found else f"{argument}_"
             )
-            found[name] = Option(name, argument, None, value if _is_number(value) else None)
+            found[name] = Option(name, argument, None, number)
     order = [*every]
     return dict(sorted(found.items(), key=lambda x: (order.index(x[1].argument), x[1].place or 0)))
 
@@ -130,13 +132,26 @@ def options(
 def _named(argument: str, every: Mapping[str, Any]) -> str:
     """Ravine's name for an argument; alpha is lr where there is no other, and the number is small."""
     if argument == "alpha" and not any(NAMES.get(k, k) == "lr" for k in every):
-        value = every[argument]
-        return "lr" if _is_number(value) and value < 0.5 else argument
+        number = number_of(every[argument])
+        return "lr" if number is not None and number < 0.5 else argument
     return NAMES.get(argument, argument)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (bool, int, float))
+def number_of(value: Any) -> float | bool | None:
+    """The number that a value is, maybe an array's, as in lr=torch.tensor(1e-3); None if it is none."""
+    if isinstance(value, (bool, int, float)):
+        return value
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        number = value.item()
+        return number if isinstance(number, (bool, int, float)) else None
+    return None
+
+
+def as_given(number: float | bool, given: Any) -> Any:
+    """A number as one of the kind that is given: a tensor where that is one, in float64."""
+    if isinstance(given, (bool, int, float)) or number_of(given) is None:
+        return number
+    return given.double().new_tensor(number) if hasattr(given, "new_tensor") else number
 
 
 def arguments(text: str) -> dict[str, Any]:
@@ -156,5 +171,5 @@ def arguments(text: str) -> dict[str, Any]:
         return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError):
         raise ValueError(
-            f"arguments {text!r} are not accepted; write them as in a call: lr=1e-3, betas=(0.9, 0.99)"
+            f"arguments {text!r} are invalid; write them as in a call: lr=1e-3, betas=(0.9, 0.99)"
         ) from None

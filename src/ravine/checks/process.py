@@ -14,15 +14,16 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from ravine.checks.report import Report
 
-__all__ = ["apart", "end_with_starter", "ended"]
+__all__ = ["apart", "end_with_starter", "ended", "work_and_end"]
 
 
 def apart(
@@ -164,6 +165,24 @@ def ended(
     last = [] if code == 0 or hung else errors.strip().splitlines()[-1:]
     where = _line(errors) or (last[0][:200] if last else "")
     return f"{how}{f' ({where})' if where else ''}"
+
+
+def work_and_end(work: Callable[[], None]) -> NoReturn:
+    """In a process that `ended` has started: do its work, and end it at once, with code 1 if that raises.
+
+    So nothing that a stranger has left keeps it: threads, exit handlers, an import system that is broken.
+    """
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
 
 def end_with_starter() -> None:

@@ -22,7 +22,6 @@ from ravine.checks.candidates import (
     clipped,
     family,
     library,
-    near,
     resembling,
     stacks,
     trials,
@@ -30,6 +29,7 @@ from ravine.checks.candidates import (
 from ravine.checks.explaining import Faults, Hit, Question, closeness
 from ravine.checks.findings import Finding, differences, leaving, marked
 from ravine.checks.fitting import fitted
+from ravine.checks.options import SURE
 from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance, finite
 from ravine.checks.wrong import CONVENTIONS
 
@@ -209,7 +209,7 @@ class Search:
                 except Exception:  # a rule that these shapes do not suit
                     self._tried.pop()
                     continue
-                apart = near(self.path, its, self.question.rounding)
+                apart = trial.off(self.path, its, self.question.rounding)
                 if apart < SINGLE:
                     equal.append((apart, trial))
             if equal:
@@ -222,13 +222,10 @@ class Search:
     def _verdict_of(self, trial: Trial, apart: float, equal: Sequence[str]) -> Finding:
         its = trial.candidate
         verdict, says = "right", ""
-        used = {*trial.values}
-        if self.asked.get("weight_decay") and "weight_decay" not in used:
-            verdict, says = "fault", "weight_decay is accepted and ignored"
-        elif self.asked.get("amsgrad") is True and not any(
-            "amsgrad" in k for k in (*used, its.base)
-        ):
-            verdict, says = "fault", "amsgrad is accepted and ignored"
+        ignored = self._ignored(trial)
+        if ignored:
+            is_are = "is" if len(ignored) == 1 else "are"
+            verdict, says = "fault", f"{', '.join(ignored)} {is_are} accepted and ignored"
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
         elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
@@ -252,6 +249,15 @@ class Search:
         if verdict in ("fault", "variant", "another rule") and self._claim:
             finding.evidence = self._evidence(self._reference())
         return finding
+
+    def _ignored(self, trial: Trial) -> list[str]:
+        """What was asked for, acts in every rule that has it, and is not in this one, if this is the one."""
+        its = trial.candidate
+        kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
+        if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
+            return []
+        read = {n for k in trial.values for n in (k, *CALLED.get(k, ()))}
+        return [k for k in SURE if k != "eps" and self.asked.get(k) and k not in read]
 
     def _as_wanted(self, its: Candidate) -> bool:
         """Whether it is the rule that it should be; decay that the rule has not got may be added."""

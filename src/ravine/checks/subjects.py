@@ -26,7 +26,7 @@ from ravine.checks.guard import CouldNotRun, Heard, described, guarded
 from ravine.checks.kinds import kind, kind_of
 from ravine.checks.kinds.arrays import STATE, first_names
 from ravine.checks.kinds.base import Array, Running
-from ravine.checks.options import Option, options, signature
+from ravine.checks.options import Option, as_given, options, signature
 from ravine.files import load
 from ravine.rule import Rule, RuleError, rule
 
@@ -59,7 +59,7 @@ class Subject:
 
         arrange: what it gets instead of the list of its parameters, such as groups of them.
         hyperparameters: by Ravine's names (`self.options`), whatever its own are; the others are as given, or
-        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it has not got.
+        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it does not have.
         """
         with guarded("make", self.heard):
             its = kind(self.kind)
@@ -80,11 +80,12 @@ class Subject:
                     f"{', '.join(self.options) or 'none'}"
                 )
             option = self.options[name]
+            given: Any = found.get(option.argument, self._defaults.get(option.argument))
             if option.place is None:
-                found[option.argument] = value
+                found[option.argument] = as_given(value, given)
                 continue
-            whole = [*found.get(option.argument, self._defaults[option.argument])]
-            whole[option.place] = value
+            whole = [*given]
+            whole[option.place] = as_given(value, whole[option.place])
             found[option.argument] = tuple(whole)
         return found
 
@@ -120,14 +121,15 @@ class Subject:
     def needed(self) -> dict[str, float | bool]:
         """Plain values for what has to be given and is not.
 
-        An lr that is None by default is given only where it does not step without, as Adafactor does.
+        An lr that is None by default is given only where it does not step without, as Adafactor does;
+        to a gradient transformation always: without, it does not turn the gradient round.
         """
         plain = {k: _PLAIN.get(k, 0.1) for k in self.missing}
         empty = inspect.Parameter.empty
         required = {
             k: v for k, v in plain.items() if self._defaults.get(self.options[k].argument) is empty
         }
-        if len(required) < len(plain):
+        if len(required) < len(plain) and self.kind != "optax":
             try:
                 running = self.make([np.ones((2, 3))], **required)
                 running.step([np.ones((2, 3))])
@@ -180,7 +182,7 @@ def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
     """The optimizer that a name or an object means; given: its arguments, by its names or by Ravine's.
 
     Raises CouldNotRun where there is none, LookupError for the name of a rule that is none, and ValueError
-    for arguments that it has not got.
+    for arguments that it does not take.
     """
     name, maker = _found(spec)
     if isinstance(maker, Rule):
@@ -189,8 +191,19 @@ def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
         raise CouldNotRun(
             "make", f"it is neither a class nor a function, but of type {type(maker).__name__}"
         )
+    signals = _signals(maker)
+    if signals:
+        why = f"its steps take {', '.join(signals)} besides gradients, which a check does not give"
+        raise CouldNotRun("step", why)
     made = Subject(name, kind_of(maker), maker)
     return _with(made, given or {})
+
+
+def _signals(maker: Any) -> Sequence[str]:
+    """What the steps of one of Ravine's own classes take besides gradients."""
+    spelling = getattr(maker, "spelling", None)
+    known = getattr(maker, "rule", None) or registry.own().get(getattr(spelling, "name", ""))
+    return [*known.signals] if isinstance(known, Rule) else []
 
 
 def _with(made: Subject, given: Mapping[str, Any]) -> Subject:

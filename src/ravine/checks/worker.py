@@ -11,13 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ravine.checks.process import end_with_starter
+from ravine.checks.process import end_with_starter, work_and_end
 from ravine.checks.running import check_optimizer
+from ravine.checks.uncompiled import uncompiled
 
 
 def main(text: str) -> None:
     """Check, and write what was found into the file that is named."""
     end_with_starter()
+    uncompiled()
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
     at = Path(f"{out}.at")
@@ -39,7 +41,6 @@ def main(text: str) -> None:
         kind = "LookupError" if isinstance(error, LookupError) else "ValueError"
         found = {"error": str(error.args[0] if error.args else error), "kind": kind}
     _write(out, json.dumps(found))
-    os._exit(0)  # threads that the optimizer has left do not keep it
 
 
 def _write(path: Path, text: str) -> None:
@@ -50,4 +51,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    work_and_end(lambda: main(sys.argv[1]))

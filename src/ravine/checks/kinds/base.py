@@ -78,6 +78,12 @@ class Running:
         with guarded("step", self.heard, self.steps):
             self._step([None if g is None else np.array(g, dtype=self._numbers) for g in grads])
 
+    def step_on(
+        self, loss: Callable[[list[Array]], float], gradients: Callable[[list[Array]], list[Array]]
+    ) -> None:
+        """Take a step on a loss, which is a function of the parameters, as its gradients are."""
+        self.step(gradients(self.parameters()))
+
     def restore(self) -> None:
         """Put the parameters back to where they were at first. Raises CouldNotRun."""
         with guarded("step", self.heard, self.steps):

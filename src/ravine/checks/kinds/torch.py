@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from ravine.checks.guard import CouldNotRun
+from ravine.checks.guard import CouldNotRun, guarded, reseed
 from ravine.checks.kinds.arrays import required
 from ravine.checks.kinds.base import Array, Running
 
@@ -55,6 +55,23 @@ class OfTorch(Running):
             self.optimizer.step()
             return
         self.has |= set() if self.sparse else {"plain"}
+
+    def step_on(
+        self, loss: Callable[[list[Array]], float], gradients: Callable[[list[Array]], list[Array]]
+    ) -> None:
+        """The same; a closure is evaluated wherever it is called, as line searches need it."""
+
+        def closure() -> Any:
+            at = self.parameters()
+            self.give(list(gradients(at)))
+            return torch.tensor(loss(at), dtype=getattr(torch, self.dtype))
+
+        if not self.closure:
+            return super().step_on(loss, gradients)
+        self.steps += 1
+        reseed(self.steps)
+        with guarded("step", self.heard, self.steps):
+            self.optimizer.step(closure)
 
     def _loss(self, grads: list[Array | None]) -> Any:
         """Set the gradients; the loss that has them: the sum of all parameters times their gradients."""

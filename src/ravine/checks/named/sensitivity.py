@@ -26,13 +26,15 @@ _NO_PATH = (
 )
 _MEANT = ("amsgrad", "centered", "decoupled_weight_decay", "maximize", "nesterov")
 """Switches that mean the same whoever has them; others may make another algorithm, which nobody knows."""
+_WITH = {"nesterov": "momentum", "decoupled_weight_decay": "weight_decay"}
+"""What has to be on for a switch to act."""
 _FEW = 6
 _SEARCHED = 1.0
 
 
 @check()
 def every_option_counts(c: Context) -> str | None:
-    """Every hyperparameter that it accepts changes its path, where all are in use.
+    """Every hyperparameter that it accepts changes its path when all are in use.
 
     Runs: the probe with each number changed by a fifth, and each switch turned. What has no effect
     is tried again ten times as large and as small, and with each switch turned, since it may act
@@ -53,7 +55,9 @@ def every_option_counts(c: Context) -> str | None:
     ignored = [x for k, x in spelt.items() if _should_count(c, k, values)]
     if ignored:
         is_are = "is" if len(ignored) == 1 else "are"
-        raise Fault(f"{', '.join(ignored)} {is_are} accepted and ignored")
+        rest = [x for x in spelt.values() if x not in ignored]
+        seen = [f"no effect seen of {', '.join(rest)} either"] if rest else []
+        raise Fault(f"{', '.join(ignored)} {is_are} accepted and ignored", *seen)
     return f"no effect seen of {', '.join(spelt.values())}"
 
 
@@ -85,22 +89,25 @@ def _acts_together(c: Context, name: str, values: _Values) -> bool:
             try:
                 if _acts(c, name, {**values, k: not v}):
                     return True
-            except CouldNotRun:  # switches that exclude each other
+            except CouldNotRun:  # switches that are mutually exclusive
                 continue
     return False
 
 
 def _should_count(c: Context, name: str, values: _Values) -> bool:
     """Whether a hyperparameter without effect should have one: by the rule, or by what it means anywhere."""
-    before = c.busy_trial()
-    if before is None or isinstance(values[name], bool):
-        return before is None and name in SURE and name != "eps"
-    after = c.busy_trial(**{name: _times(values[name], 0.8)})
-    try:
-        paths = [x.path(c.probe) for x in (before, after) if x]
-    except (CouldNotRun, ValueError):  # a value that the rule refuses
+    value, before = values[name], c.busy_trial()
+    other = not value if isinstance(value, bool) else _times(value, 0.8)
+    after = None if before is None else c.busy_trial(**{name: other})
+    if before is not None and (after is None or after.values != before.values):  # it reads it
+        try:
+            paths = [x.path(c.probe) for x in (before, after) if x]
+        except (CouldNotRun, ValueError):  # a value that the rule refuses
+            return False
+        return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
+    if name not in (*SURE, *_MEANT) or not values.get(_WITH.get(name, ""), True):
         return False
-    return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
+    return name != "eps" or before is not None  # some divide by eps only what is smaller
 
 
 def _times(value: float, factor: float) -> float:
@@ -110,7 +117,7 @@ def _times(value: float, factor: float) -> float:
 
 @check()
 def switches_in_pairs(c: Context) -> str | None:
-    """With each switch turned, and with each two of them, it is a rule that is known, as without.
+    """With each switch flipped, and with each pair of switches, it is still a known rule.
 
     Runs: the probe with nesterov, amsgrad, centered, decoupled_weight_decay and maximize, one and two
     at a time. Each path is searched for among the rules and their faults; with maximize it is that of
@@ -125,7 +132,7 @@ def switches_in_pairs(c: Context) -> str | None:
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
-        raise Skip("it is no rule that is known, even without")
+        raise Skip("it is not a known rule, even without")
     begun = time.process_time()
     for some in [*((k,) for k in names), *combinations(names, 2)]:
         left = min(c.seconds, _SEARCHED) - (time.process_time() - begun)

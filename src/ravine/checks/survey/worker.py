@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from ravine.checks.process import end_with_starter
+from ravine.checks.process import end_with_starter, work_and_end
 from ravine.checks.report import Report
 from ravine.checks.running import check_optimizer
 from ravine.checks.survey.discovery import Found, optimizers
@@ -35,8 +35,6 @@ def main(text: str) -> None:
         report = _checked(each, asked)
         faulthandler.cancel_dump_traceback_later()
         append(out, row(package, each, report, time.perf_counter() - started))
-    sys.stdout.flush()
-    os._exit(0)  # threads that a package has left do not keep it
 
 
 def _checked(each: Found, asked: dict[str, Any]) -> Report:
@@ -85,4 +83,4 @@ def row(package: str, each: Found, report: Report, seconds: float) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    work_and_end(lambda: main(sys.argv[1]))

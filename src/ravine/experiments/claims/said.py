@@ -175,9 +175,9 @@ def low_memory(races: Races) -> Found:
     compared += [("than a full matrix", f"{large:,} parameters", matrix)]
     listed = ", ".join(f"{called(o)} {its:g}" for o, its in of_one.items())
     more = (
-        f"Bytes kept for each parameter in float32: {listed}; a method with a full matrix, {matrix:,.0f} "
-        f"at {large:,} parameters, where {races.name} has {of_one[me]:g}, as with {small} "
-        f"({kept[me][str(small)]:g})."
+        f"Bytes of state for each parameter in float32: {listed}. With {large:,} parameters, a method with a "
+        f"full matrix keeps {matrix:,.0f}, where {races.name} keeps {of_one[me]:g}; with {small}, it "
+        f"keeps {kept[me][str(small)]:g}."
     )
     return Found(
         [Case(condition, case, exactly(other - of_one[me])) for condition, case, other in compared],
@@ -292,7 +292,7 @@ def escapes_local_minima(races: Races) -> Found:
         best = max(cases, key=lambda case: case.measured[0])
         silent, of = (sum(u["escaped"][0] for u in units), sum(u["runs"] for u in units))
         return (
-            f"Without noise {silent} of {of:,} do. The most do at {best.condition}, {best.case}: "
+            f"Without noise, {silent} of {of:,} do. Most do at {best.condition}, {best.case}: "
             f"{best.measured[0]:.0%}; there {lost[f'{best.condition}, {best.case}']:.0%} of "
             "the runs that start in the deep minimum end in the shallow one."
         )
@@ -331,8 +331,8 @@ def rate_needs_decrease(races: Races) -> Found:
     return Found(
         cases("gradients of batches", False) + cases("exact gradients", True),
         lambda *_: (
-            "At a constant rate SGD on the line comes to rest at a loss that goes like the learning "
-            f"rate to the power {slope:.2f} ({low:.2f} to {high:.2f})."
+            "At a constant rate, the loss at which SGD on the line comes to rest is proportional to the "
+            f"learning rate to the power {slope:.2f} ({low:.2f} to {high:.2f})."
         ),
         numbers={"slope": [slope, low, high]},
     )

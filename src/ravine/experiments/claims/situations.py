@@ -21,8 +21,8 @@ than the second one takes hardly longer."""
     criterion="a height of the humps and a learning rate, in units of one over the largest curvature, "
     "support it if more than half of the runs that SGD leaves in a dent reach the lowest one with "
     "momentum 0.9, and contradict it if fewer do",
-    says="More than half of the runs that stop SGD are taken through by momentum",
-    measure="share of the runs that momentum takes through",
+    says="Of the runs in which SGD gets stuck, momentum gets more than half through",
+    measure="share of the runs that momentum gets through",
     threshold=0.5,
     below=False,
 )
@@ -39,7 +39,7 @@ def rolls_through_humps(races: Races) -> Found:
     low = ", ".join(f"{u['height']:g}" for u in units if not any(u["stuck"]))
     return Found(
         [Case(rate, humps, binomial(n, of, level)) for rate, humps, n, of in counts],
-        lambda *_: f"SGD passes humps of {low} itself." if low else "",
+        lambda *_: f"SGD alone passes humps of {low}." if low else "",
     )
 
 
@@ -99,7 +99,7 @@ def mitigates_vanishing(races: Races) -> Found:
     cases="shares",
     criterion="a share of the steps in which a parameter has a gradient supports it if the parameter goes "
     "further for each gradient than one that has a gradient in every step",
-    says="It goes further for each gradient",
+    says="A rare parameter moves further per gradient",
     measure="way for each gradient, rare / frequent",
     below=False,
 )
@@ -116,8 +116,8 @@ def helps_rare_features(races: Races) -> Found:
             for u in races.units("rare")
         ],
         lambda *_: (
-            "It need not pay: on least squares with features as rare, all tuned, RMSprop ends lower than "
-            f"SGD in {paid[0]} of {len(problems)} problems, and than momentum in {paid[1]}."
+            "This need not pay off: on least squares with equally rare features, all tuned, RMSprop ends "
+            f"lower than SGD in {paid[0]} of {len(problems)} problems, and than momentum in {paid[1]}."
         ),
     )
 
@@ -179,7 +179,7 @@ def speed_of_a_step(races: Races) -> Found:
     """Compare the times of steps."""
     return Found(
         races.times(beside=False),
-        lambda *_: "The steps are the compiled ones of ravine.numpy, timed in turns.",
+        lambda *_: "These are the compiled steps of ravine.numpy, timed in turns.",
     )
 
 
