@@ -5,7 +5,7 @@
     python scripts/make_benchmarks.py --keep --peers FILE    # with what `ravine bench peers --out FILE` wrote
 
 What is measured is kept in docs/benchmarks.json: the rows of `ravine bench step`, `ravine bench
-stacks` and `ravine bench peers`, and what they were measured on. The figure
+stacks`, `ravine bench half` and `ravine bench peers`, and what they were measured on. The figure
 docs/images/bench-step.png and the tables between the page's markers are made from that file.
 """
 
@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from ravine import registry
-from ravine.bench import stacks, step
+from ravine.bench import half, stacks, step
 from ravine.bench.plots import against_torch
 from ravine.engines.tracing import trace
 from ravine.races.atomic import write
@@ -56,6 +56,10 @@ def measure(seconds: float) -> dict[str, Any]:
             step.run(["resnet18"], ["adam"], 3 * seconds, compiled=True, progress=progress)
         ),
         "stacks": list(stacks.run(seconds=5 * seconds, progress=progress)),
+        "half": [
+            *half.run(progress=progress),
+            *half.run(lr=1e-2, steps=600, progress=progress),
+        ],
     }
 
 
@@ -72,6 +76,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "experts": lambda: _experts([r for r in results["experts"] if "us" in r]),
         "first": lambda: _first(rows),
         "stacks": lambda: _stacks(results["stacks"]),
+        "half": lambda: _half(results["half"]),
         "peers_measured": lambda: _measured(results["peers"]["environment"]),
         "packages": lambda: _packages(_compared(results["peers"])),
         "targets": lambda: _targets(_compared(results["peers"])),
@@ -114,16 +119,19 @@ def _us(value: float) -> str:
 
 def _step(rows: Rows) -> str:
     shapes = list(dict.fromkeys(r["shapes"] for r in rows))
-    ours = {(r["rule"], r["shapes"]): r for r in rows if r["engine"] == "Ravine"}
+    called = {"Ravine": "", "gram": ", `gram=True`"}
+    ours = {(r["rule"], r["engine"], r["shapes"]): r for r in rows if r["engine"] in called}
 
-    def cell(rule: str, shape: str) -> str:
-        r = ours.get((rule, shape))
+    def cell(*key: str) -> str:
+        r = ours.get(key)
         return f"{_us(r['us'])} ({r['against_torch']:.2f})" if r else "—"
 
-    rules = dict.fromkeys(r["rule"] for r in rows)
     return _table(
         ["µs (times torch's speed)", *shapes],
-        ([f"`{rule}`", *(cell(rule, shape) for shape in shapes)] for rule in rules),
+        (
+            [f"`{rule}`{called[engine]}", *(cell(rule, engine, shape) for shape in shapes)]
+            for rule, engine in dict.fromkeys((rule, engine) for rule, engine, _ in ours)
+        ),
     )
 
 
@@ -184,6 +192,21 @@ def _stacks(rows: Rows) -> str:
         for r in rows
     ]
     return _table(["stack", "shapes", "µs", "MB", "× Adam", "per byte", "ratio"], lines)
+
+
+def _half(rows: Rows) -> str:
+    lines = [
+        [
+            r["variant"],
+            f"{r['lr']:g}, {r['steps']:,}",
+            f"{r['loss']:.3f}",
+            f"{r['apart']:+.4f}",
+            f"{r['spread']:.4f}",
+        ]
+        for r in rows
+    ]
+    heads = ["stored in", "lr, steps", "loss", "from float32", "float32 between seeds"]
+    return _table(heads, lines)
 
 
 def _compared(peers: Mapping[str, Any]) -> Rows:

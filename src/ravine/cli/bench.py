@@ -189,6 +189,24 @@ def bench_optax(
     _bench({"optax": optax.run(chosen, shapes.split(","), seconds, progress)}, file, json)
 
 
+@bench.command("half")
+def bench_half(
+    seeds: Annotated[int, typer.Option(min=2, help="How many seeds.")] = 5,
+    lr: Annotated[
+        float, typer.Option(min=0.0, help="Learning rate; it falls to zero along a cosine.")
+    ] = 1e-4,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 2000,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """The loss of a small language model trained in bfloat16, against float32's and its spread over seeds."""
+    require("torch", "llvmlite")
+    from ravine.bench import half
+
+    _checked(0.0, [], file)
+    _bench({"half": half.run(seeds, lr, steps, progress)}, file, json)
+
+
 @bench.command("memory")
 def bench_memory(
     layers: Annotated[int, typer.Option(min=1, help="Number of linear layers.")] = 24,

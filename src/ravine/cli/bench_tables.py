@@ -105,6 +105,19 @@ def _stacks(rows: Rows) -> None:
         line()
 
 
+def _half(rows: Rows) -> None:
+    spread = number(rows[0]["spread"] if rows else None, ".4f")
+    title(
+        f"The character model's held-out loss, AdamW, lr {rows[0]['lr'] if rows else 0:g}; float32's varies "
+        f"by {spread} between seeds"
+    )
+    cells = [
+        (r["variant"], f"{r['loss']:.4f}", f"{r['apart']:+.4f}", "yes" if r["within"] else "no")
+        for r in rows
+    ]
+    table(("stored in", ">loss", ">from float32", "within its spread"), cells)
+
+
 def _peers(rows: Rows) -> None:
     title("One step, float32; ratio: the time of the package's optimizer over that of the rule's")
     shapes = list(dict.fromkeys(r["shapes"] for r in rows))
@@ -203,6 +216,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "training": _training,
     "experts": _experts,
     "stacks": _stacks,
+    "half": _half,
     "peers": _peers,
     "memory": _memory,
     "optax": _optax,
