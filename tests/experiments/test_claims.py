@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ravine.experiments.claims import CLAIMS, experiment, run, situations, specs, table, verdicts
-from ravine.experiments.claims.adam import width
+from ravine.experiments.claims import CLAIMS, experiment, run, specs, table, verdicts
 from ravine.experiments.claims.judging import ALIKE, DEPENDS, FAILS, HOLDS
+from ravine.experiments.claims.said import width
 from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, OPTIMIZERS
-from ravine.experiments.grids import PROBLEMS
+from ravine.experiments.problems import DEPTHS, PROBLEMS, SHARES
 
 # ---- made-up results ---------------------------------------------------------------------------
 
@@ -24,13 +24,19 @@ def results(loss=lambda *_: 0.1, steps=lambda *_: 100, good=lambda *_: 2, **unit
     loss(problem, optimizer, entry, decay, clip): the mean at the end. steps(problem, optimizer,
     entry): to the target. good(problem, optimizer): how many of four learning rates are good.
     """
-    names = [*PROBLEMS, "spikes"]
+    names, better = [*PROBLEMS, "spikes"], units.get("better", {})
     made = []
     for s in specs([0]):
         if s["unit"] != "race":
             continue
         p, o, asked = s["problem"], s["optimizer"], (s["decay"], s["clip"])
-        noise = 10 ** NOISE[names.index(p)]
+        kind, _, value = p.rpartition(" ")
+        if kind:  # made for one claim: about RMSprop or Adam
+            mine = o == ("rmsprop" if kind in ("vanishing", "sparse") else "adam")
+            times = here(better, kind, value) if mine else 1.0
+            noise = 10 ** NOISE[0] * times
+        else:
+            noise = 10 ** NOISE[names.index(p)]
         entries = {
             entry: {
                 "learning_rate": 0.01,
@@ -83,40 +89,37 @@ def results(loss=lambda *_: 0.1, steps=lambda *_: 100, good=lambda *_: 2, **unit
         )
     constant = [[r**2 * 1.01**k for k in range(3)] for r in FLOOR_RATES]
     made.append({"unit": "floor", "constant": constant, "decayed": constant})
-    return [*made, *situational(units.get("better", {}), units.get("freed", [50] * 4))]
+    return [*made, *situational(better, units.get("freed", [50] * 4))]
+
+
+def here(better, kind, value):
+    """How many times as large the loss, or the time, is of whom the claim is about.
+
+    better: by kind, a number, or a function of what varies.
+    """
+    given = better.get(kind, 1.0)
+    return given(value) if callable(given) else given
 
 
 def situational(better, freed):
-    """Make results of the situations, where nothing differs unless it is asked for.
+    """Make results of the units that are no races, where nothing differs unless it is asked for.
 
-    better: by unit, how many times as large the loss, or the time, is of whom the claim is about: a number,
-    or a function of the spec. freed: how many of 100 runs momentum frees, for each rate.
+    freed: how many of 100 runs momentum frees, for each rate.
     """
-    made = []
-    for s in situations.specs([0]):
-        given = better.get(s["unit"], 1.0)
-        factor = given(s) if callable(given) else given
-        losses = (10 ** NOISE[0] * 0.1).tolist()
-        lower = [factor * x for x in losses]
-        mine = {"vanishing": "rmsprop", "sparse": "rmsprop"}.get(s["unit"], "adam")
-        others = ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "uncorrected")
-        tuned = {
-            name: {"losses": lower if name == mine else losses, "tuning_loss": -1.0}
-            for name in dict.fromkeys((mine, *others))
-        }
-        if s["unit"] == "drift":
-            tuned = {name: tuned[name] for name in ("adam", "sgd")}
-        us = {name: [1.0] * 5 for name in ("sgd", "momentum")} | {"adam": [factor] * 5}
-        found = {
-            "humps": {"stuck": [100] * 4, "freed": freed},
-            "saddle": {"steps": {"sgd": [100] * 5, "momentum": [100 * factor] * 5}},
-            "vanishing": {"shrinks": 0.1, "tuned": tuned},
-            "sparse": {"tuned": tuned, "effective": 1 / factor},
-            "drift": {"tuned": tuned},
-            "first steps": {"tuned": tuned, "same": {"adam": lower, "uncorrected": losses}},
-            "step time": {"us": us, "gradient_us": [0.0] * 5},
-        }[s["unit"]]
-        made.append({**s, **found})
+    made = [{"unit": "shrinking", "depth": d, "shrinks": 0.1} for d in DEPTHS]
+    made += [
+        {"unit": "rare", "rarest": q, "effective": 1 / here(better, "rare", q)} for q in SHARES
+    ]
+    for s in specs([0]):
+        if s["unit"] == "humps":
+            made.append({**s, "stuck": [100] * 4, "freed": freed})
+        elif s["unit"] == "saddle":
+            heavy = 100 * here(better, "saddle", s["learning_rate"])
+            made.append({**s, "steps": {"sgd": [100] * 5, "momentum": [heavy] * 5}})
+        elif s["unit"] == "step time":
+            adam = [here(better, "step time", s["hidden"])] * 5
+            us = {"sgd": [1.0] * 5, "momentum": [1.0] * 5, "adam": adam}
+            made.append({**s, "us": us, "gradient_us": [0.0] * 5})
     return made
 
 
@@ -150,13 +153,13 @@ def many(count):
     return lambda p, o, entry: 10 if o == "adam" and p in first else 100
 
 
-def situations_of(unit, key, limit):
-    """The ways in which a claim about a situation can go: for half of the cases, one that depends."""
+def situations_of(kind, few):
+    """The ways in which a claim about a situation can go: for some of the cases, one that depends."""
     return [
         (ALIKE, {}),
-        (HOLDS, {"better": {unit: 0.5}}),
-        (FAILS, {"better": {unit: 2.0}}),
-        (DEPENDS, {"better": {unit: lambda s: 0.5 if s[key] < limit else 2.0}}),
+        (HOLDS, {"better": {kind: 0.5}}),
+        (FAILS, {"better": {kind: 2.0}}),
+        (DEPENDS, {"better": {kind: lambda value: 0.5 if value in few else 2.0}}),
     ]
 
 
@@ -235,23 +238,25 @@ FLIPS = {
         (FAILS, {"freed": [10] * 4}),
         (DEPENDS, {"freed": [10, 10, 90, 90]}),
     ],
-    "saddles": situations_of("saddle", "learning_rate", 0.05),
-    "vanishing": situations_of("vanishing", "depth", 4),
-    "sparse": situations_of("sparse", "rarest", 0.02),
-    "drift": situations_of("drift", "speed", 1e-4),
-    "bias-correction": [
-        *situations_of("first steps", "steps", 0)[:3],
-        (DEPENDS, {"better": {"first steps": lambda s: 0.5 if s["problem"] in HALF else 2.0}}),
+    "saddles": situations_of("saddle", [0.01]),
+    "vanishing": situations_of("vanishing", ["1", "2", "3"]),
+    "sparse": situations_of("rare", [0.01, 0.003]),
+    "drift": [
+        (ALIKE, {}),
+        (HOLDS, {"better": {"drift": 0.5, "noise": 0.5}}),
+        (FAILS, {"better": {"drift": 2.0, "noise": 2.0}}),
+        (DEPENDS, {"better": {"drift": 0.5, "noise": 2.0}}),
     ],
+    "bias-correction": situations_of("first steps", HALF),
     "time": [
         (FAILS, {}),
         (HOLDS, {"better": {"step time": 0.2}}),
-        (DEPENDS, {"better": {"step time": lambda s: 0.2 if s["hidden"] > 100 else 1.0}}),
+        (DEPENDS, {"better": {"step time": lambda hidden: 0.2 if hidden > 100 else 1.0}}),
     ],
     "efficiency": [
         (HOLDS, {}),
         (FAILS, {"better": {"step time": 2.0}}),
-        (DEPENDS, {"better": {"step time": lambda s: 2.0 if s["hidden"] > 100 else 1.0}}),
+        (DEPENDS, {"better": {"step time": lambda hidden: 2.0 if hidden > 100 else 1.0}}),
     ],
 }
 
@@ -373,12 +378,29 @@ def test_width_counts_decades_within_a_hundredth_of_the_descent():
     assert width([0.5, 0.1, 0.108, 0.11], rates) == pytest.approx(2)
     assert width([0.5, 0.1, 0.5, np.inf], rates) == pytest.approx(1)
     assert width([0.1, 0.1, 0.1, 0.1], [1e-2, 1e-1, 1.0, 10.0]) == pytest.approx(4)
+    assert width([0.1], [1e-2]) == 0
+
+
+def test_a_learning_rate_that_is_set_is_not_tuned_and_lies_on_no_edge():
+    asked = experiment(range(2), quick=True, optimizers=["adam"], lr=0.1)
+    (spec,) = (
+        s
+        for s in asked.specs
+        if s.get("problem") == "line"
+        and s["optimizer"] == "adam"
+        and not s["decay"]
+        and not s["clip"]
+    )
+    found = asked.run(spec)
+    assert {found[entry]["learning_rate"] for entry in ("tuned", "fast", "default")} == {0.1}
+    assert not any(found[entry]["edge"] for entry in ("tuned", "fast", "default"))
 
 
 def test_the_table_has_a_row_for_each_race():
     made = results()
     rows = table(made)
-    assert len(rows) == sum(r["unit"] == "race" for r in made)
+    judged = [r for r in made if r["unit"] == "race" and r["problem"] in (*PROBLEMS, "spikes")]
+    assert len(rows) == len(judged)
     first = rows[0]
     assert (first["problem"], first["optimizer"]) == ("diamonds line", "SGD")
     assert first["low"] < first["loss"] < first["high"]
@@ -391,7 +413,7 @@ def test_the_whole_race_on_two_problems():
     few = [
         s
         for s in specs(range(4), quick=True)
-        if s["unit"] != "race" or s["problem"] in ("line", "ravine", "spikes")
+        if s["unit"] != "race" or s["problem"] not in {*PROBLEMS} - {"line", "ravine"}
     ]
     found = [run(s) for s in few]
     judged = verdicts(found)

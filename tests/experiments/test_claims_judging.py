@@ -11,10 +11,12 @@ from ravine.experiments.claims.judging import (
     HOLDS,
     SUPPORTS,
     UNDECIDED,
+    Case,
+    Claim,
+    Found,
     binomial,
     decide,
     interval,
-    judge,
     row,
 )
 
@@ -59,24 +61,40 @@ def test_row(low, high, below, above):
     assert bounded == (UNDECIDED if below == CONTRADICTS else below)
 
 
-def test_contrast_does_not_count():
-    def judged(contrast):
-        return judge(
-            "n",
-            "claim",
-            "source",
-            rows=[row("c", "x", (2, 2, 2), 1, below=False)],
-            contrast=contrast,
-            cases="cases",
-            criterion="",
-            says="It does so",
-            measure="",
-            threshold=1,
-        )
+class Nothing:
+    """Races of nobody."""
 
-    against = [row("d", "x", (0, 0, 0), 1, below=False)] * 9
-    assert judged([])["verdict"] == judged(against)["verdict"] == HOLDS
-    assert judged([])["sentence"] == "It does so in 1 of 1 case."
+    name = "Adam"
+
+
+def judged(cases, contrast=(), **given):
+    texts = {"cases": "cases", "criterion": "", "measure": "", "says": "{me} does so"}
+    find = lambda _: Found(cases, lambda rows, other: f"{len(rows)} and {len(other)}.", contrast)  # noqa: E731
+    made = Claim(
+        "n", "a claim", ("speed", "Somebody 2020, page 3"), find=find, **{**texts, **given}
+    )
+    return made.judge(Nothing())
+
+
+def test_contrast_does_not_count():
+    cases, against = [Case("c", "x", (2, 2, 2))], [Case("d", "x", (0, 0, 0))] * 9
+    for contrast in ([], against):
+        found = judged(cases, contrast, below=False)
+        assert found["verdict"] == HOLDS
+        assert found["sentence"] == f"Adam does so in 1 of 1 case. 1 and {len(contrast)}."
+        assert len(found["contrast"]) == len(contrast)
+    assert found["source"].startswith("Tuychiev 2024: “")
+    assert found["source"].endswith("”; Somebody 2020, page 3")
+
+
+def test_a_case_is_judged_by_the_claim_s_threshold():
+    low, high = Case("c", "x", (2, 2, 2)), Case("d", "y", (9, 9, 9), bound=True)
+    assert judged([low], threshold=3.0)["verdict"] == HOLDS
+    assert judged([low], threshold=3.0, below=False)["verdict"] == FAILS
+    both = judged([low, high], threshold=3.0)
+    assert [r["outcome"] for r in both["rows"]] == [SUPPORTS, UNDECIDED]
+    assert both["sentence"].startswith("Adam does so: c, in 1 of 1 case; d, in 0 of 1 case.")
+    assert both["depends_on"] == ["c: holds", "d: not distinguishable"]
 
 
 def test_interval_covers_the_mean_as_often_as_it_says():

@@ -11,6 +11,7 @@ from ravine.experiments import claims, claims_plots
 from ravine.experiments.claims.units import OPTIMIZERS
 from ravine.experiments.claims_plots import OUTCOMES
 from ravine.experiments.plots import STYLES
+from ravine.experiments.problems import PROBLEMS
 from ravine.experiments.racers import NAMES
 
 TITLE = "“A claim”: it depends"
@@ -110,7 +111,7 @@ def race():
     few = [
         s
         for s in claims.specs(range(3), quick=True)
-        if s["unit"] != "race" or s["problem"] in ("line", "ravine", "spikes")
+        if s["unit"] != "race" or s["problem"] not in {*PROBLEMS} - {"line", "ravine"}
     ]
     small = {"runs": 30, "learning_rates": [1e-3, 1e-2, 0.1]}
     results = [claims.run({**s, **{k: v for k, v in small.items() if k in s}}) for s in few]

@@ -1,25 +1,28 @@
 """The units of work of the claims measure what they say."""
 
 import json
-from unittest import mock
 
 import numpy as np
 import pytest
 
 from ravine import registry
-from ravine.experiments.claims import situations
 from ravine.experiments.claims.units import (
+    _UNITS,
+    COARSE,
     CURVATURES,
+    DISTANCES,
     FLOOR_RATES,
     LEARNING_RATES,
     NOISES,
     SWINGS,
     TUNING_SEEDS,
+    UNCORRECTED,
     depends,
     run,
     specs,
     wells,
 )
+from ravine.experiments.problems import EVERY
 from ravine.races.store import RunFolder, Unit
 
 
@@ -32,22 +35,15 @@ def units(kind, **like):
 def test_specs_are_distinct_and_complete():
     every = specs()
     assert len({json.dumps(s) for s in every}) == len(every)
-    of_situations = set(situations.UNITS)
-    assert {s["unit"] for s in every} - of_situations == {
-        "race",
-        "memory",
-        "ravine",
-        "escape",
-        "floor",
-    }
-    assert of_situations <= {s["unit"] for s in every}
+    assert {s["unit"] for s in every} == set(_UNITS)
+    assert {s["problem"] for s in every if s["unit"] == "race"} == set(EVERY)
     races = [s for s in every if s["unit"] == "race"]
-    assert {tuple(s["learning_rates"]) for s in races} == {LEARNING_RATES}
+    assert {tuple(s["learning_rates"]) for s in races} == {LEARNING_RATES, COARSE}
     assert len(races[0]["seeds"]) >= 10
     for chosen in (every, specs(quick=True)):
         for s in chosen:
             if s["unit"] == "race":
-                default = registry.get(s["optimizer"]).hyperparameters["lr"].default
+                default = registry.resolve(s["optimizer"]).rule.hyperparameters["lr"].default
                 assert default in s["learning_rates"]
     with pytest.raises(ValueError, match=r"seeds is \[3, 1004\]"):
         specs([3, TUNING_SEEDS[-1]])
@@ -137,8 +133,7 @@ def test_the_floor_goes_like_the_learning_rate():
 
 def test_the_situations_are_as_they_are_described():
     def of(unit, **changes):
-        found = [s for s in situations.specs([0, 1], quick=True) if s["unit"] == unit]
-        return [situations.UNITS[unit]({**s, **changes}) for s in found]
+        return [run({**s, **changes}) for s in specs([0, 1], quick=True) if s["unit"] == unit]
 
     humps = of("humps", runs=50)
     assert not any(humps[0]["stuck"]), "there are no minima to get stuck in"
@@ -148,31 +143,29 @@ def test_the_situations_are_as_they_are_described():
         *away, ridge = u["steps"]["sgd"]
         assert away == sorted(away)
         assert ridge == np.inf
-    shrinks = [u["shrinks"] for u in of("vanishing", steps=2)]
+    shrinks = [u["shrinks"] for u in of("shrinking")]
     assert shrinks == sorted(shrinks, reverse=True)
-    effective = [u["effective"] for u in of("sparse", steps=2)]
+    effective = [u["effective"] for u in of("rare")]
     assert effective == sorted(effective)
     assert effective[0] > 1
-    (line, *_) = of("first steps", steps=3)
-    assert set(line["same"]) == {"adam", "uncorrected"}
     (small, *_) = of("step time", rounds=1)
     assert {len(taken) for taken in small["us"].values()} == {1}
 
 
-def test_the_gradient_of_the_deep_network_is_right():
-    """A loss that goes down proves nothing: nudge every parameter."""
-    captured = {}
+def test_a_saddle_is_left_at_the_step_that_a_plain_loop_finds():
+    found = run({"unit": "saddle", "learning_rate": 0.1})
+    for name, m in (("sgd", 0.0), ("momentum", 0.9)):
+        for distance, steps in zip(DISTANCES[:-1], found["steps"][name], strict=False):
+            x, b, t = distance, 0.0, 0
+            while abs(x) <= 0.5:
+                b = m * b + x**3 - x
+                x, t = x - 0.1 * b, t + 1
+            assert steps == t
 
-    def keep(names, make, seeds, **_):
-        captured["setting"] = make(seeds)
-        return {}
 
-    with mock.patch.object(situations, "tuned", keep):
-        situations.vanishing({"depth": 3, "seeds": [0], "steps": 1})
-    start, gradient, loss = captured["setting"]
-    found = gradient(start, 1)[0, 0]
-    for k in range(0, start.shape[-1], 7):
-        nudge = np.zeros_like(start)
-        nudge[..., k] = 1e-6
-        measured = (loss(start + nudge, 1) - loss(start - nudge, 1))[0, 0] / 2e-6
-        assert found[k] == pytest.approx(measured, rel=1e-4, abs=1e-9)
+def test_the_first_steps_are_adam_s_with_and_without_its_correction():
+    races = {s["optimizer"]: run(s) for s in units("race", problem="first steps ravine")}
+    assert set(races) == {"adam", UNCORRECTED}
+    assert races["adam"]["budget"] == 20
+    assert races["adam"]["default"]["learning_rate"] == 1e-3
+    assert races["adam"]["default"]["losses"] > races[UNCORRECTED]["default"]["losses"]

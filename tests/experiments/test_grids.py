@@ -7,25 +7,21 @@ import pytest
 import torch
 
 from ravine.data import diamonds
-from ravine.experiments import grids
-from ravine.experiments.grids import (
+from ravine.experiments import grids, problems
+from ravine.experiments.grids import Trace, choose, edge, report_seeds, train
+from ravine.experiments.problems import (
     BATCH_SIZE,
     COLUMNS,
+    EVERY,
     FORMS,
     PROBLEMS,
+    SITUATIONS,
     SPIKES,
-    Trace,
     batches,
-    choose,
     clothes,
     least_squares,
-    report_seeds,
-    train,
 )
 from ravine.experiments.racers import racer
-
-ALL = {**PROBLEMS, "spikes": SPIKES}
-
 
 # ---- diamonds ----------------------------------------------------------------------------------
 
@@ -122,9 +118,13 @@ def finite_differences(loss, p, h=1e-6):
     return found
 
 
-@pytest.mark.parametrize("name", [name for name, problem in PROBLEMS.items() if problem.exact])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name, problem in PROBLEMS.items() if problem.exact), "vanishing 3", "noise 0.0"],
+)
 def test_exact_gradients_are_those_of_the_loss(name):
-    task = PROBLEMS[name].make([0, 1, 2])
+    """A loss that goes down proves nothing: nudge every parameter."""
+    task = EVERY[name].make([0, 1, 2])
     p = np.repeat(task.start, 2, axis=1)
     p[:, 1] *= 0.7
     expected = finite_differences(task.loss, p)
@@ -138,7 +138,7 @@ def test_the_networks_agree_with_torch(name, hidden):
     p = np.repeat(task.start, 2, axis=1)
     p[:, 1] *= 1.5
     x, y = clothes()
-    rows = next(batches(len(x) - grids.HELD_OUT, seeds))
+    rows = next(batches(len(x) - problems.HELD_OUT, seeds))
     got, losses = task.gradient(p), task.loss(p)
     for s, k in itertools.product(range(2), range(2)):
         q = torch.tensor(p[s, k], dtype=torch.float64, requires_grad=True)
@@ -155,20 +155,20 @@ def test_the_networks_agree_with_torch(name, hidden):
 
         loss(x[rows[s]], y[rows[s]]).backward()
         np.testing.assert_allclose(got[s, k], q.grad, rtol=2e-4, atol=2e-6)
-        held = loss(x[-grids.HELD_OUT :], y[-grids.HELD_OUT :]).item()
+        held = loss(x[-problems.HELD_OUT :], y[-problems.HELD_OUT :]).item()
         assert losses[s, k] == pytest.approx(held, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*PROBLEMS, "spikes", "sparse 0.1", "drift 0.01", "noise 1.0"])
 def test_seeds_decide_starts_and_batches(name):
     def gradients(seeds):
-        task = ALL[name].make(seeds)
+        task = EVERY[name].make(seeds)
         return np.stack([task.gradient(task.start) for _ in range(3)])
 
     both, again = gradients([5, 6]), gradients([6])
     np.testing.assert_allclose(both[:, 1:], again, rtol=1e-4, atol=1e-6)
     assert not np.array_equal(both[:, 0], both[:, 1])
-    assert np.array_equal(again[0], again[1]) == ALL[name].exact
+    assert np.array_equal(again[0], again[1]) == EVERY[name].exact
 
 
 def test_ravines_are_one_ravine_turned():
@@ -207,7 +207,7 @@ def test_batches_are_of_one_size_and_from_all_rows():
 
 
 def test_softmax_has_no_denormal_numbers():
-    p = grids.softmax(np.array([[0.0, -90.0, -95.0], [1.0, 1.0, 1.0]], np.float32))
+    p = problems.softmax(np.array([[0.0, -90.0, -95.0], [1.0, 1.0, 1.0]], np.float32))
     np.testing.assert_allclose(p, [[1, 0, 0], [1 / 3] * 3], rtol=1e-6)
     assert not np.any((p > 0) & (p < 1e-12))
 
@@ -219,7 +219,7 @@ def test_clothes_are_small_standardised_and_shuffled():
     np.testing.assert_allclose(x[:, :-1].std(0), 1, atol=1e-4)
     assert np.all(x[:, -1] == 1)
     assert np.all(y.sum(1) == 1)
-    assert np.all(y[-grids.HELD_OUT :].sum(0) > 30)
+    assert np.all(y[-problems.HELD_OUT :].sum(0) > 30)
 
 
 # ---- training ----------------------------------------------------------------------------------
@@ -254,8 +254,8 @@ def test_float32_stays_float32():
         return task.gradient(p)
 
     for name in ("sgd", "momentum", "rmsprop", "adam"):
-        train(grids.Task(task.start, gradient, task.loss), racer(name), [0.1], 3)
-        train(grids.Task(task.start, gradient, task.loss), racer(name), [0.1], 3, decay=True)
+        train(problems.Task(task.start, gradient, task.loss), racer(name), [0.1], 3)
+        train(problems.Task(task.start, gradient, task.loss), racer(name), [0.1], 3, decay=True)
     assert set(seen) == {np.dtype(np.float32)}
 
 
@@ -321,6 +321,27 @@ def test_losses_and_steps_are_compared_within_limits():
     np.testing.assert_allclose(grids.log_steps([0, 10, np.inf], 1000), [0, 1, 3])
 
 
+def test_the_end_may_be_a_larger_share_and_every_step_of_it_counts():
+    for late, at in ((0.1, [0, 19, 20]), (0.5, [0, *range(11, 21)]), (1 / 20, [0, 20])):
+        task = PROBLEMS["line"].make([0])
+        trace = train(task, racer("sgd"), [0.01], 20, looks=0, late=late)
+        assert trace.steps.tolist() == at
+        assert trace.end.item() == pytest.approx(trace.losses[1:].mean())
+
+
+def test_a_minimum_that_moves_is_where_it_is_at_that_step():
+    task = SITUATIONS["drift"][0.03].make([0])
+    at = [np.tile([np.cos(0.03 * t), np.sin(0.03 * t)], 5)[None, None] for t in (0, 1)]
+    assert task.loss(at[0]).item() == 0
+    task.gradient(at[0])
+    assert task.loss(at[1]).item() == 0 < task.loss(at[0]).item()
+
+
+def test_a_learning_rate_is_on_the_edge_where_others_lie_on_one_side():
+    assert [edge([0.1, 1.0, 10.0], i) for i in range(3)] == [True, False, True]
+    assert not edge([0.1], 0), "it was set"
+
+
 def test_report_seeds():
     assert report_seeds(iter([3, 1, 3]), (7,)) == [3, 1]
     for wrong in ([], [1, 7], [-1], [1.5]):
@@ -334,7 +355,7 @@ def test_every_column_choice_has_its_intercept_and_its_columns():
 
 
 def test_a_seed_has_a_stream_for_each_purpose():
-    first = {grids._random(seed, purpose).random() for seed in range(3) for purpose in range(6)}
+    first = {problems._random(seed, purpose).random() for seed in range(3) for purpose in range(6)}
     assert len(first) == 18
 
 

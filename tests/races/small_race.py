@@ -136,6 +136,7 @@ def train(problem, name, trials, role, seeds, steps):
             curve=tuple(curve[i]),
             evaluations=tuple(looks[i]),
             score=math.nan if died[i] else looks[i][-1][1],
+            descent=None if died[i] else curve[i][0][1] - float(np.mean(curve[i][-5:], 0)[1]),
             lost=f"the loss is not finite at step {died[i]}" if died[i] else "",
             lost_at=int(died[i]) or None,
             steps_to_target=None if problem.target is None else reached,

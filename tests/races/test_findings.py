@@ -64,15 +64,10 @@ def test_a_run_is_lost_by_its_loss_and_never_by_its_score():
     assert not lost(run(score=0.0))
     assert not lost(run(score=0.1, evaluations=((15, 0.9), (30, 0.1))))
     assert lost(run(lost="the loss is nan at step 3", score=NAN)) == "the loss is nan at step 3"
-    assert "not below" in lost(run(score=0.1, curve=((10, 2.0), (20, 1.0), (30, NAN))))
-    assert "not below" in lost(run(score=0.9, curve=((10, 2.0), (20, 1.0), (30, 2.0))))
-    assert "not below" in lost(run(curve=((10, 2.0), (20, INF), (30, INF))))
-    assert not lost(run(curve=())), "nothing is known of its loss"
-
-
-def test_one_noisy_point_at_the_end_loses_nothing():
-    curve = [(i, 2.0 - i / 100) for i in range(1, 100)]
-    assert not lost(run(curve=(*curve, (100, 2.5))))
+    for descent in (0.0, -1.0, -INF):
+        assert "not below" in lost(run(score=0.9, descent=descent))
+    assert not lost(run(descent=1e-9))
+    assert not lost(run(descent=None)), "nothing is known of its loss"
 
 
 def test_a_lost_run_counts_as_untrained_whatever_its_score_says():
@@ -83,10 +78,7 @@ def test_a_lost_run_counts_as_untrained_whatever_its_score_says():
     b = comparison.methods[1]
     assert b.results == pytest.approx({0: 0.6, 1: 0.6, 2: 0.4})
     assert b.runs_lost == 1
-    risen = [
-        replace(r, curve=((10, 1.0), (30, 1.5)), score=0.99) if r.optimizer == "b" else r
-        for r in runs
-    ]
+    risen = [replace(r, descent=-0.5, score=0.99) if r.optimizer == "b" else r for r in runs]
     assert only(risen).methods[1].results == pytest.approx(dict.fromkeys(range(3), 0.5))
     assert (
         "3 of 3 report runs of b are lost and count as untrained." in Words(only(risen)).remarks()

@@ -3,11 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ravine.races.entrants import Entrant, entrant
+from ravine.races.findings import lost
 from ravine.races.pace import asked
 from ravine.races.swarm import Alone, Crew, Replica, train
 from ravine.races.task import from_objects
@@ -219,6 +221,51 @@ def test_a_run_is_lost_by_its_loss():
     assert 2 <= done.lost_at <= 4
     assert math.isnan(done.score)
     assert [step for step, _ in done.curve] == [*range(1, done.lost_at + 1)]
+
+
+def batch_losses(its, seed=0):
+    """The losses of the untrained model on the batches of a seed."""
+    model = its.model(seed)
+    pairs = zip(range(its.steps), its.order(seed))  # noqa: B905
+    return [its.losses(model, its.train.batch(index)).item() for _, index in pairs]
+
+
+def test_how_far_the_loss_has_come_down_is_told_by_the_same_batches():
+    its = task(steps=57)
+    done, _ = alone(its, "adamw", lr=0.01)
+    gaps = np.array(batch_losses(its)) - values(done.curve)
+    assert done.descent == pytest.approx(np.median(gaps[-10:]), rel=1e-6)
+    for each in swarm(its, [run(its, "adamw", lr=0.01), run(its, "sgd")])[0][:1]:
+        assert each.descent == pytest.approx(done.descent, rel=1e-6)
+
+
+def test_a_short_run_that_learns_little_is_not_lost_by_a_hard_batch():
+    its = task(steps=20)
+    done = [alone(its, "sgd", lr=1e-4, seed=seed)[0] for seed in range(6)]
+    losses = [batch_losses(its, seed) for seed in range(6)]
+    assert any(np.mean(found[-2:]) > found[0] for found in losses), (
+        "none has harder batches at last"
+    )
+    assert not any(map(lost, done))
+
+
+def test_nothing_is_known_of_the_loss_after_a_single_step():
+    done, _ = alone(task(steps=1), "sgd")
+    assert done.descent is None
+    assert not lost(done)
+
+
+def test_one_hard_batch_at_the_end_loses_nothing():
+    replica = Replica(run(task(), "sgd")[0], entrant("sgd"), task().model(0))
+    replica.losses = [1.0, 1.0, 1e6]
+    replica.compare([2.0, 2.0, 2.0])
+    assert replica.descent == 1.0
+
+
+def test_a_short_run_that_ends_higher_is_lost_though_its_loss_is_finite():
+    done, _ = alone(task(steps=20), "sgd", lr=30.0)
+    assert math.isfinite(done.score)
+    assert "not below" in lost(done)
 
 
 def test_a_run_whose_last_step_leaves_the_numbers_is_lost():

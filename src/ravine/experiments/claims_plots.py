@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ravine.experiments.claims.units import (
     WANDER,
     wells,
 )
-from ravine.experiments.grids import FLOOR, PROBLEMS
+from ravine.experiments.grids import FLOOR
 from ravine.experiments.plots import (
     BLACK,
     BLUE,
@@ -35,6 +35,7 @@ from ravine.experiments.plots import (
     marker_style,
     style_of,
 )
+from ravine.experiments.problems import PROBLEMS
 from ravine.experiments.racers import called
 
 OUTCOMES: dict[str, dict[str, Any]] = {
@@ -43,6 +44,9 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     CONTRADICTS: {"color": RED, "marker": "s", "markerfacecolor": RED},
 }
 """How the outcome of a row is drawn: by colour, and by shape as well."""
+
+FILLS = (BLUE, PALE, RED)
+"""How outcomes are drawn as bars."""
 
 
 def claims(
@@ -72,7 +76,7 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
     axes = picture.add_subplot()
     for y, v in enumerate(verdicts):
         left = 0.0
-        for outcome, colour in zip(OUTCOMES, (BLUE, PALE, RED), strict=True):
+        for outcome, colour in zip(OUTCOMES, FILLS, strict=True):
             count = sum(r["outcome"] == outcome for r in v["rows"])
             share = count / len(v["rows"])
             axes.barh(y, share, left=left, color=colour, height=0.62)
@@ -89,14 +93,11 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlim(0, 1.26)
     axes.set_ylim(len(verdicts) - 0.5, -0.5)
     axes.spines[:].set_visible(False)
-    handles = [
-        Line2D([], [], color=colour, lw=8, label=f"{outcome} the claim" if k != 1 else outcome)
-        for k, (outcome, colour) in enumerate(zip(OUTCOMES, (BLUE, PALE, RED), strict=True))
-    ]
     axes.set_title("What is said of optimizers, and in how many cases it is so", loc="left")
     rule = f"A colour that fills {SHARE:.0%} of a bar gives the verdict (dotted lines); else it depends"
     axes.set_xlabel(rule, color=GREY, fontsize=9, loc="left")
-    picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    bars = [{"color": colour, "lw": 8} for colour in FILLS]
+    _legend(picture, bars)
     return picture
 
 
@@ -130,11 +131,7 @@ def forest(verdict: Mapping[str, Any]) -> Figure:
             narrow = right < 100 * left
             _plain_ticks(axes.xaxis, LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=5))
     _title(picture, verdict)
-    handles = [
-        Line2D([], [], lw=2, ms=6.5, label=f"{o} the claim" if o != UNDECIDED else o, **style)
-        for o, style in OUTCOMES.items()
-    ]
-    picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    _legend(picture, [{"lw": 2, "ms": 6.5, **style} for style in OUTCOMES.values()])
     return picture
 
 
@@ -279,23 +276,17 @@ def learning_rates(results: Sequence[Mapping[str, Any]]) -> Figure:
 
     A line is the median over the tuning seeds; the large mark is the default learning rate.
     """
-    picture, grid = _panels()
-    for name, axes in grid.items():
-        races = _plain_races(results, name)
-        optimizers = [r["optimizer"] for r in races]
-        for r in races:
-            style = style_of(r["optimizer"], optimizers)
-            loss = np.clip(np.median(r["tuning"], axis=1), FLOOR, 2.0)
-            rates = r["learning_rates"]
-            shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(rates, loss, label=called(r["optimizer"]), lw=1.5, **shown)
-            default = rates.index(r["default"]["learning_rate"])
-            axes.plot(rates[default], loss[default], ms=7, lw=0, mec="white", **marker_style(style))
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+
+    def draw(axes: Axes, r: Mapping[str, Any], style: Mapping[str, Any]) -> None:
+        loss = np.clip(np.median(r["tuning"], axis=1), FLOOR, 2.0)
+        axes.plot(r["learning_rates"], loss, label=called(r["optimizer"]), lw=1.5, **_line(style))
+        default = r["learning_rates"].index(r["default"]["learning_rate"])
+        mark = {"ms": 7, "lw": 0, "mec": "white", **marker_style(style)}
+        axes.plot(r["learning_rates"][default], loss[default], **mark)
+
+    picture, grid = _panels(results, draw, "learning rate", "loss at the end, at the start 1")
+    for axes in grid.values():
         _plain_ticks(axes.xaxis, FixedLocator([1e-4, 1e-2, 1, 100]))
-        _loss_ticks(axes)
-    _finish(picture, grid, "learning rate", "loss at the end, at the start 1")
     picture.suptitle("How much the learning rate matters (marks: the default)")
     return picture
 
@@ -305,54 +296,58 @@ def curves(results: Sequence[Mapping[str, Any]]) -> Figure:
 
     A line is the median over the seeds that are reported, a band half of them; dashed, the target.
     """
-    picture, grid = _panels()
+
+    def draw(axes: Axes, r: Mapping[str, Any], style: Mapping[str, Any]) -> None:
+        at, *quartiles = (r["curve"][key][1:] for key in ("steps", "low", "median", "high"))
+        low, median, high = np.clip(quartiles, FLOOR, 10)
+        axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        axes.plot(at, median, label=called(r["optimizer"]), lw=1.6, **_line(style))
+
+    picture, grid = _panels(results, draw, "steps", "loss, at the start 1")
     for name, axes in grid.items():
-        races = _plain_races(results, name)
-        optimizers = [r["optimizer"] for r in races]
-        for r in races:
-            style, curve = style_of(r["optimizer"], optimizers), r["curve"]
-            low, median, high = (
-                np.clip(curve[key], FLOOR, 10)[1:] for key in ("low", "median", "high")
-            )
-            at = curve["steps"][1:]
-            axes.fill_between(at, low, high, color=style["color"], alpha=0.12, linewidth=0)
-            shown = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.plot(at, median, label=called(r["optimizer"]), lw=1.6, **shown)
-        if races:
-            axes.axhline(races[0]["target"], color=BLACK, linestyle="--", lw=0.9)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        for target in {r["target"] for r in _plain_races(results, name)}:
+            axes.axhline(target, color=BLACK, linestyle="--", lw=0.9)
         _plain_ticks(axes.xaxis, LogLocator(numticks=5))
-        _loss_ticks(axes)
-    _finish(picture, grid, "steps", "loss, at the start 1")
     picture.suptitle("Down to the target, each at the learning rate that gets there first")
     return picture
 
 
-def _panels() -> tuple[Figure, dict[str, Axes]]:
+def _panels(
+    results: Sequence[Mapping[str, Any]],
+    draw: Callable[[Axes, Mapping[str, Any], Mapping[str, Any]], None],
+    x: str,
+    y: str,
+) -> tuple[Figure, dict[str, Axes]]:
+    """Draw the plain races of each problem in a panel, on logarithmic axes."""
     picture = Picture(12, 6)
-    grid = picture.subplots(2, -(-len(PROBLEMS) // 2)).ravel()
-    return picture, dict(zip(PROBLEMS, grid, strict=False))
+    rows = picture.subplots(2, -(-len(PROBLEMS) // 2))
+    grid = dict(zip(PROBLEMS, rows.ravel(), strict=False))
+    for name, axes in grid.items():
+        races = _plain_races(results, name)
+        for r in races:
+            draw(axes, r, style_of(r["optimizer"], [each["optimizer"] for each in races]))
+        axes.set(xscale="log", yscale="log")
+        axes.set_title(PROBLEMS[name].label, fontsize=10)
+        axes.grid(alpha=0.35)
+        low, high = axes.get_ylim()
+        if high < 100 * low:  # of less than two decades, more ticks than the powers of ten
+            _plain_ticks(axes.yaxis, FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 1, 2]))
+    for axes in rows[1]:
+        axes.set_xlabel(x)
+    for axes in rows[:, 0]:
+        axes.set_ylabel(y)
+    legend(picture, rows[0, 0], columns=5)
+    return picture, grid
+
+
+def _line(style: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: style[key] for key in ("color", "linestyle")}
 
 
 def _plain_races(results: Sequence[Mapping[str, Any]], problem: str) -> list[Mapping[str, Any]]:
-    return [
-        r
-        for r in results
-        if r["unit"] == "race" and r["problem"] == problem and not r["decay"] and not r["clip"]
-    ]
-
-
-def _finish(picture: Figure, grid: Mapping[str, Axes], x: str, y: str) -> None:
-    for name, axes in grid.items():
-        axes.set_title(PROBLEMS[name].label, fontsize=10)
-        axes.grid(alpha=0.35)
-    rows = list(grid.values())
-    for axes in rows[len(rows) // 2 :]:
-        axes.set_xlabel(x)
-    for axes in rows[:: len(rows) // 2]:
-        axes.set_ylabel(y)
-    legend(picture, next(iter(grid.values())), columns=5)
+    asked = ("race", problem, False, False)
+    keys = ("unit", "problem", "decay", "clip")
+    return [r for r in results if tuple(map(r.get, keys)) == asked]
 
 
 def _plain_ticks(axis: Axis, locator: Any) -> None:
@@ -362,11 +357,13 @@ def _plain_ticks(axis: Axis, locator: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
 
 
-def _loss_ticks(axes: Axes) -> None:
-    """Give a logarithmic axis of less than two decades more ticks than its powers of ten."""
-    low, high = axes.get_ylim()
-    if high < 100 * low:
-        _plain_ticks(axes.yaxis, FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 1, 2]))
+def _legend(picture: Figure, styles: Sequence[Mapping[str, Any]]) -> None:
+    """Say what each outcome looks like."""
+    handles = [
+        Line2D([], [], label=f"{outcome} the claim" if outcome != UNDECIDED else outcome, **style)
+        for outcome, style in zip(OUTCOMES, styles, strict=True)
+    ]
+    picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
 def _title(picture: Figure, verdict: Mapping[str, Any]) -> None:

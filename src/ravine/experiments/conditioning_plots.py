@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ravine.experiments.conditioning import number
-from ravine.experiments.grids import BATCH_SIZE, COLUMNS
 from ravine.experiments.plots import GREY, PALE, Picture, legend, marker_style, style_of
+from ravine.experiments.problems import BATCH_SIZE, COLUMNS
 from ravine.experiments.racers import called
 
 

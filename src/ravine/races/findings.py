@@ -1,9 +1,9 @@
 """What a race found: from run files to numbers, a :class:`Comparison` for each problem.
 
 The result of a run is its score, but that of a lost run counts as an untrained model's. A run is lost
-by its loss: it is not finite, or in the last tenth of the run not below what it was at first. Scores
-cannot say so, since a model of NaNs has one too. Results are kept so that more is better: where less
-of the score is, with the sign turned.
+by its loss: it is not finite, or in the last tenth of the run not below that of the untrained model on
+the same batches. Scores cannot say so, since a model of NaNs has one too. Results are kept so that more
+is better: where less of the score is, with the sign turned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ravine.races import statistics
-from ravine.races.curves import Curve
 from ravine.races.profiles import score
 from ravine.races.runs import CHOOSE, REPORT, TUNE, Run
 from ravine.races.statistics import Difference, Estimate
@@ -32,13 +31,8 @@ Array = NDArray[np.float64]
 
 def lost(run: Run) -> str:
     """Why a run is lost, in words; "" if it is not."""
-    if run.lost:
-        return run.lost
-    losses = Curve(run.curve).values
-    if len(losses) < 2:
-        return ""
-    end = float(np.mean(losses[-max(len(losses) // 10, 1) :]))
-    return "" if end < losses[0] else "the loss at the end is not below that at first"
+    risen = run.descent is not None and run.descent <= 0
+    return run.lost or "the loss at the end is not below that at first" * risen
 
 
 @dataclass(frozen=True)

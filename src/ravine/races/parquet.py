@@ -36,7 +36,7 @@ _COLUMNS = {
     "lower_is_better": pa.bool_(),
     "target": pa.float64(),
     "parameters": pa.int64(),
-    "score": pa.float64(),
+    **dict.fromkeys(("score", "descent"), pa.float64()),
     "lost": pa.string(),
     **dict.fromkeys(("lost_at", "stopped_at"), pa.int32()),
     **dict.fromkeys(("steps_to_target", "seconds_to_target", "seconds_per_step"), pa.float64()),

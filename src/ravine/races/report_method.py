@@ -53,8 +53,8 @@ def method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[
             "so a figure and its verdict say the same thing."
         )
     said.append(
-        "A run is lost if its loss is not finite, or if in the last tenth of the steps it is not below its "
-        "first value. It counts as an untrained model in every mean."
+        "A run is lost if its loss is not finite, or if in the last tenth of the steps it is not below that "
+        "of the untrained model on the same batches. It counts as an untrained model in every mean."
     )
     how = Counter(run.how for run in runs if run.how)
     if how:

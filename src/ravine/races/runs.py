@@ -51,7 +51,7 @@ TUNE, CHOOSE, REPORT = ROLES = ("tune", "choose", "report")
 RUNGS = ((1 / 4, 1 / 2), (1 / 2, 1 / 4))
 """Halving: after which share of the steps which share of the trials goes on at the most."""
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised by hand when the same key gives other numbers: earlier runs are not reused then."""
 
 _log = logging.getLogger("ravine")
@@ -76,9 +76,11 @@ class Run:
     None if there is none. parameters: of the model, trainable numbers.
 
     Results. curve: (step, mean training loss of the batches since the point before). evaluations:
-    (step, score), the first at step 0. score: after the last step; NaN where the run is lost. lost: why
-    the run ended early, such as "loss is NaN at step 12"; "" where it did not. lost_at: at which step,
-    or None. stopped_at: at which step halving stopped it, or None; its score is the one at that step.
+    (step, score), the first at step 0. score: after the last step; NaN where the run is lost. descent:
+    by how much the training loss is below that of the untrained model on the same batches, the median
+    over the last tenth of the steps, ten at least; None where the run ended early. lost: why the run ended
+    early, such as "loss is NaN at step 12"; "" where it did not. lost_at: at which step, or None.
+    stopped_at: at which step halving stopped it, or None; its score is the one at that step.
     steps_to_target, seconds_to_target: until the first evaluation at the target; infinity for a miss,
     None without a target. seconds_per_step: of forward, backward and step, trained alone on one
     thread. memory_per_parameter: bytes of optimizer state for each trainable number. how: "swarm", or
@@ -108,6 +110,7 @@ class Run:
     curve: Sequence[tuple[int, float]] = ()
     evaluations: Sequence[tuple[int, float]] = ()
     score: float = math.nan
+    descent: float | None = None
     lost: str = ""
     lost_at: int | None = None
     stopped_at: int | None = None

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, NamedTuple, Protocol
 
 # MKL's sums would depend on where in memory a matrix lies, that is on its place in a stack. It reads this
@@ -35,6 +36,9 @@ __all__ = ["Alone", "Crew", "Program", "Replica", "one_thread", "train"]
 POINTS, EVALUATIONS = 100, 20
 """How many points a curve of the training loss has at the most, and how often a run that is reported is
 scored; the others are scored at their end."""
+
+LEAST = 10
+"""How many of the last batches tell at least whether the loss has come down."""
 
 _STEP_SEEDS = 1_000_003  # the step of a seed's dropout is told by this
 
@@ -89,6 +93,8 @@ class Replica:
         self.curve: list[tuple[int, float]] = []
         self.evaluations: list[tuple[int, float]] = []
         self._sum, self._since = 0.0, 0
+        self.losses: list[float] = []
+        self.descent: float | None = None
         self.optimizer: Any = None
         self._parts: Sequence[Any] = []
         self.moved()
@@ -118,6 +124,7 @@ class Replica:
     def step(self, t: int, loss: float, factor: float, program: Program, number: int) -> None:
         """Take step t with the program's gradients, those of its replica of this number; or be lost."""
         self._sum, self._since = self._sum + loss, self._since + 1
+        self.losses.append(loss)
         if not math.isfinite(loss):
             return self._lose(f"the loss is {loss} at step {t}", t)
         try:
@@ -154,6 +161,12 @@ class Replica:
             self.curve.append((t, self._sum / self._since))
         self._sum, self._since = 0.0, 0
 
+    def compare(self, untrained: Sequence[float]) -> None:
+        """Put down how far the loss has come down, compared with the untrained model on the last batches."""
+        now = self.losses[-len(untrained) :]
+        if untrained:
+            self.descent = median(a - b for a, b in zip(untrained, now, strict=True))
+
     def evaluate(self, task: Task, t: int, factor: float) -> None:
         """Put down the score, with the weights that the optimizer evaluates with."""
         if self.lost:
@@ -189,6 +202,7 @@ class Replica:
             curve=self.curve,
             evaluations=self.evaluations,
             score=math.nan if self.lost else self.evaluations[-1][1],
+            descent=self.descent,
             lost=self.lost,
             lost_at=self.lost_at,
             stopped_at=self.stopped_at,
@@ -247,6 +261,7 @@ def _train(
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _look_first(task, alive)
+        untrained = _untrained(task, seed, {*rungs, steps})
         for t, index in zip(range(1, steps + 1), task.order(seed)):  # noqa: B905  order has no end
             if not alive:
                 break
@@ -267,6 +282,8 @@ def _train(
                 for replica in (x for x in alive if x.lost):
                     replica.point(t)
                 alive = [replica for replica in alive if not replica.lost]
+            for replica in alive if t in untrained else ():
+                replica.compare(untrained[t])
             if t in rungs and t < steps and len(alive) > rungs[t]:
                 sign = 1 if task.lower else -1
                 alive.sort(key=lambda x: (sign * x.evaluations[-1][1], x.run.trial))
@@ -285,6 +302,21 @@ def _look_first(task: Task, replicas: Sequence[Replica]) -> None:
         score = task.evaluate(its[0].model, _part(task, role))
         for replica in its:
             replica.evaluations.append((0, score))
+
+
+def _untrained(task: Task, seed: int, ends: Collection[int]) -> dict[int, list[float]]:
+    """The untrained model's losses on the last batches before each end: a tenth, but at least `LEAST`.
+
+    The losses of two batches may differ by more than a short training changes. So a run is compared with
+    the untrained model on its own batches, with its own dropout. The first batch meets no trained model.
+    """
+    last = {end: range(max(end - max(end // 10, LEAST) + 1, 2), end + 1) for end in ends}
+    model, found = task.model(seed), {}
+    for t, index in zip(range(1, max(ends) + 1), task.order(seed)):  # noqa: B905  order has no end
+        if any(t in steps for steps in last.values()):
+            torch.default_generator.manual_seed(seed * _STEP_SEEDS + t)
+            found[t] = task.losses(model, task.train.batch(index)).item()
+    return {end: [found[t] for t in steps] for end, steps in last.items()}
 
 
 def _part(task: Task, role: str) -> Examples:

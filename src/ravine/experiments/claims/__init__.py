@@ -10,8 +10,8 @@ a sentence names, under one protocol:
 - a difference counts when its 95% bootstrap interval over the seeds is on one side. A claim that
   looks at many problems widens its intervals, so that all of them hold at once (Bonferroni).
 
-No verdict is written down here: `units.py` and `situations.py` measure, `adam.py`, `others.py` and
-`further.py` compare, `judging.py` decides, by one rule for all.
+No verdict is written down here: `units.py` measures, `said.py` and `situations.py` say for each claim what
+counts, and `judging.py` decides, by one rule for all.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
     verdicts(results), table(results)
@@ -20,46 +20,18 @@ No verdict is written down here: `units.py` and `situations.py` measure, `adam.p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ravine.experiments.claims.adam import (
-    less_sensitive,
-    low_memory,
-    more_quickly,
-    needs_no_clipping,
-    superior,
-)
-from ravine.experiments.claims.further import FURTHER
-from ravine.experiments.claims.judging import Claim
-from ravine.experiments.claims.others import (
-    dampens_oscillations,
-    escapes_local_minima,
-    rate_needs_decrease,
-    rmsprop_often_better,
-)
+from ravine.experiments.claims import said, situations  # noqa: F401  which declare claims
+from ravine.experiments.claims.judging import CLAIMS, Verdict
 from ravine.experiments.claims.races import Races, Results, table
 from ravine.experiments.claims.units import depends, look_up, run, specs
 from ravine.experiments.running import Experiment, Shown
 
 __all__ = ["CLAIMS", "depends", "experiment", "run", "specs", "table", "verdicts"]
-
-OF_ADAM: tuple[Callable[[Races], Claim], ...] = (
-    needs_no_clipping,
-    less_sensitive,
-    more_quickly,
-    low_memory,
-    superior,
-)
-CLAIMS = (
-    *OF_ADAM,
-    rmsprop_often_better,
-    dampens_oscillations,
-    escapes_local_minima,
-    rate_needs_decrease,
-    *FURTHER,
-)
 
 
 def experiment(seeds: Iterable[int] | None = None, **changes: Any) -> Experiment:
@@ -101,18 +73,17 @@ def show(results: Sequence[Mapping[str, Any]], subjects: Sequence[str] | None = 
     return Shown(tables, figures, {"claims-evidence.json": judged})
 
 
-def verdicts(results: Results, subjects: Sequence[str] | None = None) -> list[Claim]:
-    """Judge every claim; each function of `CLAIMS` says how, `judge` what is returned.
+def verdicts(results: Results, subjects: Sequence[str] | None = None) -> list[Verdict]:
+    """Judge every claim; :meth:`ravine.experiments.claims.judging.Claim.judge` says what is returned.
 
     subjects: optimizers on which what is claimed of Adam is tried, and nothing else is.
     """
     if subjects is None:
-        return [claim(Races(results)) for claim in CLAIMS]
+        races = Races(results)
+        return [claim.judge(races) for claim in CLAIMS]
     made = []
-    for subject in subjects:
-        races = Races(results, subject)
-        for claim in OF_ADAM:
-            found = claim(races)
-            name = re.sub(r"[^\w.]+", "-", f"{found['name']} {races.name}").strip("-")
-            made.append({**found, "name": name})
+    for races in (Races(results, subject) for subject in subjects):
+        for claim in (each for each in CLAIMS if "{me}" in each.claim):
+            name = re.sub(r"[^\w.]+", "-", f"{claim.name} {races.name}").strip("-")
+            made.append(replace(claim, name=name).judge(races))
     return made

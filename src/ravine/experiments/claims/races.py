@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ravine.experiments.claims.judging import Row, interval, row
+from ravine.experiments.claims.judging import Case, Measured, interval, ratio
 from ravine.experiments.claims.units import LABELS
-from ravine.experiments.grids import PROBLEMS, Array, log_steps, logs
+from ravine.experiments.grids import log_steps, logs
+from ravine.experiments.problems import PROBLEMS, SITUATIONS, Array
 from ravine.experiments.racers import called
 
 Results = Sequence[Mapping[str, Any]]
@@ -28,12 +29,18 @@ class Races:
             for r in results
             if r["unit"] == "race"
         }
-        self.with_spikes = list(dict.fromkeys(r["problem"] for r in self.races.values()))
-        self.problems = [p for p in self.with_spikes if p in PROBLEMS]
+        there = dict.fromkeys(r["problem"] for r in self.races.values())
+        self.problems = [p for p in there if p in PROBLEMS]
+        self.with_spikes = [p for p in there if p in (*PROBLEMS, "spikes")]
 
     def units(self, kind: str) -> list[Mapping[str, Any]]:
         """Return the results of a kind of unit."""
         return [r for r in self.results if r["unit"] == kind]
+
+    def of(self, kind: str) -> list[str]:
+        """Return the problems of a kind that were made for one claim."""
+        there = dict.fromkeys(p for p, *_ in self.races)
+        return [p for p in (f"{kind} {k}" for k in SITUATIONS[kind]) if p in there]
 
     def get(
         self, problem: str, optimizer: str, *, decay: bool = False, clip: bool = False
@@ -41,7 +48,7 @@ class Races:
         """Return the race of an optimizer on a problem."""
         return self.races[problem, optimizer, decay, clip]
 
-    def end(self, problem: str, optimizer: str, entry: str, **asked: bool) -> Array:
+    def end(self, problem: str, optimizer: str, entry: str = "tuned", **asked: bool) -> Array:
         """Return the logarithms of the losses at the end, one for each seed."""
         return logs(self.get(problem, optimizer, **asked)[entry]["losses"])
 
@@ -51,26 +58,30 @@ class Races:
         steps = np.array(race[entry]["steps"])
         return log_steps(steps, race["budget"]), bool(np.mean(np.isinf(steps)) > 0.5)
 
-    def lower(self, condition: str, optimizer: str, rival: str, entry: str) -> list[Row]:
-        """Make a row for each problem: whether an optimizer ends lower than another one."""
-        return [
-            row(
-                *(condition, LABELS[p]),
-                ratio(self.end(p, optimizer, entry), self.end(p, rival, entry), len(self.problems)),
-                *(1.0, True),
-            )
-            for p in self.problems
-        ]
+    def best(self, problem: str, rivals: Sequence[str], entry: str = "tuned", **asked: bool) -> str:
+        """Return the rival that the tuning seeds name: none is picked for its luck on the others."""
+        return min(rivals, key=lambda o: self.get(problem, o, **asked)[entry]["tuning_loss"])
 
+    def lower(
+        self, condition: str, problems: Sequence[str], one: str, other: str, entry: str = "tuned"
+    ) -> Iterator[Case]:
+        """Make a case of each problem: how low an optimizer ends, compared with another one."""
+        for p in problems:
+            measured = ratio(self.end(p, one, entry), self.end(p, other, entry), len(problems))
+            yield Case(condition, LABELS[p], measured)
 
-def ratio(a: Array, b: Array, among: int) -> tuple[float, float, float]:
-    """Compare logarithms seed by seed: the geometric mean of the ratios, and its interval.
-
-    among: how many comparisons there are, so that all their intervals hold at once, 95 times in a
-    hundred (Bonferroni).
-    """
-    mean, low, high = interval(a - b, 1 - 0.05 / among)
-    return 10**mean, 10**low, 10**high
+    def times(self, beside: bool) -> Iterator[Case]:
+        """Compare the time of Adam's step with the others', alone or beside a gradient."""
+        made: list[tuple[str, str, Measured]] = []
+        units = self.units("step time")
+        for u in units:
+            extra: Array = np.array(u["gradient_us"]) * beside
+            us = {name: np.log10(np.array(taken) + extra) for name, taken in u["us"].items()}
+            for name in us.keys() - {"adam"}:
+                measured = ratio(us["adam"], us[name], len(units) * (len(us) - 1))
+                made.append((called(name), f"{794 * u['hidden']:,} parameters", measured))
+        for name, case, measured in sorted(made, key=lambda case: case[0]):
+            yield Case(f"than {name}", case, measured)
 
 
 def table(results: Results) -> list[dict[str, Any]]:
@@ -79,12 +90,13 @@ def table(results: Results) -> list[dict[str, Any]]:
     ``loss``, ``low`` and ``high``: the geometric mean at the end, with its interval, where the loss
     at the start is 1. ``steps``: the median to the target, infinite where it is missed, with
     ``steps_rate``, the rate that is best for that. ``diverged``: the share of the seeds that end
-    above their start. ``edge`` warns that one of the rates is the grid's first or last.
+    above their start. ``edge`` warns that one of the rates is the grid's first or last. Problems that
+    were made for one claim are left out.
     """
     rows = []
     for r in results:
-        if r["unit"] == "race":
-            mean, low, high = interval(logs(r["tuned"]["losses"]))
+        if r["unit"] == "race" and r["problem"] in (*PROBLEMS, "spikes"):
+            mean, low, high = (10**x for x in interval(logs(r["tuned"]["losses"])))
             rows.append(
                 {
                     "problem": LABELS[r["problem"]],
@@ -92,9 +104,7 @@ def table(results: Results) -> list[dict[str, Any]]:
                     "decay": r["decay"],
                     "clip": r["clip"],
                     "learning_rate": r["tuned"]["learning_rate"],
-                    "loss": 10**mean,
-                    "low": 10**low,
-                    "high": 10**high,
+                    **{"loss": mean, "low": low, "high": high},
                     "diverged": r["tuned"]["diverged"] / len(r["tuned"]["losses"]),
                     "steps_rate": r["fast"]["learning_rate"],
                     "steps": float(np.median(r["fast"]["steps"])),
