@@ -93,8 +93,8 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
         Line2D([], [], color=colour, lw=8, label=f"{outcome} the claim" if k != 1 else outcome)
         for k, (outcome, colour) in enumerate(zip(OUTCOMES, (BLUE, PALE, RED), strict=True))
     ]
-    axes.set_title("What is said of optimizers, and in how many cases it is so", loc="left")
-    rule = f"A colour that fills {SHARE:.0%} of a bar gives the verdict (dotted lines); else it depends"
+    axes.set_title("Claims about optimizers, and in how many cases they hold", loc="left")
+    rule = f"A colour that fills {SHARE:.0%} of a bar (dotted lines) decides; otherwise it depends"
     axes.set_xlabel(rule, color=GREY, fontsize=9, loc="left")
     picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return picture
