@@ -154,10 +154,10 @@ for a_rule in (sgd, rmsprop):
     print(f"{a_rule.name:8} the rare parameter moves {ratio:.2f} as far as the frequent one")
 
 # %% [markdown]
-# In the explorer, *Sparse gradients* lets you choose how rare.
+# In the explorer you choose how rare: `y` has a gradient at one step in ten.
 
 # %%
-explore(rule="rmsprop", land="ravine", beside="momentum")
+explore(rule="rmsprop", land="sparse", beside="sgd")
 
 # %% [markdown]
 # **Exercise 1.** What does `centered=True` do on a slope that never changes? Guess before you

@@ -322,7 +322,7 @@ for published_optimizer in (
 # broken rules, each beside the correct one.
 
 # %%
-explore(fault=1)
+explore(fault=6)
 
 # %% [markdown]
 # **Exercise 1.** Here is a new bug: an Adam that adds `eps` inside the root. With

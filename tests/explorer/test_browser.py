@@ -15,6 +15,8 @@ from ravine.explorer import build
 from ravine.explorer.sources import state_of
 from ravine.reading.worked import worked
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 
 @pytest.fixture
 def opened(browse, explorer_page):
@@ -342,6 +344,21 @@ def test_the_best_learning_rate_arrives_when_the_strip_says(opened, state):
            })()"""
     )
     assert taken == arrived
+
+
+def test_turning_the_ravine_costs_what_the_page_says(opened):
+    def steps(state):
+        taken = opened(state).evaluate("explorer.now.lanes[0].path.arrived")
+        return str(taken)
+
+    text = " ".join((DOCS / "explorer.md").read_text("utf-8").split())
+    assert (
+        f"RMSprop takes {steps('rule=rmsprop')} steps at 0° and {steps('rule=rmsprop&k.angle=45')} at 45°."
+        in text
+    )
+    adam, turned = steps("k.condition=1000"), steps("k.condition=1000&k.angle=45")
+    assert f"at 1,000 it takes {adam} and {turned} steps." in text
+    assert 0 < int(steps("k.angle=45")) - int(steps("")) < 5, "at a condition number of 50"
 
 
 def test_a_map_over_momentum_ends_below_1(opened):

@@ -15,7 +15,7 @@ from ravine import modifiers, registry
 from ravine.draws import Draw
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
-from ravine.explorer.sources import MODIFIERS, besides, offered, sources
+from ravine.explorer.sources import CHIPS, MODIFIERS, besides, offered, sources
 from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.rule import RuleError
 
@@ -107,6 +107,44 @@ def test_every_rule_and_stack_equals_numpy():
             wrong[name, shape] = distance
     assert not wrong
     assert len(cases) > 200
+
+
+def test_every_chip_around_every_rule_equals_numpy():
+    """And where Python refuses a stack, the page refuses it in the same words."""
+    draw, cases, wanted, refused = np.random.default_rng(5), [], [], {}
+    for name in [f"{chip}({name})" for name in offered() for chip in CHIPS]:
+        try:
+            rule = registry.get(name)
+        except RuleError as error:
+            refused[name] = str(error)
+            continue
+        values = rule.check(lr=0.01) if "lr" in rule.hyperparameters else rule.check()
+        shape = (2, 2) if rule.seen == "matrix" or trace_of_matrices(rule) else (3,)
+        p, gradients = draw.normal(size=shape), draw.normal(size=(7, *shape))
+        hessians = 0.1 + draw.random(size=(7, *shape))
+        given = [x.reshape(-1, p.size).tolist() for x in (p, gradients, hessians)]
+        cases.append((name, *given, values, shape))
+        wanted.append(in_numpy(rule, p, gradients, values, hessians)[-1].ravel())
+    found = node(
+        """out.ends = given.cases.map(([name, [start], gradients, hessians, values, shape]) => {
+             const rule = library.rule(name), program = rule.program(values, { shape });
+             let p = Float64Array.from(start), state = program.start(p);
+             gradients.forEach((g, i) => {
+               const x = { seed: 0, hessian: hessians[i] };
+               ({ p, state } = program.step(p, Float64Array.from(g), state, i + 1, all(rule, values), x));
+             });
+             return [...p];
+           });
+           for (const name of given.refused) {
+             try { library.rule(name); } catch ({ message }) { out[name] = message; }
+           }""",
+        cases=cases,
+        refused=[*refused],
+    )
+    for (name, *_), mine, end in zip(cases, found.pop("ends"), wanted, strict=True):
+        np.testing.assert_allclose(mine, end, rtol=1e-12, atol=1e-15, err_msg=name)
+    assert found == refused
+    assert len(cases) > 350
 
 
 def trace_of_matrices(rule):

@@ -69,7 +69,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
     In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
-    state_dtype, stochastic_rounding, seed and grad_norm.
+    state_dtype, stochastic_rounding, seed, grad_norm and gram.
     """
 
     spelling: ClassVar[Spelling]
@@ -100,6 +100,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         self.state = State(self, self.state)
         self._bounds = {}
+        graphs = (self.planned(group, 2)[0] for group in self.param_groups)
+        if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):
+            raise ValueError(
+                f"{name}: gram=True does nothing without Newton-Schulz steps; leave it out"
+            )
 
     @property
     def engine(self) -> str:
@@ -125,7 +130,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             return here or (members.ELSEWHERE if elsewhere else "")
 
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
-        return describe(self._wanted, graphs, whys)
+        text = describe(self._wanted, graphs, whys)
+        on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
+        return text.replace("newton_schulz", on_gram, 1)
 
     def _seen(
         self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
