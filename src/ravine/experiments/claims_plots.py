@@ -93,8 +93,8 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlim(0, 1.26)
     axes.set_ylim(len(verdicts) - 0.5, -0.5)
     axes.spines[:].set_visible(False)
-    axes.set_title("What is said of optimizers, and in how many cases it is so", loc="left")
-    rule = f"A colour that fills {SHARE:.0%} of a bar gives the verdict (dotted lines); else it depends"
+    axes.set_title("Claims about optimizers, and in how many cases they hold", loc="left")
+    rule = f"A colour that fills {SHARE:.0%} of a bar (dotted lines) decides; otherwise it depends"
     axes.set_xlabel(rule, color=GREY, fontsize=9, loc="left")
     bars = [{"color": colour, "lw": 8} for colour in FILLS]
     _legend(picture, bars)

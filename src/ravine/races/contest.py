@@ -383,18 +383,19 @@ def race(
     callback: Callable[[Run], Any] | None = None,
     **task: Any,
 ) -> Outcome:
-    """Race optimizers on a model and data of yours.
+    """Race optimizers on your own model and data.
 
-    model: a function that makes an nn.Module, with other weights for each seed, or an nn.Module, with
-    whose weights all seeds begin. data: (x, y), a dict of arrays, a Dataset or a DataLoader. loss: of
-    output and target, or `loss(model, *batch)`; None where the model's output has `.loss`. optimizers:
-    names, rules, or classes of torch's kind. tier: "default", "k25" or "k100", how much is tuned. seeds:
-    how many are reported. budget: the steps of a run, or a time for all, such as "10m". folder: where
-    runs are kept, and found again; by default runs/<time>. executor, workers, halving, callback: see
-    :func:`contest`. task: held_out, test, name, steps, batch_size, score, lower_is_better, target,
-    schedule, about; see :mod:`ravine.races.task`.
+    model: a function that makes an nn.Module, with new weights for each seed, or an nn.Module, from
+    whose weights all seeds start. data: (x, y), a dict of arrays, a Dataset or a DataLoader. loss:
+    a function of output and target, or `loss(model, *batch)`; None if the model's output has
+    `.loss`. optimizers: names, rules, or torch-style classes. tier: how much to tune: "default",
+    "k25" or "k100". seeds: the number of seeds to report. budget: the steps of a run, or a time for
+    the whole race, such as "10m". folder: where runs are stored, and found again; by default
+    runs/<time>. executor, workers, halving, callback: see :func:`contest`. task: held_out, test,
+    name, steps, batch_size, score, lower_is_better, target, schedule, about; see
+    :mod:`ravine.races.task`.
 
-    Raises ValueError for what cannot be raced, before anything is run.
+    Raises ValueError for anything that cannot be raced, before the first run.
     """
     if isinstance(model, str):
         raise TaskError(f"model is {model!r}; a file is raced by: ravine race {model}")
