@@ -166,11 +166,12 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Gradient descent needs as many steps for a thousand parameters as for one. Random search needs
-# more the more parameters there are, because hardly any direction among so many leads down far: the
-# part of a random step that points down the slope shrinks like $1/\sqrt n$. And the gradient is
-# cheap. By backpropagation it costs about as much as computing the loss two or three times, however
-# many parameters there are. That is why nearly everything in deep learning descends by gradients.
+# Gradient descent needs as many steps for a thousand parameters as for one. The more parameters
+# there are, the longer random search takes, because hardly any of the many directions leads down
+# steeply: the part of a random step that points down the slope shrinks like $1/\sqrt n$. And the
+# gradient is cheap. With backpropagation it costs about as much as computing the loss two or three
+# times, no matter how many parameters there are. That is why nearly everything in deep learning
+# uses gradient descent.
 
 # %% [markdown]
 # Try it in the explorer. Drag the learning rate, and click on the hill to start elsewhere.

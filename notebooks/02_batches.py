@@ -7,8 +7,8 @@
 #
 # One of the two posts behind this lesson, Bex Tuychiev's ["Adam Optimizer
 # Tutorial"](https://www.datacamp.com/tutorial/adam-optimizer-tutorial), predicts the price of a
-# diamond from its weight, by a straight line: price ≈ $m$ · weight + $b$. The two parameters $m$
-# and $b$ are the place of the ball. Ravine has the post's data: 16,000 diamonds to train on.
+# diamond from its weight with a straight line: price ≈ $m$ · weight + $b$. The two parameters $m$
+# and $b$ are the position of the ball. Ravine has the post's data: 16,000 diamonds to train on.
 # Weight and price are *standardised*: shifted and scaled to mean 0 and standard deviation 1, over
 # the whole sample.
 #
@@ -52,8 +52,8 @@ print(f"measured {measured.round(6)}")
 
 # %% [markdown]
 # What does it look like? On the left, eight diamonds and a line: each squared error is drawn as a
-# square, and the loss is the mean of the areas. In the middle, the line is tilted while $b$
-# stays 0: the loss is a parabola in $m$, just like the hill above. On the right, both parameters
+# square, and the loss is the mean of the areas. In the middle, the line is tilted while $b$ stays
+# 0: the loss is a parabola in $m$, just like the hill of chapter 1. On the right, both parameters
 # vary, and we look down on the loss from above: it is a bowl.
 
 # %% [figure]
@@ -99,9 +99,9 @@ print(f"the bottom: m = {best_m:.4f}, b = {best_b:.6f}, loss {loss(best_m, best_
 # wait for the next sunrise. You can carry a good **flashlight**, see the nearest stones, and walk
 # on. Or you strike a match, see a single stone, and trust it.
 #
-# - **Full batch**: the gradient of all rows. The direction is right, but each step is expensive. This
+# - **Full batch**: the gradient over all rows. The direction is right, but each step is expensive. This
 #   is gradient descent in the strict sense.
-# - **Single sample**: the gradient of one row, drawn at random. Right on average, and very noisy.
+# - **Single sample**: the gradient for one row, drawn at random. It is right on average, and very noisy.
 #   This is *stochastic* gradient descent, SGD, in the strict sense.
 # - **Mini-batch**: the mean over some rows, often 32 to 512. This is what most people call SGD.
 #
@@ -144,9 +144,9 @@ plt.show()
 # The single sample has looked at 200 rows. It staggers, but it is in the right neighbourhood. Per
 # row it makes by far the most progress, but it never comes to rest.
 #
-# How noisy is a gradient? Draw many batches of one size at one place, and look at how much their
-# gradients differ. The noise falls with the square root of the batch size: four times the rows,
-# half the noise. So bigger batches have diminishing returns.
+# How noisy is a gradient? Stay in one place, draw many batches of the same size, and see how much
+# their gradients differ. The noise falls with the square root of the batch size: four times the
+# rows, half the noise. So bigger batches have diminishing returns.
 
 # %% [figure]
 random = np.random.default_rng(1)
@@ -160,7 +160,7 @@ noise = [
 figure, axes = plt.subplots(figsize=(5.5, 3.2))
 axes.loglog(sizes, noise, "o", color=BLUE, label="measured, 1,000 batches each")
 axes.loglog(sizes, noise[0] / np.sqrt(sizes), color="0.6", zorder=0, label="∝ 1 / √(batch size)")
-axes.set(xlabel="batch size", ylabel="spread of the gradient by m")
+axes.set(xlabel="batch size", ylabel="spread of the slope along m")
 axes.set_xticks(sizes, sizes)
 axes.minorticks_off()
 axes.legend()
@@ -181,13 +181,13 @@ explore(rule="sgd", land="noisy")
 
 # %% [markdown]
 # **Exercise 1.** Let the mini-batch descent run for 3,000 steps with `lr` 0.1, 0.01 and 0.001. How
-# far above the bottom is the loss, as a mean over the last 1,000 steps? What happens to it when the
-# learning rate is a tenth?
+# far above the bottom is the loss, averaged over the last 1,000 steps? What happens if the learning
+# rate is ten times smaller?
 #
 # <details><summary>Answer</summary>
 #
 # From 0.1 to 0.01 it falls to less than a tenth: the smaller the steps, the smaller the trembling.
-# From 0.01 to 0.001 it rises, since 3,000 such steps are too few to arrive.
+# From 0.01 to 0.001 it rises, since 3,000 such steps are too few to get there.
 #
 # ```python
 # for lr in (0.1, 0.01, 0.001):

@@ -3,10 +3,10 @@
 # %% [markdown]
 # # 3 Minima, saddles, plateaus, noise
 #
-# A bowl has one bottom, and every way down leads there. The loss of a network is no bowl. It has
-# places where the ground is level and which are not the bottom, and a ball that only feels the
-# slope cannot tell them from it: where the gradient is 0, gradient descent stands still. There are
-# four kinds of trouble, and each has a picture.
+# A bowl has one bottom, and every way down leads there. The loss of a network is not a bowl. There
+# are places that are level without being the bottom, and a ball that only feels the slope cannot
+# tell the difference: where the gradient is 0, gradient descent stands still. There are four kinds
+# of trouble, and this chapter has a picture of each.
 
 # %%
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from ravine.rules import sgd
 # The valley below has two bottoms. The left one is deeper: it is the **global minimum**. The right
 # one is a **local minimum**: lower than everything near it, but not the lowest. Which one the ball
 # finds depends on where it starts, and on nothing else. The set of starts from which it reaches a
-# minimum is the minimum's **basin**.
+# minimum is that minimum's **basin**.
 
 
 # %%
@@ -61,7 +61,7 @@ plt.show()
 # With gradients of batches the ball is pushed about at random. Sometimes the pushes add up and
 # throw it over the hump. The second post says of SGD: "This noisy path might actually be the
 # biggest advantage: you're very likely to escape local minima." Let a thousand balls start in the
-# shallow minimum, and a thousand in the deep one, and count who has changed sides after 1,000
+# shallow minimum, and a thousand in the deep one, and count how many have changed sides after 1,000
 # steps.
 
 
@@ -84,17 +84,17 @@ for noise in (0.0, 0.5, 1.0, 2.0):
     print(f"noise {noise}: out of the shallow minimum {out:4.0%}, out of the deep one {back:4.0%}")
 
 # %% [markdown]
-# Without noise no ball leaves, and with little noise none does either. With more, most balls leave
-# the shallow minimum; with more still, they leave the deep one too. In between there is a window
-# where the deep minimum holds its balls and the shallow one does not. Whether a training run is in
-# that window depends on learning rate, batch size and loss. `ravine race claims` measures the
-# sentence for 20 combinations of learning rate and noise.
+# Without noise no ball leaves, and with a little noise none does either. With more, most balls
+# leave the shallow minimum; with more still, they leave the deep one too. In between there is a
+# window where the deep minimum holds its balls and the shallow one does not. Whether a training run
+# is in that window depends on the learning rate, the batch size and the loss. `ravine race claims`
+# tests the sentence with 20 combinations of learning rate and noise.
 #
 # ## Saddles
 #
 # At a **saddle** the ground is level too, but it rises in one direction and falls in another, like
-# a mountain pass. Nobody stays there for ever, since the smallest step to the side leads down. But
-# near the pass the slope is tiny, so it takes long to get away.
+# a mountain pass. Nothing stays there for ever, since the smallest step to the side leads down. But
+# near the pass the slope is tiny, so it takes a long time to get away.
 #
 # How long? On $f(x, y) = x^4/4 - x^2/2 + y^2/2$ the pass is at the origin. Near it a step
 # multiplies $x$ by $1 + \eta$. Starting at a distance $d$ from the ridge, it takes about $\ln(1/d)
@@ -150,7 +150,7 @@ plt.show()
 #
 # At a place with gradient 0 the matrix of second derivatives decides: if it curves upwards in every
 # direction, it is a minimum; if it curves down in some, a saddle. With one parameter it is a coin
-# toss. With many, all coins must show heads. Draw random symmetric matrices and see.
+# toss. With many, all coins must come up heads. Draw random symmetric matrices and see.
 
 # %%
 random = np.random.default_rng(0)
@@ -169,7 +169,7 @@ for n in (1, 2, 3, 4, 5, 6):
 #
 # The extreme case of such a region is a **plateau**. Far from the pit $f(x, y) = 1 - e^{-(x^2 +
 # y^2)/4}$ the ground is almost flat, and a step of gradient descent, which is proportional to the
-# slope, is almost nothing. In a network this happens where a unit is saturated, and where gradients
+# slope, is almost zero. In a network this happens where a unit is saturated, and where gradients
 # shrink from layer to layer on their way back, which is called the **vanishing gradient**.
 
 
@@ -189,7 +189,7 @@ for distance in (2.0, 3.0, 4.0, 5.0, 6.0):
 # %% [markdown]
 # A constant learning rate cannot serve both the plateau, where it would have to be in the
 # thousands, and the pit, where 4 is already too much. Keep this in mind for chapter 5: RMSprop
-# divides by the gradient's size, so that it crosses a plateau as fast as a slope.
+# divides by the gradient's size, so it crosses a plateau as fast as a slope.
 #
 # Try the four landscapes yourself: choose *Two wells*, *Saddle*, *Plateau* or *Noisy bowl* in the
 # menu, and put another rule beside gradient descent.
@@ -230,8 +230,8 @@ explore(rule="sgd", land="saddle", beside="momentum")
 #
 # <details><summary>Answer</summary>
 #
-# A step multiplies the distance by 1.1, and $\ln 10 / \ln 1.1$ is 24. So distance costs only its
-# logarithm: a millionth of the distance, six times 24 steps more.
+# A step multiplies the distance by 1.1, and $\ln 10 / \ln 1.1$ is 24. So the number of steps grows
+# only with the logarithm: a ball that starts a million times closer takes 6 × 24 steps more.
 #
 # ```python
 # counts = [steps_to_leave(10.0**-k) for k in range(1, 7)]

@@ -156,10 +156,10 @@ plt.show()
 # 0.999 it is still nearly as high as at the start. More momentum is not better; there is a right
 # amount, and it depends on the ravine.
 #
-# Which amount? Give each its best learning rate and count. On a ravine with condition number
-# $\kappa$, theory says that the best momentum is $\left(\frac{\sqrt\kappa - 1}{\sqrt\kappa +
-# 1}\right)^2$, and that about $\sqrt\kappa$ steps replace $\kappa$. Here are both, for our ravine
-# and for one that is a hundred times worse.
+# Which amount? Give each momentum its best learning rate and count the steps. On a ravine with
+# condition number $\kappa$, theory says that the best momentum is $\left(\frac{\sqrt\kappa -
+# 1}{\sqrt\kappa + 1}\right)^2$, and that about $\sqrt\kappa$ steps replace $\kappa$. Here are both,
+# for our ravine and for one that is a hundred times worse.
 
 
 # %%
@@ -191,8 +191,8 @@ for mu in (0.9, 0.99, 0.999):
 # %% [markdown]
 # The worse the ravine, the more momentum it takes. Gabriel Goh's article ["Why Momentum Really
 # Works"](https://distill.pub/2017/momentum/), from which the first post quotes, recommends 0.99,
-# and 0.999 where things are really bad. Now you know how bad: the last three lines say for which
-# ravine each is made.
+# and 0.999 where things are really bad. Now you know how bad: the last three lines say which
+# ravine each value suits.
 #
 # ## Does it roll through humps?
 #
@@ -214,7 +214,7 @@ for mu in (0.0, 0.5, 0.9, 0.99):
     print(f"momentum {mu:4}: {np.mean(ends < 0):4.0%} of the balls end in the deep minimum")
 
 # %% [markdown]
-# Without momentum none does. With 0.9 a few do, those that start high up. With 0.99 it is about
+# Without momentum none do. With 0.9 a few do, those that start high up. With 0.99 it is about
 # half, because such a ball crosses the valley many times before it settles, and where it settles
 # is close to chance. Momentum rolls over humps. It does not know which side is better.
 #
@@ -268,9 +268,9 @@ explore(rule="momentum", land="ravine", beside="sgd")
 
 # %% [markdown]
 # **Exercise 1.** When does momentum damp the zigzag? Follow $y$ alone, across the ravine, where the
-# curvature is 100. Without momentum a step multiplies it by $1 - 100\,\text{lr}$. With momentum
-# 0.9 the swings die by $\sqrt{0.9} \approx 0.949$ a step. Compare `lr` 0.015, 0.0195 and 0.021:
-# how large is $|y|$ after 100 steps, without and with?
+# curvature is 100. Without momentum a step multiplies it by $1 - 100\,\text{lr}$. With momentum 0.9
+# the swings shrink by a factor of $\sqrt{0.9} \approx 0.949$ per step. Compare `lr` 0.015, 0.0195
+# and 0.021: how large is $|y|$ after 100 steps, without and with?
 #
 # <details><summary>Answer</summary>
 #

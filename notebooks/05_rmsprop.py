@@ -6,8 +6,8 @@
 # Momentum has one learning rate for all directions, and a ravine wants two: short steps across,
 # long ones along. Think of **shoes**. On the steep side you want boots with a deep tread that take
 # short, sure steps; along the flat floor you want to run. RMSprop gives every coordinate its own
-# shoes, and chooses them by experience: where gradients have been large, short steps; where they
-# have been small, long ones.
+# shoes, and chooses them by experience: short steps where gradients have been large, long ones
+# where they have been small.
 #
 # The experience is a running mean of the *squared* gradient, `v`. Its square root is about the
 # usual size of the gradient (the *root mean square*, hence the name), and the gradient is divided
@@ -113,8 +113,8 @@ print(f"largest distance from lr × sign(g): {apart:.6f}")
 #
 # The second post credits RMSprop with "Handling the "vanishing gradient" problem common in neural
 # networks where gradients become too small because of backpropagation." Take the plateau of
-# chapter 3 and a chain of ten layers, in which each layer halves the gradient on its way back, and
-# let both rules walk with one learning rate.
+# chapter 3, and a chain of ten layers, each of which halves the gradient on its way back, and
+# let both rules walk with the same learning rate.
 
 
 # %%
@@ -144,8 +144,8 @@ for a_rule in (sgd, rmsprop):
 #
 # ## Rare features
 #
-# The same division helps where a gradient is mostly 0. A parameter that has a gradient in every
-# fiftieth step gets, with SGD, a fiftieth of the way:
+# The same division helps where a gradient is mostly 0. With SGD, a parameter that has a gradient
+# only in every fiftieth step moves a fiftieth of the distance:
 
 # %%
 rarely = (np.arange(5000) % 50 == 0).astype(float)
@@ -154,10 +154,10 @@ for a_rule in (sgd, rmsprop):
     print(f"{a_rule.name:8} the rare parameter moves {ratio:.2f} as far as the frequent one")
 
 # %% [markdown]
-# In the explorer, *Sparse gradients* lets you choose how rare.
+# In the explorer you choose how rare: `y` has a gradient at one step in ten.
 
 # %%
-explore(rule="rmsprop", land="ravine", beside="momentum")
+explore(rule="rmsprop", land="sparse", beside="sgd")
 
 # %% [markdown]
 # **Exercise 1.** What does `centered=True` do on a slope that never changes? Guess before you

@@ -5,9 +5,9 @@
 #
 # The name is short for *adaptive moment estimation*. Adam rides the skateboard *and* wears the
 # shoes. It keeps a running mean of the gradient, `m`, and a running mean of its square, `v`, and
-# steps by the one over the root of the other. If the gradients agree, that quotient is near 1, and
-# the step is about `lr`. If they contradict each other, the mean is small, and so is the step. You
-# can read it as signal over noise.
+# steps by the first divided by the root of the second. If the gradients agree, that quotient is
+# near 1, and the step is about `lr`. If they contradict each other, the mean is small, and so is
+# the step. You can read it as a signal-to-noise ratio.
 
 # %%
 import matplotlib.pyplot as plt
@@ -114,10 +114,11 @@ table(
 )
 
 # %% [markdown]
-# **What scale?** Measure the loss in cents instead of dollars, and each gradient is a hundred
-# times as large. Gradient descent then takes steps a hundred times as long, and you must search for
-# a new learning rate. Adam divides by the gradient's own size, and its steps stay the same (but for
-# `eps`). That is a good reason why one default, `lr=0.001`, is a fair start in so many places.
+# **What scale?** Measure the loss in cents instead of dollars, and each gradient is a hundred times
+# as large. Gradient descent then takes steps a hundred times as long, and you must search for a new
+# learning rate. Adam divides by the gradient's own size, and its steps stay the same (except for
+# the effect of `eps`). That is a good reason why one default, `lr=0.001`, is a fair start in so
+# many places.
 
 # %%
 for a_rule in (sgd, momentum, rmsprop, adam):
@@ -157,11 +158,11 @@ for alpha, end in ((0.9, heights["RMSprop"][-1]), (0.999, ravine_height(*remembe
     print(f"RMSprop with alpha={alpha}: height after 250 steps {end:.1e}")
 
 # %% [markdown]
-# You see the families. Momentum swings and arrives. RMSprop arrives and hops. Adam swings too, but
-# gently, since its steps across are short. And Adam goes on down where RMSprop hops: its `beta2` of
-# 0.999 remembers a thousand steps, so `v` is still large when the gradients have become small, and
-# the steps shrink with them. For a while, a long memory acts like a schedule. RMSprop can have
-# it too, with `alpha=0.999`.
+# You can see the families. Momentum swings and arrives. RMSprop arrives and hops. Adam swings too,
+# but gently, since its steps across are short. And Adam keeps going down where RMSprop hops: its
+# `beta2` of 0.999 remembers a thousand steps, so `v` is still large when the gradients have become
+# small, and the steps shrink with them. For a while, a long memory acts like a schedule. RMSprop
+# can have it too, with `alpha=0.999`.
 #
 # What does it cost in memory?
 
@@ -182,11 +183,11 @@ table(
 # its optimizer needs 8 GB more.
 
 # %% [markdown]
-# Turn the ravine in the explorer: Adam scales each coordinate by itself, so a ravine at 45° is hard
-# for it.
+# Adam scales each coordinate separately, which helps only along the axes. In the explorer this
+# ravine is turned by 45°. Turn it back to 0°, and compare the number of steps.
 
 # %%
-explore(rule="adam", land="ravine", knobs={"angle": 30})
+explore(rule="adam", land="ravine", knobs={"angle": 45, "condition": 1000})
 
 # %% [markdown]
 # **Exercise 1.** Adam's steps are "about `lr`". What is the longest it can take? Feed it gradients

@@ -26,9 +26,9 @@ from ravine.experiments.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ravine.rules import adadelta, adagrad, adam, adamax, adamw, amsgrad, lion, nadam
 
 # %% [markdown]
-# For each there is its rule, a picture of its path through the ravine, and one run that shows what
-# it is for. The grey path is Adam's. Learning rates are chosen by hand to show the motion; this is
-# no ranking.
+# For each you get its rule, a picture of its path through the ravine, and a run that shows what it
+# is good for. The grey path is Adam's. Learning rates are chosen by hand to show the motion; this
+# is not a ranking.
 
 
 # %% [figure]
@@ -60,7 +60,7 @@ in_the_ravine(adagrad, BLUE, lr=1.0)
 
 # %% [markdown]
 # **What it is for: sparse gradients.** In text, some words are rare. Their parameters have a
-# gradient of 0 nearly always. Adagrad's sum stays small for them, so that the few steps they do
+# gradient of 0 nearly always. Adagrad's sum stays small for them, so the few steps they do
 # take are large. Here one parameter has a gradient in every step and another in every fiftieth.
 # The second post says of such parameters: "For parameters with small gradients (infrequently
 # updated), the denominator will be smaller, increasing the effective learning rate."
@@ -107,8 +107,8 @@ for t in (1, 10, 100, 1000, 10_000):
 # ## AdaMax
 #
 # AdaMax is in the paper on Adam ([arXiv:1412.6980](https://arxiv.org/abs/1412.6980), section 7).
-# In place of the root of the mean square it has the largest gradient of late: each step the old
-# maximum fades by `beta2`, and a larger gradient replaces it.
+# Instead of the root of the mean square it uses the largest recent gradient: at each step the old
+# maximum is multiplied by `beta2`, and a larger gradient replaces it.
 
 # %%
 show(adamax)
@@ -121,7 +121,7 @@ in_the_ravine(adamax, ORANGE, lr=0.3)
 
 # %% [markdown]
 # A maximum is never too small, even if it began at 0. So `u` needs no bias correction, and **no
-# step is longer than `lr`**, not even after a spike in the gradient. For Adam chapter 6 found 3.16
+# step is longer than `lr`**, not even after a spike in the gradient. For Adam, chapter 6 found 3.16
 # times `lr`.
 
 # %%
@@ -149,8 +149,8 @@ in_the_ravine(nadam, RED, lr=0.3)
 
 # %% [markdown]
 # It turns earlier. Its momentum also starts low and rises over thousands of steps, which makes it
-# turn earlier still. Let the slope change its sign at step 100, and count how long each goes on in
-# the old direction.
+# turn earlier still. Let the slope change its sign at step 100, and count how long each keeps going
+# in the old direction.
 
 # %%
 turn = np.concatenate([np.ones(100), -np.ones(100)])
@@ -200,7 +200,8 @@ for a_rule in (adam, amsgrad):
 # %% [markdown]
 # ## And after 2018
 #
-# The five are history by now; their ideas are not. Three that are used to train large models:
+# The five are history by now, but their ideas live on. Three optimizers that are used to train
+# large models:
 #
 # - **AdamW** (Loshchilov and Hutter, 2019, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101))
 #   subtracts the weight decay from the parameter, not through the gradient, so that Adam does not
@@ -210,8 +211,8 @@ for a_rule in (adam, amsgrad):
 # - **Muon** (Jordan et al., [2024](https://kellerjordan.github.io/posts/muon)) treats a weight matrix as
 #   a matrix: it replaces the mean gradient by the nearest matrix whose singular values are all 1.
 #
-# Ravine has them all, with more than a hundred relatives: `ravine list`, or the gallery in the
-# documentation.
+# Ravine has all of them, and more than a hundred relatives: see `ravine list`, or the gallery in
+# the documentation.
 
 # %%
 show(adamw)

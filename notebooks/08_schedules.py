@@ -9,8 +9,8 @@
 #
 # Four are common. **Step decay** divides by ten now and then. **Linear** falls to 0 in a straight
 # line. **Cosine** falls along half a wave, slowly at first and at the end. **Warm-up** starts at 0
-# and climbs for the first few percent of the steps, which protects from long first steps; then
-# another one follows.
+# and climbs for the first few percent of the steps, which prevents long first steps; then
+# one of the others follows.
 
 # %%
 import matplotlib.pyplot as plt
@@ -44,9 +44,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# What do they bring? The line through the diamonds, in batches of 64, 2,000 steps: how far above
-# the bottom is the loss at the end? Each combination of optimizer and schedule gets the best of
-# nine learning rates, chosen on other seeds than those that are shown.
+# What do they gain? Take the line through the diamonds, batches of 64 and 2,000 steps: how far
+# above the bottom is the loss at the end? Each combination of optimizer and schedule gets the best
+# of nine learning rates, chosen on different seeds from those shown.
 
 # %%
 sample = diamonds.sample()
@@ -81,9 +81,9 @@ for a_rule in (sgd, momentum, adam):
     print(f"{a_rule.name:9}", ", ".join(f"{name} {end:.1e}" for name, end in ends.items()))
 
 # %% [markdown]
-# Any schedule that falls to 0 ends several times lower than the best constant rate. Which one it
-# is matters less than that there is one. Warm-up brings nothing here, on a bowl; it matters where
-# the first steps of Adam are too long for a network that has just been initialized.
+# Any schedule that falls to 0 ends several times lower than the best constant rate. Which one you
+# choose matters less than having one. Warm-up gains nothing here, on a bowl; it matters where
+# Adam's first steps are too long for a network that has just been initialized.
 #
 # ## In PyTorch
 #
@@ -142,7 +142,7 @@ print("loss after 30, 60 and 90 epochs:", ", ".join(f"{losses[e - 1]:.4f}" for e
 # (chapter 2).
 #
 # To train with Ravine's Adam, change one import. The function is the same; only the name `Adam` in
-# it now means another class.
+# it now refers to another class.
 
 # %%
 import ravine.torch
@@ -184,8 +184,8 @@ explore(rule="rmsprop", land="ravine", values={"lr": 0.2})
 #
 # <details><summary>Answer</summary>
 #
-# The walk is as long as before, since the mean of the rates is the same, and at the end it comes to
-# rest.
+# The walk is as long as before, since the mean learning rate is the same, but at the end it comes
+# to rest.
 #
 # ```python
 # from lesson import ravine_gradient, ravine_height

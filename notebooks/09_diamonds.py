@@ -6,8 +6,8 @@
 # Now the second post's experiment: SGD, SGD with momentum, RMSprop and Adam fit the line of chapter
 # 2, in batches of 64, for at most 10,000 epochs. They stop when the loss changes by less than
 # 0.000001 from one epoch to the next. SGD and momentum *clip*: a coordinate of the gradient that is
-# beyond 1 or −1 is brought back to it. The result is an error in dollars, the root of the mean
-# squared error (RMSE) on 4,000 diamonds that were kept aside for the test.
+# above 1 or below −1 is set to that limit. The result is an error in dollars, the root mean
+# squared error (RMSE) on 4,000 diamonds that were held out for testing.
 #
 # The post reports that Adam's error is 1,570 dollars, and that of the others 138 million to 14
 # billion dollars. Can that be? Let us first do what the post's author did, as exactly as we can.
@@ -39,13 +39,13 @@ plots.diamonds_bars(
 )
 
 # %% [markdown]
-# We get the same numbers, down to the digits where the order of summation begins to matter. So we
-# can reproduce the post's experiment, including whatever is wrong with it. That is worth a lot: a
+# We get the same numbers, up to the last digits, where the order of summation matters. So we
+# can reproduce the post's experiment, bugs included. That is worth a lot: a
 # bug that can be reproduced can be found.
 #
 # And something must be wrong. A slow optimizer does not misprice a diamond by 14 billion dollars.
-# If you always predict the mean price, your error is below 4,000
-# dollars. And no straight line can be better than about 1,570 dollars:
+# If you always predict the mean price, your error is below 4,000 dollars. And no straight line has
+# an error below about 1,570 dollars:
 
 # %%
 table(diamonds.floor())
@@ -75,7 +75,7 @@ display(
 
 # %% [markdown]
 # All four find the line. On the post's seed they end between 1,569.70 and 1,570.97 dollars; least
-# squares gives 1,569.81 (less than that is luck with the test's diamonds). So this problem cannot
+# squares gives 1,569.81 (anything lower is luck with the test set). So this problem cannot
 # tell them apart. It is a round bowl with two parameters, and a bowl is no test for optimizers that
 # were made for ravines.
 #
@@ -118,10 +118,11 @@ explore(rule="sgd", land="diamonds", knobs={"flip": 1})
 #
 # <details><summary>Answer</summary>
 #
-# All four arrive, within half a dollar of least squares, in some hundred epochs. With all the data
-# in the batch there is no noise, so nothing trembles, and the rule to stop is no lottery any more.
-# Now it has another fault: it takes slowness for arrival. SGD is stopped while it still creeps, a
-# little on the side that it came from. Momentum walks ten times as fast, and gets nearest.
+# All four arrive, within half a dollar of least squares, after about a hundred to 270 epochs. With
+# all the data in the batch there is no noise, so nothing trembles, and the stopping rule is no
+# longer a lottery. Now it has another weakness: it mistakes slowness for arrival. SGD is stopped
+# while it is still creeping towards the minimum. Momentum walks ten times as fast, and gets
+# closest.
 #
 # ```python
 # specs = diamonds.exercise_specs(lr=0.01, batch_size="all", epochs=2000, seeds=range(3))

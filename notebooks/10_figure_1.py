@@ -6,9 +6,9 @@
 # The first post, Aman Arora's ["Adam and
 # friends"](https://amaarora.github.io/posts/2021-03-13-optimizers.html), builds SGD, momentum,
 # RMSprop and Adam from scratch. Its figure 1 compares the four optimizers of `torch.optim` with
-# four of the author's own, on the training loss of a small network: eight curves. Its curves lie
-# near each other in pairs, but they start at different heights, since every run had its own random
-# weights. So the figure says what the post says of it: "results are comparable!" It cannot say
+# four of the author's own, by the training loss of a small network: eight curves. They run close
+# together in pairs, but they start at different heights, since every run had different random
+# weights. So the figure shows what the post says about it: "results are comparable!" It cannot show
 # that they are equal.
 #
 # Here every optimizer gets the same weights and the same batches. The post's images may not be
@@ -44,13 +44,13 @@ table(
 )
 
 # %% [markdown]
-# Each thin curve lies on its broad one. That is what "the same optimizer" looks like.
+# Each thin curve lies on top of a broad one. That is what "the same optimizer" looks like.
 #
-# It is not a ranking either. All four have `lr=0.001`, which is Adam's default, and far too
-# small for SGD; and RMSprop leads because its first steps are ten times as long, as you know from
-# chapter 5.
+# The figure is not a ranking, either. All four have `lr=0.001`, which is Adam's default, and far
+# too small for SGD; and RMSprop leads because its first steps are ten times as long, as you know
+# from chapter 5.
 #
-# And now the post's own optimizers, each fault alone and both together, beside the right ones.
+# And now the post's own optimizers, with each bug alone and with both, beside the correct ones.
 
 # %%
 faulty = [figure1.run(spec) for spec in figure1.specs([0], as_published=True)[8:]]
@@ -58,9 +58,9 @@ plots.figure_1_faults([*clothes, *faulty])
 
 # %% [markdown]
 # Look at the upper row only, as one does in practice. Would you have noticed? The loss of the
-# faulty Adam falls, and even **faster** than that of the right one! A longer step happens to be
-# welcome here. So a loss that goes down proves nothing. Below, in units of the right step, the
-# faults are plain to see. The next chapter is about how to see them.
+# faulty Adam falls, and even **faster** than that of the correct one! Here, a longer step happens
+# to help. So a loss that goes down proves nothing. In the lower row, relative to the correct step,
+# the bugs are plain to see. The next chapter is about how to find them.
 
 # %% [markdown]
 # Ten broken rules wait in the explorer; the first ones are the posts'. Can you see what is wrong?
@@ -75,9 +75,9 @@ explore(fault=1)
 #
 # <details><summary>Answer</summary>
 #
-# It was 1.57, from 0.74 to 2.31; 0.30 remain. So most of the difference was in the learning rates.
-# That is why such a figure must not be read as a ranking, and why a race tunes every optimizer
-# first.
+# It was 1.57, from 0.74 to 2.31, and 0.30 remains. So most of the difference came from the learning
+# rates. That is why such a figure must not be read as a ranking, and why a race tunes every
+# optimizer first.
 #
 # ```python
 # for name, lr in (("sgd", 0.1), ("momentum", 0.03), ("rmsprop", 0.001), ("adam", 0.003)):

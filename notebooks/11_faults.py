@@ -45,7 +45,7 @@ print("after epoch 10,000: ", f"{post_sgd['losses'][-1]:.3g}")
 
 # %% [markdown]
 # It rises. The first suspicion is a learning rate that is too large. That is easy to rule out: make
-# it so small that no curvature matters. The loss must then fall, if ever so slowly. In Ravine the
+# it so small that curvature does not matter. The loss must then fall, however slowly. In Ravine the
 # published loop is a plain function, so we can call it with any learning rate.
 
 # %%
@@ -73,11 +73,11 @@ print(f"published / measured: {theirs[0] / measured[0]:.6f}, {theirs[1] / measur
 code(as_published.wrong_gradients)
 
 # %% [markdown]
-# Minus one, in both coordinates: the sign. The derivative of $(y - \hat y)^2$ by $m$ is $-2x\,(y -
-# \hat y)$, and the minus was lost. Easily done! So three of the post's four methods walk *up* the
-# hill, as fast as clipping and learning rate let them. With Adam the sign is right. That is the
-# whole difference between 1,570 and 14 billion dollars: not a better method, just the other sign.
-# Give Adam the same wrong sign, and it climbs like the rest.
+# Minus one, in both coordinates: the sign. The derivative of $(y - \hat y)^2$ with respect to $m$
+# is $-2x\,(y - \hat y)$, and the minus was lost. Easily done! So three of the post's four methods
+# walk *up* the hill, as fast as clipping and the learning rate let them. In Adam the sign is right.
+# That is the whole difference between 1,570 and 14 billion dollars: not a better method, just the
+# right sign. Give Adam the same wrong sign, and it climbs like the rest.
 
 # %%
 for r in published:
@@ -111,15 +111,15 @@ for g in (0.01, 1.0, 100.0):
     print(f"gradient {g:6}: torch.optim {ours:.6f}, the post {theirs:.6f}")
 
 # %% [markdown]
-# Ten times too large. Which ten is it? At the first step $1 - \beta_1 = 0.1$, so someone divides by
-# it once too often. Here is the code, in our words:
+# Ten times too large. Where does the ten come from? At the first step $1 - \beta_1 = 0.1$, so the
+# code divides by it once too often. Here it is, in our words:
 
 # %%
 code(as_published_torch.PublishedAdam.update)
 
 # %% [markdown]
 # There it is: `m_hat` is divided by $1 - \beta_1^t$ twice. (In Ravine's copy each fault has a
-# switch, so that it can be fixed separately.) We fix it, and the first step is right.
+# switch, so that each can be fixed separately.) We fix it, and the first step is right.
 
 # %%
 PostAdam = partial(as_published_torch.AdamCountingTensors, lr=0.001)  # the division fixed
@@ -196,7 +196,7 @@ def constant_slope(make, right, steps=60):
 
 speeds = {
     "as published": (as_published_torch.PublishedMomentum, RED),
-    "key fixed": (as_published_torch.MomentumKeyMended, ORANGE),
+    "key fixed": (as_published_torch.MomentumKeyFixed, ORANGE),
 }
 figure, axes = plt.subplots(figsize=(6.5, 3))
 for name, (make, colour) in speeds.items():
@@ -212,8 +212,8 @@ plt.show()
 # %% [markdown]
 # The red line is flat: this skateboard never gains speed. The buffer is stored under a key with two
 # stray backticks in it, and looked up without them. So it is never found, and starts afresh at each
-# step. What is left is SGD with 1.9 times the learning rate. Its loss falls a little faster than
-# plain SGD's, which is exactly what you expect of momentum, so nothing looked wrong.
+# step. What remains is SGD with 1.9 times the learning rate. Its loss falls a little faster than
+# plain SGD's, which is exactly what you would expect of momentum, so nothing looked wrong.
 #
 # With the key fixed (orange) it rolls, but still starts 1.9 times too fast: the buffer is set to
 # the first gradient, *then* multiplied by $\mu$, and the gradient is added once more. In torch the
@@ -233,7 +233,7 @@ class FixedMomentum(as_published_torch.Optimizer):
 
 for name, make in (
     ("as published", as_published_torch.PublishedMomentum),
-    ("key fixed", as_published_torch.MomentumKeyMended),
+    ("key fixed", as_published_torch.MomentumKeyFixed),
     ("start fixed", FixedMomentum),
 ):
     apart = largest_difference(partial(make, lr=0.001), right, tensors=2)
@@ -281,8 +281,8 @@ for a_rule in (rmsprop, rms_without_root, rms_misplaced):
 # - The first post says that it re-implements its equation 1, momentum with the learning rate
 #   *inside*. Its code has it *outside*, as torch does. You saw in chapter 4 that these differ as
 #   soon as the learning rate changes. **The tool:** test with a learning rate that changes.
-# - The second post, as printed, never raises its step counter, so $t$ is 0 and Adam divides
-#   by $1 - \beta^0 = 0$. What comes out is not a number:
+# - The second post, as printed, never increments its step counter, so $t$ is 0 and Adam divides
+#   by $1 - \beta^0 = 0$. The result is not a number:
 
 # %%
 print("Adam's p after a step with t = 0:", adam(1.0, 0.5, 0.0, 0.0, 0)[0])
@@ -302,9 +302,9 @@ print("Adam's p after a step with t = 0:", adam(1.0, 0.5, 0.0, 0.0, 0)[0])
 # ## The same, by a machine
 #
 # All of this is mechanical, so a program can do it. `ravine check` takes any optimizer, feeds it
-# gradients, and finds out which rule it is and, if it is none, what must be changed to make it one.
-# Here it meets the first post's Adam and momentum, of which it knows nothing but that they have a
-# `step()`.
+# gradients, and finds out which rule it is or, if it is not a known rule, what would have to change
+# to make it one. Here are the first post's Adam and momentum. All that `ravine check` knows about
+# them is that they have a `step()`.
 
 # %%
 from ravine.checks import check_optimizer
@@ -312,17 +312,17 @@ from ravine.checks import check_optimizer
 for published_optimizer in (
     as_published_torch.PublishedAdam,
     as_published_torch.PublishedMomentum,
-    as_published_torch.MomentumKeyMended,
+    as_published_torch.MomentumKeyFixed,
 ):
     report = check_optimizer(published_optimizer, only=["identity"])
     print(report.headline, end="\n\n")
 
 # %% [markdown]
-# On the command line it is `ravine check mine.py:MyAdam`. Now find faults yourself: ten broken
-# rules, each beside the right one.
+# On the command line, use `ravine check mine.py:MyAdam`. Now find faults yourself: here are ten
+# broken rules, each beside the correct one.
 
 # %%
-explore(fault=1)
+explore(fault=6)
 
 # %% [markdown]
 # **Exercise 1.** Here is a new bug: an Adam that adds `eps` inside the root. With
@@ -357,8 +357,8 @@ explore(fault=1)
 # </details>
 #
 # **Exercise 2.** The second post clips each coordinate of the gradient to 1, and its `lr` is 0.1.
-# On data that are not standardised the slope $m$ of the best line is 7,737 dollars per carat. How
-# many steps does it take to get there at least, and how many epochs of 250 steps is that?
+# On data that are not standardised, the slope $m$ of the best line is 7,737 dollars per carat. At
+# least how many steps does it take to get there, and how many epochs of 250 steps is that?
 #
 # <details><summary>Answer</summary>
 #

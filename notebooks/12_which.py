@@ -24,14 +24,15 @@
 # All of them need a learning rate, and in the noise of mini-batches none comes to rest
 # while that rate is constant.
 #
-# What a race says depends on the race. Here is a small one to change: pictures of digits, 8 × 8
-# pixels each, and a network with one hidden layer. Every optimizer is tuned over 25 learning rates
+# The result of a race depends on the race. Here is a small one for you to change: images of digits,
+# 8 × 8 pixels each, and a network with one hidden layer. Every optimizer is tuned over 25 learning rates
 # on some seeds, and reported on others.
 
 # %%
 import tempfile
 
 import torch
+from lesson import explore
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -64,12 +65,19 @@ for row in outcome.table():
 # is far ahead. Tuned, the three are within a few percent of each other, and Adam does not lead.
 # Comparing a tuned optimizer with an untuned one says nothing about either.
 #
+# In the explorer, too, both rules get the best of 67 learning rates. Here momentum is first. On the
+# saddle and the plateau it is Adam.
+
+# %%
+explore(rule="adam", land="rosenbrock", beside="momentum")
+
+# %% [markdown]
 # **Exercise 1.** Race your own rule: write one, as in chapter 5, and put it into the list in place
 # of `"momentum"`. Any function with `@rule` will do.
 #
 # <details><summary>Answer</summary>
 #
-# A rule is given as it is. This is Signum: the sign of the mean gradient.
+# Pass the rule itself. This is Signum: the sign of the mean gradient.
 #
 # ```python
 # from ravine import rule
@@ -114,5 +122,5 @@ for row in outcome.table():
 # - **The sources.** Each rule names its paper, and most are short. Kingma and Ba's paper on
 #   [Adam](https://arxiv.org/abs/1412.6980) fits its algorithm in a box of ten lines. Compare it
 #   with `show(adam)`.
-# - **The posts.** Read them now. You will enjoy them twice: for what they explain, and for what you
-#   find.
+# - **The posts.** Read them now. You will enjoy them twice: for what they explain, and for the bugs
+#   that you find.

@@ -206,7 +206,7 @@ def _packages(rows: Rows) -> str:
 
 
 def _targets(rows: Rows) -> str:
-    """How many reach what is aimed at, where each element is stepped by itself, and which do not."""
+    """How many reach what is aimed at, where each element is stepped separately, and which do not."""
     own, sentences = registry.own(), []
     alone = [r for r in rows if trace(own[r["rule"]]).pointwise]
     for on, aim in AIMS.items():

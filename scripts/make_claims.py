@@ -26,7 +26,7 @@ FIGURES = {"claims": 1400, "claims-oscillations": 1400}
 def table(found: Sequence[Mapping[str, Any]]) -> str:
     """Make the page's table: a row for each claim."""
     lines = [
-        "| what is said | supported, undecided, contradicted | verdict | measured |",
+        "| claim | supported, undecided, contradicted | verdict | measured |",
         "| :-- | :-: | :-- | :-- |",
     ]
     for claim in found:

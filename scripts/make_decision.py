@@ -123,13 +123,14 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -
 def _verdict(found: Facts) -> str:
     best, *_ = together = found["over_all_problems"]
     fast = max(together, key=lambda row: row["score_by_seconds"])
-    also = "" if fast is best else f"{fast['optimizer']} has the best one "
+    also = "and" if fast is best else f"and {fast['optimizer']}"
     first = Counter(_by_default(p)[0]["optimizer"] for p in found["problems"])
     where = listed(f"{name} on {count}" for name, count in first.most_common())
     return (
-        f"**Tuned, {best['optimizer']} has the best score over all {len(found['problems'])} problems by the "
-        f"steps that it takes to the targets, {best['score']:.2f} of 1; {also}by seconds, "
-        f"{fast['score_by_seconds']:.2f}.** {found['headline']} **Not tuned**, first come {where}."
+        f"**With tuned learning rates, {best['optimizer']} has the best score over all "
+        f"{len(found['problems'])} problems by steps to the target ({best['score']:.2f} of 1), {also} by "
+        f"seconds ({fast['score_by_seconds']:.2f}).** {found['headline']} **With default learning "
+        f"rates**, the best are {where}."
     )
 
 
@@ -151,7 +152,7 @@ def _decision(problems: Iterable[Facts]) -> str:
     heads = (
         "what you train",
         "use",
-        "its lr, and what works",
+        "learning rate (range that works)",
         "without tuning",
         "what the race showed",
     )
@@ -204,7 +205,7 @@ def _scores(found: Facts) -> str:
     ]
     heads = (
         *("optimizer", "score, steps", "score, seconds", "best or not distinguishable"),
-        *("as close as the best", "report runs lost", "bytes per parameter"),
+        *("as close as the best", "lost report runs", "bytes per parameter"),
     )
     return _table(heads, rows)
 
@@ -235,7 +236,7 @@ def _tuning(problems: Iterable[Facts]) -> str:
         "problem",
         "first at the defaults",
         "first tuned",
-        "which had been",
+        "the latter at its defaults",
         "rank correlation",
     )
     return _table(heads, rows, left=3)
@@ -282,8 +283,9 @@ def _evidence(p: Facts) -> str:
     better = "less" if p["lower_is_better"] else "more"
     return (
         f"### {p['problem']}\n\n{p['about']} {p['steps']:,} steps of {p['batch_size']}; target: "
-        f"{p['score']} {p['target']:g}, {better} is better. **{p['verdict']}** {' '.join(p['remarks'])}\n\n"
-        + _table(heads, rows)
+        f"{p['score']} {p['target']:g}, {better} is better. **{p['verdict']}**\n\n"
+        f'<details markdown="1">\n<summary>All {len(rows)} optimizers</summary>\n\n'
+        f"{' '.join(p['remarks'])}\n\n{_table(heads, rows)}\n\n</details>"
     )
 
 

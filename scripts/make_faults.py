@@ -17,8 +17,8 @@ from ravine.reading.about import source
 from ravine.rule import Rule
 
 FILE = Path(__file__).parents[1] / "src" / "ravine" / "explorer" / "faults.json"
-FIRST = 'From "Adam and friends", 2021, in PyTorch.'
-SECOND = 'From "Adam Optimizer Tutorial", 2024, in NumPy.'
+FIRST = "From “Adam and friends”, 2021, in PyTorch."
+SECOND = "From “Adam Optimizer Tutorial”, 2024, in NumPy."
 COMMON = "Seen in the wild."
 
 

@@ -1,7 +1,7 @@
 """A race of a hundred thousand runs with curves of a thousand points, simulated: how long the rest takes.
 
 Nothing is trained: the runs of a race over many problems and optimizers are made up, and kept as shards
-of a race keep them, each run in a file of its own. Measured is what comes after the training: merging the
+of a race keep them, each run in a separate file. Measured is what comes after the training: merging the
 shards, resuming, reading, the report with its page, the Parquet file, a query by DuckDB, and how large
 everything is.
 

@@ -324,7 +324,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("bench", "stacks", "--shapes", "cube"), "shapes='cube' is invalid"),
         (("bench", "stacks", "--out", "no/x.json"), "there is no folder no"),
         (("rase",), "No such command 'rase'"),
-        (("show", "AdaBound"), "no rule is called 'AdaBound'; there are"),
+        (("show", "AdaBound"), "no rule is called 'AdaBound'; `ravine list`"),
         (("show", ""), "no name of a rule is given"),
         (("show", "l2"), r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         (("show", "adam(weight_decay=1)"), "has no hyperparameter 'weight_decay'"),
@@ -343,7 +343,10 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("show", "adam", "--llvm", "--asm"), "--llvm and --asm ask for different things"),
         (("show", "adam", "--worked", "3", "--latex"), "--latex and --worked ask for different"),
         (("show", "adam", "--csv", "--kernel"), "--kernel and --csv ask for different things"),
-        (("show", "adam", "--csv", "--sheet", "a.xlsx"), "--csv and --sheet exclude each other"),
+        (
+            ("show", "adam", "--csv", "--sheet", "a.xlsx"),
+            "--csv and --sheet are mutually exclusive",
+        ),
         (
             ("show", "adam", "--sheet", "a.ods"),
             "--sheet 'a.ods' is invalid; the name of a spread",

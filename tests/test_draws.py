@@ -351,7 +351,7 @@ def test_seeds_and_stochastic_rounding():
     assert torch.equal(end(stochastic_rounding=3), end(stochastic_rounding=True, seed=3))
     assert not torch.equal(end(stochastic_rounding=3), end(seed=3))
     assert not torch.equal(end(stochastic_rounding=3), end(stochastic_rounding=4))
-    with pytest.raises(ValueError, match="stochastic_rounding=3 and seed=4 exclude each other"):
+    with pytest.raises(ValueError, match="stochastic_rounding=3 and seed=4 are mutually exclusive"):
         end(stochastic_rounding=3, seed=4)
 
 
@@ -437,7 +437,7 @@ def test_shown():
     assert np.array_equal(new, mine[0])
     assert np.array_equal(slot, mine[1])
     assert digest(langevin) != digest(rules.sgd)
-    with pytest.raises(RuleError, match="draws random numbers, which a printed step has not"):
+    with pytest.raises(RuleError, match="draws random numbers, which a printed step cannot do"):
         scalar_update(langevin)
 
 

@@ -81,7 +81,7 @@ def test_cards_are_whole(name):
         assert card.variant_of in RULES
         assert card.variant_of != name
     assert {*card.axes} <= {*AXES}
-    for witness in card.witnesses:
+    for witness in card.known:
         for names in witness.options.values():
             assert {names} if isinstance(names, str) else {*names} <= {*rule.hyperparameters}
         assert {*witness.state} <= {*rule.slots}

@@ -150,7 +150,7 @@ def test_a_name_of_torch_steps_as_torch_does(name):
             if name == "SparseAdam":
                 p.grad = p.grad.to_sparse()
             theirs.step()
-            if name == "Muon":  # in bfloat16, which NumPy has not
+            if name == "Muon":  # in bfloat16, which NumPy does not have
                 q, state = rule.update(q, g, state, t, bfloat16=False)
             else:
                 q, state = rule.update(q, g, state, t)
@@ -326,8 +326,8 @@ def test_no_suggestion_leads_to_another_optimizer(name):
         ("mine.NAdam", "did you mean 'NAdam'?"),
         ("Adam with weight decay", "write decoupled_decay(Adam, weight_decay=...) or l2(Adam, "),
         ("SGD with weight_decay", "write decoupled_decay(SGD, weight_decay=...) or l2(SGD, "),
-        ("keras.Ftrl", "there are"),
-        ("Adam with momentum", "there are"),
+        ("keras.Ftrl", "`ravine list`"),
+        ("Adam with momentum", "`ravine list`"),
     ],
 )
 def test_what_is_none_of_our_names_but_has_one_in_it(name, said):
@@ -338,7 +338,7 @@ def test_what_is_none_of_our_names_but_has_one_in_it(name, said):
 
 @pytest.mark.parametrize("name", ["adam(lr=0.1, learning_rate=0.2)", "adam(b1=0.5, beta_1=0.6)"])
 def test_an_option_has_one_name_at_a_time(name):
-    with pytest.raises(ValueError, match="set one hyperparameter twice"):
+    with pytest.raises(ValueError, match="set the same hyperparameter twice"):
         get(name)
 
 

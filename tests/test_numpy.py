@@ -485,7 +485,9 @@ def test_the_squared_error_of_a_row_and_a_column_is_refused():
 
 def test_a_learning_rate_has_one_name_at_a_time():
     start = {"m": 0.0, "b": 0.0}
-    with pytest.raises(TypeError, match=r"learning_rate=0.1 and lr=0.2 are one hyperparameter"):
+    with pytest.raises(
+        TypeError, match=r"learning_rate=0.1 and lr=0.2 are the same hyperparameter"
+    ):
         rn.fit(rn.linear, rn.mean_squared_error, start, X, X, learning_rate=0.1, lr=0.2)
     with pytest.raises(TypeError, match="callback=3 is invalid"):
         rn.fit(rn.linear, rn.mean_squared_error, start, X, X, callback=3)

@@ -207,7 +207,7 @@ def test_a_group_refuses_it_too_and_stays_what_it_was():
 
 
 def test_by_hand_both_forms_at_once_are_refused():
-    with pytest.raises(TypeError, match="betas and beta1 exclude each other"):
+    with pytest.raises(TypeError, match="betas and beta1 are mutually exclusive"):
         aggmo(0.0, 1.0, (0.0,) * 3, betas=(0.0, 0.1, 0.2), beta1=0.5)
     with pytest.raises(ValueError, match="a tuple of 3"):
         aggmo(0.0, 1.0, (0.0, 0.0))

@@ -297,8 +297,7 @@ def test_an_unknown_name_suggests_the_nearest(name, meant):
     with pytest.raises(LookupError) as caught:
         get(name)
     message = caught.value.args[0]
-    assert f"no rule is called {name!r}; did you mean {meant!r}? There are" in message
-    assert ", ".join(names()) in message
+    assert f"no rule is called {name!r}; did you mean {meant!r}? `ravine list`" in message
 
 
 @pytest.mark.parametrize("name", ["zzzzzz", "SWATS", "AdaShift", "keras.Ftrl", "torch.optim.LBFGS"])
@@ -306,7 +305,7 @@ def test_a_name_like_no_other_suggests_nothing(name):
     with pytest.raises(LookupError) as caught:
         get(name)
     assert "did you mean" not in caught.value.args[0]
-    assert f"no rule is called {name!r}; there are {', '.join(names())}" in caught.value.args[0]
+    assert f"no rule is called {name!r}; `ravine list`" in caught.value.args[0]
 
 
 def test_stacks():
@@ -348,7 +347,7 @@ def test_a_name_found_has_one_spelling(name):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("", LookupError, "no name of a rule is given; there are adabelief"),
+        ("", LookupError, "no name of a rule is given; `ravine list`"),
         ("l2", LookupError, r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         (
             "AGC",

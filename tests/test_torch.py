@@ -888,7 +888,7 @@ BAD = [
         if accepts(name, "fused")
     ),
     *(
-        (name, {"capturable": True}, f"{name}: capturable=True is not accepted")
+        (name, {"capturable": True}, f"{name}: capturable=True is not supported")
         for name in CLASSES
         if accepts(name, "capturable")
     ),

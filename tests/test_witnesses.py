@@ -2,7 +2,7 @@
 
 import pytest
 from witnesses import problem
-from witnesses.following import TOLERANCE, distance
+from witnesses.following import TOLERANCE, distance, is_so
 from witnesses.stacks import witnesses
 
 from ravine import registry
@@ -21,7 +21,14 @@ def test_the_rule_follows_its_witness(made, witness):
     for loud in (True, False):
         assert path.values["loud" if loud else "calm"] == problem.values(made, witness, loud)
     for engine in ("auto", "eager"):
-        assert distance(made, witness, path, engine) <= TOLERANCE
+        assert is_so(distance(made, witness, path, engine), witness)
+
+
+def test_what_is_near_says_how_near_and_why():
+    for made, witness in witnesses():
+        near = witness in made.card.near
+        assert near == (witness.apart > TOLERANCE), f"{made.name}, {witness.name}"
+        assert witness.note or not near, f"{made.name}, {witness.name}"
 
 
 def test_every_recorded_path_is_some_rule_s():
@@ -37,7 +44,8 @@ def test_the_loud_run_moves_every_option():
             for names in witness.options.values()
             for name in ([names] if isinstance(names, str) else names)
         }
-        still = {k for k in asked if loud[k] == calm[k] and not isinstance(calm[k], bool)}
+        kept = {*witness.loud} if witness.apart else set()  # how far apart they are depends on it
+        still = {k for k in asked - kept if loud[k] == calm[k] and not isinstance(calm[k], bool)}
         assert not still, f"{made.name}, {witness.name}: {still}"
 
 

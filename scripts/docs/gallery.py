@@ -45,9 +45,9 @@ def landscapes(rule: Rule) -> Iterator[str]:
     if facts is None:  # of another package
         return
     rated = any(one["lr"] is not None for one in facts["trials"].values())
-    rate = ", at the learning rate that is best for each" * rated
+    rate = ", at the best learning rate for each" * rated
     yield "## On three landscapes"
-    yield f"From the ring towards the cross{rate}: {POINTS} steps, with dots at the first {DOTS}."
+    yield f"{POINTS} steps from the ring towards the cross{rate}. Dots mark the first {DOTS}."
     figures = "".join(_figure(rule, name, facts) for name in VIEWS)
     yield f'<div class="landscapes">{figures}</div>'
 
@@ -60,13 +60,13 @@ def trials(rule: Rule) -> Iterator[str]:
     by_name = facts["trials"]
     failed = [name for name, one in by_name.items() if one["steps"] is None]
     rated = any(one["lr"] is not None for one in by_name.values())
-    grid = "; shown is the best of 13 learning rates over the range worth searching" * rated
+    grid = ", at the best of 13 learning rates in the search range" * rated
     yield "## Where it fails"
     yield _verdict(by_name, failed)
     yield (
-        f"Each problem has two weights and is hard in one way. A run has {STEPS} steps{grid}. *Steps*: how "
-        "many it takes until the loss is at the target, the dashed line, to stay."
-        + " *Rates*: the lowest and the highest learning rate that gets there."
+        f"Each problem has two weights and one difficulty. A run has {STEPS} steps{grid}. *Steps*: the "
+        "number of steps until the loss reaches the target, the dashed line, and stays there."
+        + " *Rates*: the lowest and the highest learning rate that reach it."
         * rated
     )
     rows = []
@@ -87,13 +87,13 @@ def _verdict(by_name: dict[str, Any], failed: Sequence[str]) -> str:
     if failed:
         return f"It does not reach the target on {listed(f'*{name}*' for name in failed)}."
     slowest = max(by_name, key=lambda name: by_name[name]["steps"])
-    return f"It reaches every target, the one of *{slowest}* last, after {by_name[slowest]['steps']} steps."
+    return f"It reaches every target, that of *{slowest}* last, after {by_name[slowest]['steps']} steps."
 
 
 def _again(rule: Rule, name: str, one: Any) -> Iterator[str]:
     """The run that shows it, to be run again."""
     given = "" if one["lr"] is None else f", lr={one['lr']:g}"
-    yield f"The run on *{name}*, to repeat. Is the last point at the target?"
+    yield f"To repeat the run on *{name}*, and see whether its last point reaches the target:"
     yield (
         "```python\nfrom ravine.gallery import PROBLEMS, walk\nfrom ravine.registry import get\n\n"
         f'problem = PROBLEMS["{name}"]\npath = walk(get("{rule.name}"), problem{given})\n'
@@ -127,9 +127,9 @@ def relatives(rule: Rule) -> Iterator[str]:
     yield "## Variants"
     root = rule.card.variant_of
     yield (
-        "How far apart two paths are after 60 equal gradients, both with this rule's hyperparameters, over "
-        "the length of this one's."
-        + f" How the other variants differ from `{root}` is said on its page."
+        "The distance of the two paths after 60 identical gradients, with this rule's hyperparameters, "
+        "divided by the length of this rule's path."
+        + f" The page of `{root}` says how the other variants differ from it."
         * (len(facts["apart"]) > 1)
         * bool(root)
     )

@@ -58,6 +58,13 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     files.append(File.generated(config, "lessons/formulas.pdf", content=sheet()))
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Give a page that is alone in its tab the room of the navigation, which would list only itself."""
+    if page.parent is None:
+        page.meta.setdefault("hide", ["navigation"])
+    return markdown
+
+
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Set the page's formulas; one that cannot be set is a warning, and so stops a strict build."""
     try:

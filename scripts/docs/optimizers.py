@@ -29,14 +29,13 @@ def catalogue(rules: registry.Rules) -> str:
     """The page of all optimizers, by family, each with a picture."""
     parts = [
         "# Optimizers",
-        "Each has a page, made from the rule's own source and from runs: what it is for, its equations, "
-        "where it fails, how fast it is, what it is called elsewhere. Families and rules are in the order "
-        f"of their years. The pictures show {gallery.POINTS} steps in Rosenbrock's valley, at the best "
-        "learning rate. "
-        "Bytes are those of the state of a float32 matrix of m × n, with the default hyperparameters.",
-        "A rule can be changed by a [modifier](modifiers.md): weight decay, clipping, averages, direction. "
-        "What other packages call a rule stands under [Names elsewhere](elsewhere.md). "
-        "To write one of your own, see [Write your own rule](../how-to/write-a-rule.md).",
+        "Each optimizer has a page, generated from its source and from test runs: its equations, where it "
+        "fails, how fast it is, and what it is called elsewhere. Families and rules are sorted by year. "
+        f"The pictures show {gallery.POINTS} steps in Rosenbrock's valley, at the best learning rate. "
+        "Bytes are the state for a float32 matrix of m × n, with the default hyperparameters.",
+        "[Modifiers](modifiers.md) change a rule: weight decay, clipping, averaging, other directions. "
+        "[Names elsewhere](elsewhere.md) lists what other packages call each rule. "
+        "[Write your own rule](../how-to/write-a-rule.md) shows how to add one.",
         gallery.contours(),
     ]
     for family, names in rules.families().items():
@@ -73,7 +72,7 @@ def rule_page(rule: Rule) -> str:
         *gallery.landscapes(rule),
         *explorer(rule),
         "## Source",
-        *([f"`{' around '.join(layers)}`; `step` is what it is around."] * (len(layers) > 1)),
+        *([f"`{' around '.join(layers)}`; `step` is the inner rule's step."] * (len(layers) > 1)),
         *map(_source, (*rule.sources, *helpers(rule))),
         "## Algorithm",
         "At the default hyperparameters.",
@@ -91,14 +90,14 @@ def rule_page(rule: Rule) -> str:
         *([] if graph.of_arrays else _steps(rule)),
         "## As the tracer sees it",
         "The step printed from the rule's graph, at the default hyperparameters: switches are "
-        "decided, what depends on scalars alone is computed once.",
+        "resolved, and anything that depends only on scalars is computed once.",
         f"```python\n{kernel_source(graph)}```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 EXPLORER = "assets/explorer.html"
-"""Where the site has the explorer: one file, which pages show in states of their own."""
+"""Where the site has the explorer: one file, which each page shows in another state."""
 
 
 def frame(state: dict[str, Any], title: str) -> str:
@@ -116,9 +115,9 @@ def explorer(rule: Rule) -> Iterator[str]:
     """The rule to edit and to move, where the explorer has it."""
     if rule.name in offered():
         land = "matrix" if trace(rule).of_arrays else "ravine"
-        yield "## Edit it, and see it move"
+        yield "## Edit it and watch it move"
         yield frame({"rule": rule.name, "land": land}, f"The explorer: {rule.name}")
-        yield "[What it can do](../explorer.md)"
+        yield "[What the explorer can do](../explorer.md)"
 
 
 def _proof(rule: Rule) -> Iterator[str]:
@@ -130,25 +129,26 @@ def _proof(rule: Rule) -> Iterator[str]:
         packages = list(dict.fromkeys(witness.package for witness in card.witnesses))
         yield f"Follows the recorded paths of {gallery.listed(packages)} to 10⁻¹² in float64."
     else:
-        yield "Follows its paper, transcribed a second time in 50 digits, to 10⁻¹² in float64."
+        yield "Follows an independent transcription of its paper in 50 digits, to 10⁻¹² in float64."
 
 
 def _names(rule: Rule) -> Iterator[str]:
     """What it is called elsewhere, where it is the same."""
-    if not rule.card.witnesses:
+    if not rule.card.known:
         return
     yield "## The same in other packages"
     rows = []
-    for witness in rule.card.witnesses:
+    for witness in rule.card.known:
         fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
         options = {k: v if isinstance(v, str) else ", ".join(v) for k, v in witness.options.items()}
         renamed = ", ".join(
             f"`{k}` is `{v}`" for k, v in options.items() if k != v and not k.isdigit()
         )
         called = f"`{witness.name}`" + f" with `{fixed}`" * bool(fixed)
-        rows.append((called, witness.package, renamed or "as here"))
+        apart = f"; {witness.strays} apart: {witness.note}" if witness.apart else ""
+        rows.append((called, witness.package, f"{renamed or 'as here'}{apart}"))
     yield table(("optimizer", "version", "options"), rows)
-    if any(witness.state for witness in rule.card.witnesses):
+    if any(witness.state for witness in rule.card.known):
         yield "[`ravine.torch.convert`](../how-to/checkpoint.md) reads its checkpoints."
 
 
@@ -168,8 +168,8 @@ def _steps(rule: Rule) -> list[str]:
     steps = worked(rule, [0.5, 0.3, -0.2], lr=0.1)
     return [
         "## Three steps by hand",
-        "One parameter that starts at 1, `lr` 0.1, the other hyperparameters at their defaults. "
-        "`step` is what the parameter goes down by.",
+        "One parameter that starts at 1, with `lr` 0.1 and the defaults of the other hyperparameters. "
+        "`step` is the amount subtracted from the parameter.",
         table([f">{column}" for column in steps[0]], [_numbers(row.values()) for row in steps]),
         "The same in a terminal, with as many steps and digits as you like:",
         f"```sh\nravine show {rule.name} --worked 3 --gradients 0.5,0.3,-0.2 --set lr=0.1\n```",
@@ -238,7 +238,7 @@ def _elsewhere(notes: Sequence[tuple[str, str]]) -> Iterator[str]:
     if entries := [f"- **{plain(package)}**: {plain(what)}" for package, what in notes]:
         yield "## Elsewhere"
         by_author = any("kozistr" in package + what for package, what in notes)
-        yield "How other packages and the papers differ" + (
+        yield "How other packages and papers differ" + (
             "; kozistr's package is pytorch_optimizer." if by_author else "."
         )
         yield "\n".join(entries)
@@ -248,15 +248,20 @@ def elsewhere_page() -> str:
     """Other packages' optimizers, and the rules that take the same path."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for name, rule in registry.own().items():
-        for witness in rule.card.witnesses:
+        for witness in rule.card.known:
             fixed = ", ".join(f"{k}={v!r}" for k, v in witness.fixed.items())
-            row = (f"`{witness.name}`", f"`{fixed}`" if fixed else "", f"[`{name}`]({name}.md)")
+            apart = f", {witness.strays} apart" if witness.apart else ""
+            row = (
+                f"`{witness.name}`",
+                f"`{fixed}`" if fixed else "",
+                f"[`{name}`]({name}.md){apart}",
+            )
             found.setdefault(witness.package, []).append(row)
     parts = [
         "# Names elsewhere",
-        "Which rule is another package's optimizer? Each of these takes the same path, to 10⁻¹² over 60 "
-        "steps in float64: it was recorded from the released package. `ravine which` answers the same "
-        "question in a terminal.",
+        "Which rule corresponds to another package's optimizer? Each of these takes the same path, to 10⁻¹² "
+        "over 60 steps in float64, or to the distance given, as recorded from the released package. `ravine "
+        "which` answers the same question in a terminal.",
         "```sh\nravine which timm.optim.Lamb\n```",
     ]
     for package in sorted(found, key=str.lower):
@@ -268,8 +273,8 @@ def elsewhere_page() -> str:
 def modifiers_page() -> str:
     parts = [
         "# Modifiers",
-        "A modifier is a function from rule to rule: `decoupled_decay(adam)` is AdamW. The outer "
-        "one sees the gradient first and the parameter last. In the equations, step is the inner "
+        "A modifier is a function from rule to rule: `decoupled_decay(adam)` is AdamW. The outermost "
+        "modifier sees the gradient first and the parameter last. In the equations, step is the inner "
         "rule's step.",
         "```python\nimport numpy as np\nimport ravine.numpy\nfrom ravine.modifiers import "
         "clip_by_global_norm, decoupled_decay\nfrom ravine.rules import adam\n\n"

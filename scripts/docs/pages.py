@@ -34,6 +34,7 @@ REFERENCE = {
     "ravine.explorer": "The page in which a rule is read, edited, and moves.",
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
+    "ravine.costs": "What a step takes, before it is taken.",
     "ravine.experiments": "The posts' experiments.",
     "ravine.data": "The embedded data sets.",
 }
@@ -212,7 +213,7 @@ def _notebook(path: Path) -> str:
     for cell in json.loads(path.read_text())["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(text.replace("<details>", '<details markdown="1">'))
+            parts.append(text.replace("<details>", '<details class="answer" markdown="1">'))
             continue
         shown = list(filter(None, map(_output, cell["outputs"])))
         code = f"```python\n{text}\n```"

@@ -45,7 +45,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "shape scaling": "how the step depends on a matrix's shape",
         "Newton-Schulz coefficients": "the polynomial that a matrix is orthogonalized by",
         "Newton-Schulz precision": "the numbers that it is computed in",
-        "preconditioner": "what the gradient is multiplied by, and how often that is computed anew",
+        "preconditioner": "what the gradient is multiplied by, and how often that is recomputed",
         "scope": "what one number is taken over: a row, a tensor, or all tensors",
         "averaging": "which weights are averaged, and how they count",
         "trust ratio": "what lengths the step of a tensor is scaled by, and where",
@@ -55,24 +55,27 @@ AXES: Mapping[str, str] = MappingProxyType(
 
 
 class CardError(ValueError):
-    """A card that says something that is not accepted."""
+    """A card with invalid contents."""
 
 
 @dataclass(frozen=True)
 class Witness:
-    """A released optimizer whose path a rule follows: to 1e-12, in float64, over 60 steps.
+    """A released optimizer whose path the rule follows, to 1e-12 or `apart` in float64 over 60 steps.
 
-    package: its distribution and version, "timm 1.0.31". call: how it is made, without the parameters,
-    in the rule's hyperparameters: "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)".
-    needs: options that have to keep the value that the package has by default. defaults: what it has
-    by default for hyperparameters, where that is not what the rule has. state: for each slot, its name in
-    a parameter's state or in the param group, as in {"m": "exp_avg"}, or what to compute of such names, of
-    hyperparameters, and of t, the count of steps: {"m": "exp_avg * (1 - beta1**t)"}. With by_group it is
-    kept for each group, and `place` is the parameter's place there: {"p0": "init_buffer[place]"}; what is
-    None is not there. counted: whether it keeps a count of steps, where the rule takes t; or what to
-    compute it of. said: for hyperparameters that no option is, what to compute of the group's options,
-    {"lr": "lr * p"}. unsaved: options that its checkpoints do not tell.
-    note: what else is to be said. Raises CardError if package or call cannot be read.
+    package: its distribution and version, such as "timm 1.0.31". call: the call that creates it,
+    without the parameters, in terms of the rule's hyperparameters: "timm.optim.Lamb(lr=lr,
+    betas=(beta1, beta2), max_grad_norm=None)". needs: options that must keep the package's
+    defaults. defaults: the package's defaults for hyperparameters, if they differ from the rule's.
+    state: for each slot, its name in a parameter's state or in the param group, as in {"m":
+    "exp_avg"}, or an expression of such names, hyperparameters and t, the step count: {"m":
+    "exp_avg * (1 - beta1**t)"}. by_group: the state is kept per group, and `place` is the
+    parameter's index in it: {"p0": "init_buffer[place]"}; None means that there is no such entry.
+    counted: whether it keeps a step count, if the rule takes t, or an expression for it. said:
+    expressions of the group's options for hyperparameters that are not options themselves, {"lr":
+    "lr * p"}. unsaved: options that are missing from its checkpoints. apart: the distance between
+    the two paths, relative to the length of the rule's, if it is more than 1e-12. note: anything
+    else worth saying, such as the reason for the distance. Raises CardError if package or call
+    cannot be read.
 
     >>> lamb = Witness("timm 1.0.31", "timm.optim.Lamb(lr=lr, betas=(beta1, beta2), max_grad_norm=None)")
     >>> lamb.name
@@ -97,6 +100,7 @@ class Witness:
     loud: Mapping[str, Any] = field(default_factory=dict)
     late: bool = False
     constant_lr: bool = False
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         distribution, _, version = self.package.partition(" ")
@@ -120,6 +124,11 @@ class Witness:
             return ast.parse(self.call, mode="eval").body
         except SyntaxError:
             return None
+
+    @property
+    def strays(self) -> str:
+        """How far the rule strays from its path, as it is written: "8e-8"; "" where it does not."""
+        return f"{self.apart:.0e}".replace("e-0", "e-") if self.apart else ""
 
     @property
     def distribution(self) -> str:
@@ -188,12 +197,14 @@ class Witness:
 class Card:
     """What is known about a rule besides what it computes.
 
-    title: its name as the literature writes it, "AdaBelief", where that is not the rule's in CamelCase;
-    the fronts' classes have it. names: its other names that belong to no package, with commas between.
-    note: what is said where one of these, which people use for two rules, is looked up. variant_of: the
-    rule that it is a variant of. differs: on what, of :data:`AXES`, with commas between. witnesses:
-    released optimizers that take the same path. unverified: where nothing proves the rule to 1e-12, what
-    it was compared with, and the distance. Raises CardError where `differs` is none of the axes.
+    title: its name in the literature, such as "AdaBelief", if that is not the rule's name in
+    CamelCase; the classes have this name. names: other names that do not belong to a package,
+    comma-separated. note: a remark to show when one of these names is looked up and people use it
+    for two rules. variant_of: the rule that it is a variant of. differs: how it differs from that
+    rule, a comma-separated list of :data:`AXES`. witnesses: released optimizers that take the same
+    path. near: those that take almost the same path, each with its distance, `apart`, and the
+    reason, `note`. unverified: for a rule that nothing confirms to 1e-12, what it was compared
+    with, and the distance. Raises CardError if `differs` names anything but axes.
     """
 
     title: str = ""
@@ -202,6 +213,7 @@ class Card:
     variant_of: str = ""
     differs: str = ""
     witnesses: tuple[Witness, ...] = ()
+    near: tuple[Witness, ...] = ()
     unverified: str = ""
 
     def __post_init__(self) -> None:
@@ -210,9 +222,14 @@ class Card:
                 raise CardError(f"differs={axis!r} is invalid; it must be one of {', '.join(AXES)}")
         if bool(self.variant_of) != bool(self.differs):
             raise CardError(
-                f"variant_of={self.variant_of!r} and differs={self.differs!r} are not accepted; a variant "
+                f"variant_of={self.variant_of!r} and differs={self.differs!r} are invalid; a variant "
                 "says what it is a variant of, and how it differs"
             )
+
+    @property
+    def known(self) -> tuple[Witness, ...]:
+        """The released optimizers whose paths were recorded: those it follows, and those it is near."""
+        return self.witnesses + self.near
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
     wanted = naming.plain(last)
     found = []
     for rule in rules:
-        for witness in rule.card.witnesses:
+        for witness in rule.card.known:
             root, *_, its = witness.name.split(".")
             if naming.plain(its) == wanted and package in ("", root):
                 found.append(Match(rule, witness))
@@ -86,7 +86,7 @@ def _parted(name: str, rules: Iterable[Rule]) -> tuple[str, str]:
     head, _, last = name.rpartition(".")
     root = head.partition(".")[0].casefold()
     root = ALIASES.get(root, root)
-    if root in {w.name.partition(".")[0] for rule in rules for w in rule.card.witnesses}:
+    if root in {w.name.partition(".")[0] for rule in rules for w in rule.card.known}:
         return root, last
     package, rest = naming.parted(name)  # "Keras Nadam", "optimizers.Adam"
     return (package.partition(".")[0], rest.rpartition(".")[2]) if package else (root, last)

@@ -1,6 +1,6 @@
 """Runs the file or imports the module that a rule of one's own is in.
 
-Looking up "path/to/mine.py:lion" runs mine.py, as an import would; what lies beside it can be
+Looking up "path/to/mine.py:lion" runs mine.py, as an import would; what is beside it can be
 imported while it runs. The logger "ravine" says, at level INFO, which file is run. A file is run
 again when it, or a neighbour that it imported, has changed.
 """

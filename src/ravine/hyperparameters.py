@@ -1,9 +1,9 @@
-"""Hyperparameters: what a name means, what it may be, where a search looks for it.
+"""Hyperparameters: what a name means, which values are valid, and where to search.
 
-Shared is what the field agrees on: the meaning of a name such as lr or eps, and a range only where
-every paper has it. What a name means in one rule, and where it is searched there, stands in the
-rule's decorator: `beta2="decay rate of the momentum"` changes the meaning alone,
-`lr=searched(1e-4, 10)` the search range alone, and `alpha=Hyperparameter(...)` says all of it.
+Names such as lr or eps have a shared meaning, and a valid range if every paper agrees on it.
+Meanings and search ranges that are specific to a rule are declared in its decorator: `beta2="decay
+rate of the momentum"` changes only the meaning, `lr=searched(1e-4, 10)` only the search range, and
+`alpha=Hyperparameter(...)` declares everything.
 """
 
 from __future__ import annotations

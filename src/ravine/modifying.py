@@ -64,7 +64,7 @@ class _Modifier:
             )
         for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(
-                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} has not"
+                f"{name}: {self.function.__name__} shares {missing!r}, which {inner.name} does not have"
             )
         function = parts.flat(self.function, 3, RuleError)
         count, with_t = len(inner.slots), takes_t or inner.takes_t
@@ -125,16 +125,17 @@ def modifier(
     evaluate: Callable[..., Any] | None = None,
     **declared: Any,
 ) -> Any:
-    """Make a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
+    """Make a modifier, a function from rule to rule: `@modifier`, or `@modifier(slot=like_p)`.
 
-    The function takes `step, p, g`, its own slots and, last, t if it asks for it; it calls
-    `step(p, g)`, which takes the inner rule's step, keeps the inner state, and returns the new p.
-    A keyword without default is shared with the inner rule. The result, applied to a rule, is a
-    rule, whose slots are the inner ones, then the modifier's own. The inner rule gets its signals as
-    the step was given them, or as `step(p, g, hessian=...)` says; a signal of both is one.
+    The function takes `step, p, g`, its slots and, last, t if it needs it. `step(p, g)` takes a
+    step of the inner rule, updates the inner state, and returns the new p. A keyword without a
+    default is shared with the inner rule. The result of applying the modifier to a rule is a rule
+    whose slots are the inner ones, then the modifier's. The inner rule receives the signals of the
+    step, or what `step(p, g, hessian=...)` passes on; a signal that both declare is the same
+    signal.
 
-    evaluate: as of :func:`rule`, of slots and hyperparameters that the modifier names; as p it gets
-    the weights that the inner rule evaluates with. A modifier sees parameters as the inner rule does.
+    evaluate: as in :func:`rule`, a function of slots and hyperparameters of the modifier; its p is
+    the inner rule's weights for evaluation. A modifier sees parameters as the inner rule does.
     """
     if function is None:
         return lambda f: modifier(f, evaluate=evaluate, **declared)

@@ -36,6 +36,7 @@ WORDS = {
     "decoupled_decay(amsgrad)": "AdamW with AMSGrad, AdamW AMSGrad",
     "decoupled_decay(adamax)": "AdamaxW",
     "decoupled_decay(nadam)": "NAdamW, NAdam with decoupled weight decay",
+    "schedule_free_adamw": "Schedule-Free, Schedule Free",
     "decoupled_decay(radam)": "RAdamW, RAdam with decoupled weight decay",
 }
 """Names, of no package, of stacks and of rules with options; a rule's own are on its card."""
@@ -50,10 +51,6 @@ _KERAS: dict[str, str | tuple[str, str]] = {
     "Adam with AMSGrad": "amsgrad_keras(eps=1e-7)",
     "AdamW": "decoupled_decay(adam_eps_hat, weight_decay=0.004, eps=1e-7)",
     "AdamW with AMSGrad": "decoupled_decay(amsgrad_keras, weight_decay=0.004, eps=1e-7)",
-    "Muon": (
-        "muon_moonshot(weight_decay=0.004)",
-        "Keras takes the norm in float32, and steps what is not a matrix by Adam",
-    ),
     "SGD with momentum": "momentum_classical(lr=0.01)",
     "SGD with Nesterov": "nesterov_classical(lr=0.01)",
 }
@@ -318,7 +315,7 @@ def _variant(given: str, of: str) -> bool:
 def _slip(given: str, meant: str) -> bool:
     if max(len(given), len(meant)) < 4 and sorted(given) != sorted(meant):
         return False
-    if given[-1].isdigit() and not meant[-1].isdigit():  # a version of its own
+    if given[-1].isdigit() and not meant[-1].isdigit():  # another version
         return False
     distance = _distance(given, meant)
     far = 2 if len(meant) >= 10 or sorted(given) == sorted(meant) else 1

@@ -349,7 +349,7 @@ def sum(x: Any, axis: int | None = None, *, keep: int | None = None) -> Any:
 
     keep=0 leaves a vector as it is, since there is no other axis, and so it does a number and an array
     without axes. Raises TypeError for both at once, for what is not a whole number, and for a number
-    along an axis; ValueError for an axis that x has not.
+    along an axis; ValueError for an axis that x does not have.
     """
     return _reduced("sum", x, axis, keep)
 

@@ -1,6 +1,6 @@
 """The rules that other packages offer, through entry points of the group "ravine.rules".
 
-An entry point names a module, whose rules are all offered, or one rule. Each is loaded by itself:
+An entry point names a module, whose rules are all offered, or one rule. Each is loaded separately:
 what is wrong with one takes nothing else away.
 """
 

@@ -1,7 +1,7 @@
 """How rules, and the classes made from them, are pickled: by name, or as they were made.
 
 A rule that a module defines under its name is pickled as "module:name", or "path/to/file.py:name", and
-unpickling gives the same rule. Any other rule, such as `l2(adam)`, is made again from what it was made of.
+unpickling gives the same rule. Any other rule, such as `l2(adam)`, is rebuilt from its parts.
 Pickle stores functions by name, so a rule made of a lambda, or inside a function, is refused. cloudpickle
 and dill store whole functions, so they take these, and the rules of `__main__`, as well.
 """

@@ -218,10 +218,10 @@ class Found:
 
 
 def get(name: str) -> Rule:
-    """The rule of that name, as people write it; see the module's description.
+    """The rule with this name; the module's description says which names there are.
 
-    Raises LookupError for a name that is none, with the nearest where it is a slip of the keyboard,
-    and ValueError for options that are not accepted.
+    Raises LookupError for an unknown name, with the closest match if it looks like a typo, and
+    ValueError for invalid options.
     """
     return resolve(name).rule
 
@@ -280,12 +280,15 @@ def _of_package(match: elsewhere.Match) -> Found:
     return replace(found, note=f"{name} is {match.expression}. {match.witness.note}".rstrip(". "))
 
 
+_ALL = "`ravine list`, or ravine.registry.names(), has all rules"
+
+
 def _unknown(text: str, found: Rules) -> str:
     from ravine.files import exists, is_file  # as below: importing Ravine is to be instant
 
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
     if not text:
-        return f"no name of a rule is given; there are {', '.join(found)}"
+        return f"no name of a rule is given; {_ALL}"
     if qualified := [name for name in found if name.partition(":")[2] == text]:
         return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
     if naming.plain(text) in _modifiers_called():
@@ -303,9 +306,7 @@ def _unknown(text: str, found: Rules) -> str:
         slip += "." * bool(slip)
     else:
         slip = naming.typo(text, [*found, *naming.known(own())])
-    return (
-        f"no rule is called {shown}{f'{slip} There' if slip else '; there'} are {', '.join(found)}"
-    )
+    return f"no rule is called {shown}{slip if slip else ';'} {_ALL}"
 
 
 def _defined(place: str) -> str:
@@ -373,7 +374,7 @@ def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
     hyperparameters, given = found.rule.hyperparameters, options
     options = {k if k in hyperparameters else naming.OPTIONS.get(k, k): given[k] for k in given}
     if len(options) < len(given):
-        raise ValueError(f"{found.name}: {', '.join(given)} set one hyperparameter twice")
+        raise ValueError(f"{found.name}: {', '.join(given)} set the same hyperparameter twice")
     try:
         found.rule.values(options)
     except TypeError as error:

@@ -32,7 +32,7 @@ _HYPERPARAMETERS = {
     ),
     **dict.fromkeys(
         ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"),
-        "is where torch's schedulers keep a number of their own",
+        "is where torch's schedulers keep a number",
     ),
     **dict.fromkeys(
         (

@@ -104,9 +104,9 @@ def the(made: Rule) -> Rule:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rule:
-    """A rule: the function, and what its signature and decorator say about it.
+    """A rule: a function, and what its signature and its decorator declare about it.
 
-    Call it as it stands, on floats, NumPy arrays, torch tensors or JAX arrays:
+    Call it directly, on floats, NumPy arrays, torch tensors or JAX arrays:
 
     >>> from ravine.rules import sgd, adam
     >>> sgd(1.0, 0.5, lr=0.1)
@@ -159,7 +159,7 @@ class Rule:
     def update(
         self, p: Any, g: Any, state: Sequence[Any], t: Any, /, **hyperparameters: Any
     ) -> tuple[Any, tuple[Any, ...]]:
-        """One step in the form that every rule has: (new p, new state). Keywords: as of a call."""
+        """One step in a uniform form: returns (new p, new state). Takes the same keywords as a call."""
         args = (p, g, *state, t) if self.takes_t else (p, g, *state)
         p, *state = self._step(args, hyperparameters, t)
         return p, tuple(state)
@@ -209,7 +209,9 @@ class Rule:
         return result
 
     def look(self) -> Reads:
-        """What its functions read now; where that has changed, all that is kept of it is dropped."""
+        """Compare what its functions read with what they read before; if it changed, discard
+        everything derived.
+        """
         reads: Reads | None = vars(self).get("_reads")
         if reads is None or not reads.hold():
             with _making:
@@ -224,16 +226,16 @@ class Rule:
         return {name: h.default for name, h in self.hyperparameters.items()}
 
     def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the function is called with by name: hyperparameters, and signals, None if not given."""
+        """The function's keyword arguments: hyperparameters, and signals, which are None if not given."""
         if not self.signals:
             return self.values(given)
         named = {k: x for k, x in given.items() if k not in self.signals}
         return self.values(named) | {k: given.get(k) for k in self.signals}
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All hyperparameters' values: those given, defaults for the rest. TypeError if unknown.
+        """The values of all hyperparameters, with defaults for those not given. TypeError for unknown names.
 
-        Those that are tuples are given as such, or by their parts; the values are of the parts.
+        A tuple may be given as a tuple or by its elements; the result has the elements.
         """
         given = self.spread(given)
         values = {**self._defaults, **given}
@@ -255,8 +257,8 @@ class Rule:
         return values
 
     def spread(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Hyperparameters with the parts of tuples in their place. TypeError for both at once, and
-        ValueError for a tuple of another length.
+        """The hyperparameters, with tuples replaced by their elements. TypeError if both are given,
+        and ValueError for a tuple of the wrong length.
         """
         for whole, names in self.parts.tuples.items():
             if whole not in given:
@@ -268,13 +270,15 @@ class Rule:
                     f"{len(names)} numbers, each {self.hyperparameters[names[0]].accepted}"
                 )
             if twice := next((name for name in names if name in given), None):
-                raise TypeError(f"rule {self.name!r}: {whole} and {twice} exclude each other")
+                raise TypeError(f"rule {self.name!r}: {whole} and {twice} are mutually exclusive")
             others = {k: v for k, v in given.items() if k != whole}
             given = {**others, **dict(zip(names, values, strict=True))}
         return given
 
     def fitting(self, given: Mapping[str, Any]) -> Rule:
-        """The same rule, with as many slots and numbers as the tuples among these hyperparameters have."""
+        """The same rule, with as many slots and numbers as the tuples among these hyperparameters
+        have elements.
+        """
         counts = {
             k: len(given[k])
             for k, names in self.parts.tuples.items()
@@ -287,7 +291,7 @@ class Rule:
         return kept(self, origin[2], lambda: the(replace(resize(counts), origin=origin)))
 
     def check(self, where: str = "", /, **hyperparameters: Any) -> dict[str, Any]:
-        """All hyperparameters as plain numbers, defaults filled in; ValueError if one is out of range."""
+        """All hyperparameters as plain numbers, including defaults; ValueError if one is out of range."""
         values = self.values(hyperparameters)
         return {
             k: self.hyperparameters[k].check(v, where or f"rule {self.name!r}")
@@ -295,10 +299,10 @@ class Rule:
         }
 
     def init(self, p: Any, /, **hyperparameters: Any) -> tuple[Any, ...]:
-        """The state before the first step, for the parameter p and these hyperparameters.
+        """The state before the first step, for a parameter p and these hyperparameters.
 
-        A slot that is a matrix of another shape than p is 0.0 beside a vector or a number, for which a
-        rule that takes them, as `soap` does, has no use for it.
+        For a vector or a number, a slot that is a matrix of another shape is 0.0, because rules
+        that accept vectors, such as `soap`, do not use it for them.
         """
         self = self.fitting(hyperparameters)
         values = self.values(hyperparameters)
@@ -309,19 +313,19 @@ class Rule:
         )
 
     def start(self, slot: str, p: Any, values: Mapping[str, Any]) -> Any:
-        """A slot before the first step, for the parameter p and all hyperparameters' values."""
+        """A slot before the first step, for a parameter p and the values of all hyperparameters."""
         kept = self.slots[slot]
         return kept.init(p if _is_whole(kept) else view(p, self.seen), **values)
 
     def shape(self, slot: str, of_p: Sequence[int], /, **values: Any) -> tuple[int, ...]:
-        """The shape in which a slot is kept, beside a parameter of a shape: the parameter's own, or, where
-        it is shorter along an axis, that of what the rule sees.
+        """The shape in which a slot is stored for a parameter of a shape: the parameter's shape or,
+        if the slot is shorter along an axis, its shape in the rule's view.
         """
         kept = self.slots[slot]
         return kept.shape(of_p if _is_whole(kept) else seen_shape(of_p, self.seen), **values)
 
     def evaluate(self, p: Any, state: Sequence[Any], /, **hyperparameters: Any) -> Any:
-        """The weights to evaluate with: p, unless the rule was made with `evaluate=`."""
+        """The weights for evaluation: p, unless the rule declares `evaluate=`."""
         if self.evaluation is None:
             return p
         seen, _, *slots = self.view((p, None, *state))
@@ -347,7 +351,7 @@ class Rule:
         card: Card | None = None,
         **defaults: Any,
     ) -> Rule:
-        """The same rule under another name, with its own source, card and, if given, defaults."""
+        """The same rule under another name, with a new source and card, and new defaults if given."""
         self = self.fitting(defaults)
         self.values(defaults)
         defaults = dict(self.spread(defaults))
@@ -380,9 +384,9 @@ class Rule:
         return self.resize({**counts}) if self.resize is not None else self
 
     def seeing(self, seen: str) -> Rule:
-        """The same rule, seeing its parameters in another way: "matrix", "stack", or "" for as they are.
+        """The same rule with another view of its parameters: "matrix", "stack", or "" for no change.
 
-        See :func:`rule`. Raises RuleError for another way.
+        See :func:`rule`. Raises RuleError for any other view.
         """
         _check_seen(seen, self.name)
         resize = self.resize and (lambda counts: self._resized(counts).seeing(seen))
@@ -395,12 +399,12 @@ class Rule:
 
     @property
     def title(self) -> str:
-        """Its name as the literature writes it: "Adam", "AdaBelief"."""
+        """Its name in the literature: "Adam", "AdaBelief"."""
         return self.card.title or "".join(x.capitalize() for x in self.name.split("_"))
 
     @property
     def year(self) -> str:
-        """The year of its paper; "" where that does not say."""
+        """The year of its paper; "" if the citation has none."""
         found = re.search(r"\b(1[89]|20)\d\d\b", self.paper)
         return found[0] if found else ""
 
@@ -477,23 +481,22 @@ def rule(
     seen: str = "",
     **declared: Any,
 ) -> Any:
-    """Make a rule of a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
+    """Make a rule from a function: `@rule`, or `@rule(paper=..., at=..., slot=like_p)`.
 
-    paper: authors, year and title. at: where, for example "arXiv:1412.6980, Algorithm 1". card: its other
-    names, its variants, and released optimizers that take the same path; see :class:`Card`.
-    evaluate: where the weights to evaluate with are not p, a function that gives them, of p and of
-    slots and hyperparameters by their names: `lambda p, mean_p: mean_p`.
-    seen: how the function sees parameters of many axes: "matrix", the first axis by the rest, so that of
-    a convolution's weight each output channel is a row; "stack", the last two axes, and all before them
-    as one batch. p, g and slots in the shape of p are views then. Parameters of at most two axes, or
-    three, are seen as they are. A slot is kept in the shape of p; one that is shorter along an axis, as
-    `zeros(-1)`, in the shape that it has beside what is seen.
-    Further keywords declare what is not usual: a slot that does not start as zeros in the shape of p
-    (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`, `zeros(-1)`, `zeros(keep=0)`), and what
-    a hyperparameter has different from others of its name: text is its meaning in this rule,
-    `searched(1e-4, 10)` where a search looks for it, and a :class:`Hyperparameter` all of it, its
-    valid range too.
-    Raises RuleError when the function's signature is not that of a rule.
+    paper: authors, year and title. at: the place in it, such as "arXiv:1412.6980, Algorithm 1".
+    card: its other names, its variants, and released optimizers that take the same path; see
+    :class:`Card`. evaluate: the weights for evaluation if they are not p, as a function of p and of
+    slots and hyperparameters by name: `lambda p, mean_p: mean_p`. seen: how the function sees
+    parameters with many axes. "matrix" is the first axis by all others, so each output channel of a
+    convolution is a row. "stack" is a batch of matrices in the last two axes. p, g and slots in the
+    shape of p are then views. Parameters with at most two axes ("matrix") or three ("stack") are
+    unchanged. Slots are stored in the shape of p; one that is shorter along an axis, such as
+    `zeros(-1)`, in its shape in the rule's view. Further keywords declare exceptions: slots that do
+    not start as zeros in the shape of p (`like_p`, `scalar(1.0)`, `shared(0.0)`, `filled("lr")`,
+    `zeros(-1)`, `zeros(keep=0)`), and hyperparameters that differ from others of the same name: a
+    string is the meaning in this rule, `searched(1e-4, 10)` the search range, and a
+    :class:`Hyperparameter` both of these and the valid range. Raises RuleError if the function's
+    signature is not that of a rule.
     """
     if function is None:
         return lambda f: _rule(f, paper, at, evaluate, tuple(declared.items()), seen, card)

@@ -16,7 +16,7 @@ __all__ = ["Read", "RuleError", "arguments", "check_evaluation", "nearest", "rea
 
 
 class RuleError(TypeError):
-    """A function that is not a rule, or a rule that breaks the rules; the message says where."""
+    """A function that is not a rule, or a rule that breaks the rule language; the message says where."""
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -34,7 +34,7 @@ def arguments(evaluation: Callable[..., Any] | None) -> list[str]:
 def check_evaluation(
     evaluation: Callable[..., Any] | None, name: str, known: Sequence[str]
 ) -> None:
-    """RuleError if an `evaluate` asks for what the rule or modifier has not."""
+    """RuleError if an `evaluate` asks for something that the rule or modifier does not have."""
     unknown = next((k for k in arguments(evaluation) if k not in known), None)
     if unknown:
         raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")

@@ -34,15 +34,15 @@ DTYPES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class Slot:
-    """A piece of an optimizer's state: what it is made of at the first step.
+    """A part of an optimizer's state, and how it starts.
 
     kind: "array" in the shape of the parameter, "like_p" a copy of it, "scalar" one number. value:
-    the number that it starts at, or the name of the hyperparameter whose value it starts at. axis:
-    along which an array has length 1. keep: the one axis along which it has not. shared: whether the
-    number is one for the whole optimizer. square: the axis along which p is as long as both sides of a
-    square matrix, which starts as value times the identity. rank: how long the array is along its
-    axis, if not 1, or the name of the hyperparameter that says it. dtype: among DTYPES, what an array is
-    kept in; "" for the dtype of p, or what `state_dtype` says.
+    the initial number, or the name of the hyperparameter that has it. axis: an axis along which the
+    array has length 1. keep: the only axis along which its length is not 1. shared: whether there
+    is one number for the whole optimizer. square: the axis of p that has the length of both sides
+    of a square matrix, which starts as value times the identity. rank: the length along the axis,
+    if not 1, or the name of the hyperparameter that has it. dtype: the dtype to store it in, from
+    DTYPES; "" for the dtype of p, or of `state_dtype`.
     """
 
     kind: str
@@ -147,30 +147,32 @@ like_p = Slot("like_p")
 
 
 def scalar(value: float | str) -> Slot:
-    """A slot of one number for each tensor, starting at `value`: a number, or a hyperparameter's name."""
+    """A slot with one number per tensor that starts at `value`, a number or the name of a hyperparameter."""
     return Slot("scalar", value)
 
 
 def shared(value: float | str) -> Slot:
-    """A slot of one number for the whole optimizer, such as Prodigy's estimate of the distance.
+    """A slot with one number for the whole optimizer, such as Prodigy's estimate of the distance.
 
-    All tensors read the same number, and its new value is the same for all of them: it may depend on
-    hyperparameters, on shared slots and, through `total`, on everything else. So a tensor whose
-    gradient comes late, or is missing at times, does not keep a number of its own.
+    All tensors read the same number. Its new value must be the same for all of them, so it may
+    depend only on hyperparameters, on shared slots and, through `total`, on everything else. It
+    therefore stays the same for a tensor whose gradients come late or are sometimes missing.
     """
     return Slot("scalar", value, shared=True)
 
 
 def filled(value: float | str) -> Slot:
-    """A slot in the shape of the parameter, full of `value`: a number, or a hyperparameter's name."""
+    """A slot in the shape of the parameter, filled with `value`, a number or the name of a hyperparameter."""
     return Slot("array", value)
 
 
 def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
-    """A slot of zeros in the shape of the parameter, but of length 1 along an axis, or along all but one.
+    """A slot of zeros in the shape of the parameter, but with length 1 along one axis, or along all
+    axes but one.
 
-    As `sum` and `mean` along the axis give it, or with the same keep: `zeros(keep=0)` has a number for
-    each row of a matrix and each output channel of a convolution. TypeError for both, or neither.
+    This is the shape of `sum` and `mean` along the axis, or with the same keep: `zeros(keep=0)` has
+    one number per row of a matrix, or per output channel of a convolution. TypeError if both or
+    neither are given.
     """
     if (axis is None) == (keep is None):
         raise TypeError(f"zeros takes an axis or keep, got axis={axis!r}, keep={keep!r}")
@@ -178,11 +180,11 @@ def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
 
 
 def square(axis: int, value: float | str = 0.0) -> Slot:
-    """A square matrix as long as p is along an axis: -2, its rows, or -1, its columns.
+    """A square matrix as long as p is along an axis: -2 for its rows, -1 for its columns.
 
-    value: it starts as the identity times this number, or this hyperparameter. Shampoo's are
-    `square(-2, 1e-6)` and `square(-1, 1e-6)`. p must be a matrix, or a batch of them in its last two
-    axes. TypeError for another axis.
+    value: the initial value is the identity times this number, or times this hyperparameter.
+    Shampoo's are `square(-2, 1e-6)` and `square(-1, 1e-6)`. p must be a matrix, or a batch of them
+    in its last two axes. TypeError for any other axis.
     """
     if axis not in (-1, -2):
         raise TypeError(f"square: axis={axis!r} is invalid; it must be -2 (rows) or -1 (columns)")
@@ -190,12 +192,12 @@ def square(axis: int, value: float | str = 0.0) -> Slot:
 
 
 def low_rank(rank: int | str, axis: int = -1) -> Slot:
-    """A matrix of zeros as p, but with no more than `rank` columns (axis=-1), or rows (axis=-2).
+    """A matrix of zeros like p, but with at most `rank` columns (axis=-1) or rows (axis=-2).
 
-    rank: a whole number above 0, or the name of a hyperparameter that is one. Where p has fewer rows
-    or columns than that, it is as many. GaLore's projection of an m × n matrix is
-    `low_rank("rank")`, m × rank, and its moments are `low_rank("rank", axis=-2)`, rank × n. TypeError
-    for another rank or axis.
+    rank: a positive whole number, or the name of such a hyperparameter. If p has fewer rows or
+    columns than that, so has the slot. GaLore's projection of an m × n matrix is
+    `low_rank("rank")`, m × rank, and its moments are `low_rank("rank", axis=-2)`, rank × n.
+    TypeError for any other rank or axis.
     """
     if axis not in (-1, -2):
         raise TypeError(f"low_rank: axis={axis!r} is invalid; it must be -2 (rows) or -1 (columns)")
@@ -218,12 +220,12 @@ class Several:
 def several(count: int | str, slot: Slot = ZEROS) -> Several:
     """Slots of one kind under one name, which the rule takes and returns as a tuple.
 
-    count: how many, or the name of a hyperparameter that is a tuple, for one slot for each of its
-    numbers. slot: what each of them is; by default zeros in the shape of the parameter.
-    `several("betas")` is a velocity for each beta, `several(5)` a window of the last five gradients,
-    and `several(5, scalar(0.0))` a vector of numbers. The parts are counted from 1: those of b are b1
-    and b2 in the state, those of means mean1 and mean2. TypeError for what is neither a name nor a
-    whole number above 0, or no slot.
+    count: how many, or the name of a hyperparameter that is a tuple, for one slot per element.
+    slot: the kind of slot, by default zeros in the shape of the parameter. `several("betas")` is a
+    velocity for each beta, `several(5)` a window of the last five gradients, and `several(5,
+    scalar(0.0))` a vector of numbers. The slots are numbered from 1: those of b are called b1 and
+    b2 in the state, and those of means mean1 and mean2. TypeError if the count is neither a name
+    nor a positive whole number, or `slot` is not a slot.
     """
     if not isinstance(count, str) and (type(count) is not int or count < 1):
         raise TypeError(
@@ -252,12 +254,12 @@ class Signal:
 
 
 def signal(kind: Callable[..., Slot] | None = None) -> Any:
-    """The default of a keyword of a rule: what a step is given besides the gradient, at some steps.
+    """The default of a rule's keyword that receives something besides the gradient, at some steps.
 
-    `hessian=signal()` has the shape of the parameter, such as a second gradient or the diagonal of the
-    Hessian; `loss=signal(scalar)` is one number. It is passed to the step, `optimizer.step(loss=0.5)`;
-    where it is not, it is None in the rule, which may ask `if loss is not None`. TypeError for other
-    kinds.
+    `hessian=signal()` has the shape of the parameter, like a second gradient or the diagonal of the
+    Hessian; `loss=signal(scalar)` is one number. Pass it to the step: `optimizer.step(loss=0.5)`.
+    In steps without it, it is None in the rule, which may ask `if loss is not None`. TypeError for
+    other kinds.
     """
     if kind is not None and kind is not scalar:
         raise TypeError(f"signal({kind!r}) is invalid; write signal() or signal(scalar)")

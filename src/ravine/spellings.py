@@ -36,7 +36,7 @@ class Spelling:
 
     Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
     at all; scalar slots are tensors with it. early: whether they have the state before the first
-    step. besides: options that they have and the class has not.
+    step. besides: options that they have and the class does not.
     """
 
     name: str

@@ -18,7 +18,7 @@ def watch(watched: Rule) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Collect what the rule's functions call their intermediate values.
 
     Yields a list that gets, each time one of the functions returns, its name and its local
-    variables, in the order in which they are first assigned.
+    variables, in the order in which they are first assigned; those that inner functions read, last.
     """
     codes = {function.__code__: function.__name__ for function in watched.sources}
     seen: list[tuple[str, dict[str, Any]]] = []
@@ -28,8 +28,9 @@ def watch(watched: Rule) -> Iterator[list[tuple[str, dict[str, Any]]]]:
             values = frame.f_locals
             if any(isinstance(x, Mark) for x in values.values()):
                 return  # no step: see ravine/arguments.py
-            order = [n for n in frame.f_code.co_varnames if n in values]
-            seen.append((codes[frame.f_code], {n: values[n] for n in order}))
+            # Those that a generator in the function reads are listed apart.
+            order = dict.fromkeys((*frame.f_code.co_varnames, *frame.f_code.co_cellvars))
+            seen.append((codes[frame.f_code], {n: values[n] for n in order if n in values}))
 
     before: Any = sys.getprofile()
     sys.setprofile(on_event)

@@ -79,7 +79,7 @@ def test_a_class_is_timed_on_the_parameters_that_it_takes():
     assert {row["skipped"] for row in scalars} == {"takes none of the parameters of scalars"}
     kernel, *others = step.run(["mlp"], ["muon"], 0.0)
     assert "alternates between kernels and newton_schulz" in kernel["skipped"]
-    assert [row["engine"] for row in others] == ["Ravine", "eager", "torch loop"]
+    assert [row["engine"] for row in others] == ["Ravine", "gram", "eager", "torch loop"]
     assert all(row["numbers"] == 784 * 128 + 128 * 64 + 64 * 10 for row in others)
     assert all(row["gb_per_s"] is row["of_roof"] is None for row in others)
 

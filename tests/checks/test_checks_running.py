@@ -164,7 +164,7 @@ def test_the_command():
     assert result.exit_code == 1
     assert "is not lion" in result.output.replace("\n", " ")
     result = run(app, ["check", "--explain", "identity"])
-    assert "path of a rule that is known" in result.output
+    assert "path of a known rule" in result.output
     assert "deterministic" in run(app, ["check", "--list"]).output
     with pytest.raises(LookupError, match="no check is called 'identiti'; did you mean"):
         run(app, ["check", f"{HERE}:Sgd", "--only", "identiti"], catch_exceptions=False)
@@ -225,9 +225,9 @@ def test_the_posts_optimizers():
     assert "the first bias correction (of m, by 1 − beta1**t) is applied twice" in report.headline
     assert "t grows with every parameter tensor" in report.headline
     report = check_optimizer(posts.PublishedMomentum, only=["identity"])
-    assert "b is made anew in every step, as momentum·g + g" in report.headline
+    assert "b is recreated in every step, as momentum·g + g" in report.headline
     assert "1.71 times momentum's, which is 1 + momentum" in report.finding.evidence[0]
-    report = check_optimizer(posts.MomentumKeyMended, only=["identity"])
+    report = check_optimizer(posts.MomentumKeyFixed, only=["identity"])
     assert "b starts at g, and the first step then adds g once more" in report.headline
 
 

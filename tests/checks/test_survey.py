@@ -170,12 +170,12 @@ def test_only_what_was_confirmed_is_called_a_fault():
     ]
     text = page(rows, [CONFIRMED], "2026-01-01")
     assert "bold claim" not in text
-    assert "| `Lamb` | differs from every rule known here |" in text
+    assert "| `Lamb` | differs from every known rule |" in text
     assert "| `SGDW` | [**fault**](#faults): the decay is a constant |" in text
     assert "| `Adam` | `adam` | lr 0.001 |" in text
     assert "could not be run: it is odd" in text
     assert text.count("the decay is a constant") == 2
-    with pytest.raises(LookupError, match="was not surveyed in that version"):
+    with pytest.raises(LookupError, match="but that version was not surveyed"):
         confirmed(rows, [CONFIRMED | {"version": "2.0"}])
 
 

@@ -320,7 +320,7 @@ def test_other_packages_optimizers_lead_to_their_rules():
         in page
     )
     for name, rule in registry.own().items():
-        assert page.count(f"[`{name}`]({name}.md)") == len(rule.card.witnesses)
+        assert page.count(f"[`{name}`]({name}.md)") == len(rule.card.known)
 
 
 def test_every_modifier_and_every_command_is_there():

@@ -11,7 +11,7 @@ from ravine.experiments.as_published_torch import (
     FAULTS,
     AdamCorrectedTwice,
     AdamCountingTensors,
-    MomentumKeyMended,
+    MomentumKeyFixed,
     PublishedAdam,
     PublishedMomentum,
     step_ratios,
@@ -165,7 +165,7 @@ def test_what_makes_no_sense_is_refused():
         ({"optimizers": ["adam", "Adam"]}, "adam is listed twice"),
         ({"settings": {"betta1": 0.8}}, "none of .* has 'betta1'.* did you mean 'beta1'"),
         ({"lr": -1.0}, "lr=-1.0 is invalid"),
-        ({"lr": 0.1, "settings": {"lr": 0.2}}, "set one hyperparameter"),
+        ({"lr": 0.1, "settings": {"lr": 0.2}}, "set the same hyperparameter"),
     ):
         with pytest.raises((ValueError, LookupError), match=message):
             specs(**changes)
@@ -302,7 +302,7 @@ def test_faults_say_the_first_step_and_the_end(short):
     assert list(rows) == list(FAULTS)
     first = {name: row["step_1"] for name, row in rows.items()}
     assert first["Momentum as published"] == pytest.approx([1.9, 1.9])
-    assert first["Momentum, key mended"] == pytest.approx([1.9, 1.9])
+    assert first["Momentum, key fixed"] == pytest.approx([1.9, 1.9])
     assert first["Adam, corrected twice"] == pytest.approx([10, 10])
     assert first["Adam, counting tensors"] == pytest.approx([counting(1, 6), 1])
     assert "step_10" not in rows["Adam as published"]
@@ -355,11 +355,11 @@ def test_momentum_as_published_is_sgd_with_a_longer_step():
 
 def test_with_the_key_mended_only_the_start_is_wrong():
     """The buffer holds 0.9 times the first gradient too much, which fades as 0.9**t."""
-    measured = ratios(MomentumKeyMended, sgd(momentum=0.9))[:, 0]
+    measured = ratios(MomentumKeyFixed, sgd(momentum=0.9))[:, 0]
     t = np.arange(1, 31)
     np.testing.assert_allclose(measured, 1 + 0.9**t / ((1 - 0.9**t) / 0.1), rtol=1e-12)
     assert measured[0] == pytest.approx(1.9)
-    moves = path(lambda params: MomentumKeyMended(params, lr=0.1)).diff(dim=0)
+    moves = path(lambda params: MomentumKeyFixed(params, lr=0.1)).diff(dim=0)
     excess = moves - path(sgd(momentum=0.9)).diff(dim=0)
     torch.testing.assert_close(excess[1:], 0.9 * excess[:-1], rtol=1e-9, atol=1e-14)
 

@@ -21,7 +21,7 @@ OPTIMIZERS = [
 ]
 FAULTY = {
     "Momentum as published": [1.9, 1.9],
-    "Momentum, key mended": [1.9, 1.9],
+    "Momentum, key fixed": [1.9, 1.9],
     "Adam, corrected twice": [10, 10],
     "Adam, counting tensors": [0.5, 1],
     "Adam as published": [1.1, 10],

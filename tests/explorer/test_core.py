@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import ravine.draws
-from ravine import registry
+from ravine import modifiers, registry
 from ravine.draws import Draw
 from ravine.engines.python import kernel_source
 from ravine.engines.tracing import trace
-from ravine.explorer.sources import offered, sources
+from ravine.explorer.sources import CHIPS, MODIFIERS, besides, offered, sources
+from ravine.hyperparameters import HYPERPARAMETERS
 from ravine.rule import RuleError
 
 NODE = shutil.which("node")
@@ -29,6 +30,7 @@ STACKS = (
     "lookahead(cautious(adamw))",
     "lookahead(clip_by_global_norm(decoupled_decay(cautious(nadam))))",
     "ema(l2(rmsprop))",
+    *(f"{name}(adam)" for name in modifiers.__all__ if name not in MODIFIERS),
 )
 BEGIN = """
 import { readFileSync } from "node:fs";
@@ -47,7 +49,7 @@ def node(script, **given):
     text = BEGIN.replace("FILE", CORE.as_uri()) + script + "\nconsole.log(JSON.stringify(out));\n"
     done = subprocess.run(
         [NODE, "--input-type=module", "-e", text],
-        input=json.dumps({**sources(), **given}),
+        input=json.dumps({**sources(*besides(" ".join(STACKS))), **given}),
         capture_output=True,
         text=True,
         check=False,
@@ -105,6 +107,44 @@ def test_every_rule_and_stack_equals_numpy():
             wrong[name, shape] = distance
     assert not wrong
     assert len(cases) > 200
+
+
+def test_every_chip_around_every_rule_equals_numpy():
+    """And where Python refuses a stack, the page refuses it in the same words."""
+    draw, cases, wanted, refused = np.random.default_rng(5), [], [], {}
+    for name in [f"{chip}({name})" for name in offered() for chip in CHIPS]:
+        try:
+            rule = registry.get(name)
+        except RuleError as error:
+            refused[name] = str(error)
+            continue
+        values = rule.check(lr=0.01) if "lr" in rule.hyperparameters else rule.check()
+        shape = (2, 2) if rule.seen == "matrix" or trace_of_matrices(rule) else (3,)
+        p, gradients = draw.normal(size=shape), draw.normal(size=(7, *shape))
+        hessians = 0.1 + draw.random(size=(7, *shape))
+        given = [x.reshape(-1, p.size).tolist() for x in (p, gradients, hessians)]
+        cases.append((name, *given, values, shape))
+        wanted.append(in_numpy(rule, p, gradients, values, hessians)[-1].ravel())
+    found = node(
+        """out.ends = given.cases.map(([name, [start], gradients, hessians, values, shape]) => {
+             const rule = library.rule(name), program = rule.program(values, { shape });
+             let p = Float64Array.from(start), state = program.start(p);
+             gradients.forEach((g, i) => {
+               const x = { seed: 0, hessian: hessians[i] };
+               ({ p, state } = program.step(p, Float64Array.from(g), state, i + 1, all(rule, values), x));
+             });
+             return [...p];
+           });
+           for (const name of given.refused) {
+             try { library.rule(name); } catch ({ message }) { out[name] = message; }
+           }""",
+        cases=cases,
+        refused=[*refused],
+    )
+    for (name, *_), mine, end in zip(cases, found.pop("ends"), wanted, strict=True):
+        np.testing.assert_allclose(mine, end, rtol=1e-12, atol=1e-15, err_msg=name)
+    assert found == refused
+    assert len(cases) > 350
 
 
 def trace_of_matrices(rule):
@@ -289,6 +329,9 @@ BROKEN = [
     HEAD + "if lr:\n    return p",
     HEAD + "if lr\n        return p",
     HEAD + "return p ? g",
+    HEAD + "f = lambda x\n    return p",
+    HEAD + "return p - lr * g^2",
+    HEAD + "return p - 2 ^ g",
     "def f(p, g, *, lr=1):\nreturn p",
     "def f(p, g, *, lr=1)\n    return p",
     "def f(p, g, m, *, lr=1):\n    return p - lr * g",
@@ -388,6 +431,20 @@ def test_what_is_read_of_a_rule():
     assert names == ["m", "v", "m_hat", "v_hat", "p", "now", "slow"]
     assert found["equations"].count("<math") == 2
     assert "<mi>θ</mi>" in found["equations"]
+
+
+def test_hyperparameters_of_a_rule_of_ones_own_have_the_shared_meanings():
+    found = node(
+        """const text = "def mine(p, g, *, lr=0.1, beta1=0.9, spice=2.0):\\n    return p - lr * g\\n";
+           out.h = load(text, library).rule("mine").hyperparameters;"""
+    )["h"]
+    names = ("lr", "beta1", "spice")
+    for each, name in zip(found, names, strict=True):
+        shared = HYPERPARAMETERS.get(name)
+        assert each["name"] == name
+        assert each["meaning"] == (shared.meaning if shared else "")
+        assert each["low"] == (shared.low if shared else None)
+        assert each["high"] == (1.0 if name == "beta1" else None)
 
 
 def test_a_rule_that_is_copied_is_the_same_rule(tmp_path):

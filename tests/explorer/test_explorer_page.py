@@ -82,6 +82,15 @@ def test_the_state_is_in_the_page_and_cannot_leave_its_place():
     assert text.count("</script") == 2
 
 
+def test_a_page_has_the_modifiers_of_its_stack():
+    def texts(page):
+        return "\n".join(data(page)["sources"]["texts"])
+
+    assert "def zclip(" in texts(build("cautious(zclip(adamw))"))
+    assert "def zclip(" not in texts(build())
+    assert "def cautious(" in texts(build())
+
+
 def test_fragment_is_what_the_page_reads():
     state = {"rule": "cautious(adam)", "values": {"lr": 0.1, "nesterov": True}, "start": (-9, 1.5)}
     assert fragment({**state, "knobs": {"angle": 30}, "embed": True}) == (
@@ -136,6 +145,7 @@ def test_state_of_names(tmp_path):
 
     assert of("cautious(adamw)") == {"rule": "cautious(adamw)", "state": {}}
     assert of("adam(beta1=0.8)") == {"rule": "adam", "state": {"values": {"beta1": 0.8}}}
+    assert of("zclip(adamw)") == {"rule": "zclip(adamw)", "state": {}}
     (tmp_path / "mine.py").write_text(OWN)
     found = of(f"cautious({tmp_path}/mine.py:mine)")
     assert found["rule"] == "cautious(mine)"

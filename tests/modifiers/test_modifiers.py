@@ -184,7 +184,7 @@ def test_a_declared_range_is_kept():
         ),
         (
             lambda: decoupled_decay(rule(lambda p, g, *, rate=1.0: p - rate * g)),
-            ["decoupled_decay", "shares 'lr'", "has not"],
+            ["decoupled_decay", "shares 'lr'", "does not have"],
         ),
         (lambda: l2(lambda p, g: p), ["l2 modifies a rule", "lambda"]),
         (lambda: l2("adam"), ["l2 modifies a rule", "'adam'"]),

@@ -56,8 +56,8 @@ CLAIMS = {
         "twelfth 6.6 times": "twelfth {off[11]:.1f} times",
     },
     "07_friends": {
-        "For Adam chapter 6 found 3.16 times": (
-            "For Adam chapter 6 found {replay(adam, spike, lr=1.0, eps=1e-12).max():.2f} times"
+        "For Adam, chapter 6 found 3.16 times": (
+            "For Adam, chapter 6 found {replay(adam, spike, lr=1.0, eps=1e-12).max():.2f} times"
         ),
         "Adagrad moves it an eighth as far": (
             "Adagrad moves it an {'eighth' if round(replay(adagrad, often, lr=1.0).sum() / "
@@ -137,9 +137,16 @@ def test_a_chapter_is_numbered_folded_and_short(chapter):
     lines = sum(cell.source.count("\n") + 1 for cell in shown)
     minutes = len(prose.split()) / 200 + lines / 20  # of silent reading, and of reading code
     assert minutes < 15
-    assert chapter == "12_which" or "explore(" in notebook.cells[-2].source + "".join(
-        cell.source for cell in shown
-    )
+
+
+def test_each_chapter_opens_the_explorer_in_a_state_of_its_own():
+    states = [
+        cell.source
+        for notebook in COMMITTED.values()
+        for cell in code(notebook)
+        if cell.source.startswith("explore(")
+    ]
+    assert len({*states}) == len(states) == len(COMMITTED)
 
 
 def test_the_chapters_are_numbered_in_order_and_each_has_claims():

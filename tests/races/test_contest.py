@@ -172,7 +172,7 @@ def test_what_must_be_known_is_noted(tmp_path):
     notes = "\n".join([*found.notes, *found.reported])
     assert "one seed is reported: there is no interval" in notes
     assert "a little too good; give three parts" in notes
-    assert "points: nobody reaches the target, 1.5" in notes
+    assert "points: no optimizer reaches the target, 1.5" in notes
     assert "AdamW with the same lr" in notes
 
 

@@ -19,7 +19,7 @@ from ravine.races.runs import read
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.filterwarnings("default"),  # theirs are not for us to mend
+    pytest.mark.filterwarnings("default"),  # theirs are not ours to fix
 ]
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/race-at-scale.md"
@@ -131,7 +131,7 @@ def test_ray(race):
 def test_submitit(race):
     submitit = pytest.importorskip("submitit")
     assert submitit.AutoExecutor(folder="logs").cluster == "local"
-    found = race("SLURM, by submitit")
+    found = race("SLURM, with submitit")
     nothing_is_lost(found)
 
 

@@ -105,7 +105,7 @@ def numbers_of(formula, m, n):
 @pytest.mark.parametrize("name", registry.names())
 def test_state_bytes_are_those_that_a_front_allocates(name):
     torch = pytest.importorskip("torch")
-    from ravine.torch.asked import takes_matrices
+    from ravine.engines.tracing import takes_matrices
 
     rule = registry.get(name)
     switched = {k: 0.5 for k in ("momentum",) if rule.hyperparameters.get(k)}

@@ -10,11 +10,10 @@ from cases import REGISTERED, cautious, gradients, lookahead, variants
 from stacks import READ, aggmo, half, lars, sophia, window
 
 from ravine import modifier, ops, rule, rules
-from ravine.engines.tracing import trace
+from ravine.engines.tracing import takes_matrices, trace
 from ravine.modifiers import clip_by_global_norm, decoupled_decay, kahan, l2, maximize
 from ravine.reading.equations import latex, reading, terminal
 from ravine.reading.typesetting import Terminal
-from ravine.torch.asked import takes_matrices
 
 SYMBOL = r"[a-zA-Z_]\w*'*(?:\[[a-z0-9,+-]+\])?"
 

@@ -8,7 +8,7 @@ from ravine import registry
 from ravine.engines.tracing import trace
 from ravine.modifiers import decoupled_decay, l2
 from ravine.reading.worked import worked
-from ravine.rules import adam, adamw, momentum, rmsprop
+from ravine.rules import adam, adamw, aggmo, momentum, rmsprop
 
 
 def test_adam_by_hand():
@@ -53,6 +53,13 @@ def test_every_rule_works_out_to_what_it_computes(name):
         assert (row["t"], row["g"], row["p"]) == (t, g, p)
         assert row.get("step of p", row["step"]) == before - p  # a rule may have a step too
         assert all(isinstance(value, (int, float)) for value in row.values())
+
+
+def test_the_numbers_of_a_tuple_are_shown_as_its_parts():
+    first, second = worked(aggmo, [1.0, 0.5], lr=0.3, beta1=0.0, beta2=0.5, beta3=0.9)
+    assert list(first) == ["t", "g", "b1", "b2", "b3", "step", "p"]
+    assert [second[k] for k in ("b1", "b2", "b3")] == [0.5, 1.0, 1.4]
+    assert second["step"] == pytest.approx(0.3 * (0.5 + 1.0 + 1.4) / 3)
 
 
 def test_stacks_show_the_inner_rule_once():

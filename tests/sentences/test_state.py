@@ -232,7 +232,7 @@ def test_shampoos_roots(name):
 
 
 @says(
-    "The columns are projected onto the leading left singular vectors of the gradient, computed anew"
+    "The columns are projected onto the leading left singular vectors of the gradient, recomputed"
 )
 def test_galores_directions(name):
     states = follow(name, [*GRADS] * 7, rank=2)[1]

@@ -1,7 +1,7 @@
 """Sentences that no run of a rule could contradict, by their beginning, with what they are instead."""
 
 ADVICE = {  # for what kind of tensor, and how to use it
-    "Batch normalization needs its statistics computed anew at x.",
+    "Batch normalization needs its statistics recomputed at x.",
     "For matrices, and kernels seen as matrices; the rest goes to AdamW.",
     "For matrices, and kernels seen as matrices; vectors are better off with AdamW.",
     "For the matrices and kernels of hidden layers",
@@ -10,7 +10,7 @@ ADVICE = {  # for what kind of tensor, and how to use it
     "At every tenth step or so, pass the gradient for labels that are sampled",
     "Sophia-H's is v times the product Hv",
     "The size is a property of the model: give groups their scale.",
-    "The statistics of batch normalization have to be computed anew for the mean",
+    "The statistics of batch normalization have to be recomputed for the mean",
     "This replaces gradient clipping where the loss spikes.",
     "Use `scion_sign` for the output layer and `scion_rms` for an embedding",
     "With a warm-up, set safeguard_warmup.",

@@ -617,7 +617,7 @@ def test_every_scheduler_steers_as_in_torch(scheduler):
     ]
     for name, options in choices:
         if scheduler in ("CyclicLR", "OneCycleLR") and name == "Adagrad":
-            continue  # they cycle a momentum, which it has not
+            continue  # they cycle a momentum, which it does not have
         (ours, lrs), (theirs, others) = (trained(m, name, copy.deepcopy(options)) for m in MODULES)
         assert lrs == others
         assert worst(ours, theirs) <= 1e-12, name

@@ -19,9 +19,8 @@ from torch.distributed.checkpoint.state_dict import (
 import ravine.torch as rt
 from ravine import registry, rule, rules, scalar, zeros
 from ravine.engines.fused import refusal
-from ravine.engines.tracing import trace
+from ravine.engines.tracing import takes_matrices, trace
 from ravine.ops import mean, sqrt
-from ravine.torch.asked import takes_matrices
 
 # What torch's own distributed checkpoints warn of: a run of one process, and what they use themselves.
 pytestmark = [
@@ -537,7 +536,7 @@ def test_parameters_of_other_names_are_refused():
     learn(model, stepper)
     with pytest.raises(
         ValueError,
-        match=r"^Adam: the checkpoint is of other parameters: it lacks 'third\.bias', 'third\.weight'; "
+        match=r"^Adam: the checkpoint is for other parameters: it lacks 'third\.bias', 'third\.weight'; "
         r"only it has 'second\.bias', 'second\.weight'; load_state_dict goes by order once",
     ):
         after.load_state_dict(stepper.state_dict())
@@ -847,7 +846,7 @@ def test_distributed_checkpoints_are_torchs(name, modules, flat):
     after = getattr(modules[1], name)(other.named_parameters(), **keywords)
     learn(model, stepper)
     if flat and (name, modules[0]) == ("SGD", torch.optim) and not flat_may_lack():
-        pytest.skip("the installed torch insists on the count, which its SGD has not")
+        pytest.skip("the installed torch insists on the count, which its SGD does not have")
     saved = get_optimizer_state_dict(model, stepper, options=options)
     set_optimizer_state_dict(other, after, saved, options=options)
     for n, state in by_name(other, after).items():

@@ -15,7 +15,7 @@ from ravine.torch import convert  # noqa: E402
 SAVED = [
     pytest.param(made, witness, id=f"{name}-{witness.name}")
     for name, made in registry.own().items()
-    for witness in made.card.witnesses
+    for witness in made.card.known
     if witness.state and problem.read(problem.file_of(made, witness)).groups
 ]
 

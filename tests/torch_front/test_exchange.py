@@ -189,7 +189,7 @@ def what_one_process_cannot_do_no_process_does(rank):
             refused(rank, both[0], fewer.format(5), fewer.format(6))
             give(params, over, 0, 3)
             params[0][3 * rank].grad = None
-            refused(rank, both[0], *["gradients of other parameters"] * 2)
+            refused(rank, both[0], *["gradients for different parameters"] * 2)
             give(params, over, 0, 3)
             if rank == 0:
                 params[0][0].grad._local_tensor.untyped_storage().resize_(0)

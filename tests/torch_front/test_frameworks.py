@@ -12,7 +12,7 @@ import ravine.torch as rt
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.filterwarnings("default"),  # theirs are not for us to mend
+    pytest.mark.filterwarnings("default"),  # theirs are not ours to fix
 ]
 
 

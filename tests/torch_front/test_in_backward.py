@@ -625,7 +625,7 @@ def test_distributed_data_parallel():
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         model = nn.parallel.DistributedDataParallel(Model())
-        with pytest.raises(ValueError, match="DistributedDataParallel model is not accepted"):
+        with pytest.raises(ValueError, match="DistributedDataParallel model is not supported"):
             rt.step_in_backward(model, adamw(model.parameters()))
     finally:
         torch.distributed.destroy_process_group()

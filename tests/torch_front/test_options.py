@@ -114,7 +114,7 @@ def test_an_option_is_refused_whenever_it_is_set(way, name, key, value, words):
     group = optimizer.param_groups[0]
     before = plain(group)
     if way is load and key in ("betas", "beta1"):
-        words += "|exclude each other"  # beta1, or the betas beside it, are others
+        words += "|are mutually exclusive"  # beta1, or the betas beside it, are others
     with pytest.raises(ValueError, match=words):
         way(optimizer, key, value)
     assert plain(group) == before
@@ -281,7 +281,7 @@ def test_betas_and_their_parts_are_equal_however_they_are_set():
     assert [(g["beta1"], g["beta2"]) for g in groups] == expected
     for contradicting in (groups[0].update, lambda g: made([{"params": [leaf()], **g}])):
         with pytest.raises(
-            ValueError, match=r"betas=\(0.1, 0.2\) and beta1=0.9 exclude each other"
+            ValueError, match=r"betas=\(0.1, 0.2\) and beta1=0.9 are mutually exclusive"
         ):
             contradicting({"betas": (0.1, 0.2), "beta1": 0.9})
     assert groups[0]["betas"] == (0.5, 0.7)

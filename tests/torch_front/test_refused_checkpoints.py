@@ -1,4 +1,4 @@
-"""A checkpoint that is not accepted is refused as a whole: the optimizer goes on as if nothing had been
+"""A checkpoint that is not supported is refused as a whole: the optimizer goes on as if nothing had been
 loaded.
 """
 
@@ -114,7 +114,7 @@ REFUSED = {
     "a switch is a string": (options(amsgrad="yes"), "amsgrad='yes' is invalid"),
     "a switch is a number": (options(maximize=2), "maximize=2 is invalid"),
     "foreach is a string": (options(foreach="x"), "foreach='x' is invalid"),
-    "fused and foreach": (options(fused=True, foreach=True), "exclude each other"),
+    "fused and foreach": (options(fused=True, foreach=True), "are mutually exclusive"),
     "a slip": (
         options(weigth_decay=0.1),
         "'weigth_decay' is not an option; did you mean 'weight_d",
@@ -285,7 +285,9 @@ def test_options_that_repeat_others_must_not_contradict_them():
     optimizer = rt.optimizer(rules.adam)(tensors())
     saved = copy.deepcopy(optimizer.state_dict())
     saved["param_groups"][0]["betas"] = (0.5, 0.6)
-    with pytest.raises(ValueError, match=r"betas=\(0.5, 0.6\) and beta1=0.9 exclude each other"):
+    with pytest.raises(
+        ValueError, match=r"betas=\(0.5, 0.6\) and beta1=0.9 are mutually exclusive"
+    ):
         optimizer.load_state_dict(saved)
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
 

@@ -272,7 +272,7 @@ def test_a_complex_state_cannot_be_kept_in_a_real_dtype():
     p = torch.ones(2, dtype=torch.complex64, requires_grad=True)
     p.grad = torch.ones_like(p)
     with pytest.raises(
-        ValueError, match=r"state_dtype=torch\.bfloat16 is not accepted with complex"
+        ValueError, match=r"state_dtype=torch\.bfloat16 is not supported with complex"
     ):
         rt.Adam([p], state_dtype=torch.bfloat16).step()
 

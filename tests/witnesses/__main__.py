@@ -1,6 +1,6 @@
 """Record the witnesses: python -m witnesses [RULE ...], in an environment with the packages.
 
-A path is only recorded where the rule follows it; a witness that it does not follow is an error, with
+A path is only recorded where the rule follows it as closely as the card says; otherwise it is an error, with
 the distance.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from ravine.cards import Witness
 from ravine.rule import Rule
 from witnesses import packages, problem
-from witnesses.following import TOLERANCE, distance
+from witnesses.following import distance, is_so
 from witnesses.stacks import witnesses
 
 
@@ -68,7 +68,7 @@ def main(names: list[str]) -> int:
             continue
         wrong = packages.misplaced(witness)
         print(f"{label}: {apart:.1e}{'; not so: ' * bool(wrong)}{', '.join(wrong)}")
-        if apart <= TOLERANCE and not wrong:
+        if is_so(apart, witness) and not wrong:
             path.write(problem.file_of(rule, witness))
         else:
             failed += 1

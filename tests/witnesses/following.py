@@ -25,6 +25,14 @@ def distance(rule: Rule, witness: Witness, path: problem.Path_, engine: str = "a
     return worst
 
 
+def is_so(apart: float, witness: Witness) -> bool:
+    """Whether a distance is what the card says: within the tolerance, or the one given, to one digit."""
+    said = witness.apart
+    return (
+        abs(apart - said) <= 0.5 * 10.0 ** np.floor(np.log10(said)) if said else apart <= TOLERANCE
+    )
+
+
 def _apart(found: np.ndarray, recorded: np.ndarray, start: np.ndarray) -> float:
     way = np.maximum.accumulate(np.abs(recorded - start).max(axis=1))
     errors = np.abs(found - recorded).max(axis=1)

@@ -63,7 +63,7 @@ STACKS = {
 def witnesses() -> Iterator[tuple[Rule, Witness]]:
     """Every witness, of a registered rule or of a stack, with its rule."""
     for rule in registry.own().values():
-        for witness in rule.card.witnesses:
+        for witness in rule.card.known:
             yield rule, witness
     for stack, witness in STACKS.items():
         yield registry.get(stack), witness

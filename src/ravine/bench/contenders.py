@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine import registry
+from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 
@@ -52,7 +53,7 @@ SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 """Four blocks of a GPT, and their width: for rules that work on matrices."""
 
-RAVINES = ("kernel", "Ravine", "eager")
+RAVINES = ("kernel", "Ravine", "gram", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
 """torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
 
@@ -90,7 +91,7 @@ def _blocks(d: int, count: int) -> list[tuple[int, ...]]:
 
 
 def parameters(name: str) -> list[torch.Tensor]:
-    """A model's parameters in float32, with gradients, all drawn anew; name: as in :func:`shapes`."""
+    """A model's parameters in float32, with gradients, all freshly drawn; name: as in :func:`shapes`."""
     params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
     for p in params:
         p.grad = torch.empty_like(p)
@@ -227,9 +228,10 @@ def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
     return twin.composed() if twin else (rule, rule.check())
 
 
-def engines(twin: Twin | None, compiled: bool = False) -> list[str]:
+def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
     """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
-    names = list(RAVINES)
+    on_gram = rule is not None and trace(rule).uses("newton_schulz")
+    names = [engine for engine in RAVINES if on_gram or engine != "gram"]
     if twin:
         # A class without any choice has its one loop.
         names += [k for k, (option, _) in LOOPS.items() if k == "torch loop" or twin.knows(option)]
@@ -250,8 +252,8 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
         import ravine.torch
 
         cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
-        how = "auto" if engine == "Ravine" else "eager"
-        return cls(params, engine=how, **(twin.options if twin else {})).step
+        how = {"engine": "eager" if engine == "eager" else "auto", "gram": engine == "gram"}
+        return cls(params, **how, **(twin.options if twin else {})).step
     if twin is None:
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")
     options = {**twin.options}
@@ -267,10 +269,10 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 class Kernel:
     """A rule's kernels on parameters, with as little around them as a front may have.
 
-    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its
-    parameter. A call is a step. slots: how many arrays of state the first kernel has. bytes: what a
-    step reads and writes. There is a kernel for each number of dimensions that the rule treats
-    differently.
+    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its parameter.
+    stochastic: whether rounding is stochastic. A call is a step. slots: how many arrays of state the
+    first kernel has. bytes: what a step reads and writes. There is a kernel for each number of
+    dimensions that the rule treats differently.
     """
 
     def __init__(
@@ -279,6 +281,7 @@ class Kernel:
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
         slot_dtype: torch.dtype | None = None,
+        stochastic: bool = False,
     ):
         from ravine.engines import cpu
         from ravine.engines.eager import plan
@@ -301,7 +304,8 @@ class Kernel:
                 if graph.at_once:
                     cpu.kernel(graph).refuse("total", "over tensors of different dimensions")
         self.parts = [
-            _Part(cpu.kernel(graph), values, its, slot_dtype) for graph, its in of.items()
+            _Part(cpu.kernel(graph), values, its, slot_dtype, stochastic)
+            for graph, its in of.items()
         ]
         self.slots = self.parts[0].slots
         self.bytes = sum(part.bytes for part in self.parts)
@@ -321,6 +325,7 @@ class _Part:
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
         slot_dtype: torch.dtype | None,
+        stochastic: bool,
     ):
         from ravine.engines import cpu
         from ravine.engines.kernel import DTYPES
@@ -342,7 +347,8 @@ class _Part:
         matrices = [m for p in params if (m := kernel.matrices(p.shape))] if kernel.by_lines else []
         if len(matrices) < len(params) * kernel.by_lines:
             kernel.refuse("rows and columns", "which vectors do not have")
-        self.bound = cpu.Step(kernel, [p.numel() for p in params], dtypes, matrices=matrices)
+        sizes = [p.numel() for p in params]
+        self.bound = cpu.Step(kernel, sizes, dtypes, matrices=matrices, stochastic=stochastic)
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]

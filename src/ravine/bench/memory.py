@@ -141,7 +141,7 @@ def _measured(name: str, *sizes: int, seconds: float) -> dict[str, Any]:
     for _ in range(_STEPS):
         small()
     before = _resident("VmRSS")
-    _CLEAR.write_text("5")  # VmHWM begins anew
+    _CLEAR.write_text("5")  # resets VmHWM
     step = _training(make, *sizes)
     step()  # makes the state
     taken: list[float] = []

@@ -49,7 +49,7 @@ def run(
 
     rules: by name. on: names of SHAPES. seconds: for each rule and shape. Yields a row for each: ``rule``,
     ``shapes``, ``us``, ``optax_us`` and ``against_optax``, optax's time over this one's. Raises ValueError
-    for rules that optax has not, and for unknown shapes.
+    for rules that optax does not have, and for unknown shapes.
     """
     on, calls = list(on), pairs(rules)
     if unknown := next((name for name in on if name not in SHAPES), None):

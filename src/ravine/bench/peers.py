@@ -64,7 +64,7 @@ def run(
     units = [
         {"rule": rule.name, "witness": witness, "problem": shapes}
         for rule in registry.own().values()
-        for witness in rule.card.witnesses
+        for witness in rule.card.known
         for shapes in on
         if _is_of_torch(witness)
         and (not packages or witness.distribution in packages)

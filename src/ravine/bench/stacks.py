@@ -29,40 +29,76 @@ Make = Callable[[Sequence[torch.Tensor]], Step]
 SHAPES = ("resnet18", "gpt2")
 """The shapes stepped by default; all stacks take part but on gpt2, where memory allows three."""
 
-_HALF, _FUSED, _BY_NORM, _BY_VALUE = (
+_HALF, _NEAREST, _STOCHASTIC, _FUSED, _FUSED_HALF, _BY_NORM, _BY_VALUE, _MEAN, _ALL_THREE = (
     "adam, bfloat16 state",
+    "adam, all in bfloat16",
+    "adam, all in bfloat16, stochastic rounding",
     "torch: fused",
+    "torch: fused, all in bfloat16",
     "torch: clip_grad_norm_, fused",
     "torch: clip_grad_value_, fused",
+    "torch: fused, foreach mean of the weights",
+    "torch: clip_grad_norm_, fused, foreach mean of the weights",
 )
+_CLIPPED_EMA = "clip_by_global_norm(ema(adam))"
 _FEW = ("adam", _HALF, _FUSED)
 # What of torch's does as much, or less, than a stack; a stack that is not here has no counterpart.
 _COUNTERPARTS = dict.fromkeys(
-    ("adam", _HALF, "decoupled_decay(adam)", "l2(adam)", "maximize(adam)"), _FUSED
-) | {"clip_by_global_norm(adam)": _BY_NORM, "clip_by_value(adam)": _BY_VALUE}
+    ("adam", _HALF, _NEAREST, _STOCHASTIC, "decoupled_decay(adam)", "l2(adam)", "maximize(adam)"),
+    _FUSED,
+) | {
+    "clip_by_global_norm(adam)": _BY_NORM,
+    "clip_by_value(adam)": _BY_VALUE,
+    "ema(adam)": _MEAN,
+    _CLIPPED_EMA: _ALL_THREE,
+}
 
 
-def _torch(params: Sequence[torch.Tensor], clip: Callable[..., Any] | None = None) -> Step:
+def _torch(
+    params: Sequence[torch.Tensor], clip: Callable[..., Any] | None = None, mean: bool = False
+) -> Step:
     step = torch.optim.Adam(list(params), fused=True).step
+    means = [p.detach().clone() for p in params] if mean else []
 
-    def clip_and_step() -> None:
-        clip(params, 1.0)  # type: ignore[misc]
+    def run() -> None:
+        if clip:
+            clip(params, 1.0)
         step()
+        if means:  # as torch.optim.swa_utils.get_ema_multi_avg_fn does
+            torch._foreach_lerp_(means, [p.detach() for p in params], 1e-3)
 
-    return clip_and_step if clip else step
+    return run if clip or mean else step
+
+
+def _in_half(params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The same numbers in bfloat16, with their gradients."""
+    found = [p.detach().bfloat16().requires_grad_() for p in params]
+    for p, q in zip(params, found, strict=True):
+        q.grad = None if p.grad is None else p.grad.bfloat16()
+    return found
+
+
+def _half(params: Sequence[torch.Tensor], stochastic: bool) -> Kernel:
+    return Kernel(rules.adam, rules.adam.check(), _in_half(params), stochastic=stochastic)
 
 
 def _stacks() -> dict[str, Make]:
     """Adam alone, with its state in bfloat16, under each modifier; and torch's."""
     under = [getattr(modifiers, name)(rules.adam) for name in modifiers.__all__]
     under = [stack for stack in under if not trace(stack).by_ndim]  # one kernel for all tensors
+    under.append(modifiers.clip_by_global_norm(modifiers.ema(rules.adam)))
     return {
         "adam": partial(Kernel, rules.adam, rules.adam.check()),
         _HALF: partial(Kernel, rules.adam, rules.adam.check(), slot_dtype=torch.bfloat16),
+        _NEAREST: partial(_half, stochastic=False),
+        _STOCHASTIC: partial(_half, stochastic=True),
         **{stack.name: partial(Kernel, stack, stack.check()) for stack in under},
         _FUSED: _torch,
+        _FUSED_HALF: lambda params: _torch(_in_half(params)),
         _BY_NORM: partial(_torch, clip=clip_grad_norm_),
         _BY_VALUE: partial(_torch, clip=clip_grad_value_),
+        _MEAN: partial(_torch, mean=True),
+        _ALL_THREE: partial(_torch, clip=clip_grad_norm_, mean=True),
     }
 
 
@@ -71,7 +107,7 @@ def run(
     seconds: float = 5.0,
     progress: Progress = lambda _, units: units,
 ) -> Iterator[dict[str, Any]]:
-    """Time Adam's step under each modifier, and with its state in bfloat16, p and g being float32.
+    """Time Adam's step under each modifier, with its state in bfloat16, and with all in bfloat16.
 
     on: names of shapes, as in :func:`ravine.bench.step.run`. seconds: for each of them, all stacks
     together; at least three turns each are taken. progress: is handed a name and the units of work,

@@ -81,7 +81,7 @@ def run(
         shapes, name = unit["problem"], unit["optimizer"]
         rule = registry.get(name)
         twin = contenders.in_torch(rule)
-        engines = contenders.engines(twin, compiled)
+        engines = contenders.engines(twin, compiled, rule)
         skipped = _left_out(rule, twin, engines, shapes, all_engines)
         if held != shapes and len(skipped) < len(engines):
             params = []  # gone before the others come

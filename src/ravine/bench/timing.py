@@ -1,4 +1,4 @@
-"""How it is timed: in turns, in one process; the first call in a process of its own."""
+"""How it is timed: in turns, in one process; the first call in a separate process."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Is this optimizer right, and if not, what is wrong with it?
+"""Is this optimizer correct, and if not, what is wrong with it?
 
     ravine.checks.check_optimizer(torch.optim.AdamW)
     ravine.checks.check_optimizer("mine.py:MyAdam", like="adam")
 
-An optimizer is given gradients, and its path is compared with those of all rules; where none is the same,
-with those of rules that are put wrong. docs/how-to/check-an-optimizer.md shows how to use it.
+The optimizer gets prescribed gradients, and its path is compared with those of all rules and, if
+none matches, with those of rules with deliberate bugs. docs/how-to/check-an-optimizer.md shows how
+to use it.
 """
 
 from __future__ import annotations

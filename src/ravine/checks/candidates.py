@@ -215,7 +215,7 @@ def candidate(name: str) -> Candidate:
 def claims(name: str, values: Values) -> list[str]:
     """The rules that an optimizer's name claims that it is, the likeliest first.
 
-    Options that are rules of their own, such as amsgrad and nesterov, count where they are on.
+    Options that amount to other rules, such as amsgrad and nesterov, count where they are on.
 
     >>> claims("mine.py:MyAdamW", {})
     ['adamw']

@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether there is nothing to fix."""
         return self.verdict in ("right", "variant", "single precision")
 
     def __str__(self) -> str:
@@ -83,6 +83,8 @@ def leaving(path: Path, rule: Path, values: Mapping[str, Any], rounding: float, 
     when = f"from step {step + 1} on" if step + 1 < len(off) else f"in step {step + 1}"
     if not its.size:
         return f"{when} it leaves {name}"
+    if not its.any():
+        return f"in step {step + 1}, {here.sum()} of {here.size} parameters stay where {name} moves them"
     spread = float(np.ptp(its)) if its.size > 1 else 0.0
     if spread < 1e-6 * abs(its[0]):
         ratio = float(its[0])

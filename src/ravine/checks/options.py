@@ -176,5 +176,5 @@ def arguments(text: str) -> dict[str, Any]:
         return {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError):
         raise ValueError(
-            f"arguments {text!r} are not accepted; write them as in a call: lr=1e-3, betas=(0.9, 0.99)"
+            f"arguments {text!r} are invalid; write them as in a call: lr=1e-3, betas=(0.9, 0.99)"
         ) from None

@@ -81,7 +81,7 @@ class Fault(Exception):
 
 
 class Skip(Exception):
-    """The question does not arise. why: the reason."""
+    """The check does not apply. why: the reason."""
 
 
 def refusal(error: BaseException) -> str:
@@ -137,9 +137,9 @@ class Check:
 
 @dataclass
 class Context:
-    """What a check is given: the subject, and fresh optimizers of it.
+    """What a check receives: the subject, and fresh optimizers of it.
 
-    like: the rule that it should be. seconds: how long a search may take.
+    like: the rule that it should be. seconds: time limit of a search.
     """
 
     subject: Subject
@@ -210,7 +210,7 @@ class Context:
         return apart(*paths) <= 1e-3 * SINGLE
 
     def off(self, path: Path, other: Path) -> float:
-        """How far two paths are apart that are computed in different ways; 0 where that is only rounding."""
+        """The distance of two paths that are computed in different ways; 0 if it is only rounding."""
         far = apart(path, other)
         return far if far > SINGLE and self.steady else 0.0
 
@@ -222,9 +222,9 @@ class Context:
         /,
         **values: float | bool,
     ) -> Running:
-        """A fresh optimizer, with `self.values` but for those that are given.
+        """A fresh optimizer, with `self.values` except for those given here.
 
-        starts: arrays, those of the probe by default. arrange: what it gets instead of the list of its
+        starts: arrays, by default those of the probe. arrange: what to pass instead of the list of
         parameters, such as groups of them.
         """
         every = {**self.values, **values}
@@ -234,7 +234,7 @@ class Context:
         )
 
     def giving(self, **arguments: Any) -> Context:
-        """The context of the same optimizer with more arguments, by its own names: "foreach"."""
+        """The context of the same optimizer with more arguments, by its own names, such as "foreach"."""
         return replace(self, subject=self.subject.giving(**arguments))
 
     def path(self, steps: int | None = None, /, **values: float | bool) -> Path:
@@ -252,16 +252,18 @@ class Context:
         return {}
 
     def reference(self, **values: float | bool) -> Path | None:
-        """The path of the rule that it is, where that is known; with these hyperparameters, by its names."""
+        """The path of the rule that it was identified as, if any, with these hyperparameters, by
+        the rule's names.
+        """
         its = self.trial(**values)
         return None if its is None else its.path(self.probe)
 
     def trial(self, **values: float | bool) -> Trial | None:
-        """The rule that it is, where that is known, with `self.values` but for those that are given."""
+        """The rule that it was identified as, if any, with `self.values` except for those given here."""
         return _alike(self.identity, {**self.values, **values})
 
     def busy_trial(self, **values: float | bool) -> Trial | None:
-        """The rule that it is with `self.busy`, where that is known; the same as `trial`."""
+        """The rule that it is with `self.busy`, if known, in the form of `trial`."""
         return _alike(self._busy_identity, {**self.busy, **values})
 
     @cached_property
@@ -297,7 +299,7 @@ class Context:
             return found
         try:
             again = self.identified(self.switched, self.seconds - found.seconds)
-        except CouldNotRun:  # options may exclude each other
+        except CouldNotRun:  # options may are mutually exclusive
             return found
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found
@@ -307,7 +309,7 @@ class Context:
     ) -> Finding:
         """What the optimizer is with these hyperparameters. Raises CouldNotRun.
 
-        seconds: how long to search at most, `self.seconds` by default.
+        seconds: time limit of the search, by default `self.seconds`.
         """
         path, left = self.path(**values), self.seconds if seconds is None else seconds
         if finite(path) < _TELLING:
@@ -362,7 +364,7 @@ def _alike(found: Finding, asked: dict[str, float | bool]) -> Trial | None:
     trial = found.trial if found.good else None
     if trial is None:
         return None
-    for k, v in trial.values.items():  # a constant of its own, which nobody asks for
+    for k, v in trial.values.items():  # a constant that nobody asks for
         if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
             asked[k] = v
     bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}
@@ -377,10 +379,10 @@ _known: dict[str, Check] = {}
 def check(
     *needs: str, fact: bool = False
 ) -> Callable[[Callable[[Context], str | None]], Callable[[Context], str | None]]:
-    """Make a check of a function.
+    """Make a function a check.
 
-    needs: what the optimizer has to have, of `kinds.base.HAS`: "torch", "state_dict". fact: whether it
-    reports what it finds and judges nothing.
+    needs: what the optimizer must support, from `kinds.base.HAS`: "torch", "state_dict". fact:
+    whether the check only reports facts, without a verdict.
     """
 
     def made(function: Callable[[Context], str | None]) -> Callable[[Context], str | None]:

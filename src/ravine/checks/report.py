@@ -16,11 +16,11 @@ __all__ = ["Report"]
 
 @dataclass
 class Report:
-    """The outcome of all checks of one optimizer.
+    """The results of all checks of one optimizer.
 
-    name: the optimizer's. given: the arguments that it was checked with. like: the rule that it should be.
-    finding: what it is. results: what each check found. ended: how and where its process ended before the
-    last check, if it did.
+    name: the optimizer's name. given: the arguments that it was checked with. like: the rule that
+    it should be. finding: what it is. results: the results of each check. ended: how and where its
+    process ended, if it did so before the last check.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """Of `findings.VERDICTS`; "fault" where it is the rule, and a check found a fault besides."""
+        """One of `findings.VERDICTS`; "fault" if it is the rule but a check found a fault."""
         if self.finding.good and self.faults:
             return "fault"
         return self.finding.verdict
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def code(self) -> int:
-        """The exit code: 0 right, 1 a fault, 2 could not run, or not to the end."""
+        """The exit code: 0 correct, 1 a fault, 2 it could not run, or not to the end."""
         if self.finding.verdict == "could not run":
             return 2
         bad = self.faults or not (self.finding.good or self.finding.verdict == "unknown")
@@ -52,7 +52,7 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         return f"{self._found}; but it {self.ended}" if self.ended else self._found
 
     @property
@@ -83,7 +83,7 @@ class Report:
 
     @property
     def counts(self) -> str:
-        """How many checks had which outcome, and how many candidates were tried."""
+        """How many checks had which result, and how many candidates were tried."""
         kinds = ("pass", "fault", "fact", "skipped", "could not run")
         words = {
             "pass": "passed",
@@ -108,7 +108,7 @@ class Report:
         return "\n".join([*lines, self.counts])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, in plain values that JSON has."""
+        """The whole report, as plain values that JSON can represent."""
         f = self.finding
         finding = {k: getattr(f, k) for k in asdict(_without_trial(f)) if k != "trial"}
         return _plain(
@@ -127,7 +127,7 @@ class Report:
 
     @classmethod
     def of_dict(cls, found: Mapping[str, Any]) -> Report:
-        """A report from what `as_dict` has made of it."""
+        """The report that `as_dict` was called on."""
         results = [Result(**r) for r in found["results"]]
         finding = Finding(**found["finding"])
         its = (found[k] for k in ("given", "like", "ended"))

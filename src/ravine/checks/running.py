@@ -26,16 +26,16 @@ def check_optimizer(
 ) -> Report:
     """Check an optimizer in this process.
 
-    make: what makes it, or its name: a class or a function, as in `torch.optim.AdamW`, "optax:adamw",
-    "mine.py:MyAdam"; see :func:`ravine.checks.subjects.subject`. like: the rule that it should be, as in
-    "adam"; without it, the rule that its name claims, or any other. arguments: what it is made with, by
-    its own names or by Ravine's. only: the names of checks, or of
-    families of them, all by default. seconds: how long a
-    search for what it is may take, in processor time. begins: called with the name of each check before
-    it is performed. so_far: called with
-    the report so far, before each check but the first.
-    Raises LookupError for a rule or a check that there is not, and ValueError for arguments that it has
-    not got. What goes wrong with the optimizer itself is in the report.
+    make: a class or function that makes the optimizer, such as `torch.optim.AdamW`, or its name,
+    such as "optax:adamw" or "mine.py:MyAdam"; see :func:`ravine.checks.subjects.subject`. like: the
+    rule that it should be, such as "adam"; by default, the rule that its name suggests, or any
+    other. arguments: arguments for make, by its own names or by Ravine's. only: the names of checks
+    or families of checks, by default all. seconds: time limit for identifying it, in processor
+    time. begins: called with the name of each check before it runs. so_far: called with the report
+    so far, before each check but the first.
+
+    Raises LookupError for an unknown rule or check, and ValueError for arguments that the optimizer
+    does not take. Anything that goes wrong with the optimizer itself is in the report.
     """
     some = chosen(only)
     if like is not None:
@@ -91,15 +91,16 @@ def parametrize(
     expected_failures: Mapping[str, str] | None = None,
     seconds: float = 10.0,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A pytest decorator: one test for each check of an optimizer, named after it.
+    """A pytest decorator: one test for each check of an optimizer, with the check's name.
 
         @ravine.checks.parametrize(MyAdam, like="adam", expected_failures={"quiet": "it logs"})
         def test_my_adam(check):
             check()
 
-    `check()` raises AssertionError with the diagnosis where the check finds a fault, and skips where the
-    question does not arise. expected_failures: checks that are known to fail, each with the reason:
-    strict, so that one which passes fails. The rest is as in :func:`check_optimizer`.
+    `check()` raises AssertionError with the diagnosis if the check finds a fault, and skips the
+    test if the check does not apply. expected_failures: checks that are known to fail, each with
+    the reason. They are strict: the test fails if the check passes. Other arguments are as in
+    :func:`check_optimizer`.
     """
     import pytest
 

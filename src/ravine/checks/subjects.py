@@ -61,7 +61,7 @@ class Subject:
 
         arrange: what it gets instead of the list of its parameters, such as groups of them.
         hyperparameters: by Ravine's names (`self.options`), whatever its own are; the others are as given, or
-        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it has not got.
+        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it does not have.
         """
         with guarded("make", self.heard):
             its = kind(self.kind)
@@ -190,7 +190,7 @@ def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
     """The optimizer that a name or an object means; given: its arguments, by its names or by Ravine's.
 
     Raises CouldNotRun where there is none, LookupError for the name of a rule that is none, and ValueError
-    for arguments that it has not got.
+    for arguments that it does not take.
     """
     name, maker = _found(spec)
     if isinstance(maker, Rule):

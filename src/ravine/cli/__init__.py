@@ -1,11 +1,12 @@
 """The command line: parse, call, print. Nothing is computed here.
 
-Exit codes: 0 done, 1 failed, 2 not accepted, 130 interrupted, 143 terminated.
+Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted, 143 terminated.
 """
 
 from ravine.cli.app import app, main
 from ravine.cli.bench import bench as _bench
 from ravine.cli.check import check as _check
+from ravine.cli.cost import cost_of as _cost
 from ravine.cli.explore import explore as _explore
 from ravine.cli.listing import list_rules as _list
 from ravine.cli.race import race as _race
@@ -21,6 +22,7 @@ app.command("show")(_show)
 app.command("explore")(_explore)
 app.command("which")(_which)
 app.command("check")(_check)
+app.command("cost")(_cost)
 app.command("score")(_score)
 _race.command("report")(_report)
 app.add_typer(_race, name="race", invoke_without_command=True)

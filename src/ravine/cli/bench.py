@@ -173,10 +173,10 @@ def bench_peers(
 @bench.command("optax")
 def bench_optax(
     rules: Annotated[
-        str, typer.Option(help="Rules that optax has too, with commas between.")
+        str, typer.Option(help="Comma-separated rules that optax also has.")
     ] = "sgd,nesterov,adam,adamw,lion,nadam_optax,adamax,adabelief,lamb",
-    shapes: Annotated[str, typer.Option(help="Of mlp and blocks.")] = "mlp,blocks",
-    seconds: Annotated[float, typer.Option(min=0.0, help="For each rule and shape.")] = 2.0,
+    shapes: Annotated[str, typer.Option(help="Comma-separated: mlp, blocks.")] = "mlp,blocks",
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time per rule and shape.")] = 2.0,
     file: File = None,
     json: Json = False,
 ) -> None:

@@ -21,59 +21,60 @@ def check(
     optimizer: Annotated[
         str | None,
         typer.Argument(
-            help="torch.optim:AdamW, optax:adamw, mine.py:MyAdam, or a rule's name. Its code is run. "
-            "With --survey: packages, such as optax,timm.",
+            help="The optimizer, such as torch.optim:AdamW, optax:adamw, mine.py:MyAdam or the name of a "
+            "rule; runs its code. With --survey: comma-separated packages, such as optax,timm.",
             show_default=False,
         ),
     ] = None,
     like: Annotated[
-        str | None, typer.Option(help="The rule that it should be: adam.", show_default=False)
+        str | None,
+        typer.Option(help="The rule that it should be, such as adam.", show_default=False),
     ] = None,
     args: Annotated[
         str,
         typer.Option(
-            help='Arguments that it is made with: "lr=1e-3, betas=(0.9, 0.99)".', show_default=False
+            help='Arguments for its constructor: "lr=1e-3, betas=(0.9, 0.99)".', show_default=False
         ),
     ] = "",
     only: Annotated[
         str | None,
         typer.Option(
-            help="Perform only these checks, or families of them: descends,state.",
+            help="Run only these checks or families of checks: descends,state.",
             show_default=False,
         ),
     ] = None,
     explain: Annotated[
-        str | None, typer.Option(metavar="CHECK", help="Say what a check asks.", show_default=False)
+        str | None, typer.Option(metavar="CHECK", help="Explain a check.", show_default=False)
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List all checks.")] = False,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Search for what it is for at most so many seconds.")
+        float, typer.Option(min=0.1, help="Time limit for identifying it, in seconds.")
     ] = 10.0,
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="End its process after so many seconds.")
+        float, typer.Option(min=1.0, help="Time limit for its process, in seconds.")
     ] = 300.0,
     survey: Annotated[
         bool,
         typer.Option(
             "--survey",
-            help="Check every optimizer of the packages that are named, or of all that are installed.",
+            help="Check every optimizer in these packages, or in all installed packages.",
         ),
     ] = False,
     out: Annotated[
         Path,
         typer.Option(
-            help="With --survey: the file of the results, a line of JSON for each optimizer; "
-            "those that it has are not checked again."
+            help="With --survey: the file for the results, one line of JSON per optimizer; "
+            "optimizers that it already contains are skipped."
         ),
     ] = Path("survey.jsonl"),
-    all_: Annotated[bool, typer.Option("--all", help="Show checks that pass, too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Also show checks that pass.")] = False,
     json: Json = False,
 ) -> None:
-    """Check an optimizer: whether it is right, and if not, what is wrong with it.
+    """Check an optimizer: is it correct, and if not, what is wrong with it?
 
-    It runs in a process of its own. After five seconds, standard error says what it is doing.
+    It runs in a separate process. After five seconds, standard error says which check is running.
 
-    Exit codes: 0 right, or unknown; 1 a fault; 2 it could not run. With --like, unknown is a fault.
+    Exit codes: 0 correct or unknown; 1 a fault; 2 it could not run. With --like, unknown is a fault.
     """
     require("numpy")
     exclusive(

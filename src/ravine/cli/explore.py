@@ -32,7 +32,7 @@ def explore(
         typer.Option(
             min=0,
             max=65535,
-            help="Serve at this port. Default: any that is free.",
+            help="The port to serve on. Default: any free port.",
             show_default=False,
         ),
     ] = 0,
@@ -40,10 +40,10 @@ def explore(
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = True,
 ) -> None:
-    """Read a rule, edit it, and see it move: a page in your browser, without a network.
+    """Read a rule, edit it and watch it move, in your browser and without a network.
 
-    It is served to this machine only, until you press Ctrl+C; or written, as one file that works from
-    the disk.
+    The page is served to this machine only, until you press Ctrl+C. With --out it is written to a
+    file, which works from the disk.
     """
     require("numpy")
     exclusive(
@@ -54,10 +54,11 @@ def explore(
     )
     from ravine.explorer import build
     from ravine.explorer.sources import state_of
+    from ravine.races.atomic import write
 
     page = build(**state_of(find(name)))
     if out is not None:
-        out.write_text(page, encoding="utf-8")
+        write(out, page.encode())
         line(f"{out}: {len(page.encode()):,} bytes")
         return
     _serve(page, port, open_)

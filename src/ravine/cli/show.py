@@ -106,7 +106,7 @@ def show(
         }
     )
     if as_csv and as_sheet:
-        raise ValueError("--csv and --sheet exclude each other; give one of them")
+        raise ValueError("--csv and --sheet are mutually exclusive; give one of them")
     if dtype and not (llvm or asm):
         raise ValueError(f"--dtype {dtype!r} says what --llvm or --asm is for; give one of them")
     for option in ("gradients", "start"):
@@ -213,6 +213,9 @@ def _card(rule: Rule) -> list[tuple[str, str]]:
     same = dict.fromkeys(f"{witness.name} ({witness.package})" for witness in card.witnesses)
     if same:
         rows.append(("Same as ", f"{', '.join(same)}: to 1e-12 over 60 steps in float64"))
+    for witness in card.near:
+        path = f"{witness.strays} apart after 60 steps in float64. {witness.note}"
+        rows.append(("Near    ", f"{witness.name} ({witness.package}): {path}"))
     if why := registry.unverified(rule):
         rows.append(("Proof   ", f"unverified: {why}"))
     return rows
@@ -233,7 +236,7 @@ def _show_worked(
         numbers = [float(x) for x in gradients.split(",")]
     except ValueError:
         raise ValueError(
-            f"--gradients {gradients!r} is invalid; write numbers with commas between, such as 0.5,-0.2"
+            f"--gradients {gradients!r} is invalid; write comma-separated numbers, such as 0.5,-0.2"
         ) from None
     given_ = [numbers[i % len(numbers)] for i in range(steps)]
     if as_sheet is not None:

@@ -53,6 +53,7 @@ def _row(match: Match) -> dict[str, Any]:
         "options": match.translation,
         "fixed": witness.fixed,
         "state": dict(witness.state),
+        "apart": witness.apart,
         "note": witness.note,
     }
 
@@ -71,5 +72,6 @@ def _say(match: Match) -> None:
         rows.append(("Variant ", f"of {card.variant_of}, which differs in: {', '.join(card.axes)}"))
     if witness.note:
         rows.append(("Note    ", witness.note))
-    rows.append(("Checked ", f"{witness.package}: the same path to 1e-12, 60 steps in float64"))
+    path = f"{witness.strays} apart" if witness.apart else "the same path to 1e-12"
+    rows.append(("Checked ", f"{witness.package}: {path}, 60 steps in float64"))
     notes(rows)

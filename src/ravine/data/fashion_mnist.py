@@ -52,7 +52,7 @@ def fashion_mnist(
     Raises FileNotFoundError when a set is asked for that is not there, ValueError when a file is
     not what its name says, and ImportError when pictures are to be read without Pillow.
 
-    Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence lies beside this module.
+    Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence is beside this module.
     """
     if full is None or full is False:
         return _embedded()

@@ -15,7 +15,7 @@ from ravine.arithmetic import drawn_of, home, stored_in
 from ravine.draws import Draw
 from ravine.engines.graph import MATRIX, Graph, line
 from ravine.engines.lazy import results, together
-from ravine.engines.tracing import difference, trace
+from ravine.engines.tracing import difference, takes_matrices, trace
 from ravine.ops import Operable, Tensors
 from ravine.rule import Rule, RuleError, kept
 from ravine.views import restored, seen_ndim, view
@@ -278,8 +278,19 @@ def _call(
             shapes = ", ".join(dict.fromkeys(str(tuple(x.shape)) for x in _members(given["p"])))
             raise RuleError(
                 f"rule {rule.name!r}{place}: {error} (a parameter of shape {shapes})"
+                f"{_for_matrices(graph, given['p'])}"
             ) from error
     return (new_p, *new_state)
+
+
+def _for_matrices(graph: Graph, p: Any) -> str:
+    """What to do where a rule for matrices is given something else; otherwise nothing."""
+    ndim = min((x.ndim for x in _members(p)), default=2)
+    if ndim > 1 or not takes_matrices(graph.rule, ndim):
+        return ""
+    return (
+        f"; {graph.rule.name} is for matrices: give other parameters to another rule, such as AdamW"
+    )
 
 
 def _members(p: Any) -> Sequence[Any]:

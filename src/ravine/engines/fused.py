@@ -140,7 +140,7 @@ def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
 
 
 def by_lines(graph: Graph) -> Kernel | None:
-    """The kernel of a graph that has something for each row or each column; None if it has not."""
+    """The kernel of a graph that has something for each row or each column; None for other graphs."""
     if refusal(graph):
         return None
     from ravine.engines.turns import split

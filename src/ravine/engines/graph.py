@@ -103,6 +103,11 @@ class Node(ops.Operable):
 
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imod__ = __imatmul__ = _in_place
 
+    def _no_power(self, _: Any) -> Any:
+        raise RuleError("^ is not a power in Python; write **")
+
+    __xor__ = __rxor__ = _no_power
+
     def __bool__(self) -> bool:
         if self.op == "hyperparameter":
             return self.graph.decide(self.value)

@@ -206,7 +206,7 @@ class Kernel:
 
     def runs(self, stage: int) -> list[list[Value]]:
         """What is computed at a stage for a tensor and for its matrices, rows and columns, in the order of
-        the graph: neighbours of one level together, and each reduction by itself.
+        the graph: neighbours of one level together, and each reduction alone.
         """
         found = [
             v

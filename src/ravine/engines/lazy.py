@@ -25,7 +25,7 @@ from ravine.engines.graph import FACTS, PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import RuleError, kept
 
-__all__ = ["results", "together"]
+__all__ = ["Values", "results", "together"]
 
 Shape = tuple[int, ...]
 
@@ -40,7 +40,7 @@ def results(graph: Graph, given: Mapping[str, Any]) -> list[Any]:
     given: p, g, the slots, t and the hyperparameters, by name.
     """
     with typed_like(given["p"]):
-        known = _Values(graph, given)
+        known = Values(graph, given)
         return [leave(known.of(graph.outputs[name])) for name in ("p", *graph.rule.slots)]
 
 
@@ -54,7 +54,7 @@ def together(
     within: the context that each graph is computed in. What is dead in a graph is 0. Raises RuleError
     where the graphs differ in their totals.
     """
-    every = [_Values(*its) for its in zip(graphs, given, strict=True)]
+    every = [Values(*its) for its in zip(graphs, given, strict=True)]
 
     def of(i: int, node: Node) -> Any:
         with typed_like(given[i]["p"]), within[i]():
@@ -82,7 +82,7 @@ def together(
     return found
 
 
-class _Values:
+class Values:
     """The values of a graph's nodes, found when they are asked for."""
 
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:

@@ -287,7 +287,7 @@ def scalar_update(rule: Rule, /, **hyperparameters: Any) -> ScalarUpdate:
     if graph.of_arrays:
         raise RuleError(f"rule {rule.name!r} is for arrays, not for single numbers")
     if graph.draws:
-        raise RuleError(f"rule {rule.name!r} draws random numbers, which a printed step has not")
+        raise RuleError(f"rule {rule.name!r} draws random numbers, which a printed step cannot do")
     outputs = graph.live_outputs()
     hyper = tuple(k for k, v in graph.values.items() if not isinstance(v, bool))
     printer = _Printer(graph, outputs, scalar=True)

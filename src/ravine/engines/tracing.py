@@ -13,7 +13,7 @@ from ravine.engines.graph import DIMENSIONS, MATRIX, Graph, Node, fill
 from ravine.reads import Reads
 from ravine.rule import Rule, RuleError, kept
 
-__all__ = ["difference", "trace", "ways"]
+__all__ = ["difference", "takes_matrices", "trace", "ways"]
 
 _MOST_SETTINGS = 64  # with more, all slots are taken to be needed
 _DRAWS = 30  # calls after which a coin has shown both sides
@@ -97,6 +97,16 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
                 "state is a slot, and a number that is drawn, counted or read from a clock is a "
                 "hyperparameter that is set before each step"
             )
+
+
+def takes_matrices(rule: Rule, ndim: int = 1) -> bool:
+    """Whether a rule takes matrices, and so no parameter of so many dimensions."""
+    if ndim == 2 or (ndim > 2 and rule.seen):
+        return False
+    try:
+        return trace(rule, None, 1).of_arrays
+    except RuleError:  # it says so itself
+        return True
 
 
 def difference(graph: Graph, other: Graph) -> str:

@@ -1,6 +1,6 @@
 """The first post's momentum and Adam with their faults, one by one, and what each fault does.
 
-The post (Aman Arora, "Adam and friends", 13 March 2021) builds the optimizers of torch.optim anew.
+The post (Aman Arora, "Adam and friends", 13 March 2021) rebuilds the optimizers of torch.optim.
 Its SGD and its RMSprop are right. The classes below carry what is wrong in the other two, written
 as the post writes optimizers: a small base class goes over the parameters, each optimizer moves one.
 """
@@ -48,7 +48,7 @@ class PublishedMomentum(Optimizer):
         p -= lr * b
 
 
-class MomentumKeyMended(PublishedMomentum):
+class MomentumKeyFixed(PublishedMomentum):
     """The buffer is found again; it still starts at momentum * g + g, where torch's starts at g."""
 
     stored_as = "buffer"
@@ -107,10 +107,10 @@ FAULTS = {
     "Momentum as published": Fault(
         PublishedMomentum,
         "SGD_with_momentum",
-        "buffer stored under a misspelt key and made anew each step: SGD with lr·(1 + µ)",
+        "buffer stored under a misspelt key and recreated each step: SGD with lr·(1 + µ)",
     ),
-    "Momentum, key mended": Fault(
-        MomentumKeyMended,
+    "Momentum, key fixed": Fault(
+        MomentumKeyFixed,
         "SGD_with_momentum",
         "the buffer starts at µ·g + g; torch's starts at g",
     ),

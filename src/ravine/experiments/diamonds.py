@@ -4,7 +4,7 @@ The second post (Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implement
 29 August 2024) trains that line with SGD, SGD with momentum, RMSprop and Adam, and finds errors of
 up to 14 billion dollars for all but Adam. Three of the four had their gradient's sign wrong and
 climbed. Here are its four numbers again, to the last digit; what the same protocol gives with the
-sign mended, over many seeds; what a straight line can reach at all; and the exercise that the post
+right sign, over many seeds; what a straight line can reach at all; and the exercise that the post
 leaves to its reader.
 
     as_published_table([run(spec) for spec in as_published_specs()])
@@ -268,7 +268,7 @@ def optimization_results(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, An
 
 
 def corrected_specs(seeds: Iterable[int] = range(12)) -> list[Spec]:
-    """List the runs of the same protocol with the sign mended.
+    """List the runs of the same protocol with the right sign.
 
     First the four on the post's stream, one after the other; then each with every seed, which seeds
     the legacy generator anew. The sample is the same throughout.
@@ -315,7 +315,7 @@ def exercise_specs(
     optimizer has it; clip_value clips the gradients of any. seeds: as in :func:`corrected_specs`.
 
     Raises LookupError for an optimizer that is not there, and ValueError for one that cannot run here, as
-    for everything else that is not accepted.
+    for any other invalid argument.
     """
     seeds = _seeds(seeds)
     limits: dict[str, Any] = {
@@ -326,7 +326,7 @@ def exercise_specs(
     made = racers(optimizers, settings, lr)
     specs: list[Spec] = [_spec(each, stream=seed, **limits) for each in made for seed in seeds]
     for spec in specs[:: len(seeds)]:
-        made_of(spec).for_vectors("two numbers are trained, each by itself")
+        made_of(spec).for_vectors("two numbers are trained separately")
     return specs
 
 

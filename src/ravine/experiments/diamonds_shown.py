@@ -70,7 +70,7 @@ def show(results: Sequence[diamonds.Result], published: int) -> Shown:
 
 _TITLES = {
     "diamonds-as-published": "Diamonds as published: three of four climb",
-    "diamonds-corrected": "Diamonds with the gradient's sign mended",
+    "diamonds-corrected": "Diamonds with the right sign of the gradient",
     "diamonds-exercise": "Diamonds: the reader's exercise",
 }
 

@@ -91,7 +91,7 @@ def specs(
     optimizers: these instead of the post's, see :mod:`ravine.experiments.racers`. lr: of all; by default
     1e-3, or that of an optimizer of your own. settings: hyperparameters of those that have them.
 
-    Raises LookupError and ValueError for what is not accepted.
+    Raises LookupError and ValueError for invalid arguments.
     """
     names = [*PAIRS, *PAIRS.values(), *(FAULTS if as_published else ())]
     if optimizers is None:

@@ -3,7 +3,7 @@
 A rule is a pure function of arrays, so all learning rates and all seeds are one array: p has the
 shape (seeds, learning rates, parameters), the learning rates broadcast over it, and the rule is
 called as it stands. A rule that looks at more than one number at a time, and a class of torch's kind,
-step each run by itself. Every learning rate of a seed meets the same start and the same batches, and
+step each run separately. Every learning rate of a seed meets the same start and the same batches, and
 so does every optimizer: comparisons are paired.
 """
 

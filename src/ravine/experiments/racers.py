@@ -97,7 +97,7 @@ class Racer:
     def steps(self, p: Array, lr: Array | float | None = None) -> Together | Apart:
         """Make what steps many runs, whose parameters are the last axis of p; lr broadcasts over p.
 
-        None leaves the default. p is changed in place where a run has a torch optimizer of its own.
+        None leaves the default. p is changed in place if a run has a separate torch optimizer.
         """
         rates = {} if lr is None else {"lr": lr}
         graph = trace(self.rule, **self.set) if self.rule else None
@@ -202,7 +202,7 @@ def racer(name: str, settings: Values | None = None) -> Racer:
     """The racer of a name: a rule's, a stack's, "file.py:name", or a torch class's, "timm.optim:Lamb".
 
     settings: hyperparameters; clip_value clips each number of any optimizer's gradients. Raises LookupError
-    for a name that is none, and ValueError for what is not accepted.
+    for an unknown name, and ValueError for invalid arguments.
     """
     settings = dict(settings or {})
     try:
@@ -273,7 +273,7 @@ def racers(
     if not names:
         raise ValueError(f"optimizers={names!r} is invalid; name at least one optimizer")
     if lr is not None and "lr" in settings:
-        raise ValueError("--lr and --set lr=... set one hyperparameter; give one of them")
+        raise ValueError("--lr and --set lr=... set the same hyperparameter; give one of them")
     rate = {} if lr is None else {"lr": lr}
     plain = [racer(name) for name in names]
     given = [{**_own(each, settings), **rate} for each in plain]

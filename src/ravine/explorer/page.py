@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ravine.explorer.diamonds import rows
-from ravine.explorer.sources import families, sources
+from ravine.explorer.sources import besides, families, sources
 
 __all__ = ["LIMIT", "State", "build", "bundle", "fragment"]
 
@@ -31,7 +31,7 @@ def build(rule: str = "adam", state: State | None = None) -> str:
     """
     data = {
         "state": {"rule": rule, **(state or {})},
-        "sources": sources(),
+        "sources": sources(*besides(rule)),
         "rules": families(),
         "faults": json.loads(_file("faults.json")),
         "diamonds": rows(),
@@ -68,7 +68,7 @@ def _written(value: Any) -> str:
 
 @cache
 def bundle(entry: str = "view/main.js") -> str:
-    """The ES modules that a module imports, and itself, as one script: each in a function of its own."""
+    """The ES modules that a module imports, and itself, as one script, each in a separate function."""
     done: dict[str, str] = {}
     _collect(entry, done, ())
     return '"use strict";\n' + "\n".join(done.values())

@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from ravine import modifiers, registry
-from ravine.hyperparameters import Hyperparameter
+from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from ravine.reading.about import about, helpers, source
 from ravine.registry import Found
 from ravine.rule import Rule
@@ -22,22 +22,34 @@ __all__ = ["CHIPS", "families", "missing", "offered", "sources", "state_of"]
 CHIPS = ("cautious", "decoupled_decay", "clip_by_global_norm", "lookahead")
 """The modifiers that the page has buttons for."""
 MODIFIERS = (*CHIPS, "l2", "clip_by_norm", "ema")
-"""The modifiers whose text the page has."""
+"""The modifiers whose text every page has; the others' are in the page of a stack that has them."""
 _SIGNALS = ("hessian",)
 """The signals that a landscape has: the diagonal of the Hessian, which is derived from its text."""
 
 
+def besides(stack: str) -> list[str]:
+    """The modifiers in the name of a stack whose text not every page has.
+
+    >>> besides("zclip(cautious(adamw))")
+    ['zclip']
+    """
+    named = dict.fromkeys(re.findall(r"\w+(?=\()", stack))
+    return [name for name in named if name in modifiers.__all__ and name not in MODIFIERS]
+
+
 @cache
-def sources() -> dict[str, Any]:
+def sources(*more: str) -> dict[str, Any]:
     """What the page is given: texts in an order in which they can be read, and facts about them.
+
+    more: modifiers besides those that every page has.
 
     texts: of helpers, constants, modifiers and rules. about: for each rule, its summary, the slots that its
     weights to evaluate with are made of, and for each hyperparameter the place of its meaning and range
-    in `meanings`.
+    in `meanings`. shared: the same for names of hyperparameters in rules that are not Ravine's.
     """
     texts: dict[str, str] = {}
     said: dict[str, dict[str, Any]] = {}
-    for name in MODIFIERS:
+    for name in (*MODIFIERS, *more):
         made = getattr(modifiers, name)(registry.get("adam"))
         texts[name] = _decorated("modifier", made.sources[0], made)
         said[name] = {"hyperparameters": _meanings(made), "evaluated": [*made.evaluated]}
@@ -47,11 +59,13 @@ def sources() -> dict[str, Any]:
         said[name] = {"summary": about(rule).summary, "hyperparameters": _meanings(rule)}
         if rule.evaluated:
             said[name]["evaluated"] = [*rule.evaluated]
+    shared = {name: _meaning(h) for name, h in HYPERPARAMETERS.items()}
     # The same few meanings come again and again: they are listed once.
-    meanings = [*dict.fromkeys(h for x in said.values() for h in x["hyperparameters"].values())]
-    for x in said.values():
-        x["hyperparameters"] = {k: meanings.index(h) for k, h in x["hyperparameters"].items()}
-    return {"texts": [*texts.values()], "about": said, "meanings": meanings}
+    named = [shared, *(x["hyperparameters"] for x in said.values())]
+    meanings = [*dict.fromkeys(h for each in named for h in each.values())]
+    for each in named:
+        each.update({k: meanings.index(h) for k, h in each.items()})
+    return {"texts": [*texts.values()], "about": said, "meanings": meanings, "shared": shared}
 
 
 def families() -> list[tuple[str, list[str]]]:
@@ -71,7 +85,7 @@ def missing(rule: Rule) -> str:
     """What the page lacks to run a rule, or nothing: a signal, or the text of a modifier."""
     if signals := [name for name in rule.signals if name not in _SIGNALS]:
         return f"a landscape has no {', '.join(signals)} to pass to its steps"
-    if around := [f.__name__ for f in rule.sources[:-1] if f.__name__ not in MODIFIERS]:
+    if around := [f.__name__ for f in rule.sources[:-1] if f.__name__ not in modifiers.__all__]:
         return f"the page lacks the source of {', '.join(around)}"
     return ""
 
@@ -160,7 +174,7 @@ def _declared(slot: Slot) -> str:
 
 
 def _meanings(rule: Rule) -> dict[str, tuple[str, float | None, float | None]]:
-    """What each hyperparameter means, and between what it lies."""
+    """What each hyperparameter means, and the range of its slider."""
     return {name: _meaning(h) for name, h in rule.hyperparameters.items()}
 
 
@@ -178,10 +192,11 @@ def state_of(found: Found) -> dict[str, Any]:
     if found.settings:
         state["values"] = found.settings
         name = _without_options(found)
-    if why := missing(bare.rule):
-        raise ValueError(f"rule {bare.head!r} cannot run in the explorer: {why}")
+    if why := missing(found.rule):
+        raise ValueError(f"rule {found.name!r} cannot run in the explorer: {why}")
     if ":" in bare.head:
-        known = {name: text for text in sources()["texts"] for name in _defined(text)}
+        given = sources(*besides(found.name))["texts"]
+        known = {name: text for text in given for name in _defined(text)}
         texts, function = dict(_texts(bare.rule, known)), bare.rule.sources[-1].__name__
         if len(texts) > 1 and texts.get(function, "@")[0] != "@":
             texts[function] = f"@rule\n{texts[function]}"  # which tells it from its helpers

@@ -179,7 +179,7 @@ def walk(rule: Rule, problem: Problem, lr: float | None = None, steps: int = STE
 def walks(
     rule: Rule, problem: Problem, lrs: Sequence[float | None], steps: int = STEPS
 ) -> list[Array]:
-    """The walk at each of these rates; where each element is stepped by itself, all rates are one array."""
+    """The walk at each of these rates; where each element is stepped separately, all rates are one array."""
     if None in lrs or not trace(rule).pointwise:
         return [walk(rule, problem, lr, steps) for lr in lrs]
     lr = np.array(lrs, float)[:, None]

@@ -69,7 +69,7 @@ def swa(step, p, g, swa_p, swa_count, t, *, swa_start=1000, swa_every=1):
 
     Izmailov et al., 2018, arXiv:1803.05407, Algorithm 1. Of the steps after swa_start, every
     swa_every-th counts; until then, evaluation is with the weights themselves. The statistics of
-    batch normalization have to be computed anew for the mean: torch.optim.swa_utils.update_bn.
+    batch normalization have to be recomputed for the mean: torch.optim.swa_utils.update_bn.
     """
     p = step(p, g)
     past = t - swa_start

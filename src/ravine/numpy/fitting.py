@@ -23,7 +23,8 @@ class Model(NamedTuple):
     """A model as two functions.
 
     predict(params, x): the predictions for the rows of x. gradient(params, x, d): the gradient of
-    the loss by the parameters, in their structure, where d is its gradient by the predictions.
+    the loss with respect to the parameters, in their structure, where d is its gradient with
+    respect to the predictions.
     """
 
     predict: Callable[[Any, Any], Any]
@@ -31,7 +32,9 @@ class Model(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss as two functions of predictions and targets: its value, its gradient by predictions."""
+    """A loss as two functions of predictions and targets: its value, and its gradient with respect
+    to the predictions.
+    """
 
     value: Callable[[Any, Any], float]
     gradient: Callable[[Any, Any], Any]
@@ -71,11 +74,11 @@ mean_squared_error = Loss(
 
 @dataclass
 class History:
-    """What :func:`fit` did.
+    """The result of :func:`fit`.
 
-    params: after the last epoch. losses: of all rows, after each epoch. path: the parameters after
-    each epoch. steps: how many were taken. seconds: wall time. stopped: "epochs" (all were run),
-    "threshold" (the loss changed by less), "diverged" (it is not finite) or "callback".
+    params: after the last epoch. losses: over all rows, after each epoch. path: the parameters
+    after each epoch. steps: the number of steps. seconds: wall time. stopped: "epochs" (all epochs
+    ran), "threshold" (the loss changed by less), "diverged" (it is not finite) or "callback".
     """
 
     params: Any
@@ -87,7 +90,7 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were run."""
+        """The number of epochs."""
         return len(self.losses)
 
 
@@ -109,17 +112,18 @@ def fit(
     callback: Callable[[int, Any, float], bool | None] | None = None,
     **hyperparameters: Any,
 ) -> History:
-    """Train a model on rows of data, mini-batch by mini-batch.
+    """Train a model on mini-batches of rows.
 
-    model, loss: see :class:`Model`, :class:`Loss`; `linear` and `mean_squared_error` are at hand.
-    params: where to start; they are copied. x, y: arrays of n rows. optimizer: a rule, or its name.
-    learning_rate: its lr; by default the rule's own. epochs: passes over the data, at the most.
-    batch_size: rows per step; 1 is SGD, "all" is gradient descent. stopping_threshold: stop when
-    the loss of all rows changes by less from one epoch to the next. clipping: bring each coordinate
-    of the gradient into [-clipping, clipping]. seed: a number, or a NumPy random generator (the
-    legacy RandomState as well), which shuffles the rows anew in each epoch. callback(epoch, params,
-    loss): called after each epoch, counted from 1; return True to stop. Further keywords are the
-    rule's hyperparameters. Raises ValueError or TypeError for what is not accepted.
+    model, loss: see :class:`Model` and :class:`Loss`; `linear` and `mean_squared_error` are
+    provided. params: the initial parameters; they are copied. x, y: arrays of n rows. optimizer: a
+    rule, or its name. learning_rate: its lr; by default the rule's. epochs: the maximum number of
+    passes over the data. batch_size: rows per step; 1 is SGD, "all" is gradient descent.
+    stopping_threshold: stop when the loss over all rows changes by less than this from one epoch to
+    the next. clipping: clip each coordinate of the gradient to [-clipping, clipping]. seed: a
+    number, or a NumPy random generator (a legacy RandomState as well), which shuffles the rows
+    before each epoch. callback(epoch, params, loss): called after each epoch, counted from 1;
+    return True to stop. Further keywords are hyperparameters of the rule. Raises ValueError or
+    TypeError for invalid arguments.
 
     >>> x = np.linspace(-1, 1, 100)
     >>> done = fit(linear, mean_squared_error, {"m": 0.0, "b": 0.0}, x, 2 * x + 1, learning_rate=0.1)
@@ -152,8 +156,8 @@ def fit(
     if learning_rate is not None:
         if "lr" in hyperparameters:
             raise TypeError(
-                f"fit: learning_rate={learning_rate!r} and lr={hyperparameters['lr']!r} are one "
-                "hyperparameter; give one of them"
+                f"fit: learning_rate={learning_rate!r} and lr={hyperparameters['lr']!r} are the "
+                "same hyperparameter; give one of them"
             )
         hyperparameters["lr"] = learning_rate
     stepper = class_of(rule)(copy.deepcopy(params), **hyperparameters)

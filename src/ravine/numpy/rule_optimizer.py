@@ -65,10 +65,10 @@ class RuleOptimizer:
 
     params: an array, a number, or lists, tuples and dicts of these, nested as you like. Arrays are
     updated in place; numbers cannot be, so `step` returns the structure with their new values.
-    options: the hyperparameters; change them between steps as you like (`opt.options["lr"] = 0.1`).
-    engine: "auto" steps by a fused CPU kernel where the rule and the arrays allow, and calls the
-    rule where not; "kernel" refuses what a kernel cannot do; "eager" always calls the rule. seed: a
-    whole number, of which random numbers are made, if the rule draws some.
+    options: the hyperparameters, which you may change between steps (`opt.options["lr"] = 0.1`).
+    engine: "auto" uses a fused CPU kernel if the rule and the arrays allow it, and otherwise calls
+    the rule; "kernel" raises an error instead of calling the rule; "eager" always calls the rule.
+    seed: the seed of the random numbers, a whole number, if the rule draws any.
     """
 
     spelling: ClassVar[Spelling]
@@ -182,9 +182,9 @@ class RuleOptimizer:
 
     @property
     def engine(self) -> str:
-        """Which engine steps, and why: "kernel", or "eager: ..." with the reason.
+        """The engine in use, and why: "kernel", or "eager: ..." with the reason.
 
-        Where some arrays cannot take part in the kernel, it says how many and why.
+        If the kernel cannot step some of the arrays, it says how many and why.
         """
         plans, whys = self._plan(), []
         graphs = [graph for graph, _ in plans.values()]
@@ -198,13 +198,13 @@ class RuleOptimizer:
         return describe(self._engine, graphs, whys)
 
     def step(self, grads: Any, **signals: Any) -> Any:
-        """One step: arrays change in place; returns the parameters in their structure.
+        """Take one step: updates arrays in place, and returns the parameters in their structure.
 
-        grads: the gradients, in the structure of the parameters; None leaves a parameter alone.
-        signals: what the rule takes besides, at steps where there is some: arrays in that structure,
-        or one number. Raises ValueError where structure or shape differ, where an array has become
-        read-only, and TypeError for masked arrays and for signals that the rule has not; then nothing
-        has changed, and the step does not count.
+        grads: the gradients, in the structure of the parameters; None leaves a parameter unchanged.
+        signals: other inputs of the rule, for steps that have them: arrays in the same structure,
+        or one number. Raises ValueError if a structure or shape differs or an array has become
+        read-only, and TypeError for masked arrays and unknown signals; then nothing has changed,
+        and the step does not count.
         """
         if self._training is not None:
             raise RuntimeError(
@@ -425,11 +425,11 @@ class RuleOptimizer:
                 one.state[slot] = float(value)
 
     def eval(self) -> Any:
-        """Put the weights to evaluate with in the place of the parameters, until :meth:`train`, and
-        return them in their structure.
+        """Replace the parameters by the weights for evaluation, until :meth:`train`, and return
+        them in their structure.
 
-        They are what the rule's `evaluate=` says, such as a mean of the weights so far; where it says
-        nothing, the parameters themselves. `step` is refused meanwhile.
+        These are what the rule's `evaluate=` returns, such as a mean of past weights; without it,
+        they are the parameters themselves. Meanwhile, `step` raises an error.
         """
         if self._training is None:
             weights: dict[str, Any] = {}
@@ -445,8 +445,8 @@ class RuleOptimizer:
         return self.params
 
     def train(self) -> Any:
-        """Put the parameters that :meth:`eval` has taken out back in their place, bit for bit, and
-        return them in their structure.
+        """Restore the parameters that :meth:`eval` replaced, bit for bit, and return them in their
+        structure.
         """
         if self._training is not None:
             self._put(dict(leaves(self.params, "params")), self._training)
@@ -455,11 +455,11 @@ class RuleOptimizer:
 
     @contextmanager
     def evaluating(self) -> Iterator[Any]:
-        """A context in which the parameters are the weights to evaluate with; it gives them in their
-        structure.
+        """A context in which the parameters are the weights for evaluation, which it returns in
+        their structure.
 
-        with opt.evaluating() as params:
-            loss = evaluate(params)
+            with opt.evaluating() as params:
+                loss = evaluate(params)
         """
         within = self._training is not None
         try:

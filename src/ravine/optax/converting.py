@@ -19,12 +19,12 @@ __all__ = ["from_optax", "from_torch", "to_optax", "to_torch"]
 
 
 def from_optax(state: Any, rule: Rule | str, **hyperparameters: Any) -> RuleState:
-    """The state of one of optax's optimizers as that of the rule that is the same.
+    """Convert the state of an optax optimizer to that of the equivalent rule.
 
-    state: as its `update` returns it, in a chain or not. rule: the rule, or its name: `ravine which
-    optax.adam` says which it is. hyperparameters: those without their defaults. Arrays are not copied.
-    Raises LookupError where optax has nothing that is known to be the same, and ValueError where the
-    state lacks something.
+    state: as returned by its `update`, in a chain or alone. rule: the rule, or its name; `ravine
+    which optax.adam` finds it. hyperparameters: those that differ from the defaults. Arrays are not
+    copied. Raises LookupError if no optimizer in optax is known to be equivalent, and ValueError if
+    something is missing from the state.
     """
     made = registry.get(rule) if isinstance(rule, str) else rule
     witness, fields = _same(made), dict(_fields(state))
@@ -42,10 +42,11 @@ def from_optax(state: Any, rule: Rule | str, **hyperparameters: Any) -> RuleStat
 
 
 def to_optax(state: RuleState, like: Any, rule: Rule | str) -> Any:
-    """The state of a rule as that of optax's optimizer that is the same: `like`, filled.
+    """Convert the state of a rule to that of the equivalent optax optimizer.
 
-    like: what its `init` returns for the same parameters. rule: as of :func:`from_optax`. Raises
-    LookupError as that does, and ValueError where some gradients came late, for which optax has no place.
+    like: what its `init` returns for the same parameters. rule: as in :func:`from_optax`. Raises
+    LookupError as that does, and ValueError if some gradients came late, which optax's state cannot
+    express.
     """
     if state.late:
         raise ValueError(
@@ -67,12 +68,13 @@ def from_torch(
     rule: Rule | str,
     **hyperparameters: Any,
 ) -> RuleState:
-    """The state of an optimizer of torch as that of a rule.
+    """Convert the state of a torch optimizer to that of a rule.
 
-    saved: the "state" of its `state_dict()`, of torch.optim or ravine.torch. params: the parameters here.
-    numbers: a tree like params, of the numbers that the parameters have there: {"w": 0, "b": 1}. rule,
-    hyperparameters: as of `transformation`. Raises ValueError where a shape differs (a Dense kernel of flax
-    is torch's weight transposed: transpose it first) or where something is missing.
+    saved: the "state" of its `state_dict()`, from torch.optim or ravine.torch. params: the
+    parameters in JAX. numbers: a tree like params, with the parameters' indices in the checkpoint:
+    {"w": 0, "b": 1}. rule, hyperparameters: as in `transformation`. Raises ValueError if a shape
+    differs (flax stores a Dense kernel as the transpose of torch's weight: transpose it first), or
+    if something is missing.
     """
     rule = (registry.get(rule) if isinstance(rule, str) else rule).fitting(hyperparameters)
     values = rule.check(**hyperparameters)
@@ -104,10 +106,10 @@ def from_torch(
 
 
 def to_torch(state: RuleState, numbers: Any, *, to: str = "") -> dict[Any, dict[str, Any]]:
-    """The state of a rule as the "state" of an optimizer's `state_dict()` in torch.
+    """Convert the state of a rule to the "state" of a torch optimizer's `state_dict()`.
 
-    numbers: as of :func:`from_torch`. to: a class of torch.optim, whose names the slots get
-    ("Adam": `exp_avg`); by default they have their own, as in the classes that
+    numbers: as in :func:`from_torch`. to: a class in torch.optim, whose names for the state are
+    used ("Adam": `exp_avg`); by default they are the rule's, as in the classes that
     :func:`ravine.torch.optimizer` makes.
     """
     import torch

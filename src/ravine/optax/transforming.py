@@ -27,9 +27,9 @@ __all__ = ["RuleState", "evaluate", "flat", "transformation"]
 class RuleState(NamedTuple):
     """The state of a transformation.
 
-    count: how many updates there were, an int32. slots: for each slot of the rule a tree like the
-    parameters, with None where a leaf does not need it; one number for a slot that is shared. late: the
-    leaves, by path, that had no gradient in some update, and in how many.
+    count: the number of updates so far, an int32. slots: for each slot of the rule, a tree like the
+    parameters, with None for leaves that do not need it; a shared slot is one number. late: the
+    leaves, by path, that had no gradient in some update, with the number of such updates.
     """
 
     count: Any
@@ -42,15 +42,16 @@ def transformation(
 ) -> optax.GradientTransformationExtraArgs:
     """A rule, or a stack of modifiers on one, as an optax.GradientTransformationExtraArgs.
 
-    rule: a Rule, a plain function with a rule's signature, or a name as :func:`ravine.get` takes it, such
-    as "clip_by_global_norm(adam)". hyperparameters: each a number, a schedule (a function of the count of
-    updates so far, as optax calls it), or an array without axes, which may be traced: by vmap, grad, or
-    inject_hyperparams. A number that is a schedule or an array counts as on where the rule has an
-    `if` on it. seed: a whole number that random numbers are made of, if the rule draws some.
+    rule: a Rule, a plain function with a rule's signature, or a name that :func:`ravine.get`
+    accepts, such as "clip_by_global_norm(adam)". hyperparameters: each a number, a schedule (a
+    function of the number of updates so far, as in optax), or a zero-dimensional array, which may
+    be traced by vmap, grad or inject_hyperparams. A schedule or an array counts as nonzero in the
+    rule's `if`s. seed: the seed of the random numbers, a whole number, if the rule draws any.
 
-    `update` needs params, and takes the rule's signals by name; it ignores other extra arguments, as optax
-    does. A leaf whose gradient is None keeps its state, and its update is None. Parameters in half
-    precision are computed in float32, and their updates are in float32: `optax.apply_updates` rounds once.
+    `update` needs params, and accepts the rule's signals by name; like optax, it ignores other
+    extra arguments. A leaf whose gradient is None keeps its state, and its update is None. Steps on
+    half-precision parameters are computed in float32, and their updates are float32, so that
+    `optax.apply_updates` rounds once.
 
     Raises TypeError for an unknown hyperparameter, and ValueError for a value out of range.
 
@@ -68,11 +69,11 @@ def transformation(
 def evaluate(
     rule: Rule | Callable[..., Any] | str, params: Any, state: Any, **hyperparameters: Any
 ) -> Any:
-    """The weights to evaluate with, for a rule that says so (`evaluate=`), such as schedule-free ones.
+    """The weights for evaluation of a rule that declares `evaluate=`, such as the schedule-free ones.
 
-    rule, hyperparameters: as of :func:`transformation`. params: those in training. state: the rule's, or
-    what optax has made of it: of chain, MultiSteps, inject_hyperparams, apply_if_finite. Raises ValueError
-    where the state does not hold the state of exactly one rule.
+    rule, hyperparameters: as in :func:`transformation`. params: the weights in training. state: the
+    rule's state, also inside that of chain, MultiSteps, inject_hyperparams or apply_if_finite.
+    Raises ValueError unless the state contains that of exactly one rule.
     """
     is_state = partial(_is, RuleState)
     found = [x for x in jax.tree.leaves(state, is_leaf=is_state) if is_state(x)]

@@ -312,7 +312,7 @@ def _notes(
     if task.target is not None and not any(
         math.isfinite(run.steps_to_target or 0) for run in reported
     ):
-        found.append(f"{task.name}: nobody reaches the target, {task.target:g}")
+        found.append(f"{task.name}: no optimizer reaches the target, {task.target:g}")
     if reported and task.reached(reported[0].evaluations[0][1]):
         found.append(
             f"{task.name}: the untrained model is at the target, {task.target:g}, so times to it say nothing"
@@ -337,7 +337,7 @@ def _edges(task: Task, racing: Sequence[Entrant], tier: Tier, runs: Sequence[Run
 
 
 def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = ()) -> None:
-    """Raise ValueError for a tier that there is not, a number of seeds that is not accepted, and TaskError
+    """Raise ValueError for a tier that there is not, an invalid number of seeds, and TaskError
     for a task that cannot be raced."""
     if tier not in TIERS:
         raise ValueError(f"tier={tier!r} is invalid; a tier is {', '.join(TIERS)}")

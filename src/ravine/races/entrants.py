@@ -20,12 +20,12 @@ import ravine.torch
 from ravine import naming, registry
 from ravine.elsewhere import importable
 from ravine.engines.digest import digest
+from ravine.engines.tracing import takes_matrices
 from ravine.files import load
 from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
 from ravine.races.fingerprint import code
 from ravine.registry import Found
 from ravine.rule import Rule
-from ravine.torch.asked import takes_matrices
 from ravine.torch.roles import roles_of
 
 __all__ = ["Entrant", "Space", "entrant", "entrants", "memory"]

@@ -131,7 +131,7 @@ def _differences(
         sure = pair.better is not None
         about = (
             f"{name}: {words.number(pair.ahead.value)} behind, {words.interval(pair.ahead, True)}; "
-            + ("behind for sure" if sure else "not distinguishable")
+            + ("significantly behind" if sure else "not distinguishable")
         )
         drawing.text(left - 10, at + 4, short(name), series[name], "end")
         ends = [(x(pair.ahead.low), at), (x(pair.ahead.high), at)]
@@ -144,9 +144,11 @@ def _differences(
     )
     count = len(comparison.pairs)
     hold = (
-        f"All {count} intervals between pairs hold at once" if count > 1 else "The interval holds"
+        f"The {count} intervals for all pairs hold simultaneously"
+        if count > 1
+        else "The interval holds"
     )
-    return drawing, f"Behind {lead}, seed by seed. {hold} with 95 %. Filled: behind for sure."
+    return drawing, f"Behind {lead}, seed by seed. {hold} with 95 %. Filled: significantly behind."
 
 
 def _decimals(scale: Scale) -> int:

@@ -417,7 +417,7 @@ class Overall:
 
     names: those that were raced on every problem. times: median steps to each problem's target, shape
     (names, problems); a miss is infinite. scores: as in AlgoPerf. by_seconds: the same scores of the
-    seconds. first: on how many problems nothing is better for sure.
+    seconds. first: on how many problems no method is significantly better.
     """
 
     names: tuple[str, ...]

@@ -312,7 +312,7 @@ def _together(
     return (
         f'<section><h2>Over all problems</h2><div class="two">{figures["profile"]}<div>{table}'
         '<p class="mute">The score is AlgoPerf\'s, of the median steps to each target, or of the seconds '
-        "on one thread. Best or tied: nothing is better for sure.</p></div></div></section>"
+        "on one thread. Best or tied: no optimizer is significantly better.</p></div></div></section>"
     )
 
 

@@ -49,12 +49,12 @@ def method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[
     pairs = max(len(c.pairs) for c in found)
     if pairs > 1:
         said.append(
-            f"The {pairs} intervals of differences of a problem hold at once with 95 % (Bonferroni), so a "
-            "picture and its verdict are the same statement."
+            f"The {pairs} intervals for differences on a problem hold simultaneously with 95 % (Bonferroni), "
+            "so a figure and its verdict say the same thing."
         )
     said.append(
-        "A run is lost if its loss is not finite, or in the last tenth of the steps not below what it was "
-        "at first. It counts as an untrained model, in every mean."
+        "A run is lost if its loss is not finite, or if in the last tenth of the steps it is not below its "
+        "first value. It counts as an untrained model in every mean."
     )
     how = Counter(run.how for run in runs if run.how)
     if how:

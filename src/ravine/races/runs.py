@@ -309,7 +309,7 @@ def _put_aside(path: Path, error: Exception) -> None:
 
 
 def pack(folder: str | Path, least: int = 1) -> int:
-    """Put the runs that have files of their own into packed ones. Returns how many they were.
+    """Pack the runs that have separate files. Returns how many there were.
 
     Where they are fewer than `least`, nothing is done. Raises as :func:`merge` does.
     """

@@ -2,7 +2,7 @@
 
 Results are arrays in which more is better; who has losses turns the sign. Intervals are Student's,
 with the variance between seeds and, where a method was tuned, that of tuning (:func:`repeated`). The
-intervals of all differences between methods hold at once (Bonferroni), and a verdict is nothing but
+intervals of all differences between methods hold simultaneously (Bonferroni), and a verdict is nothing but
 an interval that leaves zero out. What they cover is held against simulations by the tests.
 """
 
@@ -124,7 +124,7 @@ class Difference:
 
     @property
     def better(self) -> int | None:
-        """The method that is better for sure, or None: not distinguishable."""
+        """The method that is significantly better, or None: not distinguishable."""
         if self.ahead.low > 0:
             return self.first
         return self.second if self.ahead.high < 0 else None
@@ -133,7 +133,7 @@ class Difference:
 def differences(
     results: Array, luck: Sequence[Array | None] | None = None, level: float = LEVEL
 ) -> list[Difference]:
-    """Return the differences between all pairs of methods; all intervals hold at once.
+    """Return the differences between all pairs of methods, with simultaneous intervals.
 
     results: shape (methods, seeds), NaN where a method has no run of that seed. luck: of each method
     what :func:`repeated` gives, or None where nothing was tuned. level: with which probability all
@@ -187,7 +187,7 @@ def needed(ahead: float, deviation: float, spread: float = 0.0, level: float = L
 def ranks(count: int, pairs: Sequence[Difference]) -> list[tuple[int, bool]]:
     """Return each method's rank, and whether others share it.
 
-    The rank is one more than the number of methods that are better for sure, so those that nothing
+    The rank is one more than the number of methods that are significantly better, so those that nothing
     tells from the best are all first.
     """
     beaten = [0] * count

@@ -84,7 +84,7 @@ class Unit:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError) as error:
-            _put_aside(path, error, "its run is computed anew")
+            _put_aside(path, error, "its run is recomputed")
             return None
 
     def keep(self, folder: str | Path, found: Any) -> None:
@@ -149,7 +149,7 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            _put_aside(path, error, "it is written anew")
+            _put_aside(path, error, "it is rewritten")
             return {}
 
     # ---- a race --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Training: many replicas of a task side by side, and the loop that all runs of a race go through.
 
-A replica is a model of its own, with an optimizer of its own; what replicas share is the batch, and how
+A replica is a separate model with a separate optimizer; what replicas share is the batch, and how
 gradients are computed. `Alone` computes those of one replica as every PyTorch program does. `Together`
 (in `together.py`) keeps the parameters of all replicas in one stack, of which each model's are views,
 and computes all gradients as one program. Runs of a seed begin with the same weights and meet the same

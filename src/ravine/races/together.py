@@ -148,7 +148,7 @@ class _PlainBatchNorm(TorchFunctionMode):
     """Within it batches are normalised by single operations, whose bits are each replica's own.
 
     torch's own kernel walks the channels of all replicas as one row, so a number's rounding depends on
-    where in a vector register it comes to lie.
+    where in a vector register it ends up.
     """
 
     def __torch_function__(

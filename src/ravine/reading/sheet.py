@@ -39,7 +39,7 @@ def sheet(
     hyperparameters: their values; defaults for the rest. They stand at the top, in cells that carry their
     names; a switch is fixed, since the formulas depend on it. Formulas are stored with their results.
 
-    Raises ValueError or TypeError for hyperparameters that are not accepted, ValueError for a rule that a
+    Raises ValueError or TypeError for invalid hyperparameters, ValueError for a rule that a
     spreadsheet cannot compute (of arrays, with random numbers), and ModuleNotFoundError where XlsxWriter
     is not installed.
     """

@@ -1,4 +1,4 @@
-"""What a function's syntax tree says by itself: operators, notes for readers, tuples, where it returns."""
+"""What a function's syntax tree says on its own: operators, notes for readers, tuples, where it returns."""
 
 from __future__ import annotations
 

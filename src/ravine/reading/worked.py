@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ravine.engines.tracing import trace
+from ravine.parts import part_names
 from ravine.rule import Rule
 from ravine.watching import watch
 
@@ -16,10 +17,11 @@ def worked(
     rule: Rule, gradients: Sequence[float], /, start: float = 1.0, **hyperparameters: Any
 ) -> list[dict[str, float]]:
     """One row per step on a single parameter: t, g, all that the rule names, step, p.
+    The numbers of a tuple are named as its parts: b1, b2, b3.
 
     gradients: one per step. start: the parameter before the first step. hyperparameters: their
     values; defaults for the rest. `step` is what p went down by, and p the value after the step.
-    Signals are not given. Raises ValueError or TypeError for hyperparameters that are not accepted,
+    Signals are not given. Raises ValueError or TypeError for invalid hyperparameters,
     ValueError for a rule of arrays, such as matrices, which a single number cannot show, and RuleError
     for a rule that takes no step without a signal.
 
@@ -43,11 +45,19 @@ def worked(
             new_p, state = rule.update(p, g, state, t, **values)
         row: dict[str, float] = {"t": t, "g": g}
         for _, local in seen:
-            named = {
-                k: v for k, v in local.items() if k not in hidden and isinstance(v, (int, float))
-            }
-            row.update({k: v for k, v in named.items() if k not in row})
+            for name, value in _numbers(local):
+                if name not in hidden:
+                    row.setdefault(name, value)
         row |= {"step" if "step" not in row else "step of p": p - new_p, "p": new_p}
         rows.append(row)
         p = new_p
     return rows
+
+
+def _numbers(local: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers among local variables; those in a tuple under the names of its parts."""
+    for name, value in local.items():
+        parts = value if isinstance(value, (tuple, list)) else ()
+        for each, x in ((name, value), *zip(part_names(name, len(parts)), parts, strict=True)):
+            if isinstance(x, (int, float)):
+                yield each, x

@@ -161,7 +161,20 @@ _EPS_CORRECTED = "added to the root mean square of the corrected gradients"
 @rule(
     paper="Yuan et al., 2025. MARS: Unleashing the Power of Variance Reduction for Training Large Models",
     at="arXiv:2411.10438, MARS-AdamW, in the approximate form: each gradient of another batch",
-    card=Card(title="MARS", names="MARS-AdamW, make variance reduction shine"),
+    card=Card(
+        title="MARS",
+        names="MARS-AdamW, make variance reduction shine",
+        near=(
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                f"pytorch_optimizer.MARS({_TORCH}, gamma=gamma, mars_type='adamw', optimize_1d=True)",
+                needs={"weight_decay": 0.0},
+                loud={"eps": 1e-8},
+                apart=3e-4,
+                note="eps is added before the bias correction, and 1e-15 inside the root.",
+            ),
+        ),
+    ),
     lr=searched(1e-5, 1e-1),
     beta1=_CORRECTED,
     beta2=_CORRECTED_SQUARES,
@@ -179,8 +192,7 @@ def mars(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.95, beta2=0.99, gamma=0.025, e
         The authors' code: this rule with optimize_1d=True; by default, what is not a matrix is stepped
             by AdamW, of lr 3e-3, betas 0.9 and 0.95 and weight decay 0.1. With is_approx=False, prev is
             the gradient of the new batch at the old weights.
-        pytorch_optimizer.MARS: the same with eps before the bias correction, and 1e-15 inside the root:
-            7e-5 away after 60 steps.
+        pytorch_optimizer.MARS: the same with eps before the bias correction, and 1e-15 inside the root.
         timm.optim.Mars: the first gradient is not corrected; vectors are stepped by Adam, `mars_timm`.
     """
     c = g + gamma * (beta1 / (1 - beta1)) * (g - prev)

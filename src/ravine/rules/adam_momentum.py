@@ -211,6 +211,16 @@ def nadam_timm(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
                 late=True,
             ),
         ),
+        near=(
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                f"pytorch_optimizer.QHAdam({_TORCH}, nus=(nu1, nu2))",
+                needs={"weight_decay": 0.0},
+                defaults={"beta1": 0.9, "nu1": 1.0},
+                apart=8e-8,
+                note="Its bias corrections are computed in float32, whatever the dtype.",
+            ),
+        ),
     ),
     beta1=_MEAN,
     beta2=_SQUARES,
@@ -233,7 +243,7 @@ def qhadam(p, g, m, v, t, *, lr=1e-3, beta1=0.995, beta2=0.999, nu1=0.7, nu2=1.0
     Elsewhere:
         qhoptim (the authors' package), torch_optimizer.QHAdam: this rule; default beta1 0.9, nu1 1.
         pytorch_optimizer.QHAdam: this rule with bias corrections in float32, whatever the parameter's
-            dtype: 8e-8 away after 60 steps in float64.
+            dtype.
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2

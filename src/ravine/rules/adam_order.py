@@ -141,6 +141,16 @@ def laprop(p, g, m, v, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
                 late=True,
             ),
         ),
+        near=(
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                f"pytorch_optimizer.LaProp({_TORCH})",
+                needs={"weight_decay": 0.0, "centered": False},
+                loud={"eps": 1e-15},
+                apart=1e-5,
+                note="eps is added before the bias correction, and 1e-15 inside the root.",
+            ),
+        ),
     ),
     lr=searched(1e-5, 1e-2),
     beta1=_NORMALIZED,
@@ -155,8 +165,8 @@ def laprop_timm(p, g, m, v, rates, t, *, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e
 
     Elsewhere:
         The authors' code, timm.optim.LaProp: this rule.
-        pytorch_optimizer.LaProp: the same with eps before the bias correction, and 1e-15 inside the root:
-            1e-5 away after 60 steps.
+        pytorch_optimizer.LaProp: the same with eps before the bias correction, and 1e-15 inside the
+            root.
     """
     v = beta2 * v + (1 - beta2) * g**2
     v_hat = v / (1 - beta2**t)

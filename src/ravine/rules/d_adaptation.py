@@ -240,6 +240,16 @@ def dadapt_adam_paper(p, g, m, v, s, d, r, *, lr=1.0, beta1=0.9, beta2=0.999, ep
                 },
             ),
         ),
+        near=(
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                "pytorch_optimizer.DAdaptSGD(lr=lr, momentum=momentum, d0=d0)",
+                needs={"weight_decay": 0.0},
+                loud={"d0": 1e-3},
+                apart=1e-7,
+                note="The norm of the first gradient is taken in float32.",
+            ),
+        ),
     ),
     lr=LR,
     momentum=Hyperparameter(
@@ -263,7 +273,7 @@ def dadapt_sgd(p, g, s, p0, d, r, g_first, *, lr=1.0, momentum=0.9, d0=1e-6):
             can slow the growth of d. Its weight decay is `l2(dadapt_sgd)`, except that the norm of
             the first gradient leaves it out.
         Defazio & Mishchenko 2023: this rule.
-        kozistr: this rule, with the norm of the first gradient in float32 (1e-7 of the path).
+        kozistr: this rule, with the norm of the first gradient in float32.
     """
     g_first = where(g_first > 0, g_first, sqrt(total(g**2)))
     rate = where(g_first > 0, d * lr / g_first, 0.0)

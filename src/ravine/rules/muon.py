@@ -140,6 +140,18 @@ def muon_jordan(
         names="Moonlight",
         variant_of="muon",
         differs="momentum form, place of eps, shape scaling, decay form",
+        near=(
+            Witness(
+                "keras 3.15.1",
+                "keras.optimizers.Muon(lr, momentum=momentum, nesterov=nesterov, "
+                "rms_rate=rms_scale, ns_steps=ns_steps, weight_decay=weight_decay)",
+                defaults={"weight_decay": 4e-3},
+                loud={"weight_decay": 0.02},
+                apart=1e-7,
+                note="Its norm is taken in float32; what is not a matrix is stepped by Adam.",
+                shapes="matrices",
+            ),
+        ),
     ),
     lr=searched(1e-5, 1e-2),
     momentum="share of the sum of the gradients kept from step to step",
@@ -170,8 +182,8 @@ def muon_moonshot(
     The gradients are summed, so eps counts for less than in `muon_jordan`.
 
     Elsewhere:
-        keras.optimizers.Muon: this rule, but for its norm, which it takes in float32 (4e-7 apart after 60
-            steps); default weight_decay 4e-3. What is not a matrix, and embeddings, go to Adam.
+        keras.optimizers.Muon: this rule, but for its norm, which it takes in float32; default
+            weight_decay 4e-3. What is not a matrix, and embeddings, go to Adam.
         Moonlight's Muon: this rule, in bfloat16.
         torch.optim.Muon(adjust_lr_fn="match_rms_adamw"): `decoupled_decay(muon, match_adamw=True)`,
             in bfloat16; the norm is at least eps.

@@ -323,7 +323,7 @@ def scion(
         Pethick et al.'s scion.py: this rule, in bfloat16; the kernel of a convolution of size k is
             divided by k**2, here by k. There alpha is called momentum, and is 1 by default.
         kozistr's SCION: the same; constrained is off by default.
-        heavyball.Scion: initializes the parameters anew in the first step.
+        heavyball.Scion: reinitializes the parameters in the first step.
     """
     m = (1 - alpha) * m + alpha * g
     if ndim(p) >= 2:

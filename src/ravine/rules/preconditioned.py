@@ -31,7 +31,7 @@ from ravine.rule import low_rank, rule, scalar, square
 
 def _every(what):
     return Hyperparameter(
-        f"how many steps {what} are used for before they are computed anew", low=1, whole=True
+        f"how many steps {what} are used for before they are recomputed", low=1, whole=True
     )
 
 
@@ -324,7 +324,7 @@ def galore(
     """Adam on a low-rank projection of the gradient.
 
     For matrices, and kernels seen as matrices; the rest goes to AdamW. The columns are projected
-    onto the leading left singular vectors of the gradient, computed anew every 200 steps. The means
+    onto the leading left singular vectors of the gradient, recomputed every 200 steps. The means
     are not changed with the directions, so the signs of these matter: here the entries of each have
     a sum above zero.
 

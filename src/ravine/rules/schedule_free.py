@@ -92,7 +92,7 @@ def schedule_free_sgd(
     """SGD with averaged weights in place of a schedule.
 
     z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
-    at p, between the two. Batch normalization needs its statistics computed anew at x.
+    at p, between the two. Batch normalization needs its statistics recomputed at x.
 
     Elsewhere:
         schedulefree.SGDScheduleFree (the authors'): this rule. It counts the steps of a group, not
@@ -137,6 +137,17 @@ def schedule_free_sgd(
                 note="Its warm-up is another, and a schedule is a step ahead in the average.",
             ),
         ),
+        near=(
+            Witness(
+                "pytorch_optimizer 4.1.0",
+                "pytorch_optimizer.ScheduleFreeAdamW(lr=lr, betas=(beta1, beta2), eps=eps, "
+                "weight_decay=weight_decay, r=r, weight_lr_power=weight_lr_power, "
+                "warmup_steps=warmup_steps)",
+                loud=_LOUD,
+                apart=6e-9,
+                note="It adds a second eps, 1e-15, inside the root.",
+            ),
+        ),
     ),
     beta1=_INTERPOLATION,
     beta2=_SQUARES,
@@ -167,7 +178,7 @@ def schedule_free_adamw(
     """Adam with averaged weights in place of a schedule.
 
     z takes the steps; x, the average of its points, is what to evaluate with; gradients are taken
-    at p, between the two. Batch normalization needs its statistics computed anew at x.
+    at p, between the two. Batch normalization needs its statistics recomputed at x.
 
     Elsewhere:
         schedulefree.AdamWScheduleFree (the authors'): this rule. It counts the steps of a group,
@@ -175,7 +186,7 @@ def schedule_free_adamw(
         schedulefree.AdamWScheduleFreePaper: `schedule_free_adamw_paper`.
         optax.contrib.schedule_free_adamw: this rule while lr is constant. Its warm-up begins at 0, and
             the average looks at a schedule one step ahead of the descent.
-        kozistr: a second eps, 1e-15, inside the root (6e-9 of the path).
+        kozistr: a second eps, 1e-15, inside the root.
     """
     if warmup_steps:
         lr = lr * minimum(1.0, t / warmup_steps)

@@ -126,7 +126,7 @@ def lars_timm(
     """LARS as in timm: plain momentum where there is no decay.
 
     lr is outside the velocity. Biases and gains in a group without decay take plain steps, so they may
-    need an lr of their own.
+    need a separate lr.
 
     Elsewhere:
         timm: this rule; momentum and weight_decay are 0 by default. always_adapt takes the ratio

@@ -1,13 +1,13 @@
 """Train PyTorch models with Ravine: torch.optim's namespace, and `optimizer(rule)` for any rule.
 
-import ravine.torch as optim                # instead of torch.optim
-from ravine.torch import Adam               # or so
-Lion = ravine.torch.optimizer(lion)         # a class from a rule of your own
+    import ravine.torch as optim                # instead of torch.optim
+    from ravine.torch import Adam               # or a single class
 
-from ravine.torch import Lion               # every rule has a class: `ravine list`
+    from ravine.torch import Lion               # every rule in `ravine list` has a class
+    Lion = ravine.torch.optimizer(lion)         # a class from your own rule
 
-The first-order classes are Ravine's, each a subclass of torch's. LBFGS, which needs the closure inside
-its step, Optimizer, lr_scheduler and swa_utils are torch's own.
+The first-order classes are Ravine's, and each is a subclass of torch's. LBFGS, which calls its
+closure several times in a step, is torch's own, as are Optimizer, lr_scheduler and swa_utils.
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING

@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 import torch
 
 from ravine import registry
-from ravine.engines.tracing import trace
-from ravine.rule import Rule, RuleError
+from ravine.engines.tracing import takes_matrices
 
-__all__ = ["Asked", "Options", "decayless", "of_matrices", "same", "takes_matrices"]
+__all__ = ["Asked", "Options", "decayless", "of_matrices", "same"]
 
 Options: TypeAlias = Mapping[str, Any]
 
@@ -47,16 +46,6 @@ def of_matrices(rule: str, ndim: int = 1) -> bool:
     """Whether it is the name of a rule that takes matrices, and so no parameter of so many dimensions."""
     known = registry.rules().get(rule.lower())
     return known is not None and takes_matrices(known, ndim)
-
-
-def takes_matrices(rule: Rule, ndim: int = 1) -> bool:
-    """Whether a rule takes matrices, and so no parameter of so many dimensions."""
-    if ndim == 2 or (ndim > 2 and rule.seen):
-        return False
-    try:
-        return trace(rule, None, 1).of_arrays
-    except RuleError:  # it says so itself
-        return True
 
 
 def decayless(rule: Any) -> bool:

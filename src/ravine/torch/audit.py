@@ -17,10 +17,10 @@ __all__ = ["ParamGroups", "count", "digits", "either", "listed", "size"]
 
 
 class ParamGroups(list[dict[str, Any]]):
-    """A list of param groups for any torch optimizer, and the audit of how it came about.
+    """A list of param groups for any torch optimizer, with an audit of how it was made.
 
-    rows: one for each parameter of the model, in its order: names, shape, role, why, layer, group.
-    notes: what is worth knowing. warnings: what looks wrong. As a string it is the audit table.
+    rows: one for each parameter of the model, in the model's order: names, shape, role, why, layer,
+    group. notes: remarks. warnings: what looks wrong. `str()` gives the audit as a table.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], rows: list[Row], title: str) -> None:
@@ -35,7 +35,7 @@ class ParamGroups(list[dict[str, Any]]):
         return map(copy.copy, super().__iter__())
 
     def table(self, width: int = 100) -> str:
-        """The audit: what went where, and why, in lines of `width` characters."""
+        """The audit, with what went where and why, in lines of at most `width` characters."""
         lines = [_Line(rows) for rows in _alike(self.rows)]
         name = min(max((len(line.name) for line in lines), default=0), width // 2)
         shape = max((len(str(line.row.shape)) for line in lines), default=0)

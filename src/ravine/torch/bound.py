@@ -79,7 +79,7 @@ class Bound:
 
     def take(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> Sequence[int] | None:
         """Take the step again. Returns the places of the parameters that are not stepped yet and must
-        be bound anew: none where all is as it was; None, and nothing is done, where anything changed;
+        be rebound: none where all is as it was; None, and nothing is done, where anything changed;
         ELSEWHERE, and nothing is done, where another process does not step by kernels.
         """
         if not self.repeatable:

@@ -37,11 +37,11 @@ _WRAPPERS = re.compile(
 
 
 def named_state_dict(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's state_dict with the model's names in the place of numbers.
+    """The optimizer's state_dict, with the model's names instead of numbers.
 
-    As torch.distributed.checkpoint's get_optimizer_state_dict, whose functions read it too, but no
-    step is taken. Works with torch.optim's classes as well. Raises ValueError if the optimizer has a
-    parameter that the model has not.
+    The format is that of torch.distributed.checkpoint's get_optimizer_state_dict, whose functions
+    can read it, but no step is taken. Also works with torch.optim's classes. Raises ValueError if
+    the optimizer has a parameter that is not in the model.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Linear(2, 1)
@@ -66,11 +66,11 @@ def named_state_dict(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -
 def load_named_state_dict(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]
 ) -> None:
-    """Load a state_dict by the names of the model's parameters, in whatever order they are.
+    """Load a state_dict by the names of the model's parameters, in any order.
 
-    state_dict: from :func:`named_state_dict`, get_optimizer_state_dict, or an optimizer that was made
-    with named parameters. Works with torch.optim's classes as well. Raises ValueError, and loads
-    nothing, if names, param groups or shapes differ.
+    state_dict: from :func:`named_state_dict`, get_optimizer_state_dict, or an optimizer that was
+    created with named parameters. Also works with torch.optim's classes. Raises ValueError, and
+    loads nothing, if names, param groups or shapes differ.
     """
     name, names = type(optimizer).__name__, _names_in(model, optimizer)
     there = _names(_checked(state_dict, name))
@@ -212,7 +212,7 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
 def _options(
     optimizer: RuleOptimizer, i: int, group: Mapping[str, Any], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A group's saved options, and those of here that it has not, if they are none but switches."""
+    """A group's saved options, and the current options that it lacks, if all of them are switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
     known = {*optimizer.known(group)}
     # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
@@ -343,7 +343,7 @@ def _names_in(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def _names(saved: Mapping[str, Any]) -> list[list[str]] | None:
-    """What the parameters of each group are called, if all of them have names of their own."""
+    """What the parameters of each group are called, if all of them have separate names."""
     names = []
     for group in saved["param_groups"]:
         params = group["params"]
@@ -364,7 +364,7 @@ def _ordered(
     new = {n for names in here for n in names}
     if old != new:
         raise ValueError(
-            f"{name}: the checkpoint is of other parameters: {_differ('it lacks', new - old)}"
+            f"{name}: the checkpoint is for other parameters: {_differ('it lacks', new - old)}"
             f"{_differ('only it has', old - new)}load_state_dict goes by order once 'param_names' are "
             "deleted from its param groups"
         )

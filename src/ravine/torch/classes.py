@@ -143,7 +143,7 @@ class RMSprop(RuleOptimizer, torch.optim.RMSprop):
     As torch.optim.RMSprop. lr: length of the step. alpha: decay rate of the mean square. eps: added
     to the root. weight_decay: L2. momentum: share of the velocity kept. centered: divide by the
     standard deviation. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    capturable: not accepted. differentiable: let autograd see through the steps.
+    capturable: not supported. differentiable: let autograd see through the steps.
     """
 
     spelling = spellings.RMSPROP
@@ -171,7 +171,7 @@ class Adam(RuleOptimizer, torch.optim.Adam):  # type: ignore[override]
 
     As torch.optim.Adam. lr: length of the step. betas: decay rates of the means of the gradient and
     of its square. eps: added to the root of the corrected mean square. maximize: climb. foreach,
-    fused: accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let
+    fused: accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let
     autograd see through the steps. Rules: adam, amsgrad.
     """
 
@@ -203,7 +203,7 @@ class AdamW(Adam, torch.optim.AdamW):  # type: ignore[override]
     As torch.optim.AdamW. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the corrected mean square. weight_decay: decoupled.
     amsgrad: never let the denominator shrink. maximize: climb. foreach, fused: accepted; Ravine
-    chooses its own engine. capturable: not accepted. differentiable: let autograd see through the
+    chooses its own engine. capturable: not supported. differentiable: let autograd see through the
     steps. Rules: adam, amsgrad, with decoupled_decay.
     """
 
@@ -234,7 +234,7 @@ class NAdam(RuleOptimizer, torch.optim.NAdam):
     As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the corrected mean square. weight_decay: L2 unless
     decoupled_weight_decay. momentum_decay: how fast the momentum warms up. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let
+    foreach: accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let
     autograd see through the steps. Rule: nadam.
     """
 
@@ -265,7 +265,7 @@ class RAdam(RuleOptimizer, torch.optim.RAdam):
     As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the mean square. weight_decay: L2 unless
     decoupled_weight_decay. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    capturable: not accepted. differentiable: let autograd see through the steps. Rule: radam.
+    capturable: not supported. differentiable: let autograd see through the steps. Rule: radam.
     """
 
     spelling = spellings.RADAM
@@ -293,7 +293,7 @@ class Adamax(RuleOptimizer, torch.optim.Adamax):
 
     As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient
     and of its largest size. eps: added to the size of each gradient. weight_decay: L2. maximize:
-    climb. foreach: accepted; Ravine chooses its own engine. capturable: not accepted.
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: not supported.
     differentiable: let autograd see through the steps. Rule: adamax.
     """
 
@@ -357,7 +357,7 @@ class Adadelta(RuleOptimizer, torch.optim.Adadelta):
 
     As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
     gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb. foreach:
-    accepted; Ravine chooses its own engine. capturable: not accepted. differentiable: let autograd
+    accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let autograd
     see through the steps. Rule: adadelta.
     """
 
@@ -385,7 +385,7 @@ class Rprop(RuleOptimizer, torch.optim.Rprop):
 
     As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of
     a step size after a turn, and without. step_sizes: the smallest and the largest. maximize:
-    climb. foreach: accepted; Ravine chooses its own engine. capturable: not accepted.
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: not supported.
     differentiable: let autograd see through the steps. Rule: rprop.
     """
 
@@ -413,7 +413,7 @@ class ASGD(RuleOptimizer, torch.optim.ASGD):
     As torch.optim.ASGD. lr: length of the first step. lambd: pull of the weights towards zero, and
     decay of lr. alpha: power with which lr falls. t0: the step at which the mean begins.
     weight_decay: L2. maximize: climb. foreach: accepted; Ravine chooses its own engine. capturable:
-    not accepted. differentiable: let autograd see through the steps. Rule: asgd.
+    not supported. differentiable: let autograd see through the steps. Rule: asgd.
     """
 
     spelling = spellings.ASGD

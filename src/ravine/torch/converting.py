@@ -22,25 +22,23 @@ _COUNTS = ("step_count", "step", "steps", "k", "t")
 
 
 def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[str, Any]:
-    """The `state_dict()` of another package's optimizer, as one for the rule that is the same.
+    """Convert the `state_dict()` of another package's optimizer to one for the equivalent rule.
 
-    checkpoint: with "state" and "param_groups", as torch saves it. from_: the optimizer that it is of,
-    "timm.Lamb". `ravine which timm.Lamb` says which rule that is, and an optimizer of that rule loads the
-    result: `ravine.torch.optimizer("lamb_timm")(params).load_state_dict(convert(checkpoint,
-    from_="timm.Lamb"))`. It needs the groups that the checkpoint has. State is not copied where it is kept
-    alike. told: hyperparameters of the rule that the package does not save, as `d=2.0` for CAME of
-    pytorch_optimizer; they have their defaults otherwise. Raises LookupError where no rule is known to be
-    the same, TypeError for others in `told`, and ValueError where an option in the checkpoint, or something
-    missing in its state, means that the rule is not.
+    checkpoint: with "state" and "param_groups", as torch saves it. from_: the optimizer that it
+    comes from, such as "timm.Lamb". `ravine which timm.Lamb` names the rule, and an optimizer for
+    that rule, with the same groups, loads the result:
+    `ravine.torch.optimizer("lamb_timm")(params).load_state_dict(convert(checkpoint,
+    from_="timm.Lamb"))`. State in the same format is not copied. told: hyperparameters of the rule
+    that the package does not save, such as `d=2.0` for CAME in pytorch_optimizer; otherwise they
+    have their defaults. Raises LookupError if no rule is known to be equivalent, TypeError for
+    unknown names in `told`, and ValueError if an option in the checkpoint, or something missing
+    from its state, makes the rule a different one.
     """
     found = elsewhere.matches(from_, registry.own().values()) if "." in from_ else []
     found = [match for match in found if match.witness.state or not match.rule.slots]
     if not found:
         names = {
-            w.name
-            for r in registry.own().values()
-            for w in r.card.witnesses
-            if w.state or not r.slots
+            w.name for r in registry.own().values() for w in r.card.known if w.state or not r.slots
         }
         raise LookupError(
             f"from_={from_!r} is invalid; checkpoints are converted from {', '.join(sorted(names))}"

@@ -90,8 +90,8 @@ class Circle:
             )
         if -digests[0] != digests[1]:
             raise RuntimeError(
-                f"{where}: the processes have gradients of other parameters, or parameters with other rules, "
-                "shapes or placements, so none takes this step"
+                f"{where}: the processes have gradients for different parameters, or parameters with "
+                "different rules, shapes or placements, so none takes this step"
             )
         return how
 
@@ -148,7 +148,7 @@ class Exchange:
         return {stage: list(self._messages(stage, present)) for stage in self.stages}
 
     def _messages(self, stage: int, present: Sequence[int]) -> Iterable[tuple[Any, Any, Any]]:
-        """For each message: the groups of processes that it goes round, where among the numbers what is
+        """For each message: the groups of processes that it is sent within, where among the numbers what is
         told stands, and how it is put together: by which operation, from where to where.
         """
         found: dict[Any, dict[str, list[torch.Tensor]]] = {}

@@ -49,52 +49,51 @@ def param_groups(
     roles: Mapping[str, str] | None = None,
     audit: bool | Callable[[str], Any] = True,
 ) -> ParamGroups:
-    """A model's trainable parameters in groups, by their roles; prints what went where, and why.
+    """Group a model's trainable parameters by their roles; prints what went where, and why.
 
-    weight_decay: of every parameter whose options do not say; None leaves it to the
-    optimizer. no_decay: the roles, or patterns of names, that are not decayed. lr: likewise.
-    layer_decay, layers: see below. hidden, conv, stack,
-    head, embedding, norm, bias, gain: options for the parameters of this role, for example
-    {"rule": "Muon", "lr": 0.02}. rest: options of all others; a role's own stand before them, or
-    without them where they name another rule. Its rule is AdamW if any other is named. roles: the
-    role by name or pattern, where it would be decided wrongly, {"*.A_log": "gain"}; the last that
-    matches counts. audit: print the table; or a function to give it to.
+    weight_decay: for every parameter whose options do not set it; None leaves it to the optimizer.
+    no_decay: roles, or patterns of names, that are not decayed. lr: likewise. layer_decay, layers:
+    see below. hidden, conv, stack, head, embedding, norm, bias, gain: options for the parameters
+    with this role, for example {"rule": "Muon", "lr": 0.02}. rest: options for all others. A role's
+    options override those of rest, and replace them if they name another rule. If any group names a
+    rule, the default rule is AdamW. roles: correct a role, by name or pattern, {"*.A_log": "gain"};
+    the last match counts. audit: whether to print the table, or a function to pass it to.
 
     Returns a list of {"params": [(name, parameter), ...], **options}, one for each set of options,
-    for torch's optimizers and Ravine's; where groups have a "rule", for :class:`Mixed`. A shared
-    parameter appears once, by its first name. Frozen ones are left out, and listed.
+    for torch's optimizers and Ravine's or, if groups have a "rule", for :class:`Mixed`. A shared
+    parameter appears once, under its first name. Frozen parameters are left out, and listed.
 
-    How a role is decided, by the first that fits:
+    The role is the first of these that applies:
 
-    norm: torch's normalisations, and vectors in a class whose name ends in Norm. bias: it is called
-    so. embedding: in nn.Embedding, EmbeddingBag or a class called so, whether an output layer is
-    tied to it or not; or bare, and called a position, embedding or token, or of shape (1, n, d).
-    gain: scalars and vectors, and weight norm's lengths. head: the last layer that has a matrix, if
-    it is in no repeated block and nothing in its Sequential follows; and any layer outside of blocks
-    with an embedding's shape. hidden, conv, stack: the others of two dimensions, of convolutions,
-    of three dimensions or more.
+    norm: torch's normalizations, and vectors in a class whose name ends in Norm. bias: anything
+    with that name. embedding: in nn.Embedding, EmbeddingBag or a class with such a name, even if an
+    output layer is tied to it; or a bare parameter called a position, embedding or token, or of
+    shape (1, n, d). gain: scalars and vectors, and weight norm's magnitudes. head: the last layer
+    that has a matrix, unless it is in a repeated block or something follows it in its Sequential;
+    and any layer outside of blocks with an embedding's shape. hidden, conv, stack: everything else
+    with two dimensions, in convolutions, and with three dimensions or more.
 
-    layer_decay: how many times as fast each layer learns as the next, in (0, 1]: with 0.75, the lr of
-    a parameter is that of its options times 0.75 ** (layers above its own), in its group, where
-    schedulers find it; or that share of the optimizer's, where no lr is given here. The layers are
-    those of the model's `group_matcher(coarse=False)`, if it has one, as timm's models do; else the
-    modules of its nn.Sequential, its nn.ModuleList of blocks, or its layer1, layer2, …; what comes
-    before them, and embeddings, is one layer below, and what comes after, and the head, one above.
-    layers: says so instead: names of modules or parameters, from the input to the output, where *
-    stands for numbers, and a tuple for what is in one layer, ["embed", "blocks.*", ("norm", "head")];
-    or a function from a parameter's name to its layer, a whole number from 0, the input's, up.
+    layer_decay: the learning rate of each layer relative to the next, in (0, 1]. With 0.75, the lr
+    of a parameter is that of its options times 0.75 ** (number of layers above), in its group,
+    where schedulers find it; or that share of the optimizer's, if no lr is given here. The layers
+    are those of the model's `group_matcher(coarse=False)`, if it has one, as timm's models do;
+    otherwise the modules of its nn.Sequential, its nn.ModuleList of blocks, or its layer1, layer2,
+    …; embeddings, and anything before these, are one layer below, and the head, and anything after,
+    one above. layers: names the layers instead: names of modules or parameters, from input to
+    output, where * stands for numbers and a tuple is a single layer, ["embed", "blocks.*", ("norm",
+    "head")]; or a function from a parameter's name to the number of its layer, counted from 0 at
+    the input.
 
-    Raises ValueError for what is no role, for patterns that match nothing, for a tied head whose
-    options are not its embedding's, for Muon on what is not a matrix, and for a model whose layers
-    cannot be told apart. Warns (GroupingWarning)
-    of options that no parameter takes, of no head where that matters, of a hidden matrix as large
-    as a vocabulary, of a vector that `roles` put among the decayed, and of modules that torch cannot
-    see.
+    Raises ValueError for unknown roles, for patterns that match nothing, for a tied head whose
+    options differ from its embedding's, for Muon on anything but matrices, and for a model whose
+    layers cannot be determined. Warns (GroupingWarning) about options that no parameter uses, a
+    missing head if that matters, a hidden matrix as large as a vocabulary, a vector that `roles`
+    makes decayed, and modules that torch cannot see.
 
-    The exceptions from decay are those of minGPT and timm; what a model names in timm's
-    `no_weight_decay()`, or marks with `_no_weight_decay` as Mamba does, is not decayed either. Which
-    matrices are Muon's: https://kellerjordan.github.io/posts/muon. layer_decay is that of Clark et al.
-    2020, arXiv:2003.10555, and of BEiT; https://arxiv.org/abs/2106.08254.
+    The exceptions from decay are those of minGPT and timm. Parameters that a model names in timm's
+    `no_weight_decay()`, or marks with `_no_weight_decay` as Mamba does, are not decayed either. For
+    which matrices Muon is meant: https://kellerjordan.github.io/posts/muon. layer_decay is that of
+    Clark et al. 2020, arXiv:2003.10555, and of BEiT; https://arxiv.org/abs/2106.08254.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
@@ -266,7 +265,7 @@ def _refuse(row: Row, asked: Asked) -> None:
         )
     if row.tied and "head" in asked.own and not same(asked.of("head"), options):
         raise ValueError(
-            f"param_groups: head={dict(asked.own['head'])!r} is not accepted for a head that is tied to "
+            f"param_groups: head={dict(asked.own['head'])!r} is not supported for a head that is tied to "
             f"an embedding ({' = '.join(row.names)}): one tensor takes one step; give embedding= the "
             "same options, or leave head= out"
         )

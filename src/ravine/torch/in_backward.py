@@ -46,24 +46,25 @@ def step_in_backward(
     accumulate: int = 1,
     clip_value: float | None = None,
 ) -> InBackward:
-    """From now on `loss.backward()` steps each parameter when its gradient arrives, and frees that.
+    """Let `loss.backward()` step each parameter as soon as its gradient arrives, and then free the gradient.
 
-    The gradients of a model never stand in memory all at once. The loop stays as it is: schedulers,
-    hooks, checkpoints and `zero_grad` work, and `optimizer.step()` ends a step as ever; it applies
-    what backward has left, if anything. Hyperparameters are those during the backward pass.
+    The gradients of a model are then never in memory all at once. The training loop stays the same:
+    schedulers, hooks, checkpoints and `zero_grad` work as usual, and `optimizer.step()` still ends
+    a step, and applies any gradients that backward has not applied. Hyperparameters are those at
+    the time of the backward pass.
 
-    model: a module, or parameters; those of them that the optimizer has are stepped in backward, the
-    others in `optimizer.step()`. optimizer: one of Ravine's. accumulate: how many gradients a
-    parameter gets before a step; they are summed up, as autograd does, and the last one's arrival
-    steps. clip_value: bring each coordinate of the gradient into [-clip_value, clip_value] first, as
-    torch.nn.utils.clip_grad_value_ does; None leaves them alone.
+    model: a module, or parameters. Those that belong to the optimizer are stepped in backward, and
+    its others in `optimizer.step()`. optimizer: one of Ravine's. accumulate: the number of
+    gradients that a parameter receives per step; they are summed, as in autograd, and the last one
+    triggers the step. clip_value: clip each coordinate of the gradient to [-clip_value, clip_value]
+    first, like torch.nn.utils.clip_grad_value_; None for no clipping.
 
-    Returns a handle whose `remove()` ends it, as does leaving a `with` block. While it lasts, backward
-    raises RuntimeError for a gradient that arrives after its parameter has been stepped, and step does
-    when a torch.amp.GradScaler calls it. Raises TypeError for optimizers and models of other kinds;
-    ValueError where the optimizer has none of the parameters, or steps in backward already, or is
-    differentiable, where a rule looks at all gradients at once, as clip_by_global_norm does, or takes
-    signals, and where the model is a DistributedDataParallel.
+    Returns a handle whose `remove()` ends this, as does leaving a `with` block. Until then,
+    backward raises RuntimeError for a gradient that arrives after its parameter has been stepped,
+    and so does `step` when torch.amp.GradScaler calls it. Raises TypeError for other kinds of
+    optimizers and models, and ValueError if the optimizer has none of the parameters, already steps
+    in backward, or is differentiable; if its rule needs all gradients at once, like
+    clip_by_global_norm, or takes signals; and for a DistributedDataParallel model.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Linear(3, 1)
@@ -94,8 +95,8 @@ def step_in_backward(
         clip_by_value(sgd).check(where, clip_value=clip_value)
     if optimizer._differentiable:
         raise ValueError(
-            f"{where}: the optimizer has differentiable=True, which is not accepted: autograd cannot "
-            "see through a step that is taken inside of its own pass"
+            f"{where}: the optimizer has differentiable=True, which is not supported: autograd cannot "
+            "see through a step that is taken within its own pass"
         )
     if optimizer._in_backward is not None:
         raise ValueError(
@@ -104,7 +105,7 @@ def step_in_backward(
     modules: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else ()
     if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in modules):
         raise ValueError(
-            f"{where}: a DistributedDataParallel model is not accepted: it averages the gradients of the "
+            f"{where}: a DistributedDataParallel model is not supported: it averages the gradients of the "
             "processes after they have arrived, when they would have been applied already"
         )
     return InBackward(model, optimizer, accumulate, clip_value)
@@ -122,7 +123,9 @@ class _Leaf:
 
 
 class InBackward:
-    """Parameters that are stepped in backward, by :func:`step_in_backward`, until `remove()`."""
+    """The handle that :func:`step_in_backward` returns: parameters are stepped in backward until
+    `remove()`.
+    """
 
     def __init__(
         self,
@@ -157,14 +160,14 @@ class InBackward:
 
     @property
     def optimizer(self) -> RuleOptimizer:
-        """The optimizer that is stepped; RuntimeError if it is gone."""
+        """The optimizer; RuntimeError if it no longer exists."""
         optimizer = self._optimizer()
         if optimizer is None:
             raise RuntimeError("step_in_backward: the optimizer does not exist any more")
         return optimizer
 
     def remove(self) -> None:
-        """Step in `optimizer.step()` again; gradients that are accumulated are left to it."""
+        """Return to steps in `optimizer.step()`, which then also applies accumulated gradients."""
         for leaf in self._leaves.values():
             leaf.hook.remove()
         self._leaves.clear()
@@ -179,7 +182,9 @@ class InBackward:
         self.remove()
 
     def finish(self) -> None:
-        """Apply the gradients that backward has left, and begin anew; `optimizer.step()` calls it."""
+        """Apply the gradients that backward has not applied, and start a new step;
+        `optimizer.step()` calls this.
+        """
         optimizer = self.optimizer
         if "found_inf" in optimizer.__dict__:
             raise RuntimeError(
@@ -204,18 +209,18 @@ class InBackward:
             self._norm, self._squares = math.sqrt(self._squares) / optimizer.scale, 0.0
 
     def forget(self) -> None:
-        """Gradients that wait for others have been dropped; `optimizer.zero_grad()` calls it."""
+        """Discard accumulated gradients; `optimizer.zero_grad()` calls this."""
         for leaf in self._leaves.values():
             if leaf.gradients < self.accumulate:
                 leaf.gradients = 0
 
     def unbind(self) -> None:
-        """Forget the kernels that are bound."""
+        """Discard the kernels' bindings."""
         for leaf in self._leaves.values():
             leaf.part = None
 
     def grad_norm(self) -> float | None:
-        """The norm of all gradients of the last step; None before it has ended."""
+        """The norm of all gradients in the last step; None before it has ended."""
         return self._norm
 
     def _hook(self) -> None:
@@ -252,13 +257,13 @@ class InBackward:
             )
             if graph.rule.signals:
                 raise ValueError(
-                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it takes "
+                    f"step_in_backward: the rule {graph.rule.name!r} is not supported: it takes "
                     f"{', '.join(graph.rule.signals)} with optimizer.step(), and parameters are stepped "
                     "before that"
                 )
             if graph.at_once:
                 raise ValueError(
-                    f"step_in_backward: the rule {graph.rule.name!r} is not accepted: it looks at the "
+                    f"step_in_backward: the rule {graph.rule.name!r} is not supported: it looks at the "
                     "gradients of all parameters at once, and the first must be applied before the last "
                     "is there; rules that look at one tensor are, and clip_value=..."
                 )

@@ -1,4 +1,10 @@
-"""The operations on stacks of matrices that torch does between kernels, in memory that is kept."""
+"""The operations on stacks of matrices that torch does between kernels, in memory that is kept.
+
+Newton-Schulz multiplies X by polynomials of S = X Xᵀ. As it is written, each step does that with products of
+the long side. On Gram matrices, the polynomials of several steps are multiplied first, which are square, and
+X only by what comes of them. S itself is then S P², which loses digits with each step; so after a few, it is
+made of X again.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +16,20 @@ import torch
 __all__ = ["Stacks"]
 
 _TOGETHER = 256  # matrices whose shorter side is as long gain nothing from one call for all of them
+_LONG = 2.5  # times as long as wide a matrix has to be for Gram matrices to take fewer operations
+_MOST_LOST = (
+    200.0  # by how much roundings may grow before S is made of X again: 3 steps of Jordan's
+)
 
 
 class Stacks:
-    """What kernels and matrix operations share; see :class:`ravine.engines.turns.Library`."""
+    """What kernels and matrix operations share; see :class:`ravine.engines.turns.Library`.
 
-    def __init__(self) -> None:
+    gram: whether Newton-Schulz steps are taken on Gram matrices where that takes fewer operations.
+    """
+
+    def __init__(self, gram: bool = False) -> None:
+        self.gram = gram
         self._kept: dict[tuple[Any, ...], torch.Tensor] = {}
 
     address = staticmethod(torch.Tensor.data_ptr)
@@ -47,6 +61,13 @@ class Stacks:
         each = [coefficients[3 * i : 3 * i + 3] for i in range(last + 1)]
         triples = [each[min(i, last)] for i in range(int(steps))]
         arrays = (wide, one, other, gram, square)
+        if self.gram and max(rows, columns) >= _LONG * shorter:
+            more = [self._keep(name, (many, shorter, shorter), x) for name in ("whole", "third")]
+            multiply, add = (
+                (torch.bmm, torch.baddbmm) if shorter < _TOGETHER else (_each_mm, _each_addmm)
+            )
+            found = _by_polynomials((*arrays, *more), _runs(triples), multiply, add)
+            return x.copy_(found.mT) if tall else found
         if many > 1 and shorter < _TOGETHER:
             found = _iterated(arrays, triples, torch.bmm, torch.baddbmm)
         else:
@@ -76,3 +97,54 @@ def _iterated(
         add(gram, gram, gram, beta=b, alpha=c, out=square)
         x, one, other = add(x, square, x, beta=a, out=one), other, one
     return x
+
+
+def _runs(triples: Sequence[Sequence[float]]) -> list[list[Sequence[float]]]:
+    """The steps, those together between which S is not made of X again."""
+    runs: list[list[Sequence[float]]] = []
+    lost = _MOST_LOST + 1
+    for triple in triples:
+        if lost > _MOST_LOST:
+            runs.append([])
+            lost = 1.0
+        runs[-1].append(triple)
+        lost *= triple[0] ** 2
+    return runs
+
+
+def _by_polynomials(
+    arrays: Sequence[torch.Tensor],
+    runs: Sequence[Sequence[Sequence[float]]],
+    multiply: Callable[..., Any],
+    add: Callable[..., Any],
+) -> torch.Tensor:
+    """X = Pₖ ⋯ P₁ X for each run, with P = a + b S + c S S, and S = P S P after each step."""
+    x, one, other, gram, factor, whole, third = arrays
+    for run in runs:
+        multiply(x, x.mT, out=gram)
+        for i, (a, b, c) in enumerate(run):
+            add(gram, gram, gram, beta=b, alpha=c, out=factor)
+            factor.diagonal(dim1=-2, dim2=-1).add_(a)
+            if i:
+                multiply(factor, whole, out=third)
+                whole, third = third, whole
+            else:
+                whole.copy_(factor)
+            if i < len(run) - 1:
+                multiply(factor, gram, out=third)
+                multiply(third, factor, out=gram)
+        multiply(whole, x, out=one)
+        x, one, other = one, other, one
+    return x
+
+
+def _each_mm(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> None:
+    for x, y, z in zip(a, b, out, strict=True):
+        torch.mm(x, y, out=z)
+
+
+def _each_addmm(
+    base: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, **factors: float
+) -> None:
+    for w, x, y, z in zip(base, a, b, out, strict=True):
+        torch.addmm(w, x, y, out=z, **factors)

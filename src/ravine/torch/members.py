@@ -125,6 +125,12 @@ def parts(
             f"{type(optimizer).__name__}: stochastic_rounding needs a kernel for every parameter; "
             f"the engine is {optimizer.engine!r}"
         )
+    graphs = [part.graph for wave in waves for part in wave.calls]
+    if optimizer._how.get("gram") and any(graph.uses("newton_schulz") for graph in graphs):
+        raise RuleError(
+            f"{type(optimizer).__name__}: gram=True needs a kernel for every matrix; the engine is "
+            f"{optimizer.engine!r}"
+        )
     return waves
 
 
@@ -145,11 +151,11 @@ def _parts_of(
     rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
     rest += [m for m, _ in members if m.empty]
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
-        fit = [m for m in fit if m.present]  # bound anew in each step anyway
+        fit = [m for m in fit if m.present]  # rebound in each step anyway
     rest = [m for m in rest if m.present]
-    summed = bool(optimizer._how.get("grad_norm"))
+    summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
     return (
-        KernelPart(graph, fit, optimizer.stochastic, summed) if fit else None,
+        KernelPart(graph, fit, optimizer.stochastic, summed, gram) if fit else None,
         CallPart(graph, rest, optimizer._differentiable) if rest else None,
     )
 
@@ -189,7 +195,7 @@ def _member(
     if present and p.is_meta and group.get("fused"):
         raise RuntimeError(
             f"{type(optimizer).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
-            "device is not accepted, as by torch: it has no values; leave fused out, or use to_empty()"
+            "device is not supported, as by torch: it has no values; leave fused out, or use to_empty()"
         )
     g: Any = p.grad if present else p.detach()
     if g.shape != p.shape:

@@ -26,13 +26,14 @@ __all__ = ["Mixed"]
 
 
 class Mixed(RuleOptimizer):
-    """An optimizer whose param groups are stepped by rules of their own, in one step.
+    """One optimizer that steps each param group by the rule that the group names.
 
-    params: dicts as of any torch optimizer, each with "rule": a class's name, such as "AdamW" or
-    "Muon", or a rule's, as :func:`ravine.get` takes it: "adam", "heavy ball", "l2(sgd)". A group's
-    other keys are that class's arguments, and what is missing takes its defaults. Schedulers, hooks
-    and checkpoints see one optimizer. Raises ValueError, naming the group, for a rule that does not
-    exist and an option that the rule has not. Keys that are no rule's options are left alone.
+    params: dicts as for any torch optimizer, each with a "rule": the name of a class, such as
+    "AdamW" or "Muon", or of a rule, as :func:`ravine.get` accepts it: "adam", "heavy ball",
+    "l2(sgd)". A group's other keys are arguments of that class; missing ones have its defaults.
+    Schedulers, hooks and checkpoints see one optimizer. Raises ValueError, naming the group, for an
+    unknown rule and for an option that the rule does not have. Keys that are not options of any
+    rule are ignored.
 
     >>> import torch, ravine.torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
@@ -48,7 +49,7 @@ class Mixed(RuleOptimizer):
         super().__init__(params, {}, **how)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters and the rule that steps them; its other options have defaults."""
+        """Add parameters with the rule that steps them; missing options have that rule's defaults."""
         if not isinstance(param_group, dict) or "rule" not in param_group:
             raise ValueError(
                 "Mixed: a param group names its rule, as "

@@ -28,7 +28,7 @@ class Options(dict[str, Any]):
     option is the user's own and left alone, unless it is almost the name of one.
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
-    check: raises ValueError for options that are not accepted.
+    check: raises ValueError for invalid options.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
     between which a float is certainly accepted. last: the bound step that took over all options last.
     followed: the same, until an option changes. changed: the options that have changed since.

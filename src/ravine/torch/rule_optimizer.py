@@ -66,10 +66,10 @@ Loss = TypeVar("Loss")
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """A torch.optim.Optimizer that steps by a rule. Made by :func:`optimizer`.
+    """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
-    Besides the rule's hyperparameters it takes the keywords of :class:`How`: engine, state_dtype,
-    stochastic_rounding, seed and grad_norm.
+    In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
+    state_dtype, stochastic_rounding, seed, grad_norm and gram.
     """
 
     spelling: ClassVar[Spelling]
@@ -99,6 +99,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         self._bounds = {}
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
+        graphs = (self.planned(group, 2)[0] for group in self.param_groups)
+        if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):
+            raise ValueError(
+                f"{name}: gram=True does nothing without Newton-Schulz steps; leave it out"
+            )
 
     @property  # type: ignore[no-redef]
     def state(self) -> State:
@@ -116,9 +121,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def engine(self) -> str:
-        """Which engine steps, and why: "kernel", or "eager: ..." with the reason.
+        """The engine in use, and why: "kernel", or "eager: ..." with the reason.
 
-        Where some tensors cannot take part in the kernel, it says how many and why.
+        If the kernel cannot step some of the tensors, it says how many and why.
         """
         if self._differentiable:
             return "eager: differentiable"
@@ -138,7 +143,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             return here or (members.ELSEWHERE if elsewhere else "")
 
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
-        return describe(self._wanted, graphs, whys)
+        text = describe(self._wanted, graphs, whys)
+        on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
+        return text.replace("newton_schulz", on_gram, 1)
 
     def _seen(
         self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
@@ -174,7 +181,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def seed(self) -> int:
-        """The seed of random numbers, those of stochastic rounding included."""
+        """The seed of all random numbers, including those of stochastic rounding."""
         return self._how.get("seed", 0)
 
     @property
@@ -184,11 +191,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def last_grad_norm(self) -> float:
-        """The Euclidean norm of all gradients in the last step, divided by `grad_scale` where that
-        was set, before anything else was done to them.
+        """The Euclidean norm of all gradients in the last step, divided by `grad_scale` if that was
+        set, and before any other change to them.
 
-        Summed by the kernels on their way; of tensors that are stepped eagerly when it is asked for.
-        RuntimeError without grad_norm=True, and before the first step.
+        The kernels compute it during the step; for tensors stepped by the eager engine, it is
+        computed on access. RuntimeError without grad_norm=True, and before the first step.
         """
         name = type(self).__name__
         if not self._how.get("grad_norm"):
@@ -200,7 +207,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return norm
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with options of their own; the rest are the optimizer's defaults.
+        """Add parameters, optionally with their own options; missing ones are the optimizer's defaults.
 
         Raises ValueError for a parameter that is not a leaf, and for an option out of range.
         """
@@ -230,16 +237,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         return Options(options, type(self).__name__, self.known(options), self.spelling_of, check)
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """ValueError for options of a group that are not accepted, or not together."""
+        """Raise ValueError if a group's options, or their combination, are invalid."""
         _check(type(self), self._differentiable, options)
 
     def known(self, group: Mapping[str, Any]) -> Iterable[str]:
-        """The names of the options that a group like this one may have."""
+        """The names of the options that such a group may have."""
         return self.defaults
 
     @classmethod
     def spelling_of(cls, group: Mapping[str, Any]) -> Spelling:
-        """What a group's options and state are called: the class's spelling."""
+        """The class's spelling: the names of a group's options and state."""
         return cls.spelling.fitting(group)
 
     @overload
@@ -248,17 +255,17 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Loss], **signals: Any) -> Loss: ...
 
     def step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
-        """Take one step with the gradients that the parameters have; those without are left alone.
+        """Take one step with the parameters' gradients; parameters without one are left unchanged.
 
-        closure: reevaluates the model and returns the loss, which step returns. The gradients are
-        never changed. Where `grad_scale` is set, as torch.amp.GradScaler does, they are divided by
-        it on the way; where `found_inf` is set and not zero, no step is taken.
+        closure: re-evaluates the model and returns the loss, which `step` then returns. Gradients
+        are never modified. If `grad_scale` is set, as by torch.amp.GradScaler, they are divided by
+        it within the step; if `found_inf` is set and not zero, no step is taken.
 
-        signals: what the rule takes besides gradients, at steps where there is some (or not None). Of one
-        that has the shape of p, a sequence of tensors in the order of the parameters, or a dict from
-        parameters, or their names, to tensors; parameters without gradient need none. They are taken in
-        the parameters' dtypes and otherwise as they are, whatever `grad_scale` is. Raises TypeError and
-        ValueError for what the rule does not take, and no step is taken.
+        signals: other inputs of the rule, for steps that have them (None for none). For one in the
+        shape of p, pass a sequence of tensors in the order of the parameters, or a dict from
+        parameters or their names to tensors; parameters without a gradient need none. They are cast
+        to the parameters' dtypes and otherwise used unchanged, regardless of `grad_scale`. Raises
+        TypeError or ValueError for invalid signals, and then takes no step.
         """
         if torch.compiler.is_compiling():
             return _outside_of_graphs(self, closure, signals)
@@ -312,14 +319,14 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def last_step_skipped(self) -> bool:
-        """Whether the last step was skipped, since torch.amp.GradScaler found infinity or NaN among the
-        gradients, or since `found_inf` was set by hand.
+        """Whether the last step was skipped because torch.amp.GradScaler found an infinity or NaN
+        in the gradients, or because `found_inf` was set by hand.
         """
         return self._last_step_skipped
 
     @property
     def scale(self) -> float:
-        """What the gradients are divided by on the way: 1, unless `grad_scale` is set."""
+        """The number that the step divides the gradients by: 1, unless `grad_scale` is set."""
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
@@ -364,12 +371,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         return members.parts(self, chosen, given, called)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
-        """Drop all gradients, as torch.optim does; those that are accumulated in backward, too.
+        """Discard all gradients, as torch.optim does, including those accumulated in backward.
 
-        set_to_none: whether `p.grad` becomes None, or is filled with zeros. By default it becomes None,
-            unless another thread has called this and is still alive: torch crashes where one thread sets
-            `p.grad` to None while another's backward pass adds to it. Then it is filled with zeros, and
-            a warning says so once.
+        set_to_none: whether to set `p.grad` to None, or to fill it with zeros. By default it is set
+        to None, unless another thread that has called this is still alive: torch crashes if one
+        thread sets `p.grad` to None while another's backward pass adds to it. It is then filled
+        with zeros, and a warning says so once.
         """
         if torch.compiler.is_compiling():
             torch.optim.Optimizer.zero_grad(self, set_to_none is not False)
@@ -401,21 +408,21 @@ class RuleOptimizer(torch.optim.Optimizer):
         return plan(rule, hyper, given.names, ndim), hyper | numbers
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as torch's class of that name saves it; as torch.optim.Optimizer.state_dict.
+        """The state, as torch's class of the same name saves it; see torch.optim.Optimizer.state_dict.
 
-        The state of a rule's own class has its slots under their own names, and "step".
+        A class made from another rule saves the rule's slots under their own names, and "step".
         """
         with checkpoints.saving(self):
             return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any], *, options: str = "load") -> None:
-        """Load a state_dict of this class or of torch's: options and state, in the dtypes they have.
+        """Load a state_dict of this class or of torch's: the options, and the state in its saved dtypes.
 
-        By the names of the parameters where both have some, as made with model.named_parameters();
-        by their order otherwise. Options that the checkpoint has not stay as they are. options: "load"
-        takes the checkpoint's learning rates and other options over; "keep" leaves those of here as
-        they are, and loads the state alone. Raises ValueError, and loads nothing, if it is of other
-        parameters, groups or shapes, or has options or counts that are not accepted.
+        Parameters are matched by name if both have names, as with model.named_parameters(), and
+        otherwise by order. Options that are not in the checkpoint keep their values. options:
+        "load" restores the checkpoint's learning rates and other options; "keep" keeps the current
+        ones and loads only the state. Raises ValueError, and loads nothing, if the checkpoint has
+        other parameters, groups or shapes, or invalid options or counts.
         """
         if options not in ("load", "keep"):
             raise ValueError(
@@ -430,19 +437,19 @@ class RuleOptimizer(torch.optim.Optimizer):
             super().load_state_dict(state_dict)
 
     def eval(self) -> None:
-        """Put the weights to evaluate with in the place of the parameters, until :meth:`train`.
+        """Replace the parameters by the weights for evaluation, until :meth:`train`.
 
-        They are what the rule's `evaluate=` says, such as a mean of the weights so far; where it says
-        nothing, the parameters themselves. `step` is refused meanwhile.
+        These are what the rule's `evaluate=` returns, such as a mean of past weights; without it,
+        they are the parameters themselves. Meanwhile, `step` raises an error.
         """
         evaluation.begin(self)
 
     def train(self) -> None:
-        """Put the parameters that :meth:`eval` has taken out back in their place, bit for bit."""
+        """Restore the parameters that :meth:`eval` replaced, bit for bit."""
         evaluation.end(self)
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """A context in which the parameters are the weights to evaluate with.
+        """A context in which the parameters are the weights for evaluation.
 
         with optimizer.evaluating():
             accuracy = evaluate(model)
@@ -450,9 +457,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         return evaluation.evaluating(self)
 
     def reset(self) -> None:
-        """Forget the state of all parameters: the next step is a first step. Options stay.
+        """Discard the state of all parameters, so that the next step is a first step. Options are kept.
 
-        Where the weights to evaluate with are in place, those in training are put back first.
+        If the weights for evaluation are in place, the weights in training are restored first.
         """
         evaluation.end(self)
         self.state.clear()
@@ -461,7 +468,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._in_backward.forget()
 
     def unbind(self) -> None:
-        """Look at everything with care in the next step."""
+        """Check everything again in the next step."""
         self._bound = None
         self._bounds.clear()
         if self._in_backward is not None:

@@ -69,10 +69,10 @@ def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
             "use torch.distributed.fsdp.fully_shard"
         )
     if is_spread(p) and computed:
-        return "differentiable=True is not accepted where parameters are spread over processes"
+        return "differentiable=True is not supported where parameters are spread over processes"
     if is_spread(p) and summed:
         return (
-            "grad_norm=True is not accepted where parameters are spread over processes; "
+            "grad_norm=True is not supported where parameters are spread over processes; "
             "torch.nn.utils.get_total_norm has the norm of their gradients"
         )
     return ""
@@ -262,7 +262,7 @@ def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
 def _reduced(
     values: Sequence[torch.Tensor], groups: Sequence[tuple[ProcessGroup, ...]], name: str
 ) -> list[torch.Tensor]:
-    """The parts of each reduction put together, in one message for all that go round the same groups."""
+    """The parts of each reduction put together, in one message for all within the same groups."""
     alike: dict[Any, list[int]] = {}
     results = list(values)
     for i, (value, over) in enumerate(zip(values, groups, strict=True)):

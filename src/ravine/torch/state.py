@@ -163,7 +163,7 @@ def _begun(
         elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
-                f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] begins anew"
+                f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] resets it"
             )
     return Begun(keys, taken, count, counted, whole)
 
@@ -183,7 +183,7 @@ def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
 
 
 def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
-    """Whether steps are counted in the state; by counts, stochastic roundings are drawn anew."""
+    """Whether steps are counted in the state; by counts, stochastic roundings are redrawn."""
     return bool(spelling.step) or optimizer.stochastic
 
 
@@ -248,7 +248,7 @@ def started(
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
-            f"{type(optimizer).__name__}: state_dtype={dtype} is not accepted with complex parameters; "
+            f"{type(optimizer).__name__}: state_dtype={dtype} is not supported with complex parameters; "
             "leave it out"
         )
     return torch.view_as_complex(made) if p.is_complex() else made

@@ -198,7 +198,14 @@ class KernelPart:
     its passes, where parameters are spread over processes and the rule looks at whole ones.
     """
 
-    def __init__(self, graph: Graph, members: Sequence[Member], stochastic: bool, squares: bool):
+    def __init__(
+        self,
+        graph: Graph,
+        members: Sequence[Member],
+        stochastic: bool,
+        squares: bool,
+        gram: bool = False,
+    ):
         self.graph = graph
         rows: dict[tuple[int, int | None], int] = {}
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
@@ -209,7 +216,7 @@ class KernelPart:
             [m.part for m in members],
             dtype_name,
             numbers,
-            Stacks(),
+            Stacks(gram),
             squares=squares,
             wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],

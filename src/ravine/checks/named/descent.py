@@ -54,7 +54,7 @@ _STEPS = 60
 
 @check()
 def converges(c: Context) -> str | None:
-    """On convex quadratics it approaches the optimum at the rate that theory gives.
+    """On convex quadratics it approaches the optimum at the rate that theory predicts.
 
     Runs: sixty steps with lr=0.005 on quadratics of curvatures from 1 to 3 whose optimum is known.
     For sgd, momentum and nesterov the rate is the largest eigenvalue of the step, which is linear

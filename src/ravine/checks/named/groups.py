@@ -92,7 +92,7 @@ def _group_off(c: Context, names: list[str]) -> float:
 
 @check("torch", "groups")
 def schedules_act_at_once(c: Context) -> str | None:
-    """A learning rate that a scheduler sets counts from the next step on.
+    """A learning rate set by a scheduler takes effect in the next step.
 
     Runs: five steps, `param_groups[i]["lr"]` made a third, four more. Where the rule is known, the
     path is compared with the rule's; where it is not, with the path on which nothing was set.
@@ -140,7 +140,7 @@ def _scheduled(c: Context, lrs: list[float]) -> Path | None:
 
 @check("torch")
 def lr_as_a_tensor(c: Context) -> str | None:
-    """A learning rate that is a tensor acts as the number does, or is refused.
+    """A tensor as learning rate acts like the number, or is refused.
 
     Runs: six steps with lr as a tensor of no dimensions, as torch.compile and CUDA graphs need it.
 
@@ -162,7 +162,7 @@ def lr_as_a_tensor(c: Context) -> str | None:
     far = c.off(path, c.path(6, **c.busy))
     if far:
         became = float(values["lr"])
-        says = f"with lr as a tensor it takes other steps, by {far:.1e} of a step"
+        says = f"with lr as a tensor it takes different steps, by {far:.1e} of a step"
         changed = f"it changes the tensor in place: lr was {lr:g} and became {became:.4g}"
         raise Fault(says, *([changed] if became != lr else []))
     return None
@@ -239,7 +239,7 @@ def missing_gradients(c: Context) -> str | None:
         return None
     others, usual = np.delete(path, np.s_[its : 2 * its], axis=1), c.path(4, **c.busy)
     if c.off(others, np.delete(usual, np.s_[its : 2 * its], axis=1)):
-        raise Fault("where a gradient is None, the other parameters are stepped otherwise")
+        raise Fault("where a gradient is None, the other parameters are stepped differently")
     fresh = Probe(c.probe.starts[1:2], grads[1::2, 1:2]).follow(
         c.fresh(list(c.probe.starts[1:2]), **c.busy)
     )
@@ -250,7 +250,7 @@ def missing_gradients(c: Context) -> str | None:
 
 @check("missing")
 def frozen_parameters(c: Context) -> str | None:
-    """A parameter that needs no gradient may be among the others, and stays where it is.
+    """A frozen parameter may be among the others, and stays where it is.
 
     Runs: three steps with one tensor whose requires_grad is False.
 

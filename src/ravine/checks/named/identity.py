@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 @check()
 def identity(c: Context) -> str | None:
-    """It takes the path of a rule that is known, with the hyperparameters that were asked for.
+    """It takes the path of a known rule, with the requested hyperparameters.
 
     Runs: 24 steps with gradients of many kinds, in float64. The updates are compared with those of
     all rules. Where none fits, hyperparameters are fitted, and rules are put wrong in hundreds of
@@ -34,7 +34,7 @@ def identity(c: Context) -> str | None:
 
 @check()
 def options_in_use(c: Context) -> str | None:
-    """It is the same rule when what is off by default is on: weight decay, momentum.
+    """It is the same rule with options that are off by default, such as weight decay and momentum.
 
     Runs: the probe with all hyperparameters set whose default is 0; the path is searched for as before.
 
@@ -45,11 +45,11 @@ def options_in_use(c: Context) -> str | None:
     if c.switched == c.values:
         raise Skip("nothing is off by default")
     if not c.identity.good:
-        raise Skip("it is no rule that is known, even without")
+        raise Skip("it is not a known rule, even without")
     on = [k for k in c.switched if c.switched[k] != c.values[k]]
     try:
         path = c.path(**c.switched)
-    except CouldNotRun:  # options may exclude each other: one by one
+    except CouldNotRun:  # options may are mutually exclusive: one by one
         return _one_by_one(c, on)
     return _in_use(c, path, c.switched, on)
 
@@ -77,7 +77,7 @@ def _in_use(c: Context, path: Path, values: dict[str, float | bool], on: list[st
 
 @check()
 def as_it_comes(c: Context) -> str | None:
-    """With the arguments as they are given, or by default, it is the same rule.
+    """It is the same rule with the given arguments, or with the defaults.
 
     Runs: the probe with the optimizer's own values, where other checks choose values that show.
 
@@ -89,7 +89,7 @@ def as_it_comes(c: Context) -> str | None:
     mine = c.subject.values | c.subject.needed
     trial = c.trial(**mine)
     if trial is None:
-        raise Skip("it is no rule that is known")
+        raise Skip("it is not a known rule")
     path, reference = c.path(**mine), trial.path(c.probe)
     far = trial.off(path, reference, unit(path))
     if far > SINGLE and trial.graph.of_arrays and c.identity.verdict == "single precision":

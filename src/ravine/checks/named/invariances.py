@@ -67,7 +67,7 @@ def rotation(c: Context) -> str | None:
 
 @check(fact=True)
 def sign_flips(c: Context) -> str | None:
-    """Whether its steps follow when the signs of coordinates are turned.
+    """Whether its steps follow when coordinates change their signs.
 
     Runs: eight steps; and eight where some coordinates of parameters and gradients have the other sign.
 

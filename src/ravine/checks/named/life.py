@@ -63,13 +63,13 @@ def closures(c: Context) -> str | None:
     if not all(called):
         raise Fault("the closure is called with gradients disabled")
     if c.off(np.stack(rows), c.path(4, **c.busy)):
-        raise Fault("step(closure) takes other steps than step()")
+        raise Fault("step(closure) takes different steps than step()")
     return None
 
 
 @check("gradients")
 def gradients_untouched(c: Context) -> str | None:
-    """The gradients are after a step what they were before it.
+    """A step does not change the gradients.
 
     Runs: three steps, and a look at the gradients after each.
 
@@ -198,7 +198,7 @@ def state_memory(c: Context) -> str | None:
 
 @check()
 def two_at_once(c: Context) -> str | None:
-    """Two optimizers that are stepped by turns do not act on each other.
+    """Two optimizers that take turns do not affect each other.
 
     Runs: two optimizers with other gradients, by turns, six steps each; and one of them alone.
 
@@ -217,13 +217,13 @@ def two_at_once(c: Context) -> str | None:
         rows.append(np.concatenate([x.ravel() for x in one.parameters()]))
     far = c.off(np.stack([c.probe.starts.ravel(), *rows]), c.path(6, **c.busy))
     if far:
-        raise Fault(f"two optimizers act on each other: a step differs by {far:.1e} of itself")
+        raise Fault(f"two optimizers affect each other: a step differs by {far:.1e} of itself")
     return None
 
 
 @check("object")
 def two_threads(c: Context) -> str | None:
-    """Two optimizers in two threads take the steps that each takes alone.
+    """Two optimizers in two threads take the same steps as each would alone.
 
     Runs: two optimizers, each in a thread, ten steps at the same time, and each alone.
 
@@ -268,7 +268,7 @@ def two_threads(c: Context) -> str | None:
     for running, path in zip(every, alone, strict=True):
         end = np.concatenate([np.ravel(x) for x in running.parameters()])
         if c.off(np.stack([path[0], end]), path):
-            raise Fault("two optimizers in two threads act on each other")
+            raise Fault("two optimizers in two threads affect each other")
     return None
 
 

@@ -130,7 +130,7 @@ def _finite(c: Context, size: float) -> bool:
 
 @check()
 def nan_is_not_hidden(c: Context) -> str | None:
-    """NaN or infinity in a gradient shows in the parameters where the formula shows it, or as an error.
+    """NaN or infinity in a gradient shows up in the parameters where the formula says so, or raises an error.
 
     Runs: three steps; a fourth with NaN in one number of the gradient, or infinity; and one more.
 
@@ -163,7 +163,7 @@ def nan_is_not_hidden(c: Context) -> str | None:
 
 @check("torch")
 def implementations_agree(c: Context) -> str | None:
-    """With foreach=True, with fused=True and with a loop over the tensors it takes the same steps.
+    """It takes the same steps with foreach=True, with fused=True, and with a loop over the tensors.
 
     Runs: eight steps with each that it accepts; what is refused is a remark.
 
@@ -221,7 +221,7 @@ def accumulation(c: Context) -> str | None:
         rows.append(np.concatenate([x.ravel() for x in running.parameters()]))
     far = c.off(np.stack([c.probe.starts.ravel(), *rows]), c.path(8, **c.busy))
     if far:
-        raise Fault(f"gradients in tensors that are used again give other steps, by {far:.1e}")
+        raise Fault(f"gradients in reused tensors give different steps, by {far:.1e}")
     return None
 
 

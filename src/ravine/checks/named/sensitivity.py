@@ -34,7 +34,7 @@ _SEARCHED = 1.0
 
 @check()
 def every_option_counts(c: Context) -> str | None:
-    """Every hyperparameter that it accepts changes its path, where all are in use.
+    """Every hyperparameter that it accepts changes its path when all are in use.
 
     Runs: the probe with each number changed by a fifth, and each switch turned. What has no effect
     is tried again ten times as large and as small, and with each switch turned, since it may act
@@ -89,7 +89,7 @@ def _acts_together(c: Context, name: str, values: _Values) -> bool:
             try:
                 if _acts(c, name, {**values, k: not v}):
                     return True
-            except CouldNotRun:  # switches that exclude each other
+            except CouldNotRun:  # switches that are mutually exclusive
                 continue
     return False
 
@@ -119,7 +119,7 @@ def _times(value: float, factor: float) -> float:
 
 @check()
 def switches_in_pairs(c: Context) -> str | None:
-    """With each switch turned, and with each two of them, it is a rule that is known, as without.
+    """With each switch flipped, and with each pair of switches, it is still a known rule.
 
     Runs: the probe with nesterov, amsgrad, centered, decoupled_weight_decay and maximize, one and two
     at a time. Each path is searched for among the rules and their faults; with maximize it is that of
@@ -134,7 +134,7 @@ def switches_in_pairs(c: Context) -> str | None:
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
-        raise Skip("it is no rule that is known, even without")
+        raise Skip("it is not a known rule, even without")
     begun = time.process_time()
     for some in [*((k,) for k in names), *combinations(names, 2)]:
         left = min(c.seconds, _SEARCHED) - (time.process_time() - begun)

@@ -13,23 +13,23 @@ from ravine.checks.subjects import CouldNotRun
 __all__: list[str] = []
 
 _CRASHES = (IndexError, KeyError, AttributeError, ZeroDivisionError, UnboundLocalError)
-"""Errors of code that has not thought of a case; a refusal says what is not accepted."""
+"""Errors of code that overlooks a case; a deliberate refusal raises other errors."""
 
 
 @check()
 def other_shapes(c: Context) -> str | None:
     """Vectors, single numbers and arrays of many axes are stepped by the same rule.
 
-    Runs: six steps of parameters of six shapes. Asked of rules that step each element by itself,
+    Runs: six steps of parameters of six shapes. Asked of rules that step each element separately,
     where it is known what to expect. A shape that is refused is a remark.
 
-    Fault: a shape is stepped otherwise than matrices are, such as biases that are left out.
+    Fault: a shape is stepped differently from matrices are, such as biases that are left out.
 
     Fix: treat parameters alike, or refuse those that the rule is not for.
     """
     trial = c.identity.trial if c.identity.good else None
     if trial is None or not trial.graph.pointwise:
-        raise Skip("it is no rule of single elements that is known")
+        raise Skip("it is not a known elementwise rule")
     refused, wrong = [], []
     for shape in ((5,), (1,), (), (2, 3, 2), (1, 4), (3, 1, 2, 2)):
         rng = np.random.default_rng(len(shape))
@@ -43,7 +43,7 @@ def other_shapes(c: Context) -> str | None:
         if distance(path, trial.path(flat), unit(path)) > SINGLE:
             wrong.append(str(shape))
     if wrong:
-        raise Fault(f"parameters of shape {', '.join(wrong)} are stepped otherwise than matrices")
+        raise Fault(f"parameters of shape {', '.join(wrong)} are stepped differently from matrices")
     return f"refuses parameters of shape {', '.join(refused)}" if refused else None
 
 
@@ -72,7 +72,7 @@ def empty_parameters(c: Context) -> str | None:
 
 @check("torch")
 def layouts(c: Context) -> str | None:
-    """Parameters and gradients that are not contiguous are stepped as contiguous ones are, or refused.
+    """Parameters and gradients that are not contiguous are stepped like contiguous ones, or refused.
 
     Runs: six steps of matrices that are transposed in memory, or every other element of a larger
     one.
@@ -102,7 +102,7 @@ def layouts(c: Context) -> str | None:
             (path[:, i * its : (i + 1) * its] == path[0, i * its : (i + 1) * its]).all()
             for i in (0, 1)
         ]
-        how = "are not moved" if any(still) else "are stepped otherwise than contiguous ones"
+        how = "are not moved" if any(still) else "are stepped differently from contiguous ones"
         raise Fault(f"parameters that are not contiguous {how}")
     return None
 
@@ -144,7 +144,7 @@ def complex_parameters(c: Context) -> str | None:
 
 @check("torch")
 def sparse_gradients(c: Context) -> str | None:
-    """Sparse gradients, as of embeddings, are stepped by, or refused.
+    """Sparse gradients, such as those of embeddings, work, or are refused.
 
     Runs: three steps of a matrix of which two of four rows have gradients, of a sparse tensor.
 

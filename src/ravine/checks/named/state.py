@@ -45,7 +45,7 @@ def saves(c: Context) -> str | None:
 
 @check("torch", "state_dict")
 def resumes(c: Context) -> str | None:
-    """Training that is resumed from a checkpoint continues bit for bit as if it had not been interrupted.
+    """Training resumed from a checkpoint continues bit for bit as if it had never been interrupted.
 
     Runs: eight steps at once; and four steps, a checkpoint through a file, a fresh optimizer that
     loads it, and four more.
@@ -97,7 +97,7 @@ def state_keeps_its_dtype(c: Context) -> str | None:
 
 @check("torch", "state_dict", "groups")
 def resumes_reordered(c: Context) -> str | None:
-    """A checkpoint is loaded by an optimizer that has its parameters in another order.
+    """An optimizer with its parameters in another order loads a checkpoint correctly.
 
     Runs: four steps, a checkpoint whose state and parameters are listed in another order, as a
     script that builds its groups otherwise would need them; a fresh optimizer of that order loads
@@ -125,25 +125,25 @@ def resumes_reordered(c: Context) -> str | None:
                     if k in group:
                         group[k] = [group[k][i] for i in order]
         except (TypeError, KeyError, IndexError):
-            raise Skip("its state_dict has a form of its own") from None
+            raise Skip("its state_dict has a nonstandard form") from None
         return {**saved, "state": dict(reversed(state.items()))}
 
     expected, found, _, _ = _resumed(c, "float64", reordered, lambda ps: [ps[i] for i in order])
     far = c.off(expected, found)
     if far:
         raise Fault(
-            f"with its parameters in another order it resumes otherwise, by {far:.1e} of a step"
+            f"with its parameters in another order it resumes differently, by {far:.1e} of a step"
         )
     return None
 
 
 @check("object")
 def deep_copies(c: Context) -> str | None:
-    """A deep copy, made together with its parameters, takes the same steps and leaves the original alone.
+    """A deep copy made together with its parameters takes the same steps, and leaves the original alone.
 
     Runs: four steps, copy.deepcopy, and four more steps of the copy and then of the original.
 
-    Fault: the copy takes other steps, or the steps of one change the other. What raises is a
+    Fault: the copy takes different steps, or the steps of one change the other. What raises is a
     remark. Typical causes are state outside of the object, dicts keyed by id(p), and attributes
     that torch's `__getstate__` leaves out: it keeps `defaults`, `state` and `param_groups` only.
 
@@ -164,7 +164,7 @@ def pickles(c: Context) -> str | None:
 
     Runs: four steps, pickle.dumps and pickle.loads, and four more steps of both.
 
-    Fault: what comes back takes other steps, since attributes that `__getstate__` leaves out are
+    Fault: what comes back takes different steps, since attributes that `__getstate__` leaves out are
     missing. What raises, as where an attribute is a function, is a remark.
 
     Fix: keep such attributes out of the object, and everything else in `self.state` and
@@ -206,7 +206,7 @@ def _goes_on(expected: Path, found: Path, what: str) -> str | None:
     first = int(np.flatnonzero(rows)[0])
     if far > SINGLE:
         raise Fault(
-            f"{what} takes other steps",
+            f"{what} takes different steps",
             f"{'at once' if first <= 1 else f'from step {first} on'}, by up to {far:.2g} of a step",
         )
     return f"{what} takes the same steps, but for rounding ({far:.0e})"

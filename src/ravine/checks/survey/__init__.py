@@ -1,6 +1,6 @@
 """Which optimizers the installed packages have, and what each of them is.
 
-`ravine check --survey` finds them (`discovery.py`), checks them, each package in a process of its own
+`ravine check --survey` finds them (`discovery.py`), checks them, each package in a separate process
 (`running.py`, `worker.py`), and scripts/make_survey.py makes the page of it (`table.py`).
 """
 

@@ -70,7 +70,7 @@ PACKAGES: Mapping[str, Sequence[str]] = {
 """Where packages have their optimizers. Any other package is looked for them at its top."""
 
 _SWITCHES = ("amsgrad", "nesterov", "centered")
-"""Options that are rules of their own: each is asked once more with one of them on."""
+"""Options that amount to other rules: each is asked once more with one of them on."""
 _ABSTRACT = ("Optimizer", "BaseOptimizer", "GenericAdaptiveOptimizer", "LossScaleOptimizer")
 
 

@@ -37,7 +37,7 @@ Surveyed on {date}.{note}
 - {faulty} have a fault that was confirmed by hand, against the paper or the authors' code:
   [below](#faults).
 - {documented} differ from the rule of their name, and their documentation says so.
-- {unknown} follow no rule that is known here. That is not a fault: most are methods that Ravine does not
+- {unknown} follow no rule known to Ravine. That is not a fault: most are methods that Ravine does not
   have, or known rules with additional options, and some searches were short.
 - {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
@@ -68,7 +68,7 @@ def confirmed(rows: Sequence[Row], confirmations: Sequence[Row]) -> list[tuple[R
         key = (c["optimizer"], c.get("arguments", ""), c["version"])
         if key not in by:
             raise LookupError(
-                f"{c['optimizer']} {c['version']} is confirmed, and was not surveyed in that version"
+                f"{c['optimizer']} {c['version']} has a confirmation, but that version was not surveyed"
             )
         found.append((by[key], c))
     return found
@@ -101,12 +101,14 @@ def page(rows: Sequence[Row], confirmations: Sequence[Row], date: str, note: str
         lines += ["## Different, and documented", "", *_faults(told), ""]
     for package in dict.fromkeys(sorted((r["package"] for r in rows), key=str.lower)):
         its = [r for r in rows if r["package"] == package]
-        lines += [f"## {package} {its[0]['version']}", ""]
+        lines += [f"## {package} {its[0]['version']}", "", '<details markdown="1">']
+        many = "1 optimizer" if len(its) == 1 else f"{len(its)} optimizers"
+        lines += [f"<summary>{many}</summary>", ""]
         lines += _table(
             ("optimizer", "what it is", "defaults"),
             [(_name(r), _is(r, by.get(_key(r))), _defaults(r)) for r in its],
         )
-        lines.append("")
+        lines += ["", "</details>", ""]
     return "\n".join(lines)
 
 
@@ -166,10 +168,10 @@ def _is(row: Row, confirmation: Row | None) -> str:
     if verdict == "variant":
         return f"{rule}, {says}" if "another convention" in says else f"{rule}, a variant"
     if verdict == "another rule":
-        return f"{rule}, another rule than its name says"
+        return f"{rule}, which is not the rule that its name suggests"
     if verdict == "could not run":
         return f"could not be run: {says.splitlines()[0][:110] if says else ''}"
-    return "differs from every rule known here"
+    return "differs from every known rule"
 
 
 def _defaults(row: Row) -> str:

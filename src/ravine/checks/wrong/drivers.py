@@ -56,7 +56,7 @@ DRIVERS = (
         weight=7,
     ),
     Driver("t twice", "t grows by 2 with every step", clock=lambda i, k, count: 2 * i, weight=7),
-    Driver("forgets", "the state is made anew in every step: nothing is remembered", forgets=True),
+    Driver("forgets", "the state is recreated in every step: nothing is remembered", forgets=True),
     Driver("late", "updates are applied one step late", late=True),
     Driver("stale", "the step uses the gradient of the step before", stale=True),
     Driver(

@@ -130,8 +130,8 @@ def _first_steps(site: Site, m: RunningMean) -> Iterator[Wrong]:
     yield Wrong("starts twice", says, site.put(site.graph.outputs[slot], begun), 9)
     if m.weight is None:
         again = m.beta * value + m.new
-        says = f"{slot} is made anew in every step, as {b}·{name} + {name}, and remembers nothing"
-        yield Wrong("made anew", says, site.put(site.graph.outputs[slot], again), 9)
+        says = f"{slot} is recreated in every step, as {b}·{name} + {name}, and remembers nothing"
+        yield Wrong("recreated", says, site.put(site.graph.outputs[slot], again), 9)
 
 
 def in_gradients(site: Site) -> Iterator[Wrong]:

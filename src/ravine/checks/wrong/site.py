@@ -64,7 +64,7 @@ class Wrong:
         return self.change.graph
 
     def and_also(self, other: Wrong) -> Wrong | None:
-        """Both, the one further down first; None where they exclude each other."""
+        """Both, the one further down first; None where they are mutually exclusive."""
         graph = other.change.of(self.graph) or self.change.of(other.graph)
         if graph is None:
             return None

@@ -179,9 +179,9 @@ def low_memory(races: Races) -> Claim:
         criterion=f"a case supports it if {races.name} keeps no more bytes of state for {one}",
         says=f"{races.name} keeps no more bytes",
         more=(
-            f"Bytes kept for {one} in float32: {listed}; a method with a full matrix, {matrix:,.0f} "
-            f"at {large:,} parameters, where {races.name} has {mine:g}, as with {min(SIZES)} "
-            f"({kept[me][str(min(SIZES))]:g})."
+            f"Bytes of state for {one} in float32: {listed}. With {large:,} parameters, a method with a "
+            f"full matrix keeps {matrix:,.0f}, where {races.name} keeps {mine:g}; with {min(SIZES)}, it "
+            f"keeps {kept[me][str(min(SIZES))]:g}."
         ),
         measure=f"bytes for each parameter, other − {races.name}",
         threshold=0.0,

@@ -41,7 +41,7 @@ def rolls_through_humps(races: Races) -> Claim:
     ]
     level = 1 - 0.05 / max(len(cases), 1)
     low = [u["height"] for u in units if not any(u["stuck"])]
-    passed = f"SGD passes humps of {', '.join(f'{h:g}' for h in low)} itself." if low else ""
+    passed = f"SGD alone passes humps of {', '.join(f'{h:g}' for h in low)}." if low else ""
     return judge(
         "humps",
         "Momentum does not get stuck in small local minima",
@@ -53,9 +53,9 @@ def rolls_through_humps(races: Races) -> Claim:
             "it if more than half of the runs that SGD leaves in a dent reach the lowest one with "
             "momentum 0.9, and contradict it if fewer do"
         ),
-        says="More than half of the runs that stop SGD are taken through by momentum",
+        says="Of the runs in which SGD gets stuck, momentum gets more than half through",
         more=passed,
-        measure="share of the runs that momentum takes through",
+        measure="share of the runs that momentum gets through",
         threshold=0.5,
     )
 
@@ -144,10 +144,11 @@ def helps_rare_features(races: Races) -> Claim:
             "a share of the steps in which a parameter has a gradient supports it if the parameter goes "
             "further for each gradient than one that has a gradient in every step"
         ),
-        says="It goes further for each gradient",
+        says="A rare parameter moves further per gradient",
         more=(
-            f"It need not pay: on least squares with features as rare, all tuned, RMSprop ends lower "
-            f"than SGD in {paid['sgd']} of {len(units)} problems, and than momentum in {paid['momentum']}."
+            "This need not pay off: on least squares with equally rare features, all tuned, RMSprop ends "
+            f"lower than SGD in {paid['sgd']} of {len(units)} problems, and than momentum in "
+            f"{paid['momentum']}."
         ),
         measure="way for each gradient, rare / frequent",
         threshold=1.0,
@@ -234,7 +235,7 @@ def speed_of_a_step(races: Races) -> Claim:
         cases="cases",
         criterion=f"a case supports it if Adam's step takes less than {MUCH_FASTER:g} of the other's time",
         says="Adam's step takes less than half of the time",
-        more="The steps are the compiled ones of ravine.numpy, timed in turns.",
+        more="These are the compiled steps of ravine.numpy, timed in turns.",
         measure="time of a step, Adam / other",
         threshold=MUCH_FASTER,
     )

@@ -105,7 +105,7 @@ def escapes_local_minima(races: Races) -> Claim:
         ),
         says="More than half of the runs get out",
         more=(
-            f"Without noise {silent} of {sum(u['runs'] for u in units.values()):,} do. The most do "
+            f"Without noise, {silent} of {sum(u['runs'] for u in units.values()):,} do. Most do "
             f"at {best['condition']}, {best['case']}: {best['estimate']:.0%}; there {back:.0%} of "
             "the runs that start in the deep minimum end in the shallow one."
         ),
@@ -152,8 +152,8 @@ def rate_needs_decrease(races: Races) -> Claim:
         ),
         says="Decay ends lower",
         more=(
-            "At a constant rate SGD on the line comes to rest at a loss that goes like the learning "
-            f"rate to the power {slope:.2f} ({low:.2f} to {high:.2f})."
+            "At a constant rate, the loss at which SGD on the line comes to rest is proportional to the "
+            f"learning rate to the power {slope:.2f} ({low:.2f} to {high:.2f})."
         ),
         measure="loss at the end, decayed / constant",
         threshold=1.0,

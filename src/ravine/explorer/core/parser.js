@@ -36,6 +36,7 @@ function tokens(text) {
     }
     for (let column = 0; column < row.length;) {
       TOKEN.lastIndex = column;
+      if (row[column] === "^") throw new RuleError("^ is not a power in Python; write **", { line, column });
       const match = TOKEN.exec(row);
       if (!match) throw new RuleError("invalid syntax", { line, column });
       const [kind] = Object.entries(match.groups).find(([, value]) => value !== undefined), value = match[0];
@@ -233,7 +234,10 @@ class Parser {
   expression() {
     const first = this.now;
     if (this.take("lambda")) {
-      while (!this.take(":")) this.at++;
+      while (!this.take(":")) {
+        if (this.now.kind === "newline") this.fail();
+        this.at++;
+      }
       this.expression();
       return this.made("lambda", first, {});
     }

@@ -24,8 +24,8 @@ class Entries extends Map {
 // The rules, modifiers and helpers of some texts, each of which defines one. `about` and `meanings`: as
 // ravine/explorer/sources.py has them.
 export class Library {
-  constructor({ texts = [], entries = [], about = {}, meanings = [] } = {}) {
-    Object.assign(this, { about, meanings, entries: new Entries(entries) });
+  constructor({ texts = [], entries = [], about = {}, meanings = [], shared = {} } = {}) {
+    Object.assign(this, { about, meanings, shared, entries: new Entries(entries) });
     this.entries.library = this;
     for (const text of texts) this.entries.set(text.match(/^(?:def )?(\w+)(?: =|\()/m)[1], text);
   }
@@ -117,7 +117,7 @@ function defined(definition, text, library) {
     const standard = literal(tree), several = Array.isArray(standard);
     if (several) tuples.set(key, partsOf(key, standard.length));
     return (tuples.get(key) ?? [key]).map((part, i) => {
-      const [meaning, low, high] = library.meanings[known[part]] ?? ["", null, null], value = several ? standard[i] : standard;
+      const [meaning, low, high] = library.meanings[known[part] ?? library.shared[part]] ?? ["", null, null], value = several ? standard[i] : standard;
       return { name: part, default: value, low, high, meaning, isSwitch: typeof value === "boolean" };
     });
   });
@@ -158,7 +158,7 @@ function defined(definition, text, library) {
   const shared = keywords.filter(([, tree]) => !tree).map(([key]) => key);
   return { around: (inner) => {
     const missing = shared.find((key) => !inner.hyperparameters.some((h) => h.name === key) && !inner.signals.includes(key));
-    if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} has not`);
+    if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} does not have`);
     if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is in ${inner.name} already`);
     const clash = [...slots, ...hyperparameters].map((x) => x.name).sort().find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
     if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} has '${clash}' already, and ${name} has another; rename one, or leave one out`);

@@ -1,5 +1,7 @@
 // What all drawings share: sharp canvases, the page's colours, arrows, axes.
 
+export const FONT = "12px system-ui, sans-serif";
+
 export function sheet(canvas) {
   const ratio = Math.min(3, globalThis.devicePixelRatio || 1);
   const width = canvas.clientWidth, height = canvas.clientHeight;
@@ -11,7 +13,7 @@ export function sheet(canvas) {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   pen.lineJoin = pen.lineCap = "round";
-  pen.font = "12px system-ui, sans-serif";
+  pen.font = FONT;
   return { pen, width, height };
 }
 

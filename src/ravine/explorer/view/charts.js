@@ -10,18 +10,18 @@ export function drawHeights(canvas, { lanes, steps, time, lowest, parted }) {
   const { pen, width, height } = sheet(canvas), ink = inks();
   const first = Math.max(...lanes.map((lane) => lane.path.heights[0] - lowest), 1e-12);
   const above = (z) => Math.log10(Math.max(1e-16, (z - lowest) / first));
-  const top = Math.min(4, Math.max(0.3, ...lanes.map((lane) => Math.max(...lane.path.heights.map((z) => Number.isFinite(z) ? above(z) : 4))))), low = -8;
+  const top = Math.min(8, Math.max(0.3, ...lanes.map((lane) => Math.max(...lane.path.heights.map((z) => Number.isFinite(z) ? above(z) : 8))))), low = -8;
   const x = (t) => 8 + t / steps * (width - 16), y = (v) => 6 + (top - Math.max(low, Math.min(top, v))) / (top - low) * (height - 12);
   line(pen, [[8, y(-4)], [width - 8, y(-4)]], { ink: ink.line, width: 1, dash: [3, 4] });
-  label(pen, "height, log scale", width - 16, 14, ink.mute, { align: "right" });
-  label(pen, "target", width - 16, y(-4) - 4, ink.mute, { align: "right" });
   for (const lane of [...lanes].reverse()) {
     const curve = lane.path.heights.map((z, t) => [x(t), y(above(z))]);
     line(pen, curve, { ink: ink[lane.ink], width: 2, dash: lane.ink === "b" ? [7, 5] : [] });
   }
-  if (parted) label(pen, "part here", Math.min(width - 60, x(parted.t) + 4), height - 4, ink.fg);
+  if (parted) label(pen, "part here", Math.min(width - 60, x(parted.t) + 4), height - 4, ink.fg, { halo: ink.bg });
   if (parted) line(pen, [[x(parted.t), 4], [x(parted.t), height]], { ink: ink.fg, width: 1, dash: [4, 4] });
   line(pen, [[x(time), 2], [x(time), height - 2]], { ink: ink.mute, width: 1 });
+  label(pen, "height, log scale", width - 16, 14, ink.mute, { align: "right", halo: ink.bg });
+  label(pen, "target", width - 16, y(-4) - 4, ink.mute, { align: "right", halo: ink.bg });
   for (const lane of lanes) {
     const t = Math.min(time, lane.path.heights.length - 1);
     dot(pen, [x(t), y(above(lane.path.heights[t]))], 4.5, ink[lane.ink], ink.bg);
@@ -30,7 +30,7 @@ export function drawHeights(canvas, { lanes, steps, time, lowest, parted }) {
 }
 
 const decades = (pen, ink, x, low, high, bottom, right) => {
-  const every = x(10) - x(1) < 44 ? 2 : 1; // where labels would meet
+  const every = x(10) - x(1) < 56 ? 2 : 1; // where labels would meet
   for (let e = Math.ceil(low); e <= high; e++) {
     if (e % every) continue;
     const text = e < -3 || e > 3 ? `1e${e}`.replace("-", "−") : String(Number(`1e${e}`));

@@ -15,7 +15,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Sliders that stay in place while they are moved: made anew only when the set of them changes.
+// Sliders that stay in place while they are moved: recreated only when the set of them changes.
 export class Sliders {
   constructor(host, changed) {
     this.host = host;

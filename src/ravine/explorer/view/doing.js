@@ -1,7 +1,7 @@
 // What the reader does: each thing changes the state, and what follows from it is drawn.
 
 import { drag, $, element } from "./controls.js";
-import { copy, embed, python, save, torch } from "./exports.js";
+import { copy, embed, python, save, sheet, torch } from "./exports.js";
 import { without } from "./following.js";
 import { LANDSCAPES } from "./landscapes.js";
 import { RATES, rounded, scale } from "./numbers.js";
@@ -42,7 +42,7 @@ export class Doing {
     const state = read(location.hash, this.first);
     if (!this.data.faults[state.fault - 1]) state.fault = 0;
     state.around = state.around.filter((chip) => MODIFIERS.some(([name]) => name === chip));
-    this.state = state.fault && !state.source ? this.faultAt(state.fault) : state;
+    this.state = state.fault && !state.source ? this.faultAt(state.fault, state) : state;
     this.following.follow();
     if (this.now.error || !/(^|[#&])land=/.test(location.hash)) this.withMatrix();
   }
@@ -77,6 +77,7 @@ export class Doing {
     this.playing = 0;
     $("play").toggleAttribute("data-on", on);
     $("play").setAttribute("aria-label", on ? "Pause" : "Play");
+    $("time").setAttribute("aria-live", on ? "off" : "polite");
     if (!on) return this.tell(this.drawing.step());
     const { now, following } = this;
     if (following.time >= now.last) this.moveTime(0);
@@ -116,9 +117,9 @@ export class Doing {
     this.change({ start: [...p.slice(0, free).map((x) => rounded(x, 4))], t: state.operation === null ? state.t : 0, operation: null }, how);
   }
 
-  faultAt(n) {
+  faultAt(n, { embed } = this.state) {
     const { like, source } = this.data.faults[n - 1];
-    return { ...DEFAULTS, embed: this.state?.embed ?? false, fault: n, rule: like, source, beside: "source" };
+    return { ...DEFAULTS, embed, fault: n, rule: like, source, beside: "source" };
   }
 
   go = (n) => {
@@ -126,7 +127,7 @@ export class Doing {
     $("quiz-panel").scrollIntoView({ block: "nearest" });
   };
 
-  leave = () => this.change({ ...DEFAULTS, land: this.state.land });
+  leave = () => this.change({ ...DEFAULTS, embed: this.state.embed, land: this.state.land });
 
   best = () => this.change({ values: without(this.state.values, "lr") });
 
@@ -153,9 +154,9 @@ export class Doing {
     });
   }
 
-  dig([x, y], pile) {
+  draw([x, y]) {
     const term = (v, c) => `(${v} ${c < 0 ? "+" : "-"} ${Math.abs(rounded(c, 2))})**2`;
-    this.change({ loss: `${this.now.land.text} ${pile ? "+" : "-"} 1.5*exp(-(${term("x", x)} + ${term("y", y)})/0.8)` });
+    this.change({ loss: `${this.now.land.text} ${this.state.brush === "raise" ? "+" : "-"} 1.5*exp(-(${term("x", x)} + ${term("y", y)})/0.8)` });
   }
 
   // ---- what is listened to ------------------------------------------------------------------------
@@ -179,11 +180,12 @@ export class Doing {
     chosen("beside", (beside) => ({ beside }));
     chosen("land", (land, { values }) => ({ land, loss: "", knobs: {}, start: null, noise: null, batch: 0, t: null, operation: null, steps: null, values: without(values, "lr") }));
     $("undo").addEventListener("click", () => this.change({ source: "", beside: this.state.beside === "source" ? "" : this.state.beside }));
-    $("loss").addEventListener("input", (event) => this.later("loss", () => {
-      const text = event.target.value.replace(/\s*\n\s*/g, " ").trim();
+    $("loss").addEventListener("input", ({ target: { value } }) => this.later("loss", () => {
+      const text = value.replace(/\s*\n\s*/g, " ").trim();
       this.change({ loss: text === LANDSCAPES[this.state.land].text ? "" : text });
     }));
     $("loss").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
+    $("reset").addEventListener("click", () => this.change({ loss: "" }));
     $("loss").addEventListener("blur", () => this.following.follow());
     $("quiz").addEventListener("click", () => this.state.fault ? this.leave() : this.go(1));
   }
@@ -201,16 +203,17 @@ export class Doing {
     });
   }
 
-  // A click or a drag moves the start; in the drawn landscape it digs.
+  // A click or a drag moves the start; in the drawn landscape a click digs, or raises.
   toMap() {
     const { now } = this;
     drag($("map"), (x, y, event) => {
       const p = now.view.from(x, y);
-      if (now.land.drawn && !event.shiftKey) {
-        if (event.type === "pointerdown") this.dig(p, event.altKey);
+      if (now.land.drawn && this.state.brush !== "start") {
+        if (event.type === "pointerdown") this.draw(p);
       } else this.startAt(p, { quick: true });
     });
     $("map").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && now.land.drawn) this.draw(now.land.start);
       const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
       if (!by) return;
       const size = now.land.view[2] / (event.shiftKey ? 10 : 60), p = now.land.start;
@@ -219,7 +222,7 @@ export class Doing {
     });
   }
 
-  // A click chooses what lies there.
+  // A click chooses what is there.
   toChart() {
     const { now, following } = this, limited = (rate) => rounded(Math.max(10 ** RATES[0], Math.min(10 ** RATES[1], rate)), 3);
     const set = (values) => this.change({ values: { ...this.state.values, ...values } }, { quick: true });
@@ -251,6 +254,7 @@ export class Doing {
       python: ({ base }) => copy(python(base, text())).then(() => this.say(`The rule is copied as Python: save it as mine.py, and ravine show mine.py:${base.name} reads it.`)),
       torch: ({ rule, base, values }) => copy(torch(rule, base, text(), values, Boolean(this.state.source))).then(() => this.say("An optimizer for PyTorch is copied.")),
       csv: (lane) => save(new Blob([csv(lane, now.last, now.land.names)], { type: "text/csv" }), `${lane.base.name}.csv`),
+      sheet: (lane) => copy(sheet(lane, Boolean(this.state.source))).then(() => this.say(`A command is copied. It writes a spreadsheet with live formulas, of ${now.land.names[0]} alone and with the gradients of this path.${this.state.source ? " First copy the rule as Python, and save it as mine.py." : ""}`)),
       png: ({ base }) => $("map").toBlob((blob) => save(blob, `${base.name}-${this.state.land}.png`)),
     };
     for (const button of document.querySelectorAll("[data-out]")) {

@@ -45,12 +45,12 @@ export class Drawing {
     canvas.classList.toggle("tall", state.chart !== "lr");
     $("axis").textContent = second?.name ?? "…";
     $("charts").querySelector("[data-chart=pair]").disabled = !second;
-    const note = $("chart-note");
+    const note = $("chart-note"), sign = now.land.set.flip ? " Computed with the right sign." : "";
     if (state.chart === "lr" || !second) {
       const strips = now.lanes.filter((each) => each.strip).map((each) => ({ ...each.strip, ink: each.ink }));
       now.hit = drawRates(canvas, { strips, lr, steps: now.land.steps, best: lane.strip?.best });
       note.textContent = strips.length
-        ? `Steps until a ten-thousandth of the height is left, for ${strips[0].rates.length} learning rates; a dot marks those that never get there.${now.land.set.flip ? " Computed with the right sign." : ""} Click, or use the arrow keys, to choose one.`
+        ? `Steps until a ten-thousandth of the height is left, for ${strips[0].rates.length} learning rates; a dot marks those that never get there.${sign} Click, or use the arrow keys, to choose one.`
         : lr === undefined ? `${lane.rule.name} has no learning rate.` : "Counting the steps at every learning rate …";
       return;
     }
@@ -58,7 +58,7 @@ export class Drawing {
     const found = fits ? now.grids[exact ? "rate" : "pair"] : null;
     now.hit = drawPair(canvas, { grid: found?.result, steps: now.land.steps, lr, value: lane.values[second.name], axis: { ...scale(second), name: second.name }, rate: exact });
     canvas.dataset.ms = found?.milliseconds ?? "";
-    if (!exact) note.textContent = `Steps to the target over lr and ${second.name}: bright is fast, grey never arrives. Click to choose a point.`;
+    if (!exact) note.textContent = `Steps to the target over lr and ${second.name}: bright is fast, grey never arrives.${sign} Click, or use the arrow keys, to choose a point.`;
     else if (!curved) note.textContent = "An exact rate exists for quadratic losses: parabola, ravine, diamonds.";
     else if (!fits) note.textContent = `An exact rate exists for rules that are linear, such as momentum; ${lane.rule.name} is not.`;
     else note.textContent = `What is left of the error after each step in the long run, from eigenvalues: bright is fast, grey diverges. ${this.rateHere(curved)}`;
@@ -102,7 +102,7 @@ export class Drawing {
     this.land(now.lanes[0]);
     controls.shade(this.state.shade);
     controls.charts(this.state.chart);
-    $("legend").innerHTML = legend(now);
+    $("legend").innerHTML = legend(now, this.state.shade === "basins");
   }
 
   rule(lane) {
@@ -126,8 +126,11 @@ export class Drawing {
     this.controls.knobs.show(knobsOf(land, rows, lane.program.draws), { ...land.set, noise: land.noise, batch: state.batch || rows, steps: land.steps, seed: state.seed });
     if (document.activeElement !== $("loss")) $("loss").value = now.lossError ? $("loss").value : land.text;
     $("loss-error").textContent = now.lossError?.message ?? "";
-    $("hint").hidden = (Boolean(state.start) || state.t !== null) && !land.drawn;
-    $("hint").textContent = land.drawn ? "Click to dig, Alt + click to pile up, Shift + click to start there" : land.names.length === 1 ? "Click to start there" : "Click anywhere to start there";
+    $("reset").hidden = !state.loss;
+    $("brushes").hidden = !land.drawn;
+    this.controls.brush(state.brush);
+    $("shade").lastElementChild.disabled = land.names.length === 1 || !now.minima.length;
+    $("hint").hidden = Boolean(state.start) || state.t !== null || land.drawn;
   }
 
   time() {
@@ -178,7 +181,7 @@ export class Drawing {
   }
 
   besideGroups() {
-    const { state } = this, own = state.source || state.around.length ? [["source", state.fault ? this.data.faults[state.fault - 1].like : "the rule as it was"]] : [];
+    const { state } = this, own = state.source || state.around.length ? [["source", state.fault ? this.data.faults[state.fault - 1].like : "the unedited rule"]] : [];
     return [["", [["", "nothing"], ...own]], ...this.families];
   }
 }

@@ -7,12 +7,13 @@ export class Editor {
     this.area = $("source");
     this.marks = $("marks");
     this.area.addEventListener("input", () => changed(this.area.value));
+    this.area.addEventListener("blur", () => this.area.value.trim() || changed(""));
     this.area.addEventListener("scroll", () => this.follow());
     this.area.addEventListener("keydown", (event) => this.indent(event));
   }
 
   show(text) {
-    if (document.activeElement === this.area && this.area.value === text) return;
+    if (document.activeElement === this.area) return; // what is typed there comes first
     if (this.area.value !== text) this.area.value = text;
     this.area.rows = Math.max(4, Math.min(26, text.trimEnd().split("\n").length));
   }

@@ -5,7 +5,7 @@ import { NAMES } from "../core/index.js";
 const OPS = NAMES.filter((name) => !["sin", "cos"].includes(name));
 const DECLARED = ["scalar", "shared", "filled", "like_p", "signal", "zeros", "square", "low_rank", "several"];
 
-// A file of its own that defines the rule, with its helpers, as `ravine show mine.py:name` reads it.
+// A separate file that defines the rule, with its helpers, as `ravine show mine.py:name` reads it.
 export function python(rule, source) {
   const texts = [/^@\w/m.test(source) ? source : `@rule\n${source}`], seen = new Set([source]);
   for (const text of texts) { // which grows
@@ -32,6 +32,14 @@ export function torch(rule, base, source, values, edited) {
   const parts = edited && made !== "RULE" ? `from ravine.modifiers import ${made.match(/\w+(?=\()/g).join(", ")}\n` : "";
   const imports = parts ? head.replace("import ravine.torch\n", `import ravine.torch\n${parts}`) : head;
   return `${imports}\n\nOptimizer = ravine.torch.optimizer(${stack})\noptimizer = Optimizer(model.parameters(), ${set})\n`;
+}
+
+// The command that works out the first weight's steps in a spreadsheet, with the gradients that it is given here.
+export function sheet({ rule, base, values, path }, edited) {
+  const steps = Math.min(20, path.points.length - 1), changed = rule.hyperparameters.filter((h) => values[h.name] !== h.default);
+  const name = edited ? rule.name.replace(base.name, `mine.py:${base.name}`) : rule.name;
+  const set = changed.map((h) => ` --set ${h.name}=${values[h.name]}`).join("");
+  return `ravine show "${name}" --worked ${steps} --sheet ${base.name}.xlsx${set} --start=${path.points[0][0]} --gradients=${path.gradients.slice(0, steps).map((g) => g[0])}`;
 }
 
 export function embed(address) {

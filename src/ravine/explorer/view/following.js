@@ -3,7 +3,6 @@
 import { LANDSCAPES } from "./landscapes.js";
 import { frame } from "./map.js";
 import { curvaturesOf, isLinear, Maps } from "./maps.js";
-import { rounded } from "./numbers.js";
 import { BOTTOMLESS, minima, parting, roles, walk } from "./running.js";
 import { DEFAULTS } from "./state.js";
 import { compares, groundOf, laneOf, runsOn, valuesOf } from "./world.js";
@@ -108,7 +107,7 @@ export class Following {
       return [found, found.length ? loss.value(found[0]) : BOTTOMLESS];
     });
     const wanted = [[mine, mine.rule.name, "a"]];
-    const whose = state.fault ? "" : state.beside === "source" ? ", unedited" : other?.rule.name === mine.rule.name ? ", Ravine’s" : "";
+    const whose = state.fault ? "" : state.beside === "source" ? " (unedited)" : other?.rule.name === mine.rule.name ? " (Ravine’s)" : "";
     if (other) wanted.push([other, `${other.rule.name}${whose}`, "b"]);
     const strips = wanted.map(([lane, , ink]) => this.strip(ink, lane, { quick }));
     const auto = wanted.map(([, , ink]) => (ink === "b" && !own) || state.values.lr === undefined);
@@ -118,7 +117,7 @@ export class Following {
     wanted.forEach(([lane, name, ink], i) => {
       const values = valuesOf(lane.rule, i && !own ? {} : state.values), found = strips[i];
       if (auto[i] && i && own) values.lr = lanes[0].values.lr;
-      else if (auto[i] && found) values.lr = rounded(found.rates[found.best], 3);
+      else if (auto[i] && found) values.lr = found.rates[found.best];
       const key = [this.problem, this.subject, i && state.beside, values, now.error && now.good];
       const path = this.memo(`path ${ink}`, key, () => walk(lane.program, lane.land, lane.loss, values, { steps: land.steps, seed: state.seed, lowest: now.lowest }));
       lanes.push({ ...lane, name, ink, values, path, strip: found, auto: auto[i] });

@@ -5,7 +5,7 @@
 
 const ravine = {
   title: "Ravine",
-  teaches: "Steep across, flat along. Turn it: Adam scales each coordinate by itself, so a turned ravine is hard for it.",
+  teaches: "Steep across, flat along. RMSprop and Adam scale each coordinate separately, which helps less once the ravine is turned, and hardly at all with a higher condition number.",
   text: "((c*x + s*y)**2 + condition * (c*y - s*x)**2) / 2",
   view: [-1, 0, 10], start: [-9, 2],
   knobs: [
@@ -66,7 +66,7 @@ export const LANDSCAPES = {
   },
   drawn: {
     title: "Drawn by hand",
-    teaches: "Draw: a click digs a pit, or raises a hill. Each is a term of the loss below.",
+    teaches: "Dig pits and raise hills. Each is a term of the loss below.",
     text: "(x**2 + y**2)/30 - 2*exp(-((x - 2)**2 + (y + 1)**2)/1.5) + 1.2*exp(-((x + 1)**2 + (y - 0.5)**2)/1)",
     view: [0, 0, 5], start: [-4, 1.5], drawn: true,
   },

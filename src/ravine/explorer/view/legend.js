@@ -1,6 +1,6 @@
 // What the marks on the map mean.
 
-export function legend({ parts, land, lanes: [lane, other] }) {
+export function legend({ parts, land, lanes: [lane, other], minima }, basins) {
   const mark = (kind, ink) => `<svg viewBox="0 0 22 12" aria-hidden="true" style="color:var(--${ink})">${{
     line: '<path d="M1 6h20" stroke="currentColor" stroke-width="3"/>', dash: '<path d="M1 6h20" stroke="currentColor" stroke-width="3" stroke-dasharray="5 3"/>',
     arrow: '<path d="M1 6h14" stroke="currentColor" stroke-width="3"/><path d="M13 1l8 5-8 5z" fill="currentColor"/>',
@@ -15,5 +15,6 @@ export function legend({ parts, land, lanes: [lane, other] }) {
     if (parts.roots) items.push([mark("square", "m"), `√${parts.names.second} of each coordinate`]);
     if (parts.rates) items.push([mark("ellipse", "fg"), "effective rates"]);
   } else if (parts) items.push([mark("line", "g"), "tangent"], [mark("arrow", "fg"), "the step"]);
+  if (basins && minima.length && land.names.length > 1) items.push([mark("square", "b"), "which minimum a start there ends in; fainter takes longer, grey ends in none"]);
   return items.map(([svg, words]) => `<li>${svg}${words}</li>`).join("");
 }

@@ -29,6 +29,7 @@ function page() {
     editor: new Editor((source) => doing.later("edit", () => doing.edit(source))),
     hypers: new Sliders($("hypers"), (name, value) => doing.change({ values: { ...following.state.values, [name]: value } }, { quick: true })),
     knobs: new Sliders($("knobs"), (name, value) => doing.knob(name, value)),
+    brush: choice($("brush"), "brush", (brush) => doing.change({ brush })),
     shade: choice($("shade"), "shade", (shade) => doing.change({ shade })),
     charts: choice($("charts"), "chart", (chart) => doing.change({ chart })),
     chips: doing.chips(),

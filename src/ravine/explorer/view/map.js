@@ -1,6 +1,6 @@
 // The map: heights as shades and contours, paths on them, and what a step is made of.
 
-import { AREAS, arrow, dot, inks, label, line, sheet } from "./canvas.js";
+import { AREAS, FONT, arrow, dot, inks, label, line, sheet } from "./canvas.js";
 
 const LEVELS = 15;
 const FACE = [[244, 247, 250], [186, 203, 220]], NIGHT = [[23, 28, 36], [64, 82, 102]]; // low, high
@@ -18,11 +18,8 @@ export function frame(land, width, height) {
   };
 }
 
-const kept = { key: null };
-
-// Heights on a grid over the frame; kept until the loss or the frame changes.
-function relief(land, loss, view, key) {
-  if (kept.key === key) return kept;
+// Heights on a grid over the frame.
+function relief(land, loss, view) {
   const nx = Math.max(60, Math.min(260, Math.round(view.width / 3))), ny = Math.max(40, Math.round(nx * view.height / view.width));
   const z = new Float64Array(nx * ny), p = Float64Array.from(land.start);
   let low = Infinity, high = -Infinity;
@@ -36,7 +33,7 @@ function relief(land, loss, view, key) {
     }
   }
   const share = (value) => high > low ? Math.cbrt(Math.max(0, Math.min(1, (value - low) / (high - low)))) : 0;
-  return Object.assign(kept, { key, nx, ny, z, u: Float64Array.from(z, share) });
+  return { nx, ny, u: Float64Array.from(z, share) };
 }
 
 function picture(nx, ny, colour) {
@@ -74,7 +71,7 @@ function contour(pen, { nx, ny, u }, level, view) {
 }
 
 export function drawMap(canvas, scene) {
-  const { pen, width, height } = sheet(canvas), ink = inks(), { land, loss } = scene;
+  const { pen, width, height } = sheet(canvas), ink = inks(), { land } = scene;
   const view = frame(land, width, height);
   if (land.names.length === 1) drawCurve(pen, view, ink, scene);
   else drawPlane(pen, view, ink, scene);
@@ -84,9 +81,24 @@ export function drawMap(canvas, scene) {
 }
 
 function drawPlane(pen, view, ink, scene) {
-  const { land, loss, basins } = scene, { width, height } = view;
-  const ground = relief(land, loss, view, JSON.stringify([land.text, land.constants, land.start.slice(2), view.bounds, width]));
-  const [low, high] = ink.dark ? NIGHT : FACE;
+  const { land } = scene, { width, height } = view;
+  pen.drawImage(background(view, ink, scene, pen.getTransform().a), 0, 0, width, height);
+  if (land.names.length === 2) for (const p of scene.minima.length > 9 ? scene.minima.slice(0, 1) : scene.minima) cross(pen, view.to(p), ink);
+  for (const lane of [...scene.lanes].reverse()) drawPath(pen, view, ink, lane, scene);
+  if (scene.parted) ring(pen, view.to(scene.lanes[0].path.points[scene.parted.t]), ink);
+  drawParts(pen, view, ink, scene);
+}
+
+const kept = { key: null };
+
+// Heights, basins and axes, as a canvas; kept until they change, so that a frame draws no more than what moves.
+function background(view, ink, { land, loss, basins }, ratio) {
+  const { width, height } = view, key = JSON.stringify([land.text, land.constants, land.start.slice(2), view.bounds, width, ratio, ink.dark]);
+  if (kept.key === key && kept.basins === basins) return kept.canvas;
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d"), ground = relief(land, loss, view), [low, high] = ink.dark ? NIGHT : FACE;
+  Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+  pen.scale(ratio, ratio);
+  pen.font = FONT;
   pen.imageSmoothingEnabled = true;
   pen.imageSmoothingQuality = "high";
   const faces = picture(ground.nx, ground.ny, (k) => low.map((c, m) => c + ground.u[k] * (high[m] - c)));
@@ -98,10 +110,8 @@ function drawPlane(pen, view, ink, scene) {
   pen.lineWidth = 1;
   pen.stroke();
   drawAxes(pen, view, ink);
-  if (land.names.length === 2) for (const p of scene.minima.length > 9 ? scene.minima.slice(0, 1) : scene.minima) cross(pen, view.to(p), ink);
-  for (const lane of [...scene.lanes].reverse()) drawPath(pen, view, ink, lane, scene);
-  if (scene.parted) ring(pen, view.to(scene.lanes[0].path.points[scene.parted.t]), ink);
-  drawParts(pen, view, ink, scene);
+  Object.assign(kept, { key, basins, canvas });
+  return canvas;
 }
 
 function drawBasins(pen, view, ink, { nx, ny, ends, taken, steps }) {
@@ -163,6 +173,7 @@ function drawPath(pen, view, ink, lane, { time }) {
 function drawParts(pen, view, ink, { parts }) {
   if (!parts) return;
   const at = view.to(parts.p), pixels = (v) => [at[0] + v[0] * view.unit, at[1] - v[1] * view.unit];
+  dot(pen, at, 7.5, ink[parts.ink], ink.bg);
   if (parts.rates) {
     const top = Math.max(...parts.rates), reach = 0.13 * view.width;
     pen.beginPath();
@@ -193,8 +204,8 @@ function drawParts(pen, view, ink, { parts }) {
   };
   arrowOf(parts.g, ink.g);
   if (parts.m) arrowOf(parts.m, ink.m);
+  arrow(pen, at, pixels(parts.step), ink.bg, 6);
   arrow(pen, at, pixels(parts.step), ink.fg, 3);
-  dot(pen, at, 7.5, ink[parts.ink], ink.bg);
 }
 
 // One weight: the loss as a curve, the tangent, and the step along the axis.

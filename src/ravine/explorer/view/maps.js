@@ -1,14 +1,14 @@
 // What takes a while, in a worker: steps at every learning rate, basins, maps of two hyperparameters.
 //
-// The worker runs this very page's script. Where there can be none, the page computes by itself, in slices.
+// The worker runs this very page's script. Where there can be none, the page itself computes, in slices.
 
 import { Paths } from "../core/index.js";
-import { RATES, scale } from "./numbers.js";
+import { RATES, rounded, scale } from "./numbers.js";
 import { apart, stepsTo } from "./running.js";
 import { laneOf } from "./world.js";
 
 const STRIP = 66;
-const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])));
+const rates = Array.from({ length: STRIP + 1 }, (_, i) => rounded(10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])), 3)); // as they are shown
 
 // The best of [steps, height left]: the fewest steps, or the lowest end.
 function bestOf(found) {
@@ -20,10 +20,13 @@ function bestOf(found) {
   return best;
 }
 
+// A lane's landscape with the right sign: nothing arrives by climbing.
+const descending = ({ land }) => ({ ...land, set: { ...land.set, flip: 0 } });
+
 // Each kind of map: what it needs -> what is drawn. `pause` lets newer work stop it.
 const KINDS = {
   async strip({ state, data, beside, lowest }, pause) {
-    const lane = laneOf(state, data, beside), land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }, found = []; // nothing arrives by climbing
+    const lane = laneOf(state, data, beside), land = descending(lane), found = [];
     for (const lr of rates) {
       found.push(stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps: land.steps, seed: state.seed, lowest }));
       await pause();
@@ -54,12 +57,12 @@ const KINDS = {
   },
 
   async pair({ state, data, lowest, axis, nx, ny }, pause) {
-    const lane = laneOf(state, data), { from } = scale(axis), values = new Float64Array(nx * ny);
+    const lane = laneOf(state, data), land = descending(lane), { from } = scale(axis), values = new Float64Array(nx * ny);
     for (let j = 0; j < ny; j++) {
-      const program = lane.rule.program({ ...lane.values, [axis.name]: from((j + 0.5) / ny) }, { shape: lane.land.shape }); // `if momentum` is settled
+      const program = lane.rule.program({ ...lane.values, [axis.name]: from((j + 0.5) / ny) }, { shape: land.shape }); // `if momentum` is settled
       for (let i = 0; i < nx; i++) {
         const set = { ...lane.values, lr: 10 ** (RATES[0] + (i + 0.5) / nx * (RATES[1] - RATES[0])), [axis.name]: from((j + 0.5) / ny) };
-        values[j * nx + i] = stepsTo(program, lane.land, lane.loss, set, { steps: lane.land.steps, seed: state.seed, lowest })[0];
+        values[j * nx + i] = stepsTo(program, land, lane.loss, set, { steps: land.steps, seed: state.seed, lowest })[0];
       }
       await pause();
     }

@@ -12,12 +12,14 @@ export function shown(x, digits = 6) {
   return text.replaceAll("-", MINUS);
 }
 
-// A hyperparameter's slider goes from 0 to 1. Rates go by powers of ten; what lies below 1, such as beta2,
-// by powers of ten of what is missing to 1.
+// A hyperparameter's slider goes from 0 to 1. Rates go by powers of ten; what is kept of the past, such as
+// momentum and beta2, by powers of ten of what is missing to 1.
 export function scale(h) {
   const { name, default: standard, low = null, high = null } = h;
-  if (high === 1 && standard >= 0.5) {
-    return { to: (x) => x >= 1 ? 1 : Math.max(0, -Math.log10(1 - x) / 5), from: (u) => u <= 0 ? 0 : rounded(1 - 10 ** (-5 * u), 5) };
+  const kept = high === 1 ? standard >= 0.5 : high === null && (/^(beta|momentum)/.test(name) || (standard >= 0.5 && standard < 1));
+  if (kept && name !== "lr") {
+    const decades = standard < 0.99 ? 3 : 5;
+    return { to: (x) => x >= 1 ? 1 : Math.max(0, Math.min(1, -Math.log10(1 - x) / decades)), from: (u) => u <= 0 ? 0 : rounded(1 - 10 ** (-decades * u), 5) };
   }
   if (high !== null && low !== null && Number.isFinite(high) && Number.isFinite(low)) {
     return { to: (x) => (x - low) / (high - low), from: (u) => rounded(low + u * (high - low), 3) };

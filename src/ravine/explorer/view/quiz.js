@@ -13,8 +13,8 @@ export function drawQuiz(state, faults, { parted, error }, { go, leave }) {
   host.dataset.n = key;
   const answer = element("details", {}, element("summary", {}, "Show what ravine check says"), element("p", {}, fault.says), ...fault.marked.map((row) => element("pre", { tabindex: 0 }, row)));
   host.replaceChildren(
-    element("p", {}, element("b", {}, `Fault ${n} of ${faults.length}. `), `${fault.from} It is meant to be ${fault.like}, which moves beside it. One thing is wrong: mend it, until both paths are one.`),
-    element("p", { class: "good", role: "status" }, solved ? `Found: it is ${fault.like} now, step for step.` : ""),
+    element("p", {}, element("b", {}, `Fault ${n} of ${faults.length}. `), `${fault.from} It is meant to be ${fault.like}, whose path is drawn beside it. One thing is wrong. Fix it in the source, until the two paths coincide.`),
+    element("p", { class: "good", role: "status" }, solved ? `Found: it now equals ${fault.like}, step for step.` : ""),
     answer,
     element("div", { class: "bar" },
       element("button", { onclick: () => go(n - 1), disabled: n === 1 }, "Previous"),

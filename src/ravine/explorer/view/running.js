@@ -62,8 +62,8 @@ export function walk(program, land, loss, values, { steps, seed, lowest }) {
     path.points.push(p);
     path.states.push(state);
     path.heights.push(height);
-    if (height - lowest > TARGET * first) path.arrived = null;
-    else path.arrived ??= t;
+    if (height - lowest <= TARGET * first) path.arrived ??= t;
+    else path.arrived = null;
   }
   if (path.lost) path.arrived = null;
   return path;
@@ -80,7 +80,7 @@ export function stepsTo(program, land, loss, values, { steps, seed, lowest }) {
     ({ p, state } = program.step(p, g, state, t, values, x));
     height = loss.value(p);
     if (!(Math.abs(height) < FAR * FAR)) return [Infinity, Infinity];
-    if (height > target) arrived = Infinity;
+    if (!(height <= target)) arrived = Infinity;
     else if (arrived === Infinity) arrived = t;
   }
   return [arrived, lowest === BOTTOMLESS ? height : height - lowest];

@@ -16,6 +16,7 @@ export const DEFAULTS = {
   batch: 0, // rows in a batch, where the loss has rows; 0: all
   seed: 1,
   beside: "", // the rule in the other lane; "source": this one, unedited
+  brush: "dig", // what a click does in the landscape that is drawn: dig, raise, or start
   shade: "height", // or basins
   chart: "lr", // or pair, rate
   axis: "", // the hyperparameter beside lr; "": the first that fits

@@ -15,11 +15,11 @@ export function valuesOfStep(lane, t) {
 export const list = (value) => typeof value === "object" ? [...value] : [value];
 
 export function drawWorked(host, { step, names, reached }) {
-  const wide = Math.max(...step.before.map(([, v]) => list(v).length)), rows = [];
+  const wide = Math.max(...step.before.map(([, v]) => list(v).length)), rows = [], digits = wide > 2 ? 4 : 6;
   const cells = (value) => {
     const all = value === null ? [] : list(value);
-    if (all.length === 1 && wide > 1) return [element("td", { colspan: wide }, shown(all[0]))];
-    return Array.from({ length: wide }, (_, i) => element("td", {}, i < all.length ? shown(all[i]) : ""));
+    if (all.length === 1 && wide > 1) return [element("td", { colspan: wide }, shown(all[0], digits))];
+    return Array.from({ length: wide }, (_, i) => element("td", {}, i < all.length ? shown(all[i], digits) : ""));
   };
   const row = (name, how, value, attributes = {}) => rows.push(element("tr", attributes, element("th", { scope: "row" }, element("code", {}, name)), element("td", { class: "how" }, how), ...cells(value)));
   for (const [name, value] of step.before) row(name, { g: "the gradient", hessian: "the diagonal of the Hessian" }[name] ?? "before the step", value);
@@ -30,7 +30,7 @@ export function drawWorked(host, { step, names, reached }) {
   });
   row("p", "after the step", reached === null ? step.after.p : null);
   const head = element("tr", {}, element("th", { scope: "col" }, "value"), element("th", { scope: "col", class: "how" }, "how"), ...names.map((name) => element("th", { scope: "col" }, name)));
-  host.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  host.replaceChildren(element("table", { class: wide > 2 && "wide" }, element("thead", {}, head), element("tbody", {}, ...rows)));
 }
 
 // The value as it is written, in one line.

@@ -1,1 +1,1 @@
-"""Bundled problems: each is a task in a file of its own, in plain PyTorch, found by its name."""
+"""Bundled problems: each is a task in a separate file, in plain PyTorch, found by its name."""

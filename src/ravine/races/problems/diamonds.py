@@ -1,6 +1,6 @@
 """The price of diamonds from nine columns, an MLP of 2,881 parameters.
 
-Data: the diamonds that come with Ravine (their licence lies in `ravine.data`), 53,940 rows: 45,940 to
+Data: the diamonds that come with Ravine (their licence is in `ravine.data`), 53,940 rows: 45,940 to
 train on, 4,000 to choose by, 4,000 to report, shuffled. Cut, colour and clarity are numbers in their
 order. All columns and the logarithm of the price have mean 0 and variance 1 on the first part.
 Model: 9-48-48-1 with SiLU.

@@ -26,7 +26,7 @@ def data():
 
 
 class Point(nn.Module):
-    """A point, and how high it lies."""
+    """A point, and its height."""
 
     def __init__(self):
         super().__init__()
