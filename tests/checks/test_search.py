@@ -184,3 +184,33 @@ def test_soap_as_others_have_it_is_identified(monkeypatch):
         its = found(SOAP)
         assert its.rule == "soap + decay after each step but the first"
         assert its.verdict == ("single precision" if rounded else "right")
+
+
+RELEASED = """
+class {name}:
+    t, m, v = 0, 0, 0
+
+    def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
+
+    def update(self, p, g):
+        self.t += 1
+        self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
+        root = (self.v / (1 - self.beta2**self.t)) ** 0.5
+        return p - self.lr * self.m / (1 - self.beta1) / (root + self.eps)
+"""
+
+
+def test_a_released_method_of_another_name_is_not_called_wrong(tmp_path):
+    for place, name, verdict in (
+        ("site-packages", "Quick", "unknown"),
+        ("site-packages", "QuickAdam", "fault"),
+        ("mine", "Quick", "fault"),
+    ):
+        file = tmp_path / place / f"{place[:4]}_{name.lower()}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(RELEASED.format(name=name))
+        its = found(f"{file}:{name}")
+        assert its.verdict == verdict, its
+        assert "the exponent t is missing" in its.says

@@ -23,10 +23,18 @@ _SWITCHES = ("amsgrad", "centered", "decoupled_weight_decay", "maximize", "neste
 _NEED = {"nesterov": {"momentum": 0.9}, "decoupled_weight_decay": {"weight_decay": 0.1}}
 _NO_RULES = ("LBFGS", "SparseAdam", "RuleOptimizer", "Mixed")
 """In ravine.torch: torch's own, and what has no rule until it is given one."""
-_WRONG = {
+_NAN = "NaN, where lr or the gradients are 0, and in float16"
+_OPTAX = {
     "optax:adan": {"identity": "docs/survey-confirmed.json", "options_in_use": "the same"},
     "optax:rprop": {"identity": "docs/survey-confirmed.json", "descends": "the same"},
+    **dict.fromkeys(
+        ("optax.contrib:dadapt_adamw", "optax.contrib:prodigy"),
+        dict.fromkeys(("half_precision", "still_without_lr", "still_without_gradient"), _NAN),
+    ),
 }
+"""What optax gets wrong."""
+_NOT_RUN = ("dpsgd", "momo", "momo_adam", "sophia", "lbfgs", "noisy_sgd")
+"""What optax has that takes a value, a function or arguments that a check does not give."""
 _FUSED = {"layouts": "gradients of other strides", "missing_gradients": "a late first gradient"}
 """What torch 2.13 gets wrong with fused=True, confirmed by hand: these are no false alarms."""
 
@@ -108,5 +116,5 @@ def _optaxs() -> Iterator[Right]:
     from ravine.checks.survey import optimizers
 
     for found in optimizers("optax"):
-        if found.name not in _WRONG:
-            yield Right(found.name, dict(found.arguments))
+        if found.name.rpartition(":")[2] not in _NOT_RUN:
+            yield Right(found.name, dict(found.arguments), wrong=_OPTAX.get(found.name, {}))

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from collections import defaultdict
 
 import pytest
 import torch
@@ -402,3 +403,23 @@ def test_processes_that_share_parameters_and_state_step_as_with_torch(start, tmp
         [sys.executable, script, start], capture_output=True, text=True, timeout=240, check=False
     )
     assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_a_new_dict_in_place_of_the_state_begins_anew(engine):
+    """As in `optimizer.state = defaultdict(dict)`, which many a training script has."""
+    for new in (defaultdict(dict), {}):
+        p = nn.Parameter(torch.ones(3))
+        optimizer = rt.Adam([p], lr=0.1, engine=engine)
+        p.grad = torch.tensor([1.0, -2.0, 3.0])
+        for _ in range(3):
+            optimizer.step()
+        at, fresh = p.detach().clone(), nn.Parameter(p.detach().clone())
+        optimizer.state = new
+        optimizer.step()
+        assert optimizer.state[p]["step"] == 1
+        assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], 0.1 * p.grad)
+        fresh.grad = p.grad.clone()
+        rt.Adam([fresh], lr=0.1, engine=engine).step()
+        assert torch.equal(p, fresh)
+        assert not torch.equal(p, at)

@@ -244,7 +244,7 @@ def _claimed(name: str, values: Values) -> list[str]:
     fits = [k for k in named if k in joined]
     if not fits and len(words) == 1:  # in a name of several words, each of them would be one
         fits = [k for k in named if len(k) > 3 and k in naming.plain(last)]
-    if not fits:
+    if not fits or "simplified" in words:  # as in simplified_ademamix: another method
         return []
     claimed = named[max(fits, key=len)]
     return ["momentum"] if claimed == "sgd" and values.get("momentum") else [claimed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["SURE", "Option", "arguments", "as_given", "number_of", "options", "signature"]
@@ -52,13 +52,15 @@ class Option:
     """A hyperparameter that an optimizer takes.
 
     name: Ravine's. argument: the optimizer's. place: where it stands in a tuple, if it is part of one.
-    value: what it is where nobody asks for another; None where it has to be given.
+    value: what it is where nobody asks for another; None where it has to be given. besides: other arguments
+    that are the same number in the rule, as eps and eps_root of optax.adabelief are.
     """
 
     name: str
     argument: str
     place: int | None = None
     value: float | bool | None = None
+    besides: tuple[str, ...] = ()
 
     @property
     def spelt(self) -> str:
@@ -120,6 +122,9 @@ def options(
         its = known.get(argument, "")
         name = its if isinstance(its, str) and its else _named(argument, every)
         open_ = value is inspect.Parameter.empty or (value is None and name == "lr")
+        if argument in known and name in found and found[name].argument in known:
+            found[name] = replace(found[name], besides=(*found[name].besides, argument))
+            continue
         if number is not None or (open_ and (name != argument or name == "lr")):
             name = (
                 name if name not in found else argument if argument not in found else f"{argument}_"

@@ -277,8 +277,20 @@ class Context:
         """What the optimizer is. A verdict of "could not run" where it cannot be stepped.
 
         Where nothing explains it, it is asked again with options on that are off by default: one that acts
-        although it is off shows then.
+        although it is off shows then. An installed package's method under a name that no rule has may be
+        meant as it is: what it resembles is told, and is no fault.
         """
+        found = self._found
+        own = (
+            self.like or claims(self.subject.name, self.subject.values) or not self.subject.released
+        )
+        if found.verdict != "fault" or found.distance > SINGLE or own or "ascent" in found.says:
+            return found
+        says = f"no rule has its name; it takes the path of {found.rule} with a difference: {found.says}"
+        return replace(found, verdict="unknown", says=says)
+
+    @cached_property
+    def _found(self) -> Finding:
         try:
             found = self.identified(self.values)
         except CouldNotRun as error:

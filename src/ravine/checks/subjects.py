@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ravine import elsewhere, naming, registry
-from ravine.checks.guard import CouldNotRun, Heard, described, guarded
+from ravine.checks.guard import CouldNotRun, Heard, described, guarded, installed
 from ravine.checks.kinds import kind, kind_of
 from ravine.checks.kinds.arrays import STATE, first_names
 from ravine.checks.kinds.base import Array, Running
@@ -82,7 +84,7 @@ class Subject:
             option = self.options[name]
             given: Any = found.get(option.argument, self._defaults.get(option.argument))
             if option.place is None:
-                found[option.argument] = as_given(value, given)
+                found |= dict.fromkeys((option.argument, *option.besides), as_given(value, given))
                 continue
             whole = [*given]
             whole[option.place] = as_given(value, whole[option.place])
@@ -108,6 +110,12 @@ class Subject:
     def accepts(self, argument: str) -> bool:
         """Whether it takes an argument of that name, of its own names: "foreach", "maximize"."""
         return argument in self._signature
+
+    @property
+    def released(self) -> bool:
+        """Whether it is of an installed package, and not a user's own."""
+        module = sys.modules.get(getattr(self.maker, "__module__", None) or "")
+        return installed(Path(getattr(module, "__file__", None) or "")) == "package"
 
     @cached_property
     def has(self) -> frozenset[str]:

@@ -97,14 +97,27 @@ class RuleOptimizer(torch.optim.Optimizer):
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
-        torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
-        self.state = State(self, self.state)
         self._bounds = {}
+        torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         graphs = (self.planned(group, 2)[0] for group in self.param_groups)
         if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):
             raise ValueError(
                 f"{name}: gram=True does nothing without Newton-Schulz steps; leave it out"
             )
+
+    @property  # type: ignore[no-redef]
+    def state(self) -> State:
+        """What is kept of each parameter, by parameter. A new dict in its place begins anew."""
+        state: State = self.__dict__["state"]
+        return state
+
+    @state.setter  # type: ignore[override]
+    def state(self, states: Mapping[Any, dict[str, Any]]) -> None:
+        if isinstance(states, State) and states.is_of(self):
+            self.__dict__["state"] = states
+            return
+        self.__dict__["state"] = State(self, states)
+        self.unbind()
 
     @property
     def engine(self) -> str:

@@ -40,6 +40,10 @@ class State(defaultdict[Any, dict[str, Any]]):
         self._optimizer = weakref.ref(optimizer)
         self._shared: dict[tuple[str, str], torch.Tensor] = {}
 
+    def is_of(self, optimizer: RuleOptimizer) -> bool:
+        """Whether it tells this optimizer."""
+        return self._optimizer() is optimizer
+
     def __reduce__(self) -> Any:
         return defaultdict, (dict, dict(self))
 

@@ -105,7 +105,9 @@ def _should_count(c: Context, name: str, values: _Values) -> bool:
         except (CouldNotRun, ValueError):  # a value that the rule refuses
             return False
         return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
-    if name not in (*SURE, *_MEANT) or not values.get(_WITH.get(name, ""), True):
+    partner = _WITH.get(name, "")
+    alone = not c.subject.accepts(partner)  # which is off where it is None
+    if name not in (*SURE, *_MEANT) or not values.get(partner, alone):
         return False
     return name != "eps" or before is not None  # some divide by eps only what is smaller
 
