@@ -300,7 +300,7 @@ def test_sentences_are_made_of_the_numbers():
     assert "SGD 0, momentum 4, Nesterov 4, RMSprop 4, Adam 8, AMSGrad 12" in sentence("memory")
     assert "Adam 7" in sentence("memory", kept={"adam": 7})
     told = sentence("escape", escaped={0.3: [7, 100, 800, 100, 100, 100]})
-    assert "Without noise 7 of 1,000 do." in told
+    assert "Without noise, 7 of 1,000 do." in told
     assert "rate 0.3, noise 0.5: 80%" in told
     assert "the power 2.00 (2.00 to 2.00)" in sentence("decay")
     swung = sentence("oscillations", travel={0.9: [3.0] * 29 + [1.0]}, best=29)
