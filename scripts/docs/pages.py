@@ -94,6 +94,7 @@ def pages() -> dict[str, str]:
         **{f"reference/{name}.md": _reference(name, text) for name, text in REFERENCE.items()},
         "reference/command-line.md": _command_line(),
         "reference/checks.md": _checks(),
+        **{f"reference/checks/{name}.md": _check(each) for name, each in checks().items()},
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         **{
             f"lessons/{path.stem}.md": _notebook(path)
@@ -103,9 +104,12 @@ def pages() -> dict[str, str]:
 
 
 def sections() -> dict[str, str]:
-    """The navigation's sections of generated pages: the optimizers, by family."""
+    """The navigation's sections of generated pages: the optimizers and the checks, by family."""
     families = registry.rules().families()
-    return {f"optimizers/{name}.md": family for family in families for name in families[family]}
+    its = {f"optimizers/{name}.md": family for family in families for name in families[family]}
+    return its | {
+        f"reference/checks/{name}.md": f"checks: {each.family}" for name, each in checks().items()
+    }
 
 
 # ---- reference ---------------------------------------------------------------------------------
@@ -124,18 +128,23 @@ def _reference(name: str, text: str) -> str:
 
 
 def _checks() -> str:
-    """All checks of `ravine check` by family: what each asks and runs, what a fault is, how to fix it."""
+    """All checks of `ravine check` by family, with a link to the page of each."""
     parts = ["# Checks", "The checks that `ravine check` performs, by family."]
     families: dict[str, list[Check]] = {}
     for each in checks().values():
         families.setdefault(each.family, []).append(each)
     for family, its in families.items():
-        parts.append(f"## {family}")
-        for each in its:
-            needs = f"*F{needed(each.needs)[1:]}.*" if each.needs else ""
-            told = re.sub(r"^(\w+): ", r"*\1:* ", markdown(each.explains), flags=re.MULTILINE)
-            parts += [f"### {each.name}", *(x for x in (each.asks, told, needs) if x)]
+        rows = [(f"[`{each.name}`](checks/{each.name}.md)", each.asks) for each in its]
+        parts += [f"## {family}", table(("check", "what it asks"), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _check(each: Check) -> str:
+    """What a check asks and runs, what a fault is, how to fix it: what `--explain` says."""
+    needs = f"*F{needed(each.needs)[1:]}.*" if each.needs else ""
+    told = re.sub(r"^(\w+): ", r"*\1:* ", markdown(each.explains), flags=re.MULTILINE)
+    alone = f"`ravine check mine.py:MyAdam --only {each.name}` performs it alone."
+    return "\n\n".join(x for x in (f"# {each.name}", each.asks, told, needs, alone) if x) + "\n"
 
 
 def _command_line() -> str:

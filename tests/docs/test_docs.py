@@ -23,9 +23,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from typer.testing import CliRunner
 
 import ravine
 from ravine import cli, modifiers, registry
+from ravine.checks.registry import checks
 from ravine.engines.tracing import trace
 from ravine.experiments.diamonds import PUBLISHED, floor
 
@@ -345,6 +347,18 @@ def test_every_modifier_and_every_command_is_there():
         "| `--epochs N` | Maximum number of epochs. | 10000 |",
     ):
         assert row in commands
+
+
+def test_each_check_has_a_page_that_says_what_explain_says():
+    overview, sections = pages._checks(), pages.sections()
+    for name, each in checks().items():
+        page = pages._check(each)
+        assert f"[`{name}`](checks/{name}.md)" in overview
+        assert sections[f"reference/checks/{name}.md"] == f"checks: {each.family}"
+        assert page.startswith(f"# {name}\n\n{each.asks}\n\n*Runs:* ")
+        said = CliRunner().invoke(cli.app, ["check", "--explain", name]).output
+        for part in (each.asks, *each.explains.split("\n\n")):
+            assert "".join(part.split()) in "".join(said.split()), name
 
 
 def test_docstrings_become_markdown():

@@ -96,8 +96,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
-        # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         self._bounds = {}
+        # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         graphs = (self.planned(group, 2)[0] for group in self.param_groups)
         if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):

@@ -259,7 +259,7 @@ def two_threads(c: Context) -> str | None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     if any(thread.is_alive() for thread in threads):
         raise Fault("two threads that step two optimizers wait for each other")
     with failing("in a thread it fails"):
