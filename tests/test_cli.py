@@ -297,7 +297,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("show", "adam", "--set", "rl=1"), "no hyperparameter 'rl'"),
         (
             ("show", "adam", "--worked", "2", "--gradients", "a,b"),
-            "'a,b' is invalid; write numbers",
+            "'a,b' is invalid; write comma-separated numbers",
         ),
         (("race", "diamonds", "--batch-size", "0"), "batch_size=0 is invalid"),
         (("race", "diamonds", "--batch-size", "half"), "batch_size='half' is invalid"),

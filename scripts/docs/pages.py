@@ -94,7 +94,7 @@ def pages() -> dict[str, str]:
         **{f"reference/{name}.md": _reference(name, text) for name, text in REFERENCE.items()},
         "reference/command-line.md": _command_line(),
         "reference/checks.md": _checks(),
-        **{f"reference/checks/{name}.md": _check(each) for name, each in checks().items()},
+        **{f"reference/checks/{name}.md": _check(each) for name, each in own_checks().items()},
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         **{
             f"lessons/{path.stem}.md": _notebook(path)
@@ -108,7 +108,8 @@ def sections() -> dict[str, str]:
     families = registry.rules().families()
     its = {f"optimizers/{name}.md": family for family in families for name in families[family]}
     return its | {
-        f"reference/checks/{name}.md": f"checks: {each.family}" for name, each in checks().items()
+        f"reference/checks/{name}.md": f"checks: {each.family}"
+        for name, each in own_checks().items()
     }
 
 
@@ -127,11 +128,16 @@ def _reference(name: str, text: str) -> str:
     return "\n\n".join([f"# {name}", text, *(f"::: {module}" for module in MODULES[name])]) + "\n"
 
 
+def own_checks() -> dict[str, Check]:
+    """Ravine's checks, without those that others have added to them."""
+    return {k: x for k, x in checks().items() if x.run.__module__.startswith("ravine.")}
+
+
 def _checks() -> str:
     """All checks of `ravine check` by family, with a link to the page of each."""
     parts = ["# Checks", "The checks that `ravine check` performs, by family."]
     families: dict[str, list[Check]] = {}
-    for each in checks().values():
+    for each in own_checks().values():
         families.setdefault(each.family, []).append(each)
     for family, its in families.items():
         rows = [(f"[`{each.name}`](checks/{each.name}.md)", each.asks) for each in its]

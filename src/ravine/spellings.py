@@ -119,8 +119,8 @@ class Spelling:
                 for part, value in zip(parts, values, strict=True):
                     if part in given and given[part] is not value and given[part] != value:
                         raise ValueError(
-                            f"{self.name}: {whole}={values!r} and {part}={given[part]!r} exclude each "
-                            "other; give one of them"
+                            f"{self.name}: {whole}={values!r} and {part}={given[part]!r} are mutually "
+                            "exclusive; give one of them"
                         )
                 options |= zip(parts, values, strict=True)
             if {*parts} <= options.keys():

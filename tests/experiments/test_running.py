@@ -16,7 +16,6 @@ import pytest
 
 import ravine
 from ravine.experiments import conditioning, diamonds, diamonds_shown, figure1, racers, running
-from ravine.experiments.claims import situations
 from ravine.experiments.claims import units as claims
 from ravine.races.store import RunFolder
 
@@ -154,7 +153,7 @@ def test_every_unit_has_its_own_key(monkeypatch, _, module, specs):
 def test_the_data_count(monkeypatch, module, spec):
     before = module.depends(spec)
     monkeypatch.setattr(ravine.data, "digest", lambda _: "other data")
-    monkeypatch.setattr("ravine.experiments.grids.digest", lambda _: "other data")
+    monkeypatch.setattr("ravine.experiments.problems.digest", lambda _: "other data")
     figure1.data.digest.cache_clear()
     try:
         assert module.depends(spec) != before
@@ -176,9 +175,10 @@ def test_the_rules_of_the_other_races_count(monkeypatch):
     monkeypatch.setattr(racers, "resolve", other)
     for _, module, specs in SPECS[2:]:
         for spec, before in zip(specs, kept[module], strict=True):
-            several = spec.get("unit") in situations.UNITS  # of which some have an eps
-            has_eps = spec.get("optimizer") in ("adam", "amsgrad", "rmsprop")
-            assert (module.depends(spec) != before) is (several or has_eps)
+            several = {*claims.ABOUT.get(spec.get("unit"), ())} - {"sgd", "momentum"}
+            name = spec.get("optimizer", "").rpartition(":")[2]
+            has_eps = name in ("adam", "amsgrad", "rmsprop", "adam_uncorrected")
+            assert (module.depends(spec) != before) is (bool(several) or has_eps)
 
 
 def test_whole_fashion_mnist_counts_by_its_files(tmp_path):

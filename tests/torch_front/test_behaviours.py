@@ -700,8 +700,8 @@ PAGE = ROOT / "docs/torch-compatibility.md"
 
 
 def rows():
-    """The cells of the page's tables, without their heads."""
-    for line in PAGE.read_text().splitlines():
+    """The cells of the page's tables of behaviours, without their heads."""
+    for line in PAGE.read_text().partition("\n## Supported versions\n")[0].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and set(line) - set("|:- ") and cells[0] != "behaviour":
             yield cells

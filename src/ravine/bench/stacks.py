@@ -31,14 +31,14 @@ SHAPES = ("resnet18", "gpt2")
 
 _HALF, _NEAREST, _STOCHASTIC, _FUSED, _FUSED_HALF, _BY_NORM, _BY_VALUE, _MEAN, _ALL_THREE = (
     "adam, bfloat16 state",
-    "adam, all in bfloat16",
-    "adam, all in bfloat16, stochastic rounding",
+    "adam, all bfloat16",
+    "adam, all bfloat16, stochastic",
     "torch: fused",
-    "torch: fused, all in bfloat16",
+    "torch: fused, all bfloat16",
     "torch: clip_grad_norm_, fused",
     "torch: clip_grad_value_, fused",
-    "torch: fused, foreach mean of the weights",
-    "torch: clip_grad_norm_, fused, foreach mean of the weights",
+    "torch: fused, EMA",
+    "torch: clip_grad_norm_, fused, EMA",
 )
 _CLIPPED_EMA = "clip_by_global_norm(ema(adam))"
 _FEW = ("adam", _HALF, _FUSED)

@@ -118,7 +118,7 @@ def _by_polynomials(
     multiply: Callable[..., Any],
     add: Callable[..., Any],
 ) -> torch.Tensor:
-    """X = Pₖ ⋯ P₁ X for each run, with P = a + b S + c S S, and S = P S P after each step."""
+    """X = P₂ P₁ X for a run of two steps, with P = a + b S + c S S, and S = P S P after each step."""
     x, one, other, gram, factor, whole, third = arrays
     for run in runs:
         multiply(x, x.mT, out=gram)
