@@ -176,8 +176,11 @@ def work_and_end(work: Callable[[], None]) -> NoReturn:
     try:
         work()
         code = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        try:
+            traceback.print_exc()
+        except BaseException:  # newer Pythons import modules to print one
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         with suppress(Exception):
             sys.stdout.flush()
