@@ -96,6 +96,7 @@ def test_figure_1_says_that_it_ranks_nothing():
     assert said(SGD=None, Adam=None) == f"untuned learning rates: {purpose}"
 
 
+@pytest.mark.torch
 def test_figure_1_shows_both_curves_of_a_pair():
     """Ravine's lies upon torch's, thinner, darker and dotted."""
     (axes,) = plots.figure_1(losses(OPTIMIZERS)).axes

@@ -347,6 +347,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.torch  # which `from ravine import *` imports
 def test_errors_are_those_of_python(tmp_path):
     """Of `ravine show`, without the name of the file: its line is given apart."""
     found = node(

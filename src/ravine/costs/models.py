@@ -106,11 +106,11 @@ def of_place(place: str) -> Model:
     It is called on the meta device, where nothing is allocated; the file is run. Raises ValueError for what
     is no such place, and for what returns no torch.nn.Module.
     """
-    import torch
-
     file, _, name = place.rpartition(":")
     if not file:
         raise ValueError(f"model {place!r} is invalid; write FILE:NAME or MODULE:NAME")
+    import torch
+
     make = getattr(load(file), name, None)
     if not callable(make):
         raise ValueError(f"model {place!r} is invalid; there is no function {name!r} in {file}")
