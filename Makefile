@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: race test fuzz witnesses survey mutants test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
-.PHONY: bench clean
+.PHONY: bench clean dist
 
 race: $(VENV)/.race
 	$(BIN)/ravine race $(ARGS)
@@ -57,6 +57,10 @@ test-python: .venv-python-$(VERSION)/.made
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+dist: $(VENV)/.dev  # sdist and wheel in dist/, tested as installed
+	$(BIN)/python scripts/make_dist.py
+	$(BIN)/python -m pytest -n 0 tests/test_dist.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -33,7 +33,8 @@ from ravine.races.store import RunFolder
 from ravine.races.task import Task, problem, problems
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES, RESULTS = ("which-optimizer.md", "how-to/read-a-report.md"), "decision.json"
+PAGES = ("which-optimizer.md", "how-to/read-a-report.md", "index.md")
+RESULTS = "decision.json"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion", "muon")
 QUICK = ("sgd", "adam")
 DRAWN = ("profile", "mnist-1d-slope", "lstm-slope")

@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 
 import pytest
+from browsing import browse, chromium  # noqa: F401
 from hypothesis import settings
 
 os.environ.setdefault(

@@ -147,6 +147,9 @@ def test_show_follows_settings():
 
 
 def test_show_the_algorithm():
+    both = ravine("show", "l2(adam)", "--algorithm", "--set", "lr=0.5", "eps=0.1").stdout
+    assert "η = 0.5 (lr)" in both
+    assert "ε = 0.1 (eps)" in both
     box = ravine("show", "l2(adam)", "--algorithm", "--set", "lr=0.5").stdout
     assert box.splitlines()[1] == "l2(adam)"
     assert "η = 0.5 (lr)" in box

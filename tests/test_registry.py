@@ -350,6 +350,11 @@ def test_a_name_found_has_one_spelling(name):
     [
         ("", LookupError, "no name of a rule is given; there are adabelief"),
         ("l2", LookupError, r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
+        (
+            "AGC",
+            LookupError,
+            r"'AGC' is a modifier, a function from rule to rule; write AGC\(adam\)",
+        ),
         ("l2()", LookupError, r"write l2\(adam\)"),
         (
             "l3(adam)",
@@ -446,3 +451,17 @@ def test_a_mistake_in_the_place_is_explained(tmp_path, monkeypatch):
             get(name)
     with pytest.raises(RuleError, match="math:sqrt: a rule is made from a function"):
         get("math:sqrt")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("AGC(adam)", "adaptive_grad_clip(adam)"),
+        ("Gradient centralization(adam)", "centralize(adam)"),
+        ("GC(adam)", "centralize(adam)"),
+        ("stochastic weight averaging(sgd)", "swa(sgd)"),
+        ("Decoupled weight decay(adam)", "decoupled_decay(adam)"),
+    ],
+)
+def test_modifiers_are_found_by_what_people_call_them(written, name):
+    assert registry.get(written).name == name

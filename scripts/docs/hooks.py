@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from formulas import sheet
 from maths import typeset
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -50,10 +51,11 @@ def _expanded(entry: str, named: set[str]) -> Iterator[Any]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the generated pages to those in docs/, and the explorer, which pages have frames of."""
+    """Add the generated pages to those in docs/, the explorer in their frames, and the formula sheet."""
     for path, content in _generated.items():
         files.append(File.generated(config, path, content=content))
     files.append(File.generated(config, EXPLORER, content=build()))
+    files.append(File.generated(config, "lessons/formulas.pdf", content=sheet()))
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

@@ -103,8 +103,12 @@ EXPLORER = "assets/explorer.html"
 
 def frame(state: dict[str, Any], title: str) -> str:
     """The explorer in a state, in a page that is one folder below the site's root."""
-    address = html.escape(f"../{EXPLORER}#{fragment({'embed': True, **state})}")
-    title = html.escape(title)
+    return embed(fragment({"embed": True, **state}), title)
+
+
+def embed(state: str, title: str) -> str:
+    """The same, for a state as it is written in an address."""
+    address, title = html.escape(f"../{EXPLORER}#{state}"), html.escape(title)
     return f'<iframe class="explorer" src="{address}" title="{title}" loading="lazy"></iframe>'
 
 

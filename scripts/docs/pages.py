@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from optimizers import catalogue, elsewhere_page, frame, modifiers_page, rule_page
+from optimizers import catalogue, elsewhere_page, embed, modifiers_page, rule_page
 from prose import markdown, plain, table
 from typer.models import ArgumentInfo
 
@@ -34,6 +35,7 @@ REFERENCE = {
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
     "ravine.experiments": "The posts' experiments.",
+    "ravine.data": "The embedded data sets.",
 }
 MODULES = {
     "ravine": ["ravine.rule", "ravine.modifying", "ravine.registry"],
@@ -74,6 +76,7 @@ MODULES = {
         "ravine.races.profiles",
         "ravine.races.store",
     ],
+    "ravine.data": ["ravine.data", "ravine.data.fashion_mnist"],
     "ravine.experiments": ["ravine.experiments.diamonds", "ravine.experiments.figure1"],
 }
 
@@ -196,45 +199,33 @@ def _takes(hint: Any) -> str:
 
 # ---- notebooks ---------------------------------------------------------------------------------
 
+EMBEDDED = re.compile(r'<iframe[^>]*\bsrc="explorer\.html#([^"]*)"')
+"""The explorer in a notebook, in its state."""
+
+IMPORTS = re.compile(r"(?:(?:import|from|    |\)).*\n?|\n)+")
+"""A cell that does nothing but import."""
+
 
 def _notebook(path: Path) -> str:
-    """A notebook as it was committed: its text, its code, its outputs."""
+    """A notebook as it was committed: its text, its code, folded where it draws, and its outputs."""
     parts = []
     for cell in json.loads(path.read_text())["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(text.replace("<details>", '<details markdown="1">'))
-        elif cell["cell_type"] == "code":
-            parts.append(f"```python\n{text}\n```")
-            parts += filter(None, map(_output, cell["outputs"]))
-    title, _, text = "\n\n".join(parts).partition("\n")
-    text = _with_explorers(text)
-    return (
-        f"{title}\n\n*This is `notebooks/{path.name}`, as it was saved with its outputs.*\n{text}\n"
-    )
-
-
-LESSONS: dict[str, dict[str, Any]] = {
-    "The hill": {"rule": "sgd", "land": "parabola", "values": {"lr": 0.3}, "t": 2},
-    "Ravines": {"rule": "sgd", "land": "ravine"},
-    "Momentum": {"rule": "momentum", "land": "ravine", "beside": "sgd"},
-    "RMSprop": {"rule": "rmsprop", "land": "ravine", "beside": "momentum"},
-    "Adam": {"rule": "adam", "land": "ravine", "knobs": {"angle": 30}},
-    "The experiment with diamonds": {"rule": "sgd", "land": "diamonds", "knobs": {"flip": 1}},
-    "Finding faults": {"fault": 1},
-}
-"""What the explorer shows at the end of a lesson's chapter."""
-
-
-def _with_explorers(text: str) -> str:
-    """A lesson's text with the explorer at the end of chapters."""
-    chapters = re.split(r"(?m)^(?=## )", text)
-    for i, chapter in enumerate(chapters):
-        heading = re.match(r"## \d* ?(.*)", chapter)
-        if heading and heading[1] in LESSONS:
-            title = f"The explorer: {heading[1]}"
-            chapters[i] = f"{chapter.rstrip()}\n\n{frame(LESSONS[heading[1]], title)}\n\n"
-    return "".join(chapters)
+            continue
+        shown = list(filter(None, map(_output, cell["outputs"])))
+        code = f"```python\n{text}\n```"
+        folded = cell["metadata"].get("jupyter", {}).get("source_hidden")
+        if folded or IMPORTS.fullmatch(text):
+            summary = "Code of the figure" if folded else "Imports"
+            opened = f'<details class="code" markdown="1"><summary>{summary}</summary>'
+            code = f"{opened}\n\n{code}\n\n</details>"
+        if text.startswith("explore("):
+            code = ""  # the explorer shows what it is about
+        parts += [code, *shown]
+    title, _, text = "\n\n".join(filter(None, parts)).partition("\n")
+    return f"{title}\n\n*A notebook: `notebooks/{path.name}`. [All chapters](index.md)*\n{text}\n"
 
 
 def _output(output: dict[str, Any]) -> str:
@@ -244,6 +235,10 @@ def _output(output: dict[str, Any]) -> str:
         return f'<img alt="The figure made by the code above." src="data:image/png;base64,{png}">'
     if "image/svg+xml" in data:
         return "".join(data["image/svg+xml"])
+    if embedded := re.match(
+        r"\s*<iframe[^>]*?explorer\.html#(\S*?)\"", "".join(data.get("text/html", "")), re.S
+    ):
+        return embed(html.unescape(embedded[1]), "The explorer")
     if "text/html" in data:
         return f'<div class="output">{"".join(data["text/html"])}</div>'
     if "text/latex" in data:

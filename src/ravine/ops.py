@@ -446,7 +446,7 @@ def stored(x: Any) -> Any:
 
 
 def normal(x: Any, stream: int | None = None) -> Any:
-    """Random numbers of mean 0 and variance 1, in the shape and dtype of x, such as p.
+    """Random numbers of mean 0 and variance 1, in the shape and dtype of x.
 
     They are made by counting, of the optimizer's seed, the step of the tensor, which tensor it is, the
     stream and the place in x, and of nothing else: the same bits in every engine, for any number of

@@ -127,6 +127,18 @@ def modifiers() -> dict[str, Callable[..., Rule]]:
     return {name: getattr(ravine.modifiers, name) for name in ravine.modifiers.__all__}
 
 
+@cache
+def _modifiers_called() -> dict[str, str]:
+    """The modifiers by what they are called, plainly: by their names, and by those that their
+    descriptions begin with, as in "Adaptive gradient clipping (AGC): ..."."""
+    found: dict[str, str] = {}
+    for name, modify in modifiers().items():
+        title, colon, _ = (modify.__doc__ or "").partition("\n")[0].partition(": ")
+        others = re.split(r" \((\w+)\)", title) if colon else []
+        found |= {naming.plain(x): name for x in others if x}
+    return found | {naming.plain(name): name for name in modifiers()}
+
+
 def _module(made: Rule) -> str:
     """The module of Ravine's that a rule stands in, under its name."""
     inside = "ravine.rules."
@@ -276,7 +288,7 @@ def _unknown(text: str, found: Rules) -> str:
         return f"no name of a rule is given; there are {', '.join(found)}"
     if qualified := [name for name in found if name.partition(":")[2] == text]:
         return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
-    if naming.plain(text) in map(naming.plain, modifiers()):
+    if naming.plain(text) in _modifiers_called():
         return f"{shown} is a modifier, a function from rule to rule; write {text}(adam)"
     for file in (text, f"{text}.py"):
         if file.endswith(".py") and exists(file):
@@ -309,7 +321,7 @@ def _defined(place: str) -> str:
 
 def _with_options(call: naming.Call) -> Found:
     """A rule with other defaults; an option that is another rule's name chooses that: SGD(nesterov=True)."""
-    if not call.options and naming.plain(call.head) in map(naming.plain, modifiers()):
+    if not call.options and naming.plain(call.head) in _modifiers_called():
         raise LookupError(_unknown(call.head, rules()))
     found, options = _resolve(call.head), dict(call.options)
     for option, value in call.options:
@@ -343,15 +355,14 @@ def _modifier(head: str) -> tuple[str, Callable[[Rule], Any]]:
     """A modifier by its name, or from "file.py:name" or "module:name"."""
     if ":" in head:
         return head, _attribute(head)
-    known = {naming.plain(name): name for name in modifiers()}
-    name = known.get(naming.plain(head))
+    name = _modifiers_called().get(naming.plain(head))
     if name:
         return name, modifiers()[name]
-    slip = naming.typo(head, known.values())
+    slip = naming.typo(head, modifiers())
     if not slip and naming.meaning(head, own()):
         slip = f", which is a rule: {head}(lr=0.1) sets its options"
     raise LookupError(
-        f"no modifier is called {head!r}{slip}; modifiers are {', '.join(known.values())}"
+        f"no modifier is called {head!r}{slip}; modifiers are {', '.join(modifiers())}"
     )
 
 

@@ -248,7 +248,7 @@ class Signal:
     @property
     def words(self) -> str:
         """What it is, in words."""
-        return "one number" if self.scalar else "in the shape of p"
+        return "one number" if self.scalar else "in the shape of the parameter"
 
 
 def signal(kind: Callable[..., Slot] | None = None) -> Any:

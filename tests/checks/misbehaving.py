@@ -1,5 +1,6 @@
 """Optimizers that cannot run, print or return nothing, and right ones; see broken/ for what checks catch."""
 
+import ctypes
 import os
 import sys
 import time
@@ -38,6 +39,36 @@ class LeavesTheProcess(Sgd):
 class Hangs(Sgd):
     def update(self, params, grads):
         time.sleep(600)
+
+
+class CrashesLate(Sgd):
+    """After the probe, in another check than identity."""
+
+    t = 0
+
+    def update(self, params, grads):
+        self.t += 1
+        if self.t > 24:
+            ctypes.string_at(0)
+        return super().update(params, grads)
+
+
+class Forks(Sgd):
+    """Its child goes on like itself, and another one hangs."""
+
+    t = 0
+
+    def update(self, params, grads):
+        self.t += 1
+        if self.t < 3 and os.fork() == 0 and self.t == 2:
+            time.sleep(600)
+        return super().update(params, grads)
+
+
+class BreaksImports(Sgd):
+    def update(self, params, grads):
+        sys.modules.clear()
+        return super().update(params, grads)
 
 
 class ReturnsNothing(Sgd):

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import sys
+import time
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +63,22 @@ def test_a_step_that_needs_a_closure_gets_one():
     assert check_optimizer(Needy, like="sgd", only=["identity"]).verdict == "right"
 
 
+def test_rules_whose_singular_vectors_rounding_decides_are_identified():
+    report = check_optimizer("soap", only=["identity", "options_in_use"])
+    assert (report.verdict, report.finding.rule) == ("right", "soap"), report
+
+
+@TORCH
+def test_a_torch_class_is_identified_without_compiled_kernels(monkeypatch):
+    import torch
+
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    report = check_optimizer(torch.optim.Muon, only=["identity"])
+    assert report.finding.rule == "muon + decoupled decay", report
+
+
 def test_a_constant_of_its_own_is_no_fault():
     report = check_optimizer(f"{HERE}:fixed_sgd")
     assert report.code == 0, report
@@ -101,6 +120,31 @@ def test_another_process_bears_what_this_one_could_not():
         apart(f"{HERE}:Sgd", "adma")
     with pytest.raises(ValueError, match="no argument 'lrr'"):
         apart(f"{HERE}:Sgd", arguments={"lrr": 1})
+
+
+def test_what_was_found_before_a_crash_is_kept():
+    report = apart(f"{HERE}:CrashesLate", only=["identity", "descends"], timeout=60)
+    assert [r.verdict for r in report.results] == ["pass", "could not run"], report
+    assert re.search(
+        "is sgd; but it crashed with signal 11 .misbehaving.py, line .*, in the check descends$",
+        report.headline,
+    )
+    assert report.code == 2
+    assert Report.of_dict(json.loads(report.to_json())).ended == report.ended
+    report = apart(f"{HERE}:BreaksImports", only=["identity"], timeout=60)
+    assert "ended its process with code 1 (KeyError" in report.headline
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_fork_is_a_fault_and_does_not_check():
+    begun = time.monotonic()
+    report = apart(f"{HERE}:Forks", only=["identity", "quiet"], timeout=60)
+    assert [(r.check, r.verdict) for r in report.results] == [
+        ("identity", "pass"),
+        ("quiet", "fault"),
+    ]
+    assert "it forks the process" in str(report)
+    assert time.monotonic() - begun < 100  # nobody waits for the child
 
 
 def test_the_command():

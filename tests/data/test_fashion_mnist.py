@@ -60,9 +60,12 @@ def test_whole_set_is_read_from_a_given_folder(folder):
         assert labels.tolist() == [7, 0, 9]
 
 
-def test_an_absent_folder_is_named_and_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"full: .*nowhere.*dataset-fashion-mnist"):
+def test_an_absent_folder_is_named_and_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*name a folder.*idx1-ubyte\.gz$"):
         fashion_mnist(full=tmp_path / "nowhere")
+    monkeypatch.setattr("ravine.data.fashion_mnist.DEBIAN_FOLDER", tmp_path / "debian")
+    with pytest.raises(FileNotFoundError, match=r"full: .*debian.*install .*dataset-fashion-mnist"):
+        fashion_mnist(full=True)
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ def test_the_site(tmp_path):
         assert page.mathml or not re.fullmatch(r"optimizers/(?!index|elsewhere).*", name), name
         if name.startswith("optimizers/"):
             assert f'href="{Path(name).name}"' in home, f"{name} is not in the navigation"
+    assert (tmp_path / "lessons/formulas.pdf").read_bytes().startswith(b"%PDF")
     for sheet in tmp_path.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//", sheet.read_text()), sheet
 
@@ -256,9 +257,14 @@ def test_the_corrections_have_the_posts_numbers():
 
 
 def test_frames_show_the_explorer_in_states_of_their_own():
-    lesson = made_pages()["lessons/adam_and_friends.md"]
-    assert lesson.count('<iframe class="explorer"') == len(pages.LESSONS)
-    assert lesson.index("&amp;fault=1") < lesson.index("## 11 In PyTorch")
+    chapters = {path: text for path, text in made_pages().items() if path.startswith("lessons/")}
+    assert len(chapters) == 12
+    framed = [path for path, text in chapters.items() if '<iframe class="explorer"' in text]
+    assert framed == [path for path in chapters if path != "lessons/12_which.md"]
+    faults = chapters["lessons/11_faults.md"]
+    assert 'src="../assets/explorer.html#embed=1&amp;fault=1"' in faults
+    assert "explore(" not in faults, "the call stands in the notebook alone"
+    assert '<details class="code" markdown="1"><summary>Code of the figure</summary>' in faults
     frame = '<iframe class="explorer" src="../assets/explorer.html#embed=1&amp;rule='
     assert frame + "adam&amp;land=ravine" in made_pages()["optimizers/adam.md"]
     assert frame + "muon&amp;land=matrix" in made_pages()["optimizers/muon.md"]
@@ -387,3 +393,43 @@ def test_aligned_lines_become_rows():
     assert '<mtable class="cases">' in made
     assert made.count("<mtr>") == 2
     assert '<div><span></span><span class="note">for i in z</span></div>' in made
+
+
+def test_the_formula_sheet_is_one_page_with_every_rule_of_the_lesson():
+    import formulas
+
+    page = formulas.sheet()
+    assert len(re.findall(rb"/Type /Page\b", page)) == 1
+    assert page == formulas.sheet()
+    assert formulas.lines("sgd") == [r"$\theta_t = \theta_{t-1} - \eta\, g_t$"]
+    first, _ = formulas.lines("momentum")
+    assert r"\;\mathrm{if \;} t = 1,\;\;" in first, "a choice is on one line"
+    friends = {"adagrad", "adadelta", "adamax", "nadam", "amsgrad"}
+    named = {name for column in formulas.COLUMNS for name in column}
+    assert friends | {"sgd", "momentum", "rmsprop", "adam"} <= named
+    with (
+        mock.patch.object(formulas, "HEIGHT", 6),
+        pytest.raises(ValueError, match="is below the end of the page"),
+    ):
+        formulas.draw()
+
+
+def test_the_page_of_claims_has_every_claim_and_its_verdict_by_the_rule():
+    from ravine.experiments.claims import CLAIMS
+    from ravine.experiments.claims.judging import (
+        CONTRADICTS,
+        RULE,
+        SUPPORTS,
+        UNDECIDED,
+        decide,
+    )
+
+    page = (ROOT / "docs/claims.md").read_text()
+    rows = re.findall(r"^\| \*\*(.*?)\.\*\* (.*?) \| (\d+), (\d+), (\d+) \| (.*?) \|", page, re.M)
+    assert len(rows) == len(CLAIMS)
+    for claim, source, *counts, verdict in rows:
+        outcomes = zip((SUPPORTS, UNDECIDED, CONTRADICTS), map(int, counts), strict=True)
+        made = [{"outcome": outcome} for outcome, count in outcomes for _ in range(count)]
+        assert decide(made) == verdict, claim
+        assert source.startswith("Tuychiev 2024: “")
+    assert RULE.count("at least three quarters") == page.count("at least three quarters")

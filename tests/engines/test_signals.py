@@ -439,7 +439,7 @@ def test_shown():
     text = terminal(sophia.function)
     assert "hessianₜ   if hessianₜ is given" in text
     assert r"\mathrm{hessian}_t\text{ is given}" in latex(sophia.function)
-    assert about(sophia).signals == (("hessian", "in the shape of p"),)
+    assert about(sophia).signals == (("hessian", "in the shape of the parameter"),)
     assert about(polyak).signals == (("loss", "one number"),)
     printed = kernel_source(trace(sophia, ("hessian",)))
     names = {}

@@ -1,11 +1,13 @@
 """The units of work of the claims measure what they say."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from ravine import registry
+from ravine.experiments.claims import situations
 from ravine.experiments.claims.units import (
     CURVATURES,
     FLOOR_RATES,
@@ -30,7 +32,15 @@ def units(kind, **like):
 def test_specs_are_distinct_and_complete():
     every = specs()
     assert len({json.dumps(s) for s in every}) == len(every)
-    assert {s["unit"] for s in every} == {"race", "memory", "ravine", "escape", "floor"}
+    of_situations = set(situations.UNITS)
+    assert {s["unit"] for s in every} - of_situations == {
+        "race",
+        "memory",
+        "ravine",
+        "escape",
+        "floor",
+    }
+    assert of_situations <= {s["unit"] for s in every}
     races = [s for s in every if s["unit"] == "race"]
     assert {tuple(s["learning_rates"]) for s in races} == {LEARNING_RATES}
     assert len(races[0]["seeds"]) >= 10
@@ -123,3 +133,46 @@ def test_the_floor_goes_like_the_learning_rate():
     slope = np.polyfit(np.log10(FLOOR_RATES), np.log10(found["constant"]).mean(1), 1)[0]
     assert slope == pytest.approx(1.08, abs=0.1)
     assert np.all(np.mean(found["decayed"], axis=1) < np.mean(found["constant"], axis=1))
+
+
+def test_the_situations_are_as_they_are_described():
+    def of(unit, **changes):
+        found = [s for s in situations.specs([0, 1], quick=True) if s["unit"] == unit]
+        return [situations.UNITS[unit]({**s, **changes}) for s in found]
+
+    humps = of("humps", runs=50)
+    assert not any(humps[0]["stuck"]), "there are no minima to get stuck in"
+    assert min(humps[-1]["stuck"]) == 50
+    assert all(a <= b for u in humps for a, b in zip(u["freed"], u["stuck"], strict=True))
+    for u in of("saddle"):
+        *away, ridge = u["steps"]["sgd"]
+        assert away == sorted(away)
+        assert ridge == np.inf
+    shrinks = [u["shrinks"] for u in of("vanishing", steps=2)]
+    assert shrinks == sorted(shrinks, reverse=True)
+    effective = [u["effective"] for u in of("sparse", steps=2)]
+    assert effective == sorted(effective)
+    assert effective[0] > 1
+    (line, *_) = of("first steps", steps=3)
+    assert set(line["same"]) == {"adam", "uncorrected"}
+    (small, *_) = of("step time", rounds=1)
+    assert {len(taken) for taken in small["us"].values()} == {1}
+
+
+def test_the_gradient_of_the_deep_network_is_right():
+    """A loss that goes down proves nothing: nudge every parameter."""
+    captured = {}
+
+    def keep(names, make, seeds, **_):
+        captured["setting"] = make(seeds)
+        return {}
+
+    with mock.patch.object(situations, "tuned", keep):
+        situations.vanishing({"depth": 3, "seeds": [0], "steps": 1})
+    start, gradient, loss = captured["setting"]
+    found = gradient(start, 1)[0, 0]
+    for k in range(0, start.shape[-1], 7):
+        nudge = np.zeros_like(start)
+        nudge[..., k] = 1e-6
+        measured = (loss(start + nudge, 1) - loss(start - nudge, 1))[0, 0] / 2e-6
+        assert found[k] == pytest.approx(measured, rel=1e-4, abs=1e-9)

@@ -130,7 +130,7 @@ def test_parameters_are_those_at_the_end():
 def test_the_whole_set_is_read_from_where_the_spec_says(tmp_path):
     (spec, *_) = specs(full=tmp_path)
     assert json.loads(json.dumps(spec)) == spec
-    with pytest.raises(FileNotFoundError, match="full: the whole Fashion-MNIST is not there"):
+    with pytest.raises(FileNotFoundError, match="name a folder with a folder of images for each"):
         figure1.run(spec)
     assert specs(full=True)[0]["full"] is True
 
@@ -281,8 +281,10 @@ def test_table_says_where_the_running_means_end():
     results = [planted("SGD", 0, [1.0, 2.0]), planted("SGD", 1, [3.0, 4.0])]
     assert running_means(results, "SGD").tolist() == [[1.0, 1.5], [3.0, 3.5]]
     assert table(results) == [
-        {"optimizer": "SGD", "mean": 2.5, "min": 1.5, "max": 3.5, "seconds": 1.5}
+        {"optimizer": "SGD", "lr": 0.001, "mean": 2.5, "min": 1.5, "max": 3.5, "seconds": 1.5}
     ]
+    mine = [{**each, "set": {"lr": 0.1}} for each in results]
+    assert [row["lr"] for row in table(mine)] == [0.1]
 
 
 def test_points_are_the_losses_and_their_running_means():

@@ -86,6 +86,16 @@ def test_figure_1_has_the_eight_curves_in_order_over_the_iterations():
 
 
 @pytest.mark.torch
+def test_figure_1_says_that_it_ranks_nothing():
+    def said(**rates):
+        return plots.figure_1(losses(["SGD", "Adam"]), rates or None).get_supxlabel()
+
+    purpose = "this compares implementations and does not rank the optimizers"
+    assert said() == f"lr = 0.001 for all, not tuned: {purpose}"
+    assert said(SGD=0.1, Adam=0.01) == f"untuned learning rates: {purpose}"
+    assert said(SGD=None, Adam=None) == f"untuned learning rates: {purpose}"
+
+
 def test_figure_1_shows_both_curves_of_a_pair():
     """Ravine's lies upon torch's, thinner, darker and dotted."""
     (axes,) = plots.figure_1(losses(OPTIMIZERS)).axes

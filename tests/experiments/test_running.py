@@ -181,7 +181,7 @@ def test_the_rules_of_the_other_races_count(monkeypatch):
 
 def test_whole_fashion_mnist_counts_by_its_files(tmp_path):
     (spec, *_) = figure1.specs(full=str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="full: the whole Fashion-MNIST is not there"):
+    with pytest.raises(FileNotFoundError, match="name a folder with a folder of images for each"):
         figure1.depends(spec)
     for name in ("images-idx3", "labels-idx1"):
         (tmp_path / f"train-{name}-ubyte.gz").write_bytes(name.encode())

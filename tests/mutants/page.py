@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JUDGEMENTS", "PAGE", "RESULTS", "key", "page", "sample"]
+__all__ = ["JUDGEMENTS", "PAGE", "RESULTS", "WRONG", "key", "page", "sample"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS, PAGE = DOCS / "checker-score.json", DOCS / "checker-score.md"
@@ -26,14 +26,14 @@ introduces one slip at a time into each source text: a different operator, a wro
 term, root or correction, a different variable, t − 1 for t, missing or reordered statements, results
 that are not stored. The texts do not use Ravine, and the slips are not taken from its catalogue of
 faults. `ravine check --like` then has to find out what is wrong. Measured on {date}, with up to
-{seconds:g} seconds of processor time for each search.{note}
+{seconds:g} seconds of processor time for each search.
 
 - **{detected} of {wrong} wrong optimizers are detected: {of_detected}.**
-- **{explained} of the {finite} whose parameters stay finite are explained exactly: {of_explained}.** The
-  checker gives a sentence, and the rule it describes follows the path of the mutant, in every update, to
-  at least six digits.
-- {nan} turn their parameters into NaN, which is detected. Many faults lead to such a path, so their
-  sentences are not counted. If all of them counted as unexplained, {of_all} would be explained.
+- **{explained} of them are explained exactly: {of_explained}.** The checker gives a sentence, and the rule
+  it describes follows the path of the mutant, in every update, to at least six digits. If parameters
+  become NaN, that path is taken with gentler gradients, in complex numbers where possible.
+- {nan} become NaN even so, in most updates. Their sentences count as unexplained, since many faults look
+  the same then.
 - {equivalent} mutants are equivalent: side by side with the original text, on other gradients and
   without Ravine, they follow the same path. {failing} raise an error. Neither kind is counted above.
 
@@ -67,15 +67,12 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
         [
             _INTRODUCTION.format(
                 date=found["date"],
-                note=f" {found['note']}" if found.get("note") else "",
                 seconds=found["seconds"],
                 wrong=len(wrong),
                 detected=detected,
                 of_detected=_percent(detected, len(wrong)),
-                finite=len(wrong) - counts["becomes NaN"],
                 nan=counts["becomes NaN"],
-                of_explained=_percent(counts["explained"], len(wrong) - counts["becomes NaN"]),
-                of_all=_percent(counts["explained"], len(wrong)),
+                of_explained=_percent(counts["explained"], len(wrong)),
                 explained=counts["explained"],
                 equivalent=counts["equivalent"],
                 failing=counts["cannot run"],
@@ -101,7 +98,7 @@ def page(found: Mapping[str, Any], judgements: Mapping[str, Mapping[str, str]]) 
                 [
                     (r["text"], f"`{r['was']}`", f"`{r['now']}`", r["says"] or r["rule"])
                     for r in rows
-                    if r["outcome"] in ("detected", "missed")
+                    if r["outcome"] in ("detected", "missed", "becomes NaN")
                 ],
             ),
             "",
@@ -152,7 +149,7 @@ def _line(name: str, rows: Iterable[Row]) -> tuple[str, ...]:
         str(wrong),
         _percent(wrong - its["missed"], wrong),
         str(its["becomes NaN"]),
-        _percent(its["explained"], wrong - its["becomes NaN"]),
+        _percent(its["explained"], wrong),
     )
 
 

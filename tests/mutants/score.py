@@ -21,7 +21,6 @@ from mutants.mutator import Mutant, mutants
 from ravine.checks.findings import Finding
 from ravine.checks.guard import CouldNotRun, one_thread
 from ravine.checks.registry import Context
-from ravine.checks.search import identified
 from ravine.checks.subjects import subject
 
 __all__ = ["RULES", "Judged", "identity", "independent", "judged", "made", "same", "texts"]
@@ -155,8 +154,9 @@ def _judged(name: str, number: int, mutant: Mutant, right: np.ndarray, seconds: 
     if same(path, right):
         return Judged(*its, "equivalent")
     found = identity(cls, RULES[name], seconds)
-    became = outcome(found, float(np.isfinite(path).mean()))
-    return Judged(*its, became, found.verdict, found.rule, found.says, round(found.seconds, 2))
+    return Judged(
+        *its, outcome(found), found.verdict, found.rule, found.says, round(found.seconds, 2)
+    )
 
 
 def identity(cls: type, like: str, seconds: float) -> Finding:
@@ -166,22 +166,21 @@ def identity(cls: type, like: str, seconds: float) -> Finding:
             c = Context(subject(cls), like, seconds)
             if not c.identity.good or c.switched == c.values:
                 return c.identity
-            path = c.path(**c.switched)
-            return identified(path, c.probe, c.switched, c.subject.name, like, seconds)
+            return c.identified(c.switched)
     except CouldNotRun as error:
         return Finding("could not run", "", str(error))
 
 
-def outcome(found: Finding, finite: float) -> str:
+def outcome(found: Finding) -> str:
     """Whether a wrong optimizer is missed, detected, or explained: by a rule that takes the same path.
 
-    finite: how much of its path is finite. Where most is NaN, that is detected, but no sentence can be
-    told from another by it: so many take such a path.
+    Where most of that path is NaN, the fault is detected, but no sentence can be told from another by it:
+    so many faults take such a path.
     """
     if found.good:
         return "missed"
     exact = found.verdict in ("fault", "other numbers") and found.distance < 1e-6
     still = found.says == "nothing moves" or found.verdict == "could not run"
-    if finite <= 0.5:
+    if found.finite <= 0.5:
         return "becomes NaN"
     return "explained" if exact or still else "detected"

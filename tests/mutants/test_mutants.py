@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from mutants.mutator import mutants
-from mutants.page import JUDGEMENTS, PAGE, RESULTS, key, page, sample
+from mutants.page import JUDGEMENTS, PAGE, RESULTS, WRONG, key, page, sample
 from mutants.score import RULES, identity, independent, judged, made, same, texts
 
 
@@ -60,6 +60,22 @@ def test_mutants_that_are_none_are_told_by_running_them():
         assert not same(independent(made(off)), right)
 
 
+def test_mutants_whose_parameters_become_nan_are_explained():
+    for name, now, says in (
+        (
+            "adamw",
+            "v.mul_(beta2).addcmul_(g, g, value=-(1 - beta2))",
+            "in v, g**2 is subtracted",
+        ),
+        ("adam", "self.t - 1", "the first bias correction uses t − 1 for t"),
+        ("rmsprop", "g * 2", "in v, g is multiplied by 2, not raised to that power"),
+    ):
+        every = enumerate(mutants(texts()[name]))
+        number = next(i for i, m in every if m.now == now)
+        (row,) = judged(name, 3.0, 1000, number)
+        assert (row.outcome, row.says) == ("explained", says)
+
+
 def test_a_sample_is_detected_and_explained():
     rows = [r for name in ("adam", "lion", "adagrad") for r in judged(name, 2.0, 23, 5)]
     counts = Counter(r.outcome for r in rows)
@@ -73,7 +89,7 @@ def test_the_page_is_that_of_what_was_measured():
     judgements = json.loads(JUDGEMENTS.read_text())
     assert page(found, judgements) == PAGE.read_text()
     counts = Counter(r["outcome"] for r in found["mutants"])
-    wrong = counts["explained"] + counts["detected"] + counts["missed"]
+    wrong = sum(counts[k] for k in WRONG)
     assert counts["missed"] <= 0.02 * wrong
     assert counts["explained"] >= 0.85 * wrong
     said = {key(r): r["says"] for r in found["mutants"]}
@@ -81,4 +97,4 @@ def test_the_page_is_that_of_what_was_measured():
     assert all(
         said[k] == j["says"] for k, j in judgements.items()
     )  # what was judged is what is said
-    assert {key(r) for r in sample(found["mutants"])} & {*judgements}
+    assert {key(r) for r in sample(found["mutants"])} <= {*judgements}

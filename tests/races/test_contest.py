@@ -258,6 +258,13 @@ def test_a_time_is_a_budget_that_is_kept(tmp_path, caplog):
     assert files(tmp_path) == before
 
 
+def test_shards_are_told_that_a_time_is_the_steps_of_this_machine(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "ravine"), pytest.raises(Elsewhere):
+        race(tmp_path, task(steps=100_000), steps=1.0, shard=Shard(1, 2))
+    (known,) = RunFolder(tmp_path).entry("steps").values()
+    assert f"a shard that does not share this folder needs --budget {known}" in caplog.text
+
+
 def test_steps_are_a_budget(tmp_path):
     assert {run.steps for run in race(tmp_path, steps=5, tier="default").runs} == {5}
 

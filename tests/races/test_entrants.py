@@ -1,6 +1,7 @@
 """Entrants: rules, expressions, files, and other people's optimizers, by one name each."""
 
 import pickle
+import sys
 
 import pytest
 import torch
@@ -167,3 +168,17 @@ def test_what_cannot_race_is_said(mine):
 
     with pytest.raises(ValueError, match="curved cannot race: it takes hessian besides gradients"):
         entrant(curved)
+
+
+def test_timm_races_without_the_torchvision_that_it_imports(tmp_path, monkeypatch):
+    (tmp_path / "timm" / "optim").mkdir(parents=True)
+    (tmp_path / "timm" / "__init__.py").write_text("import torchvision_that_is_missing")
+    (tmp_path / "timm" / "optim" / "__init__.py").write_text(
+        "import torch\nclass Lamb(torch.optim.SGD):\n    pass\n"
+    )
+    for name in ("timm", "timm.models", "timm.optim"):  # absent now, and afterwards as before
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("ravine.elsewhere.find_spec", lambda name: None)
+    assert entrant("timm.optim:Lamb").label == "timm.optim:Lamb"

@@ -1,76 +1,29 @@
-"""The page of a race in a browser: accessible, without a network, by keyboard, on a phone, printed.
-
-Needs Chromium, whose path CHROMIUM may give.
-"""
-
-import os
-import shutil
+"""The page of a race in a browser: accessible, without a network, by keyboard, on a phone, printed."""
 
 import pytest
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
-CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-)
-if not CHROMIUM:
-    pytest.skip("needs Chromium", allow_module_level=True)
-
-FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-VIEWS = {
-    "desktop": {"viewport": {"width": 1200, "height": 900}},
-    "dark": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True},
-    "dark phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"},
-}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        found = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield found
-        found.close()
+from browsing import VIEWS, is_too_wide, violations
 
 
 @pytest.fixture
-def page(browser, small_page, request):
-    view = VIEWS[getattr(request, "param", "desktop")]
-    context = browser.new_context(**view)
-    opened = context.new_page()
-    opened.heard = []
-    opened.on("console", lambda message: opened.heard.append(message.text))
-    opened.on("pageerror", lambda error: opened.heard.append(str(error)))
-    opened.on("request", lambda request: opened.heard.append(request.url))
-    opened.goto(small_page.as_uri())
-    yield opened
-    context.close()
+def page(browse, small_page, request):
+    return browse(small_page.as_uri(), getattr(request, "param", "desktop"))
 
 
 @pytest.mark.parametrize("page", VIEWS, indirect=True)
-def test_axe_finds_nothing_wrong(page, small_page):
+def test_axe_finds_nothing_wrong(page):
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    found = axe.Axe().run(page).response
-    wrong = [
-        f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:120]} ({len(v['nodes'])})"
-        for v in found["violations"]
-    ]
-    assert not wrong
-    assert len(found["passes"]) > 15
-    assert page.heard == [small_page.as_uri()], "it says nothing and asks for nothing"
+    assert not violations(page, passes=15)
 
 
 def test_axe_finds_what_is_wrong(page):
     page.evaluate("document.querySelector('.legend button').textContent = ''")
     page.evaluate("document.querySelector('small').style.color = '#ddd'")
-    found = {v["id"] for v in axe.Axe().run(page).response["violations"]}
-    assert found >= {"button-name", "color-contrast"}
+    assert violations(page, passes=15).keys() >= {"button-name", "color-contrast"}
 
 
 @pytest.mark.parametrize("page", VIEWS, indirect=True)
 def test_nothing_is_wider_than_the_window(page):
-    width, inner = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= inner
+    assert not is_too_wide(page)
 
 
 @pytest.mark.parametrize("page", ["desktop", "phone"], indirect=True)
@@ -121,23 +74,17 @@ def test_a_mark_says_what_it_is_under_the_pointer(page):
     assert not tip.is_visible()
 
 
-def test_all_of_it_is_there_without_javascript(browser, small_page):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(small_page.as_uri())
+def test_all_of_it_is_there_without_javascript(browse, small_page):
+    page = browse(small_page.as_uri(), java_script_enabled=False)
     assert page.locator("figure svg").count() > 5
     assert page.locator("table").count() >= 2
     assert not page.locator("#tip").is_visible()
-    context.close()
 
 
-def test_print_is_on_white_with_the_pairs_and_without_buttons(browser, small_page):
-    context = browser.new_context(color_scheme="dark")
-    page = context.new_page()
-    page.goto(small_page.as_uri())
+def test_print_is_on_white_with_the_pairs_and_without_buttons(browse, small_page):
+    page = browse(small_page.as_uri(), "dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator(".legend").is_visible()
     assert not page.locator(".runs").first.is_visible()
     assert page.locator("details table").first.is_visible(), "what is folded is printed"
-    context.close()

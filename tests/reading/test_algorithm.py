@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from stacks import READ, lars, never_shorter, sophia, window, with_mean
 
-from ravine import like_p, rule, rules, square
+from ravine import like_p, registry, rule, rules, square
 from ravine.modifiers import l2
 from ravine.ops import normal, stored, total
 from ravine.reading.about import about, helpers
@@ -125,7 +125,7 @@ def test_start_and_evaluation():
         == "total(x): the sum over all tensors that the optimizer holds"
     )
     assert line(window, "Start") == "pastᵢ,₀ = 0"
-    assert line(sophia, "Given") == "hessianₜ (at some steps, in the shape of p)"
+    assert line(sophia, "Given") == "hessianₜ (at some steps, in the shape of the parameter)"
     assert line(with_mean, "Start").startswith("mean_p₀ = θ₀")
     assert line(rules.rmsprop, "Start") == "v₀ = 0"
     assert line(rules.rmsprop, "Switches") == "centered (off), momentum (off)"
@@ -177,3 +177,26 @@ def mixed(p, g, a, left, *, lr=1e-2):
 def test_width():
     with pytest.raises(ValueError, match="width must be at least 20 columns, got 19"):
         terminal(rules.sgd, 19)
+
+
+def test_every_name_in_a_box_is_told_of():
+    """What only the state's shape depends on, and constants, too."""
+    assert "rank = 768" in terminal(rules.dion)
+    shown = terminal(rules.normuon)
+    assert "orthogonalized(mₜ, JORDAN, ns_eps, ns_steps)\n" in shown
+    assert "JORDAN: (3.4445, -4.775, 2.0315)" in shown
+    assert "ns_steps, bfloat16 = True)\n" in terminal(rules.normuon, values={"bfloat16": True})
+    assert r"\mathrm{JORDAN}\text{: }\text{(3.4445, -4.775, 2.0315)}" in latex(rules.normuon)
+
+
+def test_what_three_kinds_of_tensors_have_in_common_is_said_once():
+    shown = terminal(rules.amos)
+    assert shown.count("if ndim(θ)") == 3
+    assert shown.count("vₜ = β₂ vₜ₋₁") == shown.count("θₜ = θₜ₋₁ − uₜ") == 1
+    assert shown.index("≤ 1 (vectors):") < shown.index("vₜ = β₂ vₜ₋₁")
+
+
+def test_what_a_condition_decides_is_decided_within():
+    shown = terminal(registry.get("swa(sgd)"))
+    assert "if countsₜ else" not in shown
+    assert "countsₜ = (pastₜ > 0 and pastₜ mod swa_every = 0)" in shown

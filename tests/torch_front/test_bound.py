@@ -12,6 +12,7 @@ from cases import clip_by_global_norm, error, lion, schedule_free
 
 import ravine.torch as rt
 from ravine import rules
+from ravine.engines.cpu import Step
 from ravine.ops import where
 
 SHAPES = [(3, 4), (5,), (), (2, 3)]
@@ -250,3 +251,24 @@ def test_a_number_of_the_state_is_held_until_the_step_is_taken():
         assert was() is not None
         wave.start(optimizer.seed)
     assert was() is None
+
+
+def test_a_slot_that_another_thread_replaces_while_a_step_is_bound_is_noticed(monkeypatch):
+    """Else later steps would write to the old one, when its memory is somebody else's."""
+    place = Step.place
+    p = torch.nn.Parameter(torch.ones(1000))
+    p.grad = torch.ones(1000)
+    optimizer = rt.AdamW([p], lr=0.1)
+
+    def replaced_then(step, column, addresses):
+        place(step, column, addresses)
+        if column == "m":
+            optimizer.state[p]["exp_avg"] = torch.zeros(1000)
+
+    monkeypatch.setattr(Step, "place", replaced_then)
+    optimizer.step()
+    monkeypatch.undo()
+    assert optimizer.state[p]["exp_avg"].eq(0).all()  # that step had begun with the old one
+    for expected in (0.1, 0.19):
+        optimizer.step()
+        torch.testing.assert_close(optimizer.state[p]["exp_avg"], torch.full((1000,), expected))

@@ -43,6 +43,7 @@ __all__ = [
     "family",
     "library",
     "near",
+    "of_arrays",
     "resembling",
     "stacks",
     "stepped",
@@ -157,7 +158,7 @@ class Fronted(Trial):
         """Its path; with `like`, of the first step only, where that is another."""
         made = subject(self.candidate.rule, self.values)
         if like is not None:
-            first = Probe(probe.starts, probe.grads[:1]).take(made)
+            first = probe.part(1).take(made)
             if near(like[:2], first, rounding) > tolerance:
                 return first
         return probe.take(made)
@@ -221,6 +222,13 @@ _SPOKEN = {
     "stochasticgradientdescent": "sgd",
     "gradientdescent": "sgd",
 }
+
+
+def of_arrays(name: str) -> bool:
+    """Whether a rule computes with whole matrices: their products, norms or singular vectors."""
+    made = library().get(name)
+    graph = None if made is None else _graph(made, _values(made, {}))
+    return graph is not None and graph.of_arrays
 
 
 def resembling(values: Values) -> list[str]:

@@ -143,14 +143,14 @@ class Faults:
 
     def _closest(self) -> list[tuple[float, int, tuple[Trial, Wrong, Batch]]]:
         """The faults, by how close they come to the path."""
-        few = Probe(self.question.probe.starts, self.question.probe.grads[:8])
+        few = self.question.probe.part(8)
         scored = []
         for i, (trial, wrong, batch) in enumerate(self._known):
             try:
                 its = run(batch, few, trial.values, wrong.driver)[0]
             except Exception:
                 continue
-            apart = closeness(self.question.path[:9], its, self.question.rounding)
+            apart = closeness(self.question.path[: few.rows], its, self.question.rounding)
             scored.append((apart, i, (trial, wrong, batch)))
             if not self.question.within(0.9):
                 break
@@ -198,7 +198,7 @@ def closeness(path: Path, other: Path, rounding: float) -> float:
     a, b = np.diff(path, axis=0), np.diff(other, axis=0)
     with np.errstate(all="ignore"):
         ratios = (a / b)[(b != 0) & np.isfinite(a) & np.isfinite(b)]
-    factor = float(np.median(ratios)) if ratios.size else 1.0
+    factor = float(np.median(ratios.real)) if ratios.size else 1.0
     scaled = np.concatenate([other[:1], other[:1] + np.cumsum(b * factor, axis=0)])
     plain = np.minimum(distances(path, other, rounding), 1).mean()
     return float(min(plain, np.minimum(distances(path, scaled, rounding), 1).mean() + 0.01))

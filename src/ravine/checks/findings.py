@@ -36,7 +36,8 @@ class Finding:
 
     verdict: of VERDICTS. rule: what it is, or what it should be. says: the diagnosis. distance: of its
     updates from those of what was found, the largest, relative. values: the hyperparameters that it acts
-    with; asked: those that were asked for. evidence: sentences with numbers. marked: the lines of the rule
+    with; asked: those that were asked for. finite: the share of the updates, by which it was identified, that
+    are finite. evidence: sentences with numbers. marked: the lines of the rule
     that differ, before ("- ") and after ("+ "). also: other explanations that the probe cannot tell from
     this one. tried: how many candidates were run. late: whether the search ended at its deadline. trial: the
     rule with its values, to be run.
@@ -51,6 +52,7 @@ class Finding:
     evidence: list[str] = field(default_factory=list)
     marked: list[str] = field(default_factory=list)
     also: list[str] = field(default_factory=list)
+    finite: float = 1.0
     tried: int = 0
     seconds: float = 0.0
     late: bool = False

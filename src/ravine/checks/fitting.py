@@ -52,6 +52,8 @@ def fitted(
             found = np.diff(run(batch, probe, its, driver), axis=1)
             off = (found - moves) / scale
         alike = ~np.isfinite(found) & ~np.isfinite(moves)
+        if np.iscomplexobj(off):
+            off, alike = np.concatenate([off.real, off.imag], -1), np.concatenate([alike] * 2, -1)
         off = np.where(alike, 0.0, np.where(np.isfinite(off), np.clip(off, -1e3, 1e3), 1e3))
         off = np.broadcast_to(off, (len(points), *off.shape[1:]))
         return off.reshape(len(points), -1)

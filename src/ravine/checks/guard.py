@@ -54,9 +54,13 @@ class CouldNotRun(Exception):
 
 @dataclass
 class Heard:
-    """What an optimizer did besides optimizing. printed: its first words; changed: what it changed."""
+    """What an optimizer did besides optimizing. printed: its first words; changed: what it changed.
+
+    forks: whether it forked the process.
+    """
 
     printed: str = ""
+    forks: bool = False
     changed: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,7 +85,7 @@ def translated(phase: str, step: int = 0) -> Iterator[None]:
 @contextmanager
 def contained(heard: Heard) -> Iterator[None]:
     """Note what a stranger's code prints and changes, and put back what it changes."""
-    output = io.StringIO()
+    output, process, forks = io.StringIO(), os.getpid(), len(_forks)
     try:
         with (
             redirect_stdout(output),
@@ -100,7 +104,16 @@ def contained(heard: Heard) -> Iterator[None]:
                         heard.changed.setdefault(name, f"{was} became {get()}")
                         put(was)
     finally:
+        if os.getpid() != process:  # a child of the stranger's, which must not go on to check
+            os._exit(0)
+        heard.forks = heard.forks or len(_forks) > forks
         heard.printed = heard.printed or output.getvalue().strip()[:200]
+
+
+_forks: list[None] = []
+"""An entry for each time that this process was forked."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=lambda: _forks.append(None))
 
 
 def described(error: BaseException) -> str:

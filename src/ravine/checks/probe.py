@@ -8,7 +8,7 @@ two of them stand in a simple relation, since with lr = 1 − beta2 a wrong form
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -27,7 +27,10 @@ __all__ = [
     "apart",
     "distance",
     "distances",
+    "finite",
+    "gentle",
     "probe",
+    "square",
     "unit",
     "walked",
 ]
@@ -70,24 +73,49 @@ LOUD = {
 
 @dataclass(frozen=True)
 class Probe:
-    """starts: (tensors, rows, columns). grads: (steps, tensors, rows, columns)."""
+    """starts: (tensors, rows, columns). grads: (steps, tensors, rows, columns).
 
-    starts: NDArray[np.float64]
-    grads: NDArray[np.float64]
+    restored: whether the parameters are put back to the starts after every step. A path then has the starts
+    again after each row but the last.
+    """
+
+    starts: NDArray[Any]
+    grads: NDArray[Any]
+    restored: bool = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows its paths have."""
+        return (2 if self.restored else 1) * len(self.grads) + (not self.restored)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that its optimizers compute in."""
+        return "complex128" if np.iscomplexobj(self.grads) else "float64"
+
+    def part(self, steps: int) -> Probe:
+        """The same, but for fewer steps."""
+        return replace(self, grads=self.grads[:steps])
 
     def take(self, subject: Subject, **values: float | bool) -> Path:
         """The path of a fresh optimizer with these hyperparameters."""
-        return self.follow(subject.make(list(self.starts), **values))
+        return self.follow(subject.make(list(self.starts), self.dtype, **values))
 
     def follow(self, running: Running) -> Path:
         """The path that a fresh optimizer takes from the starts. Raises CouldNotRun."""
-        return walked(running, self.grads)
+        return walked(running, self.grads, self.restored)
 
 
-def walked(running: Running, grads: Iterable[Any]) -> Path:
-    """The path that an optimizer takes from where it is. grads: for each step, an array for each tensor."""
+def walked(running: Running, grads: Iterable[Any], restored: bool = False) -> Path:
+    """The path that an optimizer takes from where it is. grads: for each step, an array for each tensor.
+
+    restored: see :class:`Probe`.
+    """
     rows = [_flat(running)]
     for each in grads:
+        if restored and len(rows) > 1:
+            running.restore()
+            rows.append(_flat(running))
         running.step(list(each))
         rows.append(_flat(running))
     return np.stack(rows)
@@ -133,9 +161,45 @@ def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) ->
     return Probe(starts.reshape(shape), grads.reshape(steps, *shape))
 
 
+@cache
+def square(steps: int = 24, seed: int = 23) -> Probe:
+    """A probe of square matrices with dense gradients, whose singular vectors are unique.
+
+    For optimizers that compute these: of the other probe's, rounding decides which they are.
+    """
+    rng = np.random.default_rng(seed)
+    size = 10.0 ** rng.uniform(-1, 0.5, (steps, 1, 1, 1))
+    return Probe(rng.standard_normal((3, 4, 4)), size * rng.standard_normal((steps, 3, 4, 4)))
+
+
+@cache
+def gentle(dtype: str = "float64") -> Probe:
+    """A probe for optimizers whose parameters become NaN or infinite, which hides everything that follows.
+
+    Each step starts from the same parameters, so that one which fails does not spoil the others. No gradient
+    is 0, very small or very large. With dtype "complex128", all numbers are complex: there a negative number
+    has a root, and no two of the angles are the same.
+    """
+    plain, rng = probe(), np.random.default_rng(19)
+    size = np.clip(np.abs(plain.grads), 0.05, 5.0) * (1 + 0.1 * rng.random(plain.grads.shape))
+    grads = np.where(plain.grads < 0, -size, size)
+    starts = np.where(plain.starts == 0, 0.3, plain.starts)
+    if dtype == "complex128":
+        grads = grads * np.exp(0.5j * rng.uniform(-1, 1, grads.shape))
+        starts = starts * np.exp(0.5j * rng.uniform(-1, 1, starts.shape))
+    return Probe(starts, grads, restored=True)
+
+
+def finite(path: Path) -> float:
+    """The share of a path's updates that are finite."""
+    with np.errstate(all="ignore"):
+        return float(np.isfinite(np.diff(path, axis=0)).mean()) if len(path) > 1 else 1.0
+
+
 def unit(path: Path) -> float:
     """The rounding unit of the arithmetic that a path shows: float32's, if all its numbers are float32's."""
     x = path[1:][np.isfinite(path[1:])]
+    x = np.concatenate([x.real, x.imag]) if np.iscomplexobj(x) else x
     with np.errstate(over="ignore"):
         single = x.size and bool((x.astype(np.float32).astype(float) == x).all())
     return float(np.finfo(np.float32 if single else float).eps)

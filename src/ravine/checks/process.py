@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,9 @@ def apart(
 ) -> Report:
     """Check an optimizer in another process; `timeout` seconds after its start that is ended.
 
-    What such a process leaves behind is reported, however it ends. waiting: called with a sentence that says
-    what it is doing, after five seconds and whenever it has been at something else for five. Raises as
-    :func:`ravine.checks.running.check_optimizer` does.
+    However it ends, that is reported, with the results of the checks that were done. waiting: called with a
+    sentence that says what it is doing, after five seconds and whenever it has been at something else for
+    five. Raises as :func:`ravine.checks.running.check_optimizer` does.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report"
@@ -63,8 +65,13 @@ def apart(
                     found["error"]
                 )
             return Report.of_dict(found)
-        where = _place(at)
-    says = f"{how}, {where}"
+        says = f"{how}, {_place(at)}"
+        part = Path(f"{out}.part")
+        if part.exists():
+            report = Report.of_dict(json.loads(part.read_text()))
+            report.results.append(Result(at.read_text(), "could not run", how))
+            report.ended = says
+            return report
     failed = Finding("could not run", "", says)
     results = [Result("identity", "could not run", says)]
     return Report(spec, failed, results, dict(arguments or {}), like)
@@ -114,37 +121,36 @@ def ended(
     not come further for so long, and is not killed.
     """
     begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={
-            **(environment or os.environ),
-            **dict.fromkeys(_THREADS, "1"),
-            "PYTHONWARNINGS": "ignore",
-        },
-    )
-    try:  # it ends itself after that time, and says where it was; what cannot even do that is killed
-        import ravine.checks.report  # noqa: F401, while that process works
+    with tempfile.TemporaryFile(
+        "w+", errors="replace"
+    ) as log:  # a pipe would wait for its children
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={
+                **(environment or os.environ),
+                **dict.fromkeys(_THREADS, "1"),
+                "PYTHONWARNINGS": "ignore",
+            },
+            start_new_session=True,
+        )
+        try:  # it ends itself after that time, and says where; what cannot even do that is killed
+            import ravine.checks.report  # noqa: F401, while that process works
 
-        while True:
-            try:
-                _, errors = process.communicate(timeout=_PATIENCE)
-                break
-            except subprocess.TimeoutExpired:
-                if not endless and time.monotonic() - begun > timeout + _PATIENCE:
-                    process.kill()
-                    process.communicate()
-                    return f"was not done after {timeout:g} s"
-                still(time.monotonic() - begun)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    code = process.returncode
+            while True:
+                try:
+                    code = process.wait(_PATIENCE)
+                    break
+                except subprocess.TimeoutExpired:
+                    if not endless and time.monotonic() - begun > timeout + _PATIENCE:
+                        return f"was not done after {timeout:g} s"
+                    still(time.monotonic() - begun)
+        finally:
+            _kill(process)
+        log.seek(0)
+        errors = log.read()
     hung = re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE)
     if hung:
         how = f"was not done after {timeout:g} s"
@@ -155,6 +161,15 @@ def ended(
     last = [] if code == 0 or hung else errors.strip().splitlines()[-1:]
     where = _line(errors) or (last[0][:200] if last else "")
     return f"{how}{f' ({where})' if where else ''}"
+
+
+def _kill(process: subprocess.Popen[Any]) -> None:
+    """End a process, if it has not ended, and those that it has left behind."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def _line(errors: str) -> str:

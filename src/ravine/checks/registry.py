@@ -28,7 +28,7 @@ import inspect
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from ravine.checks.candidates import CALLED, Trial, trials
+from ravine.checks.candidates import CALLED, Trial, claims, of_arrays, trials
 from ravine.checks.findings import Finding
 from ravine.checks.guard import contained, described
 from ravine.checks.kinds.base import HAS
@@ -48,7 +48,10 @@ from ravine.checks.probe import (
     Probe,
     apart,
     distance,
+    finite,
+    gentle,
     probe,
+    square,
     unit,
     walked,
 )
@@ -143,9 +146,13 @@ class Context:
     like: str | None = None
     seconds: float = 10.0
 
-    @property
+    @cached_property
     def probe(self) -> Probe:
         """Parameters and gradients that tell rules apart."""
+        every = claims(self.subject.name, self.subject.values)
+        if any(of_arrays(k) for k in ([self.like] if self.like else every)):
+            with suppress(CouldNotRun):
+                return probe() if self._steady(probe(), self.values) else square()
         return probe()
 
     @cached_property
@@ -192,10 +199,15 @@ class Context:
 
         It does not where the probe's matrices have no unique singular vectors, as for SOAP.
         """
-        grads = self.probe.grads[:8]
+        return self._steady(self.probe, self.busy)
+
+    def _steady(self, its: Probe, values: Mapping[str, float | bool]) -> bool:
+        grads = its.grads[:8]
         noise = 1 + 1e-14 * np.random.default_rng(17).standard_normal(grads.shape)
-        its = walked(self.fresh(**self.busy), grads * noise)
-        return apart(its, self.path(8, **self.busy)) <= 1e-3 * SINGLE
+        paths = [
+            walked(self.fresh(list(its.starts), **values), each) for each in (grads, grads * noise)
+        ]
+        return apart(*paths) <= 1e-3 * SINGLE
 
     def off(self, path: Path, other: Path) -> float:
         """How far two paths are apart that are computed in different ways; 0 where that is only rounding."""
@@ -256,8 +268,7 @@ class Context:
     def _busy_identity(self) -> Finding:
         if self.busy == self.values or not self.identity.good:
             return self.identity
-        path = self.path(**self.busy)
-        return identified(path, self.probe, self.busy, self.subject.name, self.like, self.seconds)
+        return self.identified(self.busy)
 
     @cached_property
     def identity(self) -> Finding:
@@ -267,22 +278,72 @@ class Context:
         although it is off shows then.
         """
         try:
-            path = self.path()
+            found = self.identified(self.values)
         except CouldNotRun as error:
             return Finding("could not run", "", str(error))
-        found = self._identified(path, self.values, self.seconds)
         if found.good or found.distance < SINGLE or self.switched == self.values:
             return found
         try:
-            path = self.path(**self.switched)
+            again = self.identified(self.switched, self.seconds - found.seconds)
         except CouldNotRun:  # options may exclude each other
             return found
-        again = self._identified(path, self.switched, self.seconds - found.seconds)
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found
 
-    def _identified(self, path: Path, values: Mapping[str, Any], seconds: float) -> Finding:
-        return identified(path, self.probe, values, self.subject.name, self.like, seconds)
+    def identified(
+        self, values: Mapping[str, float | bool], seconds: float | None = None
+    ) -> Finding:
+        """What the optimizer is with these hyperparameters. Raises CouldNotRun.
+
+        seconds: how long to search at most, `self.seconds` by default.
+        """
+        path, left = self.path(**values), self.seconds if seconds is None else seconds
+        if finite(path) < _TELLING:
+            found = self._recovered(path, values, 0.6 * left)
+            left *= 0.4
+        else:
+            found = None
+        if found is None:
+            its = self.subject.name, self.like
+            found = identified(path, self.probe, values, *its, left)
+        if found.finite < _TELLING and not found.good:
+            found.evidence.append(
+                "most updates are NaN or infinite: other faults may look the same"
+            )
+        return found
+
+    def _recovered(
+        self, path: Path, values: Mapping[str, float | bool], seconds: float
+    ) -> Finding | None:
+        """What is wrong with an optimizer whose path is not finite, found by a gentle probe."""
+        taken: list[tuple[Path, Probe, str]] = []
+        for dtype, how in _HOW.items():
+            its = gentle(dtype)
+            try:
+                taken.append((its.follow(self.fresh(list(its.starts), dtype, **values)), its, how))
+            except CouldNotRun:  # it does not take complex numbers, or its parameters cannot be set
+                continue
+        if not taken:
+            return None
+        other, its, how = max(taken, key=lambda x: finite(x[0]))
+        found = identified(other, its, values, self.subject.name, self.like, seconds)
+        if found.verdict not in ("fault", "other numbers") or found.distance > SINGLE:
+            return None
+        lost = int(np.flatnonzero(~np.isfinite(path).all(axis=1))[0])
+        count = int((~np.isfinite(path[lost])).sum())
+        found.evidence = [
+            f"in step {lost}, {count} of {path.shape[1]} parameters become NaN or infinite",
+            f"the fault was found with {how}",
+        ]
+        return found
+
+
+_TELLING = 0.5
+"""The share of a path that has to be finite to tell what takes it: many faults end in NaN."""
+_HOW = {
+    "complex128": "complex numbers, which have all roots, and each step taken from the same parameters",
+    "float64": "small gradients, and each step taken from the same parameters",
+}
 
 
 def _alike(found: Finding, asked: dict[str, float | bool]) -> Trial | None:

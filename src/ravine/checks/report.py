@@ -19,7 +19,8 @@ class Report:
     """The outcome of all checks of one optimizer.
 
     name: the optimizer's. given: the arguments that it was checked with. like: the rule that it should be.
-    finding: what it is. results: what each check found.
+    finding: what it is. results: what each check found. ended: how and where its process ended before the
+    last check, if it did.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Report:
     results: list[Result] = field(default_factory=list)
     given: Mapping[str, Any] = field(default_factory=dict)
     like: str | None = None
+    ended: str = ""
 
     @property
     def verdict(self) -> str:
@@ -42,15 +44,19 @@ class Report:
 
     @property
     def code(self) -> int:
-        """The exit code: 0 right, 1 a fault, 2 could not run."""
+        """The exit code: 0 right, 1 a fault, 2 could not run, or not to the end."""
         if self.finding.verdict == "could not run":
             return 2
         bad = self.faults or not (self.finding.good or self.finding.verdict == "unknown")
-        return 1 if bad else 0
+        return 1 if bad else 2 if self.ended else 0
 
     @property
     def headline(self) -> str:
         """One sentence."""
+        return f"{self._found}; but it {self.ended}" if self.ended else self._found
+
+    @property
+    def _found(self) -> str:
         f = self.finding
         if f.verdict == "could not run":
             return f"{self.name} {f.says}"
@@ -110,6 +116,7 @@ class Report:
                 "name": self.name,
                 "given": dict(self.given),
                 "like": self.like,
+                "ended": self.ended,
                 "verdict": self.verdict,
                 "code": self.code,
                 "headline": self.headline,
@@ -122,9 +129,9 @@ class Report:
     def of_dict(cls, found: Mapping[str, Any]) -> Report:
         """A report from what `as_dict` has made of it."""
         results = [Result(**r) for r in found["results"]]
-        return cls(
-            found["name"], Finding(**found["finding"]), results, found["given"], found["like"]
-        )
+        finding = Finding(**found["finding"])
+        its = (found[k] for k in ("given", "like", "ended"))
+        return cls(found["name"], finding, results, *its)
 
     def to_json(self) -> str:
         """The report as JSON."""

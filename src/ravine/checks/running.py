@@ -22,6 +22,7 @@ def check_optimizer(
     only: Sequence[str] | None = None,
     seconds: float = 10.0,
     begins: Callable[[str], None] = lambda name: None,
+    so_far: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Check an optimizer in this process.
 
@@ -31,7 +32,8 @@ def check_optimizer(
     its own names or by Ravine's. only: the names of checks, or of
     families of them, all by default. seconds: how long a
     search for what it is may take, in processor time. begins: called with the name of each check before
-    it is performed.
+    it is performed. so_far: called with
+    the report so far, before each check but the first.
     Raises LookupError for a rule or a check that there is not, and ValueError for arguments that it has
     not got. What goes wrong with the optimizer itself is in the report.
     """
@@ -49,8 +51,19 @@ def check_optimizer(
         return Report(name, failed, [result], dict(arguments or {}), like)
     context = Context(its, like, seconds)
     with one_thread(), own_draws():
-        results = [*performed(context, some, begins)]
-    return Report(its.name, context.identity, results, dict(its.given), like)
+        results: list[Result] = []
+
+        def report() -> Report:
+            return Report(its.name, context.identity, results, dict(its.given), like)
+
+        def next_one(name: str) -> None:
+            if "identity" in vars(context):  # which is found before the first check
+                so_far(report())
+            begins(name)
+
+        for result in performed(context, some, next_one):
+            results.append(result)
+    return report()
 
 
 def chosen(only: Sequence[str] | None) -> dict[str, Check]:

@@ -30,7 +30,7 @@ from ravine.checks.candidates import (
 from ravine.checks.explaining import Faults, Hit, Question, closeness
 from ravine.checks.findings import Finding, differences, leaving, marked
 from ravine.checks.fitting import fitted
-from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance
+from ravine.checks.probe import EQUAL, SINGLE, Path, Probe, distance, finite
 from ravine.checks.wrong import CONVENTIONS
 
 __all__ = ["Search", "identified"]
@@ -83,7 +83,7 @@ class Search:
         with np.errstate(all="ignore"):
             answer = self._answer()
         answer.tried, answer.asked = self.question.tried, self.asked
-        answer.seconds = self.question.spent
+        answer.seconds, answer.finite = self.question.spent, finite(self.path)
         if self.question.rounding > 1e-10:
             if answer.verdict in ("right", "variant"):
                 answer.verdict = "single precision"
@@ -129,8 +129,9 @@ class Search:
         if reference is None or self.mirrored:
             return None
         its = np.diff(reference.path(self.probe)[:2], axis=0)
-        ratios = (np.diff(self.path[:2], axis=0) / its)[np.isfinite(its) & (its != 0)]
-        if not ratios.size or np.nanmedian(ratios) > 0:
+        ratios = (np.diff(self.path[:2], axis=0) / its)[its != 0]
+        ratios = ratios[np.isfinite(ratios)].real
+        if not ratios.size or np.median(ratios) > 0:
             return None
         path = 2 * self.path[:1] - self.path
         left = 0.6 * (self.question.seconds - self.question.spent)
@@ -266,7 +267,7 @@ class Search:
         return next((t for t in self._tried if t.candidate.base == self._claim), None)
 
     def _evidence(self, trial: Trial | None) -> list[str]:
-        if trial is None:
+        if trial is None or self.probe.restored:
             return []
         its = trial.path(self.probe)
         text = leaving(self.path, its, self.asked, self.question.rounding, trial.candidate.name)
@@ -276,14 +277,14 @@ class Search:
 
     def _ranked(self, some: Sequence[Trial]) -> list[Trial]:
         """Rules by how close they come in the first steps, but for those that are far off."""
-        few = Probe(self.probe.starts, self.probe.grads[:6])
+        few = self.probe.part(6)
         scored: list[tuple[float, int, Trial]] = []
         for i, trial in enumerate(some):
             try:
                 its = trial.path(few)
             except Exception:
                 continue
-            scored.append((closeness(self.path[:7], its, self.question.rounding), i, trial))
+            scored.append((closeness(self.path[: few.rows], its, self.question.rounding), i, trial))
             if self.question.over:
                 break
         scored.sort(key=lambda s: s[:2])

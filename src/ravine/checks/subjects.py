@@ -268,7 +268,7 @@ def _dotted(text: str) -> Any:
 
 def _of_rule(made: Rule) -> Callable[..., Any]:
     """A rule as an optimizer of torch's kind, or of arrays where there is no torch."""
-    front = "ravine.torch" if find_spec("torch") and find_spec("llvmlite") else "ravine.numpy"
+    front = "ravine.torch" if find_spec("torch") else "ravine.numpy"
     maker: Callable[..., Any] = importlib.import_module(front).optimizer(made)
     return maker
 

@@ -24,19 +24,27 @@ def main(text: str) -> None:
     faulthandler.dump_traceback_later(asked.pop("timeout"), exit=True)
     try:
         its = asked.pop("spec"), asked.pop("like")
-        report = check_optimizer(*its, **asked, begins=lambda name: _write(at, name))
+        report = check_optimizer(
+            *its,
+            **asked,
+            begins=lambda name: _write(at, name),
+            so_far=lambda report: _write(Path(f"{out}.part"), json.dumps(report.as_dict())),
+        )
         found = report.as_dict()
     except (LookupError, ValueError) as error:
+        if at.exists():  # it is not about what was asked
+            raise
         kind = "LookupError" if isinstance(error, LookupError) else "ValueError"
         found = {"error": str(error.args[0] if error.args else error), "kind": kind}
-    part = Path(f"{out}.part")
-    part.write_text(json.dumps(found))
-    os.replace(part, out)
+    _write(out, json.dumps(found))
     os._exit(0)  # threads that the optimizer has left do not keep it
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+    """Write a file that is never there in part, whenever this process ends."""
+    part = Path(f"{path}.new")
+    part.write_text(text)
+    os.replace(part, path)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -64,6 +64,18 @@ def complete(incomplete: str) -> list[str]:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [name for name in registry.names() if name.startswith(incomplete)]
+
+
+More = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="More settings after --set.")
+]
+
+
+def written(texts: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
+    """The settings after --set, of which there may be several after one."""
+    if more and not texts:
+        raise ValueError(f"{more[0]!r} is not accepted; write --set {more[0]}")
+    return [*(texts or ()), *(more or ())]
 
 
 def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:

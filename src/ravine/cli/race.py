@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ravine.cli.listing import Json
-from ravine.cli.names import RUNS_FILE, depends, exclusive, quiet, require
+from ravine.cli.names import RUNS_FILE, More, depends, exclusive, quiet, require, written
 from ravine.cli.progress import progress
 from ravine.cli.race_tables import print_race
 from ravine.cli.race_task import RaceGroup, merge, task
@@ -71,9 +71,6 @@ Set = Annotated[
         help="Set a hyperparameter in every optimizer that has it; clip_value clips gradients in all.",
     ),
 ]
-More = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="More settings after --set.")
-]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Number of processes. Default: one per core, but one for timed runs."),
@@ -84,11 +81,9 @@ def _changes(
     optimizers: str | None, lr: float | None, texts: list[str] | None, more: list[str] | None
 ) -> dict[str, Any]:
     """What is changed of an experiment's optimizers."""
-    if more and not texts:
-        raise ValueError(f"{more[0]!r} is not accepted; write --set {more[0]}")
     found: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    for text in [*(texts or ()), *(more or ())]:
+    for text in written(texts, more):
         try:
             name, value = setting(text)
         except ValueError as error:

@@ -91,8 +91,9 @@ def _figure_1(rows: Rows) -> None:
     cells = []
     for r in rows:
         ends = (f"{r[k]:.4f}" for k in ("mean", "min", "max"))
-        cells.append((r["optimizer"], *ends, f"{r['seconds']:.2f}"))
-    table(("optimizer", ">mean", ">min", ">max", ">seconds"), cells)
+        cells.append((r["optimizer"], number(r["lr"], "g"), *ends, f"{r['seconds']:.2f}"))
+    table(("optimizer", ">lr", ">mean", ">min", ">max", ">seconds"), cells)
+    notes([("lr", "not tuned: this compares implementations and does not rank the optimizers")])
 
 
 def _pairs(rows: Rows) -> None:

@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from ravine import registry
-from ravine.cli.names import RUNS_FILE, complete, depends, exclusive, find, given, settings
+from ravine.cli.names import (
+    RUNS_FILE,
+    More,
+    complete,
+    depends,
+    exclusive,
+    find,
+    given,
+    settings,
+    written,
+)
 from ravine.cli.terminal import NONE, code, line, notes, number, out, paragraph, table, width
 from ravine.registry import Found
 from ravine.rule import Rule
@@ -71,6 +81,7 @@ def show(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a hyperparameter.")
     ] = None,
+    more: More = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print the worked steps as CSV, with all digits.")
     ] = False,
@@ -101,7 +112,7 @@ def show(
     for option in ("gradients", "start"):
         depends(f"--{option}", given(context, option), "without --worked, --csv or --sheet", steps)
     found = find(name)
-    rule, values = settings(found.rule, set_ or [])
+    rule, values = settings(found.rule, written(set_, more))
     found = replace(found, rule=rule)
     if latex or algorithm:
         from ravine.reading import algorithm as box
@@ -247,7 +258,8 @@ def _write_sheet(
 ) -> None:
     if file.suffix != ".xlsx":
         raise ValueError(
-            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx"
+            f"--sheet {str(file)!r} is not accepted; the name of a spreadsheet ends in .xlsx, which "
+            "LibreOffice reads as well as Excel"
         )
     from ravine.races.atomic import write
     from ravine.reading.sheet import sheet

@@ -34,6 +34,9 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's and Ubuntu's package dataset-fashion-mnist puts the whole set."""
 
 
+_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+
+
 def fashion_mnist(
     full: bool | str | os.PathLike[str] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -46,7 +49,7 @@ def fashion_mnist(
     ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``, as all sets in MNIST's format
     have, or one with a folder of pictures for each class, which are made grey and 28 x 28.
 
-    Raises FileNotFoundError when the whole set is asked for and is not there, ValueError when a file is
+    Raises FileNotFoundError when a set is asked for that is not there, ValueError when a file is
     not what its name says, and ImportError when pictures are to be read without Pillow.
 
     Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence lies beside this module.
@@ -76,7 +79,8 @@ def digest(full: bool | str | os.PathLike[str] | None = None) -> str:
 def _whole(full: Literal[True] | str | os.PathLike[str]) -> tuple[Path, Path]:
     """The files of the whole set: images and labels."""
     folder = DEBIAN_FOLDER if full is True else Path(full)
-    return folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz"
+    images, labels = _FILES
+    return folder / images, folder / labels
 
 
 _KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -118,11 +122,16 @@ def _embedded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if path.parent != DEBIAN_FOLDER:
+            raise FileNotFoundError(
+                f"no images in {str(path.parent)!r} ({path.name} does not exist); name a folder with a "
+                f"folder of images for each class, or one in MNIST's format, with {' and '.join(_FILES)}"
+            ) from None
         raise FileNotFoundError(
             f"full: the whole Fashion-MNIST is not there ({path} does not exist); install Debian's "
-            "package dataset-fashion-mnist, give a folder that holds its files or a folder of pictures "
-            "for each class, or leave full out for the subset that comes with Ravine"
+            "package dataset-fashion-mnist, give a folder that holds its files, or leave full out for the "
+            "subset that comes with Ravine"
         ) from None
 
 

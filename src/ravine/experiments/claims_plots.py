@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ravine.experiments.claims.judging import CONTRADICTS, SUPPORTS, UNDECIDED, binomial
+from ravine.experiments.claims.judging import CONTRADICTS, SHARE, SUPPORTS, UNDECIDED, binomial
 from ravine.experiments.claims.units import (
     CONDITION,
     CURVATURES,
@@ -81,6 +81,8 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.text(left + share / 2, y, count, color=ink, ha="center", va="center", size=9)
             left += share
         axes.text(1.02, y, v["verdict"], va="center", weight="bold", size=10)
+    for share in (1 - SHARE, SHARE):
+        axes.axvline(share, color=BLACK, linestyle=":", lw=1.2)
     axes.set_yticks(range(len(verdicts)), [v["claim"] for v in verdicts])
     axes.tick_params(length=0)
     axes.set_xticks([])
@@ -92,6 +94,8 @@ def overview(verdicts: Sequence[Mapping[str, Any]]) -> Figure:
         for k, (outcome, colour) in enumerate(zip(OUTCOMES, (BLUE, PALE, RED), strict=True))
     ]
     axes.set_title("What is said of optimizers, and in how many cases it is so", loc="left")
+    rule = f"A colour that fills {SHARE:.0%} of a bar gives the verdict (dotted lines); else it depends"
+    axes.set_xlabel(rule, color=GREY, fontsize=9, loc="left")
     picture.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return picture
 

@@ -129,20 +129,22 @@ def experiment(seeds: Iterable[int] = (0, 1, 2), **changes: Any) -> Experiment:
         listed,
         partial(depends, found=found),
         partial(run, found=found),
-        show,
+        partial(show, found=found),
     )
 
 
-def show(results: Sequence[Mapping[str, Any]]) -> Shown:
+def show(results: Sequence[Mapping[str, Any]], found: Found | None = None) -> Shown:
     """Make the tables and figures of the results."""
-    made = {"figure-1": table(results), "figure-1-pairs": pairs(results)}
+    made = {"figure-1": table(results, found), "figure-1-pairs": pairs(results)}
     made["figure-1-faults"] = faults(results)
 
     def figures() -> Mapping[str, Any]:
         from ravine.experiments import plots
 
-        extra = {"figure-1-faults": plots.figure_1_faults} if made["figure-1-faults"] else {}
-        return {name: draw(results) for name, draw in {"figure-1": plots.figure_1, **extra}.items()}
+        drawn = {"figure-1": plots.figure_1(results, rates(results, found))}
+        if made["figure-1-faults"]:
+            drawn["figure-1-faults"] = plots.figure_1_faults(results)
+        return drawn
 
     return Shown(
         {k: rows for k, rows in made.items() if rows}, figures, {"figure-1-points": points(results)}
@@ -254,19 +256,32 @@ def running_means(results: Iterable[Mapping[str, Any]], optimizer: str) -> np.nd
     return losses.cumsum(1) / np.arange(1, losses.shape[1] + 1)
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def rates(
+    results: Iterable[Mapping[str, Any]], found: Found | None = None
+) -> dict[str, float | None]:
+    """Return the learning rate of each optimizer in the results; None for one without a rate.
+
+    found: racers by name, looked up by default.
+    """
+    specs = {r["optimizer"]: r for r in results}
+    return {name: look_up(spec, found).values.get("lr") for name, spec in specs.items()}
+
+
+def table(results: Sequence[Mapping[str, Any]], found: Found | None = None) -> list[dict[str, Any]]:
     """Say where each curve ends: one row for each optimizer, in the order of the results.
 
-    The row has ``optimizer``; ``mean``, ``min`` and ``max`` over the seeds of the running mean of
-    the loss at the last iteration; ``seconds``, the mean over the seeds.
+    The row has ``optimizer``; ``lr``, its learning rate, which nobody has tuned; ``mean``, ``min``
+    and ``max`` over the seeds of the running mean of the loss at the last iteration; ``seconds``, the
+    mean over the seeds.
     """
     rows = []
-    for name in dict.fromkeys(r["optimizer"] for r in results):
+    for name, lr in rates(results, found).items():
         end = running_means(results, name)[:, -1]
         seconds = [r["seconds"] for r in results if r["optimizer"] == name]
         rows.append(
             {
                 "optimizer": name,
+                "lr": lr,
                 "mean": float(end.mean()),
                 "min": float(end.min()),
                 "max": float(end.max()),

@@ -61,13 +61,17 @@ class Picture(Figure):
             super().savefig(fname, **options)
 
 
-def figure_1(results: Sequence[Mapping[str, Any]]) -> Figure:
+def figure_1(
+    results: Sequence[Mapping[str, Any]], rates: Mapping[str, float | None] | None = None
+) -> Figure:
     """Draw the first post's figure 1: eight curves of the running mean of the training loss.
 
     results: of :func:`ravine.experiments.figure1.run`. A curve is the mean over the seeds, and its band
     reaches from the least seed to the greatest. torch.optim's curves are broad and pale; Ravine's,
-    thin with dots, lie upon them; so do those of your own, with no other beside them.
+    thin with dots, lie upon them; so do those of your own, with no other beside them. rates: the
+    learning rates, which the figure states, by optimizer; looked up by default.
     """
+    from ravine.experiments import figure1
     from ravine.experiments.as_published_torch import FAULTS
     from ravine.experiments.figure1 import PAIRS, running_means
 
@@ -103,6 +107,12 @@ def figure_1(results: Sequence[Mapping[str, Any]]) -> Figure:
         "torch.optim and Ravine on the same batches" if mates else "The same batches for all"
     )
     axes.legend()
+    asked = figure1.rates(results) if rates is None else rates
+    first, *others = {asked[name] for name in names}
+    shared = first is not None and not others
+    said = f"lr = {first:g} for all, not tuned" if shared else "untuned learning rates"
+    purpose = "this compares implementations and does not rank the optimizers"
+    figure.supxlabel(f"{said}: {purpose}", fontsize=10, color=GREY)
     return figure
 
 

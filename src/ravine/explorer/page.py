@@ -109,7 +109,7 @@ def _collect(path: str, done: dict[str, str], above: tuple[str, ...]) -> None:
 
     text = _IMPORT.sub(imported, text)
     text = _LISTED.sub(listed, _EXPORT.sub(declared, text))
-    text = re.sub(r"\n{2,}", "\n", _COMMENT.sub("", text)).strip()
+    text = re.sub(r"\n\s+", "\n", _COMMENT.sub("", text)).strip()
     if left := re.search(r"^(import|export)\b.*", text, re.M):
         raise ValueError(f"{path}: cannot bundle {left[0]!r}")
     done[path] = f"const {_name(path)} = (() => {{\n{text}\nreturn {{{', '.join(names)}}};\n}})();"

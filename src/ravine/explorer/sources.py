@@ -2,79 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from types import CodeType
 from typing import Any
 
 from ravine import modifiers, registry
-from ravine.engines.graph import Graph
-from ravine.engines.tracing import trace
 from ravine.hyperparameters import Hyperparameter
 from ravine.reading.about import about, helpers, source
 from ravine.registry import Found
 from ravine.rule import Rule
 from ravine.slots import Slot
 
-__all__ = ["CHIPS", "families", "offered", "sources", "state_of"]
+__all__ = ["CHIPS", "families", "missing", "offered", "sources", "state_of"]
 
 CHIPS = ("cautious", "decoupled_decay", "clip_by_global_norm", "lookahead")
 """The modifiers that the page has buttons for."""
-_OPERATIONS = frozenset(
-    [
-        "input",
-        "constant",
-        "hyperparameter",
-        "scalar",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "pow",
-        "neg",
-        "mod",
-        "where",
-        "gt",
-        "ge",
-        "lt",
-        "le",
-        "eq",
-        "ne",
-        "maximum",
-        "minimum",
-        "sum",
-        "mean",
-        "total",
-        "sqrt",
-        "abs",
-        "sign",
-        "exp",
-        "log",
-        "tanh",
-        "atan2",
-        "floor",
-        "round",
-        "numel",
-        "size",
-        "newton_schulz",
-    ]
-)
+MODIFIERS = (*CHIPS, "l2", "clip_by_norm", "ema")
+"""The modifiers whose text the page has."""
+_SIGNALS = ("hessian",)
+"""The signals that a landscape has: the diagonal of the Hessian, which is derived from its text."""
 
 
 @cache
 def sources() -> dict[str, Any]:
-    """What the page is given: texts in an order in which they can be read, and facts about them."""
+    """What the page is given: texts in an order in which they can be read, and facts about them.
+
+    texts: of helpers, constants, modifiers and rules. about: for each rule, its summary, the slots that its
+    weights to evaluate with are made of, and for each hyperparameter the place of its meaning and range
+    in `meanings`.
+    """
     texts: dict[str, str] = {}
     said: dict[str, dict[str, Any]] = {}
-    for name in (*CHIPS, "l2", "clip_by_norm", "ema"):
+    for name in MODIFIERS:
         made = getattr(modifiers, name)(registry.get("adam"))
-        texts[name] = _decorated("modifier", made.sources[0], made.slots)
-        said[name] = {"hyperparameters": _meanings(made)}
+        texts[name] = _decorated("modifier", made.sources[0], made)
+        said[name] = {"hyperparameters": _meanings(made), "evaluated": [*made.evaluated]}
     for name in offered():
         rule = registry.get(name)
         texts |= dict(_texts(rule, texts))
         said[name] = {"summary": about(rule).summary, "hyperparameters": _meanings(rule)}
-    return {"texts": [*texts.values()], "about": said}
+        if rule.evaluated:
+            said[name]["evaluated"] = [*rule.evaluated]
+    # The same few meanings come again and again: they are listed once.
+    meanings = [*dict.fromkeys(h for x in said.values() for h in x["hyperparameters"].values())]
+    for x in said.values():
+        x["hyperparameters"] = {k: meanings.index(h) for k, h in x["hyperparameters"].items()}
+    return {"texts": [*texts.values()], "about": said, "meanings": meanings}
 
 
 def families() -> list[tuple[str, list[str]]]:
@@ -86,67 +63,85 @@ def families() -> list[tuple[str, list[str]]]:
 
 @cache
 def offered() -> tuple[str, ...]:
-    """The names of Ravine's own rules that the page can run: all but decompositions, signals, tuples."""
-    return tuple(name for name, rule in registry.own().items() if _runs(rule))
+    """The names of Ravine's own rules that the page can run."""
+    return tuple(name for name, rule in registry.own().items() if not missing(rule))
 
 
-def _runs(rule: Rule) -> bool:
-    if rule.signals or rule.parts.tuples or any(_odd(slot) for slot in rule.slots.values()):
-        return False
-    if not _written(rule) or any(_reads_constants(f) for f in (*rule.sources, *helpers(rule))):
-        return False
-    graph: Graph = trace(rule)
-    return {node.op for node in graph.nodes} <= _OPERATIONS
+def missing(rule: Rule) -> str:
+    """What the page lacks to run a rule, or nothing: a signal, or the text of a modifier."""
+    if signals := [name for name in rule.signals if name not in _SIGNALS]:
+        return f"a landscape has no {', '.join(signals)} to pass to its steps"
+    if around := [f.__name__ for f in rule.sources[:-1] if f.__name__ not in MODIFIERS]:
+        return f"the page lacks the source of {', '.join(around)}"
+    return ""
 
 
-def _reads_constants(function: Callable[..., Any]) -> bool:
-    """Whether a function reads names of its module that are no functions, which its text has not."""
-    found = (function.__globals__.get(name) for name in function.__code__.co_names)
-    return any(x is not None and not callable(x) for x in found)
-
-
-def _odd(slot: Slot) -> bool:
-    return any(x is not None for x in (slot.axis, slot.keep, slot.square, slot.rank))
-
-
-def _written(rule: Rule) -> bool:
-    """Whether it is one function, or a modifier of CHIPS around a rule that is."""
-    return len(rule.sources) == 1 or all(f.__name__ in CHIPS for f in rule.sources[:-1])
-
-
-def _texts(rule: Rule, known: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The rule's text after those of what it is made from."""
-    for helper in helpers(rule):
-        if helper.__name__ not in known:
-            yield helper.__name__, source(helper)
+def _texts(rule: Rule, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The rule's text after those of what it is made from; without what is known already."""
     *around, function = rule.sources
     inner = function.__name__
-    if inner not in known:
-        yield inner, _decorated("rule", function, rule.slots)
-    if inner == rule.name:
-        return
+    used = [function, *(f for f in helpers(rule) if f not in around)]
+    made = {name: f"{name} = {value!r}\n" for f in used for name, value in _constants(f)}
+    made |= {helper.__name__: source(helper) for helper in reversed(used[1:])}
+    made[inner] = _decorated("rule", function, rule)
+    yield from ((name, text) for name, text in made.items() if known.get(name) != text)
+    if not rule.name.isidentifier() or inner == rule.name:
+        return  # a stack that has no name is called what it is
     base = registry.own().get(inner)
     changed = {k: h.default for k, h in rule.hyperparameters.items()}
     if base:
         same = base.hyperparameters
         changed = {k: v for k, v in changed.items() if k not in same or same[k].default != v}
     given = ", ".join(f"{k}={v!r}" for k, v in changed.items())
-    made = f"{inner}({given})" if not around else inner
+    stack = f"{inner}({given})" if not around else inner
     for i, modifier in enumerate(reversed(around), 1):
         last = given and i == len(around)
-        made = f"{modifier.__name__}({made}{f', {given}' if last else ''})"
-    yield rule.name, f"{rule.name} = {made}\n"
+        stack = f"{modifier.__name__}({stack}{f', {given}' if last else ''})"
+    yield rule.name, f"{rule.name} = {stack}\n"
 
 
-def _decorated(kind: str, function: Callable[..., Any], slots: Any) -> str:
+def _constants(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """The numbers, and the tuples of numbers, that a function reads from its module."""
+    for code in _codes(function.__code__):
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if _is_constant(value):
+                yield name, value
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return bool(value) and all(map(_is_constant, value))
+    return isinstance(value, (bool, int, float)) and math.isfinite(value)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
+
+
+def _decorated(kind: str, function: Callable[..., Any], rule: Rule) -> str:
     """The function's text below `@rule`, with the slots that do not start at zero."""
-    text = source(function)
+    text, slots, parts = source(function), rule.slots, rule.parts.slots
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    declared = [f"{k}={_declared(slots[k])}" for k in names if k in slots and _declared(slots[k])]
+    declared = [
+        f"{k}={_several(parts[k], rule)}" if parts.get(k) else f"{k}={_declared(slots[k])}"
+        for k in names
+        if parts.get(k) or (k in slots and _declared(slots[k]))
+    ]
     if kind == "rule" and not declared:
         return text
     arguments = f"({', '.join(declared)})" if declared else ""
     return f"@{kind}{arguments}\n{text}"
+
+
+def _several(names: Sequence[str], rule: Rule) -> str:
+    """As many slots as a tuple of hyperparameters has numbers, or so many."""
+    one, tuples = _declared(rule.slots[names[0]]), rule.parts.tuples
+    count = next((f'"{k}"' for k, parts in tuples.items() if len(parts) == len(names)), len(names))
+    return f"several({count}{f', {one}' if one else ''})"
 
 
 def _declared(slot: Slot) -> str:
@@ -155,6 +150,12 @@ def _declared(slot: Slot) -> str:
     value = f'"{slot.value}"' if isinstance(slot.value, str) else f"{slot.value:g}"
     if slot.kind == "scalar":
         return f"{'shared' if slot.shared else 'scalar'}({value})"
+    if slot.square is not None:
+        return f"square({slot.square}{f', {value}' if slot.value else ''})"
+    if slot.rank is not None:
+        return f"low_rank({json.dumps(slot.rank)}, axis={slot.axis})"
+    if slot.short:
+        return f"zeros({f'axis={slot.axis}' if slot.keep is None else f'keep={slot.keep}'})"
     return f"filled({value})" if slot.value else ""
 
 
@@ -177,22 +178,30 @@ def state_of(found: Found) -> dict[str, Any]:
     if found.settings:
         state["values"] = found.settings
         name = _without_options(found)
+    if why := missing(bare.rule):
+        raise ValueError(f"rule {bare.head!r} cannot run in the explorer: {why}")
     if ":" in bare.head:
-        rule = bare.rule
-        if len(rule.sources) != 1 or helpers(rule):
-            raise ValueError(
-                f"rule {rule.name!r} is made of several functions, which the explorer's editor cannot hold; "
-                "explore one that is a single function"
-            )
-        function = rule.sources[0]
-        state["source"] = _decorated("rule", function, rule.slots)
-        name = name.replace(bare.head, function.__name__)
-    elif bare.head not in offered():
-        raise ValueError(
-            f"rule {bare.head!r} works with what the explorer's page has not, such as matrix "
-            f"decompositions or signals; it has {', '.join(offered())}"
-        )
+        known = {name: text for text in sources()["texts"] for name in _defined(text)}
+        texts, function = dict(_texts(bare.rule, known)), bare.rule.sources[-1].__name__
+        if len(texts) > 1 and texts.get(function, "@")[0] != "@":
+            texts[function] = f"@rule\n{texts[function]}"  # which tells it from its helpers
+        if texts:  # none of a rule of Ravine's that has been copied
+            state["source"] = "\n\n".join(text.rstrip("\n") for text in texts.values()) + "\n"
+        name = name.replace(bare.head, bare.rule.name)
+        if reference := _reference(bare.rule.name):
+            state["beside"] = reference
     return {"rule": name, "state": state}
+
+
+def _reference(name: str) -> str:
+    """The rule of Ravine's that one of this name is meant to be, such as adam for my_adam; or nothing."""
+    plain = re.sub(r"^my_?|_?mine$", "", name.lower())
+    return next((rule for rule in offered() if rule.replace("_", "") == plain.replace("_", "")), "")
+
+
+def _defined(text: str) -> list[str]:
+    """What a text of the page defines."""
+    return [found[1] or found[2] for found in re.finditer(r"^(?:def (\w+)|(\w+) =)", text, re.M)]
 
 
 def _without_options(found: Found) -> str:

@@ -20,7 +20,7 @@ def unscale(step, p, g, *, grad_scale=1.0):
 
 @modifier
 def centralize(step, p, g):
-    """Gradient centralization: subtract its mean from each output unit's gradient.
+    """Gradient centralization (GC): subtract its mean from each output unit's gradient.
 
     Yong et al., 2020, arXiv:2004.01461. An output unit is what has one index on the first axis: a
     row of a matrix, a filter of a convolution. Gradients of vectors are left alone.

@@ -140,9 +140,9 @@ def mechanic_paper(
 ):
     """Mechanic as published: nothing moves until a gradient has pointed along the steps so far.
 
-    Cutkosky et al., 2023, Algorithm 1. The first scale is 0, and grows from the largest h so far, which
-    counts where it is positive only; the authors' code, `mechanic`, has its absolute value. So where all
-    gradients agree, the weights stay where they are.
+    Cutkosky et al., 2023, arXiv:2306.00144, Algorithm 1. The first scale is 0, and grows from the largest
+    h so far, which counts where it is positive only; the authors' code, `mechanic`, has its absolute
+    value. So where all gradients agree, the weights stay where they are.
     """
     new = step(p, g)
     size = sqrt(total(p**2))

@@ -160,7 +160,7 @@ def contest(
                 f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
                 f"side, and memory has room for {pace.room}; race without it"
             )
-        task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder)
+        task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder, shard)
         seconds = pace.estimate(stages.expected, many) / shard.count
         watcher.task(task, pace, len(stages.expected), seconds)
         engine = executor or _engine(many, seconds)
@@ -251,6 +251,7 @@ def _cut(
     workers: int,
     tasks: int,
     folder: RunFolder,
+    shard: Shard,
 ) -> Task:
     """The task with its budget; one that follows from a time is kept in the folder, and used again."""
     if steps is None or isinstance(steps, int):
@@ -258,11 +259,17 @@ def _cut(
     kept = folder.entry("steps")
     known = kept.get(task.digest)
     if known is None:
-        whole = pace.estimate(stages.expected, workers)
+        whole = pace.estimate(stages.expected, workers) / shard.count
         known = min(task.steps, max(1, int(task.steps * steps / tasks / whole)))
         folder.manifest(steps={**kept, task.digest: known})
         if known < task.steps:
             _log.warning("%s: %d steps instead of %d fit the budget", task.name, known, task.steps)
+        if shard.count > 1:
+            _log.warning(
+                "%s: %d steps follow from how fast this machine is; a shard that does not share this folder "
+                "needs --budget %d",
+                *(task.name, known, known),
+            )
     return task.within(known)
 
 

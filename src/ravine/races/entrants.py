@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import ravine.torch
 from ravine import naming, registry
+from ravine.elsewhere import importable
 from ravine.engines.digest import digest
 from ravine.files import load
 from ravine.hyperparameters import HYPERPARAMETERS, Hyperparameter, look_up
@@ -209,6 +210,7 @@ def _foreign_name(name: str) -> tuple[type[torch.optim.Optimizer], str, dict[str
     if asked and asked.inner is not None:
         return None
     place, _, attribute = text.rpartition(":")
+    importable(place.strip())
     try:
         found = getattr(load(place.strip()), attribute.strip(), None)
     except LookupError:

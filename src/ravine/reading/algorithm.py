@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from inspect import signature
+from itertools import takewhile
 from typing import Any
 
 from ravine import ops
@@ -216,6 +217,8 @@ def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
     nodes = [*(item.value for item in start), evaluated]
     seen = {x.name for node in nodes for x in symbols(node)}
     seen |= {x.name for way in ways for e in way.equations for x in e.read}
+    ranks = {slot.rank for name, slot in rule.slots.items() if slots[name]}
+    seen |= {letters[rank].name for rank in ranks if isinstance(rank, str)}
     inputs = [
         Item(symbol, _value(values[name]), "" if symbol.name + symbol.stamp == name else name)
         for name, symbol in _hyperparameters(rule, letters)
@@ -240,12 +243,13 @@ def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
         parts = [Part([gradient]), *parts]
     else:
         parts = [replace(first_part, equations=[gradient, *first_part.equations]), *rest]
-    calls = [call for part in parts for e in part.equations for call in _calls(e.value)]
+    shown = [e.value for part in parts for e in part.equations]
+    calls = [call for value in shown for call in _calls(value)]
     return Algorithm(
         rule.name,
         [(head, items) for head, items in heads if items],
         [replace(part, equations=_credited(rule, part.equations)) for part in parts],
-        [*_words(rule, calls)],
+        [*_words(rule, calls), *_constants(rule, shown)],
         evaluated,
     )
 
@@ -278,10 +282,18 @@ def _start(
         symbol = replace(letters[name], stamp="0" if name == first else "i,0")
         word = extent(slot)
         if len(dimensions) < count:
-            where = _kind(dimensions, count)[1] or f"ndim {' or '.join(map(str, dimensions))}"
+            where = _kind(dimensions, count)[1] or _numbered(dimensions, count)
             word = f"{where}: {word}" if word else where
         items.append(Item(symbol, _begin(slot, letters), word))
     return items
+
+
+def _numbered(dimensions: Sequence[int], count: int) -> str:
+    """The shorter of which numbers of dimensions, and which not."""
+    others = [n for n in range(count) if n not in dimensions]
+    if len(others) == 1:
+        return f"ndim not {others[0]}"
+    return f"ndim {' or '.join(map(str, dimensions))}"
 
 
 def _when(signal: str, ways: Sequence[Reading]) -> str:
@@ -327,9 +339,16 @@ def _parts(ways: Sequence[Reading]) -> list[Part]:
     groups = [*kinds.values()][::-1]  # matrices first
     labels = [_kind(group, len(ways)) for group in groups]
     bodies = [ways[group[0]].equations for group in groups]
-    if len(groups) > 2:
-        return [Part(e, *label) for e, label in zip(bodies, labels, strict=True)]
     parts = []
+    if len(groups) > 2:
+        each = [texts[group[0]] for group in groups]
+        start = _alike(each)
+        end = _alike([x[start:][::-1] for x in each])
+        ends = [len(e) - end for e in bodies]
+        own = [e[start:stop] for e, stop in zip(bodies, ends, strict=True)]
+        parts = [Part(e, *label) for e, label in zip(own, labels, strict=True) if e]
+        around = Part(bodies[0][:start]), Part(bodies[0][ends[0] :])
+        return [part for part in (around[0], *parts, around[1]) if part.equations]
     one, two = (texts[group[0]] for group in groups)
     for tag, a, b, c, d in SequenceMatcher(None, one, two).get_opcodes():
         if tag == "equal":
@@ -338,6 +357,12 @@ def _parts(ways: Sequence[Reading]) -> list[Part]:
         sides = zip((bodies[0][a:b], bodies[1][c:d]), labels, strict=True)
         parts += [Part(e, *label) for e, label in sides if e]
     return parts
+
+
+def _alike(lists: Sequence[Sequence[str]]) -> int:
+    """How many items at the beginning all of these have in common."""
+    rows = zip(*lists, strict=False)
+    return sum(1 for _ in takewhile(lambda row: len({*row}) == 1, rows))
 
 
 def _text(equation: Equation) -> str:
@@ -356,7 +381,7 @@ def _kind(dimensions: Sequence[int], count: int) -> tuple[Node, str]:
         return Term("≤", (asked, number(high))), KINDS.get(f"≤{high}", "")
     others = [n for n in range(count) if n not in dimensions]
     if len(others) == 1:
-        return Term("≠", (asked, number(others[0]))), f"ndim not {others[0]}"
+        return Term("≠", (asked, number(others[0]))), ""
     tests: list[Node] = [Term("=", (asked, number(n))) for n in dimensions]
     test = tests[0]
     for other in tests[1:]:
@@ -406,6 +431,23 @@ def _words(rule: Rule, calls: Sequence[Term]) -> Iterator[tuple[Node, str]]:
                 pair = Term("=", (Symbol(axis), _value(where)))
                 each = LINES.get(way, f"along {axis} {where}")
                 yield Term("call", (name, x, pair)), meaning.replace("over one tensor", each)
+
+
+def _constants(rule: Rule, shown: Sequence[Node]) -> Iterator[tuple[Node, str]]:
+    """The constants of a rule's module that its equations name, and their values."""
+    used = {x.name: x for node in shown for x in symbols(node) if not x.stamp}
+    known = [f.__globals__ for f in rule.sources]
+    for name, symbol in used.items():
+        value = next((its[name] for its in known if name in its), None)
+        if name.isupper() and isinstance(value, int | float | tuple):
+            yield symbol, _told(value)
+
+
+def _told(value: Any) -> str:
+    """A number, or numbers in parentheses; one alone without."""
+    if not isinstance(value, tuple):
+        return f"{value:.6g}"
+    return _told(value[0]) if len(value) == 1 else f"({', '.join(map(_told, value))})"
 
 
 def _along(call: Term) -> tuple[str, int] | None:

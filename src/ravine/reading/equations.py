@@ -118,7 +118,8 @@ def lines_of(equations: Sequence[Equation], width: int, plain: bool) -> list[str
     """Equations for a terminal, aligned at the equals sign."""
     flat = Terminal(plain, flat=True)
     targets = [flat.put(e.target) if e.target else Box() for e in equations]
-    column = max((t.width for t in targets if t.width <= width // 2), default=0)
+    most = min(width // 2, max(width // 4, 16))  # one long name does not push all others aside
+    column = max((t.width for t in targets if t.width <= most), default=0)
     boxes = []
     for equation, target in zip(equations, targets, strict=True):
         if not equation.target:

@@ -22,6 +22,7 @@ POWERS = {
 TOP = Term("top", ())
 TRUE, FALSE = Term("flag", ("True",)), Term("flag", ("False",))
 REDUCTIONS = ("sum", "mean", "greatest", "least", "norm", "rms")
+COMPARISONS = "=≠<≤>≥"
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "mod": "%"}
 SIGNS |= {"lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "=", "ne": "≠"}
 SHAPED = (
@@ -35,8 +36,13 @@ SHAPED = (
 SHAPES = ("size", "numel", "epsilon", "ndim")  # what they say of p is the same at every step
 
 
-def operation(name: str, args: Sequence[Node], more: Mapping[str, Node] | None = None) -> Node:
-    """An operation of ravine.ops, or a function, on expressions; more: its keywords."""
+def operation(
+    name: str,
+    args: Sequence[Node],
+    more: Mapping[str, Node] | None = None,
+    function: Any = None,
+) -> Node:
+    """An operation of ravine.ops, or another function, on expressions; more: its keywords."""
     args = [*args]
     more = dict(more or {})
     if name in SIGNS and len(args) == 2:
@@ -45,7 +51,7 @@ def operation(name: str, args: Sequence[Node], more: Mapping[str, Node] | None =
         args[0] = replace(args[0], stamp="", primes=0)
     if name in REDUCTIONS and len(args) == 2:
         args, more = args[:1], {"axis": args[1], **more}
-    known = _parameters(name)
+    known = _parameters(name, function)
     while args and args[-1] in (TRUE, FALSE) and len(args) <= len(known):
         flag = args.pop()  # is shown by its name, where it is not as by default
         if (flag == TRUE) is not known[len(args)].default:
@@ -79,9 +85,9 @@ def options(name: str) -> set[str | None]:
     return {x.name for x in _parameters(name.strip("_"))}
 
 
-def _parameters(name: str) -> list[inspect.Parameter]:
-    """The parameters of an operation of ravine.ops; none of another function."""
-    function: Any = getattr(ops, name, None)
+def _parameters(name: str, function: Any = None) -> list[inspect.Parameter]:
+    """The parameters of an operation of ravine.ops, or of another function, where it is known."""
+    function = getattr(ops, name, function)
     known = inspect.isfunction(function)
     return [*inspect.signature(function).parameters.values()] if known else []
 
@@ -101,6 +107,8 @@ def number(value: complex) -> Node:
 
 def infix(kind: str, left: Node, right: Node) -> Node:
     """An infix operator between two expressions."""
+    if kind == "*" and all(isinstance(x, Term) and x.kind in COMPARISONS for x in (left, right)):
+        return Term("and", (left, right))
     match left:
         case Term("neg", (x,)) if kind in "*/":  # −a b reads better than (−a) b
             return Term("neg", (Term(kind, (x, right)),))
@@ -108,11 +116,24 @@ def infix(kind: str, left: Node, right: Node) -> Node:
 
 
 def cases(condition: Node, value: Node, otherwise: Node) -> Term:
-    """One of two values; cases in the place of the other are joined."""
+    """One of two values; cases in the place of the other are joined.
+
+    Within a value, what the same condition decides is decided.
+    """
+    value, otherwise = _decided(value, condition, 0), _decided(otherwise, condition, 2)
     match otherwise:
         case Term("cases", rows):
             return Term("cases", (value, condition, *rows))
     return Term("cases", (value, condition, otherwise))
+
+
+def _decided(node: Node, condition: Node, place: int) -> Any:
+    """An expression in which the cases of that condition are the value in that place."""
+    if not isinstance(node, Term):
+        return node
+    if node.kind == "cases" and len(node.args) == 3 and node.args[1] == condition:
+        return _decided(node.args[place], condition, place)
+    return Term(node.kind, tuple(_decided(x, condition, place) for x in node.args))
 
 
 def negated(condition: Node) -> Node:

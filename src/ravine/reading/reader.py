@@ -130,6 +130,7 @@ class Reader:
     ) -> None:
         found = source_of(function)
         definition, self.source = found.definition, found.text
+        self.globals = function.__globals__
         self.name, self.body, self.stack, self.inner = (
             definition.name,
             definition.body,
@@ -375,6 +376,8 @@ class Reader:
                 return TRUE if value else FALSE
             case ast.Constant(int() | float() as value):
                 return number(value)
+            case ast.Tuple([element]) if not isinstance(element, ast.Starred):
+                return self.expression(element)
             case ast.Tuple(elements) if not any(isinstance(x, ast.Starred) for x in elements):
                 return Term("call", ("", *map(self.expression, elements)))
             case ast.UnaryOp(ast.USub(), x):
@@ -485,4 +488,5 @@ class Reader:
         more = {key: self.expression(value) for key, value in (named or {}).items()}
         if name == "where" and not more and len(args) == 3:
             args = (self.condition(arguments[0]), *args[1:])
-        return operation(name, args, more)
+        helper = self.globals.get(name) or self.globals.get(f"_{name}")
+        return operation(name, args, more, helper if inspect.isfunction(helper) else None)

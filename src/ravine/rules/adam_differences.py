@@ -171,10 +171,9 @@ _EPS_CORRECTED = "added to the root mean square of the corrected gradients"
 def mars(p, g, m, v, prev, t, *, lr=3e-3, beta1=0.95, beta2=0.99, gamma=0.025, eps=1e-8):
     """Adam on gradients corrected by their latest change.
 
-    The corrected gradient is clipped to norm 1.
-
-    The correction removes noise from the mean. `prev` starts at zero, so the first gradient counts
-    1 + gamma * beta1 / (1 - beta1) times.
+    The correction shortens the lag of the mean by the share gamma; it cancels noise only where both
+    gradients are of one batch (is_approx=False). The corrected gradient is clipped to norm 1. `prev`
+    starts at zero, so the first gradient counts 1 + gamma * beta1 / (1 - beta1) times.
 
     Elsewhere:
         The authors' code: this rule with optimize_1d=True; by default, what is not a matrix is stepped

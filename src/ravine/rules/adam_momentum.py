@@ -99,7 +99,7 @@ nadam_keras = nadam.named(
     card=Card(title="NAdamPaper", variant_of="nadam", differs="schedule, bias correction"),
     beta1="decay rate of the mean of the gradients, once the momentum is warmed up",
     beta2=_SQUARES,
-    eps=_EPS,
+    eps="added to the root of beta2 times the mean of the squared gradients",
     momentum_decay=_WARM_UP,
 )
 def nadam_paper(
@@ -307,7 +307,7 @@ def ademamix(
 ):
     """Adam with two means of the gradients, one fast, one slow.
 
-    For long runs, as the slow mean remembers tens of thousands of gradients. It is not bias-corrected,
+    For long runs, as the slow mean remembers some ten thousand gradients. It is not bias-corrected,
     so it comes in gradually. The paper warms up alpha and beta3 over the whole run.
 
     Elsewhere:
@@ -315,15 +315,15 @@ def ademamix(
         pytorch_optimizer.AdEMAMix: this rule, with one number of steps for both warm-ups.
         optax.contrib.ademamix: this rule; b3 and alpha may be schedules.
     """
-    alpha_t, beta3_t = alpha, beta3
+    alpha_warm, beta3_warm = alpha, beta3
     if alpha_warmup:
-        alpha_t = alpha * minimum(t / alpha_warmup, 1.0)
+        alpha_warm = alpha * minimum(t / alpha_warmup, 1.0)
     if beta3_warmup:
         x = t / beta3_warmup
-        beta3_t = where(x < 1, exp(1 / ((1 - x) / log(beta1) + x / log(beta3))), beta3)
+        beta3_warm = where(x < 1, exp(1 / ((1 - x) / log(beta1) + x / log(beta3))), beta3)
     m1 = beta1 * m1 + (1 - beta1) * g
-    m2 = beta3_t * m2 + (1 - beta3_t) * g
+    m2 = beta3_warm * m2 + (1 - beta3_warm) * g
     v = beta2 * v + (1 - beta2) * g**2
     m1_hat = m1 / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
-    return p - lr * (m1_hat + alpha_t * m2) / (sqrt(v_hat) + eps), m1, m2, v
+    return p - lr * (m1_hat + alpha_warm * m2) / (sqrt(v_hat) + eps), m1, m2, v

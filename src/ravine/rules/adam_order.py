@@ -203,10 +203,10 @@ def stableadamw(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, weig
         pytorch_optimizer.StableAdamW: this rule.
         timm.optim.AdamWLegacy(clipping_threshold=1): the decay is not shortened.
     """
-    beta1_t = beta1 * (1 - beta1 ** (t - 1)) / (1 - beta1**t)
-    beta2_t = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
-    m = beta1_t * m + (1 - beta1_t) * g
-    v = beta2_t * v + (1 - beta2_t) * g**2
+    beta1_hat = beta1 * (1 - beta1 ** (t - 1)) / (1 - beta1**t)
+    beta2_hat = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
+    m = beta1_hat * m + (1 - beta1_hat) * g
+    v = beta2_hat * v + (1 - beta2_hat) * g**2
     rms = sqrt(mean(g**2 / maximum(v, eps**2)))
     rate = lr / maximum(rms, 1.0)
     return p - rate * weight_decay * p - rate * m / (sqrt(v) + eps), m, v

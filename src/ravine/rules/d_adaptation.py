@@ -16,9 +16,9 @@ D0 = Hyperparameter(
     search=(1e-8, 1e-4),
 )
 DECAY = "the weights shrink by the estimated rate times this in each step"
-BETAS: dict[str, Any] = {
-    "beta1": "decay rate of the mean of the gradients",
-    "beta2": "decay rate of the mean of the squared gradients; its root, of the gradients for d",
+_BETAS: dict[str, Any] = {
+    "beta1": "decay rate of the mean of the gradients, each times the rate of its step",
+    "beta2": "decay rate of the mean of the squared gradients; its root, of what d is made of",
 }
 OPTIONS = "lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, d0=d0"
 OPTAX = "lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, estim_lr0=d0"
@@ -56,7 +56,7 @@ _DADAPT_EPS = "added to the root mean square of the gradients"
         ),
     ),
     lr=LR,
-    **BETAS,
+    **_BETAS,
     eps=_DADAPT_EPS,
     weight_decay=DECAY,
     d0=D0,
@@ -80,7 +80,7 @@ def dadapt_adam(
     """Adam with lr set from a bound on the distance to a solution.
 
     There is one lower bound d for all tensors, which never falls. lr multiplies it: use a schedule
-    that peaks at 1, the same for all parameters. `prodigy` finds the distance faster.
+    that peaks at 1, the same for all parameters. Its successor is `prodigy`.
 
     Elsewhere:
         dadaptation.DAdaptAdam (the authors'): this rule with decouple=True; without, its decay is
@@ -137,8 +137,8 @@ def dadapt_adam(
         ),
     ),
     lr=LR,
-    **BETAS,
-    eps=_DADAPT_EPS,
+    **_BETAS,
+    eps="added to the root mean square of the gradients before its bias correction",
     weight_decay=DECAY,
     d0=D0,
 )
@@ -188,7 +188,7 @@ def dadapt_adam_bias_corrected(
     r=shared(0.0),
     card=Card(title="DAdaptAdamPaper", variant_of="dadapt_adam", differs="order of operations"),
     lr=LR,
-    **BETAS,
+    **_BETAS,
     eps=_DADAPT_EPS,
     d0=D0,
 )

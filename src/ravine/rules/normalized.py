@@ -34,7 +34,7 @@ def fromage(p, g, *, lr=1e-2):
     """Steps of lr times each tensor's norm, corrected for growth.
 
     A step at a right angle to the weights would make their norm grow by the factor sqrt(1 + lr**2);
-    the division undoes that. A tensor of zeros takes plain steps of lr.
+    the division undoes that. A tensor of zeros takes plain steps of lr, divided alike.
 
     Elsewhere:
         kozistr, jxbz/fromage: this rule; p_bound also bounds the norm of a tensor.

@@ -119,7 +119,7 @@ def _nearer(a, q):
         high=1.0,
         open_high=True,
     ),
-    eps="added to the root mean square before its bias correction",
+    eps="added to the root mean square in the bases, before its bias correction",
     every=_every("the bases"),
 )
 def soap(

@@ -1,13 +1,18 @@
 """Parameter-free: Prodigy, with lr from an estimate of the distance to a solution."""
 
 from math import inf
+from typing import Any
 
 from ravine.cards import Card, Witness
 from ravine.hyperparameters import Hyperparameter
 from ravine.ops import abs, maximum, sqrt, total, where
 from ravine.rule import like_p, rule, shared
-from ravine.rules.d_adaptation import BETAS, D0, DECAY, KOZISTR, LR, OPTAX, OPTIONS
+from ravine.rules.d_adaptation import D0, DECAY, KOZISTR, LR, OPTAX, OPTIONS
 
+_BETAS: dict[str, Any] = {
+    "beta1": "decay rate of the mean of the scaled gradients, each times the estimate of its step",
+    "beta2": "decay rate of the mean of their squares; its root, of what d is made of",
+}
 _SCALED_EPS = "times the estimate, added to the root mean square of the scaled gradients"
 _COEF = Hyperparameter("factor of the estimate", low=0.0, open_low=True, search=(0.1, 10.0))
 _SAFEGUARD = "leave lr out of what the estimate is divided by"
@@ -50,7 +55,7 @@ _PRODIGYOPT = {"beta3": None, "decouple": True, "growth_rate": inf, "slice_p": 1
         ),
     ),
     lr=LR,
-    **BETAS,
+    **_BETAS,
     eps=_SCALED_EPS,
     weight_decay=DECAY,
     d0=D0,
@@ -130,7 +135,7 @@ def prodigy(
         ),
     ),
     lr=LR,
-    **BETAS,
+    **_BETAS,
     eps=_SCALED_EPS,
     weight_decay=DECAY,
     d0=D0,
@@ -188,7 +193,7 @@ def prodigy_bias_corrected(
     r=shared(0.0),
     card=Card(variant_of="prodigy", differs="place of eps"),
     lr=LR,
-    **BETAS,
+    **_BETAS,
     eps=_SCALED_EPS,
     d0=D0,
 )

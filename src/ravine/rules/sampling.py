@@ -1,7 +1,7 @@
 """Sampling: steps with noise, whose weights are draws from a distribution."""
 
 from ravine.cards import Card
-from ravine.hyperparameters import Hyperparameter, searched
+from ravine.hyperparameters import Hyperparameter
 from ravine.ops import normal, sqrt
 from ravine.rule import rule
 
@@ -10,7 +10,11 @@ from ravine.rule import rule
     paper="Welling & Teh, 2011. Bayesian Learning via Stochastic Gradient Langevin Dynamics",
     at="the update of the parameters, with a temperature",
     card=Card(title="SGLD", names="stochastic gradient Langevin dynamics, Langevin dynamics"),
-    lr=searched(1e-6, 1e-1),
+    lr=Hyperparameter(
+        "learning rate: its half is the factor of the gradient, its root that of the noise",
+        low=0.0,
+        search=(1e-6, 1e-1),
+    ),
     temperature=Hyperparameter(
         "what is sampled is exp(-loss / temperature); at 0 there is no noise",
         0.0,

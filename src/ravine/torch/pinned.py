@@ -8,12 +8,11 @@ the gradients are, and to run the kernels. That is a fifth of the time for a sma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 from ravine.torch.rule_optimizer import RuleOptimizer
-from ravine.torch.stepping import READY
+from ravine.torch.stepping import READY, KernelPart
 
 __all__ = ["Pinned"]
 
@@ -30,9 +29,8 @@ class Pinned:
         assert bound is not None
         numbers = {id(p): i for i, p in enumerate(parameters)}
         self._seed = bound.seed
-        self._parts: list[tuple[Any, list[int], int]] = [
-            (kernel.step, [numbers[id(p)] for p in kernel.params], len(kernel.params))
-            for kernel in bound.kernels
+        self._parts: list[tuple[KernelPart, list[int]]] = [
+            (kernel, [numbers[id(p)] for p in kernel.params]) for kernel in bound.kernels
         ]
         self._held = bound
         self._set_lr: list[list[Callable[[float], None]]] = [x["lr"] for x in bound.setters]
@@ -59,7 +57,8 @@ class Pinned:
         for setters, lr in zip(self._set_lr, rates, strict=True):
             for setter in setters:
                 setter(lr)
-        for step, order, count in self._parts:
-            step.place("g", [gradients[i] for i in order])
-            if step.run(count, self._seed) != READY:
+        for kernel, order in self._parts:
+            kernel.addresses = []  # other ones, should the optimizer itself step again
+            kernel.step.place("g", [gradients[i] for i in order])
+            if kernel.step.run(len(order), self._seed) != READY:
                 raise RuntimeError("a count of steps in float32 is full")

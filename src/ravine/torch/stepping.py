@@ -7,7 +7,6 @@ what new gradients are, torch's own guards find out in one call in C. It refers 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,9 +89,6 @@ class Member:
             and all(type(local(x)) is torch.Tensor for x in self._given)
             and self.rows is None
             and not self.whole
-            and all(
-                local(self.state[key]) is local(self.slots[slot]) for slot, key in self.keys.items()
-            )
         )
 
     @property
@@ -230,29 +226,36 @@ class KernelPart:
             else None
         )
         self._take_part([m.present for m in members])
-        self.repeatable = all(m.repeatable for m in members)
+        # Other threads may replace what is in a state, or where a tensor is: each is looked up once. What the
+        # kernel is pointed at is what is held until the step is taken, and compared before the next.
         slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
         counts = [m.count for m in members]
-        self.held: Any = (
-            slots  # until the step is taken: other threads may replace what is in a state
-        )
-        for column, tensors in zip(step.state, (*slots, counts), strict=True):
-            step.place(column, [0 if x is None else self._address(x) for x in tensors])
+        self.held: Any = slots
+        kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]
+        where = [
+            self._point(column, tensors)
+            for column, tensors in zip(
+                ("p", *step.state),
+                ([local(m.work.p) for m in members], *slots, counts),
+                strict=True,
+            )
+        ]
         self.signals = step.kernel.signals
         signals = [[local(m.work.signals[name]) for m in members] for name in self.signals]
-        step.place("p", [self._address(local(m.work.p)) for m in members])
+        self.repeatable = all(m.repeatable for m in members) and all(
+            map(is_, map(local, kept), _flat(slots))
+        )
         if not self.repeatable:
             return
         grads = [local(m.work.g) for m in members]
         self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
-        self.addresses = [0] * len(members)  # of gradients, and how many bytes were enough
-        self.sizes = [g.untyped_storage().nbytes() for g in grads]
+        self.addresses: list[int] = []  # of gradients, as the kernel has them; none: it has others
+        self.sizes = [g.untyped_storage().nbytes() for g in grads]  # how many bytes were enough
         self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
         self.absent: list[torch.Tensor] = []  # stand in the places of gradients that are not there
         # What the state must have where it is looked up: slot after slot, and then the counts, unless
         # torch's class keeps none.
         names = [[m.keys[slot] for m in members] for slot in step.state[:-1]]
-        kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]
         if all("step" in m.state and m.state["step"] is m.count for m in members):
             names.append(["step"] * len(members))
             kept += counts
@@ -261,7 +264,7 @@ class KernelPart:
         self.names, self.kept = list(_flat(names)), kept
         fixed = [*self.params, *kept, *own]
         self.fixed: list[Any] = list(map(local, fixed))
-        self.where = _addresses(self.fixed)
+        self.where = list(_flat(where))[: len(fixed)]
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
         self.facts = facts([*grads, *_flat(signals), *self.matrices])
@@ -296,6 +299,18 @@ class KernelPart:
                     member.store(member.work.p, columns)
             member.keep_count()
         self.held = None
+
+    def _point(self, column: str, tensors: Sequence[torch.Tensor | None]) -> list[int]:
+        """Point the kernel at a column of each tensor; where each begins."""
+        where = [0 if x is None else x.data_ptr() for x in tensors]
+        self.step.place(
+            column,
+            [
+                at or (0 if x is None or x.numel() else self.step.anywhere)
+                for x, at in zip(tensors, where, strict=True)
+            ],
+        )
+        return where
 
     def _address(self, x: torch.Tensor) -> int:
         """Where a column begins; some address, where it has no elements."""
@@ -354,14 +369,14 @@ class KernelPart:
                 # Where many are missing, their states need not come into the caches.
                 here *= len(fixed) // len(here)
                 states, names = list(compress(states, here)), list(compress(names, here))
-                fixed, where = list(compress(fixed, here)), array("q", compress(where, here))
+                fixed, where = list(compress(fixed, here)), list(compress(where, here))
                 kept = list(compress(kept, here))
         try:
             if not all(map(is_, map(getitem, states, names), kept)):
                 return None
         except KeyError:  # a slot is gone
             return None
-        if _addresses(fixed) != where:
+        if list(map(_data_ptr, fixed)) != where:
             return None  # memory has moved
         addresses = list(map(_data_ptr, grads))
         for i in self.hollow:
@@ -376,8 +391,8 @@ class KernelPart:
                         if is_cut_short(g):
                             return None
                         self.sizes[i] = sizes[i]
+            self.step.place("g", addresses)
             self.addresses = addresses
-        self.step.place("g", addresses)
         if not signals:
             return grads
         if any(map(is_cut_short, signals)):
@@ -411,10 +426,6 @@ class KernelPart:
     def squares(self) -> float:
         """The sum of the squared gradients of the last step."""
         return self.step.squares() if self.present else 0.0
-
-
-def _addresses(tensors: list[torch.Tensor]) -> array[int]:
-    return array("q", list(map(_data_ptr, tensors)))
 
 
 def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

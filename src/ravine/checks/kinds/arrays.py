@@ -42,6 +42,7 @@ class _InAStyle(Running):
     """What takes arrays in a style that is tried out: lists, dicts by name, or one at a time."""
 
     has = frozenset({"float64", "gradients"})
+    complex = True
     style = ""
     given: Any = ()
 
@@ -72,6 +73,10 @@ class _InAStyle(Running):
             except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
                 errors.append(error)
         raise errors[0]
+
+    def _restore(self) -> None:
+        for x, start in zip(self._parameters(), self.starts, strict=True):
+            x[...] = start
 
     def _parameters(self) -> Sequence[Any]:
         return _listed(self.params, self.starts)

@@ -45,6 +45,8 @@ class Running:
     has: frozenset[str] = frozenset({"float64"})
     optimizer: Any = None
     params: Any = None
+    complex = False
+    """Whether it may be given complex arrays."""
 
     def __init__(
         self,
@@ -57,9 +59,11 @@ class Running:
     ):
         self.arrange = arrange
         self.maker, self.dtype, self.arguments, self.heard = maker, dtype, arguments, heard
-        self.starts = [np.asarray(x, dtype=float) for x in starts]
+        self._numbers: Any = complex if dtype == "complex128" else float
+        self.starts = [np.asarray(x, dtype=self._numbers) for x in starts]
         self.steps = 0
-        if dtype != "float64" and "dtypes" not in self.has:
+        possible = self.complex if dtype == "complex128" else "dtypes" in self.has
+        if dtype != "float64" and not possible:
             raise CouldNotRun("make", f"its kind is not made for {dtype}")
         with guarded("make", heard):
             self._make()
@@ -72,12 +76,20 @@ class Running:
         self.steps += 1
         reseed(self.steps)
         with guarded("step", self.heard, self.steps):
-            self._step([None if g is None else np.array(g, dtype=float) for g in grads])
+            self._step([None if g is None else np.array(g, dtype=self._numbers) for g in grads])
+
+    def restore(self) -> None:
+        """Put the parameters back to where they were at first. Raises CouldNotRun."""
+        with guarded("step", self.heard, self.steps):
+            self._restore()
 
     def parameters(self) -> list[Array]:
-        """The parameters as they are now: copies, in float64. Raises CouldNotRun where they are gone."""
+        """The parameters as they are now: copies, in float64 or complex128.
+
+        Raises CouldNotRun where they are gone.
+        """
         with translated("step", self.steps):
-            found = [np.array(x, dtype=float) for x in self._parameters()]
+            found = [np.array(x, dtype=self._numbers) for x in self._parameters()]
         shapes, were = [x.shape for x in found], [x.shape for x in self.starts]
         if shapes != were:
             raise CouldNotRun(
@@ -114,6 +126,9 @@ class Running:
 
     def _step(self, grads: list[Array | None]) -> None:
         raise NotImplementedError
+
+    def _restore(self) -> None:
+        raise CouldNotRun("step", "the parameters of its kind cannot be put back", self.steps)
 
     def _parameters(self) -> Sequence[Any]:
         raise NotImplementedError

@@ -18,11 +18,12 @@ class OfOptax(Running):
     """A gradient transformation, or a function that makes one."""
 
     has = frozenset({"float64", "dtypes"})
+    complex = True
 
     def _make(self) -> None:
         self.optimizer, self.compiled = self._compiled()
         with jax.enable_x64(True):
-            self.params = [jnp.asarray(x, self.dtype) for x in self.starts]
+            self._restore()
             self.state = self.optimizer.init(self.params)
 
     def _compiled(self) -> tuple[Any, Any]:
@@ -36,6 +37,10 @@ class OfOptax(Running):
         with jax.enable_x64(True):
             given = [jnp.asarray(g, self.dtype) for g in grads]
             self.params, self.state = self.compiled(self.params, given, self.state)
+
+    def _restore(self) -> None:
+        with jax.enable_x64(True):
+            self.params = [jnp.asarray(x, self.dtype) for x in self.starts]
 
     def _parameters(self) -> Sequence[Any]:
         return [jax.device_get(p) for p in self.params]

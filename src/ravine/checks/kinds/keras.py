@@ -35,6 +35,10 @@ class OfKeras(Running):
         given = [keras.ops.convert_to_tensor(g, dtype=self.dtype) for g in grads]
         self.optimizer.apply(given)
 
+    def _restore(self) -> None:
+        for p, x in zip(self.params, self.starts, strict=True):
+            p.assign(x)
+
     def _parameters(self) -> Sequence[Any]:
         return [keras.ops.convert_to_numpy(p.value) for p in self.params]
 

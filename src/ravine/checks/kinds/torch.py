@@ -23,6 +23,7 @@ class OfTorch(Running):
 
     has = frozenset({"float64", "torch", "missing", "dtypes", "object", "gradients"})
     sparse = False
+    complex = True
 
     def _make(self) -> None:
         dtype = getattr(torch, self.dtype)
@@ -72,8 +73,14 @@ class OfTorch(Running):
             its = torch.empty_like(p.detach()).copy_(given)  # laid out as backward() lays it out
             p.grad = given.to_sparse(1).coalesce() if self.sparse else its
 
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for p, x in zip(self.params, self.starts, strict=True):
+                p.copy_(torch.tensor(x))
+
     def _parameters(self) -> Sequence[Any]:
-        return [p.detach().to(torch.float64).numpy() for p in self.params]
+        dtype = torch.complex128 if self.dtype == "complex128" else torch.float64
+        return [p.detach().to(dtype).numpy() for p in self.params]
 
     def gradients(self) -> list[Any]:
         """The gradients that it was given last, as they are now."""

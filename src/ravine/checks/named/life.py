@@ -279,7 +279,7 @@ def quiet(c: Context) -> str | None:
     Runs: what all checks run; torch's default dtype, grad mode and threads, NumPy's handling of
     errors, the working directory and the recursion limit are compared before and after each step.
 
-    Fault: one of these has changed. What is printed is a remark, not a fault.
+    Fault: one of these has changed, or the process is forked. What is printed is a remark, not a fault.
 
     Fix: use the context managers that put it back: torch.no_grad(), np.errstate().
     """
@@ -288,4 +288,6 @@ def quiet(c: Context) -> str | None:
     if heard.changed:
         what = "; ".join(f"{k}: {v}" for k, v in heard.changed.items())
         raise Fault(f"it changes {what}")
+    if heard.forks:
+        raise Fault("it forks the process")
     return f"it prints {heard.printed.splitlines()[0]!r}" if heard.printed else None

@@ -45,6 +45,7 @@ DRIVERS = (
         clock=lambda i, k, count: count * (i - 1) + k + 1,
     ),
     Driver("t stays 1", "t stays 1: it is never counted up", clock=lambda i, k, count: 1),
+    Driver("t stays 0", "t stays 0: it is never counted up", clock=lambda i, k, count: 0, weight=5),
     Driver(
         "t from 0", "t starts at 0: it is counted up after its use", clock=lambda i, k, count: i - 1
     ),
@@ -78,17 +79,21 @@ def run(
     tolerance: float = 0.0,
     rounding: float = 2.3e-16,
 ) -> Path:
-    """The paths that a rule takes so: (runs, steps + 1, numbers).
+    """The paths that a rule takes so: (runs, rows, numbers).
 
     like: stop after the first step whose update is not that of this path, within the tolerance and the
     rounding of its arithmetic.
     """
     state = batch.begin(probe.starts, values)
     runs, count = state.p.shape[:2]
-    rows = [state.p.reshape(runs, -1)]
+    begun = state.p
+    rows = [begun.reshape(runs, -1)]
     pending, past = np.zeros_like(state.p), np.zeros_like(probe.grads[0])
     with np.errstate(all="ignore"):
         for i, now in enumerate(probe.grads, 1):
+            if probe.restored and i > 1:
+                state.p = begun
+                rows.append(rows[0])
             g, past = (past, now) if driver.stale else (now, now)
             if driver.forgets:
                 state.slots = batch.begin(probe.starts, values).slots
@@ -108,7 +113,7 @@ def run(
             state.p = new
             rows.append(new.reshape(runs, -1))
             if like is not None and not _near(
-                rows[-2], rows[-1], like[i - 1], like[i], tolerance, rounding
+                rows[-2], rows[-1], like[len(rows) - 2], like[len(rows) - 1], tolerance, rounding
             ):
                 break
     return np.stack(rows, axis=1)

@@ -1,8 +1,8 @@
 """What the posts and textbooks say of optimizers, sentence by sentence, measured and judged.
 
-The sentences are from Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implementation in
-Python" (29 August 2024); most textbooks have them too. Each is tried on the problems of
-`ravine.experiments.grids`, under one protocol:
+The sentences are from the posts, in :mod:`ravine.experiments.quotations`; most textbooks have them too.
+They are tried on the problems of `ravine.experiments.grids`, or on small ones made for the situation that
+a sentence names, under one protocol:
 
 - every optimizer has the same grid of learning rates, and its other hyperparameters at their
   defaults; the best rate is chosen on tuning seeds, and what is reported are other seeds;
@@ -10,8 +10,8 @@ Python" (29 August 2024); most textbooks have them too. Each is tried on the pro
 - a difference counts when its 95% bootstrap interval over the seeds is on one side. A claim that
   looks at many problems widens its intervals, so that all of them hold at once (Bonferroni).
 
-No verdict is written down here: `units.py` measures, `adam.py` and `others.py` compare, `judging.py`
-decides.
+No verdict is written down here: `units.py` and `situations.py` measure, `adam.py`, `others.py` and
+`further.py` compare, `judging.py` decides, by one rule for all.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
     verdicts(results), table(results)
@@ -31,6 +31,7 @@ from ravine.experiments.claims.adam import (
     needs_no_clipping,
     superior,
 )
+from ravine.experiments.claims.further import FURTHER
 from ravine.experiments.claims.judging import Claim
 from ravine.experiments.claims.others import (
     dampens_oscillations,
@@ -57,6 +58,7 @@ CLAIMS = (
     dampens_oscillations,
     escapes_local_minima,
     rate_needs_decrease,
+    *FURTHER,
 )
 
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from ravine.experiments.claims.judging import (
     CONTRADICTS,
-    EVERY,
-    MOST,
     Claim,
     Row,
     interval,
@@ -17,9 +15,10 @@ from ravine.experiments.claims.judging import (
     row,
     tally,
 )
-from ravine.experiments.claims.races import TUTORIAL, Races, ratio
+from ravine.experiments.claims.races import Races, ratio
 from ravine.experiments.claims.units import LABELS, RIVALS, SIZES
 from ravine.experiments.grids import Array
+from ravine.experiments.quotations import quotation
 from ravine.experiments.racers import called
 
 TOLERANCE = 0.01
@@ -57,10 +56,9 @@ def needs_no_clipping(races: Races) -> Claim:
     return judge(
         "clipping",
         f"{races.name} needs no gradient clipping",
-        f'{TUTORIAL}: "we don\'t need to clip them for ADAM"',
+        str(quotation("clipping")),
         rows=adam,
         contrast=sgd,
-        quantifier=EVERY,
         cases="problems",
         criterion=(
             "a problem supports it if clipping each coordinate at 1 leaves more than "
@@ -113,9 +111,8 @@ def less_sensitive(races: Races) -> Claim:
     return judge(
         "sensitivity",
         f"{races.name} is less sensitive to the learning rate",
-        f'{TUTORIAL}: "relatively insensitive to the initial learning rate"',
+        str(quotation("sensitivity")),
         rows=rows,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             "a problem supports it if the learning rates that make at least "
@@ -145,11 +142,9 @@ def more_quickly(races: Races) -> Claim:
     return judge(
         "speed",
         f"{races.name} converges much more quickly than SGD",
-        f'{TUTORIAL}: "tends to converge much more quickly than standard stochastic gradient '
-        'descent"',
+        str(quotation("speed")),
         rows=rows("tuned", me, "fast") + rows("default rates", me, "default"),
         contrast=contrast,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             f"a problem supports it if {races.name} takes less than {MUCH:g} of SGD's steps to the target; "
@@ -178,9 +173,8 @@ def low_memory(races: Races) -> Claim:
     return judge(
         "memory",
         f"{races.name} has low memory requirements",
-        f'{TUTORIAL}: "has low memory requirements"; Kingma & Ba 2015, abstract',
+        f"{quotation('efficiency')}; Kingma & Ba 2015, abstract",
         rows=rows,
-        quantifier=MOST,
         cases="cases",
         criterion=f"a case supports it if {races.name} keeps no more bytes of state for {one}",
         says=f"{races.name} keeps no more bytes",
@@ -218,9 +212,8 @@ def superior(races: Races) -> Claim:
     return judge(
         "superior",
         f"{races.name} is the superior choice for most tasks",
-        f'{TUTORIAL}: "by far the most superior choice for most optimization tasks"',
+        str(quotation("superior")),
         rows=rows,
-        quantifier=MOST,
         cases="problems",
         criterion=(
             f"a problem supports it if {races.name} ends lower than the best of SGD, momentum, Nesterov "

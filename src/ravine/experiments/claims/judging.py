@@ -1,12 +1,12 @@
 """From numbers to verdicts.
 
 A claim's function turns numbers into rows, each of which supports the claim, contradicts it, or is
-undecided; `decide` turns the rows under one condition into a verdict, and `combine` these into one.
+undecided; `decide` turns rows into a verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
 from typing import Any
@@ -75,45 +75,22 @@ def row(
     }
 
 
-MOST = (
-    "it holds if more than half of the {cases} support it, does not hold if more than half "
-    "contradict it, and is not distinguishable if more than half are undecided"
+SHARE = 0.75
+"""What share of the rows decides a claim: of the bar in its picture, as of its verdict."""
+
+RULE = (
+    "it holds if at least three quarters of the {cases} support it, does not hold if at least three "
+    "quarters contradict it, is not distinguishable if at least three quarters are undecided, and "
+    "otherwise depends"
 )
-EVERY = (
-    "it holds if more than half of the {cases} support it and none contradicts it, and does not "
-    "hold if some contradict it and none supports it"
-)
 
 
-def decide(rows: Sequence[Row], quantifier: str) -> str:
-    """Turn the outcomes under one condition into a verdict, as `MOST` or `EVERY` says."""
-    count = {x: sum(r["outcome"] == x for r in rows) for x in OUTCOMES}
-    half = len(rows) / 2
-    if quantifier == EVERY:
-        if count[SUPPORTS] and count[CONTRADICTS]:
-            return DEPENDS
-        if count[CONTRADICTS]:
-            return FAILS
-        return HOLDS if count[SUPPORTS] > half else ALIKE
-    if count[SUPPORTS] > half:
-        return HOLDS
-    if count[CONTRADICTS] > half:
-        return FAILS
-    return ALIKE if count[UNDECIDED] > half else DEPENDS
-
-
-def combine(verdicts: Iterable[str], quantifier: str) -> str:
-    """Turn the verdicts under several conditions into one.
-
-    If they agree, it is theirs. A claim that holds under none of them, and fails under some, does
-    not hold; but one about `EVERY` case that depends on the case somewhere holds in part. Otherwise
-    it depends on the condition.
-    """
-    found = set(verdicts)
-    if len(found) == 1:
-        return found.pop()
-    in_part = {HOLDS, DEPENDS} if quantifier == EVERY else {HOLDS}
-    return FAILS if FAILS in found and not found & in_part else DEPENDS
+def decide(rows: Sequence[Row]) -> str:
+    """Turn outcomes into a verdict, as `RULE` says."""
+    for outcome, verdict in ((SUPPORTS, HOLDS), (CONTRADICTS, FAILS), (UNDECIDED, ALIKE)):
+        if sum(r["outcome"] == outcome for r in rows) >= SHARE * len(rows):
+            return verdict
+    return DEPENDS
 
 
 def judge(
@@ -122,7 +99,6 @@ def judge(
     source: str,
     *,
     rows: Sequence[Row],
-    quantifier: str,
     cases: str,
     criterion: str,
     says: str,
@@ -132,12 +108,11 @@ def judge(
     more: str = "",
     **numbers: Any,
 ) -> Claim:
-    """Judge a claim by its rows: under each condition by `decide`, over all of them by `combine`.
+    """Judge a claim by its rows, all together, and under each condition, both by `decide`.
 
-    quantifier, cases: `MOST` or `EVERY` of what the rows are about. criterion: what a row does.
-    says: what a supporting row shows, for the sentence; more: a sentence to add. contrast: rows to
-    compare with, which do not count. measure, threshold: of the rows, for the picture. Further
-    keywords join the result.
+    cases: what the rows are about. criterion: what makes a row support the claim. says: what a
+    supporting row shows, for the sentence; more: a sentence to add. contrast: rows to compare with,
+    which do not count. measure, threshold: of the rows, for the picture. Further keywords join the result.
 
     Returns ``name``, ``claim``, ``source``, ``criterion``, ``verdict``, ``depends_on`` (a list of
     what was found under each condition, empty unless it depends), ``sentence``, ``conditions`` (the
@@ -146,8 +121,8 @@ def judge(
     by_condition: dict[str, list[Row]] = {}
     for r in rows:
         by_condition.setdefault(r["condition"], []).append(r)
-    each = {condition: decide(of, quantifier) for condition, of in by_condition.items()}
-    verdict = combine(each.values(), quantifier)
+    each = {condition: decide(of) for condition, of in by_condition.items()}
+    verdict = decide(rows)
     told = [
         f"{condition}, {tally(of, cases)}" if len(each) > 1 else tally(of, cases)
         for condition, of in by_condition.items()
@@ -160,7 +135,7 @@ def judge(
         "name": name,
         "claim": claim,
         "source": source,
-        "criterion": f"{criterion}; {quantifier.format(cases=cases)}",
+        "criterion": f"{criterion}; {RULE.format(cases=cases)}",
         "verdict": verdict,
         "depends_on": depends if verdict == DEPENDS else [],
         "sentence": f"{says}{':' * (len(each) > 1)} {'; '.join(told)}.{' ' * bool(more)}{more}",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ravine.experiments.claims.judging import (
-    EVERY,
-    MOST,
     SUPPORTS,
     Claim,
     Row,
@@ -14,31 +12,30 @@ from ravine.experiments.claims.judging import (
     interval,
     judge,
     row,
-    tally,
 )
-from ravine.experiments.claims.races import TUTORIAL, Races, ratio
+from ravine.experiments.claims.races import Races, ratio
 from ravine.experiments.claims.units import CURVATURES, FLOOR_RATES, LABELS, NOISES, WANDER
 from ravine.experiments.grids import PROBLEMS
+from ravine.experiments.quotations import quotation
 from ravine.experiments.racers import called
 
 
 def rmsprop_often_better(races: Races) -> Claim:
-    """Judge whether RMSprop ends lower than SGD, tuned and at the defaults."""
-
-    contrast = races.lower("than momentum, tuned", "rmsprop", "momentum", "tuned")
-    tuned = races.lower("tuned", "rmsprop", "sgd", "tuned")
-    default = races.lower("default rates", "rmsprop", "sgd", "default")
+    """Judge whether RMSprop ends lower than SGD and than momentum, tuned and at the defaults."""
+    rows = [
+        each
+        for rival in ("sgd", "momentum")
+        for condition, entry in (("tuned", "tuned"), ("default rates", "default"))
+        for each in races.lower(f"than {called(rival)}, {condition}", "rmsprop", rival, entry)
+    ]
     return judge(
         "rmsprop",
-        "RMSprop often performs better than SGD",
-        f'{TUTORIAL}: "often performs better than basic SGD or SGD with momentum"',
-        rows=tuned + default,
-        contrast=contrast,
-        quantifier=MOST,
+        "RMSprop often performs better than SGD or SGD with momentum",
+        str(quotation("rmsprop")),
+        rows=rows,
         cases="problems",
-        criterion="a problem supports it if RMSprop ends lower than SGD",
-        says="RMSprop ends lower than SGD",
-        more=f"Than momentum, both tuned, {tally(contrast, 'problems')}.",
+        criterion="a problem supports it if RMSprop ends lower",
+        says="RMSprop ends lower",
         measure="loss at the end, RMSprop / other",
         threshold=1.0,
     )
@@ -61,9 +58,8 @@ def dampens_oscillations(races: Races) -> Claim:
     return judge(
         "oscillations",
         "Momentum dampens oscillations in ravines",
-        f'{TUTORIAL}: "the momentum helps to dampen oscillations"; Ruder 2016, arXiv:1609.04747',
+        f"{quotation('oscillations')}; Ruder 2016, arXiv:1609.04747",
         rows=[*same, tuned],
-        quantifier=EVERY,
         cases="learning rates",
         criterion=(
             "a learning rate at which SGD converges supports it if momentum 0.9 goes a shorter way "
@@ -100,9 +96,8 @@ def escapes_local_minima(races: Races) -> Claim:
     return judge(
         "escape",
         "SGD escapes local minima",
-        f'{TUTORIAL}: "you\'re very likely [to] escape local minima"',
+        str(quotation("escape")),
         rows=rows,
-        quantifier=EVERY,
         cases="noises",
         criterion=(
             "a noise supports it if of the runs that start in the shallow minimum more than half "
@@ -148,9 +143,8 @@ def rate_needs_decrease(races: Races) -> Claim:
     return judge(
         "decay",
         "The learning rate often needs to be decreased",
-        f'{TUTORIAL}: "Learning rate often needs to be decreased over time"',
+        str(quotation("decay")),
         rows=rows("gradients of batches", False) + rows("exact gradients", True),
-        quantifier=MOST,
         cases="races",
         criterion=(
             "a race supports it if a learning rate that falls linearly to zero ends lower than a "

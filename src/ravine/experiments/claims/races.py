@@ -14,9 +14,6 @@ from ravine.experiments.racers import called
 
 Results = Sequence[Mapping[str, Any]]
 
-TUTORIAL = "Tuychiev 2024"
-"""Who makes the claims."""
-
 
 class Races:
     """The races among the results: looked up by what was asked, and compared.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ravine.engines.tracing import trace
+from ravine.experiments.claims import situations
 from ravine.experiments.grids import (
     PROBLEMS,
     SPIKES,
@@ -22,7 +23,7 @@ from ravine.experiments.grids import (
 )
 from ravine.experiments.racers import NAMES, Apart, Racer, racer, racers
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised by hand when the same spec gives other numbers: earlier results are not reused then."""
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
@@ -95,6 +96,7 @@ def specs(
         *({"unit": "ravine", "momentum": m} for m in (0.0, 0.5, 0.9, 0.99)),
         *({"unit": "escape", "learning_rate": lr, "runs": runs} for lr in (0.01, 0.03, 0.1, 0.3)),
         {"unit": "floor", "seeds": seeds},
+        *situations.specs(seeds, quick),
     ]
 
 
@@ -110,11 +112,15 @@ def look_up(spec: Mapping[str, Any], found: Found | None = None) -> Racer:
 
 def run(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Do one unit of work: a pure function of the spec; the result is fit for JSON."""
+    if spec["unit"] in situations.UNITS:
+        return {**spec, **situations.UNITS[spec["unit"]](spec)}
     return {**spec, **_UNITS[spec["unit"]](spec, look_up(spec, found))}
 
 
 def depends(spec: Mapping[str, Any], found: Found | None = None) -> dict[str, Any]:
     """Return everything that the result of a spec depends on, fit for JSON."""
+    if spec["unit"] in situations.UNITS:
+        return {**spec, **situations.depends(spec), "protocol": PROTOCOL_VERSION}
     each = look_up(spec, found)
     if spec.get("momentum"):
         each = racer(each.name, {"momentum": spec["momentum"]})

@@ -7,6 +7,8 @@ const LETTERS = {
 const SIGNS = { add: "+", sub: "−", lt: "<", le: "≤", gt: ">", ge: "≥", eq: "=", ne: "≠", mod: "mod", matmul: "" };
 const LEVELS = { lt: 0, le: 0, gt: 0, ge: 0, eq: 0, ne: 0, add: 1, sub: 1, mul: 2, mod: 2, matmul: 2, neg: 2, div: 4, pow: 4 };
 
+const ASKED = { lt: (a, b) => a < b, le: (a, b) => a <= b, gt: (a, b) => a > b, ge: (a, b) => a >= b, eq: (a, b) => a === b, ne: (a, b) => a !== b };
+
 const mo = (sign, more = "") => `<mo${more}>${sign.replace("<", "&lt;").replace(">", "&gt;")}</mo>`;
 const row = (...parts) => `<mrow>${parts.join("")}</mrow>`;
 
@@ -36,8 +38,14 @@ function read(node) {
   if (node.type === "choice") return [cases([[node.then, node.condition], [node.otherwise, null]]), 9];
   if (node.type === "op") return operation(node);
   if (node.type === "call") return called(node);
+  if (node.type === "generator") return [row(shown(node.value), "<mtext>&#xa0;for each&#xa0;</mtext>", given(node.target)), 0];
+  if (node.type === "item") return [`<msub>${shown(node.of, 9)}${row(shown(node.index))}</msub>`, 9];
+  if (node.type === "is") return [row(shown(node.args[0]), "<mtext>&#xa0;is&#xa0;</mtext>", shown(node.args[1])), 0];
   return ["<mtext>…</mtext>", 9];
 }
+
+// What is given a value: a name, or several.
+const given = (target) => target.type === "tuple" ? row(target.items.map(given).join(mo(","))) : letter(target.name);
 
 function operation({ op, args: [a, b] }) {
   if (op === "neg") return [row(mo("−"), shown(a, 2)), 1];
@@ -54,6 +62,7 @@ const cases = (list) => row(mo("{"), `<mtable columnalign="left left" columnspac
 
 function called({ of, args }) {
   const name = of.name?.replace(/^_/, "") ?? "…", [a] = args;
+  if (name === "tuple") return [row(mo("("), shown(a), mo(")")), 9];
   if (name === "sqrt") return [`<msqrt>${shown(a)}</msqrt>`, 9];
   if (name === "abs") return [row(mo("|"), shown(a), mo("|")), 9];
   if (name === "norm") return [row(mo("‖"), shown(a), mo("‖")), 9];
@@ -63,15 +72,18 @@ function called({ of, args }) {
 }
 
 // Lines of a function: name ← value, with `if` on switches settled by the values.
-export function mathml({ body, parameters }, values) {
+// signals: those that a step is given. ndim: how many dimensions p has.
+export function mathml({ body, parameters }, values, { signals = [], ndim = 1 } = {}) {
   const rows = [];
+  // What a condition is while the rule is read: true, false, or null where that is not known.
+  const number = (node) => node.type === "number" ? node.value : node.type === "call" && node.of.name === "ndim" ? ndim : NaN;
   const settled = (node) => {
     if (node.type === "name" && node.name in values) return Boolean(values[node.name]);
-    if (node.type === "not") {
-      const inner = settled(node.value);
-      return inner === null ? null : !inner;
-    }
-    return null;
+    if (node.type === "is" && node.args[1].value === null) return !signals.includes(node.args[0].name);
+    if (node.type === "op" && node.op in ASKED && !node.args.map(number).some(Number.isNaN)) return ASKED[node.op](...node.args.map(number));
+    if (node.type !== "not") return null;
+    const inner = settled(node.value);
+    return inner === null ? null : !inner;
   };
   const simple = (node) => {
     if (!node || typeof node !== "object") return node;
@@ -85,17 +97,22 @@ export function mathml({ body, parameters }, values) {
   const walk = (list) => {
     for (const each of list) {
       if (each.type === "assign") {
-        if (each.target.type === "tuple" && each.value.type === "tuple") each.target.items.forEach((target, i) => add(letter(target.name), each.value.items[i]));
-        else add(each.target.type === "tuple" ? each.target.items.map((x) => letter(x.name)).join(mo(",")) : letter(each.target.name), each.value);
-      } else if (each.type === "if") walk(settled(each.condition) === false ? each.otherwise : each.then);
-      else if (each.type === "return" && each.value) {
+        if (each.target.type === "tuple" && each.value.type === "tuple" && each.value.items.length === each.target.items.length) each.target.items.forEach((target, i) => add(given(target), each.value.items[i]));
+        else add(given(each.target), each.value);
+      } else if (each.type === "for") {
+        walk(each.body);
+      } else if (each.type === "if") {
+        if (walk(settled(each.condition) === false ? each.otherwise : each.then)) return true;
+      } else if (each.type === "return" && each.value) {
         const slots = parameters.slice(parameters.indexOf("g") + 1), items = each.value.type === "tuple" ? each.value.items : [each.value];
         items.forEach((value, i) => {
           const name = i ? slots[i - 1] : "p";
           if (!(value.type === "name" && value.name === name)) add(letter(name ?? "p"), value);
         });
+        return true;
       }
     }
+    return false;
   };
   walk(body);
   return `<math displaystyle="true"><mtable columnalign="right center left" displaystyle="true">${rows.join("")}</mtable></math>`;

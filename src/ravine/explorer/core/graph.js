@@ -1,5 +1,7 @@
 // A graph of numbers: each node is computed once, however often it is named. Arrays are lists of nodes.
 
+import * as draws from "./draws.js";
+
 const mod = (x, y) => x - Math.floor(x / y) * y;
 const round = (x) => Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
 
@@ -26,7 +28,9 @@ export const OPERATIONS = {
 };
 for (const name of ["sqrt", "abs", "sign", "exp", "log", "tanh", "sin", "cos", "floor"]) OPERATIONS[name] = [Math[name], (a) => `Math.${name}(${a})`];
 
-const FUNCTIONS = { mod, round };
+for (const name of ["normal", "uniform"]) OPERATIONS[name] = [draws[name], (...all) => `F.${name}(${all.join(", ")})`];
+
+const FUNCTIONS = { mod, round, ...draws };
 
 export class Graph {
   constructor() {
@@ -54,19 +58,19 @@ export class Graph {
   }
 
   apply(op, ...args) {
-    if (Object.hasOwn(OPERATIONS, op) && args.every((a) => a.op === "constant")) return this.constant(OPERATIONS[op][0](...args.map((a) => a.value)));
+    if (args.every((a) => a.op === "constant")) return this.constant(OPERATIONS[op][0](...args.map((a) => a.value)));
     return this.node(op, args);
   }
 }
 
-// Nodes that the roots need, in an order in which they can be computed.
-export function needed(roots) {
+// Nodes that the roots need, in an order in which they can be computed. `known`: nodes at which to stop.
+export function needed(roots, known = new Map()) {
   const seen = new Set(), stack = [...roots];
   while (stack.length) {
     const node = stack.pop();
     if (!seen.has(node)) {
       seen.add(node);
-      stack.push(...node.args);
+      if (!known.has(node)) stack.push(...node.args);
     }
   }
   return [...seen].sort((a, b) => a.index - b.index);
@@ -75,7 +79,7 @@ export function needed(roots) {
 // Statements that compute the roots, and the words for each node. `given`: words for nodes that are known.
 export function printed(roots, { prefix = "n", given = new Map() } = {}) {
   const words = new Map(given), lines = [];
-  for (const node of needed(roots)) {
+  for (const node of needed(roots, given)) {
     if (given.has(node)) continue;
     if (node.op === "constant") words.set(node, node.value < 0 || Object.is(node.value, -0) ? `(${node.value})` : String(node.value));
     else if (node.op === "input") words.set(node, node.value);

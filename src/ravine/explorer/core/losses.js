@@ -3,7 +3,8 @@
 import { compiled, derivatives, Graph, printed } from "./graph.js";
 import { Evaluation } from "./evaluation.js";
 import { parseExpression, RuleError } from "./parser.js";
-import { array, Values } from "./values.js";
+import { array } from "./operations.js";
+import { Values } from "./values.js";
 
 // names: what the loss is a function of. constants: numbers, or lists of numbers, by their names.
 export function loss(text, names, constants = {}) {
@@ -18,11 +19,11 @@ export function loss(text, names, constants = {}) {
   };
   of(constants);
   const at = (what) => (p, given = constants) => of(given)[what](p, given);
-  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), slopes: of(constants).slopes };
+  return { value: at("value"), gradient: at("gradient"), hessian: at("hessian"), along: of(constants).along };
 }
 
 function derived(tree, names, numbers, lists, lengths) {
-  const graph = new Graph(), values = new Values(graph), run = new Evaluation(values, { hyperparameters: {}, functions: new Map() });
+  const graph = new Graph(), values = new Values(graph), run = new Evaluation(values);
   const inputs = names.map((_, i) => graph.input(`p[${i}]`)), environment = new Map(Object.entries(numbers));
   names.forEach((name, i) => environment.set(name, array([], [inputs[i]])));
   lists.forEach((key, k) => environment.set(key, array([lengths[k]], Array.from({ length: lengths[k] }, (_, i) => graph.input(`c.${key}[${i}]`)))));
@@ -34,10 +35,9 @@ function derived(tree, names, numbers, lists, lengths) {
     return [lines.join("\n"), roots.map(word).join(", ")];
   };
   const [valueLines, value] = code([root]), [gradientLines, slopes] = code(gradient);
-  const { lines, word } = printed(gradient, { prefix: "l" });
   let hessian = null;
   return {
-    slopes: { lines, words: gradient.map(word) }, // for loops that hold everything in locals
+    along: { gradient, diagonal: () => inputs.map((input, i) => derivatives(graph, gradient[i], [input])[0]) },
     value: compiled("p, c", `${valueLines}\nreturn ${value};`),
     gradient: compiled("p, c", `${gradientLines}\nreturn Float64Array.of(${slopes});`),
     hessian: (p, given) => {

@@ -1,9 +1,11 @@
 // Python text of rules and losses -> a syntax tree. Every node has its place: line from 1, columns from 0.
 
 export class RuleError extends Error {
-  constructor(message, { line = 0, column = 0 } = {}) {
+  // hint: what the reader may have meant, as Python says it below a message.
+  constructor(message, { line = 0, column = 0 } = {}, hint = "") {
     super(message);
     this.name = "RuleError";
+    this.hint = hint;
     this.line = line;
     this.column = column;
   }
@@ -11,13 +13,15 @@ export class RuleError extends Error {
 
 const TOKEN = /(?<space>[ \t]+)|(?<comment>#.*)|(?<number>(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?)|(?<name>[\p{L}_][\p{L}\p{N}_]*)|(?<string>"[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')|(?<sign>\*\*|\/\/|<=|>=|==|!=|->|[-+*/%]=|[-+*/%@()[\]{},:=<>.])/uy;
 
+const PAIRS = { "(": ")", "[": "]", "{": "}" };
+
 function tokens(text) {
   const found = [], indents = [0];
   const blank = text.replace(/("""|''')[\s\S]*?\1/g, (s) => '""' + s.slice(2, -1).replace(/[^\n]/g, " ") + " ").replace(/\r/g, "");
-  let depth = 0, opened = null;
+  const opened = [];
   blank.split("\n").forEach((row, index) => {
     const line = index + 1;
-    if (!depth) {
+    if (!opened.length) {
       if (/^\s*(#.*)?$/.test(row)) return;
       const indent = row.match(/^[ \t]*/)[0].length;
       if (indent > indents.at(-1)) {
@@ -28,24 +32,28 @@ function tokens(text) {
         indents.pop();
         found.push({ kind: "dedent", line, column: 0, end: indent });
       }
-      if (indent !== indents.at(-1)) throw new RuleError("the indentation fits no line above", { line });
+      if (indent !== indents.at(-1)) throw new RuleError("unindent does not match any outer indentation level", { line });
     }
     for (let column = 0; column < row.length;) {
       TOKEN.lastIndex = column;
       const match = TOKEN.exec(row);
-      if (!match) throw new RuleError(`cannot read ${row.slice(column).trim().slice(0, 20)}`, { line, column });
+      if (!match) throw new RuleError("invalid syntax", { line, column });
       const [kind] = Object.entries(match.groups).find(([, value]) => value !== undefined), value = match[0];
       const end = column + value.length;
       if (kind === "sign" && "([{".includes(value)) {
-        if (!depth++) opened = { line, column };
+        opened.push({ value, line, column });
       }
-      if (kind === "sign" && ")]}".includes(value) && --depth < 0) throw new RuleError(`${value} closes nothing`, { line, column });
+      if (kind === "sign" && ")]}".includes(value)) {
+        const last = opened.pop();
+        if (!last) throw new RuleError(`unmatched '${value}'`, { line, column });
+        if (PAIRS[last.value] !== value) throw new RuleError(`closing parenthesis '${value}' does not match opening parenthesis '${last.value}'${last.line === line ? "" : ` on line ${last.line}`}`, { line, column });
+      }
       if (kind !== "space" && kind !== "comment") found.push({ kind, value, line, column, end });
       column = end;
     }
-    if (!depth) found.push({ kind: "newline", value: "the end of the line", line, column: row.length, end: row.length });
+    if (!opened.length) found.push({ kind: "newline", value: "the end of the line", line, column: row.length, end: row.length });
   });
-  if (depth) throw new RuleError("a bracket is not closed", opened);
+  if (opened.length) throw new RuleError(`'${opened.at(-1).value}' was never closed`, opened.at(-1));
   const line = blank.split("\n").length;
   while (indents.pop() > 0) found.push({ kind: "dedent", line, column: 0, end: 0 });
   found.push({ kind: "end", value: "the end", line, column: 0, end: 0 });
@@ -80,15 +88,15 @@ class Parser {
   }
 
   need(value) {
-    return this.take(value) ?? this.fail(`expected ${value}, found ${this.now.value ?? this.now.kind}`);
+    return this.take(value) ?? this.fail();
   }
 
   name() {
-    if (WORDS.has(this.now.value)) this.fail(`${this.now.value} cannot be a name`);
-    return this.kind("name") ?? this.fail(`expected a name, found ${this.now.value ?? this.now.kind}`);
+    if (WORDS.has(this.now.value)) this.fail();
+    return this.kind("name") ?? this.fail();
   }
 
-  fail(message, place = this.now) {
+  fail(message = "invalid syntax", place = this.now) {
     throw new RuleError(message, place);
   }
 
@@ -110,7 +118,7 @@ class Parser {
   statement() {
     const first = this.now;
     if (this.kind("newline")) return null;
-    if (first.kind === "indent") this.fail("this line stands further in than the one above");
+    if (first.kind === "indent") this.fail("unexpected indent");
     if (this.is("@") || this.is("def")) return this.definition();
     if (this.take("if")) return this.branches(first);
     if (this.take("return")) {
@@ -123,8 +131,9 @@ class Parser {
       while (!this.kind("newline")) this.at++;
       return null;
     }
-    if (this.is("for") || this.is("while")) this.fail(`a rule has no ${first.value} loops; write operations on whole arrays`);
-    if (WORDS.has(first.value) && !["not", "lambda"].includes(first.value)) this.fail(`${first.value} is not part of the rule language`);
+    if (this.take("for")) return this.loop(first);
+    if (this.is("while")) this.fail("a rule has no while loops; write operations on whole arrays");
+    if (["class", "with", "try"].includes(first.value) && first.kind === "name") this.fail(`${first.value} is not part of the rule language`);
     const target = this.listed();
     if (this.kind("newline")) {
       if (target.type === "string") return null;
@@ -136,33 +145,47 @@ class Parser {
       const value = this.listed();
       this.endLine();
       const op = { ...SUMS, ...TERMS }[sign.value[0]];
-      return this.made("assign", first, { target, value: this.made("op", first, { op, args: [target, value] }) });
+      return this.made("assign", first, { target, inPlace: true, value: this.made("op", first, { op, args: [target, value] }) });
     }
     this.need("=");
-    const targets = target.type === "tuple" ? target.items : [target];
-    for (const each of targets) if (each.type !== "name") this.fail("only names can be given a value", each);
+    this.targets(target);
     const value = this.listed();
     this.endLine();
     return this.made("assign", first, { target, value });
   }
 
+  // Names, or tuples of them.
+  targets(target) {
+    if (target.type === "tuple") target.items.forEach((each) => this.targets(each));
+    else if (target.type !== "name") this.fail("only names can be assigned to", target);
+    return target;
+  }
+
   endLine() {
-    if (!this.kind("newline")) this.fail(`did not expect ${this.now.value ?? this.now.kind}`);
+    if (!this.kind("newline")) this.fail();
     return null;
   }
 
   branches(first) {
-    const condition = this.expression(), then = this.block(), again = this.now;
+    const condition = this.expression(), then = this.block(`'${first.value}' statement`, first), again = this.now;
     let otherwise = [];
     if (this.take("elif")) otherwise = [this.branches(again)];
-    else if (this.take("else")) otherwise = this.block();
+    else if (this.take("else")) otherwise = this.block("'else' statement", again);
     return this.made("if", first, { condition, then, otherwise });
   }
 
-  block() {
-    this.need(":");
+  loop(first) {
+    const target = this.targets(this.names());
+    this.need("in");
+    const of = this.listed();
+    return this.made("for", first, { target, of, body: this.block("'for' statement", first) });
+  }
+
+  // `what` it is of, and where that stands.
+  block(what, { line }) {
+    if (!this.take(":")) this.fail("expected ':'");
     if (!this.kind("newline")) return [this.statement()].filter(Boolean);
-    if (!this.kind("indent")) this.fail("a block has to stand further in");
+    if (!this.kind("indent")) this.fail(`expected an indented block after ${what} on line ${line}`);
     const found = [];
     while (!this.kind("dedent")) {
       const each = this.statement();
@@ -177,7 +200,7 @@ class Parser {
       decorators.push(this.postfix());
       this.endLine();
     }
-    const first = this.need("def"), name = this.name().value, parameters = [], keywords = new Map();
+    const first = this.need("def"), name = this.name().value, parameters = [], keywords = new Map(), defaults = new Map();
     let starred = false;
     this.need("(");
     while (!this.take(")")) {
@@ -185,13 +208,15 @@ class Parser {
       else {
         const parameter = this.name(), standard = this.take("=") ? this.expression() : null;
         if (starred) keywords.set(parameter.value, standard);
-        else if (standard) this.fail(`${parameter.value} has a default; hyperparameters come after *`, parameter);
-        else parameters.push(parameter.value);
+        else {
+          parameters.push(parameter.value);
+          if (standard) defaults.set(parameter.value, standard);
+        }
       }
-      if (!this.take(",") && !this.is(")")) this.fail(`expected , or ), found ${this.now.value}`);
+      if (!this.take(",") && !this.is(")")) this.fail();
     }
-    const body = this.block();
-    return this.made("def", first, { name, parameters, keywords, decorators, body });
+    const body = this.block("function definition", first);
+    return this.made("def", first, { name, parameters, keywords, defaults, decorators, body });
   }
 
   listed() {
@@ -234,7 +259,10 @@ class Parser {
   }
 
   comparison() {
-    return this.chain(() => this.sum(), COMPARED);
+    const first = this.now, left = this.chain(() => this.sum(), COMPARED);
+    if (!this.take("is")) return left;
+    const not = this.take("not"), right = this.sum(), same = this.made("is", first, { args: [left, right] });
+    return not ? this.made("not", first, { value: same }) : same;
   }
 
   sum() {
@@ -278,30 +306,59 @@ class Parser {
             const { value: key } = this.name();
             this.need("=");
             named.set(key, this.expression());
-          } else args.push(this.expression());
-          if (!this.take(",") && !this.is(")")) this.fail(`expected , or ), found ${this.now.value}`);
+          } else args.push(this.element());
+          if (!this.take(",") && !this.is(")")) this.fail();
         }
         value = this.made("call", first, { of: value, args, named });
+      } else if (this.take("[")) {
+        const index = this.expression();
+        this.need("]");
+        value = this.made("item", first, { of: value, index });
       } else if (this.take(".")) value = this.made("attribute", first, { of: value, name: this.name().value });
       else return value;
     }
   }
 
+  // Names, with commas between them: what a loop gives a value.
+  names() {
+    const first = this.now, items = [];
+    do items.push(this.made("name", this.now, { name: this.name().value }));
+    while (this.take(","));
+    return items.length > 1 ? this.made("tuple", first, { items }) : items[0];
+  }
+
+  // What stands in a call or a list: a value, or `value for names in tuples`.
+  element() {
+    const first = this.now, value = this.expression();
+    if (!this.take("for")) return value;
+    const target = this.names();
+    this.need("in");
+    return this.made("generator", first, { value, target, of: this.expression() });
+  }
+
   atom() {
     const first = this.now;
-    if (this.kind("number")) return this.made("number", first, { value: Number(first.value.replaceAll("_", "")) });
+    if (this.kind("number")) return this.made("number", first, { value: Number(first.value.replaceAll("_", "")), whole: /^[\d_]+$/.test(first.value) });
     if (this.kind("string")) return this.made("string", first, { value: first.value.slice(1, -1) });
     for (const [word, value] of [["True", true], ["False", false], ["None", null]]) {
       if (this.take(word)) return this.made("number", first, { value });
     }
     if (first.kind === "name") return this.made("name", first, { name: this.name().value });
+    if (this.take("[")) {
+      const items = [];
+      while (!this.take("]")) {
+        items.push(this.element());
+        if (!this.take(",") && !this.is("]")) this.fail();
+      }
+      return this.made("tuple", first, { items, list: true });
+    }
     if (this.take("(")) {
       if (this.take(")")) return this.made("tuple", first, { items: [] });
       const inner = this.listed();
       this.need(")");
       return { ...inner, column: first.column, endColumn: this.all[this.at - 1].end, grouped: true };
     }
-    return this.fail(`did not expect ${first.value ?? first.kind}`);
+    return this.fail();
   }
 }
 

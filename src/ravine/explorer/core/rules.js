@@ -1,17 +1,13 @@
-// Rules and modifiers from their text, and programs: a rule for a shape, ready to step.
+// Rules and modifiers from their text.
 
-import { compiled, Graph, needed, printed } from "./graph.js";
-import { Evaluation } from "./evaluation.js";
-import { mathml } from "./equations.js";
+import { partsOf } from "./operations.js";
 import { parse, parseExpression, RuleError } from "./parser.js";
-import { pythonOf } from "./python.js";
-import { array, Values } from "./values.js";
+import { Program } from "./program.js";
 
-// The rules, modifiers and helpers of some texts. `about`: what hyperparameters mean, by rule, then by name.
+// The rules, modifiers and helpers of some texts. `about` and `meanings`: as ravine/explorer/sources.py has them.
 export class Library {
-  constructor({ entries = new Map(), about = {} } = {}) {
-    this.entries = entries;
-    this.about = about;
+  constructor({ entries = new Map(), about = {}, meanings = [] } = {}) {
+    Object.assign(this, { entries, about, meanings });
   }
 
   rule(text) {
@@ -39,19 +35,23 @@ export class Library {
 }
 
 export function load(text, library = new Library()) {
-  const entries = new Map(library.entries), made = new Library({ entries, about: library.about });
+  const entries = new Map(library.entries), made = new Library({ ...library, entries });
   for (const each of parse(text)) {
-    if (each.type === "assign" && each.target.type === "name") entries.set(each.target.name, { alias: each.value });
+    if (each.type === "assign" && each.target.type === "name") entries.set(each.target.name, isRule(each.value, entries) ? { alias: each.value } : { constant: each.value, text });
     else if (each.type === "def") entries.set(each.name, defined(each, text, made));
     else throw new RuleError("a rule begins with def name(p, g, ..., *, lr=...):", each);
   }
   return made;
 }
 
+// adamw = decoupled_decay(adam, weight_decay=0.01), and not EPS = 1e-8.
+const isRule = (tree, entries) => tree.type === "name" ? entries.has(tree.name) && !("constant" in entries.get(tree.name)) : tree.type === "call" && isRule(tree.of, entries);
+
 function literal(tree) {
   if (!tree) return null;
   if (tree.type === "number" || tree.type === "string") return tree.value;
   if (tree.type === "name") return tree.name;
+  if (tree.type === "tuple") return tree.items.map(literal);
   if (tree.type === "op") {
     const args = tree.args.map(literal), known = { neg: (a) => -a, pow: (a, b) => a ** b, div: (a, b) => a / b, mul: (a, b) => a * b, sub: (a, b) => a - b, add: (a, b) => a + b }[tree.op];
     if (known && args.every((x) => typeof x === "number")) return known(...args);
@@ -59,66 +59,117 @@ function literal(tree) {
   throw new RuleError("the default of a hyperparameter is a number, True or False", tree);
 }
 
-// How a slot is declared: b=scalar(1.0), p0=like_p, eta=filled("lr"); zeros without.
+// How a slot is declared: b=scalar(1.0), p0=like_p, eta=filled("lr"), left=square(-2); zeros without.
 function slotOf(name, tree) {
   if (!tree) return { name, kind: "array", value: 0 };
   if (tree.type === "name" && tree.name === "like_p") return { name, kind: "like_p" };
-  const kind = { scalar: "scalar", shared: "scalar", filled: "array", zeros: "array" }[tree.of?.name];
-  if (!kind || (tree.of.name === "zeros" && tree.args.length)) throw new RuleError(`slot ${name} is declared in a way that this page does not know`, tree);
-  return { name, kind, value: tree.args.length ? literal(tree.args[0]) : 0 };
+  const args = (tree.args ?? []).map(literal), named = Object.fromEntries([...tree.named ?? []].map(([key, value]) => [key, literal(value)]));
+  const made = {
+    scalar: () => ({ kind: "scalar", value: args[0] }), shared: () => ({ kind: "scalar", value: args[0], shared: true }), filled: () => ({ value: args[0] }),
+    zeros: () => ({ axis: args[0] ?? named.axis, keep: named.keep }), square: () => ({ square: args[0], value: args[1] ?? 0 }),
+    low_rank: () => ({ rank: args[0], axis: args[1] ?? named.axis ?? -1 }),
+  }[tree.of?.name];
+  if (!made) throw new RuleError(`slot ${name} is declared in a way that this page does not know; it is like_p, scalar(value), shared(value), filled(value), zeros(axis), square(axis), low_rank(rank) or several(count)`, tree);
+  return { name, kind: "array", value: 0, ...made() };
 }
+
+const plainNames = (list) => list.map((x) => typeof x === "number" ? String(x) : x).join(", ");
 
 function defined(definition, text, library) {
   const head = definition.decorators.at(-1), kind = head?.of?.name ?? head?.name;
-  const { name, parameters } = definition, declared = head?.named ?? new Map();
-  if (kind !== "modifier" && kind !== "rule" && parameters[0] !== "p" && !definition.keywords.size) return { definition, text };
+  const { name, parameters, defaults } = definition, declared = head?.named ?? new Map();
+  if (!["modifier", "rule"].includes(kind) && (/^@(rule|modifier)\b/m.test(text) || (parameters[0] !== "p" && !definition.keywords.size))) return { definition, text, library: library.entries };
   const isModifier = kind === "modifier", leading = isModifier ? ["step", "p", "g"] : ["p", "g"];
+  if (defaults.size) {
+    const [[key, tree]] = defaults;
+    throw new RuleError(`${name}: ${key}=${shownLiteral(tree)} has a default, so it is a hyperparameter; write it after a *`, definition);
+  }
   if (leading.some((word, i) => parameters[i] !== word)) {
     throw new RuleError(`${name}(${parameters.join(", ")}, ...): the first arguments must be ${leading.join(", ")}, then the state slots, then t if it is used; hyperparameters come after a *`, definition);
   }
   let names = parameters.slice(leading.length);
   const takesT = names.at(-1) === "t";
   if (takesT) names = names.slice(0, -1);
+  const isSignal = (tree) => tree?.type === "call" && tree.of.name === "signal";
+  const keywords = [...definition.keywords].filter(([, tree]) => !isSignal(tree)), signals = [...definition.keywords].filter(([, tree]) => isSignal(tree)).map(([key]) => key);
   if (names.includes("t")) throw new RuleError(`${name}: t comes last among the positional arguments, after the state slots`, definition);
-  const slots = names.map((slot) => slotOf(slot, declared.get(slot))), keywords = [...definition.keywords];
+  const unknown = [...declared.keys()].find((key) => !names.includes(key) && !definition.keywords.has(key));
+  if (unknown) throw new RuleError(`${name}: '${unknown}' is declared, but no argument of that name exists`, definition);
   if (!isModifier) for (const [key, tree] of keywords) if (!tree) throw new RuleError(`${name}: hyperparameter ${key} needs a default`, definition);
-  const known = library.about[name]?.hyperparameters ?? {};
-  const hyperparameters = keywords.filter(([, tree]) => tree).map(([key, tree]) => {
-    const [meaning, low, high] = known[key] ?? library.about[""]?.[key] ?? ["", null, null], standard = literal(tree);
-    return { name: key, default: standard, low, high, meaning, isSwitch: typeof standard === "boolean" };
+  const known = library.about[name]?.hyperparameters ?? {}, tuples = new Map();
+  const hyperparameters = keywords.filter(([, tree]) => tree).flatMap(([key, tree]) => {
+    const standard = literal(tree), several = Array.isArray(standard);
+    if (several) tuples.set(key, partsOf(key, standard.length));
+    return (tuples.get(key) ?? [key]).map((part, i) => {
+      const [meaning, low, high] = library.meanings[known[part]] ?? ["", null, null], value = several ? standard[i] : standard;
+      return { name: part, default: value, low, high, meaning, isSwitch: typeof value === "boolean" };
+    });
   });
-  const part = { name, definition, text, slots, hyperparameters, takesT };
+  const groups = new Map(), slots = names.flatMap((slot) => {
+    const tree = declared.get(slot);
+    if (tree?.of?.name !== "several") return [slotOf(slot, tree)];
+    const count = literal(tree.args[0]), parts = partsOf(slot, typeof count === "number" ? count : tuples.get(count)?.length ?? 0);
+    if (!parts.length) throw new RuleError(`${name}: ${slot} has a slot for each of '${count}', which is not a hyperparameter of it that is a tuple`, definition);
+    groups.set(slot, parts);
+    return parts.map((part) => slotOf(part, tree.args[1]));
+  });
+  // What the function is called with: tuples in the place of their parts.
+  const gathered = (state, h) => {
+    const rest = [...state];
+    return [
+      ...names.map((slot) => [slot, groups.has(slot) ? rest.splice(0, groups.get(slot).length) : rest.shift()]),
+      ...keywords.filter(([, tree]) => tree).map(([key]) => [key, tuples.has(key) ? tuples.get(key).map((each) => h[each]) : h[key]]),
+    ];
+  };
+  const spread = (results) => results.flatMap((value, i) => {
+    const parts = groups.get(names[i]);
+    if (!parts) return [value];
+    if (!Array.isArray(value) || value.length !== parts.length) throw new RuleError(`${name} returns, as ${names[i]}, ${Array.isArray(value) ? `a tuple of ${value.length}` : "something that is no tuple"}; it must be a tuple of ${parts.length}`, definition.body.at(-1));
+    return value;
+  });
+  const part = { name, definition, text, slots, hyperparameters, signals, takesT };
   if (!isModifier) {
     const call = (run, p, g, state, t, h) => {
-      const environment = new Map([["p", p], ["g", g], ...names.map((slot, i) => [slot, state[i]]), ...(takesT ? [["t", t]] : []), ...hyperparameters.map((x) => [x.name, h[x.name]])]);
-      const result = run.run(definition, environment, text);
+      const environment = new Map([["p", p], ["g", g], ...gathered(state, h), ...(takesT ? [["t", t]] : []), ...signals.map((key) => [key, h[key] ?? null])]);
+      const result = run.run(definition, environment, text, library.entries);
       if (result.length !== 1 + names.length) {
-        throw new RuleError(`rule '${name}' returns ${result.length} value${result.length === 1 ? "" : "s"}; it must return ${1 + names.length}: ${["p", ...names].join(", ")}`, definition.body.at(-1));
+        throw new RuleError(`rule '${name}' returns ${result.length} value${result.length === 1 ? "" : "s"}; it must return ${1 + slots.length}: ${["p", ...slots.map((slot) => slot.name)].join(", ")}`, definition.body.at(-1));
       }
-      return result;
+      return [result[0], ...spread(result.slice(1))];
     };
-    return new Rule({ ...part, summary: library.about[name]?.summary ?? "", source: text, parts: [part], call, library });
+    return new Rule({ ...part, summary: library.about[name]?.summary ?? "", evaluated: library.about[name]?.evaluated ?? [], source: text, parts: [part], call, library });
   }
   const shared = keywords.filter(([, tree]) => !tree).map(([key]) => key);
   return { around: (inner) => {
-    const missing = shared.filter((key) => !inner.hyperparameters.some((h) => h.name === key));
-    if (missing.length) throw new RuleError(`${name}: ${name} shares ${missing}, which ${inner.name} has not`);
-    const clash = [...names, ...hyperparameters.map((h) => h.name)].find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
-    if (clash) throw new RuleError(`${name}: ${inner.name} has ${clash} already, and ${name} has another; leave one out`);
+    const missing = shared.find((key) => !inner.hyperparameters.some((h) => h.name === key) && !inner.signals.includes(key));
+    if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} has not`);
+    if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is in ${inner.name} already`);
+    const clash = [...slots, ...hyperparameters].map((x) => x.name).sort().find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
+    if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} has '${clash}' already, and ${name} has another; rename one, or leave one out`);
     const call = (run, p, g, state, t, h) => {
       const n = inner.slots.length;
       let held = state.slice(0, n);
-      const step = (newP, newG) => {
-        const [next, ...rest] = inner.call(run, newP, newG, held, t, h);
+      const step = (newP, newG, named) => {
+        const changed = [...named ?? []].find(([key]) => !inner.signals.includes(key));
+        if (changed) throw new RuleError(`step(${changed[0]}=...): ${inner.name} has no signal '${changed[0]}'`);
+        const [next, ...rest] = inner.call(run, newP, newG, held, t, { ...h, ...Object.fromEntries(named ?? []) });
         held = rest;
         return next;
       };
-      const environment = new Map([["step", step], ["p", p], ["g", g], ...names.map((slot, i) => [slot, state[n + i]]), ["t", t], ...[...shared, ...hyperparameters.map((x) => x.name)].map((key) => [key, h[key]])]);
-      const [next, ...own] = run.run(definition, environment, text);
-      return [next, ...held, ...own];
+      const environment = new Map([["step", step], ["p", p], ["g", g], ...gathered(state.slice(n), h), ...(takesT ? [["t", t]] : []), ...[...shared, ...signals].map((key) => [key, h[key] ?? null])]);
+      const [next, ...own] = run.run(definition, environment, text, library.entries);
+      return [next, ...held, ...spread(own)];
     };
-    return new Rule({ ...part, name: `${name}(${inner.name})`, summary: inner.summary, source: inner.source, text: inner.text, slots: [...inner.slots, ...slots], hyperparameters: [...inner.hyperparameters, ...hyperparameters], parts: [part, ...inner.parts], call, library });
+    return new Rule({
+      ...part, name: `${name}(${inner.name})`, summary: inner.summary, source: inner.source, text: inner.text, slots: [...inner.slots, ...slots], hyperparameters: [...inner.hyperparameters, ...hyperparameters],
+      signals: [...new Set([...inner.signals, ...signals])], takesT: takesT || inner.takesT, evaluated: [...inner.evaluated, ...library.about[name]?.evaluated ?? []], parts: [part, ...inner.parts], call, library,
+    });
   } };
+}
+
+function shownLiteral(tree) {
+  const value = literal(tree);
+  return Array.isArray(value) ? `(${plainNames(value)})` : value === null ? "None" : value === true ? "True" : value === false ? "False" : String(value);
 }
 
 export class Rule {
@@ -142,118 +193,3 @@ export class Rule {
   }
 }
 
-class Program {
-  constructor(rule, values, shape) {
-    Object.assign(this, { rule, settled: values, shape, count: shape.reduce((a, b) => a * b, 1) });
-    const { outputs, run } = this.traced();
-    this.noted = run.noted;
-    this.outputs = outputs;
-    this.stepping = this.code(outputs);
-  }
-
-  // The rule called with symbols: for each element, or, for printing, for arrays as they are.
-  traced(whole = false) {
-    const { rule } = this, graph = new Graph(), values = new Values(graph, { whole });
-    const run = new Evaluation(values, { hyperparameters: this.settled, functions: new Map([...rule.library.entries].filter(([, entry]) => entry.definition && !entry.call)) });
-    const symbol = (name, full) => array(full ? this.shape : [], Array.from({ length: full && !whole ? this.count : 1 }, (_, i) => graph.input(whole ? name : full ? `${name}[${i}]` : `${name}[0]`)));
-    const h = Object.fromEntries(rule.hyperparameters.map((x) => [x.name, x.isSwitch ? Boolean(this.settled[x.name]) : array([], [graph.input(x.name)])]));
-    const state = rule.slots.map((slot) => symbol(whole ? slot.name : `s.${slot.name}`, slot.kind !== "scalar"));
-    const results = rule.call(run, symbol("p", true), symbol("g", true), state, array([], [graph.input("t")]), h);
-    const outputs = ["p", ...rule.slots.map((slot) => slot.name)].map((name, i) => {
-      const value = values.lift(results[i]), full = i === 0 || rule.slots[i - 1].kind !== "scalar";
-      if (!full && value.shape.length) throw new RuleError(`rule '${rule.name}': the new ${name} is an array, but ${name} is declared a scalar`);
-      const wanted = full ? this.shape : [];
-      return [name, value.shape.length === wanted.length ? value : values.each("add", value, array(wanted, Array.from({ length: full && !whole ? this.count : 1 }, () => graph.constant(0))))];
-    });
-    return { outputs, run, graph };
-  }
-
-  code(outputs) {
-    const { lines, word } = printed(outputs.flatMap(([, value]) => value.items));
-    const arrays = outputs.map(([name, { items }]) => `${name}: Float64Array.of(${items.map(word).join(", ")})`);
-    return `${this.constants()}${lines.join("\n")}\nreturn { p: ${arrays[0].slice(3)}, state: { ${arrays.slice(1).join(", ")} } };`;
-  }
-
-  constants() {
-    const names = this.rule.hyperparameters.filter((h) => !h.isSwitch).map((h) => h.name);
-    return names.length ? `const { ${names.join(", ")} } = h;\n` : "";
-  }
-
-  start(p, values = this.settled) {
-    return Object.fromEntries(this.rule.slots.map(({ name, kind, value }) => {
-      const first = typeof value === "string" ? values[value] : value;
-      return [name, kind === "like_p" ? Float64Array.from(p) : new Float64Array(kind === "scalar" ? 1 : this.count).fill(first)];
-    }));
-  }
-
-  step(p, g, state, t, values = this.settled) {
-    this.running ??= compiled("p, g, s, t, h", this.stepping);
-    return this.running(p, g, state, t, values);
-  }
-
-  // Many paths over a loss: `starts` holds a start after the other. Where they are after so many steps; or, with
-  // `targets`, the step at which each first comes as near as `near` to its own, and 0 where it never does.
-  // All is held in locals, and what depends on t and the hyperparameters alone is computed once.
-  paths({ loss, constants, starts, steps, values = this.settled, targets = null, near = 0 }) {
-    this.walking ??= new Map();
-    if (!this.walking.has(loss)) this.walking.set(loss, compiled("starts, targets, near, steps, h, c", this.loop(loss)));
-    return this.walking.get(loss)(starts, targets, near, steps, values, constants);
-  }
-
-  loop({ slopes }) {
-    const roots = this.outputs.flatMap(([, { items }]) => items), nodes = needed(roots), moving = new Set();
-    for (const node of nodes) if ((node.op === "input" && /[[]/.test(node.value)) || node.args.some((arg) => moving.has(arg))) moving.add(node);
-    const still = [...new Set(nodes.filter((node) => moving.has(node)).flatMap((node) => node.args).concat(roots))].filter((node) => !moving.has(node) && node.op !== "constant");
-    const table = printed(still), given = new Map(still.map((node, i) => [node, `k${i}`]));
-    const { lines, word } = printed(roots, { given });
-    const local = (text) => text.replace(/\b(p|g|s\.\w+)\[(\d+)\]/g, (_, name, i) => `${name.replace(".", "_")}_${i}`);
-    const n = this.count, each = (what) => Array.from({ length: n }, (_, i) => what(i)).join(" "), w = still.length;
-    const slots = this.rule.slots.flatMap(({ name, kind, value }) => Array.from({ length: kind === "scalar" ? 1 : n }, (_, i) => `let s_${name}_${i} = ${kind === "like_p" ? `p_${i}` : typeof value === "string" ? value : value};`));
-    const targets = this.outputs.flatMap(([name, { items }], k) => items.map((item, i) => [k ? `s_${name}_${i}` : `p_${i}`, local(word(item))]));
-    return `${this.constants()}const T = new Float64Array(${w} * (steps + 1)), ends = new Float64Array(targets ? starts.length / ${n} : starts.length);
-for (let t = 1; t <= steps; t++) {
-${table.lines.join("\n")}
-${still.map((node, i) => `T[${w} * t + ${i}] = ${table.word(node)};`).join("\n")}
-}
-for (let k = 0; k < starts.length; k += ${n}) {
-${each((i) => `let p_${i} = starts[k + ${i}];`)}
-${slots.join("\n")}
-for (let t = 1; t <= steps; t++) {
-${still.map((_, i) => `const k${i} = T[${w} * t + ${i}];`).join(" ")}
-${slopes.lines.map(local).join("\n")}
-${slopes.words.map((text, i) => `const g_${i} = ${local(text)};`).join(" ")}
-${lines.map(local).join("\n")}
-${targets.map(([, text], i) => `const o${i} = ${text};`).join(" ")}
-${targets.map(([name], i) => `${name} = o${i};`).join(" ")}
-if (targets && ${Array.from({ length: n }, (_, i) => `Math.abs(p_${i} - targets[k + ${i}]) < near`).join(" && ")}) { ends[k / ${n}] = t; break; }
-}
-if (!targets) { ${each((i) => `ends[k + ${i}] = p_${i};`)} }
-}
-return ends;`;
-  }
-
-  // Every assignment and operation in order, with its value and its place in the source.
-  trace(p, g, state, t, values = this.settled) {
-    if (!this.tracing) {
-      const { lines, word } = printed(this.noted.flatMap(({ value }) => value.items));
-      this.tracing = compiled("p, g, s, t, h", `${this.constants()}${lines.join("\n")}\nreturn [${this.noted.map(({ value }) => `[${value.items.map(word).join(", ")}]`).join(", ")}];`);
-    }
-    return this.tracing(p, g, state, t, values).map((items, i) => {
-      const { value, ...place } = this.noted[i];
-      return { ...place, value: value.shape.length ? Float64Array.from(items) : items[0] };
-    });
-  }
-
-  javascript() {
-    return `function step(p, g, s, t, h) {\n${this.stepping.replace(/^/gm, "  ")}\n}`;
-  }
-
-  python() {
-    const { outputs, run } = this.traced(true);
-    return pythonOf(this.rule, outputs, run.names);
-  }
-
-  equations() {
-    return this.rule.parts.map(({ definition }) => mathml(definition, this.settled)).join("");
-  }
-}

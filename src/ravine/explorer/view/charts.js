@@ -30,7 +30,9 @@ export function drawHeights(canvas, { lanes, steps, time, lowest, parted }) {
 }
 
 const decades = (pen, ink, x, low, high, bottom, right) => {
+  const every = x(10) - x(1) < 44 ? 2 : 1; // where labels would meet
   for (let e = Math.ceil(low); e <= high; e++) {
+    if (e % every) continue;
     const text = e < -3 || e > 3 ? `1e${e}`.replace("-", "−") : String(Number(`1e${e}`));
     label(pen, text, Math.min(right - 14, Math.max(LEFT + 10, x(10 ** e))), bottom, ink.mute, { align: "center" });
   }

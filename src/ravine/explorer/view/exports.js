@@ -1,21 +1,26 @@
 // What leaves the page: the rule as Python and for PyTorch, the link, an embed, the values, the picture.
 
-const OPS = [
-  "sqrt", "abs", "sign", "exp", "log", "tanh", "atan2", "floor", "round", "maximum", "minimum", "clip", "where", "sum",
-  "mean", "greatest", "least", "norm", "rms", "size", "ndim", "matmul", "transpose", "qr", "eigh", "newton_schulz",
-  "normal", "uniform", "epsilon", "total", "cholesky", "solve_triangular", "inverse_root", "argsort", "take", "is_odd", "stored",
-];
+import { NAMES } from "../core/index.js";
 
-// A file of its own that defines the rule, as `ravine show mine.py:name` reads it.
+const OPS = NAMES.filter((name) => !["sin", "cos"].includes(name));
+const DECLARED = ["scalar", "shared", "filled", "like_p", "signal", "zeros", "square", "low_rank", "several"];
+
+// A file of its own that defines the rule, with its helpers, as `ravine show mine.py:name` reads it.
 export function python(rule, source) {
-  const used = OPS.filter((name) => new RegExp(`\\b${name}\\(`).test(source));
-  const decorated = /^@\w/m.test(source) ? source : `@rule\n${source}`;
-  const names = ["rule", ...["scalar", "filled", "like_p", "signal", "zeros"].filter((name) => new RegExp(`\\b${name}\\b`).test(source.split("def ")[0]))];
-  return [
-    `from ravine import ${names.join(", ")}`,
-    ...(used.length ? [`from ravine.ops import ${used.join(", ")}`] : []),
-    "", "", decorated.trimEnd(), "",
-  ].join("\n");
+  const texts = [/^@\w/m.test(source) ? source : `@rule\n${source}`], seen = new Set([source]);
+  for (const text of texts) { // which grows
+    for (const [, name] of text.matchAll(/\b([A-Za-z_]\w*)/g)) {
+      const entry = rule.library.entries.get(name);
+      if (!entry || entry.call || entry.alias || entry.around || seen.has(entry.text)) continue;
+      seen.add(entry.text);
+      texts.push(entry.text);
+    }
+  }
+  const all = texts.reverse().map((text) => text.trim()).join("\n\n\n");
+  // Over a tuple it is Python's own sum.
+  const used = OPS.filter((name) => new RegExp(`(?<![\\w.])${name}\\(`).test(all) && !(name === "sum" && /\bseveral\(/.test(all)) && !new RegExp(`^def ${name}\\b`, "m").test(all));
+  const names = ["rule", ...DECLARED.filter((name) => new RegExp(`[=(] ?${name}\\b`).test(all))];
+  return [`from ravine import ${names.join(", ")}`, ...(used.length ? [`from ravine.ops import ${used.join(", ")}`] : []), "", "", all, ""].join("\n");
 }
 
 export function torch(rule, base, source, values, edited) {

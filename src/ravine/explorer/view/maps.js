@@ -2,45 +2,52 @@
 //
 // The worker runs this very page's script. Where there can be none, the page computes by itself, in slices.
 
+import { Paths } from "../core/index.js";
 import { RATES, scale } from "./numbers.js";
 import { apart, stepsTo } from "./running.js";
 import { laneOf } from "./world.js";
 
-export const STRIP = 66;
-export const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])));
+const STRIP = 66;
+const rates = Array.from({ length: STRIP + 1 }, (_, i) => 10 ** (RATES[0] + i / STRIP * (RATES[1] - RATES[0])));
 
-// Steps to the target at each of these rates, and the best rate: the fewest steps, or the lowest end.
-export function stripOf(lane, { steps, seed, lowest }) {
-  const land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }; // nothing arrives by climbing
-  const found = rates.map((lr) => stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps, seed, lowest }));
-  const taken = found.map(([n]) => n);
+// The best of [steps, height left]: the fewest steps, or the lowest end.
+function bestOf(found) {
   let best = 0;
   found.forEach(([n, left], i) => {
-    const [least, lowestLeft] = found[best];
-    if (n < least || (n === least && n === Infinity && left < lowestLeft)) best = i;
+    const [least, lowest] = found[best];
+    if (n < least || (n === least && n === Infinity && left < lowest)) best = i;
   });
-  return { rates, taken, best };
+  return best;
 }
 
 // Each kind of map: what it needs -> what is drawn. `pause` lets newer work stop it.
 const KINDS = {
+  async strip({ state, data, beside, lowest }, pause) {
+    const lane = laneOf(state, data, beside), land = { ...lane.land, set: { ...lane.land.set, flip: 0 } }, found = []; // nothing arrives by climbing
+    for (const lr of rates) {
+      found.push(stepsTo(lane.program, land, lane.loss, { ...lane.values, lr }, { steps: land.steps, seed: state.seed, lowest }));
+      await pause();
+    }
+    return { rates, taken: found.map(([n]) => n), best: bestOf(found) };
+  },
+
   async basins({ state, data, minima, bounds, nx, ny }, pause) {
     const lane = laneOf(state, data), { land, loss, values } = lane, [x0, x1, y0, y1] = bounds, n = land.names.length;
     const ends = new Int16Array(nx * ny), taken = new Float64Array(nx * ny), near = 0.02 * (x1 - x0);
-    const over = { loss: flipped(loss, land), constants: land.constants, steps: land.steps, values };
+    const paths = new Paths(lane.program, loss, { flip: land.set.flip }), over = { constants: land.constants, steps: land.steps, values, seed: state.seed };
     for (let j = 0; j < ny; j++) {
       const starts = new Float64Array(nx * n), targets = new Float64Array(nx * n);
       for (let i = 0; i < nx; i++) {
         starts.set(land.start, i * n);
         starts.set([x0 + (i + 0.5) / nx * (x1 - x0), y1 - (j + 0.5) / ny * (y1 - y0)], i * n);
       }
-      const found = lane.program.paths({ ...over, starts });
+      const found = paths.run({ ...over, starts });
       for (let i = 0; i < nx; i++) {
         const end = minima.findIndex((m) => apart(m, found.subarray(i * n, (i + 1) * n)) < near);
         ends[j * nx + i] = end;
         targets.set(end < 0 ? new Float64Array(n).fill(NaN) : minima[end], i * n);
       }
-      taken.set(lane.program.paths({ ...over, starts, targets, near }), j * nx);
+      taken.set(paths.run({ ...over, starts, targets, near }), j * nx);
       await pause();
     }
     return { nx, ny, ends, taken, steps: land.steps };
@@ -72,12 +79,6 @@ const KINDS = {
     return { nx, ny, values };
   },
 };
-
-// The loss whose gradient a landscape gives: with its sign flipped where it is.
-function flipped(loss, land) {
-  if (!land.set.flip) return loss;
-  return { slopes: { lines: loss.slopes.lines, words: loss.slopes.words.map((word) => `-(${word})`) } };
-}
 
 // What the error is multiplied by in each step in the long run, on a quadratic with these curvatures: the
 // largest eigenvalue, in size, of the step as a matrix on (p, slots). For rules that are linear.
@@ -166,7 +167,7 @@ async function perform(kind, task, wanted) {
     if (!wanted()) throw new Stopped();
   };
   try {
-    return { result: await KINDS[kind](task, pause), milliseconds: performance.now() - began };
+    return { result: await KINDS[kind.split(" ")[0]](task, pause), milliseconds: performance.now() - began };
   } catch (error) {
     return error instanceof Stopped ? null : { error: error.message };
   }
@@ -182,10 +183,20 @@ export class Maps {
       this.worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
       this.worker.postMessage({ data });
       this.worker.onmessage = ({ data: message }) => this.done(message);
-      this.worker.onerror = () => (this.worker = null);
+      this.worker.onerror = () => this.alone();
     } catch {
       this.worker = null;
     }
+  }
+
+  // Without a worker: what is due is done here.
+  alone() {
+    this.worker = null;
+    for (const [kind, { id, task }] of Object.entries(this.waiting)) this.here(kind, id, task);
+  }
+
+  here(kind, id, task) {
+    perform(kind, { ...task, data: this.data }, () => this.latest[kind] === id).then((found) => found && this.done({ kind, id, ...found }));
   }
 
   rateOf({ rule, values }, curvatures) {
@@ -195,12 +206,15 @@ export class Maps {
   // Ask for a map; `then` is called with it unless a newer one of its kind has been asked for meanwhile.
   ask(kind, task, then) {
     const id = this.latest[kind] = (this.latest[kind] ?? 0) + 1;
-    this.waiting[kind] = then;
+    this.waiting[kind] = { id, task, then };
     if (this.worker) this.worker.postMessage({ kind, id, task });
-    else perform(kind, { ...task, data: this.data }, () => this.latest[kind] === id).then((found) => found && this.done({ kind, id, ...found }));
+    else this.here(kind, id, task);
   }
 
   done({ kind, id, ...found }) {
-    if (this.latest[kind] === id) this.waiting[kind](found);
+    if (this.latest[kind] !== id) return;
+    const { then } = this.waiting[kind];
+    delete this.waiting[kind];
+    then(found);
   }
 }

@@ -17,8 +17,9 @@ export function generator(seed) {
   return { uniform, normal };
 }
 
-// (p, t) -> the gradient that the step is given: with the sign, the gaps and the noise of the landscape.
-export function gradients(land, loss, seed) {
+// (p, t) -> what a step is given: the gradient, with the sign, the gaps and the noise of the landscape; and
+// besides it the seed of what is drawn and, where `bent`, the diagonal of the Hessian.
+export function given(land, loss, { seed, bent = false }) {
   const { uniform, normal } = generator(seed);
   const at = loss.gradient(Float64Array.from(land.start));
   const spread = land.noise * Math.hypot(...at) / Math.sqrt(at.length);
@@ -32,23 +33,28 @@ export function gradients(land, loss, seed) {
     }
     const g = Float64Array.from(batch ? loss.gradient(p, constants) : loss.gradient(p));
     if (spread) for (let i = 0; i < g.length; i++) g[i] += spread * normal();
-    if (land.set.every > 1 && t % land.set.every) g[1] = 0;
+    const x = { seed, hessian: bent ? loss.hessian(p, constants).map((row, i) => row[i]) : null };
+    if (land.set.every > 1 && t % land.set.every) {
+      g[1] = 0;
+      if (bent) x.hessian[1] = 0;
+    }
     if (land.set.flip) for (let i = 0; i < g.length; i++) g[i] = -g[i];
-    return g;
+    return [g, x];
   };
 }
 
-// The path of a program: points[0] is the start, gradients[t] and states[t] are those that step t + 1 began with.
+// The path of a program: points[0] is the start; gradients[t], besides[t] and states[t] are what step t + 1 is given.
 export function walk(program, land, loss, values, { steps, seed, lowest }) {
-  const gradient = gradients(land, loss, seed);
+  const at = given(land, loss, { seed, bent: program.bent });
   let p = Float64Array.from(land.start), state = program.start(p, values);
-  const path = { points: [p], gradients: [], states: [state], heights: [loss.value(p)], arrived: null, lost: false }; // arrived: the step after which it stays
+  const path = { points: [p], gradients: [], besides: [], states: [state], heights: [loss.value(p)], arrived: null, lost: false }; // arrived: the step after which it stays
   const first = path.heights[0] - lowest;
   for (let t = 1; t <= steps; t++) {
-    const g = gradient(p, t);
-    ({ p, state } = program.step(p, g, state, t, values, { seed }));
+    const [g, x] = at(p, t);
+    ({ p, state } = program.step(p, g, state, t, values, x));
     const height = loss.value(p);
     path.gradients.push(g);
+    path.besides.push(x);
     if (!p.every((x) => Math.abs(x) < FAR)) {
       path.lost = true;
       break;
@@ -65,12 +71,13 @@ export function walk(program, land, loss, values, { steps, seed, lowest }) {
 
 // [steps until the target is reached for good, or Infinity; the height that is left]; the way is not kept.
 export function stepsTo(program, land, loss, values, { steps, seed, lowest }) {
-  const gradient = gradients(land, loss, seed);
+  const at = given(land, loss, { seed, bent: program.bent });
   let p = Float64Array.from(land.start), state = program.start(p, values), height = loss.value(p);
   const target = lowest + TARGET * (height - lowest);
   let arrived = Infinity;
   for (let t = 1; t <= steps; t++) {
-    ({ p, state } = program.step(p, gradient(p, t), state, t, values, { seed }));
+    const [g, x] = at(p, t);
+    ({ p, state } = program.step(p, g, state, t, values, x));
     height = loss.value(p);
     if (!(Math.abs(height) < FAR * FAR)) return [Infinity, Infinity];
     if (height > target) arrived = Infinity;
@@ -152,7 +159,7 @@ export function roles(program, rule, values, n) {
   const found = { first: null, second: null };
   const probe = (scale) => {
     const p = new Float64Array(n), g = Float64Array.from({ length: n }, (_, i) => scale * (0.37 + 0.11 * i));
-    return program.step(p, g, program.start(p, values), 1, values, { seed: 1 }).state;
+    return program.step(p, g, program.start(p, values), 1, values, { seed: 1, hessian: g }).state;
   };
   const one = probe(1), two = probe(2);
   for (const { name } of rule.slots) {

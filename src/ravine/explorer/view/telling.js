@@ -2,6 +2,7 @@
 
 import { list } from "./worked.js";
 import { plural, shown } from "./numbers.js";
+import { compares } from "./world.js";
 import { apart, BOTTOMLESS } from "./running.js";
 
 const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -13,7 +14,7 @@ export function told({ lanes, parted, lowest, land, step }, state, operation) {
     return `Operation ${Math.min(state.operation + 1, step.traced.length)} of ${step.traced.length}: <code>${safe(words)}</code> ${name ? "gives" : "is"} <b>${value}</b>.`;
   }
   const words = lanes.map((lane) => sentence(lane, lowest, land));
-  if (lanes.length > 1 && state.beside === "source") {
+  if (lanes.length > 1 && compares(state)) {
     const last = Math.min(...lanes.map((lane) => lane.path.points.length)) - 1;
     words.push(parted
       ? `They part at step ${parted.t}, where they are ${shown(parted.distance, 3)} apart; after ${plural(last, "step")} it is ${shown(apart(lanes[0].path.points[last], lanes[1].path.points[last]), 3)}.`

@@ -5,10 +5,10 @@ import { shown } from "./numbers.js";
 
 // The values of a step in order: what goes in, what is named on the way, what comes out.
 export function valuesOfStep(lane, t) {
-  const { path, program, values, rule } = lane, p = path.points[t - 1], g = path.gradients[t - 1], state = path.states[t - 1];
-  const traced = program.trace(p, g, state, t, values, { seed: lane.seed });
-  const after = program.step(p, g, state, t, values, { seed: lane.seed });
-  const before = [["p", p], ["g", g], ...rule.slots.map(({ name }) => [name, state[name]])];
+  const { path, program, values, rule } = lane, p = path.points[t - 1], g = path.gradients[t - 1], state = path.states[t - 1], x = path.besides[t - 1];
+  const traced = program.trace(p, g, state, t, values, x);
+  const after = program.step(p, g, state, t, values, x);
+  const before = [["p", p], ["g", g], ...(x.hessian && program.bent ? [["hessian", x.hessian]] : []), ...rule.slots.map(({ name }) => [name, state[name]])];
   return { traced, before, after: { p: after.p, state: after.state }, step: Float64Array.from(p, (x, i) => x - after.p[i]) };
 }
 
@@ -22,7 +22,7 @@ export function drawWorked(host, { step, names, reached }) {
     return Array.from({ length: wide }, (_, i) => element("td", {}, i < all.length ? shown(all[i]) : ""));
   };
   const row = (name, how, value, attributes = {}) => rows.push(element("tr", attributes, element("th", { scope: "row" }, element("code", {}, name)), element("td", { class: "how" }, how), ...cells(value)));
-  for (const [name, value] of step.before) row(name, name === "g" ? "the gradient" : "before the step", value);
+  for (const [name, value] of step.before) row(name, { g: "the gradient", hessian: "the diagonal of the Hessian" }[name] ?? "before the step", value);
   step.traced.forEach((each, i) => {
     if (!each.name) return;
     const hidden = reached !== null && i > reached, now = reached !== null && step.traced.findIndex((e, k) => k >= reached && e.name) === i;
@@ -33,9 +33,12 @@ export function drawWorked(host, { step, names, reached }) {
   host.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
 }
 
-// The right side of the assignment, as it is written.
-function written({ line, text }) {
-  return element("code", {}, (text.split("\n")[line - 1] ?? "").trim().replace(/^[\w, ]+=\s*/, "").replace(/\s*#.*$/, ""));
+// The value as it is written, in one line.
+function written({ text, of: { line, column, endLine, endColumn } }) {
+  const rows = text.split("\n").slice(line - 1, endLine);
+  rows[rows.length - 1] = rows.at(-1).slice(0, endColumn);
+  rows[0] = rows[0].slice(column);
+  return element("code", {}, rows.map((row) => row.replace(/\s+#.*$/, "").trim()).join(" "));
 }
 
 // All steps as a table of commas: one row per step and coordinate.

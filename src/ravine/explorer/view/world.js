@@ -14,7 +14,7 @@ const functions = Object.fromEntries(MODIFIERS.map(([chip, name]) => [chip, name
 let libraries = null;
 
 export function builtin(data) {
-  libraries ??= data.sources.texts.reduce((known, text) => load(text, known), new Library({ about: data.sources.about }));
+  libraries ??= data.sources.texts.reduce((known, text) => load(text, known), new Library(data.sources));
   return libraries;
 }
 
@@ -23,7 +23,7 @@ export function ruleOf(state, data, { edited = true } = {}) {
   let library = builtin(data), name = state.rule;
   if (edited && state.source) {
     library = load(state.source, library);
-    const defined = [...state.source.matchAll(/^def\s+(\w+)/gm)].map((found) => found[1]);
+    const defined = [...state.source.matchAll(/^(?:def\s+)?(\w+)\s*[(=]/gm)].map((found) => found[1]).filter((each) => library.entries.get(each)?.call || library.entries.get(each)?.alias);
     if (!defined.some((each) => new RegExp(`\\b${each}\\b`).test(name))) name = defined.at(-1) ?? name;
   }
   const base = library.rule(name);
@@ -35,15 +35,28 @@ export function valuesOf(rule, given) {
   return Object.fromEntries(rule.hyperparameters.map((h) => [h.name, given[h.name] ?? h.default]));
 }
 
+// Whether the state's rule can be made for arrays of a shape.
+export function runsOn(state, data, shape) {
+  try {
+    const { rule } = ruleOf(state, data);
+    return Boolean(rule.program(valuesOf(rule, state.values), { shape }));
+  } catch {
+    return false;
+  }
+}
+
 export function groundOf(state, data) {
   const land = settled(state, data);
   return { land, loss: derive(land.text, land.names, land.constants) };
 }
 
+// Whether the rule beside is a reference for the one in the editor, and so takes the same values.
+export const compares = (state) => state.beside === "source" || Boolean(state.beside && state.source);
+
 // All that a walk needs, for the state's rule or for the one beside it.
 export function laneOf(state, data, beside = false) {
-  const mine = !beside || state.beside === "source";
-  const from = !beside ? state : mine ? { ...state, source: "" } : { ...state, source: "", rule: state.beside, around: [] };
+  const mine = !beside || compares(state);
+  const from = !beside ? state : { ...state, source: "", ...(state.beside !== "source" && { rule: state.beside, around: state.source ? state.around : [] }) };
   const { base, rule } = ruleOf(from, data), { land, loss } = groundOf(state, data);
   const values = valuesOf(rule, mine ? state.values : {});
   return { base, rule, land, loss, values, program: rule.program(values, { shape: land.shape }) };
