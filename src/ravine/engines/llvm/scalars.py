@@ -20,7 +20,7 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["finish", "parts", "row", "tensors"]
+__all__ = ["compute_scalars", "finish", "parts", "row", "tensors"]
 
 _DOUBLE = Type("double")
 
@@ -29,7 +29,7 @@ def row(out: Printer, kernel: Kernel) -> None:
     """The scalars that depend on t and the hyperparameters."""
     out.begin("@row(ptr %row)", "for tensors of a group with one count, in float64")
     values = [v for v in kernel.needed if v in kernel.group_row]
-    _compute(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
+    compute_scalars(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
     out.end()
 
 
@@ -48,7 +48,7 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
         body, rows = Body(out, _DOUBLE), rows_of(out, record)
         sums = [v for v in found if v.op in PARTIAL]
         _add_partials(out, variant, record, sums, body)
-        scalars = partial(_compute, body, kernel, rows)
+        scalars = partial(compute_scalars, body, kernel, rows)
         scalars(sums)
         if kernel.by_lines:
             put_together(Lines(out, kernel, record), variant, found, body, scalars)
@@ -84,9 +84,9 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
         _add_partials(out, variant, record, [v for v in todo if v.op in PARTIAL], body)
         if by_lines:
             lines = Lines(out, kernel, record)
-            compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
+            compute(lines, variant, stage, body, rows, partial(compute_scalars, body, kernel, rows))
         else:
-            _compute(body, kernel, rows, todo)
+            compute_scalars(body, kernel, rows, todo)
         for v, name in adding.items():
             [x] = v.args
             if x not in body.names:
@@ -116,7 +116,7 @@ def _add_partials(
             becomes[name] = out.set(f"{name}.next", more(out, v.op, _DOUBLE, f"%{name}", part))
 
 
-def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
+def compute_scalars(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
     """Compute scalars and keep them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
