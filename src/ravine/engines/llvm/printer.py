@@ -178,9 +178,16 @@ class Printer:
         self.declared[f"declare {kind} {function}({', '.join([str(kind)] * len(args))})"] = None
         return self.set(name, f"call {kind} {function}({', '.join(f'{kind} {a}' for a in args)})")
 
-    def at(self, base: str, index: str | int, kind: str = "double", name: str = "at") -> str:
+    def at(
+        self,
+        base: str,
+        index: str | int,
+        kind: str = "double",
+        name: str = "at",
+        pointer: str = "ptr",
+    ) -> str:
         """The address of an element of an array."""
-        return self.set(name, f"getelementptr {kind}, ptr {base}, i64 {index}")
+        return self.set(name, f"getelementptr {kind}, {pointer} {base}, i64 {index}")
 
     def load(self, name: str, address: str, kind: str = "double") -> str:
         """Load a number or an address."""
