@@ -20,7 +20,7 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["compute_scalars", "finish", "parts", "row", "tensors"]
+__all__ = ["finish", "of_tensor", "parts", "row", "tensors", "todo"]
 
 _DOUBLE = Type("double")
 
@@ -29,7 +29,7 @@ def row(out: Printer, kernel: Kernel) -> None:
     """The scalars that depend on t and the hyperparameters."""
     out.begin("@row(ptr %row)", "for tensors of a group with one count, in float64")
     values = [v for v in kernel.needed if v in kernel.group_row]
-    compute_scalars(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
+    _compute(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
     out.end()
 
 
@@ -48,7 +48,7 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
         body, rows = Body(out, _DOUBLE), rows_of(out, record)
         sums = [v for v in found if v.op in PARTIAL]
         _add_partials(out, variant, record, sums, body)
-        scalars = partial(compute_scalars, body, kernel, rows)
+        scalars = partial(_compute, body, kernel, rows)
         scalars(sums)
         if kernel.by_lines:
             put_together(Lines(out, kernel, record), variant, found, body, scalars)
@@ -58,12 +58,8 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
 def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
-    todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    if kernel.spread:
-        todo = [v for v in todo if not kernel.is_found(v)]
-    by_lines = stage in kernel.due.values()
     adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
-    if not (todo or by_lines or adding):
+    if not (todo(kernel, stage) or stage in kernel.due.values() or adding):
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
     totals = out.field("%scalars", SCALARS, "totals", "ptr")
@@ -71,22 +67,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     with every.each("tensor", dict.fromkeys(adding.values(), identity("sum", _DOUBLE))) as becomes:
         record = every.record("%tensor")
         rows = rows_of(out, record)
-        body = Body(out, _DOUBLE)
-        for v in todo:
-            if v.op in SIZES:
-                number = out.field(record, RECORD, f"whole_{v.op}")
-                body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
-            elif v.op == "epsilon":
-                body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
-            elif v.op == "total":
-                at = out.at(totals, kernel.totals.index(v))
-                body.names[v] = out.load(v.called, at)
-        _add_partials(out, variant, record, [v for v in todo if v.op in PARTIAL], body)
-        if by_lines:
-            lines = Lines(out, kernel, record)
-            compute(lines, variant, stage, body, rows, partial(compute_scalars, body, kernel, rows))
-        else:
-            compute_scalars(body, kernel, rows, todo)
+        body = of_tensor(out, variant, stage, record, rows, totals)
         for v, name in adding.items():
             [x] = v.args
             if x not in body.names:
@@ -96,6 +77,36 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     for v, name in adding.items():
         out.store(f"%{name}", out.at(totals, kernel.totals.index(v)))
     out.end()
+
+
+def todo(kernel: Kernel, stage: int) -> list[Value]:
+    """What is computed for each tensor at a stage."""
+    mine = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
+    return [v for v in mine if not kernel.is_found(v)] if kernel.spread else mine
+
+
+def of_tensor(
+    out: Printer, variant: Variant, stage: int, record: str, rows: dict[int, str], totals: str
+) -> Body:
+    """What is computed for one tensor at a stage; totals: where the sums over all tensors stand."""
+    kernel, mine = variant.kernel, todo(variant.kernel, stage)
+    body = Body(out, _DOUBLE)
+    for v in mine:
+        if v.op in SIZES:
+            number = out.field(record, RECORD, f"whole_{v.op}")
+            body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
+        elif v.op == "epsilon":
+            body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
+        elif v.op == "total":
+            at = out.at(totals, kernel.totals.index(v))
+            body.names[v] = out.load(v.called, at)
+    _add_partials(out, variant, record, [v for v in mine if v.op in PARTIAL], body)
+    if stage in kernel.due.values():
+        lines = Lines(out, kernel, record)
+        compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
+    else:
+        _compute(body, kernel, rows, mine)
+    return body
 
 
 def _add_partials(
@@ -116,7 +127,7 @@ def _add_partials(
             becomes[name] = out.set(f"{name}.next", more(out, v.op, _DOUBLE, f"%{name}", part))
 
 
-def compute_scalars(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
+def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
     """Compute scalars and keep them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
