@@ -128,6 +128,29 @@ class Cuda:
 
         return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
 
+    def arguments(self, table: int, moved: int) -> Any:
+        """The arguments of a launch, as the driver has them."""
+        words = (ctypes.c_int64 * 2)(table, moved)
+        at = ctypes.addressof(words)
+        pointers = (ctypes.c_void_p * 2)(at, at + 8)
+        pointers.kept = words  # type: ignore[attr-defined]
+        return pointers
+
+    def captures(self) -> bool:
+        """Whether what is queued on the stream is recorded for a CUDA graph."""
+        captured, stream = ctypes.c_int(), ctypes.c_void_p(self.place.stream())
+        self.driver.call("cuStreamIsCapturing", stream, ctypes.byref(captured))
+        return bool(captured.value)
+
+    def launch(self, function: Any, blocks: int, arguments: Any) -> None:
+        """Queue a kernel, in the current context."""
+        zero, one, threads = ctypes.c_uint(0), ctypes.c_uint(1), ctypes.c_uint(THREADS)
+        stream = ctypes.c_void_p(self.place.stream())
+        self.driver.call(
+            "cuLaunchKernel", function, ctypes.c_uint(blocks), one, one, threads, one, one, zero,
+            stream, arguments, None,
+        )  # fmt: skip
+
     def allocate(self, size: int) -> int:
         """So many bytes of the device's memory; where they are."""
         address = ctypes.c_uint64()
@@ -263,10 +286,8 @@ class Step:
         for b, (dtype, members) in enumerate(batches.items()):
             self._add_batch(b, first, [(sizes[i], groups[i], *spans[i]) for i in members])
             functions = engine.functions(kernel, dtype, stochastic)
-            table = ctypes.c_uint64(self._at(f"launch{b}") + self._moved.value)
-            pointers = [ctypes.cast(ctypes.byref(x), ctypes.c_void_p) for x in (table, self._moved)]
-            arguments = (ctypes.c_void_p * 2)(*pointers)
-            arguments.kept = table  # type: ignore[attr-defined]
+            table = self._at(f"launch{b}") + self._moved.value
+            arguments = engine.arguments(table, self._moved.value)
             for walk in variants[b].passes:
                 launch = functions[f"pass_{walk.stage}"], cells[b], arguments
                 self._launches.setdefault(walk.stage, []).append(launch)
@@ -380,12 +401,9 @@ class Step:
         self._words[scalars + SCALARS.index("expected")] = expected
         if self._noisy:
             self._words[scalars + SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
-        engine, driver = self.engine, self.engine.driver
-        stream = ctypes.c_void_p(engine.place.stream())
+        engine = self.engine
         with engine.current():
-            captured = ctypes.c_int()
-            driver.call("cuStreamIsCapturing", stream, ctypes.byref(captured))
-            if captured.value:
+            if engine.captures():
                 raise RuntimeError(
                     "a step by a kernel cannot be captured in a CUDA graph: its count and its learning rate "
                     "would be the same at each replay"
@@ -399,13 +417,9 @@ class Step:
             if self._finish and not self._waits:
                 self._finish(at)
             self._copy()
-            zero, one, threads = ctypes.c_uint(0), ctypes.c_uint(1), ctypes.c_uint(THREADS)
             for launches in self._launches.values():
                 for function, blocks, arguments in launches:
-                    driver.call(
-                        "cuLaunchKernel", function, ctypes.c_uint(blocks), one, one, threads, one, one,
-                        zero, stream, arguments, None,
-                    )  # fmt: skip
+                    engine.launch(function, blocks, arguments)
             if self._finish and self._waits:
                 numbers, size = self._at("numbers"), 8 * self._lengths["numbers"]
                 engine.copy_out(ctypes.c_void_p(numbers), numbers + self._moved.value, size)

@@ -62,8 +62,8 @@ class Blocks(Variant):
         self.width = _ACCESS // max(DTYPES[d] for d in self.dtypes)
 
 
-def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
-    """Why the passes cannot be printed for a GPU, or nothing."""
+def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
+    """Why the passes cannot be printed for a GPU, or nothing. missing: the operations that it lacks."""
     if kernel.by_lines:
         return "it has something for each row or column of a matrix"
     if kernel.spread:
@@ -72,7 +72,7 @@ def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
     first = on_host(variant)
     used = {v.op for walk in variant.passes for v in walk.values}
     used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
-    missing = [op for op in _MISSING if op in used]
+    missing = [op for op in missing if op in used]
     return f"it uses {missing[0]}, for which a GPU has no instruction" if missing else ""
 
 

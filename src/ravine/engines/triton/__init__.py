@@ -1,1 +1,15 @@
-"""Kernels as Triton text, for GPUs: printed, launched, and tried against the eager engine."""
+"""Kernels as Triton text: printed (printer.py), and launched (engine.py)."""
+
+from ravine.engines.devices import Place, Unavailable
+from ravine.extras import without
+
+__all__ = ["engine"]
+
+
+def engine(place: Place) -> object:
+    """The engine of a device. Raises Unavailable where there is none."""
+    try:
+        from ravine.engines.triton.engine import Triton
+    except ImportError as error:
+        raise Unavailable(without("triton", error)) from None
+    return Triton(place)

@@ -1,8 +1,7 @@
-"""Triton's Python, from the operations of LLVM IR that the rest of the printer writes.
+"""Triton's Python, from the operations of LLVM IR that the printer writes (engines/llvm/).
 
-Arithmetic, conversions, rounding and random bits of a kernel are printed once (engines/llvm/), one LLVM
-operation at a time. Here each becomes a line of Triton. So both engines compute the same thing, also after a
-change. Only what there are loops over is printed separately.
+What a kernel computes is printed once, one operation of LLVM's at a time. Here each of them becomes a line of
+Triton, so both mean the same, whatever is changed there. Loops take the place of blocks and jumps.
 """
 
 from __future__ import annotations
@@ -10,148 +9,204 @@ from __future__ import annotations
 import keyword
 import re
 import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from ravine.engines.llvm.printer import Printer, Type
 
-__all__ = ["TYPES", "Text"]
+__all__ = ["TYPES", "Text", "plain"]
 
-TYPES = {"float": "float32", "double": "float64", "half": "float16"}
+TYPES = {"float": "float32", "double": "float64", "half": "float16", "ptr": "uint64"}
 TYPES |= {f"i{bits}": f"uint{bits}" for bits in (16, 32, 64)} | {"i1": "int1"}
-"""Triton's names of LLVM's types. Integers have no sign, so that shifts fill up with zeros."""
+"""Triton's names for LLVM's types. Integers are unsigned, so that shifts fill up with zeros."""
+_BYTES = {"double": 8, "i64": 8, "ptr": 8, "float": 4, "half": 2, "i16": 2}
 
-_INFIX = {"fadd": "+", "fsub": "-", "fmul": "*", "frem": "%", "add": "+", "sub": "-", "mul": "*"}
-_INFIX |= {"and": "&", "or": "|", "xor": "^", "lshr": ">>", "shl": "<<"}
+_INFIX = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/", "frem": "%"}
+_INFIX |= {"add": "+", "sub": "-", "mul": "*", "udiv": "//", "lshr": ">>", "shl": "<<"}
+_INFIX |= {"and": "&", "or": "|", "xor": "^"}
 _COMPARE = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!="}
-_CASTS = ("zext", "trunc", "uitofp", "sitofp", "fptosi", "fpext", "fptrunc", "bitcast")
+_COMPARE |= {"ult": "<", "eq": "==", "ne": "!="}
 _CALLS = {"fabs": "tl.abs", "floor": "tl.floor", "exp": "_exp", "log": "_log", "pow": "_pow"}
 _BY_BITS = ("rint", "copysign")  # on the bits of a float: one function for each of its lengths
-_JIT = '@triton.jit(do_not_specialize=["first", "stride"])'  # which would compile for each number
-_SIGNED = "tl.int64, bitcast=True"
+_TAKEN = ("tl", "triton", "range", "table", "moved", "program", "lanes", "full", "mask")
+_PLACES = ("%i.wide", "%i.left")
 
 
 class Text(Printer):
-    """Lines of Triton. Values have the shape that their operands give them: a number's, or a block's.
+    """Lines of Triton. Addresses are whole numbers; where an index is a block of places, so is the address.
 
-    names: those that are in use already. mask: of the elements that are loaded and stored; none: all of
-    them. aligned: whether the addresses of a block begin at multiples of 16 bytes.
+    mask: which of the elements are there; "": all of them.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth, self.mask, self.aligned = 0, "", False
-        self.names: set[str] = set()
+        self.depth, self.mask, self.moved = 0, "", "%moved"
+        self._used: set[str] = set()
+        self._pointers: set[str] = set()
 
     def function(self, name: str, *arguments: str) -> None:
-        """Begin a function; its arguments are names, or names with what they are."""
-        self.lines += ["", "", _JIT, f"def {name}({', '.join(arguments)}):"]
-        self.names = {a.partition(":")[0] for a in arguments}
-        self.depth = 1
+        """Begin a function of the table of a launch, and of how far tables have moved; see llvm/blocks.py."""
+        self.lines += ["", "", '@triton.jit(do_not_specialize=["table", "moved"])']
+        self.lines.append(f"def {name}({', '.join(('table', 'moved', *arguments))}):")
+        self.depth, self._used, self._pointers, self.taken = 1, {*_TAKEN}, set(), {}
+        self._used |= {plain(x) for x in _PLACES}
+        self.put("table, moved = table.to(tl.uint64), moved.to(tl.uint64)")
+        self.put("program = tl.program_id(0).to(tl.uint64)")
 
-    def line(self, text: str) -> None:
-        """Print a line, or LLVM's store."""
-        if text.startswith("store "):
-            _, kind, value, _, address, _, _ = text.replace(",", "").split()
-            mask = f", mask={self.mask}" if self.mask else ""
-            text = f"tl.store({address}, {self._typed(value, kind)}{mask})"
+    def put(self, text: str) -> None:
+        """Print a line of Triton."""
         self.lines.append("    " * self.depth + text)
 
-    def fresh(self, name: str) -> str:
+    def line(self, text: str) -> None:
+        """Print a line of LLVM's: a store, or a value."""
+        if text.startswith("store "):
+            kind, value, _, address, *_ = text.removeprefix("store ").replace(",", "").split()
+            mask = f", mask={self.mask}" if self.mask else ""
+            self.put(f"tl.store({self._pointer(address, kind)}, {self._typed(value, kind)}{mask})")
+        else:
+            target, _, operation = text.partition(" = ")
+            self.put(f"{plain(target)} = {self.expression(operation)}")
+
+    def fresh(self, wanted: str) -> str:
         """A name that no value of this function has yet."""
-        name = re.sub(r"[^0-9A-Za-z_]", lambda c: f"u{ord(c[0]):x}" if ord(c[0]) > 127 else "_", name)
-        name += "_" * (keyword.iskeyword(name) or name in ("tl", "triton", "libdevice"))
-        found, count = name, 1
-        while found in self.names:
+        first = found = re.sub(r"\W", "_", super().fresh(wanted)[1:])
+        first += "_" * keyword.iskeyword(first)
+        count = 1
+        while found in self._used or keyword.iskeyword(found):
             count += 1
-            found = f"{name}_{count}"
-        self.names.add(found)
-        return found
+            found = f"{first}_{count}"
+        self._used.add(found)
+        return f"%{found}"
 
-    def set(self, name: str, text: str) -> str:
-        """Print an operation of LLVM's; what its result is called."""
-        target = self.fresh(name)
-        self.line(f"{target} = {self.expression(text)}")
-        return target
-
-    def call(self, name: str, intrinsic: str, kind: Type, *args: str) -> str:
+    def call(self, wanted: str, intrinsic: str, kind: Type, *args: str) -> str:
         """Call what corresponds to an intrinsic."""
-        operands = ", ".join(self._typed(x, kind.of) for x in args)
         if intrinsic == "sqrt":
             function = "tl.sqrt_rn" if kind.of == "float" else "tl.sqrt"
         elif intrinsic in _BY_BITS:
             function = f"_{intrinsic}_{TYPES[kind.of]}"
         else:
             function = _CALLS[intrinsic]
-        target = self.fresh(name)
-        self.line(f"{target} = {function}({operands})")
+        target = self.fresh(wanted)
+        operands = ", ".join(self._typed(x, kind.of) for x in args)
+        self.put(f"{plain(target)} = {function}({operands})")
         return target
 
-    def at(self, base: str, index: str | int, kind: str = "double", name: str = "at") -> str:
-        """The address of an element."""
+    def at(
+        self,
+        base: str,
+        index: str | int,
+        kind: str = "double",
+        name: str = "at",
+        pointer: str = "ptr",
+    ) -> str:
+        """The address of an element, or of a block of them."""
         target = self.fresh(name)
-        place = f"{base} + {index}"
-        self.line(f"{target} = " + (f"tl.multiple_of({place}, 16)" if self.aligned else place))
+        if index in _PLACES:
+            self._pointers.add(target)
+            typed = f"{plain(base)}.to(tl.pointer_type(tl.{TYPES[kind]}))"
+            place = plain(str(index))
+            place = f"{typed} + {place}" if self.mask else f"_at({typed}, {place}, ALIGNED)"
+            self.put(f"{plain(target)} = {place}")
+        else:
+            far = str(index * _BYTES[kind]) if isinstance(index, int) else _far(index, kind)
+            self.put(f"{plain(target)} = {plain(base)} + {far}")
         return target
+
+    def table(self, wanted: str, at: str) -> str:
+        """Load the address of a table, or of a place in one."""
+        return self.set(wanted, f"add i64 {self.load(wanted, at, 'i64')}, {self.moved}")
 
     def splat(self, value: str, kind: Type) -> str:
         """The number itself: it meets blocks as it is."""
         return value
 
+    @contextmanager
+    def loop(
+        self,
+        index: str,
+        count: str,
+        carried: Mapping[str, str] | None = None,
+        kind: str = "double",
+        skip: Callable[[], str] | None = None,
+    ) -> Iterator[dict[str, str]]:
+        """Print a loop; see :meth:`ravine.engines.llvm.printer.Printer.loop`."""
+        nexts, depth = dict[str, str](), self.depth
+        for x, start in (carried or {}).items():
+            self.put(f"{plain(x)} = {self._typed(start, kind)}")
+        self.put(f"for {plain(index)} in tl.range(0, {plain(count)}.to(tl.int64), loop_unroll_factor=8):")
+        self.depth += 1
+        if skip:
+            self.put(f"if {plain(skip())} == 0:")
+            self.depth += 1
+        yield nexts
+        for x, value in nexts.items():
+            self.put(f"{plain(x)} = {plain(value)}")
+        self.depth = depth
+
     def full(self, shape: str, number: str) -> str:
-        """A number in float64, or a block of it."""
+        """A block of a number in float64."""
         return f"tl.full(({shape}), {_literal(number, 'double')}, tl.float64)"
 
     def expression(self, text: str) -> str:
         """An operation of LLVM's in Triton."""
         op, _, rest = text.partition(" ")
-        if op in _CASTS:
-            source, x, _, target = rest.split()
-            return self._cast(op, source, self._typed(x, source), target)
-        if op == "fneg":  # zero minus x would lose the sign of zero
-            return f"{rest.split()[1]} * -1.0"
         if op == "load":
             kind, _, address, *_ = rest.replace(",", "").split()
             masked = f", mask={self.mask}, other={0 if kind[0] == 'i' else 0.0}"
-            return f"tl.load({address}{masked if self.mask else ''})"
+            return f"tl.load({self._pointer(address, kind)}{masked if self.mask else ''})"
+        if " to " in rest:
+            return self._cast(op, *rest.replace(" to ", " ").split())
+        if op == "fneg":  # zero minus x would lose the sign of zero
+            return f"{plain(rest.split()[1])} * -1.0"
         operands = [x.split()[-1] for x in rest.split(", ")]
         if op == "select":
             kind = rest.split(", ")[1].split()[0]
             x, y = (self._typed(x, kind) for x in operands[1:])
-            return f"tl.where({operands[0]}, {x}, {y})"
-        kind = rest.split()[op == "fcmp"]
+            return f"tl.where({plain(operands[0])}, {x}, {y})"
+        how, kind = rest.split()[:2] if op in ("fcmp", "icmp") else ("", rest.split()[0])
+        if how == "uno":
+            numbers = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
+            return " | ".join(f"({x} != {x})" for x in numbers)
         if op == "fdiv" and kind == "float":
-            return f"tl.div_rn({self._typed(operands[0], kind)}, {self._typed(operands[1], kind)})"
-        one, other = (_literal(x, kind) if _is_number(x) else x for x in operands)
-        if all(map(_is_number, operands)):
+            return f"tl.div_rn({', '.join(self._typed(x, kind) for x in operands)})"
+        one, other = (plain(x) if x[0] == "%" else _literal(x, kind) for x in operands)
+        if operands[0][0] != "%" != operands[1][0]:
             one = self._typed(operands[0], kind)
-        if op == "fcmp":
-            how = rest.split()[0]
-            if how == "uno":
-                tests = [f"({x} != {x})" for x in dict.fromkeys(operands) if not _is_number(x)]
-                return " | ".join(tests)
-            return f"{one} {_COMPARE[how]} {other}"
-        return f"{one} {'/' if op == 'fdiv' else _INFIX[op]} {other}"
+        return f"{one} {_COMPARE[how] if how else _INFIX[op]} {other}"
 
     def _cast(self, op: str, source: str, x: str, target: str) -> str:
-        kind = f"tl.{TYPES[target]}"
+        x, kind = self._typed(x, source), f"tl.{TYPES[target]}"
         if op == "bitcast":
             return f"{x}.to({kind}, bitcast=True)"
         if op == "sitofp":
-            return f"{x}.to({_SIGNED}).to({kind})"
+            return f"{x}.to(tl.int64, bitcast=True).to({kind})"
         if op == "fptosi":
             return f"{x}.to(tl.int64).to({kind}, bitcast=True)"
         return f"{x}.to({kind})"
 
+    def _pointer(self, address: str, kind: str) -> str:
+        if address in self._pointers:
+            return plain(address)
+        return f"{plain(address)}.to(tl.pointer_type(tl.{TYPES[kind]}))"
+
     def _typed(self, x: str, kind: str) -> str:
         """An operand that has a type of its own."""
-        return f"tl.full((), {_literal(x, kind)}, tl.{TYPES[kind]})" if _is_number(x) else x
+        return plain(x) if x[0] == "%" else f"tl.full((), {_literal(x, kind)}, tl.{TYPES[kind]})"
 
 
-def _is_number(x: str) -> bool:
-    return x[0].isdigit() or x[0] == "-"
+def plain(value: str) -> str:
+    """What a value of LLVM's is called."""
+    return value.removeprefix("%").replace(".", "_")
+
+
+def _far(index: str, kind: str) -> str:
+    return f"{plain(index)} * {_BYTES[kind]}" if index[0] == "%" else str(int(index) * _BYTES[kind])
 
 
 def _literal(x: str, kind: str) -> str:
     """A number of LLVM's as Python writes it."""
+    if x == "null":
+        return "0"
     if kind[0] == "i":
         return str(int(x) % 2 ** int(kind[1:]))
     if x.startswith("0x"):

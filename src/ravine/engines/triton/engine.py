@@ -1,0 +1,150 @@
+"""The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, and on NVIDIA's where PTX has
+failed; in Triton's interpreter, on the CPU.
+
+A step is that of :class:`ravine.engines.cuda.Step`, with the same tables. Memory and the stream are torch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+
+from ravine.engines import cuda
+from ravine.engines.devices import Place
+from ravine.engines.kernel import Kernel
+from ravine.engines.llvm.blocks import refusal
+from ravine.engines.llvm.variant import Variant
+from ravine.engines.triton.printer import BLOCK, after, text
+
+__all__ = ["Step", "Triton", "functions"]
+
+_OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
+"""Eight elements for each thread at a time. Products and sums are rounded one by one, as on the CPU."""
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+@cache
+def functions(text: str) -> dict[str, Any]:
+    """The functions that a text defines. Triton reads their source again, from linecache."""
+    name = f"<ravine-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, Any] = {"__name__": "ravine.engines.triton.printed"}
+    exec(compile(text, name, "exec"), space)
+    return space
+
+
+class Triton:
+    """The engine of one device, see :class:`ravine.engines.devices.Engine`."""
+
+    name = "Triton"
+
+    def __init__(self, place: Place):
+        self.place = place
+        self.device = torch.device(place.kind, place.index)
+        self._blocks: dict[int, torch.Tensor] = {}
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Launches go to the device."""
+        if self.device.type == "cpu":
+            with np.errstate(all="ignore"):  # the interpreter computes with NumPy
+                yield
+        else:
+            with getattr(torch, self.device.type).device(self.device):
+                yield
+
+    def captures(self) -> bool:
+        """Whether what is queued on the stream is recorded for a CUDA graph."""
+        return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+    def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+        """Why it cannot step a kernel, or nothing."""
+        return refusal(kernel, dtypes, ())
+
+    def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
+        """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`."""
+        return Step(self, kernel, *tensors, **how)
+
+    def functions(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> dict[str, Any]:
+        """The functions of the text, by name."""
+        return functions(text(Variant(kernel, tuple(dtypes), stochastic=stochastic), interpreted()))
+
+    def arguments(self, table: int, moved: int) -> dict[str, Any]:
+        """The arguments of a launch."""
+        return {"table": table, "moved": moved}
+
+    def launch(self, function: Any, blocks: int, arguments: dict[str, Any]) -> None:
+        """Queue a kernel."""
+        function[(blocks,)](**arguments, **({} if interpreted() else _OPTIONS))
+
+    def allocate(self, size: int) -> int:
+        """So many bytes of the device's memory; where they are."""
+        block = torch.empty(max(size, 1), dtype=torch.uint8, device=self.device)
+        self._blocks[block.data_ptr()] = block
+        return block.data_ptr()
+
+    def free(self, address: int) -> None:
+        """Give memory back; torch keeps it until work that is queued on the stream is done."""
+        del self._blocks[address]
+
+    def _bytes(self, address: int, size: int) -> torch.Tensor:
+        """Memory that was allocated, as a tensor of bytes."""
+        begin, block = max((at, block) for at, block in self._blocks.items() if at <= address)
+        return block[address - begin : address - begin + size]
+
+    def write(self, address: int, content: bytes) -> None:
+        """Copy to the device, on the stream."""
+        self.copy_in(address, content, len(content))
+
+    def copy_in(self, address: int, source: Any, size: int) -> None:
+        """The same of any memory of the host, which may change as soon as this returns."""
+        content = torch.frombuffer(bytearray(source), dtype=torch.uint8)
+        self._bytes(address, size).copy_(content)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy from the device, when the work queued on the stream is done."""
+        return self._bytes(address, size).cpu().numpy().tobytes()
+
+    def copy_out(self, target: Any, address: int, size: int) -> None:
+        """The same to memory of the host."""
+        cuda.ctypes.memmove(target, self.read(address, size), size)
+
+
+class Step(cuda.Step):
+    """A kernel bound to tensors, as :class:`ravine.engines.cuda.Step`; the arguments are the same.
+
+    What a reduction ends in is launched after the pass; PTX computes it in the pass's last block.
+    """
+
+    def __init__(self, engine: Triton, kernel: Kernel, sizes: Sequence[int], dtypes: Any, *more: Any, **how: Any):
+        super().__init__(engine, kernel, sizes, dtypes, *more, **how)  # type: ignore[arg-type]
+        first = tuple(dtypes[self.order[0]])
+        code = engine.functions(kernel, first, how.get("stochastic", False))
+        variant = Variant(kernel, first)
+        self._passes = [arguments for its in self._launches.values() for _, _, arguments in its]
+        for walk in variant.passes:
+            arguments = self._launches[walk.stage][0][2]
+            for name, _ in after(variant, walk):
+                many = 1 if name.startswith("totals") else len(sizes)
+                self._launches[walk.stage].append((code[name], many, dict(arguments)))
+
+    def run(self, *how: Any, **more: Any) -> int:
+        """Queue the step, see :meth:`ravine.engines.cuda.Step.run`."""
+        begin, many = self._begin["addresses"], len(self.kernel.columns) * len(self.order)
+        addresses = np.frombuffer(self._words, np.int64, many, 8 * begin)
+        aligned = bool(np.bitwise_or.reduce(addresses) % 16 == 0)
+        for arguments in self._passes:
+            arguments |= {"BLOCK": BLOCK, "ALIGNED": aligned}
+        return super().run(*how, **more)
