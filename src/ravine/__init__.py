@@ -26,7 +26,7 @@ from ravine.rule import (
 )
 
 if TYPE_CHECKING:
-    from ravine.races.contest import race
+    from ravine.races.contest import race as race
     from ravine.registry import get, names
 
 __version__ = "0.1.0"
