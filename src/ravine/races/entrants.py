@@ -55,7 +55,7 @@ class Entrant:
         return _again, (self.source, self.label)
 
     def space(self, names: str) -> Space:
-        """What is searched: "lr" alone, or "all", which includes weight decay and decay rates; "" for nothing."""
+        """What is searched: "lr" alone, or "all", with weight decay and decay rates; "" for nothing."""
         wanted = {"": (), "lr": ("lr",), "all": ("lr", "weight_decay")}[names]
         return {
             k: x for k, x in self.searched.items() if k in wanted or (names == "all" and x[2] == 1)

@@ -192,7 +192,7 @@ class Comparison:
 def comparisons(runs: Iterable[Run]) -> list[Comparison]:
     """Return what the runs of a folder say, a comparison for each problem and budget.
 
-    Where there is no report run yet, but only a search, there is no comparison.
+    If there is only a search, and no report run yet, there is no comparison.
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
@@ -252,13 +252,13 @@ def _start(reports: Sequence[Run], sign: int) -> float:
 
 
 def _began_well(run: Run) -> bool:
-    """Whether its first score is an untrained model's, or not far from that."""
+    """Whether its first score is about that of an untrained model."""
     return run.evaluations[0][0] == 0 or not lost(run)
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a run counts: its score, more is better, or the start's if it is lost."""
+    """The result of a run: its score, such that more is better, or the start's if it is lost."""
 
     sign: int
     start: float
@@ -272,14 +272,16 @@ class _Counts:
 
 
 class _Found:
-    """The runs of an optimizer on a problem, sorted by what they are for."""
+    """The runs of an optimizer on a problem, by purpose."""
 
     def __init__(self, runs: Sequence[Run], counts: _Counts, tuned: bool) -> None:
         self.name, self.counts = runs[0].optimizer, counts
         sorted_: dict[str, dict[int, dict[int, Run]]] = {
             role: defaultdict(dict) for role in (TUNE, CHOOSE, REPORT)
         }
-        for run in sorted(runs, key=lambda run: not run.rivals):  # whole runs count, where both are
+        for run in sorted(
+            runs, key=lambda run: not run.rivals
+        ):  # complete runs count, if there are both kinds
             sorted_[run.role][run.trial][run.seed] = run
         self.choosing, self.reported = sorted_[CHOOSE], sorted_[REPORT]
         self.trials = [
@@ -300,7 +302,7 @@ class _Found:
         self.results = counts.of(self.runs)
 
     def _rated(self, number: int) -> tuple[float, float]:
-        """By what a trial is chosen: its mean when it was run again, or at first."""
+        """The criterion for choosing a trial: its mean on the choosing seeds, or else on the tuning seeds."""
         trial = next((t for t in self.trials if t.number == number), None)
         if trial is None:
             return -math.inf, -number
@@ -330,7 +332,7 @@ class _Found:
         )
 
     def _to_target(self, run: Run, target: float) -> tuple[float, float]:
-        """Steps and seconds; what the run says if it knew the target."""
+        """Steps and seconds to the target; as stored, if the run knew the target."""
         if run.target == target and run.steps_to_target is not None:
             seconds = run.seconds_to_target
             return run.steps_to_target, math.nan if seconds is None else seconds
@@ -340,7 +342,7 @@ class _Found:
         return steps, steps * run.seconds_per_step
 
     def _points(self) -> Array:
-        """The trials in the unit cube of the search, as they are drawn."""
+        """The trials as points in the unit cube of the search."""
         space = next(iter(self.runs.values())).space
         columns = []
         for name, (low, high, towards) in space.items():
@@ -422,7 +424,7 @@ class Overall:
 
 
 def overall(found: Sequence[Comparison]) -> Overall | None:
-    """Return what the comparisons say together; None for fewer than two problems or optimizers."""
+    """Combine the comparisons; None for fewer than two problems or optimizers."""
     of = [
         {method.name: (method, rank) for method, (rank, _) in zip(c.methods, c.ranks, strict=True)}
         for c in found

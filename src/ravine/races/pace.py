@@ -163,7 +163,7 @@ def _steps(task: Task, entrant: Entrant, model: torch.nn.Module) -> Iterator[Any
 
 
 def _time(steps: Iterator[Any]) -> float:
-    """The lower quartile of the time of a step, in seconds of this thread, since others use the machine too."""
+    """The lower quartile of a step's time, in seconds of this thread, since others use the machine too."""
     fine = time.get_clock_info("thread_time").resolution < 1e-5  # Windows counts in 16 ms
     clock = time.thread_time if fine else time.perf_counter
     times = []
