@@ -173,7 +173,7 @@ class Context:
 
     @cached_property
     def busy(self) -> dict[str, float | bool]:
-        """`self.switched`, with which it keeps most state, if it accepts these together; otherwise `self.values`."""
+        """`self.switched`, with which it keeps most state, if it accepts that; otherwise `self.values`."""
         try:
             self.path(8, **self.switched)
         except CouldNotRun:
@@ -400,7 +400,7 @@ def needed(names: Iterable[str]) -> str:
 
 
 def checks() -> Mapping[str, Check]:
-    """All checks by name: identity, then the others by module, then `quiet`, which judges their side effects."""
+    """All checks by name: identity, the others by module, then `quiet`, which judges side effects."""
     import ravine.checks.named as named
 
     for info in pkgutil.iter_modules(named.__path__):

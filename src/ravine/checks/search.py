@@ -251,7 +251,7 @@ class Search:
         return finding
 
     def _ignored(self, trial: Trial) -> list[str]:
-        """Requested hyperparameters that act in every rule that has them, and that this rule does not have."""
+        """Requested hyperparameters that always act where they exist, but that this rule does not have."""
         its = trial.candidate
         kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
         if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
