@@ -165,8 +165,8 @@ class Kernel:
 
     @cached_property
     def due(self) -> dict[Value, int]:
-        """The stage at which each value for matrices, rows or columns is computed: the first that needs it, so
-        that it is not kept for long.
+        """The stage at which each value for matrices, rows or columns is computed: the first that needs it,
+        so that it is not kept for long.
         """
         due: dict[Value, int] = {}
         for v in reversed(self.needed):

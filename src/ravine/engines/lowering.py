@@ -208,7 +208,7 @@ class _Lowering:
         factors = _factors(product)
         if factors is None:
             return None
-        # The product of two negative factors has a root, of one it does not. Minus infinity would lose its sign.
+        # Two negative factors have a product with a root, and no roots; minus infinity would lose its sign.
         one, minus, zero, lowest = map(self.constant, (1.0, -1.0, 0.0, -math.inf))
         made: dict[bool, Value] = {}
         for x, below in sorted(factors, key=lambda factor: factor[0].level):

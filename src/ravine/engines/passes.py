@@ -89,8 +89,8 @@ def passes(kernel: Kernel, dtypes: Sequence[str]) -> list[Pass]:
         moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
         return moved, sum(len(walk.values) for walk in plan), -len(early)
 
-    # From none and from all of them, by one column or two as long as that costs less, or lets
-    # more be stored early. To try all subsets takes seconds with a dozen columns.
+    # Start from none and from all of them, and change one or two columns as long as that costs less or
+    # stores more early. Trying all subsets of a dozen columns would take seconds.
     moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
     found = []
     for start in ((), tuple(can)):
