@@ -91,7 +91,7 @@ def intercepted() -> bool:
 
 
 def span(x: torch.Tensor) -> Span:
-    """The range of addresses of a tensor's elements; None if they have none."""
+    """The range of addresses of a tensor's elements; an empty one if they have none."""
     try:
         start = x.data_ptr()
     except RuntimeError:  # as in vmap, functionalization and sparse layouts
