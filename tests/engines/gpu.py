@@ -1,7 +1,7 @@
-"""A GPU without one: a driver that keeps memory on the host and runs the passes' own IR there, thread by thread.
+"""A stand-in for CUDA's driver: device memory is on the host, and the passes' own IR runs there.
 
-The text that is loaded is PTX; what is run for it is the IR that it was made of, compiled for this computer with
-`entry_in_turn` in the place of the entry for the GPU.
+The text that is loaded is PTX. What runs is the IR that it was made of, compiled for this computer with
+`entry_in_turn` in place of the entry for the GPU: one thread plays all threads, phase by phase.
 """
 
 import ctypes
@@ -147,7 +147,8 @@ class Gpu:
         if context != self.contexts[-1]:
             return 400
         assert (by.value, bz.value, tx.value, ty.value, tz.value) == (1, 1, 256, 1, 1)
-        assert not shared.value and extra is None
+        assert not shared.value
+        assert extra is None
         table, moved = (
             ctypes.cast(arguments[i], ctypes.POINTER(ctypes.c_int64)).contents.value for i in (0, 1)
         )

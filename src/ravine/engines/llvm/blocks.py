@@ -40,8 +40,8 @@ __all__ = [
 THREADS = 256
 """The threads of a block."""
 LAUNCH = ("chunks", "records", "partials", "done", "blocks", "scalars")
-"""The table of a launch, before the addresses of its tensors' columns, as in BATCH. done: where the blocks that
-are done are counted; blocks: how many there are in all launches of the pass."""
+"""The table of a launch; the addresses of its tensors' columns follow, as in BATCH. done: where the blocks
+that are done are counted; blocks: how many there are in all launches of the pass."""
 
 _ACCESS = 16  # bytes that a thread moves at a time
 _FOLDERS = 16  # threads that put together what the others have found
@@ -343,7 +343,10 @@ def entry_on_gpu(words: int) -> Entry:
 
     def entry(out: Printer, name: str, phases: Sequence[str]) -> None:
         shared = f"@{name}.shared"
-        out.lines += ["", f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16"]
+        out.lines += [
+            "",
+            f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16",
+        ]
         out.begin(f"@{name}(ptr %gpu.table, i64 %gpu.moved) #0", result="ptx_kernel void")
         for what, register in (("thread", "tid.x"), ("block", "ctaid.x")):
             out.declared[f"declare i32 @llvm.nvvm.read.ptx.sreg.{register}()"] = None
