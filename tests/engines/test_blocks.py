@@ -13,7 +13,7 @@ from ravine.engines.kernel import PARTIAL
 from ravine.engines.llvm.blocks import Blocks, refusal
 from ravine.engines.proof import proved
 from ravine.modifiers import clip_by_global_norm
-from ravine.ops import exp, greatest
+from ravine.ops import exp, greatest, sum
 
 HOW = [("float32", False), ("bfloat16", True), ("float64", False), ("bfloat16", False)]
 EVERY = [*ELEMENTWISE, *REDUCING]
@@ -112,3 +112,14 @@ def test_what_a_gpu_has_no_instruction_for_is_refused():
     assert refusal(made(scheduled), ("float32",) * 2) == ""
     assert proved(gpu.Cuda(gpu.Gpu()), made(scheduled), ("float32",) * 2, False) == ""
     assert "row or column" in refusal(made(rules.adafactor), ("float32",) * 3)
+
+
+def test_a_block_has_memory_for_so_many_reductions():
+    @rule
+    def summing(p, g, *, lr=0.1):
+        found = 0.0
+        for i in range(2, 27):
+            found = found + sum(g * g * i)
+        return p - lr * found * g
+
+    assert refusal(made(summing), ("float32",) * 2) == "it has more than 24 reductions in a pass"

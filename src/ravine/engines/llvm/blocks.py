@@ -52,6 +52,8 @@ _ARGUMENTS = (
     "ptr %gpu.shared"
 )
 _DOUBLE = Type("double")
+_SCOPE = 'syncscope("device")'
+_MOST_SHARED = 6 * 1024  # words: what every GPU has for a block
 
 
 class Blocks(Variant):
@@ -70,6 +72,8 @@ def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
         return "its tensors may be spread over processes"
     variant = Blocks(kernel, tuple(dtypes))
     first = on_host(variant)
+    if shared_words(variant) > _MOST_SHARED:
+        return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
     used = {v.op for walk in variant.passes for v in walk.values}
     used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
     missing = [op for op in _MISSING if op in used]
@@ -268,9 +272,9 @@ class _Walk(Elements):
                 out.store(f"%{x}", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
         if follows:
             done, blocks = self._field("done", "ptr"), self._field("blocks")
-            out.line("fence seq_cst")
-            count = out.set("count", f"atomicrmw add ptr {done}, i64 1 monotonic")
-            out.line("fence seq_cst")
+            out.line(f"fence {_SCOPE} seq_cst")
+            count = out.set("count", f"atomicrmw add ptr {done}, i64 1 {_SCOPE} monotonic")
+            out.line(f"fence {_SCOPE} seq_cst")
             last = out.set("last", f"add i64 {count}, 1")
             last = out.set("last", f"icmp eq i64 {last}, {blocks}")
             flag = out.set("flag", f"zext i1 {last} to i64")
