@@ -1,8 +1,6 @@
 """The front on a stand-in for a GPU: tensors are the CPU's, and a driver runs the passes here."""
 
-import sys
-from pathlib import Path
-
+import gpu
 import pytest
 import torch
 
@@ -10,9 +8,6 @@ import ravine.torch
 from ravine.engines import devices
 from ravine.torch import members, places, stepping
 from ravine.torch.state import count_tensor
-
-sys.path.append(str(Path(__file__).parents[1] / "engines"))
-import gpu
 
 CUDA = devices.Place("cuda", 0)
 
