@@ -244,7 +244,7 @@ class Step:
             "numbers": len(kernel.tensor_row) * many,
             "totals": len(kernel.totals),
         }
-        self._written = [*lengths]
+        written = [*lengths]
         lengths |= {"scalars": len(SCALARS), "done": 1}
         for b, (count, variant) in enumerate(zip(cells, variants, strict=True)):
             lengths[f"launch{b}"] = len(LAUNCH) + len(kernel.columns)
@@ -297,7 +297,10 @@ class Step:
         self._waits = any(v.level == TENSOR and v.stage >= stages for v in new)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
-        self._copied: dict[str, bytes] = {}
+        self._written = [
+            (self._at(table), 8 * lengths[table]) for table in written if lengths[table]
+        ]
+        self._copied = [b""] * len(self._written)
         with engine.current():
             engine.copy_in(self.anywhere, self._words, ctypes.sizeof(self._words))
 
@@ -419,11 +422,8 @@ class Step:
 
     def _copy(self) -> None:
         """Copy what has changed of the tables to the device."""
-        for table in self._written:
-            size, at = 8 * self._lengths[table], self._at(table)
-            if not size:
-                continue
+        for i, (at, size) in enumerate(self._written):
             content = ctypes.string_at(at, size)
-            if content != self._copied.get(table):
+            if content != self._copied[i]:
                 self.engine.copy_in(at + self._moved.value, content, size)
-                self._copied[table] = content
+                self._copied[i] = content
