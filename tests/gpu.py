@@ -5,11 +5,14 @@ The text that is loaded is PTX. What runs is the IR that it was made of, compile
 """
 
 import ctypes
+from contextlib import contextmanager
+from unittest import mock
 
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
 from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words, text
+from ravine.torch import places, stepping
 
 ERRORS = {
     1: b"CUDA_ERROR_INVALID_VALUE",
@@ -170,6 +173,18 @@ class Cuda(cuda.Cuda):
         ptx = cuda.assembly(kernel, dtypes, stochastic, self.architecture)
         self.gpu.codes[ptx] = InTurn(kernel, dtypes, stochastic)
         return super().functions(kernel, dtypes, stochastic)
+
+
+@contextmanager
+def stand_in(driver):
+    """Let the CPU's tensors be on a GPU with this driver, as far as ravine.torch knows."""
+    place = devices.Place("cuda", 0)
+    with (
+        mock.patch.object(places, "place", return_value=place),
+        mock.patch.object(stepping, "place", return_value=place),
+        mock.patch.object(devices, "_engines", {("ravine.engines.cuda", place): Cuda(driver)}),
+    ):
+        yield
 
 
 def parsed(printed):
