@@ -1,5 +1,7 @@
 """The front on a stand-in for a GPU: tensors are the CPU's, and a driver runs the passes here."""
 
+from types import SimpleNamespace
+
 import gpu
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 import ravine.torch
 from ravine.engines import devices
 from ravine.torch import members, places, stepping
+from ravine.torch.memory import no_memory
 from ravine.torch.state import count_tensor
 
 CUDA = devices.Place("cuda", 0)
@@ -112,3 +115,21 @@ def test_counts_are_on_the_cpu_also_where_torch_has_them_on_the_device():
         count = count_tensor(None, 3, options, p)
         assert (count.device.type, count.item()) == ("cpu", 3)
     assert count_tensor(torch.empty((), device="meta"), 3, {}, p).item() == 3
+
+
+def test_where_a_tensor_is_and_its_stream(monkeypatch):
+    assert places.place(torch.device("cpu")) is None
+    assert places.place(torch.device("meta")) is None
+    second = places.place(torch.device("cuda:1"))
+    assert str(second) == "cuda:1"
+    asked = {1: 7}
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=asked[index])
+    )
+    assert second.stream() == 7
+
+
+def test_all_of_a_parameter_is_to_be_on_one_device():
+    assert no_memory(torch.empty(2), torch.device("cuda:0")) == "on cpu"
+    assert no_memory(torch.empty(2, device="meta")) == "on meta"
+    assert no_memory(torch.empty(2)) == ""
