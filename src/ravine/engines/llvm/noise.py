@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from ravine.draws import MIXERS, SPREAD, STEP
+from ravine.draws import CODES, MIXERS, SPREAD, STEP
 from ravine.engines.llvm.printer import Printer, Type, signed
 
-__all__ = ["Noise", "mixed", "of_step"]
+__all__ = ["Noise", "mixed", "of_step", "of_tensor"]
 
 
 def of_step(out: Printer, seed: str, t: str) -> str:
@@ -39,8 +39,8 @@ class Noise:
         self.start = out.set("start.low", f"trunc i64 {start} to i32")
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
-        self.halves: dict[str, tuple[str, bool]] = {}
-        self._mixed: dict[tuple[str, str], str] = {}
+        self.halves: dict[str, tuple[Hashable, bool]] = {}
+        self._mixed: dict[tuple[Hashable, str], str] = {}
 
     def rounds(
         self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
@@ -50,7 +50,7 @@ class Noise:
         number: of the tensor. noise: of its step.
         """
         order = list(rounded)
-        self.halves = {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
+        self.halves |= {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
         for c in order[::2]:
             key = self.out.code(
                 f"""
@@ -63,6 +63,17 @@ class Noise:
                 noise=noise,
             )
             self.add(c, mixed(self.out, key))
+
+    def codes(
+        self, columns: Sequence[str], stored: Iterable[str], *, number: str, noise: str
+    ) -> None:
+        """The same for the stored ones of these columns in 8 bits; the bits are those of `draws.halves`."""
+        self.halves |= {c: (("codes", i // 2), i % 2 == 1) for i, c in enumerate(columns)}
+        whole = of_tensor(self.out, CODES, number=number, noise=noise)
+        for stream in sorted({columns.index(c) // 2 for c in stored}):
+            ahead = signed(stream * SPREAD % 2**64)
+            key = self.out.set("key", f"add i64 {whole}, {ahead}")
+            self.add(("codes", stream), mixed(self.out, key))
 
     def add(self, name: Hashable, key: str) -> None:
         """Let there be bits of a key of 64 bits, under a name."""
@@ -129,6 +140,20 @@ class Noise:
             x=x,
             within=within or whole.constant(0),
         )
+
+
+def of_tensor(out: Printer, purpose: int, *, number: str, noise: str) -> str:
+    """64 bits for a tensor's step and a purpose, of the tensor's number and the noise of the step."""
+    key = out.code(
+        f"""
+        apart = xor i64 %noise, {signed(purpose)}
+        spread = mul i64 %number, {signed(SPREAD)}
+        key = add i64 %apart, %spread
+        """,
+        noise=noise,
+        number=number,
+    )
+    return mixed(out, key)
 
 
 def mixed(out: Printer, key: str) -> str:

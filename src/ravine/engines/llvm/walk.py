@@ -15,6 +15,7 @@ from functools import partial
 from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Value
 from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.codes import Codes, buffers
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
 from ravine.engines.llvm.draws import Draws
 from ravine.engines.llvm.lines import Lines, strip
@@ -23,6 +24,7 @@ from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.tables import BATCH, CHUNK, LINE, RECORD, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import BLOCK
 from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
@@ -69,6 +71,8 @@ class _Walk:
         self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
         self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
         self.streams = sorted({v.leaf for v in walk.values if v.op in DRAWN})
+        self.codes = [c for c in variant.codes if c in self.columns]
+        self.buffers: dict[str, str] = {}
         self.draws: Draws | None = None
         self.across: dict[Value, str] = {}  # where what there is for each column begins
         self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
@@ -76,6 +80,7 @@ class _Walk:
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
         out = self.out
+        self.buffers = buffers(out, [c for c in self.codes if c in self.walk.stores])
         counters = out.field("%batch", BATCH, "counters", "ptr")
         ranges = out.field("%batch", BATCH, "range_count")
         bounds = out.field("%batch", BATCH, "bounds", "ptr")
@@ -153,28 +158,58 @@ class _Walk:
         full = out.set("full", f"icmp ult i64 {length}, {rest}")
         count = out.set("count", f"select i1 {full}, i64 {length}, i64 {rest}")
         rows = rows_of(out, record)
-        base = {}
+        base, scales = {}, {}
         for c in self.columns:
             at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
             whole = out.load(f"{c}.whole", at, "ptr")
             base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here")
+            if c in self.codes:  # the scales are behind the codes of whole blocks
+                end = out.set("end", f"add i64 {numel}, {BLOCK - 1}")
+                end = out.set("end", f"and i64 {end}, {-BLOCK}")
+                behind = out.at(whole, end, "i8")
+                scales[c] = out.at(behind, out.set("number", f"udiv i64 {start}, {BLOCK}"), "i32")
         narrow, wide = self.scalars(rows)
         rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
         noise = None
-        if rounded or self.streams:
+        if rounded or self.streams or self.buffers:
             noise = Noise(out, start, variant.width)
             fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
             noise.rounds(self.kernel.columns, rounded, **fields)
+            noise.codes(variant.codes, self.buffers, **fields)
             self.draws = Draws(out, noise, self.streams, **fields)
-        columns = Columns(out, variant.dtype, base, noise if rounded else None)
+        codes = Codes(out, variant.dtype, base, scales, self.buffers, noise, variant.width)
+        columns = Columns(out, variant.dtype, base, noise if rounded else None, codes)
         narrow.stored = wide.stored = columns.stored
 
         if self.kernel.by_lines:
             count = self.within_matrix(record, start, count)
         if walk.vectors or walk.lines:
             return self.lines(record, start, count, narrow, wide, columns)
+        if self.codes:
+            return self.blocks(count, narrow, wide, columns, codes)
         found = self.run(count, [_Row("0", narrow, wide)], columns)
         return {x: numbers[0] for x, numbers in found.items()}
+
+    def blocks(
+        self, count: str, narrow: Body, wide: Body, columns: Columns, codes: Codes
+    ) -> dict[str, str]:
+        """Step the elements of a chunk block by block; what they are reduced to."""
+        out = self.out
+        above = out.set("above", f"add i64 {count}, {BLOCK - 1}")
+        blocks = out.set("blocks", f"udiv i64 {above}, {BLOCK}")
+        starts = {f"{x}.blocks": identity(op, Type("double")) for x, op in self.sums.items()}
+        with out.loop("block", blocks, starts) as becomes:
+            first = out.set("first", f"mul i64 %block, {BLOCK}")
+            left = out.set("left", f"sub i64 {count}, {first}")
+            whole = out.set("whole", f"icmp ugt i64 {left}, {BLOCK}")
+            length = out.set("length", f"select i1 {whole}, i64 {BLOCK}, i64 {left}")
+            codes.begin("%block", first, length)
+            found = self.run(length, [_Row(first, narrow, wide)], columns, ".block")
+            for x, op in self.sums.items():
+                text = more(out, op, Type("double"), f"%{x}.blocks", found[x][0])
+                becomes[f"{x}.blocks"] = out.set(f"{x}.more", text)
+            codes.end()
+        return {x: f"%{x}.blocks" for x in self.sums}
 
     def run(self, length: str, rows: Sequence[_Row], columns: Columns, side: str = "") -> _Found:
         """Step so many elements of each of some rows, side by side; what they are reduced to.
@@ -376,6 +411,8 @@ class _Walk:
         for body, place in zip(bodies, at, strict=True):
             for c, v in self.walk.loads.items():
                 body.names[v] = columns.load(c, kind, place)
+                if self.codes and kind.width > 1:
+                    columns.prefetch(c, kind, place)
             body.names |= there
             if self.draws is not None:
                 body.draw = partial(self.draws.draw, kind=kind, i=place)
