@@ -28,7 +28,7 @@ __all__ = [
     "TAIL",
     "WEIGHTS",
     "Draw",
-    "halves",
+    "code_bits",
     "normal",
     "uniform",
 ]
@@ -74,14 +74,13 @@ def _key(draw: Draw, purpose: int, stream: int) -> int:
     return _mixed((of_tensor + stream * SPREAD) & _WORD)
 
 
-def halves(draw: Draw, stream: int, place: Any) -> tuple[Any, Any]:
-    """16 bits for each place, twice, to round codes by: murmur3's finalizer, once.
+def code_bits(draw: Draw, pair: int, place: Any) -> Any:
+    """32 bits for each place, to round a pair of codes by: murmur3's finalizer, once.
 
     place: whole numbers, in arrays of 64 bits.
     """
-    key = _key(draw, CODES, stream)
-    x = _mix((place & _HALF) ^ (key & _HALF), (key >> 32) + (place >> 32))
-    return x & 0xFFFF, x >> 16
+    key = _key(draw, CODES, pair)
+    return _mix((place & _HALF) ^ (key & _HALF), (key >> 32) + (place >> 32))
 
 
 def _bits(low: Any, high: Any, key: int) -> Any:

@@ -21,7 +21,7 @@ from torch.nn.parameter import is_lazy
 from ravine.hyperparameters import plain
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
-from ravine.torch.narrow import codes_of, decoded, in_codes, is_narrow
+from ravine.torch.narrow import in_codes, in_format, is_narrow
 from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, count_tensor, number, started
 from ravine.torch.tensors import dimensions
@@ -176,7 +176,8 @@ def _state_of(
     # All of it is live, so that it is of one moment; a count that is an int is so in its own dict only.
     whole = state if isinstance(state.get("step"), int) else {**state, **missing}
     if any(map(is_narrow, whole.values())):  # whose codes are found again when they are loaded
-        return {k: decoded(x, p.shape) if is_narrow(x) else x for k, x in whole.items()}
+        numbers = {k: in_format(x, None, p, k) for k, x in whole.items() if is_narrow(x)}
+        return {**whole, **numbers}
     return whole
 
 
@@ -284,7 +285,7 @@ def _state_for(
                 value, p, key, shape, slot is not None and slot.kind == "scalar", of
             )
             if slots.get(key) in codes:
-                state[key] = codes_of(state[key], codes[slots[key]])
+                state[key] = in_format(state[key], codes[slots[key]], p, f"{of}: {key!r}")
         elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:

@@ -1,7 +1,7 @@
 """State in codes of 8 bits: tensors made of codes, and codes of tensors; see engines/narrow.py.
 
-A slot is one tensor, int8 or uint8 as its codes are: those of whole blocks of 256, then the blocks' scales. So
-it is copied, pickled and moved as any other, and a kernel knows it by its dtype.
+A slot is one tensor, int8 or uint8 as its codes are: those of whole blocks of 256, then the blocks' scales.
+So it is copied, pickled and moved as any other, and a kernel knows it by its dtype.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ravine import draws
 from ravine.draws import Draw
 from ravine.engines.graph import Graph
 from ravine.engines.narrow import BLOCK, FORMATS, POISON, SMALL, Format, left, narrow, size
-from ravine.torch.sharded import is_spread
+from ravine.torch.sharded import is_spread, local
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["codes_of", "decoded", "empty", "encoded", "in_codes", "is_narrow", "told"]
+__all__ = ["decoded", "empty", "encoded", "in_codes", "in_format", "is_narrow", "told"]
 
 _BY_DTYPE = {getattr(torch, name): form for name, form in FORMATS.items()}
 _SIZE, _INFINITY = 0x7FFFFFFF, 0x7F800000
@@ -30,24 +30,30 @@ _SIZE, _INFINITY = 0x7FFFFFFF, 0x7F800000
 def in_codes(optimizer: RuleOptimizer, graph: Graph, p: torch.Tensor) -> Mapping[str, torch.dtype]:
     """The slots of a parameter that the optimizer keeps in 8 bits, each with the dtype of its codes.
 
-    Of small parameters, and of those that are spread over processes, there are none.
+    Of a parameter that is spread over processes, each has codes of its part. There are none of small
+    parameters, nor of spread ones if the rule looks at whole tensors.
     """
-    if not optimizer.eight_bits or p.numel() < SMALL or p.is_complex() or is_spread(p):
+    if not optimizer.eight_bits or p.numel() < SMALL or p.is_complex():
+        return {}
+    if is_spread(p) and not graph.pointwise:
         return {}
     return {slot: getattr(torch, name) for slot, name in narrow(graph).items()}
 
 
-def told(optimizer: RuleOptimizer, found: Iterable[tuple[Graph, torch.Tensor]]) -> str:
-    """Which slots are kept in 8 bits and which are not, in words that follow those on the engine."""
+def told(found: Iterable[tuple[Mapping[str, str], Graph, torch.Tensor]]) -> str:
+    """Which slots are kept in 8 bits and which are not, in words that follow those on the engine.
+
+    found: of each parameter, what its slots are called in the state, and its graph.
+    """
     slots: dict[str, None] = {}
     others: dict[str, None] = {}
     small = spread = 0
-    for graph, p in found:
+    for names, graph, p in found:
         if not is_lazy(p) and p.numel() and narrow(graph):
             small += p.numel() < SMALL
-            spread += is_spread(p)
-        slots |= dict.fromkeys(narrow(graph))
-        others |= dict.fromkeys(left(graph))
+            spread += p.numel() >= SMALL and is_spread(p) and not graph.pointwise
+        slots |= dict.fromkeys(names.get(slot, slot) for slot in narrow(graph))
+        others |= dict.fromkeys(names.get(slot, slot) for slot in left(graph))
     whole = [*others]
     whole += [f"{small} parameter{'s' * (small > 1)} below {SMALL:,} elements"] if small else []
     whole += [f"{spread} sharded parameter{'s' * (spread > 1)}"] if spread else []
@@ -61,15 +67,40 @@ def is_narrow(x: Any) -> bool:
 
 
 def empty(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A slot of zeros in codes, beside a parameter."""
-    return torch.zeros(size(p.numel()), dtype=dtype, device=p.device)
+    """A slot of zeros in codes, beside a parameter or this process's part of it."""
+    here: torch.Tensor = local(p)
+    return torch.zeros(size(here.numel()), dtype=dtype, device=here.device)
 
 
-def codes_of(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor as a slot in codes, each number rounded to the nearest."""
-    made = empty(x, dtype)
-    encoded(made, x, None)
-    return made
+def in_format(
+    x: torch.Tensor, dtype: torch.dtype | None, p: torch.Tensor, what: str
+) -> torch.Tensor:
+    """A slot of a parameter in codes of a dtype, or in float32 if that is None, whichever it is in now.
+    What codes stand for stays as it is; other numbers are rounded to the nearest.
+
+    ValueError, which begins with `what`, if it has another size than the parameter.
+    """
+    here = local(p)
+    shape = (size(here.numel()),) if is_narrow(x) else tuple(here.shape)
+    if tuple(local(x).shape) != shape:
+        raise ValueError(
+            f"{what} has the shape {tuple(x.shape)}, and its parameter {tuple(p.shape)}; was it resized? "
+            "del optimizer.state[parameter] resets it"
+        )
+    if x.dtype == dtype:
+        return x
+    number = decoded(x, here.shape) if is_narrow(x) else local(x)
+    if dtype is not None:
+        made = empty(p, dtype)
+        encoded(made, number, None)
+        return made
+    if not is_spread(p):
+        return number
+    from torch.distributed.tensor import DTensor
+
+    spread: Any = p
+    where = spread.device_mesh, spread.placements
+    return DTensor.from_local(number, *where, shape=p.shape, stride=p.stride())
 
 
 def decoded(kept: torch.Tensor, shape: Any) -> torch.Tensor:
@@ -107,9 +138,9 @@ def encoded(kept: torch.Tensor, x: Any, draw: Draw | None, number: int = 0) -> N
     bits = wide.view(torch.int32)
     magnitude = bits & _SIZE
     most = magnitude.amax(1, keepdim=True)
+    most = most.long() + (2**form.cut - 1)  # it may be rounded up
     poisoned = most >= _INFINITY
-    # In 64 bits: what is added may go beyond 32.
-    top = ((most.long() + (2**form.cut - 1)) >> 23).clamp(min=form.window)
+    top = (most >> 23).clamp(min=form.window)
     base = ((top - form.window) << form.mantissa).int()
     noise = _noise(kept, draw, number, form)
     if form.signed:
@@ -140,5 +171,5 @@ def _noise(kept: torch.Tensor, draw: Draw | None, number: int, form: Format) -> 
         return 1 << (form.cut - 1)
     blocks = kept.numel() // (BLOCK + 4)
     place = torch.arange(blocks * BLOCK, device=kept.device).view(blocks, BLOCK)
-    bits = draws.halves(draw, number // 2, place)[number % 2].int()
-    return bits << (form.cut - 16) | 1 << (form.cut - 17)
+    bits = draws.code_bits(draw, number // 2, place)
+    return (bits >> (32 - form.cut) if number % 2 else bits & (2**form.cut - 1)).int()

@@ -97,8 +97,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         if defaults.get("differentiable") and self.eight_bits:
             raise ValueError(
-                f"{name}: differentiable=True and state_dtype={EIGHT_BITS!r} are mutually exclusive: autograd "
-                "cannot see through codes"
+                f"{name}: differentiable=True and state_dtype={EIGHT_BITS!r} are mutually exclusive: "
+                "autograd cannot see through codes"
             )
         defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
@@ -158,7 +158,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         text = describe(self._wanted, graphs, whys)
         on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
         text = text.replace("newton_schulz", on_gram, 1)
-        return text + told(self, [(g, p) for _, p, g, _ in found]) if self.eight_bits else text
+        if not self.eight_bits:
+            return text
+        named = ((self.spelling_of(its[0]).state_names, its[2], its[1]) for its in found)
+        return text + told(named)
 
     def _seen(
         self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine.engines.graph import Graph
-from ravine.engines.narrow import size
 from ravine.rule import Rule
-
 from ravine.spellings import Spelling
-from ravine.torch.narrow import codes_of, decoded, empty, in_codes, is_narrow
+from ravine.torch.narrow import empty, in_codes, in_format, is_narrow
 from ravine.torch.sharded import is_spread, spread_along
 from ravine.torch.tensors import as_real, dimensions
 
@@ -169,27 +167,15 @@ def _begun(
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
         elif is_narrow(state[key]) or slot in codes:
-            state[key] = _in_format(state[key], codes.get(slot), p, f"{type(optimizer).__name__}: {key!r}")
+            state[key] = in_format(
+                state[key], codes.get(slot), p, f"{type(optimizer).__name__}: {key!r}"
+            )
         elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
                 f"{tuple(state[key].shape)}; was it resized? del optimizer.state[parameter] resets it"
             )
     return Begun(keys, taken, count, counted, whole)
-
-
-def _in_format(x: torch.Tensor, dtype: torch.dtype | None, p: torch.Tensor, what: str) -> torch.Tensor:
-    """A slot in codes of a dtype, or in float32 if that is None: what it was kept in may be another."""
-    whole = p.shape if not is_narrow(x) else (size(p.numel()),)
-    if x.shape != whole:
-        raise ValueError(
-            f"{what} has the shape {tuple(x.shape)}, and its parameter {tuple(p.shape)}; was it resized? "
-            "del optimizer.state[parameter] resets it"
-        )
-    if x.dtype == dtype:
-        return x
-    number = decoded(x, p.shape) if is_narrow(x) else x
-    return number if dtype is None else codes_of(number, dtype)
 
 
 def is_begun(

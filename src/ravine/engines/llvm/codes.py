@@ -68,7 +68,8 @@ class Codes:
         out, form = self.out, FORMATS[self.dtype[column]]
         whole, single, byte = kind.like("i32"), kind.like("float"), kind.like("i8")
         code = out.set(f"{column}.code", f"load {byte}, ptr {self._at(column, i)}, align 1")
-        code = out.set(f"{column}.code", f"zext {byte} {code} to {whole}")
+        wide = kind.like("i16") if form.signed else whole
+        code = out.set(f"{column}.code", f"zext {byte} {code} to {wide}")
         bits = self._bits[column]
         if not form.signed:
             base = self._wide(out.set("base", f"lshr i32 {bits}, {form.cut}"), whole)
@@ -83,35 +84,28 @@ class Codes:
                 code=code,
                 base=base,
             )
-        lowest = 1 << form.mantissa  # the code of the scale
-        least = out.set("least", f"lshr i32 {bits}, {form.cut}")
-        base = self._wide(out.set("base", f"sub i32 {least}, {lowest}"), whole)
-        scale = self._wide(out.set("scale", f"bitcast i32 {bits} to float"), single)
+        # The upper bits of a float16: below its lowest power of two, its denormals are evenly spaced too.
+        factor = out.set("factor", f"bitcast i32 {bits} to float")
+        factor = out.set("factor", f"fmul float {factor}, {Type('float').constant(2.0**14)}")
+        short, half = kind.like("i16"), kind.like("half")
         return out.code(
             f"""
-            size = and {whole} %code, {whole.constant(0x7F)}
-            up = shl {whole} %code, {whole.constant(24)}
-            sign = and {whole} %up, {whole.constant(-(2**31))}
-            small = icmp ult {whole} %size, {whole.constant(lowest)}
-            ahead = select {kind.like("i1")} %small, {whole} %least, {whole} %base
-            upper = add {whole} %size, %ahead
-            bits = shl {whole} %upper, {whole.constant(form.cut)}
-            normal = bitcast {whole} %bits to {single}
-            even = fsub {single} %normal, %scale
-            number = select {kind.like("i1")} %small, {single} %even, {single} %normal
-            plain = bitcast {single} %number to {whole}
-            signed = or {whole} %plain, %sign
-            {column} = bitcast {whole} %signed to {single}
+            sign = and {short} %code, {short.constant(0x80)}
+            apart = add {short} %code, %sign
+            upper = shl {short} %apart, {short.constant(7)}
+            number = bitcast {short} %upper to {half}
+            wide = fpext {half} %number to {single}
+            {column} = fmul {single} %wide, %factor
             """,
             code=code,
-            base=base,
-            least=self._wide(least, whole),
-            scale=scale,
+            factor=self._wide(factor, single),
         )
 
     def keep(self, column: str, kind: Type, i: str, x: str) -> None:
         """Have numbers in float32 stored as the elements from i on, when the block ends."""
         out = self.out
+        if not FORMATS[self.dtype[column]].signed:
+            x = out.call(column, "fabs", kind.like("float"), x)
         place = out.set("place", f"sub i64 {i}, {self.first}")
         at = out.at(self.buffer[column], place, "float")
         out.line(f"store {kind.like('float')} {x}, ptr {at}, align 4")
@@ -126,16 +120,21 @@ class Codes:
         with out.loop("j", str(BLOCK // self.width)):
             place = out.set("place", f"mul i64 %j, {self.width}")
             i = out.set("i", f"add i64 {place}, {self.first}")
-            for c, (base, poisoned) in windows.items():
+            for c, (base, _) in windows.items():
                 at = out.at(self.buffer[c], place, "float")
                 bits = out.set("bits", f"load {whole}, ptr {at}, align {4 * self.width}")
                 code = self._encoded(c, whole, bits, base, i)
-                form = FORMATS[self.dtype[c]]
-                spoilt = whole.constant(int(not form.signed))
-                code = out.set("code", f"select i1 {poisoned}, {whole} {spoilt}, {whole} {code}")
                 byte = whole.like("i8")
                 code = out.set("byte", f"trunc {whole} {code} to {byte}")
                 out.line(f"store {byte} {code}, ptr {self._at(c, i)}, align 1")
+        for c, (_, poisoned) in windows.items():
+            spoil, well = out.fresh("spoil")[1:], out.fresh("well")[1:]
+            out.branch(poisoned, spoil, well)
+            out.label(spoil)
+            nan, at = int(not FORMATS[self.dtype[c]].signed), self._at(c, self.first)
+            out.line(f"call void @llvm.memset.p0.i64(ptr {at}, i8 {nan}, i64 {BLOCK}, i1 false)")
+            out.jump(well)
+            out.label(well)
 
     def _window(self, column: str) -> tuple[str, str]:
         """Store the scale of a block: what is taken off the upper bits of its elements to get their codes,
@@ -147,14 +146,13 @@ class Codes:
         for first in range(0, BLOCK, self.width):
             at = out.at(self.buffer[column], first, "float")
             bits = out.set("bits", f"load {whole}, ptr {at}, align {4 * self.width}")
-            size = out.set("size", f"and {whole} {bits}, {whole.constant(_SIZE)}")
-            most = self._larger(whole, most, size)
+            most = self._larger(whole, most, self._size(whole, bits) if form.signed else bits)
         if whole.width > 1:
             name = f"@llvm.vector.reduce.umax.v{whole.width}i32"
             out.declared[f"declare i32 {name}({whole})"] = None
             most = out.set("most", f"call i32 {name}({whole} {most})")
-        poisoned = out.set("poisoned", f"icmp uge i32 {most}, {_INFINITY}")
         most = out.set("most", f"add i32 {most}, {2**form.cut - 1}")  # it may be rounded up
+        poisoned = out.set("poisoned", f"icmp uge i32 {most}, {_INFINITY}")
         top = out.set("top", f"lshr i32 {most}, 23")
         top = self._larger(Type("i32"), top, str(form.window))
         low = out.set("low", f"sub i32 {top}, {form.window}")
@@ -164,7 +162,9 @@ class Codes:
             scale = out.set("least", f"add i32 {base}, {1 << form.mantissa}")
         scale = out.set("scale", f"shl i32 {scale}, {form.cut}")
         scale = out.set("scale", f"select i1 {poisoned}, i32 {POISON}, i32 {scale}")
-        out.line(f"store i32 {scale}, ptr {out.at(self.scales[column], self.block, 'i32')}, align 4")
+        out.line(
+            f"store i32 {scale}, ptr {out.at(self.scales[column], self.block, 'i32')}, align 4"
+        )
         return base, poisoned
 
     def _encoded(self, column: str, whole: Type, bits: str, base: str, i: str) -> str:
@@ -172,30 +172,20 @@ class Codes:
         out, form = self.out, FORMATS[self.dtype[column]]
         assert self.noise is not None
         test, single = whole.like("i1"), whole.like("float")
-        noise = out.code(
-            f"""
-            low = and {whole} %noise, {whole.constant(0xFFFF)}
-            up = shl {whole} %low, {whole.constant(form.cut - 16)}
-            noise = or {whole} %up, {whole.constant(1 << (form.cut - 17))}
-            """,
-            noise=self.noise.half(column, whole, i),
-        )
-        size = out.set("size", f"and {whole} {bits}, {whole.constant(_SIZE)}")
+        noise = self.noise.code(column, whole, i, form.cut)
         if not form.signed:
             found = out.code(
                 f"""
-                sum = add {whole} %size, %noise
+                sum = add {whole} %bits, %noise
                 upper = lshr {whole} %sum, {whole.constant(form.cut)}
                 code = sub {whole} %upper, %base
                 """,
-                size=size,
+                bits=bits,
                 noise=noise,
                 base=self._wide(base, whole),
             )
-            name = f"@llvm.smax.{'i32' if whole.width == 1 else f'v{whole.width}i32'}"
-            found = self._call(name, whole, found, whole.constant(1))
-            none = out.set("none", f"icmp eq {whole} {size}, {whole.constant(0)}")
-            return out.set("code", f"select {test} {none}, {whole} {whole.constant(0)}, {whole} {found}")
+            least = self._call("umin", whole, bits, whole.constant(1))  # 0 is for zero alone
+            return self._call("smax", whole, found, least)
         least = out.set("least", f"add i32 {base}, {1 << form.mantissa}")
         scale = out.set("scale", f"shl i32 {least}, {form.cut}")
         return out.code(
@@ -204,32 +194,33 @@ class Codes:
             number = bitcast {whole} %size to {single}
             lowest = bitcast {whole} %scale to {single}
             lifted = fadd {single} %number, %lowest
-            even = bitcast {single} %lifted to {whole}
+            raised = bitcast {single} %lifted to {whole}
+            even = sub {whole} %raised, {whole.constant(1 << (form.cut + form.mantissa))}
             right = select {test} %small, {whole} %even, {whole} %size
-            ahead = select {test} %small, {whole} %least, {whole} %base
             sum = add {whole} %right, %noise
             upper = lshr {whole} %sum, {whole.constant(form.cut)}
-            code = sub {whole} %upper, %ahead
+            code = sub {whole} %upper, %base
             down = lshr {whole} %bits, {whole.constant(24)}
             sign = and {whole} %down, {whole.constant(0x80)}
             signed = or {whole} %code, %sign
             """,
-            size=size,
+            size=self._size(whole, bits),
             bits=bits,
             noise=noise,
             base=self._wide(base, whole),
-            least=self._wide(least, whole),
             scale=self._wide(scale, whole),
         )
 
-    def _larger(self, whole: Type, x: str, y: str) -> str:
-        return self._call(
-            f"@llvm.umax.{'i32' if whole.width == 1 else f'v{whole.width}i32'}", whole, x, y
-        )
+    def _size(self, whole: Type, bits: str) -> str:
+        return self.out.set("size", f"and {whole} {bits}, {whole.constant(_SIZE)}")
 
-    def _call(self, name: str, whole: Type, x: str, y: str) -> str:
+    def _larger(self, whole: Type, x: str, y: str) -> str:
+        return self._call("umax", whole, x, y)
+
+    def _call(self, function: str, whole: Type, x: str, y: str) -> str:
+        name = f"@llvm.{function}.{'i32' if whole.width == 1 else f'v{whole.width}i32'}"
         self.out.declared[f"declare {whole} {name}({whole}, {whole})"] = None
-        return self.out.set("larger", f"call {whole} {name}({whole} {x}, {whole} {y})")
+        return self.out.set(function, f"call {whole} {name}({whole} {x}, {whole} {y})")
 
     def _wide(self, x: str, kind: Type) -> str:
         return x if kind.width == 1 else self.out.splat(x, kind)

@@ -39,7 +39,8 @@ class Noise:
         self.start = out.set("start.low", f"trunc i64 {start} to i32")
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
-        self.halves: dict[str, tuple[Hashable, bool]] = {}
+        self.halves: dict[str, tuple[str, bool]] = {}
+        self.pairs: dict[str, tuple[Hashable, bool]] = {}
         self._mixed: dict[tuple[Hashable, str], str] = {}
 
     def rounds(
@@ -50,7 +51,7 @@ class Noise:
         number: of the tensor. noise: of its step.
         """
         order = list(rounded)
-        self.halves |= {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
+        self.halves = {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
         for c in order[::2]:
             key = self.out.code(
                 f"""
@@ -67,8 +68,8 @@ class Noise:
     def codes(
         self, columns: Sequence[str], stored: Iterable[str], *, number: str, noise: str
     ) -> None:
-        """The same for the stored ones of these columns in 8 bits; the bits are those of `draws.halves`."""
-        self.halves |= {c: (("codes", i // 2), i % 2 == 1) for i, c in enumerate(columns)}
+        """The same for the stored ones of these columns in 8 bits; the bits are `draws.code_bits`."""
+        self.pairs = {c: (("codes", i // 2), i % 2 == 1) for i, c in enumerate(columns)}
         whole = of_tensor(self.out, CODES, number=number, noise=noise)
         for stream in sorted({columns.index(c) // 2 for c in stored}):
             ahead = signed(stream * SPREAD % 2**64)
@@ -100,12 +101,27 @@ class Noise:
         stochastically costs.
         """
         name, upper = self.halves[column]
+        x = self._once(name, whole, i)
+        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+
+    def code(self, column: str, whole: Type, i: str, count: int) -> str:
+        """For each element from i on, so many bits that a code is rounded by: of two columns, the first has
+        the lower bits of their hash, the second the upper ones. What they have in common is least
+        significant in one of them.
+        """
+        name, upper = self.pairs[column]
+        x = self._once(name, whole, i)
+        if upper:
+            return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(32 - count)}")
+        return self.out.set("lower", f"and {whole} {x}, {whole.constant(2**count - 1)}")
+
+    def _once(self, name: Hashable, whole: Type, i: str) -> str:
+        """32 bits for each element from i on, mixed once."""
         if (name, i) not in self._mixed:
             first, second = self.keys[name][whole.width]
             x = self.out.set("keyed", f"xor {whole} {self._place(whole, i)}, {first}")
             self._mixed[name, i] = self._mix(whole, x, second)
-        x = self._mixed[name, i]
-        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+        return self._mixed[name, i]
 
     def bits(self, name: Hashable, whole: Type, i: str) -> str:
         """32 bits for each element from i on: murmur3's finalizer, twice, on the place and the key."""
