@@ -103,8 +103,8 @@ def _in_half(params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _half(params: Sequence[torch.Tensor], stochastic: bool, narrow: bool = False) -> Kernel:
-    values, state = rules.adam.check(), "8bit" if narrow else None
-    return Kernel(rules.adam, values, _in_half(params), state, stochastic)
+    values, its = rules.adam.check(), _in_half(params)
+    return Kernel(rules.adam, values, its, "8bit" if narrow else None, stochastic)
 
 
 def _stacks() -> dict[str, Make]:
@@ -134,7 +134,7 @@ def run(
     seconds: float = 5.0,
     progress: Progress = lambda _, units: units,
 ) -> Iterator[dict[str, Any]]:
-    """Time Adam's step under each modifier, with its state in bfloat16 and in 8 bits, and with all in bfloat16.
+    """Time Adam's step under each modifier, with its state in bfloat16 or 8 bits, and with all in bfloat16.
 
     on: names of shapes, as in :func:`ravine.bench.step.run`. seconds: for each of them, all stacks
     together; at least three turns each are taken. progress: is handed a name and the units of work,

@@ -11,8 +11,8 @@ float32 whose exponent lies in a window that the block's largest element decides
          no positive denominator becomes zero.
 
 Codes are rounded stochastically. To the nearest, a mean that moves by a thousandth in each step would stay
-where it is. A window moves by powers of two, so a number that a code stands for stays exactly what it is. Where
-an element is NaN or infinite, its whole block becomes NaN.
+where it is. A window moves by powers of two, so a number that a code stands for stays exactly what it is.
+Where an element is NaN or infinite, its whole block becomes NaN.
 """
 
 from __future__ import annotations
