@@ -498,7 +498,11 @@ def eight_bits_are_of_each_part():
             g = torch.sin(t * x)
             for optimizer in optimizers:
                 [its] = params_of(optimizer)
-                its.grad = spread(g, over, 0) if hasattr(its, "to_local") else spread(g, over, 0).to_local()
+                its.grad = (
+                    spread(g, over, 0)
+                    if hasattr(its, "to_local")
+                    else spread(g, over, 0).to_local()
+                )
                 optimizer.step()
 
     optimizers = [rt.Adam([its], state_dtype="8bit") for its in (p, part)]

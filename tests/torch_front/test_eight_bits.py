@@ -52,7 +52,9 @@ def test_a_code_is_one_of_the_two_next_to_a_number(dtype, values, seed):
 @pytest.mark.parametrize("dtype", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(
-    values=st.lists(FINITE, min_size=1, max_size=300), seed=st.integers(0, 99), number=st.integers(0, 3)
+    values=st.lists(FINITE, min_size=1, max_size=300),
+    seed=st.integers(0, 99),
+    number=st.integers(0, 3),
 )
 def test_what_a_code_stands_for_stays_as_it_is(dtype, values, seed, number):
     once = through(numbers(values, dtype), dtype, Draw(seed))
@@ -107,7 +109,8 @@ def test_a_block_that_is_not_finite_is_nan_and_no_other(dtype, bad):
     x[BLOCK + 4] = 0.0
     found = through(x, dtype, Draw())
     assert found[BLOCK : 2 * BLOCK].isnan().all()
-    assert found[:BLOCK].eq(1).all() and found[2 * BLOCK :].eq(1).all()
+    assert found[:BLOCK].eq(1).all()
+    assert found[2 * BLOCK :].eq(1).all()
 
 
 # --- steps
@@ -245,7 +248,9 @@ def test_small_parameters_and_other_state_stay_in_float32():
     params = [torch.nn.Parameter(torch.ones(n, dtype=torch.bfloat16)) for n in sizes]
     optimizer = ravine.torch.Adan(params, state_dtype="8bit")
     take(optimizer, params, 1)
-    large, small = ({k: x.dtype for k, x in its.items() if k != "step"} for its in kept(optimizer, params))
+    large, small = (
+        {k: x.dtype for k, x in its.items() if k != "step"} for its in kept(optimizer, params)
+    )
     floats = dict.fromkeys(("m", "v", "n", "prev"), torch.float32)
     assert small == floats
     assert large == {**floats, "m": torch.int8, "v": torch.int8, "n": torch.uint8}
@@ -365,7 +370,7 @@ def test_a_state_of_another_size_is_refused():
     optimizer = ravine.torch.Adam([p], state_dtype="8bit")
     take(optimizer, [p], 1)
     p.data = torch.ones(2 * SMALL)
-    with pytest.raises(ValueError, match="'exp_avg' has the shape .*was it resized"):
+    with pytest.raises(ValueError, match=r"'exp_avg' has the shape .*was it resized"):
         take(optimizer, [p], 1)
 
 
