@@ -214,6 +214,21 @@ def test_a_mean_that_moves_less_than_a_code_still_moves():
     assert last / first == pytest.approx(0.999**300, rel=0.05)
 
 
+def test_the_second_moment_has_its_mean_and_steps_are_a_little_longer():
+    params = [torch.nn.Parameter(torch.zeros(2 * SMALL)) for _ in range(2)]
+    how = ({"state_dtype": "8bit"}, {})
+    optimizers = [ravine.torch.Adam([p], **its) for p, its in zip(params, how, strict=True)]
+    for t in range(300):
+        g = torch.randn(2 * SMALL, generator=torch.Generator().manual_seed(t))
+        for optimizer, p in zip(optimizers, params, strict=True):
+            p.grad = g
+            optimizer.step()
+    codes, v = (o.state[p]["exp_avg_sq"] for o, p in zip(optimizers, params, strict=True))
+    narrow = decoded(codes, v.shape)
+    assert (narrow.mean() / v.mean()).item() == pytest.approx(1, abs=0.01)
+    assert 1.01 < (narrow.rsqrt().mean() / v.rsqrt().mean()).item() < 1.04
+
+
 def test_nan_in_a_gradient_spoils_its_block():
     p = torch.nn.Parameter(torch.zeros(2 * SMALL))
     optimizer = ravine.torch.Adam([p], state_dtype="8bit")
