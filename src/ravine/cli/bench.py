@@ -148,7 +148,7 @@ def bench_stacks(
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Adam with modifiers, and with bfloat16 state: Ravine's kernels and torch's equivalents."""
+    """Adam with modifiers, and with bfloat16 or 8-bit state: Ravine's kernels and torch's equivalents."""
     require("torch", "llvmlite")
     from ravine.bench import stacks
 

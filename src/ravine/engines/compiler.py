@@ -51,7 +51,7 @@ def host() -> Machine:
             features = llvm.get_host_cpu_features()
             width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
             x86 = target.triple.startswith(("x86_64", "i686"))
-            missing = ("float16",) if x86 and not features.get("f16c") else ()
+            missing = ("float16", "int8") if x86 and not features.get("f16c") else ()
             _host.append(Machine(width, missing, target.triple, str(target.target_data)))
         return _host[0]
 

@@ -42,8 +42,8 @@ __all__ = [
     "Value",
 ]
 
-DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""The dtypes that a column may have, and the bytes of an element."""
+DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "uint8": 1}
+"""The dtypes that a column may have, and the bytes of an element; 8 bits are codes, see narrow.py."""
 
 GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
 LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}

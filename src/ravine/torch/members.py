@@ -16,6 +16,7 @@ from ravine.rule import RuleError
 from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import lacks_memory, span
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
 from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
@@ -242,6 +243,11 @@ def _member(
     if is_spread(p):
         g = alike(g, p)
     elif g.is_sparse:
+        if any(map(is_narrow, slots.values())):
+            raise RuntimeError(
+                f"{type(optimizer).__name__}: a gradient is sparse, and state_dtype='8bit' keeps whole "
+                "blocks; leave state_dtype out"
+            )
         g, rows = _rows(optimizer, graph, g)
 
         def view(x: Any) -> Any:

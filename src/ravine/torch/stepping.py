@@ -8,7 +8,7 @@ what new gradients are, torch's own guards find out in one call in C. It refers 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_
@@ -24,6 +24,7 @@ from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
 from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.narrow import decoded, encoded, is_narrow
 from ravine.torch.places import place
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
@@ -113,12 +114,28 @@ class Member:
             for slot, key in self.keys.items()
         }
 
-    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
-        """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
-        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
+    @property
+    def narrow(self) -> dict[str, int]:
+        """The slots in codes of 8 bits, and the number of each."""
+        return {k: i for i, k in enumerate(k for k, x in self.work.state.items() if is_narrow(x))}
+
+    @property
+    def plain(self) -> Work:
+        """The work with all numbers as such, for a rule to be called."""
+        if not (codes := self.narrow):
+            return self.work
+        made = {k: decoded(self.work.state[k], self.work.p.shape) for k in codes}
+        return replace(self.work, state={**self.work.state, **made})
+
+    def store(self, new_p: Any, new_state: Mapping[str, Any], anew: bool = False) -> None:
+        """Keep the results of a call; anew: in new tensors, so that autograd sees through them."""
+        self._write(as_real(self.p) if anew else self.work.p, self.p, new_p)
+        codes = self.narrow
         for slot, value in new_state.items():
             key, state = self.keys[slot], self.state
-            if replace:
+            if slot in codes:
+                encoded(state[key], value, self.work.draw, codes[slot])
+            elif anew:
                 value = value if isinstance(value, torch.Tensor) else number(value)
                 state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
             elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
@@ -161,7 +178,7 @@ class CallPart:
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        works = [m.work for m in self.members]
+        works = [m.plain for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
         self.results = steps(self.graph.rule, works, self._bag(works))

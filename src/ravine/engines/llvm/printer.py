@@ -59,10 +59,10 @@ def signed(bits: int, width: int = 64) -> int:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
+    r"(add|any|batch|block|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
     r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
 )
-_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4}
+_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4, "i32": 4}
 
 
 class Printer:
