@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ravine.engines.cutting import is_cut
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
@@ -22,7 +23,7 @@ _DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat
 def unfit(work: Work, graph: Graph) -> str:
     """Why a parameter cannot take part in the graph's kernel, or nothing."""
     p, lines = work.p, by_lines(graph)
-    if isinstance(p, Sharded) and graph.uses("newton_schulz"):
+    if isinstance(p, Sharded) and is_cut(graph):
         return "sharded, with matrix operations"
     if isinstance(p, Sharded) and graph.draws:
         return "sharded, with random numbers"
@@ -36,7 +37,8 @@ def unfit(work: Work, graph: Graph) -> str:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
-    short = lines.short if lines is not None else ()
+    short = {*lines.short} if lines is not None else set()
+    short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
     for x in (x for slot, x in work.state.items() if slot not in short):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
