@@ -284,7 +284,7 @@ class Kernel:
         stochastic: bool = False,
     ):
         from ravine.engines import cpu
-        from ravine.engines.cutting import called, is_cut
+        from ravine.engines.cutting import called, cut, is_cut
         from ravine.engines.eager import plan
         from ravine.engines.kernel import KernelError
 
@@ -295,6 +295,7 @@ class Kernel:
         }
         for graph in of:
             if is_cut(graph):
+                cut(graph)  # which says why it is not possible
                 always, due = called(graph)
                 raise KernelError(
                     f"rule {rule.name!r} alternates between kernels and {(*always, *due)[0]}, so its kernels "

@@ -23,7 +23,7 @@ from ravine.engines.lazy import Shape, Shapes
 from ravine.engines.lowering import ELEMENTWISE, lower
 from ravine.rule import kept
 
-__all__ = ["BLAS", "Cut", "Turn", "called", "conditions", "cut", "is_cut"]
+__all__ = ["BLAS", "Cut", "Fused", "Turn", "called", "conditions", "cut", "is_cut"]
 
 BLAS = (
     "newton_schulz",
@@ -104,7 +104,9 @@ class Cut:
 
     stores: the slots that a library computes, and their new values. fused: sums with products, by the
     index of the sum. over: what may be overwritten once each call has been made, by the index of the call.
-    mine: the calls of `newton_schulz` that may overwrite what they are given.
+    mine: the calls of `newton_schulz` that may overwrite what they are given. late: slots whose new
+    value is the old one, times a number, and a product, such as Shampoo's sums; where nothing else reads that,
+    it is computed in its place when everything else is done.
     """
 
     turns: Sequence[Turn]
@@ -112,6 +114,7 @@ class Cut:
     fused: Mapping[int, Fused]
     over: Mapping[int, Sequence[int]]
     mine: frozenset[int]
+    late: Mapping[str, Fused]
 
     @cached_property
     def scalars(self) -> set[str]:
@@ -123,7 +126,14 @@ class Cut:
     @cached_property
     def alone(self) -> bool:
         """Whether it does not matter to the calls which tensors take part: each has a place in the stacks."""
-        return not self.stores and all(x.op == "newton_schulz" for x in self._calls)
+        return not (self.stores or self.late) and all(x.op == "newton_schulz" for x in self._calls)
+
+    @cached_property
+    def without_r(self) -> set[int]:
+        """The decompositions of which the first part alone is read."""
+        items = [x for x in self._calls if x.op == "item"]
+        second = {x.args[0].index for x in items if x.args[1].value}
+        return {x.args[0].index for x in items if x.args[0].op == "qr"} - second
 
     @cached_property
     def draws(self) -> bool:
@@ -276,17 +286,21 @@ class _Cutting:
         calls = [self.by_library[i] for i in sorted(self.by_library)]
         fused, inside = self._fused([x for x in calls if x.args], matrices.values())
         calls = [x for x in calls if x.args and x.index not in inside]
+        late = self._late(fused, calls, matrices)
+        calls = [x for x in calls if not any(x is matrices[slot] for slot in late)]
         calls.sort(key=lambda x: (self._turn(x, True), x.index))  # as they are made
         last = 1 + max((self._turn(x, True) for x in calls), default=-1)
         turns = [self._made(i, calls) for i in range(last)]
         found = self._columns(last)
         turns.append(Turn(self._checked(lower(self.graph, self.squares, found=found))))
-        stores = {k: x for k, x in matrices.items() if x is not self.graph.slot(k)}
+        stores = {
+            k: x for k, x in matrices.items() if k not in late and x is not self.graph.slot(k)
+        }
         uses = [x.index for n in calls for x in n.args]
         uses += [x.index for x in (*self.found.values(), *stores.values())]
         mine = [x for x in calls if x.op == "newton_schulz" and uses.count(x.args[0].index) == 1]
         alone = frozenset(x.index for x in mine if x.args[0].args)
-        return Cut(turns, stores, fused, self._over(calls, fused, stores), alone)
+        return Cut(turns, stores, fused, self._over(calls, fused, stores, late), alone, late)
 
     def _follow(self, roots: Iterable[tuple[Node, bool]]) -> None:
         """Find where everything is computed, from the outputs back; with each, whether a library needs it."""
@@ -328,7 +342,9 @@ class _Cutting:
         if node.op == "matmul" and not self.kinds.fits(node):
             self._refuse("matmul", "of matrices whose sides do not fit")
         if any(self.kinds.axes(x) == 1 for x in node.args):
-            self.of_two = True  # of a batch, such as one of eigenvalues, would meet others elsewhere
+            self.of_two = (
+                True  # of a batch, such as one of eigenvalues, would meet others elsewhere
+            )
         axis = {**dict.fromkeys((*ALONG, *KEPT, "size", "argsort"), 1), "take": 2}.get(node.op)
         if axis is None:
             return
@@ -415,13 +431,33 @@ class _Cutting:
                 break
         return fused, inside
 
+    def _late(
+        self, fused: Mapping[int, Fused], calls: Sequence[Node], new: Mapping[str, Node]
+    ) -> dict[str, Fused]:
+        """Of each slot that is computed in its place, how."""
+        read = {x.index for n in calls for x in n.args} | {*self.found}
+        return {
+            slot: fused[x.index]
+            for slot, x in new.items()
+            if x.index in fused
+            and fused[x.index].base is self.graph.slot(slot)
+            and x.index not in read
+            and sum(y is x for y in new.values()) == 1
+            and not any(y is self.graph.slot(slot) for y in new.values())
+        }
+
     def _over(
-        self, calls: Sequence[Node], fused: Mapping[int, Fused], stores: Mapping[str, Node]
+        self,
+        calls: Sequence[Node],
+        fused: Mapping[int, Fused],
+        stores: Mapping[str, Node],
+        late: Mapping[str, Fused],
     ) -> dict[int, list[int]]:
         """What may be overwritten after each call: of what is seen in other ways, when all are done."""
         base: dict[int, int] = {}
         last: dict[int, int] = {}
         kept_on = {x.index for x in (*self.found.values(), *stores.values())}
+        kept_on |= {x.index for f in late.values() for x in f.product.args}
         for node in calls:
             if node.op in ("transpose", "item", "newton_schulz"):
                 base[node.index] = base.get(node.args[0].index, node.args[0].index)

@@ -12,7 +12,7 @@ from ravine.arguments import enter
 from ravine.arithmetic import drawn_of, typed_like
 from ravine.arrays import ALONG, KEPT, REDUCED
 from ravine.draws import DRAWN, Draw
-from ravine.engines.cutting import Cut, Turn
+from ravine.engines.cutting import Cut, Fused, Turn
 from ravine.engines.graph import STEP, Node
 from ravine.rule import RuleError
 
@@ -50,6 +50,14 @@ class Library(Protocol):
         self, base: Stack, beta: float, a: Stack, b: Stack, alpha: float, to: Stack
     ) -> None:
         """The same, times alpha, and what is added to it, times beta."""
+
+    def multiply_in_place(
+        self, base: list[Any], beta: float, a: Stack, b: Stack, alpha: float
+    ) -> None:
+        """The same, in the place of what they are added to."""
+
+    def orthonormal(self, x: Any) -> Any:
+        """The first part of the QR decompositions of a stack."""
 
     def newton_schulz(self, x: Any, *numbers: Any) -> Any:
         """The operation on a stack, which may be overwritten. The result is kept until the next call with
@@ -272,8 +280,10 @@ class Calls:
     def _computed(self, node: Node) -> Any:
         op = node.op
         if node.index in self.cut.fused:
-            return self._fused(node)
+            return self._added(self.cut.fused[node.index], node.index)
         args = [self._value(x) for x in node.args]
+        if node.index in self.cut.without_r:
+            return (self.library.orthonormal(args[0].whole),)
         if op == "matmul":
             a, b = args
             to = self.take((*a.shape[:2], b.shape[2]), self.kind.dtype, node.index)
@@ -308,17 +318,30 @@ class Calls:
             found = ops.apply(op, *plain)
         return Stack(found) if hasattr(found, "shape") else found
 
-    def _fused(self, node: Node) -> Stack:
-        fused = self.cut.fused[node.index]
+    def _added(self, fused: Fused, node: int) -> Stack:
         base, (a, b) = self._value(fused.base), map(self._value, fused.product.args)
         beta, alpha = self._product(fused.beta), self._product(fused.alpha)
         alpha = -alpha if fused.minus else alpha
-        to = self.take((*a.shape[:2], b.shape[2]), self.kind.dtype, node.index)
+        to = self.take((*a.shape[:2], b.shape[2]), self.kind.dtype, node)
         if hasattr(alpha, "shape") or hasattr(beta, "shape"):
             self.library.multiply(a, b, to)
             return Stack(beta * base.whole + alpha * to.whole)
         self.library.multiply_add(base, float(beta), a, b, float(alpha), to)
         return to
+
+    def store_late(self, slot: str, fused: Fused) -> None:
+        """Compute a slot in its place."""
+        base, (a, b) = self.slots(slot), map(self._value, fused.product.args)
+        beta, alpha = self._product(fused.beta), self._product(fused.alpha)
+        alpha = -alpha if fused.minus else alpha
+        if (
+            hasattr(alpha, "shape")
+            or hasattr(beta, "shape")
+            or self.library.dtype(base[0]) != self.kind.dtype
+        ):
+            self.library.copy(base, self._added(fused, fused.base.index).each)
+        else:
+            self.library.multiply_in_place(base, float(beta), a, b, float(alpha))
 
     def _product(self, numbers: Sequence[Node]) -> Any:
         product: Any = 1.0

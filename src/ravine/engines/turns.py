@@ -343,6 +343,9 @@ class _Way:
         if status == READY:
             for slot, calls, new in self._new:
                 self.owner.library.copy(self.owner.views(slot, calls.kind), new)
+            for slot, fused in self.cut.late.items():
+                for calls in self._calls:
+                    calls.store_late(slot, fused)
         return status
 
     def release(self) -> None:

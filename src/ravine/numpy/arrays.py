@@ -162,6 +162,19 @@ class Stacks:
         found += beta * base.whole
 
     @staticmethod
+    def multiply_in_place(
+        base: list[np.ndarray], beta: float, a: Stack, b: Stack, alpha: float
+    ) -> None:
+        """The same, in the place of what they are added to."""
+        for w, product in zip(base, np.matmul(a.whole, b.whole), strict=True):
+            np.add(np.multiply(w, beta, out=w), alpha * product, out=w)
+
+    @staticmethod
+    def orthonormal(x: np.ndarray) -> np.ndarray:
+        """The first part of the QR decompositions of a stack."""
+        return np.linalg.qr(x)[0]
+
+    @staticmethod
     def newton_schulz(x: np.ndarray, *numbers: Any) -> np.ndarray:
         """As :func:`ravine.ops.newton_schulz`, of a stack."""
         return np.ascontiguousarray(ops.apply("newton_schulz", x, *numbers))

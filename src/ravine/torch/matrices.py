@@ -100,6 +100,27 @@ class Stacks:
             for w, x, y, z in zip(base.each, a.each, b.each, to.each, strict=True):
                 torch.addmm(w, x, y, out=z, **factors)
 
+    @staticmethod
+    def multiply_in_place(
+        base: list[torch.Tensor], beta: float, a: Stack, b: Stack, alpha: float
+    ) -> None:
+        """The same, in the place of what they are added to."""
+        for w, x, y in zip(base, a.each, b.each, strict=True):
+            w.addmm_(x, y, beta=beta, alpha=alpha)
+
+    @staticmethod
+    def orthonormal(x: torch.Tensor) -> torch.Tensor:
+        """The first part of the QR decompositions of a stack.
+
+        LAPACK multiplies the identity by the same reflections that torch.linalg.qr puts together with
+        `orgqr`, which takes 1.7 to 3 times as long.
+        """
+        reflections, tau = torch.geqrf(x)
+        *batch, rows, columns = x.shape
+        short = min(rows, columns)
+        identity = torch.eye(rows, short, dtype=x.dtype, device="cpu").expand(*batch, rows, short)
+        return torch.ormqr(reflections[..., :short], tau, identity)
+
     def newton_schulz(
         self, x: torch.Tensor, eps: float, steps: float, bfloat16: bool, *coefficients: float
     ) -> torch.Tensor:
