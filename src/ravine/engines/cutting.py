@@ -104,9 +104,9 @@ class Cut:
 
     stores: the slots that a library computes, and their new values. fused: sums with products, by the
     index of the sum. over: what may be overwritten once each call has been made, by the index of the call.
-    mine: the calls of `newton_schulz` that may overwrite what they are given. late: slots whose new
-    value is the old one, times a number, and a product, such as Shampoo's sums; where nothing else reads that,
-    it is computed in its place when everything else is done.
+    mine: the calls of `newton_schulz` that may overwrite what they are given. late: slots whose new value
+    is the old one, times a number, plus a product, such as Shampoo's sums; where nothing else reads it, it
+    is computed in the slot's own memory when everything else is done.
     """
 
     turns: Sequence[Turn]
