@@ -152,9 +152,10 @@ def train_jolted(rule, starts, eps, seed, last):
     return [p.detach() for p in params_of(optimizer)]
 
 
-# Short numbers may be this many times as far away as jolted paths are in the mean. MKL needs 6, and Debian's
-# OpenBLAS, whose decompositions round differently, 19 (SOAP).
-JOLTS = 24
+# Short numbers may be this many times as far away as jolted paths are in the mean. The eager engine needs 6 with
+# MKL, and 19 with Debian's OpenBLAS, whose decompositions round differently (SOAP). By turns, SOAP needs 26: its
+# first sums are rounded once, not twice, and of 8 x 8 they have rank 7, so that their last eigenvectors turn.
+JOLTS = 32
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
