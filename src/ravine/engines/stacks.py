@@ -37,6 +37,9 @@ class Library(Protocol):
     def joined(self, arrays: list[Any]) -> Any:
         """Stacks, one after the other."""
 
+    def stacked(self, each: list[Any]) -> Any:
+        """Matrices as one array."""
+
     def filled(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
         """An array of this shape and dtype, row by row: x itself if it is one, or with x repeated."""
 
@@ -55,6 +58,9 @@ class Library(Protocol):
         self, base: list[Any], beta: float, a: Stack, b: Stack, alpha: float
     ) -> None:
         """The same, in the place of what they are added to."""
+
+    def taken(self, x: list[Any], orders: list[Any], axis: int) -> list[Any]:
+        """The rows (axis 0) or columns (axis 1) of matrices in an order for each."""
 
     def orthonormal(self, x: Any) -> Any:
         """The first part of the QR decompositions of a stack."""
@@ -309,7 +315,13 @@ class Calls:
         elif op in ALONG or op in ("argsort", "take"):
             i = 2 if op == "take" else 1
             args[i] = int(args[i]) % 2 - 2
+            if op == "take" and args[1].shape[-3 - args[i]] == 1:  # rows or columns as wholes
+                return self._taken_whole(*args)
         return self._applied(op, args)
+
+    def _taken_whole(self, x: Stack, order: Stack, axis: int) -> Stack:
+        each = self.library.taken(x.each, order.each, axis % 2)
+        return Stack(None, each, self.library.stacked)
 
     def _applied(self, op: str, args: Sequence[Any]) -> Any:
         plain = [x.whole if isinstance(x, Stack) else x for x in args]

@@ -139,6 +139,17 @@ class Stacks:
         return np.concatenate(arrays)
 
     @staticmethod
+    def stacked(each: list[np.ndarray]) -> np.ndarray:
+        """Matrices as one array."""
+        return np.stack(each)
+
+    @staticmethod
+    def taken(x: list[np.ndarray], orders: list[np.ndarray], axis: int) -> list[np.ndarray]:
+        """The rows (axis 0) or columns (axis 1) of matrices in an order for each."""
+        pairs = zip(x, orders, strict=True)
+        return [np.take(one, order.ravel().astype(np.int64), axis) for one, order in pairs]
+
+    @staticmethod
     def filled(x: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of this shape and dtype, row by row: x itself if it is one, or with x repeated."""
         return np.ascontiguousarray(np.broadcast_to(x, shape), dtype)

@@ -69,6 +69,17 @@ class Stacks:
         return torch.cat(arrays)
 
     @staticmethod
+    def stacked(each: list[torch.Tensor]) -> torch.Tensor:
+        """Matrices as one array."""
+        return torch.stack(each) if len(each) > 1 else each[0][None]
+
+    @staticmethod
+    def taken(x: list[torch.Tensor], orders: list[torch.Tensor], axis: int) -> list[torch.Tensor]:
+        """The rows (axis 0) or columns (axis 1) of matrices in an order for each."""
+        places = [order.flatten().long() % x[0].shape[axis] for order in orders]
+        return [torch.index_select(one, axis, its) for one, its in zip(x, places, strict=True)]
+
+    @staticmethod
     def filled(x: Any, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
         """An array of this shape and dtype, row by row: x itself if it is one, or with x repeated."""
         of = getattr(torch, dtype)
