@@ -221,10 +221,11 @@ def has_kernel(rule: Rule, twin: Twin | None) -> bool:
     from ravine.engines.eager import plan
     from ravine.engines.fused import refusal
 
-    return not refusal(plan(*_composed(rule, twin)))
+    return not refusal(plan(*composed(rule, twin)))
 
 
-def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+def composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+    """The rule that the contenders step, and its hyperparameters."""
     return twin.composed() if twin else (rule, rule.check())
 
 
@@ -247,7 +248,7 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
     twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
-        return Kernel(*_composed(rule, twin), params)
+        return Kernel(*composed(rule, twin), params)
     if engine in RAVINES:
         import ravine.torch
 

@@ -66,8 +66,8 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             )
     if options.get("capturable"):
         raise ValueError(
-            f"{name}: capturable=True is not supported: it is for CUDA graphs, which need an engine on "
-            "the GPU; it is False or left out"
+            f"{name}: capturable=True is not supported: it is for CUDA graphs, and Ravine "
+            "counts steps on the CPU; it is False or left out"
         )
     if options.get("fused") and options.get("foreach"):
         raise Unusable(

@@ -20,7 +20,7 @@ from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, members, state
+from ravine.torch import amp, checkpoints, evaluation, members, places, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
@@ -134,16 +134,26 @@ class RuleOptimizer(torch.optim.Optimizer):
         ]
         graphs = [graph for _, _, graph, _ in found]
         across = joined(graphs)
+        devices = {p.device for _, p, _, _ in found}
+        names: dict[str, None] = {}  # of the engines for devices
 
         def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
             if graph in across:
                 return ACROSS
-            here = unfit(self._seen(group, graph, hyper, p), graph)
+            work = self._seen(group, graph, hyper, p)
+            if graph.at_once and len(devices) > 1:
+                return members.SEVERAL
+            how = graph, work, self.stochastic, bool(self._how.get("grad_norm"))
+            here = unfit(work, graph)
+            here = here or places.refusal(*how)
+            names[places.called(*how)] = None
             elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
             return here or (members.ELSEWHERE if elsewhere else "")
 
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
         text = describe(self._wanted, graphs, whys)
+        if text.startswith("kernel") and any(names):
+            text = text.replace("kernel", f"kernel ({', '.join(n or 'CPU' for n in names)})", 1)
         on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
         return text.replace("newton_schulz", on_gram, 1)
 

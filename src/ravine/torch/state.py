@@ -188,20 +188,21 @@ def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
 
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
-    """The count of steps as torch has it: one number in float32, on the CPU where `fused` does not
-    ask for the parameter's device; in float64 if that is the default dtype, or where float32 ends.
+    """The count of steps as torch has it: one number in float32; in float64 if that is the default dtype,
+    or where float32 ends. It is on the CPU, also where torch's class would have it on the parameter's
+    device: torch takes it there when it loads a checkpoint.
     """
     if (
         type(count) is torch.Tensor
+        and count.device.type == "cpu"
         and count.dim() == 0
         and (count.dtype is torch.float64 or (count.dtype is torch.float32 and taken < _EXACT))
         and not count.requires_grad
     ):
         return count
-    on_device = group.get("fused") or group.get("capturable")
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+    return torch.tensor(float(taken), dtype=dtype, device="cpu")
 
 
 def number(value: float) -> torch.Tensor:
@@ -211,7 +212,8 @@ def number(value: float) -> torch.Tensor:
 
 def _scalar(kept: Any) -> torch.Tensor:
     """A scalar slot in float64; torch's checkpoints may have it in float32, older ones as a number."""
-    if isinstance(kept, torch.Tensor) and (kept.requires_grad or kept.dtype is torch.float64):
+    here = isinstance(kept, torch.Tensor) and kept.device.type == "cpu"
+    if here and (kept.requires_grad or kept.dtype is torch.float64):
         return kept
     return number(float(kept))
 

@@ -24,6 +24,7 @@ from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
 from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.places import place
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
@@ -222,6 +223,7 @@ class KernelPart:
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
+            place=place(members[0].p.device),
         )
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
@@ -255,7 +257,7 @@ class KernelPart:
         if not self.repeatable:
             return
         grads = [local(m.work.g) for m in members]
-        self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
+        self.gradients = [(g.shape, g.stride(), g.dtype, g.device) for g in grads]
         self.addresses: list[int] = []  # of gradients, as the kernel has them; none: it has others
         self.sizes = [g.untyped_storage().nbytes() for g in grads]  # how many bytes were enough
         self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
@@ -432,8 +434,10 @@ class KernelPart:
         return self.step.squares() if self.present else 0.0
 
 
-def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+def _without_memory(
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    made = torch.empty_strided(shape, stride, dtype=dtype, device=device)
     made.untyped_storage().resize_(0)
     return made
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ravine.engines.cutting import is_cut
+from ravine.engines.devices import KINDS
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
@@ -30,8 +31,9 @@ def unfit(work: Work, graph: Graph) -> str:
     if intercepted():
         return "under a torch mode that sees each operation"
     tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
+    where = p.device if p.device.type in KINDS else torch.device("cpu")
     for x in tensors:
-        if why := no_memory(x):
+        if why := no_memory(x, where):
             return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"

@@ -21,7 +21,7 @@ class Columns:
     """Loads and stores, for as many elements as a type has.
 
     base: where each column's first element is. noise: of stochastic rounding; None: to the nearest
-    even.
+    even. pointer: the type of their addresses. aligned: whether vectors are aligned to their size.
     """
 
     def __init__(
@@ -30,15 +30,18 @@ class Columns:
         dtype: Mapping[str, str],
         base: Mapping[str, str],
         noise: Noise | None,
+        pointer: str = "ptr",
+        aligned: bool = False,
     ):
         self.out, self.dtype, self.base, self.noise = out, dtype, base, noise
+        self.pointer, self.aligned = pointer, aligned
 
     def load(self, column: str, kind: Type, i: str) -> str:
         """The elements from i on, as numbers of this type."""
         out, dtype = self.out, self.dtype[column]
         memory = kind.like(MEMORY[dtype])
         at = self._at(column, i)
-        x = out.set(column, f"load {memory}, ptr {at}, align {DTYPES[dtype]}")
+        x = out.set(column, f"load {memory}, {self._where(column, kind, at)}")
         return self._wide(column, kind, x)
 
     def store(self, column: str, kind: Type, i: str, x: str) -> None:
@@ -49,7 +52,7 @@ class Columns:
             noise = partial(self.noise.half, column, kind.like("i32"), i)
         x = self._narrow(column, kind, x, noise)
         at = self._at(column, i)
-        self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, ptr {at}, align {DTYPES[dtype]}")
+        self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, {self._where(column, kind, at)}")
 
     def stored(self, kind: Type, x: str) -> str:
         """What is read back where numbers of this type are stored as p, rounded to the nearest."""
@@ -91,7 +94,12 @@ class Columns:
         return x
 
     def _at(self, column: str, i: str) -> str:
-        return self.out.at(self.base[column], i, MEMORY[self.dtype[column]], f"{column}.i")
+        memory = MEMORY[self.dtype[column]]
+        return self.out.at(self.base[column], i, memory, f"{column}.i", self.pointer)
+
+    def _where(self, column: str, kind: Type, at: str) -> str:
+        many = kind.width if self.aligned else 1
+        return f"{self.pointer} {at}, align {many * DTYPES[self.dtype[column]]}"
 
 
 def _nearest(out: Printer, single: Type, x: str) -> str:
