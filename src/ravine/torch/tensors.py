@@ -42,8 +42,8 @@ def unfit(work: Work, graph: Graph) -> str:
         return why
     short = {*lines.short} if lines is not None else set()
     short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
-    short |= {slot for slot, x in work.state.items() if is_narrow(x)}
-    for x in (x for slot, x in work.state.items() if slot not in short):
+    codes = {slot for slot, x in work.state.items() if is_narrow(x)}
+    for x in (x for slot, x in work.state.items() if slot not in short | codes):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
     if isinstance(p, Sharded) and not _fits_parts(work, lines):
