@@ -9,7 +9,7 @@ _ALWAYS = {
     **dict.fromkeys(("paper", "at", "card", "evaluate", "seen"), "is a keyword of @rule"),
 }
 _SIGNALS = {
-    **dict.fromkeys(("closure", "grads"), "is an argument of step"),
+    **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}

@@ -205,6 +205,7 @@ def bind(
     library: Library,
     *,
     squares: bool = False,
+    zero: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
     **how: Any,
 ) -> Step | Turns:
@@ -213,9 +214,9 @@ def bind(
     dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
     stand in; works with other values have other rows. library: makes the arrays that matrix
     operations are called with. squares: let the kernel sum up the squared
-    gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
-    these have, so that the processes can put their sums together. how: as of
-    :class:`ravine.engines.cpu.Step`.
+    gradients. zero: let it fill the gradients with zeros. wholes: where arrays are parts of arrays that
+    are spread over processes, the shapes that these have, so that the processes can put their sums
+    together. how: as of :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
     from ravine.engines.turns import Turns, called, split
@@ -224,7 +225,7 @@ def bind(
     if called(graph):
         named = [{"p": w.p, "g": w.g, **w.signals, **w.state} for w in works]
         step = Turns(
-            split(graph, squares),
+            split(graph, squares, zero),
             [w.p.shape for w in works],
             [{k: dtype(x) for k, x in xs.items() if hasattr(x, "dtype")} for xs in named],
             rows,
@@ -232,7 +233,7 @@ def bind(
             **how,
         )
     else:
-        kern = kernel(graph, squares, wholes is not None)
+        kern = kernel(graph, squares, wholes is not None, zero)
         if kern.by_lines:
             how["matrices"] = [kern.matrices(w.p.shape) for w in works]
         if wholes is not None:

@@ -257,12 +257,14 @@ def lower(
     *,
     outputs: Mapping[str, Node] | None = None,
     found: Mapping[int, str] = MappingProxyType({}),
+    zero: bool = False,
 ) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
     squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
     :class:`Kernel`. outputs: nodes in the shape of p, and the columns that they are left in, in place of
-    the step's results. found: the nodes that columns hold already, by index.
+    the step's results. found: the nodes that columns hold already, by index. zero: fill the gradients with
+    zeros in the last pass, while they are in the caches.
     """
     slots, results = graph.rule.slots, graph.live_outputs()
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
@@ -302,6 +304,8 @@ def lower(
             if name in kernel.short and new.level in (MATRIX, ELEMENT):
                 kernel.refuse(f"the new {name}", "which has another shape than the old one")
     kernel.outputs |= {name: made[node.index] for name, node in (outputs or {}).items()}
+    if zero:
+        kernel.outputs["g"] = lowering.constant(0.0)
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = lowering.add("total", lowering.add("mul", g, g))

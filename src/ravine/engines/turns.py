@@ -71,17 +71,17 @@ class Library(Protocol):
         """
 
 
-def split(graph: Graph, squares: bool = False) -> Sequence[Turn]:
+def split(graph: Graph, squares: bool = False, zero: bool = False) -> Sequence[Turn]:
     """The turns of a step. Raises KernelError where one of the kernels is not possible.
 
-    squares: let the last kernel sum up the squares of the gradients.
+    squares: let the last kernel sum up the squares of the gradients. zero: let it fill them with zeros.
     """
-    return kept(graph, ("turns", squares), lambda: _split(graph, squares))
+    return kept(graph, ("turns", squares, zero), lambda: _split(graph, squares, zero))
 
 
-def _split(graph: Graph, squares: bool) -> list[Turn]:
+def _split(graph: Graph, squares: bool, zero: bool) -> list[Turn]:
     if not called(graph):
-        return [Turn(one_kernel(graph, squares), (), (), ())]
+        return [Turn(one_kernel(graph, squares, zero=zero), (), (), ())]
     outputs = graph.live_outputs()
     turn: dict[int, int] = {}
     calls: dict[int, list[Node]] = {}
@@ -103,7 +103,7 @@ def _split(graph: Graph, squares: bool) -> list[Turn]:
             for name, node in zip(given, its, strict=True)
         }
         turns.append(Turn(kernel, its, given, [found[node.index] for node in its]))
-    return [*turns, Turn(lower(graph, squares, found=found), (), (), ())]
+    return [*turns, Turn(lower(graph, squares, found=found, zero=zero), (), (), ())]
 
 
 def _check(kernel: Kernel, calls: Sequence[Node]) -> None:

@@ -8,16 +8,25 @@ bound; what may have changed since is asked by `Facts`, and by comparing address
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
 
-from ravine.engines.overlap import Span
+from ravine.engines.overlap import Span, sharing
 
-__all__ = ["Facts", "facts", "intercepted", "is_cut_short", "lacks_memory", "no_memory", "span"]
+__all__ = [
+    "Facts",
+    "apart",
+    "facts",
+    "intercepted",
+    "is_cut_short",
+    "lacks_memory",
+    "no_memory",
+    "span",
+]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
@@ -95,6 +104,12 @@ def span(x: torch.Tensor) -> Span:
     except RuntimeError:  # as of vmap, functionalization and sparse layouts
         return 0, 0
     return start, start + (1 + _last(x)) * x.element_size() if start and x.numel() else start
+
+
+def apart(written: Iterable[torch.Tensor], read: Iterable[torch.Tensor] = ()) -> bool:
+    """Whether none of the tensors that are written shares memory with another one of these."""
+    _, overlapping = sharing([[*map(span, read)]], [[*map(span, written)]])
+    return not overlapping
 
 
 class Facts(Protocol):

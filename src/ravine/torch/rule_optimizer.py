@@ -37,7 +37,7 @@ from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
 from ravine.torch.stepping import Wave
 from ravine.torch.tensors import dimensions, seen_by, unfit
-from ravine.torch.zeroing import Callers
+from ravine.torch.zeroing import Callers, checked_zero_grad, fill
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -76,7 +76,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
-    _bounds: dict[frozenset[str], Bound]
+    _bounds: dict[tuple[frozenset[str], bool], Bound]
     called_elsewhere = (
         False  # whether the last step was by calls, since another process needed them
     )
@@ -170,13 +170,16 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
 
-        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped. And
+        for a step that fills gradients with zeros, whether it is skipped or not.
         Not while `step` is replaced: accelerate sees by its not being called that a step was skipped.
         (And where steps are taken in backward, which then refuse the scaler.)
         """
-        if amp.asks(sys._getframe(1)):
+        frame = sys._getframe(1)
+        if amp.asks(frame):
             self._last_step_skipped = True  # until the scaler calls step
-        fused = bool(self.defaults.get("fused")) and not amp.is_replaced(self, self.step)
+        wanted = bool(self.defaults.get("fused")) or amp.zeroes(frame)
+        fused = wanted and not amp.is_replaced(self, self.step)
         return fused or self._in_backward is not None
 
     @property
@@ -250,16 +253,28 @@ class RuleOptimizer(torch.optim.Optimizer):
         return cls.spelling.fitting(group)
 
     @overload
-    def step(self, closure: None = ..., **signals: Any) -> None: ...
+    def step(self, closure: None = ..., *, zero_grad: bool = ..., **signals: Any) -> None: ...
     @overload
-    def step(self, closure: Callable[[], Loss], **signals: Any) -> Loss: ...
+    def step(
+        self, closure: Callable[[], Loss], *, zero_grad: bool = ..., **signals: Any
+    ) -> Loss: ...
 
-    def step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        zero_grad: bool = False,
+        **signals: Any,
+    ) -> Any:
         """Take one step with the parameters' gradients; parameters without one are left unchanged.
 
-        closure: re-evaluates the model and returns the loss, which `step` then returns. Gradients
-        are never modified. If `grad_scale` is set, as by torch.amp.GradScaler, they are divided by
-        it within the step; if `found_inf` is set and not zero, no step is taken.
+        closure: re-evaluates the model and returns the loss, which `step` then returns. If `grad_scale`
+        is set, as by torch.amp.GradScaler, gradients are divided by it within the step; if `found_inf`
+        is set and not zero, no step is taken.
+
+        zero_grad: fill all gradients with zeros after the step, or instead of a step that is skipped, like
+        `zero_grad(set_to_none=False)`. A kernel does so while it has the gradients in the caches anyway.
+        Without it, gradients are never modified. Not supported with differentiable=True.
 
         signals: other inputs of the rule, for steps that have them (None for none). For one in the
         shape of p, pass a sequence of tensors in the order of the parameters, or a dict from
@@ -268,7 +283,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         TypeError or ValueError for invalid signals, and then takes no step.
         """
         if torch.compiler.is_compiling():
-            return _outside_of_graphs(self, closure, signals)
+            return _outside_of_graphs(self, closure, zero_grad, signals)
         if (
             _before_all
             or _after_all
@@ -276,13 +291,18 @@ class RuleOptimizer(torch.optim.Optimizer):
             or self._optimizer_step_post_hooks
             or torch.autograd._profiler_enabled()
         ):
-            return self._watched_step(closure, **signals)
-        return self._bare_step(closure, signals)
+            given = {"zero_grad": True} if zero_grad else {}
+            return self._watched_step(closure, **given, **signals)
+        return self._bare_step(closure, signals, zero_grad)
 
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], Any] | None, signals: Mapping[str, Any]) -> Any:
+    def _bare_step(
+        self, closure: Callable[[], Any] | None, signals: Mapping[str, Any], zero: bool
+    ) -> Any:
+        if zero is not False:
+            checked_zero_grad(zero, type(self).__name__, self._differentiable)
         if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
@@ -293,12 +313,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
         if self._in_backward is not None:
             self._in_backward.finish()
+            if zero:
+                fill(self)
             return loss
-        bound = self._bounds.get(now.names)
+        bound = self._bounds.get((now.names, zero))
         if self._last_step_skipped:
             circle = members.circle(self)
             if circle is not None:
                 circle.agree(KERNELS, (), type(self).__name__)  # that there is nothing to do
+            if zero:
+                fill(self)
             return loss
         if bound is None and state.is_trial(self):
             return loss
@@ -306,16 +330,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         if left is None or left is ELSEWHERE:  # something has changed
             if bound is not None:
                 self._bounds.clear()
-            self.step_all(now, called=left is ELSEWHERE)
+            bound = self.step_all(now, called=left is ELSEWHERE, zero=zero)
         elif left:
-            self._start(left, now)
+            zeroes = bound is not None and bound.zeroes
+            bound = self._start(left, now, zero=zero)
+            bound.zeroes &= zeroes
         else:
             self._bound, self.called_elsewhere = bound, False
+        if zero and not (bound is not None and bound.zeroes):
+            fill(self)
         return loss
 
     @torch.optim.Optimizer.profile_hook_step
-    def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
-        return self._bare_step(closure, signals)
+    def _watched_step(
+        self, closure: Callable[[], Any] | None = None, zero_grad: bool = False, **signals: Any
+    ) -> Any:
+        return self._bare_step(closure, signals, zero_grad)
 
     @property
     def last_step_skipped(self) -> bool:
@@ -330,15 +360,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
-    def step_all(self, given: Given = NOTHING, called: bool = False) -> Bound:
+    def step_all(self, given: Given = NOTHING, called: bool = False, zero: bool = False) -> Bound:
         """Take a step, whatever has changed since the last; see :meth:`start`."""
         places = range(sum(len(group["params"]) for group in self.param_groups))
-        return self._start(places, given, called)
+        return self._start(places, given, called, zero)
 
-    def _start(self, places: Iterable[int], given: Given, called: bool = False) -> Bound:
+    def _start(
+        self, places: Iterable[int], given: Given, called: bool = False, zero: bool = False
+    ) -> Bound:
         """Look at every group, parameter and gradient with care, and take the step.
 
-        places: of the parameters to be stepped, among all.
+        places: of the parameters to be stepped, among all. zero: let kernels fill the gradients with
+        zeros where they can; `Bound.zeroes` says whether all are zeros then.
         """
         if self._tried:
             self._tried = False
@@ -351,9 +384,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         circle = members.circle(self)
         with torch.set_grad_enabled(self._differentiable):
             mine = [(i, n, p) for n, (i, p) in enumerate(every) if n in chosen]
-            waves = members.start(self, mine, given, circle, called)
+            waves = members.start(self, mine, given, circle, called, zero)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")), circle)
-        self._bounds[given.names] = bound
+        self._bounds[given.names, zero] = bound
         return bound
 
     def parts(
@@ -361,14 +394,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         chosen: Iterable[tuple[int, int, torch.Tensor]],
         given: Given = NOTHING,
         called: bool = False,
+        zero: bool = False,
     ) -> list[Wave]:
         """What steps these parameters, each with its group's number and its own among all; those of
         later waves share memory with some of earlier ones.
 
         called: whether the rule has to be called for those that are spread over processes, if it looks
-        at whole tensors.
+        at whole tensors. zero: whether kernels are to fill the gradients with zeros.
         """
-        return members.parts(self, chosen, given, called)
+        return members.parts(self, chosen, given, called, zero)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
         """Discard all gradients, as torch.optim does, including those accumulated in backward.
@@ -489,5 +523,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
-def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any, signals: Mapping[str, Any]) -> Any:
-    return optimizer.step(closure, **signals)
+def _outside_of_graphs(
+    optimizer: RuleOptimizer, closure: Any, zero_grad: bool, signals: Mapping[str, Any]
+) -> Any:
+    return optimizer.step(closure, zero_grad=zero_grad, **signals)

@@ -23,7 +23,7 @@ from ravine.ops import Tensors
 from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
-from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.memory import apart, facts, is_cut_short
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
@@ -193,7 +193,8 @@ class KernelPart:
     """Parameters that one kernel steps, in place.
 
     places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
-    hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
+    hyperparameters of each row of the tables are found by. zeroes: whether it fills the gradients with
+    zeros. repeatable: whether the step can be taken
     again with `look` and `run`; the first time it is taken by `start`. exchange: the messages between
     its passes, where parameters are spread over processes and the rule looks at whole ones.
     """
@@ -205,8 +206,9 @@ class KernelPart:
         stochastic: bool,
         squares: bool,
         gram: bool = False,
+        zeroes: bool = False,
     ):
-        self.graph = graph
+        self.graph, self.zeroes = graph, zeroes
         rows: dict[tuple[int, int | None], int] = {}
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
@@ -218,6 +220,7 @@ class KernelPart:
             numbers,
             Stacks(gram),
             squares=squares,
+            zero=zeroes,
             wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
@@ -271,6 +274,7 @@ class KernelPart:
         self.names, self.kept = list(_flat(names)), kept
         fixed = [*self.params, *kept, *own]
         self.fixed: list[Any] = list(map(local, fixed))
+        self.arrays = len(members) * (1 + len(step.arrays))  # the first of these, which it writes
         self.where = list(_flat(where))[: len(fixed)]
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
@@ -295,7 +299,7 @@ class KernelPart:
             signals = [local(m.work.signals[name]) for m in members]
             self.step.place(name, list(map(self._address, signals)))
         with self.step.lock:
-            if self.run(seed) != READY:  # all of this was looked up a moment ago
+            if self.run(seed, grads) != READY:  # all of this was looked up a moment ago
                 raise RuntimeError(
                     "memory or a step count has changed while a step was being taken"
                 )
@@ -383,6 +387,12 @@ class KernelPart:
         if list(map(_data_ptr, fixed)) != where:
             return None  # memory has moved
         addresses = list(map(_data_ptr, grads))
+        if (
+            self.zeroes
+            and (signals or addresses != self.addresses)
+            and not apart([*grads, *self.fixed[: self.arrays]], signals)
+        ):
+            return None
         for i in self.hollow:
             addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
         if self.exchange and addresses.count(0) != len(grads) - len(self.present):
@@ -417,14 +427,19 @@ class KernelPart:
             if x is not None
         )
 
-    def run(self, seed: int) -> int:
-        """Take the step, unless the kernel refuses it: READY if it was taken."""
+    def run(self, seed: int, grads: Sequence[torch.Tensor] = ()) -> int:
+        """Take the step, unless the kernel refuses it: READY if it was taken.
+
+        grads: the gradients, where the kernel fills them with zeros.
+        """
         if not self.present:
             return READY
         between = self.exchange.between if self.exchange else None
         status = self.step.run(len(self.present), seed, between)
         if status == READY:
             torch.autograd.graph.increment_version(self.present)
+            if self.zeroes:
+                torch.autograd.graph.increment_version(grads[: len(self.params)])
         return status
 
     def squares(self) -> float:

@@ -159,7 +159,8 @@ class _Walk:
             whole = out.load(f"{c}.whole", at, "ptr")
             base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here")
         narrow, wide = self.scalars(rows)
-        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
+        halves = [c for c in walk.stores if variant.dtype[c] in HALVES and c != "g"]
+        rounded = halves if variant.stochastic else []
         noise = None
         if rounded or self.streams:
             noise = Noise(out, start, variant.width)
