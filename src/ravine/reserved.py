@@ -23,7 +23,7 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm"),
+        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(

@@ -22,6 +22,7 @@ __all__ = [
     "apart",
     "facts",
     "intercepted",
+    "is_alone",
     "is_cut_short",
     "lacks_memory",
     "no_memory",
@@ -110,6 +111,15 @@ def apart(written: Iterable[torch.Tensor], read: Iterable[torch.Tensor] = ()) ->
     """Whether none of the tensors that are written shares memory with another one of these."""
     _, overlapping = sharing([[*map(span, read)]], [[*map(span, written)]])
     return not overlapping
+
+
+def is_alone(x: torch.Tensor) -> bool:
+    """Whether nobody else has a view of a tensor's memory, in this process or in another one."""
+    count = getattr(torch._C, "_storage_Use_Count", None)  # not public
+    storage = x.untyped_storage()
+    if count is None or storage.is_shared() or storage.nbytes() != x.numel() * x.element_size():
+        return False
+    return bool(x.numel()) and count(storage._cdata) == 2  # the tensor and `storage`
 
 
 class Facts(Protocol):

@@ -30,6 +30,7 @@ from ravine.torch.checks import (
     checked_parameters,
 )
 from ravine.torch.exchange import KERNELS
+from ravine.torch.flat import Flat
 from ravine.torch.layers import settled
 from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import is_spread
@@ -80,6 +81,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     called_elsewhere = (
         False  # whether the last step was by calls, since another process needed them
     )
+    _flat: Flat | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _tried = False
@@ -88,15 +90,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = checked_how(how, name, defaults)
-        if defaults.get("differentiable") and (how.get("engine") == "kernel" or self.stochastic):
+        kernels = how.get("engine") == "kernel" or self.stochastic or self._how["flatten"]
+        if defaults.get("differentiable") and kernels:
             raise ValueError(
-                f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
-                "autograd cannot see through a kernel"
+                f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding or "
+                "flatten: autograd cannot see through a kernel"
             )
         defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         self._bounds = {}
+        if self._how["flatten"]:
+            self._flat = Flat()
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
         graphs = (self.planned(group, 2)[0] for group in self.param_groups)
@@ -145,7 +150,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
         text = describe(self._wanted, graphs, whys)
         on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
-        return text.replace("newton_schulz", on_gram, 1)
+        text = text.replace("newton_schulz", on_gram, 1)
+        return f"{text}; {self._flat.describe([p for _, p, *_ in found])}" if self._flat else text
 
     def _seen(
         self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
@@ -231,6 +237,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         )
         _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
+        if self._flat is not None:
+            self._flat.pending = True
         for p in group["params"]:
             insist(self._wanted, self.planned(group, dimensions(p))[0], name)
 
@@ -326,6 +334,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             return loss
         if bound is None and state.is_trial(self):
             return loss
+        if self._flat is None:
+            self._take(bound, now, zero)
+        else:
+            with self._flat.lock:
+                self._take(self._bounds.get((now.names, zero)), now, zero)
+        return loss
+
+    def _take(self, bound: Bound | None, now: Given, zero: bool) -> None:
+        """Take a step, as it was bound if nothing but gradients and numbers has changed."""
         left = bound.take(self, now) if bound is not None else None
         if left is None or left is ELSEWHERE:  # something has changed
             if bound is not None:
@@ -339,7 +356,6 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._bound, self.called_elsewhere = bound, False
         if zero and not (bound is not None and bound.zeroes):
             fill(self)
-        return loss
 
     @torch.optim.Optimizer.profile_hook_step
     def _watched_step(
@@ -387,6 +403,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             waves = members.start(self, mine, given, circle, called, zero)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")), circle)
         self._bounds[given.names, zero] = bound
+        if self._flat is not None:
+            self._flat.settle(self, bound)
         return bound
 
     def parts(
@@ -414,6 +432,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if torch.compiler.is_compiling():
             torch.optim.Optimizer.zero_grad(self, set_to_none is not False)
+        elif self._flat is not None and not set_to_none:
+            self._flat.zero_grad([p for group in self.param_groups for p in group["params"]])
         else:
             self.__dict__.setdefault("_callers", Callers()).zero(self, set_to_none)
         if self._in_backward is not None:
@@ -469,6 +489,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
+        if self._flat is not None:
+            self._flat.pending = True
 
     def eval(self) -> None:
         """Replace the parameters by the weights for evaluation, until :meth:`train`.
@@ -497,6 +519,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         evaluation.end(self)
         self.state.clear()
+        if self._flat is not None:
+            self._flat.pending = True
         self._last_step_skipped = False
         if self._in_backward is not None:
             self._in_backward.forget()
@@ -514,6 +538,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self._bounds, self._tried = None, {}, False
+        if self._how.get("flatten"):
+            self._flat = Flat()
         self.state = State(self, self.state)
         self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]

@@ -25,7 +25,17 @@ from ravine.torch.tensors import as_real, dimensions
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Begun", "State", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
+__all__ = [
+    "Begun",
+    "State",
+    "Watched",
+    "begun",
+    "count_tensor",
+    "is_begun",
+    "is_trial",
+    "number",
+    "started",
+]
 
 _EXACT = 2**24  # float32 has all whole numbers up to here
 
@@ -101,6 +111,58 @@ class State(defaultdict[Any, dict[str, Any]]):
             kept = next((its[key] for its in mine if its.get(key) is not None), None)
             self._shared[known] = start() if kept is None else _scalar(kept)
         return self._shared[known]
+
+
+class Watched(dict[str, Any]):
+    """The state of one parameter; lets the optimizer know when something in it is replaced or taken out."""
+
+    def __init__(self, optimizer: RuleOptimizer, state: Mapping[str, Any]):
+        super().__init__(state)
+        self._optimizer = weakref.ref(optimizer)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+    def _tell(self) -> None:
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            optimizer.unbind()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        replaced = self.get(key) is not value
+        super().__setitem__(key, value)
+        if replaced:
+            self._tell()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._tell()
+
+    def __ior__(self, other: Any) -> Watched:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def pop(self, *args: Any) -> Any:
+        """Take something out."""
+        value = super().pop(*args)
+        self._tell()
+        return value
+
+    def popitem(self) -> Any:
+        """Take the last thing out."""
+        item = super().popitem()
+        self._tell()
+        return item
+
+    def clear(self) -> None:
+        """Take everything out."""
+        super().clear()
+        self._tell()
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put something in."""
+        super().update(*args, **more)
+        self._tell()
 
 
 @dataclass

@@ -252,6 +252,7 @@ class KernelPart:
         ]
         self.signals = step.kernel.signals
         signals = [[local(m.work.signals[name]) for m in members] for name in self.signals]
+        self.kept_grads: tuple[list[Any], list[int]] | None = None
         self.repeatable = all(m.repeatable for m in members) and all(
             map(is_, map(local, kept), _flat(slots))
         )
@@ -282,6 +283,33 @@ class KernelPart:
         # What is spread has its part in a tensor that another may have taken the place of.
         self.spread = [x for x in fixed if is_spread(x)]
         self.parts = list(map(local, self.spread))
+
+    def keep(self, grads: list[torch.Tensor]) -> None:
+        """From now on, look first whether these are the gradients, and everything is where it is now.
+
+        The state must tell its optimizer when something in it is replaced, and so not be asked.
+        """
+        plain = not (self.signals or self.spread or self.hollow or self.exchange)
+        if self.repeatable and plain:
+            self.kept_grads = grads, list(map(_data_ptr, grads))
+
+    def _is_as_kept(self) -> bool:
+        """Whether the step can be taken with the gradients that were kept, once the kernel points at them."""
+        assert self.kept_grads is not None
+        grads, addresses = self.kept_grads
+        if not (
+            all(map(is_, map(_grad, self.params), grads))
+            and list(map(_data_ptr, grads)) == addresses
+            and list(map(_data_ptr, self.fixed)) == self.where
+            and self.facts.check(*grads, *self.matrices)
+        ):
+            return False
+        if self.here is not None:
+            self._take_part()
+        if self.addresses is not addresses:
+            self.step.place("g", addresses)
+            self.addresses = addresses
+        return True
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
@@ -347,6 +375,8 @@ class KernelPart:
         """Point the kernel at new gradients and signals, and return them: they are to be kept until it
         has run. None if anything but these and numbers has changed.
         """
+        if self.kept_grads is not None and self._is_as_kept():
+            return self.kept_grads[0]
         grads: list[Any] = list(map(_grad, self.params))
         signals: list[Any] = []
         if self.signals:
