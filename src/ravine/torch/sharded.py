@@ -40,14 +40,21 @@ __all__ = [
 ]
 
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
 def is_spread(x: Any) -> bool:
     """Whether x is a DTensor; torch.distributed.tensor, which is slow to import, is not for that."""
+    if type(x) in _PLAIN:
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Any) -> Any:
     """This process's part of what is spread over processes, in its very memory; all else as it is."""
+    if type(x) in _PLAIN:
+        return x
     if isinstance(x, Sharded):
         return x.local
     return x._local_tensor if is_spread(x) else x

@@ -188,6 +188,8 @@ def begun(
     p: torch.Tensor,
 ) -> Begun:
     """The state of a parameter, begun where it is new; in tensors that can be used in any mode."""
+    if not torch.is_inference_mode_enabled():
+        return _begun(optimizer, group, graph, hyper, p)
     with torch.inference_mode(False):
         return _begun(optimizer, group, graph, hyper, p)
 
@@ -213,7 +215,7 @@ def _begun(
     if counted and not whole:
         count = state["step"] = count_tensor(state.get("step"), taken, group, p)
     else:
-        count = torch.tensor(float(taken), dtype=torch.float64, device="cpu")
+        count = number(float(taken))
         if counted:
             state["step"] = taken
     for slot, key in keys.items():
@@ -263,7 +265,7 @@ def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tens
     on_device = group.get("fused") or group.get("capturable")
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+    return torch.full((), float(taken), dtype=dtype, device=p.device if on_device else "cpu")
 
 
 def number(value: float) -> torch.Tensor:
@@ -300,7 +302,7 @@ def started(
     dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
     try:
-        made = rule.start(slot, like.to(dtype or like.dtype), hyper)
+        made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
     except ValueError as error:
         key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None
