@@ -29,15 +29,15 @@ def timed(step: Step, repeat: int = 1) -> float:
 
 
 def take_turns(
-    steps: Mapping[str, Step], seconds: float, before: Step | None = None
+    steps: Mapping[str, Step], seconds: float, before: Step | Mapping[str, Step] | None = None
 ) -> dict[str, list[float]]:
     """Seconds of a step, turn by turn, of contenders that take turns for `seconds`.
 
     Whatever else the machine does slows them alike. All take three turns in random order; then
     always the one whose turns come to least time so far, so that a slow one takes few, all along;
     each counts as its shortest, so that nobody has fewer for bad luck. A turn is of as many steps
-    as fill 0.2 ms. With `before`, which is called before each step and not timed, it is of two, of
-    which the second counts: its state is as near as if it had been alone.
+    as fill 0.2 ms. With `before`, which is called before each step and not timed (one for all, or one for
+    each), it is of two, of which the second counts: its state is as near as if it had been alone.
     """
     repeats = dict.fromkeys(steps, 1)
     if before is None:
@@ -52,9 +52,10 @@ def take_turns(
     def turn(name: str) -> None:
         start = time.perf_counter()
         if before:
-            before()
+            prepare = before[name] if isinstance(before, Mapping) else before
+            prepare()
             steps[name]()
-            before()
+            prepare()
         taken[name].append(timed(steps[name], repeats[name]))
         shortest[name] = min(shortest[name], time.perf_counter() - start)
 
