@@ -10,17 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
-from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
-from ravine.engines.eager import Work, plan
-from ravine.engines.fused import ACROSS, describe, insist, joined
+from ravine.engines.eager import plan
+from ravine.engines.fused import insist
 from ravine.engines.graph import Graph
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, members, state
+from ravine.torch import amp, checkpoints, evaluation, in_use, members, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
@@ -33,11 +32,10 @@ from ravine.torch.exchange import KERNELS
 from ravine.torch.flat import Flat
 from ravine.torch.layers import settled
 from ravine.torch.options import Options, checked_names, with_numbers
-from ravine.torch.sharded import is_spread
 from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
 from ravine.torch.stepping import Wave
-from ravine.torch.tensors import dimensions, seen_by, unfit
+from ravine.torch.tensors import dimensions
 from ravine.torch.zeroing import Callers, checked_zero_grad, fill
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
     In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
-    state_dtype, stochastic_rounding, seed, grad_norm and gram.
+    state_dtype, stochastic_rounding, seed, grad_norm, gram and flatten.
     """
 
     spelling: ClassVar[Spelling]
@@ -130,38 +128,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         If the kernel cannot step some of the tensors, it says how many and why.
         """
-        if self._differentiable:
-            return "eager: differentiable"
-        found = [
-            (group, p, *self.planned(group, dimensions(p)))
-            for group in self.param_groups
-            for p in group["params"]
-        ]
-        graphs = [graph for _, _, graph, _ in found]
-        across = joined(graphs)
-
-        def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
-            if graph in across:
-                return ACROSS
-            here = unfit(self._seen(group, graph, hyper, p), graph)
-            elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
-            return here or (members.ELSEWHERE if elsewhere else "")
-
-        whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
-        text = describe(self._wanted, graphs, whys)
-        on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
-        text = text.replace("newton_schulz", on_gram, 1)
-        return f"{text}; {self._flat.describe([p for _, p, *_ in found])}" if self._flat else text
-
-    def _seen(
-        self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
-    ) -> Work:
-        """What an engine would see of p now."""
-        view, names, its = seen_by(graph, p), self.spelling_of(group).state_names, self.state.get(p)
-        kept = {slot: (its or {}).get(names.get(slot, slot)) for slot in graph.live}
-        slots = {k: view(v) for k, v in kept.items() if graph.rule.slots[k].kind != "scalar"}
-        g = None if p.grad is None or p.grad.is_sparse else p.grad
-        return Work(view(p), view(g), slots, 0, hyper)
+        return in_use.engine(self)
 
     @property
     def _wanted(self) -> str:
