@@ -87,7 +87,7 @@ def from_torch(
         theirs, live = saved[number], plan(rule, values, None, jnp.ndim(p)).live
         steps.append(int(theirs.get("step", 1)))
         for slot, row in rows.items():
-            name = next((x for x in _called(slot) if x in theirs), "")
+            name = next((x for x in spellings.called(slot) if x in theirs), "")
             if slot in live and not name:
                 raise ValueError(f"from_torch: the state of parameter {number!r} has no {slot!r}")
             row.append(_array(theirs[name], rule, slot, path, p, values) if slot in live else None)
@@ -168,12 +168,6 @@ def _filled(state: Any, known: Mapping[str, Any]) -> Any:
         pairs = zip(state._fields, state, strict=True)
         return type(state)(*(known[k] if k in known else _filled(x, known) for k, x in pairs))
     return tuple(_filled(x, known) for x in state)
-
-
-def _called(slot: str) -> list[str]:
-    """A slot's names in the states of torch's optimizers."""
-    every = [x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)]
-    return [slot, *dict.fromkeys(x.state_names[slot] for x in every if slot in x.state_names)]
 
 
 def _array(x: Any, rule: Rule, slot: str, path: Any, p: Any, values: Mapping[str, Any]) -> Any:

@@ -142,7 +142,7 @@ class Report:
             plural(len(self.runs), "run"),
         ]
         if seconds >= 60:
-            said.append(f"{plural(round(seconds / 60), 'minute')} of one core")
+            said.append(f"{plural(round(seconds / 60), 'minute')} if trained one by one")
         return " · ".join(said)
 
     def _commands(self) -> list[str]:

@@ -15,7 +15,7 @@ from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.spellings import options_of
 
-__all__ = ["convert"]
+__all__ = ["convert", "why_not"]
 
 _COUNTS = ("step_count", "step", "steps", "k", "t")
 """Where packages keep the count of steps: in a parameter's state, or in its group."""
@@ -49,7 +49,7 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[s
             "'param_groups'"
         )
     groups = checkpoint["param_groups"]
-    whys = {match: _why_not(match, groups) for match in found}
+    whys = {match: why_not(match, groups) for match in found}
     match = next((match for match, why in whys.items() if not why), None)
     if match is None:
         raise ValueError(f"the checkpoint is invalid; {'; '.join(map(str, whys.values()))}")
@@ -98,7 +98,7 @@ def _check_shared(match: Match, state: Mapping[Any, Mapping[str, Any]]) -> None:
             )
 
 
-def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
+def why_not(match: Match, groups: list[dict[str, Any]]) -> str:
     """Which option of which group makes the optimizer another than the rule; "" where none does."""
     for number, group in enumerate(groups):
         for option, value in {**match.witness.needs, **match.witness.fixed}.items():
@@ -128,7 +128,9 @@ def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any
                     f"the checkpoint is invalid; its group {number} has {option}={value!r}, and "
                     f"{match.rule.name} has {len(parts)} of these here"
                 )
-            given |= zip(parts, (value,) if isinstance(names, str) else value, strict=True)
+            if isinstance(names, str):
+                value = (0.0 if value is None else value,)  # Keras turns weight decay off by None
+            given |= zip(parts, value, strict=True)
         elif {*parts} <= {*group}:  # optimi keeps betas as beta1 and beta2
             given |= {part: group[part] for part in parts}
         elif option not in match.witness.unsaved and {*parts} & _read(match.rule):
