@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -56,13 +56,13 @@ class Flat:
 
     def __init__(self) -> None:
         self.pending, self.lock = True, threading.RLock()
-        self._text = "flat after the first step"
+        self._why = ""  # nothing is flat
         self.grads: dict[torch.Tensor, torch.Tensor] = {}
         self.whys: dict[torch.Tensor, str] = {}
         self._blocks: list[torch.Tensor] = []  # of gradients
         self._owned: set[int] = set()  # where the blocks begin, of everything
         self._lists: list[list[torch.Tensor]] = []  # of gradients, as kernels want them
-        self._holders: dict[int, int] = {}  # of each gradient, as Python counts them
+        self._listed: Counter[int] = Counter()  # in how many of these each gradient is
         self._places: dict[int, int] = {}  # of each gradient, where it begins
         self._left: list[torch.Tensor] = []  # the memory that another thread may still be reading
         _flats.add(self)
@@ -70,34 +70,39 @@ class Flat:
     def settle(self, optimizer: RuleOptimizer, bound: Bound) -> None:
         """After a step that was bound: move what is to be moved, or let the kernels know what is here."""
         self._left.clear()
+        in_place = bound.repeatable and bound.circle is None
+        self._why = ""
         if optimizer._in_backward is not None:
-            self._text = "not flat, since steps are taken in backward"
-            return
-        if bound.circle is not None or not bound.repeatable or any(k.spread for k in bound.kernels):
-            self._text = (
-                "not flat, since kernels do not step all tensors in the memory that they have"
-            )
-            return
-        if self.pending:
+            self._why = "steps are taken in backward"
+        elif not in_place or any(kernel.spread for kernel in bound.kernels):
+            self._why = "kernels do not step all tensors in the memory that they have"
+        elif self.pending:
             self.pending = False
+            optimizer.unbind()
+            self._lists.clear()
+            self._listed.clear()
             known = {p for group in optimizer.param_groups for p in group["params"]}
             self.grads = {p: g for p, g in self.grads.items() if p in known}
+            self._places = {id(g): self._places[id(g)] for g in self.grads.values()}
+            used = {g.untyped_storage().data_ptr() for g in self.grads.values()}
+            self._blocks = [block for block in self._blocks if block.data_ptr() in used]
             with torch.no_grad(), torch.inference_mode(False):
                 for kernel in bound.kernels:
                     self._move_parameters(kernel.params)
                     self._move_states(optimizer, kernel)
-            optimizer.unbind()
-            for p, g in self.grads.items():
-                if id(g) not in self._holders:
-                    self._places[id(g)] = g.data_ptr()
-                    self._holders[id(g)] = sys.getrefcount(g) - (p.grad is g) * _counted()
-            return
-        for kernel in bound.kernels:
-            states = map(optimizer.state.get, kernel.params)
-            if all(
-                p.grad is not None and p.grad is self.grads.get(p) for p in kernel.params
-            ) and all(state is None or isinstance(state, Watched) for state in states):
-                kernel.keep(self._list(kernel.params))
+            for g in self.grads.values():
+                self._places.setdefault(id(g), g.data_ptr())
+        else:
+            for kernel in bound.kernels:
+                if self._has_all(optimizer, kernel.params):
+                    kernel.keep(self._list(kernel.params))
+
+    def _has_all(self, optimizer: RuleOptimizer, params: Sequence[torch.Tensor]) -> bool:
+        """Whether the gradients of these parameters are in blocks, and their states tell of changes."""
+        states = map(optimizer.state.get, params)
+        return all(p.grad is not None and p.grad is self.grads.get(p) for p in params) and all(
+            state is None or isinstance(state, Watched) for state in states
+        )
 
     def _list(self, params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The gradients of these parameters; the same list each time, since it counts as a holder."""
@@ -106,8 +111,7 @@ class Flat:
             if len(found) == len(wanted) and all(map(is_, found, wanted)):
                 return found
         self._lists.append(wanted)
-        for p in params:
-            self._holders[id(self.grads[p])] += 1
+        self._listed.update(map(id, wanted))
         return wanted
 
     def _move_parameters(self, params: Sequence[torch.Tensor]) -> None:
@@ -191,7 +195,7 @@ class Flat:
     def _forget(self, p: torch.Tensor) -> None:
         """Give up the place of a gradient, which stands elsewhere now."""
         g = self.grads.pop(p)
-        del self._places[id(g)], self._holders[id(g)]
+        del self._places[id(g)]
         self.whys[p] = "its gradient was moved"
 
     def _are_held(self) -> bool:
@@ -199,16 +203,19 @@ class Flat:
         count = sum(torch._C._storage_Use_Count(x.untyped_storage()._cdata) for x in self._blocks)
         if count > len(self.grads) + 2 * len(self._blocks):
             return True
-        counted = _counted()
+        base, counted = _usual()
+        pairs = zip(self.grads.items(), _holders(self.grads), strict=True)
         return any(
-            g.requires_grad or sys.getrefcount(g) > self._holders[id(g)] + (p.grad is g) * counted
-            for p, g in self.grads.items()
+            g.requires_grad or count > base + self._listed[id(g)] + (p.grad is g) * counted
+            for (p, g), count in pairs
         )
 
     def describe(self, params: Sequence[torch.Tensor]) -> str:
         """What of these parameters is in blocks, and why the others are not, for `optimizer.engine`."""
-        if self.pending or self._text.startswith("not"):
-            return self._text
+        if self._why:
+            return f"not flat, since {self._why}"
+        if self.pending:
+            return "flat after the next step"
         whys: Counter[str] = Counter()
         for p in params:
             if is_lazy(p) or not p.numel():
@@ -237,10 +244,18 @@ def _why(p: torch.Tensor, g: torch.Tensor | None) -> str:
     return "" if is_alone(g) else "its gradient shares memory"
 
 
+def _holders(grads: Mapping[torch.Tensor, torch.Tensor]) -> list[int]:
+    """How many references to each gradient there are, as Python counts them."""
+    return [sys.getrefcount(g) for g in grads.values()]
+
+
 @cache
-def _counted() -> int:
-    """Whether Python counts a parameter as a holder of its gradient; versions of torch differ."""
-    p, g = torch.zeros(1, requires_grad=True), torch.zeros(1)
-    before = sys.getrefcount(g)
-    p.grad = g
-    return sys.getrefcount(g) - before
+def _usual() -> tuple[int, int]:
+    """How many there are where only the dict holds a gradient, and how many more where its parameter has
+    it, which not every version of torch lets Python count.
+    """
+    p = torch.zeros(1, requires_grad=True)
+    grads = {p: torch.zeros(1)}
+    [base] = _holders(grads)
+    p.grad = grads[p]
+    return base, _holders(grads)[0] - base

@@ -505,7 +505,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self._bounds, self._tried = None, {}, False
-        if self._how.get("flatten"):
+        if (
+            self._how.get("flatten") and self._flat is None
+        ):  # torch loads checkpoints through here, too
             self._flat = Flat()
         self.state = State(self, self.state)
         self._in_evaluation = evaluation.is_saved_in(self.state)
