@@ -15,16 +15,16 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
 from ravine.engines.threads import after_fork
-from ravine.torch.memory import is_alone
+from ravine.torch.memory import Facts, facts, is_alone
 from ravine.torch.state import Watched
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Flat"]
 
 _LINE = 64  # bytes that a tensor begins at a multiple of
+_grad = attrgetter("grad")
 _flats: weakref.WeakSet[Flat] = weakref.WeakSet()
 
 
@@ -64,6 +65,8 @@ class Flat:
         self._lists: list[list[torch.Tensor]] = []  # of gradients, as kernels want them
         self._listed: Counter[int] = Counter()  # in how many of these each gradient is
         self._places: dict[int, int] = {}  # of each gradient, where it begins
+        # The parameters when `zero_grad` was called last, if all had their gradients in blocks.
+        self._known: tuple[Sequence[torch.Tensor], list[torch.Tensor], Facts] | None = None
         self._left: list[torch.Tensor] = []  # the memory that another thread may still be reading
         _flats.add(self)
 
@@ -79,6 +82,7 @@ class Flat:
         elif self.pending:
             self.pending = False
             optimizer.unbind()
+            self._known = None
             self._lists.clear()
             self._listed.clear()
             known = {p for group in optimizer.param_groups for p in group["params"]}
@@ -171,19 +175,15 @@ class Flat:
                 made[i].copy_(x)
         return [made[i] for i in range(len(tensors))]
 
-    def zero_grad(self, params: Iterable[torch.Tensor]) -> None:
+    def zero_grad(self, params: Sequence[torch.Tensor]) -> None:
         """Fill the gradients in blocks with zeros, put back those that were replaced, and set those of
         other parameters to None. If somebody else holds one in a block, all are set to None instead.
         """
         with self.lock:
             moved = [p for p, g in self.grads.items() if g.data_ptr() != self._places[id(g)]]
             held = bool(moved) or self._are_held()
-            for p in params:
-                g = self.grads.get(p)
-                if g is None or held or not _fits(g, p):
-                    p.grad = None
-                elif p.grad is not g:
-                    p.grad = g
+            if held or not self._has_as_before(params):
+                self._put_back(params, held)
             for p in moved:
                 self._forget(p)
             if not held:
@@ -191,6 +191,27 @@ class Flat:
                     for block in self._blocks:
                         block.zero_()
                 torch.autograd.graph.increment_version([*self.grads.values()])
+
+    def _has_as_before(self, params: Sequence[torch.Tensor]) -> bool:
+        """Whether all of these have their gradients in blocks, as when that was looked up."""
+        if self._known is None or len(params) != len(self._known[0]):
+            return False
+        known, grads, as_known = self._known
+        same = all(map(is_, params, known)) and all(map(is_, map(_grad, params), grads))
+        return same and as_known.check(*params, *grads)
+
+    def _put_back(self, params: Sequence[torch.Tensor], held: bool) -> None:
+        """Let parameters have their gradients in blocks, where these fit, and others none; held: all none."""
+        self._known, flat = None, not held
+        for p in params:
+            g = self.grads.get(p)
+            if g is None or held or not _fits(g, p):
+                p.grad, flat = None, False
+            elif p.grad is not g:
+                p.grad = g
+        if flat:
+            grads = self._list(params)
+            self._known = params, grads, facts([*params, *grads])
 
     def _forget(self, p: torch.Tensor) -> None:
         """Give up the place of a gradient, which stands elsewhere now."""
@@ -232,7 +253,7 @@ class Flat:
 def _fits(g: torch.Tensor, p: torch.Tensor) -> bool:
     """Whether a tensor can be the gradient that a parameter gets, which may have changed."""
     alike = g.shape == p.shape and g.stride() == p.stride() and g.dtype is p.dtype
-    return alike and p.requires_grad and p.device.type == "cpu"
+    return alike and p.requires_grad and p.is_cpu
 
 
 def _why(p: torch.Tensor, g: torch.Tensor | None) -> str:

@@ -265,7 +265,7 @@ def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tens
     on_device = group.get("fused") or group.get("capturable")
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.full((), float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
 
 
 def number(value: float) -> torch.Tensor:
