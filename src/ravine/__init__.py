@@ -55,7 +55,7 @@ _LATER = {"get": "registry", "names": "registry", "race": "races.contest"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is in other modules when it is asked for: importing Ravine is to be instant."""
+    """Import the rest on first use, so that importing Ravine is instant."""
     if name in _LATER:
         from importlib import import_module
 

@@ -65,8 +65,8 @@ class Flat:
         self._lists: list[list[torch.Tensor]] = []  # of gradients, as kernels want them
         self._listed: Counter[int] = Counter()  # in how many of these each gradient is
         self._places: dict[int, int] = {}  # of each gradient, where it begins
-        # The parameters when `zero_grad` was called last, if all had their gradients in blocks.
-        self._known: tuple[Sequence[torch.Tensor], list[torch.Tensor], Facts] | None = None
+        # The gradients that all parameters had when `zero_grad` was called last, if all were in blocks.
+        self._known: tuple[list[torch.Tensor], Facts] | None = None
         self._left: list[torch.Tensor] = []  # the memory that another thread may still be reading
         _flats.add(self)
 
@@ -196,9 +196,8 @@ class Flat:
         """Whether all of these have their gradients in blocks, as when that was looked up."""
         if self._known is None or len(params) != len(self._known[0]):
             return False
-        known, grads, as_known = self._known
-        same = all(map(is_, params, known)) and all(map(is_, map(_grad, params), grads))
-        return same and as_known.check(*params, *grads)
+        grads, as_known = self._known
+        return all(map(is_, map(_grad, params), grads)) and as_known.check(*params, *grads)
 
     def _put_back(self, params: Sequence[torch.Tensor], held: bool) -> None:
         """Let parameters have their gradients in blocks, where these fit, and others none; held: all none."""
@@ -211,7 +210,7 @@ class Flat:
                 p.grad = g
         if flat:
             grads = self._list(params)
-            self._known = params, grads, facts([*params, *grads])
+            self._known = grads, facts([*params, *grads])
 
     def _forget(self, p: torch.Tensor) -> None:
         """Give up the place of a gradient, which stands elsewhere now."""

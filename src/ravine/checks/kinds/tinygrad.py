@@ -13,7 +13,7 @@ __all__ = ["OfTinygrad"]
 
 
 class OfTinygrad(Running):
-    """A subclass of tinygrad.nn.optim.Optimizer, or a function that makes one of parameters."""
+    """A subclass of tinygrad.nn.optim.Optimizer, or a function that creates one for parameters."""
 
     def _make(self) -> None:
         self.params = [Tensor(x, dtype=dtypes.float64) for x in self.starts]
