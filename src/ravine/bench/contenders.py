@@ -1,18 +1,10 @@
 """What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
 
 "kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
-<<<<<<< HEAD
-as it comes, which steps by the kernel where there is one, "flat" the same with flatten=True, "eager" the
-one that calls the rule.
-"torch loop", "foreach" and "fused" are the loops of torch.optim's class, "compile" is torch.compile
-of its step. Nothing of Ravine's engines is imported before a contender is made, so that the first
-call can be timed whole.
-=======
-with its default engine, which uses the kernel if there is one, and "eager" the one that calls the
-rule. "torch loop", "foreach" and "fused" are the loops of torch.optim's class, and "compile" is
-torch.compile of its step. Ravine's engines are not imported before a contender is created, so that
-all of the first call can be timed.
->>>>>>> main
+with its default engine, which uses the kernel if there is one, "flat" the same with flatten=True,
+and "eager" the one that calls the rule. "torch loop", "foreach" and "fused" are the loops of
+torch.optim's class, and "compile" is torch.compile of its step. Ravine's engines are not imported
+before a contender is created, so that all of the first call can be timed.
 """
 
 from __future__ import annotations
@@ -242,15 +234,10 @@ def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
     return twin.composed() if twin else (rule, rule.check())
 
 
-<<<<<<< HEAD
 def engines(
     twin: Twin | None, compiled: bool = False, rule: Rule | None = None, flat: bool = False
 ) -> list[str]:
-    """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
-=======
-def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
     """The contenders for a rule: Ravine's, and the loops of torch's class."""
->>>>>>> main
     on_gram = rule is not None and trace(rule).uses("newton_schulz")
     asked = {"gram": on_gram, "flat": flat}
     names = [engine for engine in RAVINES if asked.get(engine, True)]
@@ -261,9 +248,8 @@ def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None)
     return names
 
 
-<<<<<<< HEAD
 def _copied(p: torch.Tensor) -> torch.Tensor:
-    """A parameter and its gradient in memory that no other contender steps."""
+    """A copy of a parameter and its gradient, which no other contender steps."""
     copy = p.detach().clone().requires_grad_()
     copy.grad = None if p.grad is None else p.grad.clone()
     return copy
@@ -276,20 +262,12 @@ def make(
     params: Sequence[torch.Tensor],
     owned: bool = False,
 ) -> Step:
-    """A contender's step; its first call makes the state.
-
-    engine: one of :func:`engines`. owned: whether no other contender steps these parameters; if not, "flat",
-    which moves them in memory, steps copies. Where torch.optim has the rule, its twin's class and options are
-    stepped. Raises RuleError where a kernel is not possible, ValueError for an engine of torch's
-    without a twin, and what torch raises where its class or its compiler cannot do it.
-=======
-def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tensor]) -> Step:
     """A contender's step; its first call creates the state.
 
-    engine: one of :func:`engines`. If torch.optim has the rule, the class and options of its twin are
-    used. Raises RuleError if a kernel is not possible, ValueError for an engine of torch's without a
-    twin, and torch's own error if its class or its compiler fails.
->>>>>>> main
+    engine: one of :func:`engines`. owned: whether no other contender steps these parameters; if not,
+    "flat", which moves them in memory, steps copies. If torch.optim has the rule, the class and options
+    of its twin are used. Raises RuleError if a kernel is not possible, ValueError for an engine of
+    torch's without a twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
         return Kernel(*_composed(rule, twin), params)

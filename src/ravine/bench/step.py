@@ -258,9 +258,7 @@ def _made(
         if engine not in skipped:
             try:
                 step = contenders.make(engine, rule, twin, params)
-                for _ in range(
-                    3 if engine == "flat" else 1
-                ):  # it moves its tensors after the first
+                for _ in range(3 if engine == "flat" else 1):  # which first moves its tensors
                     step()
             except Exception as error:  # whatever torch's classes and its compiler raise
                 skipped[engine] = str(error).strip().partition("\n")[0]

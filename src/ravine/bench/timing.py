@@ -33,19 +33,12 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Seconds of a step, turn by turn, of contenders that take turns for `seconds`.
 
-<<<<<<< HEAD
-    Whatever else the machine does slows them alike. All take three turns in random order; then
-    always the one whose turns come to least time so far, so that a slow one takes few, all along;
-    each counts as its shortest, so that nobody has fewer for bad luck. A turn is of as many steps
-    as fill 0.2 ms. With `before`, which is called before each step and not timed (one for all, or one for
-    each), it is of two, of which the second counts: its state is as near as if it had been alone.
-=======
     Other load on the machine slows all of them. Each takes three turns in random order; then it is
     always the turn of the one with the least total time, so that a slow one takes few turns, spread over
     the whole time. Each turn counts as the contender's shortest one, so that bad luck does not cost
     turns. A turn has as many steps as fill 0.2 ms. With `before`, which is called before each step and not
-    timed, it has two, of which the second counts: its state is in the cache as if it ran alone.
->>>>>>> main
+    timed (one for all, or one for each contender), it has two, of which the second counts: its state is in
+    the cache as if it ran alone.
     """
     repeats = dict.fromkeys(steps, 1)
     if before is None:

@@ -172,13 +172,9 @@ def _state_of(
         for slot, key in names.items()
         if key not in state
     }
-<<<<<<< HEAD
     if isinstance(state, Watched):  # a piece of a block would be saved with the whole block
         state = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
-    # All of it is live, so that it is of one moment; a count that is an int is so in its own dict only.
-=======
     # All of it is live, so that it is consistent; a count that is an int is one only in its own dict.
->>>>>>> main
     return state if isinstance(state.get("step"), int) else {**state, **missing}
 
 

@@ -50,13 +50,8 @@ def start(
 ) -> list[Wave]:
     """Take the step of these parameters, each with its group's number and its own among all.
 
-<<<<<<< HEAD
-    circle: the processes that have to agree on the step first. called: they have done so, and some
-    process steps by calls. zero: let kernels fill the gradients with zeros, where they can.
-=======
     circle: the processes that must agree on the step first. called: whether they have agreed, and some
-    process steps by calls.
->>>>>>> main
+    process steps by calls. zero: let kernels fill the gradients with zeros, where they can.
     """
     asks = circle is not None and not called
     try:

@@ -44,25 +44,17 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def is_spread(x: Any) -> bool:
-<<<<<<< HEAD
-    """Whether x is a DTensor; torch.distributed.tensor, which is slow to import, is not for that."""
+    """Whether x is a DTensor, without importing torch.distributed.tensor, which is slow."""
     if type(x) in _PLAIN:
         return False
-=======
-    """Whether x is a DTensor, without importing torch.distributed.tensor, which is slow."""
->>>>>>> main
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Any) -> Any:
-<<<<<<< HEAD
-    """This process's part of what is spread over processes, in its very memory; all else as it is."""
+    """The local part of a sharded tensor, sharing its memory; anything else unchanged."""
     if type(x) in _PLAIN:
         return x
-=======
-    """The local part of a sharded tensor, sharing its memory; anything else unchanged."""
->>>>>>> main
     if isinstance(x, Sharded):
         return x.local
     return x._local_tensor if is_spread(x) else x
