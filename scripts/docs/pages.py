@@ -34,7 +34,7 @@ REFERENCE = {
     "ravine.explorer": "The page in which a rule is read, edited, and moves.",
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
-    "ravine.costs": "What a step takes, before it is taken.",
+    "ravine.costs": "The cost of a step, computed without running it.",
     "ravine.experiments": "The posts' experiments.",
     "ravine.data": "The embedded data sets.",
 }

@@ -525,7 +525,7 @@ def copies_train_as_one_process_does(rank):
     from torch.nn.parallel import DistributedDataParallel
 
     for name, make in OPTIMIZERS.items():
-        for views in (False, True):  # gradients of their own, or parts of what is sent
+        for views in (False, True):  # separate gradients, or views of the buffer that is sent
             ours, alone = DistributedDataParallel(model(), gradient_as_bucket_view=views), model()
             both = make(ours), make(alone)
             train(ours, both[0], rank)

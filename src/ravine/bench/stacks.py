@@ -115,9 +115,9 @@ def run(
 
     Yields a row for each stack: ``stack``, ``shapes``, ``us``, ``us_quartiles``, ``turns``;
     ``bytes``, what a step reads and writes; ``time_of_adam`` and ``time_per_byte_of_adam``, over
-    those of Adam's kernel; ``torch``, what of torch's does the same, and ``against_torch``, its time
-    over this time; None for what torch has not or does not say. Raises ValueError for unknown
-    shapes.
+    those of Adam's kernel; ``torch``, torch's equivalent, and ``against_torch``, its time
+    over this time; None where torch has no equivalent or gives no figure. Raises ValueError for
+    unknown shapes.
     """
     on = list(on)
     for name in on:

@@ -397,7 +397,7 @@ class Search:
             verdict, says = "variant", f"another convention: {says}"
         its = best.trial.candidate
         if self.claimed and its.base not in self.claimed:
-            says = f"{says}; beside that it is {its.name}{self._related(its)}"
+            says = f"{says}; apart from that, it is {its.name}{self._related(its)}"
         also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
         if numbers is not None:
             also.append(numbers.says)

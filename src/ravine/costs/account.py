@@ -107,7 +107,7 @@ class _Share(NamedTuple):
 
     @property
     def all_moved(self) -> float:
-        """Bytes moved, of all that it has."""
+        """Bytes moved, including those of arrays that are not spread."""
         return self.moved + 2 * self.others
 
     @property

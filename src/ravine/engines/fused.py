@@ -121,8 +121,8 @@ def refusal(graph: Graph) -> str:
 
 
 def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
-    """Where a rule looks at all tensors at once, and has several graphs for their numbers of dimensions:
-    one of them by each of them. Their tensors are stepped in one call, and by no kernel.
+    """Map each graph to the one its tensors are stepped with, where a rule looks at all tensors at once
+    but has a graph for each number of dimensions. Their tensors are stepped in one call, without a kernel.
     """
     alike: list[list[Graph]] = []
     for graph in (g for g in dict.fromkeys(graphs) if g.by_ndim):
@@ -211,8 +211,8 @@ def bind(
 ) -> Step | Turns:
     """A kernel's tables for arrays of these sizes and dtypes, with the hyperparameters of the works.
 
-    dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
-    stand in; works with other values have other rows. library: makes the arrays that matrix
+    dtype: an array's dtype by name ("float32"). rows: for each work, the row of its hyperparameters;
+    works with other values have other rows. library: makes the arrays that matrix
     operations are called with. squares: let the kernel sum up the squared
     gradients. zero: let it fill the gradients with zeros. wholes: where arrays are parts of arrays that
     are spread over processes, the shapes that these have, so that the processes can put their sums
