@@ -9,7 +9,7 @@ _ALWAYS = {
     **dict.fromkeys(("paper", "at", "card", "evaluate", "seen"), "is a keyword of @rule"),
 }
 _SIGNALS = {
-    **dict.fromkeys(("closure", "grads"), "is an argument of step"),
+    **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
@@ -23,7 +23,7 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm"),
+        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(

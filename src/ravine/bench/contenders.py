@@ -1,10 +1,10 @@
 """What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
 
 "kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
-with its default engine, which uses the kernel if there is one, and "eager" the one that calls the
-rule. "torch loop", "foreach" and "fused" are the loops of torch.optim's class, and "compile" is
-torch.compile of its step. Ravine's engines are not imported before a contender is created, so that
-all of the first call can be timed.
+with its default engine, which uses the kernel if there is one, "flat" the same with flatten=True,
+and "eager" the one that calls the rule. "torch loop", "foreach" and "fused" are the loops of
+torch.optim's class, and "compile" is torch.compile of its step. Ravine's engines are not imported
+before a contender is created, so that all of the first call can be timed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCKS",
     "LOOPS",
+    "MANY",
     "RAVINES",
     "SHAPES",
     "Kernel",
@@ -50,16 +51,19 @@ Step = Callable[[], Any]
 SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 """Two numbers; a 784-128-64-10 perceptron; ResNet-18; GPT-2 small."""
 
+MANY = "many"
+"""700 vectors of 64 numbers: what a step costs for each tensor."""
+
 BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 """Four blocks of a GPT, and their width: for rules that work on matrices."""
 
-RAVINES = ("kernel", "Ravine", "gram", "eager")
+RAVINES = ("kernel", "Ravine", "flat", "gram", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
 """torch.optim's loops, with the option that selects each, in addition to Ravine's engines."""
 
 
 def shapes(name: str) -> list[tuple[int, ...]]:
-    """The shapes of a model's parameters; name: one of SHAPES or BLOCKS."""
+    """The shapes of a model's parameters; name: one of SHAPES, MANY or BLOCKS."""
     if name == "scalars":
         return [(), ()]
     if name == "mlp":
@@ -77,9 +81,11 @@ def shapes(name: str) -> list[tuple[int, ...]]:
         return [*result, (1000, 512), (1000,)]
     if name == "gpt2":
         return [(50257, 768), (1024, 768), *_blocks(768, 12), (768,), (768,)]
+    if name == MANY:
+        return [(64,)] * 700
     if name in BLOCKS:
         return _blocks(BLOCKS[name], 4)
-    known = ", ".join((*SHAPES, *BLOCKS))
+    known = ", ".join((*SHAPES, MANY, *BLOCKS))
     raise ValueError(f"shapes={name!r} is invalid; it must be one of {known}")
 
 
@@ -229,10 +235,13 @@ def composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
     return twin.composed() if twin else (rule, rule.check())
 
 
-def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
+def engines(
+    twin: Twin | None, compiled: bool = False, rule: Rule | None = None, flat: bool = False
+) -> list[str]:
     """The contenders for a rule: Ravine's, and the loops of torch's class."""
     on_gram = rule is not None and trace(rule).uses("newton_schulz")
-    names = [engine for engine in RAVINES if on_gram or engine != "gram"]
+    asked = {"gram": on_gram, "flat": flat}
+    names = [engine for engine in RAVINES if asked.get(engine, True)]
     if twin:
         # A class without any choice has its one loop.
         names += [k for k, (option, _) in LOOPS.items() if k == "torch loop" or twin.knows(option)]
@@ -240,12 +249,26 @@ def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None)
     return names
 
 
-def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tensor]) -> Step:
+def _copied(p: torch.Tensor) -> torch.Tensor:
+    """A copy of a parameter and its gradient, which no other contender steps."""
+    copy = p.detach().clone().requires_grad_()
+    copy.grad = None if p.grad is None else p.grad.clone()
+    return copy
+
+
+def make(
+    engine: str,
+    rule: Rule,
+    twin: Twin | None,
+    params: Sequence[torch.Tensor],
+    owned: bool = False,
+) -> Step:
     """A contender's step; its first call creates the state.
 
-    engine: one of :func:`engines`. If torch.optim has the rule, the class and options of its twin are
-    used. Raises RuleError if a kernel is not possible, ValueError for an engine of torch's without a
-    twin, and torch's own error if its class or its compiler fails.
+    engine: one of :func:`engines`. owned: whether no other contender steps these parameters; if not,
+    "flat", which moves them in memory, steps copies. If torch.optim has the rule, the class and options
+    of its twin are used. Raises RuleError if a kernel is not possible, ValueError for an engine of
+    torch's without a twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
         return Kernel(*composed(rule, twin), params)
@@ -253,7 +276,10 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
         import ravine.torch
 
         cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
-        how = {"engine": "eager" if engine == "eager" else "auto", "gram": engine == "gram"}
+        how: dict[str, Any] = {"engine": "eager" if engine == "eager" else "auto"}
+        how |= {"gram": engine == "gram", "flatten": engine == "flat"}
+        if engine == "flat" and not owned:
+            params = [_copied(p) for p in params]
         return cls(params, **how, **(twin.options if twin else {})).step
     if twin is None:
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")

@@ -29,7 +29,7 @@ def timed(step: Step, repeat: int = 1) -> float:
 
 
 def take_turns(
-    steps: Mapping[str, Step], seconds: float, before: Step | None = None
+    steps: Mapping[str, Step], seconds: float, before: Step | Mapping[str, Step] | None = None
 ) -> dict[str, list[float]]:
     """Seconds of a step, turn by turn, of contenders that take turns for `seconds`.
 
@@ -37,7 +37,8 @@ def take_turns(
     always the turn of the one with the least total time, so that a slow one takes few turns, spread over
     the whole time. Each turn counts as the contender's shortest one, so that bad luck does not cost
     turns. A turn has as many steps as fill 0.2 ms. With `before`, which is called before each step and not
-    timed, it has two, of which the second counts: its state is in the cache as if it ran alone.
+    timed (one for all, or one for each contender), it has two, of which the second counts: its state is in
+    the cache as if it ran alone.
     """
     repeats = dict.fromkeys(steps, 1)
     if before is None:
@@ -52,9 +53,10 @@ def take_turns(
     def turn(name: str) -> None:
         start = time.perf_counter()
         if before:
-            before()
+            prepare = before[name] if isinstance(before, Mapping) else before
+            prepare()
             steps[name]()
-            before()
+            prepare()
         taken[name].append(timed(steps[name], repeats[name]))
         shortest[name] = min(shortest[name], time.perf_counter() - start)
 

@@ -55,8 +55,9 @@ def bench_step(
     shapes: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: scalars, mlp, resnet18, gpt2, and blocks128, blocks256, blocks768 (four "
-            "GPT blocks of that width). gpt2 needs 8 to 11 GiB of memory, and is skipped if less is free."
+            help="Comma-separated: scalars, mlp, resnet18, gpt2, many (700 vectors of 64 numbers), and "
+            "blocks128, blocks256, blocks768 (four GPT blocks of that width). gpt2 needs 8 to 11 GiB of "
+            "memory, and is skipped if less is free."
         ),
     ] = "scalars,mlp,resnet18,gpt2",
     seconds: Annotated[
@@ -70,6 +71,9 @@ def bench_step(
     ] = False,
     all_engines: Annotated[
         bool, typer.Option("--all-engines", help="Also time the eager engine on gpt2.")
+    ] = False,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Add Ravine's optimizer with flatten=True.")
     ] = False,
     first: Annotated[
         bool,
@@ -124,6 +128,7 @@ def bench_step(
     if device == "cuda":
         _bench({"cuda": cuda.run(on, chosen, seconds, **options)}, file, json)
         return
+    options["flat"] = flatten
     runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
     if training:
         runs["training"] = step.run_in_training(chosen, seconds, **options)

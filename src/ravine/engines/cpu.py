@@ -64,13 +64,18 @@ _WAVE = 2**19
 _ALONE = 32768
 
 
-def kernel(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
+def kernel(graph: Graph, squares: bool = False, spread: bool = False, zero: bool = False) -> Kernel:
     """The graph as a kernel. Raises KernelError, naming rule and operation, if it cannot be one.
 
     squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`. spread: let
-    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`.
+    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`. zero: let it fill the
+    gradients with zeros.
     """
-    return kept(graph, ("kernel", squares, spread), lambda: lower(graph, squares, spread))
+    return kept(
+        graph,
+        ("kernel", squares, spread, zero),
+        lambda: lower(graph, squares, spread, zero=zero),
+    )
 
 
 # A lock that another thread held at a fork is never released in the child.

@@ -165,14 +165,20 @@ def conditions(graph: Graph) -> list[Node]:
     return kept(graph, "conditions", find)
 
 
-def cut(graph: Graph, decided: Mapping[int, bool] | None = None, squares: bool = False) -> Cut:
+def cut(
+    graph: Graph,
+    decided: Mapping[int, bool] | None = None,
+    squares: bool = False,
+    zero: bool = False,
+) -> Cut:
     """The turns of a step. Raises KernelError where one of the kernels is not possible.
 
     decided: how conditions stand, by index. squares: let the last kernel sum up the squares of the gradients.
+    zero: let it fill them with zeros.
     """
     decided = decided or {}
-    key = ("cut", tuple(decided.items()), squares)
-    return kept(graph, key, lambda: _Cutting(_decided(graph, decided), squares).cut())
+    key = ("cut", tuple(decided.items()), squares, zero)
+    return kept(graph, key, lambda: _Cutting(_decided(graph, decided), squares, zero).cut())
 
 
 def _decided(graph: Graph, how: Mapping[int, bool]) -> Graph:
@@ -261,8 +267,8 @@ def _kind(shape: Shape | None, p: Shape) -> str | None:
 class _Cutting:
     """Cuts a graph."""
 
-    def __init__(self, graph: Graph, squares: bool) -> None:
-        self.graph, self.squares = graph, squares
+    def __init__(self, graph: Graph, squares: bool, zero: bool) -> None:
+        self.graph, self.squares, self.zero = graph, squares, zero
         self.kinds = _found(graph)
         self.of_two = (
             False  # whether axes are counted from the front, so that there may be two only
@@ -292,7 +298,8 @@ class _Cutting:
         last = 1 + max((self._turn(x, True) for x in calls), default=-1)
         turns = [self._made(i, calls) for i in range(last)]
         found = self._columns(last)
-        turns.append(Turn(self._checked(lower(self.graph, self.squares, found=found))))
+        kernel = lower(self.graph, self.squares, found=found, zero=self.zero)
+        turns.append(Turn(self._checked(kernel)))
         stores = {
             k: x for k, x in matrices.items() if k not in late and x is not self.graph.slot(k)
         }

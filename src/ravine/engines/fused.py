@@ -220,6 +220,7 @@ def bind(
     library: Library,
     *,
     squares: bool = False,
+    zero: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
     place: Place | None = None,
     **how: Any,
@@ -229,9 +230,9 @@ def bind(
     dtype: an array's dtype by name ("float32"). rows: for each work, the row of its hyperparameters;
     works with other values have other rows. library: makes the arrays that matrix
     operations are called with. squares: let the kernel sum up the squared
-    gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
-    these have, so that the processes can put their sums together. place: the device that the arrays are
-    on, if it is not the CPU. how: as of
+    gradients. zero: let it fill the gradients with zeros. wholes: where arrays are parts of arrays that
+    are spread over processes, the shapes that these have, so that the processes can put their sums
+    together. place: the device of the arrays, if it is not the CPU. how: as of
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
@@ -250,10 +251,11 @@ def bind(
             rows,
             library,
             squares=squares,
+            zero=zero,
             **how,
         )
     else:
-        kern = kernel(graph, squares, wholes is not None)
+        kern = kernel(graph, squares, wholes is not None, zero)
         if kern.by_lines:
             how["matrices"] = [kern.matrices(w.p.shape) for w in works]
         if wholes is not None:

@@ -265,6 +265,7 @@ def lower(
     *,
     outputs: Mapping[str, Node] | None = None,
     found: Mapping[int, tuple[str, str]] | None = None,
+    zero: bool = False,
 ) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
@@ -272,7 +273,8 @@ def lower(
     :class:`Kernel`. found: the nodes that columns hold already, by index, where this is one of several
     kernels of a step, between which a library computes with matrices; of smaller ones, each element of a
     column is the number that belongs there. outputs: nodes in the shape of p, and the columns that they are
-    left in, in place of the step's results.
+    left in, in place of the step's results. zero: fill the gradients with zeros in the last pass, while they
+    are in the caches.
     """
     slots = graph.rule.slots
     apart = [s for s in graph.live if found is not None and slots[s].matrix]
@@ -321,6 +323,8 @@ def lower(
             if name in kernel.short and new.level in (MATRIX, ELEMENT):
                 kernel.refuse(f"the new {name}", "which has another shape than the old one")
     kernel.outputs |= {name: made[node.index] for name, node in (outputs or {}).items()}
+    if zero:
+        kernel.outputs["g"] = lowering.constant(0.0)
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = lowering.add("total", lowering.add("mul", g, g))

@@ -48,12 +48,14 @@ class Turns:
         library: Library,
         *,
         squares: bool = False,
+        zero: bool = False,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
         stochastic: bool = False,
     ):
         self.graph, self.dtypes, self.groups, self.library = graph, dtypes, groups, library
-        self.squared, self.stochastic, self.counts = squares, stochastic, counts
+        self.squared, self.zeroed = squares, zero
+        self.stochastic, self.counts = stochastic, counts
         self.of_slots, self.pool = of_slots, Pool(library)
         self.numbers = numbers or range(len(shapes))
         kernel = cut(graph, squares=squares).turns[-1].kernel
@@ -114,7 +116,7 @@ class Turns:
             how = {}
             if decided is not None:
                 how = {x.index: on for x, on in zip(self._conditions, decided, strict=True)}
-            self._ways[decided] = way = _Way(self, cut(self.graph, how, self.squared))
+            self._ways[decided] = way = _Way(self, cut(self.graph, how, self.squared, self.zeroed))
             for column, addresses in self.at.items():
                 if column != "g":
                     way.point(column, addresses)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["asks", "is_replaced"]
+__all__ = ["asks", "is_replaced", "zeroes"]
 
 
 def asks(frame: FrameType) -> bool:
@@ -18,6 +18,14 @@ def asks(frame: FrameType) -> bool:
     Others ask too (Lightning, before it clips), so it matters who asks.
     """
     return isinstance(frame.f_locals.get("self"), torch.amp.GradScaler)
+
+
+def zeroes(frame: FrameType) -> bool:
+    """Whether a scaler's frame is that of `scaler.step(optimizer, zero_grad=True)`.
+
+    A scaler that calls no step for gradients that are not finite would leave them as they are.
+    """
+    return asks(frame) and bool(frame.f_locals.get("kwargs", {}).get("zero_grad"))
 
 
 def is_replaced(optimizer: torch.optim.Optimizer, step: Any) -> bool:

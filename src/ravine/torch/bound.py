@@ -53,6 +53,9 @@ class Bound:
             and all(kernel.repeatable for kernel in self.kernels)
             and all(type(group) is Options for group in groups)
         )
+        # Whether all gradients are zeros after a step.
+        self.zeroes = bool(self.kernels) and not any(wave.calls for wave in waves)
+        self.zeroes = self.zeroes and all(kernel.zeroes for kernel in self.kernels)
         read = {id(kernel.graph.reads): kernel.graph.reads for kernel in self.kernels}
         self.reads = [reads for reads in read.values() if reads and not reads.constant]
         self.rows: list[list[tuple[KernelPart, int, int | None]]] = [[] for _ in groups]
@@ -99,7 +102,7 @@ class Bound:
                 if how == CALLS:
                     return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
-                if kernel.run(self.seed) != READY:
+                if kernel.run(self.seed, grads[i]) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()

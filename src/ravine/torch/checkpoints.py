@@ -23,7 +23,7 @@ from ravine.spellings import Spelling
 from ravine.torch import evaluation
 from ravine.torch.narrow import in_codes, in_format, is_narrow
 from ravine.torch.options import checked_names, with_numbers
-from ravine.torch.state import State, count_tensor, number, started
+from ravine.torch.state import State, Watched, count_tensor, number, started
 from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ def _state_of(
         for slot, key in names.items()
         if key not in state
     }
+    if isinstance(state, Watched):  # a piece of a block would be saved with the whole block
+        state = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
     # All of it is live, so that it is consistent; a count that is an int is one only in its own dict.
     whole = state if isinstance(state.get("step"), int) else {**state, **missing}
     if any(map(is_narrow, whole.values())):  # loading gives the same codes

@@ -46,6 +46,13 @@ class How(TypedDict, total=False):
     long as it is wide. This takes up to half the time and differs by rounding: 2e-2 of the result in
     bfloat16, where it is 1e-2 otherwise, and 1e-14 in float64. Only with kernels, and for rules that use
     `newton_schulz`.
+
+    flatten: whether the parameters, gradients and states that kernels step are moved, after the first step,
+    into a few blocks of memory, in which each tensor has its place. Steps then take less time, above all
+    with many small tensors, and have the same bits. `zero_grad()` fills gradients with zeros instead of
+    setting them to None, so that they keep their places; `zero_grad(set_to_none=True)` gives them up until
+    it is called without. Tensors whose memory is in view elsewhere stay where they are. `optimizer.engine`
+    says what is flat, and why the rest is not. Only with kernels.
     """
 
     engine: Literal["auto", "kernel", "eager"]
@@ -54,6 +61,7 @@ class How(TypedDict, total=False):
     seed: int
     grad_norm: bool
     gram: bool
+    flatten: bool
 
 
 class Unusable(ValueError, RuntimeError):
@@ -216,12 +224,18 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         raise ValueError(f"{name}: gram={gram!r} is invalid; it must be True or False")
     if gram and engine == "eager":
         raise ValueError(f"{name}: gram=True needs kernels; engine='eager' has none")
+    flatten = how.get("flatten", False)
+    if not isinstance(flatten, bool):
+        raise ValueError(f"{name}: flatten={flatten!r} is invalid; it must be True or False")
+    if flatten and engine == "eager":
+        raise ValueError(f"{name}: flatten=True needs kernels; engine='eager' has none")
     result: dict[str, Any] = {
         "engine": engine,
         "state_dtype": dtype,
         "grad_norm": bool(how.get("grad_norm")),
         "stochastic": rounding is not False,
         "gram": gram,
+        "flatten": flatten,
     }
     seed = how.get("seed")
     if rounding is not False:

@@ -15,7 +15,7 @@ from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
 from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
-from ravine.torch.memory import lacks_memory, span
+from ravine.torch.memory import apart, lacks_memory, span
 from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
@@ -51,15 +51,16 @@ def start(
     given: Given = NOTHING,
     circle: Circle | None = None,
     called: bool = False,
+    zero: bool = False,
 ) -> list[Wave]:
     """Take the step of these parameters, each with its group's number and its own among all.
 
     circle: the processes that must agree on the step first. called: whether they have agreed, and some
-    process steps by calls.
+    process steps by calls. zero: let kernels fill the gradients with zeros, where they can.
     """
     asks = circle is not None and not called
     try:
-        waves = optimizer.parts(chosen, given, called)
+        waves = optimizer.parts(chosen, given, called, zero)
     except Exception:
         if circle is not None and asks:
             circle.fail()
@@ -72,7 +73,7 @@ def start(
         how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__)
         called = how == CALLS and not mine
         if how == CALLS:
-            waves = optimizer.parts(chosen, given, called=True)
+            waves = optimizer.parts(chosen, given, called=True, zero=zero)
     optimizer.called_elsewhere = called
     for wave in waves:
         wave.start(optimizer.seed)
@@ -84,6 +85,7 @@ def parts(
     chosen: Iterable[tuple[int, int, torch.Tensor]],
     given: Given = NOTHING,
     called: bool = False,
+    zero: bool = False,
 ) -> list[Wave]:
     """See :meth:`ravine.torch.RuleOptimizer.parts`."""
     plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
@@ -120,10 +122,11 @@ def parts(
             why = "its gradient shares memory with it"
         todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
     _check_at_once(optimizer, todo)
+    zero = zero and _can_be_zeroed([m for _, m in members])
     waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
     for (wave, graph), its in todo.items():
         for here in _by_device(graph, its):
-            kernel, call = _parts_of(optimizer, graph, here)
+            kernel, call = _parts_of(optimizer, graph, here, zero)
             waves[wave].kernels += [kernel] if kernel else []
             waves[wave].calls += [call] if call else []
     if optimizer.stochastic and any(wave.calls for wave in waves):
@@ -140,8 +143,20 @@ def parts(
     return waves
 
 
+def _can_be_zeroed(members: Sequence[Member]) -> bool:
+    """Whether kernels may fill the gradients with zeros: they are pointed at the very gradients, which
+    autograd does not look at, and nothing else in the step has that memory.
+    """
+    its = [m for m in members if m.present]
+    grads = [local(m.work.g) for m in its]
+    return all(m.repeatable and not m.p.grad.requires_grad for m in its) and apart(  # type: ignore[union-attr]
+        [*grads, *(x for m in its for x in m.written)],
+        [local(x) for m in its for x in m.work.signals.values()],
+    )
+
+
 def _parts_of(
-    optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]]
+    optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]], zero: bool
 ) -> tuple[KernelPart | None, CallPart | None]:
     """The steps of parameters with the same graph: by a kernel if possible, otherwise by calls."""
     full = [(m, why) for m, why in members if not m.empty]
@@ -165,7 +180,7 @@ def _parts_of(
         fit = [m for m in fit if m.present]  # rebound at each step anyway
     rest = [m for m in rest if m.present]
     return (
-        KernelPart(graph, fit, optimizer.stochastic, summed, gram) if fit else None,
+        KernelPart(graph, fit, optimizer.stochastic, summed, gram, zero) if fit else None,
         CallPart(graph, rest, optimizer._differentiable) if rest else None,
     )
 

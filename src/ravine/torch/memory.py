@@ -8,16 +8,26 @@ since is checked by `Facts`, and by comparing addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
 
-from ravine.engines.overlap import Span
+from ravine.engines.overlap import Span, sharing
 
-__all__ = ["Facts", "facts", "intercepted", "is_cut_short", "lacks_memory", "no_memory", "span"]
+__all__ = [
+    "Facts",
+    "apart",
+    "facts",
+    "intercepted",
+    "is_alone",
+    "is_cut_short",
+    "lacks_memory",
+    "no_memory",
+    "span",
+]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _CPU = torch.device("cpu")
@@ -97,6 +107,21 @@ def span(x: torch.Tensor) -> Span:
     except RuntimeError:  # as in vmap, functionalization and sparse layouts
         return 0, 0
     return start, start + (1 + _last(x)) * x.element_size() if start and x.numel() else start
+
+
+def apart(written: Iterable[torch.Tensor], read: Iterable[torch.Tensor] = ()) -> bool:
+    """Whether none of the tensors that are written shares memory with another one of these."""
+    _, overlapping = sharing([[*map(span, read)]], [[*map(span, written)]])
+    return not overlapping
+
+
+def is_alone(x: torch.Tensor) -> bool:
+    """Whether nobody else has a view of a tensor's memory, in this process or in another one."""
+    count = getattr(torch._C, "_storage_Use_Count", None)  # not public
+    storage = x.untyped_storage()
+    if count is None or storage.is_shared() or storage.nbytes() != x.numel() * x.element_size():
+        return False
+    return bool(x.numel()) and count(storage._cdata) == 2  # the tensor and `storage`
 
 
 class Facts(Protocol):

@@ -40,14 +40,21 @@ __all__ = [
 ]
 
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
 def is_spread(x: Any) -> bool:
     """Whether x is a DTensor, without importing torch.distributed.tensor, which is slow."""
+    if type(x) in _PLAIN:
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Any) -> Any:
     """The local part of a sharded tensor, sharing its memory; anything else unchanged."""
+    if type(x) in _PLAIN:
+        return x
     if isinstance(x, Sharded):
         return x.local
     return x._local_tensor if is_spread(x) else x

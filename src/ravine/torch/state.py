@@ -26,7 +26,17 @@ from ravine.torch.tensors import as_real, dimensions
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Begun", "State", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
+__all__ = [
+    "Begun",
+    "State",
+    "Watched",
+    "begun",
+    "count_tensor",
+    "is_begun",
+    "is_trial",
+    "number",
+    "started",
+]
 
 _EXACT = 2**24  # float32 has all whole numbers up to here
 
@@ -104,6 +114,58 @@ class State(defaultdict[Any, dict[str, Any]]):
         return self._shared[known]
 
 
+class Watched(dict[str, Any]):
+    """The state of one parameter; lets the optimizer know when something in it is replaced or taken out."""
+
+    def __init__(self, optimizer: RuleOptimizer, state: Mapping[str, Any]):
+        super().__init__(state)
+        self._optimizer = weakref.ref(optimizer)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+    def _tell(self) -> None:
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            optimizer.unbind()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        replaced = self.get(key) is not value
+        super().__setitem__(key, value)
+        if replaced:
+            self._tell()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._tell()
+
+    def __ior__(self, other: Any) -> Watched:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def pop(self, *args: Any) -> Any:
+        """Take something out."""
+        value = super().pop(*args)
+        self._tell()
+        return value
+
+    def popitem(self) -> Any:
+        """Take the last thing out."""
+        item = super().popitem()
+        self._tell()
+        return item
+
+    def clear(self) -> None:
+        """Take everything out."""
+        super().clear()
+        self._tell()
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put something in."""
+        super().update(*args, **more)
+        self._tell()
+
+
 @dataclass
 class Begun:
     """A parameter's state, complete: what the slots are called in it, the steps taken, and their count.
@@ -127,6 +189,8 @@ def begun(
     p: torch.Tensor,
 ) -> Begun:
     """The state of a parameter, begun where it is new; in tensors that can be used in any mode."""
+    if not torch.is_inference_mode_enabled():
+        return _begun(optimizer, group, graph, hyper, p)
     with torch.inference_mode(False):
         return _begun(optimizer, group, graph, hyper, p)
 
@@ -152,7 +216,7 @@ def _begun(
     if counted and not whole:
         count = state["step"] = count_tensor(state.get("step"), taken, group, p)
     else:
-        count = torch.tensor(float(taken), dtype=torch.float64, device="cpu")
+        count = number(float(taken))
         if counted:
             state["step"] = taken
     codes = in_codes(optimizer, graph, p)
@@ -250,7 +314,7 @@ def started(
     dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
     try:
-        made = rule.start(slot, like.to(dtype or like.dtype), hyper)
+        made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
     except ValueError as error:
         key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None

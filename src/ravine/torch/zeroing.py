@@ -17,7 +17,7 @@ import torch
 
 from ravine.engines.threads import after_fork
 
-__all__ = ["Callers"]
+__all__ = ["Callers", "checked_zero_grad", "fill"]
 
 # torch excludes it from compilation, for which it imports the compiler at the first call.
 _zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
@@ -31,6 +31,25 @@ def _after_fork() -> None:
 
 
 after_fork(_after_fork)
+
+
+def checked_zero_grad(zero_grad: object, where: str, differentiable: bool) -> bool:
+    """The keyword of `step`; a ValueError that says what is accepted if it is invalid."""
+    if not isinstance(zero_grad, bool):
+        raise ValueError(
+            f"{where}: step: zero_grad={zero_grad!r} is invalid; zero_grad must be True or False"
+        )
+    if zero_grad and differentiable:
+        raise ValueError(
+            f"{where}: step: zero_grad=True is not supported with differentiable=True: autograd still needs "
+            "the gradients"
+        )
+    return zero_grad
+
+
+def fill(optimizer: torch.optim.Optimizer) -> None:
+    """Fill all gradients with zeros."""
+    _zero_grad(optimizer, False)
 
 
 class Callers:

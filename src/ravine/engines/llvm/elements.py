@@ -93,7 +93,8 @@ class Elements:
                 behind = out.at(whole, end, "i8")
                 scales[c] = out.at(behind, out.set("number", f"udiv i64 {start}, {BLOCK}"), "i32")
         narrow, wide = self.scalars(rows)
-        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
+        halves = [c for c in walk.stores if variant.dtype[c] in HALVES and c != "g"]
+        rounded = halves if variant.stochastic else []
         noise = None
         if rounded or self.streams or self.buffers:
             noise = Noise(out, start, variant.width)
