@@ -178,6 +178,8 @@ def test_what_else_it_does_is_noted_and_put_back(capsys):
     made = subject(f"{HERE}:Noisy")
     _path(made)
     assert made.heard.printed == "made"
-    assert [*made.heard.changed] == ["NumPy's handling of errors"]
+    assert made.heard.changed == {
+        "NumPy's handling of errors": "{'over': 'ignore'} became {'over': 'raise'}"
+    }
     assert np.geterr() == before
     assert capsys.readouterr().out == ""

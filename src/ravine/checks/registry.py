@@ -299,7 +299,7 @@ class Context:
             return found
         try:
             again = self.identified(self.switched, self.seconds - found.seconds)
-        except CouldNotRun:  # options may are mutually exclusive
+        except CouldNotRun:  # options may be mutually exclusive
             return found
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found

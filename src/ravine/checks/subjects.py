@@ -247,6 +247,8 @@ def _found(spec: Any) -> tuple[str, Any]:
     if not isinstance(spec, str):
         return _name(spec), spec
     place, _, attribute = spec.strip().rpartition(":")
+    if not place and attribute.endswith(".py"):
+        place, attribute = attribute, ""
     if not place:
         return spec, _dotted(spec) or registry.get(spec)
     with guarded("load", Heard()):
@@ -256,11 +258,8 @@ def _found(spec: Any) -> tuple[str, Any]:
         except (LookupError, RuleError) as error:
             raise CouldNotRun("load", str(error)) from error
         for part in attribute.split("."):
-            if not hasattr(value, part):
-                names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
-                raise CouldNotRun(
-                    "load", f"{place} has no {attribute!r}{naming.typo(attribute, names)}"
-                )
+            if not part or not hasattr(value, part):
+                raise CouldNotRun("load", _lacking(place, attribute, value))
             value = getattr(value, part)
     first = _parameters(value)[:2]
     if not isinstance(value, (type, Rule)) and [p.name for p in first] == ["p", "g"]:
@@ -269,6 +268,18 @@ def _found(spec: Any) -> tuple[str, Any]:
         except RuleError as error:
             raise CouldNotRun("load", described(error)) from error
     return spec, value
+
+
+def _lacking(place: str, attribute: str, value: Any) -> str:
+    """That a file or a module has not got what was asked for, and what it has."""
+    names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
+    if attribute and (slip := naming.typo(attribute, names)):
+        return f"{place} has no {attribute!r}{slip}"
+    home = getattr(value, "__name__", place)
+    own = [k for k in names if (getattr(vars(value)[k], "__module__", None) or "").startswith(home)]
+    has = f"it has {', '.join(own[:8])}{', …' if len(own) > 8 else ''}" if own else ""
+    what = f"{place} has no {attribute!r}" if attribute else f"write {place}:NAME"
+    return f"{what}; {has}" if has else what
 
 
 def _dotted(text: str) -> Any:

@@ -45,11 +45,11 @@ def options_in_use(c: Context) -> str | None:
     if c.switched == c.values:
         raise Skip("nothing is off by default")
     if not c.identity.good:
-        raise Skip("it is not a known rule, even without")
+        raise Skip("it is not a known rule even without them")
     on = [k for k in c.switched if c.switched[k] != c.values[k]]
     try:
         path = c.path(**c.switched)
-    except CouldNotRun:  # options may are mutually exclusive: one by one
+    except CouldNotRun:  # options may be mutually exclusive: one by one
         return _one_by_one(c, on)
     return _in_use(c, path, c.switched, on)
 
@@ -96,7 +96,7 @@ def as_it_comes(c: Context) -> str | None:
         return f"single precision may be all that moves it away from the rule, by {far:.1e}"
     if far > SINGLE:
         raise Fault(
-            "with the arguments as they come it is another rule than in general position",
+            "with the given arguments it follows a different rule than with generic values",
             leaving(path, reference, mine, unit(path), c.identity.rule),
         )
     return None

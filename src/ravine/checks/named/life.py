@@ -115,9 +115,11 @@ def no_graph_kept(c: Context) -> str | None:
         try:
             running.optimizer.step()
         except RuntimeError as error:
-            raise Fault(f"it fails with gradients of a graph: {described(error)}") from error
+            raise Fault(
+                f"it fails with gradients that are part of a graph: {described(error)}"
+            ) from error
     if any(p.grad_fn is not None for p in running.params):
-        raise Fault("after a step the parameters are no leaves of the graph")
+        raise Fault("after a step the parameters are not leaves of the graph")
     its = [*_named(running._state(), "", {id(p) for p in running.params})]
     kept = sorted({k for k, x in its if x.requires_grad})
     if kept:
@@ -193,7 +195,11 @@ def state_memory(c: Context) -> str | None:
     except CouldNotRun as error:
         raise Skip(str(error)) from error
     whole = array_bytes(running.params) or start.size * 8
-    return f"its state takes {running.state_bytes() / whole:.3g} times the bytes of the parameters"
+    if not running.state_bytes():
+        return "it keeps no state"
+    times = f"{running.state_bytes() / whole:.3g}"
+    much = "as many bytes as" if times == "1" else f"{times} times as many bytes as"
+    return f"its state takes {much} the parameters"
 
 
 @check()

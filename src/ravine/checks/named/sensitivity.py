@@ -134,7 +134,7 @@ def switches_in_pairs(c: Context) -> str | None:
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
-        raise Skip("it is not a known rule, even without")
+        raise Skip("it is not a known rule even without them")
     begun = time.process_time()
     for some in [*((k,) for k in names), *combinations(names, 2)]:
         left = min(c.seconds, _SEARCHED) - (time.process_time() - begun)
