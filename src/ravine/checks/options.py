@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["SURE", "Option", "arguments", "as_given", "number_of", "options", "signature"]
+__all__ = [
+    "SURE",
+    "Option",
+    "arguments",
+    "as_given",
+    "number_of",
+    "options",
+    "rounding",
+    "signature",
+]
 
 NAMES: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -150,6 +159,16 @@ def number_of(value: Any) -> float | bool | None:
         number = value.item()
         return number if isinstance(number, (bool, int, float)) else None
     return None
+
+
+def rounding(value: Any) -> float:
+    """The rounding unit of a given number, or of the coarsest of several: 0 for Python's own."""
+    if isinstance(value, (tuple, list)):
+        return max(map(rounding, value), default=0.0)
+    return _UNITS.get(str(getattr(value, "dtype", "")).rpartition(".")[2], 0.0)
+
+
+_UNITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 
 
 def as_given(number: float | bool, given: Any) -> Any:

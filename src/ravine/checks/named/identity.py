@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ravine.checks.findings import leaving
+from ravine.checks.options import rounding
 from ravine.checks.probe import SINGLE, Path, unit
 from ravine.checks.registry import Context, Fault, Skip, check, refusal
 from ravine.checks.search import identified
@@ -91,7 +92,9 @@ def as_it_comes(c: Context) -> str | None:
     if trial is None:
         raise Skip("it is not a known rule")
     path, reference = c.path(**mine), trial.path(c.probe)
-    far = trial.off(path, reference, unit(path))
+    # With lr a tensor in float32, torch computes 1 - lr * weight_decay in float32, too.
+    coarse = max(unit(path), rounding([*c.subject.given.values()]))
+    far = trial.off(path, reference, coarse)
     if far > SINGLE and trial.graph.of_arrays and c.identity.verdict == "single precision":
         return f"single precision may be all that moves it away from the rule, by {far:.1e}"
     if far > SINGLE:
