@@ -106,6 +106,33 @@ def test_single_precision_is_told():
     assert its.good
 
 
+def test_the_w_of_a_name_says_that_the_decay_is_decoupled():
+    class SGDW:
+        def __init__(self, lr=0.1, weight_decay=0.01):
+            self.lr, self.weight_decay = lr, weight_decay
+
+        def update(self, params, grads):
+            shrunk = [(1 - self.lr * self.weight_decay) * p for p in params]
+            return [p - self.lr * g for p, g in zip(shrunk, grads, strict=True)]
+
+    its = check_optimizer(SGDW, only=["identity"]).finding
+    assert (its.verdict, its.rule) == ("right", "sgd + decoupled decay")
+
+    class MomentumW:
+        def __init__(self, lr=0.1, momentum=0.9, weight_decay=0.01):
+            self.lr, self.momentum, self.weight_decay, self.b = lr, momentum, weight_decay, None
+
+        def update(self, params, grads):
+            self.b = self.b or [0] * len(params)
+            pulled = [g + self.weight_decay * p for p, g in zip(params, grads, strict=True)]
+            self.b = [self.momentum * b + g for b, g in zip(self.b, pulled, strict=True)]
+            return [p - self.lr * b for p, b in zip(params, self.b, strict=True)]
+
+    its = check_optimizer(MomentumW, only=["identity"]).finding
+    assert its.verdict == "another rule"
+    assert "not momentum + decoupled decay, but momentum + L2 decay" in its.says
+
+
 def test_names_claim_rules():
     for name, rules in {
         "mine.py:MyAdamW": ["adamw"],
@@ -113,6 +140,9 @@ def test_names_claim_rules():
         "mine:adam_step": ["adam"],
         "SGDWithMomentum": ["momentum"],
         "NAdamOptimizer": ["nadam"],
+        "mine.py:RAdamW": ["radam"],
+        "SGDW": ["sgd"],
+        "AdamWScheduleFree": ["schedule_free_adamw"],
         "torch.optim:Adam": ["adam", "amsgrad"],
         "keras.optimizers.Adam": ["adam_eps_hat", "amsgrad_keras"],
         "Thing": [],

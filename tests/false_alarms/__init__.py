@@ -65,11 +65,8 @@ class Right:
             for r in report.results
             if r.verdict in ("fault", "could not run") and r.check not in self.wrong
         ]
-        if (
-            wrong
-            or report.ended
-            or not (report.finding.good or report.finding.verdict == "unknown")
-        ):
+        good = report.finding.good or report.finding.verdict == "unknown"
+        if wrong or report.ended or not (good or "identity" in self.wrong):
             return "; ".join([report.headline, *wrong])
         if self.rule and report.finding.rule.partition(" + ")[0] != self.rule:
             return f"it is {self.rule}: {report.headline}"

@@ -20,6 +20,7 @@ from ravine.checks.candidates import (
     candidate,
     claims,
     clipped,
+    decoupled,
     family,
     library,
     resembling,
@@ -213,7 +214,14 @@ class Search:
                 if apart < SINGLE:
                     equal.append((apart, trial))
             if equal:
-                apart, trial = min(equal, key=lambda e: (e[0] > EQUAL, bool(e[1].candidate.added)))
+                apart, trial = min(
+                    equal,
+                    key=lambda e: (
+                        e[0] > EQUAL,
+                        bool(e[1].candidate.added),
+                        self._coupled(e[1].candidate),
+                    ),
+                )
                 return self._verdict_of(trial, apart, [t.candidate.name for _, t in equal])
             if self.question.over:
                 return None
@@ -228,9 +236,10 @@ class Search:
             verdict, says = "fault", f"{', '.join(ignored)} {is_are} accepted and ignored"
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
-        elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
+        elif not self.like and self._coupled(its):
             verdict = "another rule"
-            says = f"it is not adamw, but {its.name}: the decay goes through the gradient"
+            should = "adamw" if self._claim == "adamw" else f"{self._claim} + decoupled decay"
+            says = f"it is not {should}, but {its.name}: the decay goes through the gradient"
         elif not self.like and self.claimed and its.base not in self.claimed:
             related = its.base in [k for name in self.claimed for k in family(name)]
             verdict = "variant" if related else "another rule"
@@ -258,6 +267,10 @@ class Search:
             return []
         read = {n for k in trial.values for n in (k, *CALLED.get(k, ()))}
         return [k for k in SURE if k != "eps" and self.asked.get(k) and k not in read]
+
+    def _coupled(self, its: Candidate) -> bool:
+        """Whether its decay goes through the gradient, although the name says that it is decoupled."""
+        return its.added == "L2 decay" and decoupled(self.name, self._claim)
 
     def _as_wanted(self, its: Candidate) -> bool:
         """Whether it is the rule that it should be; decay that the rule has not got may be added."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -105,11 +106,15 @@ def _should_count(c: Context, name: str, values: _Values) -> bool:
         except (CouldNotRun, ValueError):  # a value that the rule refuses
             return False
         return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
-    partner = _WITH.get(name, "")
-    alone = not c.subject.accepts(partner)  # which is off where it is None
-    if name not in (*SURE, *_MEANT) or not values.get(partner, alone):
+    if name not in (*SURE, *_MEANT) or not _in_use(c, name, values):
         return False
     return name != "eps" or before is not None  # some divide by eps only what is smaller
+
+
+def _in_use(c: Context, name: str, values: Mapping[str, float | bool]) -> bool:
+    """Whether what a hyperparameter acts with is on, as momentum for nesterov; it is off where it is None."""
+    partner = _WITH.get(name, "")
+    return bool(values.get(partner, not c.subject.accepts(partner)))
 
 
 def _times(value: float, factor: float) -> float:
@@ -130,7 +135,11 @@ def switches_in_pairs(c: Context) -> str | None:
 
     Fix: as the diagnosis says.
     """
-    names = [k for k, v in c.busy.items() if isinstance(v, bool) and k in _MEANT]
+    names = [
+        k
+        for k, v in c.busy.items()
+        if isinstance(v, bool) and k in _MEANT and _in_use(c, k, c.busy)
+    ]
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
