@@ -194,7 +194,7 @@ def state_memory(c: Context) -> str | None:
         walked(running, [[start[::-1]], [start]])
     except CouldNotRun as error:
         raise Skip(str(error)) from error
-    whole = array_bytes(running.params) or start.size * 8
+    whole = array_bytes(running.params) or start.size * np.dtype(dtype).itemsize
     if not running.state_bytes():
         return "it keeps no state"
     times = f"{running.state_bytes() / whole:.3g}"
