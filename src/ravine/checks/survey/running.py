@@ -21,6 +21,7 @@ CHECKS = (
     "every_option_counts",
     "as_it_comes",
     "descends",
+    "half_precision",
     "missing_gradients",
     "layouts",
     "lr_as_a_tensor",
