@@ -71,10 +71,13 @@ def test_a_switch_that_is_ignored_is_told():
         def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
             super().__init__(lr, beta1, beta2, eps)
 
-    for given in ({}, {"amsgrad": True}):
+    for given, says in (
+        ({}, "is accepted and ignored"),
+        ({"amsgrad": True}, "has no effect with the given arguments"),
+    ):
         report = check_optimizer(type("Adam", (Amsgrad,), {}), arguments=given)
         assert report.finding.verdict == "right"
-        assert {r.says for r in report.faults} == {"amsgrad is accepted and ignored"}
+        assert {r.says for r in report.faults} == {f"amsgrad {says}"}
 
 
 def test_a_number_that_is_ignored_is_told():
@@ -131,6 +134,24 @@ def test_the_w_of_a_name_says_that_the_decay_is_decoupled():
     its = check_optimizer(MomentumW, only=["identity"]).finding
     assert its.verdict == "another rule"
     assert "not momentum + decoupled decay, but momentum + L2 decay" in its.says
+
+
+def test_an_optimizer_that_fails_in_float64_is_checked_in_float32():
+    torch = pytest.importorskip("torch")
+
+    class Momentum(torch.optim.SGD):
+        def __init__(self, params, lr=0.1, momentum=0.9):
+            super().__init__(params, lr=lr, momentum=momentum)
+
+        def step(self, closure=None):
+            assert all(p.dtype == torch.float32 for p in self.param_groups[0]["params"])
+            return super().step(closure)
+
+    report = check_optimizer(Momentum)
+    assert report.code == 0, str(report)
+    assert (report.verdict, report.finding.rule) == ("single precision", "momentum")
+    result = {r.check: r.verdict for r in report.results}
+    assert (result["float64_stays_float64"], result["resumes"]) == ("skipped", "pass")
 
 
 def test_names_claim_rules():

@@ -41,6 +41,7 @@ class Subject:
 
     name: what it is called. kind: how it is made and stepped, of `kinds.KINDS`. maker: what makes it.
     given: the arguments that its user gives, by its own names. heard: what it did besides optimizing.
+    precision: the dtype that it is made in where float64 is asked for; "float32" if it fails in float64.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Subject:
     maker: Callable[..., Any]
     given: Mapping[str, Any] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard, compare=False)
+    precision: str = "float64"
 
     def make(
         self,
@@ -66,6 +68,7 @@ class Subject:
         with guarded("make", self.heard):
             its = kind(self.kind)
         arguments = self.arguments(**hyperparameters)
+        dtype = self.precision if dtype == "float64" else dtype
         return its(self.maker, starts, dtype, arguments, self.heard, arrange)
 
     def giving(self, **arguments: Any) -> Subject:
@@ -123,7 +126,7 @@ class Subject:
         running = self.make([np.ones((2, 3))], **self.needed)
         with suppress(CouldNotRun):
             running.step([np.ones((2, 3))])
-        return running.has
+        return running.has if self.precision == "float64" else running.has - {"float64"}
 
     @cached_property
     def needed(self) -> dict[str, float | bool]:

@@ -84,6 +84,7 @@ def gradients_untouched(c: Context) -> str | None:
         for was, now in zip(grads, running.gradients(), strict=True):
             if now is None:
                 raise Fault("step sets gradients to None")
+            was = np.asarray(was, running.dtype)
             if not np.array_equal(was, now):
                 raise Fault(
                     "step changes gradients in place", f"by up to {np.abs(was - now).max():.3g}"

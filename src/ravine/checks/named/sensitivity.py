@@ -49,6 +49,12 @@ def every_option_counts(c: Context) -> str | None:
     values = c.busy
     tried = [k for k, v in values.items() if k not in _NO_PATH and (v or isinstance(v, bool))]
     same = [k for k in tried if not _acts(c, k, values)]
+    useless = [
+        k for k in same if k in _MEANT and values[k] and _in_use(c, k, values) and _given(c, k)
+    ]
+    if useless:
+        spelt = {k: c.subject.options[k].spelt for k in useless}
+        raise Fault(f"{', '.join(spelt.values())} has no effect with the given arguments")
     same = [k for k in same if not _acts_together(c, k, values)]
     if not same:
         return None
@@ -115,6 +121,11 @@ def _in_use(c: Context, name: str, values: Mapping[str, float | bool]) -> bool:
     """Whether what a hyperparameter acts with is on, as momentum for nesterov; it is off where it is None."""
     partner = _WITH.get(name, "")
     return bool(values.get(partner, not c.subject.accepts(partner)))
+
+
+def _given(c: Context, name: str) -> bool:
+    """Whether its user asks for it."""
+    return c.subject.options[name].argument in c.subject.given
 
 
 def _times(value: float, factor: float) -> float:
