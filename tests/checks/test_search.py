@@ -154,6 +154,54 @@ def test_an_optimizer_that_fails_in_float64_is_checked_in_float32():
     assert (result["float64_stays_float64"], result["resumes"]) == ("skipped", "pass")
 
 
+class AdamWOfTransformers:
+    """As transformers had it: eps before the bias correction, the decay after the step."""
+
+    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01):
+        self.lr, self.betas, self.eps, self.weight_decay, self.t = lr, betas, eps, weight_decay, 0
+
+    def update(self, params, grads):
+        self.t += 1
+        if self.t == 1:
+            self.m, self.v = [0] * len(params), [0] * len(params)
+        (b1, b2), new = self.betas, []
+        size = self.lr * np.sqrt(1 - b2**self.t) / (1 - b1**self.t)
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            self.m[i] = b1 * self.m[i] + (1 - b1) * g
+            self.v[i] = b2 * self.v[i] + (1 - b2) * g**2
+            p = p - size * self.m[i] / (np.sqrt(self.v[i]) + self.eps)
+            new.append(p - self.lr * self.weight_decay * p)
+        return new
+
+
+def test_two_conventions_are_a_variant():
+    its = found(type("AdamW", (AdamWOfTransformers,), {}))
+    assert its.verdict == "variant"
+    assert "after the step" in its.says
+    assert found(AdamWOfTransformers, "adamw").verdict == "fault"
+
+
+class DoWG:
+    """As in the package dowg: eps is also the square of the first distance, and sums are in float32."""
+
+    def __init__(self, eps=1e-4):
+        self.eps, self.r2, self.v, self.first = eps, float(np.float32(eps)), 0.0, None
+
+    def update(self, params, grads):
+        self.first = self.first or [p.copy() for p in params]
+        far = sum(((p - q) ** 2).sum() for p, q in zip(params, self.first, strict=True))
+        self.r2 = float(np.float32(max(self.r2, far)))
+        self.v = float(np.float32(self.v + self.r2 * sum((g**2).sum() for g in grads)))
+        size = self.r2 / (np.sqrt(self.v) + self.eps)
+        return [p - size * g for p, g in zip(params, grads, strict=True)]
+
+
+def test_a_number_that_hardly_shows_acts_as_asked():
+    its = found(DoWG)
+    assert its.good, str(its)
+    assert "r_eps" in its.says
+
+
 def test_names_claim_rules():
     for name, rules in {
         "mine.py:MyAdamW": ["adamw"],

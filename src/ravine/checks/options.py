@@ -88,6 +88,9 @@ def signature(maker: Any) -> dict[str, inspect.Parameter]:
     except (TypeError, ValueError):
         return {}
     kinds = inspect.Parameter
+    for k, p in found.items():
+        if type(p.default).__name__ == "_RequiredParameter":  # torch.optim.optimizer.required
+            found[k] = p.replace(default=p.empty)
     more = [k for k, p in found.items() if p.kind in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)]
     open_ended = any(found[k].kind is kinds.VAR_KEYWORD for k in more)
     for k in more:

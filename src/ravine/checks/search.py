@@ -354,6 +354,7 @@ class Search:
                 yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}
 
     def _with_numbers(self, trial: Trial, values: dict[str, Any], apart: float) -> Finding:
+        values = self._as_asked(trial, values)
         diffs = differences(values, self.asked, CALLED)
         its = trial.candidate
         swapped = ("beta1", "beta2") if {"beta1", "beta2"} <= {*self.asked} & {*values} else ()
@@ -396,6 +397,17 @@ class Search:
             evidence=self._evidence(trial),
         )
 
+    def _as_asked(self, trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
+        """The same numbers, but for those that hardly show, as an eps beside a large root: these as asked."""
+        for k, v in values.items():
+            name = next((n for n in CALLED.get(k, (k,)) if n in self.asked), k)
+            asked = self.asked.get(name)
+            if asked and not isinstance(v, bool) and 0 < abs(v - asked) < 1e-2 * abs(asked):
+                its = {**values, k: asked}
+                if self.question.apart(trial.batch, its) < self.question.fitting:
+                    values = its
+        return values
+
     # ---- faults ----------------------------------------------------------------------------------
 
     def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
@@ -406,7 +418,7 @@ class Search:
         best = hits[0]
         says, kind = best.wrong.says, best.wrong.kind
         verdict = "fault"
-        if kind in CONVENTIONS and not self.like:
+        if {*kind.split(" + ")} <= CONVENTIONS and not self.like:
             verdict, says = "variant", f"another convention: {says}"
         its = best.trial.candidate
         if self.claimed and its.base not in self.claimed:
