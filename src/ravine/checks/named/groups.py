@@ -161,7 +161,10 @@ def lr_as_a_tensor(c: Context) -> str | None:
         path = walked(c.fresh(**values), c.probe.grads[:6])
     except CouldNotRun as error:
         return f"refuses lr as a tensor: {refusal(error)}"
-    far = c.off(path, c.path(6, **c.busy))
+    plain = c.path(6, **c.busy)
+    if np.isfinite(plain).all() and not np.isfinite(path).all():
+        raise Fault("with lr as a tensor parameters become NaN or infinite")
+    far = c.off(path, plain)
     if far:
         became = float(values["lr"])
         says = f"with lr as a tensor it takes different steps, by {far:.1e} of a step"
