@@ -422,7 +422,8 @@ class Search:
             verdict, says = "variant", f"another convention: {says}"
         its = best.trial.candidate
         if self.claimed and its.base not in self.claimed:
-            says = f"{says}; beside that it is {its.name}{self._related(its)}"
+            what = f"{its.name}{self._related(its)}"
+            says = f"it is not {self._claim}, but {what}, with a difference: {says}"
         also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
         if numbers is not None:
             also.append(numbers.says)

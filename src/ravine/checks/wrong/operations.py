@@ -164,8 +164,8 @@ def _instead(site: Site, node: Node, arg: Node) -> Iterator[tuple[str, Node | fl
         here = slot or str(arg.value)
         for other in site.arrays():
             if other != here:
-                old = "old " * (other in site.slots)
-                yield f"the {old}{other} replaces {here}", site.leaf(other), 2
+                old = "the old " * (other in site.slots)
+                yield f"{old}{other} replaces {here}", site.leaf(other), 2
         for other in site.slots:
             new = site.graph.outputs[other]
             if other != here and new.level == ELEMENT and new.index < node.index:
