@@ -78,6 +78,7 @@ def half_precision(c: Context) -> str | None:
         if not np.isfinite(path).all():
             raise Fault(f"{dtype} parameters become NaN or infinite with gradients of about 1")
         kinds = {str(getattr(p, "dtype", dtype)).rpartition(".")[2] for p in running._listed()}
+        kinds = {"float16" if k == "half" else k for k in kinds}  # tinygrad's name for it
         if kinds - {dtype}:
             raise Fault(f"{dtype} parameters become {', '.join(sorted(kinds - {dtype}))}")
         if way > 1e-3 and np.abs(path[-1]).max() < 0.1 * way:
