@@ -1,6 +1,6 @@
 """Race the optimizers that people choose between on all bundled problems, and write what it says.
 
-    python scripts/make_decision.py                  # a quarter of an hour of two quiet cores
+    python scripts/make_decision.py                  # twenty minutes of two quiet cores
     python scripts/make_decision.py --quick          # next to no training: whether all of it works
     python scripts/make_decision.py --out FOLDER     # the runs are kept there, and a second call goes on
 
@@ -37,8 +37,6 @@ PAGES = ("which-optimizer.md", "how-to/read-a-report.md", "index.md")
 RESULTS = "decision.json"
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion", "muon")
 QUICK = ("sgd", "adam")
-SHORTER = {"character-lm": 150}
-"""Steps of problems that get fewer than their own: with 600 this one would take most of the time."""
 DRAWN = ("profile", "mnist-1d-slope", "lstm-slope")
 Facts = Mapping[str, Any]
 
@@ -60,11 +58,10 @@ class Told:
 
 def race(folder: Path, quick: bool) -> None:
     """Run what is missing of the race."""
-    names = sorted(problems(), key=lambda name: (name in SHORTER, name))
     kept = RunFolder(folder)
     with kept.session():
         contest(
-            [problem(name).within(SHORTER.get(name)) for name in names],
+            [problem(name) for name in problems()],
             entrants(QUICK if quick else OPTIMIZERS),
             kept,
             seeds=2 if quick else 10,

@@ -1,4 +1,4 @@
-"""Names that no slot, no signal or no hyperparameter can have, each with the reason: the one list."""
+"""The names that slots, signals or hyperparameters cannot have, each with the reason."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ _OF = {"hyperparameter": _HYPERPARAMETERS, "signal": _SIGNALS, "slot": _SLOTS}
 
 
 def why_reserved(name: str, what: str) -> str:
-    """Why a hyperparameter, a signal or a slot cannot have this name; nothing where it can."""
+    """Why a hyperparameter, signal or slot cannot have this name; "" if it can."""
     return _ALWAYS.get(name) or _OF[what].get(name, "")

@@ -355,3 +355,9 @@ SPARSE_ADAM = Spelling(
     real=True,
     step="int",
 )
+
+
+def called(slot: str) -> list[str]:
+    """A slot's names in the states of torch's optimizers, its own first."""
+    every = [x for x in globals().values() if isinstance(x, Spelling)]
+    return [slot, *dict.fromkeys(x.state_names[slot] for x in every if slot in x.state_names)]

@@ -25,6 +25,7 @@ NAMES = (
     "lstm",
     "mnist-1d",
     "noisy-quadratic",
+    "powell",
     "rosenbrock",
 )
 
@@ -108,8 +109,16 @@ def test_smoothing_is_a_mean():
     assert smooth.std() < 0.5 * noise.std()
 
 
-def test_rosenbrock_is_zero_at_its_minimum():
-    model = problem("rosenbrock").model(0)
+@pytest.mark.parametrize(("name", "at"), [("rosenbrock", 1.0), ("powell", 0.0)])
+def test_a_test_function_is_zero_at_its_minimum(name, at):
+    model = problem(name).model(0)
     with torch.no_grad():
-        model.p.fill_(1.0)
+        model.p.fill_(at)
     assert model().item() == 0
+
+
+def test_powells_function_at_its_usual_start():
+    model = problem("powell").model(0)
+    with torch.no_grad():
+        model.p.copy_(torch.tensor([3.0, -1.0, 0.0, 1.0]).repeat(3))
+    assert model().item() == 3 * 215

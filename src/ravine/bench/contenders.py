@@ -1,10 +1,10 @@
 """What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
 
 "kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
-as it comes, which steps by the kernel where there is one, "eager" the one that calls the rule.
-"torch loop", "foreach" and "fused" are the loops of torch.optim's class, "compile" is torch.compile
-of its step. Nothing of Ravine's engines is imported before a contender is made, so that the first
-call can be timed whole.
+with its default engine, which uses the kernel if there is one, and "eager" the one that calls the
+rule. "torch loop", "foreach" and "fused" are the loops of torch.optim's class, and "compile" is
+torch.compile of its step. Ravine's engines are not imported before a contender is created, so that
+all of the first call can be timed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 
 RAVINES = ("kernel", "Ravine", "gram", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
-"""torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
+"""torch.optim's loops, with the option that selects each, in addition to Ravine's engines."""
 
 
 def shapes(name: str) -> list[tuple[int, ...]]:
@@ -91,7 +91,7 @@ def _blocks(d: int, count: int) -> list[tuple[int, ...]]:
 
 
 def parameters(name: str) -> list[torch.Tensor]:
-    """A model's parameters in float32, with gradients, all freshly drawn; name: as in :func:`shapes`."""
+    """A model's parameters in float32, with gradients, all newly drawn; name: as in :func:`shapes`."""
     params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
     for p in params:
         p.grad = torch.empty_like(p)
@@ -102,8 +102,8 @@ def parameters(name: str) -> list[torch.Tensor]:
 def refresh(params: Sequence[torch.Tensor]) -> None:
     """Draw parameters and gradients again, the same ones each time.
 
-    The gradients then stay what they are, but for torch's foreach loop for Nesterov's momentum,
-    which adds to them in place; infinities cost no time. Denormals would, and do not arise.
+    The gradients then do not change, except that torch's foreach loop for Nesterov's momentum adds to
+    them in place. Infinities cost no time. Denormals would, but do not occur.
     """
     torch.manual_seed(0)
     with torch.no_grad():
@@ -133,7 +133,7 @@ class Twin:
         return option in inspect.signature(self.torchs).parameters
 
     def composed(self) -> tuple[Rule, dict[str, Any]]:
-        """The rule that the options ask for, and its values. ValueError if they do not go together."""
+        """The rule that the options select, and its values. ValueError if they contradict each other."""
         defaults = {k: p.default for k, p in inspect.signature(self.torchs).parameters.items()}
         return _spellings()[self.name].compose({**defaults, **self.options})
 
@@ -143,24 +143,24 @@ def _spellings() -> dict[str, Any]:
     from ravine import spellings
 
     found = [x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)]
-    # SparseAdam refuses the dense gradients that are stepped here.
+    # SparseAdam rejects dense gradients, which are used here.
     return {x.name: x for x in found if hasattr(torch.optim, x.name) and x.name != "SparseAdam"}
 
 
 @cache
 def in_torch(rule: Rule) -> Twin | None:
-    """torch.optim's class for the rule, found by what Ravine's spellings say it computes.
+    """torch.optim's class for the rule, found through Ravine's spellings.
 
-    It is the class whose options ask for the very computation of the rule at its defaults. Where
-    there is none, it is one that puts modifiers round the rule, at the class's own defaults. None:
-    torch.optim does not have the rule.
+    It is the class whose options select exactly the computation of the rule at its defaults or, if
+    there is none, one that adds modifiers to the rule, at the class's defaults. None if torch.optim
+    does not have the rule.
     """
     values = rule.check()
     wanted = _computation(rule, values)
     for twin in _asking(values):
         try:
             found = _computation(*twin.composed())
-        except (TypeError, ValueError):  # options that do not go together
+        except (TypeError, ValueError):  # options that contradict each other
             continue
         if found == wanted:
             return twin
@@ -172,7 +172,7 @@ def in_torch(rule: Rule) -> Twin | None:
 
 
 def _asking(values: Mapping[str, Any]) -> Iterator[Twin]:
-    """The classes with these values as options; after them, each with one switch turned on."""
+    """The classes with these values as options, followed by each with one switch turned on."""
     switched = []
     for name in _spellings():
         known = inspect.signature(getattr(torch.optim, name)).parameters
@@ -186,7 +186,7 @@ def _asking(values: Mapping[str, Any]) -> Iterator[Twin]:
 
 
 def _computation(rule: Rule, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What the rule computes for these values, in a form that can be compared."""
+    """The rule's computation for these values, in a form that can be compared."""
     from ravine.engines.eager import plan
 
     graph = plan(rule, values)
@@ -203,7 +203,7 @@ def _computation(rule: Rule, values: Mapping[str, Any]) -> list[tuple[Any, ...]]
 
 
 def rules_of_torch() -> list[str]:
-    """The names of the rules that torch.optim has too."""
+    """The names of the rules that torch.optim also has."""
     return [name for name, rule in registry.rules().items() if in_torch(rule)]
 
 
@@ -211,7 +211,7 @@ def rules_of_torch() -> list[str]:
 
 
 def fitting(twin: Twin | None, params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Those of the parameters that the class takes; Muon takes matrices only."""
+    """The parameters that the class accepts; Muon accepts only matrices."""
     ndim = _spellings()[twin.name].ndim if twin else None
     return [p for p in params if ndim in (None, p.ndim)]
 
@@ -229,7 +229,7 @@ def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
 
 
 def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
-    """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
+    """The contenders for a rule: Ravine's, and the loops of torch's class."""
     on_gram = rule is not None and trace(rule).uses("newton_schulz")
     names = [engine for engine in RAVINES if on_gram or engine != "gram"]
     if twin:
@@ -240,11 +240,11 @@ def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None)
 
 
 def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tensor]) -> Step:
-    """A contender's step; its first call makes the state.
+    """A contender's step; its first call creates the state.
 
-    engine: one of :func:`engines`. Where torch.optim has the rule, its twin's class and options are
-    stepped. Raises RuleError where a kernel is not possible, ValueError for an engine of torch's
-    without a twin, and what torch raises where its class or its compiler cannot do it.
+    engine: one of :func:`engines`. If torch.optim has the rule, the class and options of its twin are
+    used. Raises RuleError if a kernel is not possible, ValueError for an engine of torch's without a
+    twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
         return Kernel(*_composed(rule, twin), params)
@@ -258,7 +258,7 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")
     options = {**twin.options}
     if engine == "compile":
-        torch._logging.set_logs(dynamo=40)  # what it cannot trace, the profiler's hooks, is no news
+        torch._logging.set_logs(dynamo=40)  # that it cannot trace the profiler's hooks is known
         return torch.compile(twin.torchs(params, **options).step)
     option, value = LOOPS[engine]
     if twin.knows(option):
@@ -269,9 +269,9 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 class Kernel:
     """A rule's kernels on parameters, with as little around them as a front may have.
 
-    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its parameter.
-    stochastic: whether rounding is stochastic. A call is a step. slots: how many arrays of state the
-    first kernel has. bytes: what a step reads and writes. There is a kernel for each number of
+    values: the hyperparameters. slot_dtype: the dtype of the state; by default that of the parameters.
+    stochastic: whether rounding is stochastic. A call is a step. slots: the number of arrays of state of
+    the first kernel. bytes: those that a step reads and writes. There is a kernel for each number of
     dimensions that the rule treats differently.
     """
 
@@ -366,7 +366,7 @@ class _Part:
 
 
 def roof(slots: int) -> Rule:
-    """A rule that reads p, g and so many slots, writes p and the slots, and only adds."""
+    """A rule that reads p, g and a number of slots, writes p and the slots, and only adds."""
     names = [f"slot{i}" for i in range(slots)]
     total = " + ".join(["p", "g", *names])
     new = ", ".join([total, *(f"{name} + g" for name in names)])

@@ -1,8 +1,8 @@
 """Other packages' optimizers and the rules that take the same path, side by side in one run.
 
-What is compared is what the rules' cards name as witnesses: each is made as there, on float32
-parameters, with the rule's defaults; rules of matrices have the shapes' matrices, and kernels where
-they see these as such. Packages that are not installed are left out, and named.
+The witnesses on the rules' cards are compared: each is created as the card says, on float32 parameters,
+with the rule's defaults. Rules for matrices get the matrices among the shapes. Packages that are not
+installed are left out, and named.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 SHAPES = ("mlp", "resnet18")
 """The shapes stepped by default."""
 
-_OF_ARRAYS = ("jax", "keras", "optax")  # which step other arrays than torch's
+_OF_ARRAYS = ("jax", "keras", "optax")  # they step arrays that are not torch's
 
 
 def run(
@@ -98,7 +98,7 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
         taken = take_turns(steps, seconds)
     except PackageNotFoundError:
         return {**row, "skipped": "not installed"}
-    except Exception as error:  # theirs, which may be anything
+    except Exception as error:  # the package's error, which may be anything
         return {**row, "skipped": f"{type(error).__name__}: {error}"}
     their_us = min(1e6 * median(x) for name, x in taken.items() if name != "ours")
     found = summary(taken["ours"])
@@ -112,7 +112,7 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
 
 
 def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
-    """Those of the shapes that the rule can step: of matrices only, what it can see as such."""
+    """The shapes that the rule can step: for a rule of matrices, those that it can see as such."""
     params = contenders.parameters(shapes)
     graph = trace(rule)
     if not graph.of_arrays or graph.by_ndim:
@@ -121,7 +121,7 @@ def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
 
 
 def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
-    """Its step, taken once; with the same gradients again where it throws them away, as heavyball's does."""
+    """Its step, taken once; gradients are set again if it discards them, as heavyball does."""
     grads = [p.grad for p in params]
     theirs.step()
     if all(p.grad is not None for p in params):
@@ -138,19 +138,19 @@ def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
 def make(
     witness: Witness, values: Mapping[str, Any], params: Sequence[torch.Tensor], **options: Any
 ) -> Any:
-    """The optimizer of a witness, which is of torch's kind, with the values of the rule's hyperparameters.
+    """The torch-style optimizer of a witness, with the values of the rule's hyperparameters.
 
-    options: of its class besides. Runs code of the package, and the call on the card.
+    options: further options of its class. Runs code of the package, and the call on the card.
     """
     call = witness.call
-    if options:  # its loop, in place of the one that was recorded
+    if options:  # this loop, in place of the recorded one
         call = re.sub(r"(?:, )?(?:foreach|fused)=\w+", "", call).replace("(, ", "(")
         extra = ", ".join(f"{k}={v!r}" for k, v in options.items())
         call = f"{call[:-1]}, {extra})" if not call.endswith("()") else f"{call[:-1]}{extra})"
     if "(params" not in call:
         call = call.replace("(", "(params, ", 1)
     given: Any = list(params)
-    if witness.distribution == "adam-mini":  # which sees by names what is a matrix to it
+    if witness.distribution == "adam-mini":  # which decides by names what it treats as a matrix
         given = [(f"{'mlp' if p.ndim == 2 else 'block'}.{i}", p) for i, p in enumerate(params)]
     with contextlib.redirect_stdout(io.StringIO()):  # some packages print advice
         made = eval(call, {**namespace(witness), **values, "params": given})
@@ -160,7 +160,7 @@ def make(
 
 
 def namespace(witness: Witness) -> dict[str, ModuleType]:
-    """The packages that a witness's call names, with the modules in them that it names."""
+    """The packages in a witness's call, with the modules of them that it names."""
     found = {}
     for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
         places = name.split(".")[:-1]

@@ -1,4 +1,4 @@
-"""What stacking costs: modifiers on Adam, and state of half the bytes, against Adam and torch.
+"""The cost of stacking: modifiers on Adam, and state of half the bytes, against Adam and torch.
 
 All are bare kernels (bench/contenders.py) that take turns in one process, with what torch has of
 the kind: its fused Adam, alone and after its clipping.

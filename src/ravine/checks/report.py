@@ -1,4 +1,4 @@
-"""What was found of an optimizer: as text, as JSON, in a notebook."""
+"""The report on an optimizer: as text, as JSON, in a notebook."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Report:
 
     @property
     def counts(self) -> str:
-        """How many checks had which result, and how many candidates were tried."""
+        """The number of checks with each result, and of candidates tried."""
         kinds = ("pass", "fault", "fact", "skipped", "could not run")
         words = {
             "pass": "passed",
@@ -168,7 +168,7 @@ def _without_trial(finding: Finding) -> Finding:
 
 
 def _plain(x: Any) -> Any:
-    """What JSON has: numbers that are none become text, what is no value of JSON's its name."""
+    """A value for JSON: NaN and infinities become text, and anything JSON cannot represent its name."""
     if isinstance(x, Mapping):
         return {str(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)):

@@ -60,7 +60,7 @@ def check_optimizer(
             return Report(its.name, context.identity, results, dict(its.given), like)
 
         def next_one(name: str) -> None:
-            if "identity" in vars(context):  # which is found before the first check
+            if "identity" in vars(context):  # identified before the first check
                 so_far(report())
             begins(name)
 
@@ -70,7 +70,7 @@ def check_optimizer(
 
 
 def chosen(only: Sequence[str] | None) -> dict[str, Check]:
-    """The checks of these names, or of these families. Raises LookupError for one that there is not."""
+    """The checks with these names, or in these families. Raises LookupError for an unknown name."""
     from ravine.naming import typo
 
     every = dict(checks())

@@ -1,8 +1,8 @@
-"""Which rule takes a path, with which numbers; if none does, which rule with which fault.
+"""Finds the rule and the values that explain a path or, if there are none, a rule with a fault.
 
-The search goes from what is likely to what is far-fetched: the rule that the name claims, its relatives,
-all rules, other numbers, one fault, a fault and other numbers, two faults. It ends at the first answer, or
-at its deadline.
+The search goes from likely to far-fetched: the rule that the name suggests, its relatives, all rules,
+other values, one fault, a fault and other values, two faults. It ends at the first answer, or at its
+deadline.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def identified(
     like: str | None = None,
     seconds: float = 10.0,
 ) -> Finding:
-    """What takes a path.
+    """Find what explains a path.
 
-    asked: the hyperparameters that were asked for, by Ravine's names. name: what the optimizer is called.
-    like: the rule that it should be. seconds: how long to search at most, in processor time, so that what
-    is found does not depend on what else the machine does.
+    asked: the requested hyperparameters, by Ravine's names. name: the optimizer's name. like: the rule that
+    it should be. seconds: the maximum time of the search, in processor time, so that the result does not
+    depend on other load on the machine.
     """
     return Search(path, probe, asked, name, like, seconds).found()
 
@@ -118,14 +118,14 @@ class Search:
         return self._unknown()
 
     def _rest(self, without: Sequence[Trial]) -> list[Trial]:
-        """Of all other rules, the plainest with such hyperparameters, and the nearest."""
+        """Of all other rules, the simplest with such hyperparameters, and the nearest."""
         left = [t for t in self._tried if t not in without]
         plain = [] if self.claimed else resembling(self.asked)
         first = [t for k in plain for t in left if t.candidate.base == k][:3]
         return [*first, *(t for t in self._ranked(left) if t not in first)][:6]
 
     def _ascent(self) -> Finding | None:
-        """What it is besides going up the gradient, if it does."""
+        """What it is, apart from going up the gradient, if it does."""
         reference = self._reference()
         if reference is None or self.mirrored:
             return None
@@ -148,7 +148,7 @@ class Search:
         return answer
 
     def _explained(self, places: Sequence[Trial], share: float) -> Finding | None:
-        """One fault of these rules, or other numbers: whichever explains more."""
+        """One fault in these rules, or other values: whichever explains more."""
         hits = self._faults.one(places, share)
         best = max((h.wrong.weight for h in hits), default=0)
         if best >= 8:
@@ -173,7 +173,7 @@ class Search:
     # ---- a rule ----------------------------------------------------------------------------------
 
     def _likely(self) -> Iterator[Iterator[Candidate]]:
-        """What it should be, and the relatives of that."""
+        """The rule that it should be, and its relatives."""
         if self.wanted is not None:
             yield iter([self.wanted])
         for k in self._near:
@@ -181,12 +181,12 @@ class Search:
 
     @property
     def _near(self) -> list[str]:
-        """The names of what it should be, and of the relatives of that."""
+        """The names of the rule that it should be, and of its relatives."""
         relatives = [k for name in self.claimed for k in family(name)]
         return [k for k in dict.fromkeys((*self.claimed, *relatives)) if k in library()]
 
     def _others(self) -> Iterator[Iterator[Candidate]]:
-        """All other rules, the plainest first; then each with decay, and some with clipping."""
+        """All other rules, the simplest first; then each with decay, and some with clipping."""
         near_ = self._near
         rest = sorted((k for k in library() if k not in near_), key=_size)
         for k in rest:
@@ -199,7 +199,7 @@ class Search:
     def _equal(
         self, stages: Iterator[Iterator[Candidate]], fronted: bool = False
     ) -> Finding | None:
-        """The rule whose path it is; of several, the one that is claimed."""
+        """The rule that takes this path; of several, the one that is claimed."""
         for stage in stages:
             equal: list[tuple[float, Trial]] = []
             for trial in trials(stage, self.asked, fronted):
@@ -207,7 +207,7 @@ class Search:
                 self._tried.append(trial)
                 try:
                     its = trial.path(self.probe, self.path, SINGLE, self.question.rounding)
-                except Exception:  # a rule that these shapes do not suit
+                except Exception:  # a rule that does not work with these shapes
                     self._tried.pop()
                     continue
                 apart = trial.off(self.path, its, self.question.rounding)
@@ -260,7 +260,7 @@ class Search:
         return finding
 
     def _ignored(self, trial: Trial) -> list[str]:
-        """What was asked for, acts in every rule that has it, and is not in this one, if this is the one."""
+        """Requested hyperparameters that always act where they exist, but that this rule does not have."""
         its = trial.candidate
         kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
         if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
@@ -273,7 +273,7 @@ class Search:
         return its.added == "L2 decay" and decoupled(self.name, self._claim)
 
     def _as_wanted(self, its: Candidate) -> bool:
-        """Whether it is the rule that it should be; decay that the rule has not got may be added."""
+        """Whether it is the rule that it should be, possibly with added decay that the rule does not have."""
         assert self.wanted is not None
         return its.name == self.wanted.name or (
             its.base == self.wanted.base and its.added in ("", "L2 decay")
@@ -286,7 +286,7 @@ class Search:
         return f", a variant of {card.variant_of} that differs in {card.differs}"
 
     def _reference(self) -> Trial | None:
-        """The claimed rule, as it should be."""
+        """The claimed rule in its correct form."""
         return next((t for t in self._tried if t.candidate.base == self._claim), None)
 
     def _evidence(self, trial: Trial | None) -> list[str]:
@@ -299,7 +299,7 @@ class Search:
     # ---- how close the others are ----------------------------------------------------------------
 
     def _ranked(self, some: Sequence[Trial]) -> list[Trial]:
-        """Rules by how close they come in the first steps, but for those that are far off."""
+        """Rules ordered by their distance in the first steps, without those that are far off."""
         few = self.probe.part(6)
         scored: list[tuple[float, int, Trial]] = []
         for i, trial in enumerate(some):
@@ -316,7 +316,7 @@ class Search:
     # ---- other numbers ---------------------------------------------------------------------------
 
     def _numbers(self, places: Sequence[Trial], share: float) -> Finding | None:
-        """A rule with other hyperparameters."""
+        """A rule with other values of its hyperparameters."""
         fits: list[tuple[Any, Trial, dict[str, Any], float]] = []
         for trial in places:
             if not self.question.within(share):
@@ -342,7 +342,7 @@ class Search:
         return self._with_numbers(trial, values, apart)
 
     def _begun(self, trial: Trial) -> Iterator[dict[str, Any]]:
-        """Where a fit begins: what was asked, the rule's own defaults, and betas the other way round."""
+        """The starting points of a fit: the requested values, the rule's defaults, and betas swapped."""
         values = dict(trial.values)
         yield values
         if trial.candidate.base in self.claimed:
@@ -411,7 +411,7 @@ class Search:
     # ---- faults ----------------------------------------------------------------------------------
 
     def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
-        """The hit that explains most speaks for all of them."""
+        """Report the hit that explains most, on behalf of all of them."""
         hits = sorted(
             hits, key=lambda h: (h.distance > EQUAL, h.rank, -h.wrong.weight, len(h.wrong.says))
         )
@@ -439,7 +439,7 @@ class Search:
         )
 
     def _hit(self, stage: Callable[[], Hit | None]) -> Finding | None:
-        """What a stage that looks for more than one fault finds."""
+        """The result of a stage that looks for more than one fault."""
         hit = None if self.question.over else stage()
         if hit is None:
             return None
@@ -473,7 +473,7 @@ class Search:
 
 
 def _size(name: str) -> int:
-    """How much there is to a rule: its hyperparameters and slots."""
+    """The complexity of a rule: its hyperparameters and slots."""
     return len(library()[name].hyperparameters) + len(library()[name].slots)
 
 

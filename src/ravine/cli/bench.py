@@ -249,12 +249,12 @@ def bench_race(
     _checked(seconds, [], file)
     chosen = [name.strip() for name in problems.split(",")] if problems else [*known()]
     for name in chosen:
-        problem(name)  # which says where it is missing
+        problem(name)  # which says so if it is missing
     _bench({"race": race.run(chosen, width, seconds, progress)}, file, json)
 
 
 def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
-    """Refuse what could not be measured, and a file that could not be written, before anything is."""
+    """Reject, before anything runs, what could not be measured, or a file that could not be written."""
     if not math.isfinite(seconds):
         raise ValueError(f"--seconds {seconds} is invalid; it must be a finite number >= 0")
     for name in shapes:
@@ -264,7 +264,7 @@ def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
 
 
 def _writable(option: str, path: Path | None, *kinds: str) -> None:
-    """Refuse, before anything is measured, a file that could not be written after it."""
+    """Reject, before anything is measured, a file that could not be written afterwards."""
     if path is None:
         return
     if path.suffix not in kinds:
@@ -276,7 +276,7 @@ def _writable(option: str, path: Path | None, *kinds: str) -> None:
 def _bench(
     runs: Mapping[str, Iterable[Mapping[str, Any]]], file: Path | None, json: bool
 ) -> dict[str, Rows]:
-    """Run the measurements and tell; what is done when they are interrupted is told all the same."""
+    """Run the measurements and print them, even if they are interrupted."""
     from ravine.races.atomic import write
     from ravine.races.environment import environment
     from ravine.races.store import to_json

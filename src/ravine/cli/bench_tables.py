@@ -1,4 +1,4 @@
-"""The tables of the benchmarks, as they are printed."""
+"""The printed tables of the benchmarks."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _size(count: int | None) -> str:
 
 
 def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The rows with a measurement, each with its rule's name if it is the rule's first."""
+    """The rows with a measurement; only the first one of a rule has its name."""
     before = None
     for r in rows:
         if "skipped" not in r:
@@ -167,7 +167,7 @@ def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def _dashes(columns: Sequence[str], cells: Iterable[Sequence[str]], why: Mapping[str, str]) -> None:
-    """Say below a table what a dash stands for, in each column that has one."""
+    """Explain below a table what a dash means, for each column that has one."""
     heads = [column.lstrip(">") for column in columns]
     empty = {head for row in cells for head, cell in zip(heads, row, strict=True) if cell == NONE}
     notes((f"{NONE} {head}", text) for head, text in why.items() if head in empty)
@@ -222,4 +222,4 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "optax": _optax,
     "race": _race,
 }
-"""How the rows of each benchmark are printed, by its name."""
+"""The functions that print each benchmark's rows, by its name."""

@@ -1,7 +1,7 @@
-"""Chooses between the engines: fused kernels where the rule and its arrays allow, eager elsewhere.
+"""Chooses between the engines: fused kernels if the rule and its arrays allow them, otherwise eager.
 
-The fronts hand over `Work` (engines/eager.py) and how to see their arrays; engines/cpu.py knows
-addresses only.
+The fronts pass `Work` (engines/eager.py) and functions that describe their arrays; engines/cpu.py knows
+only addresses.
 """
 
 from __future__ import annotations

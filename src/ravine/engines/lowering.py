@@ -1,4 +1,4 @@
-"""A rule's graph as a kernel: each operation on the level of what it depends on, in its cheapest form."""
+"""Turns a rule's graph into a kernel, with each operation on the lowest level and in its cheapest form."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from ravine.engines.passes import delay
 
 __all__ = ["lower"]
 
-# The operations on elements and on scalars; the reductions besides.
+# The operations on elements and on scalars, besides reductions.
 _KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
 _KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
 _KNOWN |= {"tanh", "atan2", "floor", "round"}
 
 
 class _Lowering:
-    """Makes the values of a kernel, from the leaves up."""
+    """Creates the values of a kernel, from the leaves up."""
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
@@ -55,7 +55,7 @@ class _Lowering:
         return kernel.leaf(node.op, node.value, level)
 
     def add(self, op: str, *args: Value, name: str = "") -> Value:
-        """The value of an operation, in the form that costs least."""
+        """The value of an operation, in its cheapest form."""
         a, b = args[0], args[-1]
         level, stage = max(x.level for x in args), max(x.stage for x in args)
         if {x.level for x in args} >= {ROW, COLUMN}:
@@ -131,7 +131,7 @@ class _Lowering:
         return self.add("div", whole, self.kernel.leaf(size, size, TENSOR), name=name)
 
     def _see(self, axis: int, views: Mapping[int, str]) -> None:
-        """Note how a tensor has to be seen; views: the axes for which it may have any dimensions."""
+        """Record how a tensor must be seen; views: the axes for which it may have any dimensions."""
         if not -2 <= axis <= 1:
             self.kernel.refuse(f"axis {axis}", "which a matrix does not have")
         self.kernel.views.add(views.get(axis, "matrix"))
@@ -208,7 +208,7 @@ class _Lowering:
         factors = _factors(product)
         if factors is None:
             return None
-        # Of two negative factors, the product has a root; of one, not. Minus infinity would leave no sign.
+        # Two negative factors have a product with a root, and no roots; minus infinity would lose its sign.
         one, minus, zero, lowest = map(self.constant, (1.0, -1.0, 0.0, -math.inf))
         made: dict[bool, Value] = {}
         for x, below in sorted(factors, key=lambda factor: factor[0].level):
@@ -219,7 +219,7 @@ class _Lowering:
             across = x.level == COLUMN
             made[across] = self.add("mul", made[across], part) if across in made else part
         most = self.add("div", one, self.add("sqrt", floor)) if floor else self.constant(math.nan)
-        if floor:  # a minimum in one instruction lets NaN through on one side only
+        if floor:  # a minimum in one instruction passes NaN on from only one side
             unknown = self.add("ne", most, most)
             made[False] = self.add("where", unknown, most, made[False])
         inverse = self.add("mul", made[False], made[True])
@@ -278,7 +278,7 @@ def lower(
     for name in (s for s in graph.live if slots[s].matrix):
         kernel.refuse(f"the slot {name}", "which is a matrix of another shape than p")
     for name in (s for s in graph.live if slots[s].short):
-        # What a reduction gives that leaves such an array.
+        # The result of a reduction that leaves such an array.
         op, axis = (
             ("sum_along", slots[name].axis)
             if slots[name].keep is None
@@ -287,7 +287,7 @@ def lower(
         kernel.short[name] = lowering.add(
             op, kernel.leaf("input", "p", ELEMENT), lowering.constant(float(axis or 0))
         ).level
-    if outputs is not None or found:  # matrices, one after the other
+    if outputs is not None or found:  # matrices, one after another
         kernel.views |= {"last", "below"}
     made = {i: kernel.leaf("input", column, ELEMENT) for i, column in found.items()}
     for node in graph.needed((outputs or results).values(), {*made}):

@@ -1,4 +1,4 @@
-"""The pictures of conditioning, as matplotlib figures that the caller saves."""
+"""The figures of conditioning, as matplotlib figures that the caller saves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ravine.experiments.racers import called
 
 
 def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Draw the pictures of the race, by name."""
+    """Draw the figures of the race, by name."""
     return {
         "conditioning": gaps(results, batch="all"),
         "conditioning-batches": gaps(results, batch=BATCH_SIZE),

@@ -1,4 +1,4 @@
-"""NumPy arrays: their memory, the structures that hold them, and whether a kernel can step them."""
+"""NumPy arrays: their memory, the structures that contain them, and whether a kernel can step them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 _DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
-_PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
+_PLAIN = (np.ndarray, np.memmap)  # whose memory consists of exactly their elements
 
 
 def dtype_name(x: np.ndarray) -> str:
-    """What kernels call an array's dtype."""
+    """The kernels' name for an array's dtype."""
     return _DTYPES[x.dtype]
 
 
@@ -41,7 +41,7 @@ def arrays_of(work: Work) -> list[np.ndarray]:
 
 
 def span(x: np.ndarray) -> Span:
-    """The addresses between which an array's elements are."""
+    """The range of addresses of an array's elements."""
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
     begin = x.ctypes.data
@@ -49,7 +49,7 @@ def span(x: np.ndarray) -> Span:
 
 
 def is_folded(x: np.ndarray) -> bool:
-    """Whether elements of an array have memory in common."""
+    """Whether elements of an array share memory."""
     if x.flags.c_contiguous:
         return False
     steps = sorted((abs(step), n) for n, step in zip(x.shape, x.strides, strict=True) if n > 1)
@@ -67,7 +67,7 @@ def is_folded(x: np.ndarray) -> bool:
 
 
 def share(p: np.ndarray, q: np.ndarray) -> bool:
-    """Whether two arrays have memory in common, as far as that can be found out in time."""
+    """Whether two arrays share memory, as far as that can be determined quickly."""
     try:
         return np.shares_memory(p, q, max_work=10**6)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -75,7 +75,7 @@ def share(p: np.ndarray, q: np.ndarray) -> bool:
 
 
 def unfit(work: Work, graph: Graph) -> str:
-    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    """Why the graph's kernel cannot step a parameter, or ""."""
     p, lines = work.p, by_lines(graph)
     if not isinstance(p, np.ndarray):
         return "not an array"
@@ -114,7 +114,7 @@ class Stacks:
 
     @staticmethod
     def address(x: np.ndarray) -> int:
-        """Where an array begins."""
+        """The address of an array."""
         return x.ctypes.data
 
     @staticmethod

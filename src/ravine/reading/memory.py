@@ -15,7 +15,7 @@ from ravine.views import seen_shape
 __all__ = ["EXAMPLE", "state_bytes"]
 
 EXAMPLE = (1024, 1024)
-"""The matrix that bytes per parameter are said of."""
+"""The matrix for which bytes per parameter are stated."""
 
 
 def state_bytes(

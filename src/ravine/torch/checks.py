@@ -1,4 +1,4 @@
-"""What torch.optim's classes refuse is refused here: the argument, its value, and what is accepted."""
+"""Rejects what torch.optim's classes reject, naming the argument, its value, and what is accepted."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class How(TypedDict, total=False):
 
 
 class Unusable(ValueError, RuntimeError):
-    """What torch.optim refuses by a ValueError in one place and by a RuntimeError in another."""
+    """The error for what torch.optim rejects by a ValueError in one place and a RuntimeError in another."""
 
 
 def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
-    """Refuse options of torch's that have no meaning here, or none together."""
+    """Reject options of torch's that have no meaning here, or contradict each other."""
     for switch in ("foreach", "fused", "capturable", "differentiable"):
         if not isinstance(options.get(switch), (int, type(None))):
             raise ValueError(
@@ -121,9 +121,9 @@ def checked_parameters(
     name: str,
     computed: bool,
 ) -> list[Any]:
-    """What a new group holds: tensors, or (name, tensor) pairs, that can all be trained.
+    """The parameters of a new group: tensors, or (name, tensor) pairs, that can all be trained.
 
-    others: the groups that are there already. computed: accept tensors that are not leaves.
+    others: the existing groups. computed: accept tensors that are not leaves.
     """
     given = group["params"]
     if isinstance(given, (set, frozenset)):
@@ -185,7 +185,7 @@ def checked_parameters(
 def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) -> dict[str, Any]:
     """The keywords of :class:`How`, complete.
 
-    options: the other keywords that there are, which somebody may have meant.
+    options: the other existing keywords, which may have been meant.
     """
     unknown = next((k for k in how if k not in How.__annotations__), None)
     if unknown:

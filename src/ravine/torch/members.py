@@ -1,4 +1,4 @@
-"""What a step is made of: which parameters a kernel steps, and for which a rule is called."""
+"""The parts of a step: which parameters a kernel steps, and for which ones the rule is called."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["ELSEWHERE", "circle", "parts", "start"]
 
 ELSEWHERE = "stepped eagerly in another process"
-"""Why no kernel steps a tensor that is spread over processes, where one of them has another reason."""
+"""Why no kernel steps a sharded tensor, if another process has a reason."""
 
 
 def circle(optimizer: RuleOptimizer) -> Circle | None:
-    """The processes that have to agree on each step; None where each can step alone."""
+    """The processes that must agree on each step; None if each can step alone."""
     return Circle.of(
         (p, optimizer.planned(group, dimensions(p))[0])
         for group in optimizer.param_groups
@@ -49,7 +49,7 @@ def start(
 ) -> list[Wave]:
     """Take the step of these parameters, each with its group's number and its own among all.
 
-    circle: the processes that have to agree on the step first. called: they have done so, and some
+    circle: the processes that must agree on the step first. called: whether they have agreed, and some
     process steps by calls.
     """
     asks = circle is not None and not called
@@ -137,7 +137,7 @@ def parts(
 def _parts_of(
     optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]]
 ) -> tuple[KernelPart | None, CallPart | None]:
-    """What steps parameters by one graph: a kernel those that it can, calls the others."""
+    """The steps of parameters with the same graph: by a kernel if possible, otherwise by calls."""
     full = [(m, why) for m, why in members if not m.empty]
     shared = {id(m.work): why for m, why in full}
     whys = unfits(
@@ -151,7 +151,7 @@ def _parts_of(
     rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
     rest += [m for m, _ in members if m.empty]
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
-        fit = [m for m in fit if m.present]  # rebound in each step anyway
+        fit = [m for m in fit if m.present]  # rebound at each step anyway
     rest = [m for m in rest if m.present]
     summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
     return (
@@ -163,7 +163,7 @@ def _parts_of(
 def _check_at_once(
     optimizer: RuleOptimizer, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]
 ) -> None:
-    """ValueError where groups differ in what must be the same for all tensors."""
+    """Raise ValueError if groups differ in a value that must be the same for all tensors."""
     name, rules = type(optimizer).__name__, [graph.rule for _, graph in todo if graph.at_once]
     twice = next((rule for rule in rules if rules.count(rule) > 1), None)
     if twice is not None:
@@ -249,7 +249,7 @@ def _member(
 def _rows(
     optimizer: RuleOptimizer, graph: Graph, g: torch.Tensor
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """The values of a sparse gradient, and where they stand: only these elements are stepped."""
+    """The values of a sparse gradient, and their indices: only these elements are stepped."""
     if not graph.pointwise:
         raise RuntimeError(
             f"{type(optimizer).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
@@ -260,6 +260,6 @@ def _rows(
 
 
 def _seen(graph: Graph, slot: str, kept: Any) -> Any:
-    """What a rule gets for a slot: an array as it is kept, and one number as a number."""
+    """A slot in the form that a rule receives: an array unchanged, and one number as a number."""
     scalar = graph.rule.slots[slot].kind == "scalar" and not kept.requires_grad
     return kept.item() if scalar else kept

@@ -19,7 +19,7 @@ from ravine.engines.threads import after_fork
 
 __all__ = ["Callers"]
 
-# torch keeps its compiler from tracing it, and imports the compiler for that when it is first called.
+# torch excludes it from compilation, for which it imports the compiler at the first call.
 _zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 _one_at_a_time = threading.RLock()
@@ -41,12 +41,12 @@ class Callers:
         self._warned = False
 
     def __reduce__(self) -> tuple[type[Callers], tuple[()]]:
-        return Callers, ()  # a copy is another optimizer's
+        return Callers, ()  # a copy belongs to another optimizer
 
     def zero(self, optimizer: torch.optim.Optimizer, to_none: bool | None) -> None:
         """Set the gradients to None, or to zeros.
 
-        to_none: None lets the other threads decide; zeros that nobody asked for are said in a warning,
+        to_none: None decides by the other threads; zeros that were not requested are reported in a warning,
         once.
         """
         with _one_at_a_time:
@@ -57,7 +57,7 @@ class Callers:
             _zero_grad(optimizer, to_none)
 
     def _join(self) -> bool:
-        """Note that this thread calls; whether another one that has called is alive."""
+        """Record this thread; return whether another one that has called is alive."""
         mine = threading.current_thread()
         if mine not in self._threads:
             self._threads = weakref.WeakSet([*self._threads, mine])

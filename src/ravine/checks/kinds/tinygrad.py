@@ -20,7 +20,7 @@ except RuntimeError:  # there is no compiler for the CPU: Python can run its ste
 
 
 class OfTinygrad(Running):
-    """A subclass of tinygrad.nn.optim.Optimizer, or a function that makes one of parameters."""
+    """A subclass of tinygrad.nn.optim.Optimizer, or a function that creates one for parameters."""
 
     has = frozenset({"float64", "dtypes"})
 

@@ -1,4 +1,4 @@
-"""Slips at any operation: another sign, another operand, a root or a power that is missing."""
+"""Slips in any operation: another sign, another operand, a missing root or power."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["in_operands", "in_operations", "twice"]
 
 
 def in_operations(site: Site) -> Iterator[Wrong]:
-    """Another operation, or none, at each node; where it is used twice, also at each use."""
+    """Another operation, or none, at each node; if it is used twice, also at each use."""
     for node in site.nodes:
         if node.args:
             home = site.home(node)
@@ -23,7 +23,7 @@ def in_operations(site: Site) -> Iterator[Wrong]:
 
 
 def _at_a_use(site: Site, node: Node) -> Iterator[Wrong]:
-    """A slip in one copy of what is computed once."""
+    """A slip in one copy of a value that is computed once."""
     slips = [*_at(site, node)]
     for i, arg in enumerate(node.args):
         for says, by, weight in _instead(site, node, arg):
@@ -37,7 +37,7 @@ def _at_a_use(site: Site, node: Node) -> Iterator[Wrong]:
 
 
 def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
-    """What may stand there instead: how it is said, what it is, how much it explains."""
+    """The replacements for a node: sentence, node, weight."""
     a = node.args[0]
     x = site.name(a)
     b = node.args[1] if len(node.args) > 1 else a
@@ -97,7 +97,7 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
 
 
 def _brackets(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
-    """A + b·c taken for (a + b)·c."""
+    """A + b·c written as (a + b)·c."""
     a, b = node.args
     sum_ = "+" if node.op == "add" else "−"
     sides = [(a, x, b, True) for x in (0, 1)] + [(b, x, a, False) for x in (0, 1)]
@@ -131,7 +131,7 @@ _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "ne": "≠"}
 
 
 def in_operands(site: Site) -> Iterator[Wrong]:
-    """Another number, hyperparameter or array at each use of one."""
+    """Another number, hyperparameter or array in each place where one is used."""
     for node in site.nodes:
         home = site.home(node) if node.args else ""
         for i, arg in enumerate(node.args):
@@ -179,7 +179,7 @@ def _instead(site: Site, node: Node, arg: Node) -> Iterator[tuple[str, Node | fl
 
 
 def twice(site: Site) -> Iterator[Wrong]:
-    """The same slip at two uses of a hyperparameter."""
+    """The same slip in two uses of a hyperparameter."""
     for name in site.decays:
         leaf = site.leaf(name)
         uses = site.users.get(leaf.index, [])
