@@ -263,7 +263,7 @@ class Search:
         """Requested hyperparameters that always act where they exist, but that this rule does not have."""
         its = trial.candidate
         kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
-        if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
+        if self.claimed and its.base not in kin:
             return []
         read = {n for k in trial.values for n in (k, *CALLED.get(k, ()))}
         return [k for k in SURE if k != "eps" and self.asked.get(k) and k not in read]
