@@ -1,7 +1,7 @@
 """The operations on whole arrays: reductions, sorting, matrices. They mean the same in every library.
 
 The functions take the library first: numpy, torch, jax.numpy, or any of the array standard. Matrices
-stand in the last two axes; the axes before them are a batch.
+are in the last two axes; the axes before them are a batch.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "CENTRE",
+    "CODES",
     "DRAWN",
     "HERON",
     "LOG",
@@ -26,6 +27,7 @@ __all__ = [
     "TAIL",
     "WEIGHTS",
     "Draw",
+    "code_bits",
     "normal",
     "uniform",
 ]
@@ -47,6 +49,7 @@ class Draw(NamedTuple):
 SPREAD = 0x9E3779B97F4A7C15
 STEP = 0xD1B54A32D192ED03
 STREAMS = 0xA0761D6478BD642F  # keeps these bits apart from those of stochastic rounding
+CODES = 0x8EBC6AF09C88C6E3  # and from both, the bits by which 8-bit codes are rounded
 MIXERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 _WORD, _HALF = 2**64 - 1, 2**32 - 1
 
@@ -60,10 +63,23 @@ def _mixed(key: int) -> int:
 
 def _keys(draw: Draw, stream: int) -> list[int]:
     """The keys of a tensor's step: 64 bits for each half of the bits of its numbers."""
+    return [_key(draw, STREAMS, 2 * stream + half) for half in (0, 1)]
+
+
+def _key(draw: Draw, purpose: int, stream: int) -> int:
     seed, t, number = (int(x) for x in draw)
     noise = _mixed((seed * SPREAD + t * STEP) & _WORD)
-    of_tensor = _mixed((noise ^ STREAMS) + number * SPREAD & _WORD)
-    return [_mixed((of_tensor + (2 * stream + half) * SPREAD) & _WORD) for half in (0, 1)]
+    of_tensor = _mixed((noise ^ purpose) + number * SPREAD & _WORD)
+    return _mixed((of_tensor + stream * SPREAD) & _WORD)
+
+
+def code_bits(draw: Draw, pair: int, place: Any) -> Any:
+    """32 bits for each place, to round a pair of codes by: murmur3's finalizer, once.
+
+    place: whole numbers, in arrays of 64 bits.
+    """
+    key = _key(draw, CODES, pair)
+    return _mix((place & _HALF) ^ (key & _HALF), (key >> 32) + (place >> 32))
 
 
 def _bits(low: Any, high: Any, key: int) -> Any:
@@ -72,12 +88,17 @@ def _bits(low: Any, high: Any, key: int) -> Any:
     for added in (None, (key >> 32) + high):
         if added is not None:
             x = (x + added) & _HALF
-        x = x ^ (x >> 16)
-        x = (x * 0x85EBCA6B) & _HALF
-        x = x ^ (x >> 13)
-        x = (x * 0xC2B2AE35) & _HALF
-        x = x ^ (x >> 16)
+        x = _mix(x)
     return x
+
+
+def _mix(x: Any, within: Any = 0) -> Any:
+    """Murmur3's finalizer. within: a key that is added on the way."""
+    x = x ^ (x >> 16)
+    x = (x * 0x85EBCA6B + within) & _HALF
+    x = x ^ (x >> 13)
+    x = (x * 0xC2B2AE35) & _HALF
+    return x ^ (x >> 16)
 
 
 # --- numbers

@@ -166,7 +166,7 @@ _UNKNOWN = Hyperparameter("hyperparameter of this rule")
 def look_up(
     name: str, default: Any, declared: Hyperparameter | Search | str | None = None
 ) -> Hyperparameter:
-    """The hyperparameter of this name: what a rule declares, completed by what all rules share.
+    """The hyperparameter of this name: what a rule declares, completed with what all rules share.
 
     declared: all of it, or only the search range, or only the meaning. An unknown name accepts any
     finite number. By default, lr is searched two decades to either side of its default, because what

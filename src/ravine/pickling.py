@@ -67,7 +67,7 @@ def _reduce_rule(made: Rule) -> Any:
             ):
                 raise pickle.PicklingError(
                     f"rule {made.name!r} cannot be pickled: {part.__module__}.{part.__qualname__} is not "
-                    "found there under its name; pickle needs a rule to stand in a module, under the "
+                    "found there under its name; pickle needs a rule to be in a module, under the "
                     "name of a function written with def (cloudpickle does not)"
                 )
     return _again, made.origin
@@ -89,8 +89,8 @@ def _at(place: str, name: str) -> Rule:
         found, why = None, str(error)
     if not isinstance(found, Rule):
         raise pickle.UnpicklingError(
-            f"rule {name!r} was pickled as {place}:{name}, and {why}; a rule for several programs stands "
-            "in a module that all of them can import"
+            f"rule {name!r} was pickled as {place}:{name}, and {why}; a rule for several programs must "
+            "be in a module that all of them can import"
         )
     return found
 

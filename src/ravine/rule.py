@@ -97,7 +97,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def the(made: Rule) -> Rule:
-    """The rule, or an earlier one made in the same way from the same parts, with all that is kept for it."""
+    """The rule, or an earlier one made in the same way from the same parts, with everything kept for it."""
     # 0.0 and -0.0, or 1 and 1.0, are equal but not the same
     return _known.setdefault((*made.origin, repr(made.origin[2:])), made)
 
@@ -140,8 +140,8 @@ class Rule:
     def __call__(self, p: Any, g: Any, /, *state_and_t: Any, **hyperparameters: Any) -> Any:
         """One step: the new p, or (p, *slots) where the rule keeps state.
 
-        Several slots under one name are taken one by one, or as the tuple that the function takes, and
-        returned likewise. Keywords: hyperparameters and signals; a signal that is not given is None.
+        Several slots under one name are passed separately, or as the tuple that the function takes, and
+        returned in the same form. Keywords: hyperparameters and signals; a signal that is not given is None.
         """
         self = self.fitting(hyperparameters)
         whole = any(isinstance(x, (tuple, list)) for x in state_and_t)

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -221,10 +221,11 @@ def has_kernel(rule: Rule, twin: Twin | None) -> bool:
     from ravine.engines.eager import plan
     from ravine.engines.fused import refusal
 
-    return not refusal(plan(*_composed(rule, twin)))
+    return not refusal(plan(*composed(rule, twin)))
 
 
-def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+def composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+    """The rule that the contenders step, and its hyperparameters."""
     return twin.composed() if twin else (rule, rule.check())
 
 
@@ -247,7 +248,7 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
     twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
-        return Kernel(*_composed(rule, twin), params)
+        return Kernel(*composed(rule, twin), params)
     if engine in RAVINES:
         import ravine.torch
 
@@ -269,7 +270,8 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 class Kernel:
     """A rule's kernels on parameters, with as little around them as a front may have.
 
-    values: the hyperparameters. slot_dtype: the dtype of the state; by default that of the parameters.
+    values: the hyperparameters. slot_dtype: the dtype of the state; by default that of the parameters;
+    "8bit": 8 bits where possible in parameters of 4,096 elements or more, float32 elsewhere.
     stochastic: whether rounding is stochastic. A call is a step. slots: the number of arrays of state of
     the first kernel. bytes: those that a step reads and writes. There is a kernel for each number of
     dimensions that the rule treats differently.
@@ -280,7 +282,7 @@ class Kernel:
         rule: Rule,
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
-        slot_dtype: torch.dtype | None = None,
+        slot_dtype: torch.dtype | Literal["8bit"] | None = None,
         stochastic: bool = False,
     ):
         from ravine.engines import cpu
@@ -324,19 +326,30 @@ class _Part:
         kernel: engine.Kernel,
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
-        slot_dtype: torch.dtype | None,
+        slot_dtype: torch.dtype | Literal["8bit"] | None,
         stochastic: bool,
     ):
         from ravine.engines import cpu
-        from ravine.engines.kernel import DTYPES
         from ravine.engines.llvm.variant import Variant
+        from ravine.engines.narrow import EIGHT_BITS, SMALL, narrow
+        from ravine.torch.narrow import empty
 
         self.params, rule = params, kernel.graph.rule
 
         def first(slot: str) -> list[Any]:
             return [rule.start(slot, p.detach(), values) for p in params]
 
-        self.slots = [[x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.arrays]
+        codes = narrow(kernel.graph) if slot_dtype == EIGHT_BITS else {}
+        wide = torch.float32 if slot_dtype == EIGHT_BITS else slot_dtype
+        self.slots = [
+            [
+                empty(p, getattr(torch, codes[slot]))
+                if slot in codes and p.numel() >= SMALL
+                else x.to(wide or x.dtype)
+                for p, x in zip(params, first(slot), strict=True)
+            ]
+            for slot in kernel.arrays
+        ]
         numbers = [*map(first, kernel.slots), [0.0] * len(params)]  # and the counts of steps
         tensors = [[torch.tensor(x, dtype=torch.float64) for x in column] for column in numbers]
         self.kept = [*self.slots, *tensors]
@@ -352,10 +365,13 @@ class _Part:
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
-        size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
         walks = Variant(kernel, tuple(dtypes[0])).passes
         moved = [c for walk in walks for c in (*walk.loads, *walk.stores) if c in kernel.full]
-        self.bytes = sum(size[c] for c in moved) * sum(p.numel() for p in params)
+        size = {  # in memory, with the scales of codes
+            c: sum(x.nbytes for x in xs if x is not None)
+            for c, xs in zip(kernel.columns, columns, strict=True)
+        }
+        self.bytes = sum(size[c] for c in moved)
 
     def run(self) -> None:
         """Take a step."""

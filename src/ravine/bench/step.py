@@ -232,8 +232,8 @@ def _made(
     engines: Sequence[str],
     skipped: Mapping[str, str],
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """The contenders that have taken their first step, and why others have not."""
-    gc.collect()  # the optimizers before, which stand in cycles
+    """The contenders that took their first step, and why the others did not."""
+    gc.collect()  # the previous optimizers, which are in reference cycles
     steps, skipped = {}, dict(skipped)
     for engine in engines:
         if engine not in skipped:

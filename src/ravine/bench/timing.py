@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it imports torch
 
 __all__ = ["extra_bytes", "first_call", "in_a_process", "summary", "take_turns", "timed"]
 
-_TURN = 2e-4  # the minimum seconds of a turn, so that neither the clock nor cold caches show
+_TURN = 2e-4  # minimum seconds per turn: hides the clock's resolution and cold caches
 _ROUNDS = 3
 
 

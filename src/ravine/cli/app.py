@@ -1,4 +1,4 @@
-"""The application: what all commands share, and their exit codes."""
+"""The application: what all commands share, and the exit codes."""
 
 from __future__ import annotations
 

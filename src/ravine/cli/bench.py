@@ -90,15 +90,29 @@ def bench_step(
         Path | None,
         typer.Option(metavar="FILE", help="Plot the ratios to torch, as .png or .svg."),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cpu; or cuda, the current NVIDIA GPU: then with the time on the host apart, and without "
+            "--first and --training."
+        ),
+    ] = "cpu",
     file: File = None,
     json: Json = False,
 ) -> None:
     """One optimizer step: Ravine's engines and torch.optim's loops, taking turns."""
     require("torch", *["matplotlib"] * bool(figure))
-    from ravine.bench import contenders, step
+    from ravine.bench import contenders, cuda, step
 
     on = shapes.split(",")
     _checked(seconds, on, file)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device!r} is invalid; it must be cpu or cuda")
+    if device == "cuda":
+        depends("--figure", figure is not None, "with --device cuda", False)
+        depends("--all-engines", all_engines, "with --device cuda", False)
+        if why := cuda.lacking():
+            raise ValueError(f"--device cuda {why}")
     _writable("--figure", figure, ".png", ".svg")
     depends("--all-engines", all_engines, "without gpt2 among the shapes", "gpt2" in on)
     if rules not in ("torch", "all"):
@@ -107,6 +121,9 @@ def bench_step(
     in_torch = figure is None or any(contenders.in_torch(get(name)) for name in chosen)
     depends("--figure", figure is not None, "where torch has none of the rules", in_torch)
     options: dict[str, Any] = {"compiled": compiled, "progress": progress}
+    if device == "cuda":
+        _bench({"cuda": cuda.run(on, chosen, seconds, **options)}, file, json)
+        return
     runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
     if training:
         runs["training"] = step.run_in_training(chosen, seconds, **options)
@@ -131,7 +148,7 @@ def bench_stacks(
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Adam with modifiers, and with bfloat16 state: Ravine's kernels and torch's equivalents."""
+    """Adam with modifiers, and with bfloat16 or 8-bit state: Ravine's kernels and torch's equivalents."""
     require("torch", "llvmlite")
     from ravine.bench import stacks
 

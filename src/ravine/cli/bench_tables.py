@@ -55,6 +55,34 @@ def _step(rows: Rows) -> None:
         line()
 
 
+def _cuda(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        here = [r for r in rows if r["shapes"] == shapes]
+        title(
+            f"One step on {shapes}, float32, on {here[0]['device']}; ratio: the time of torch's fastest over "
+            "this one's, on the device and on the host"
+        )
+        columns = ["rule", "engine", ">µs", ">ratio", ">host µs", ">ratio", ">launches"]
+        columns += [">GB/s", ">of roof"]
+        cells = [
+            (
+                name,
+                r["engine"] if r["engine"] != "Ravine" else f"Ravine: {r['ran']}",
+                f"{r['us']:,.1f}",
+                number(r["against_torch"], ".2f"),
+                f"{r['host_us']:,.1f}",
+                number(r["host_against_torch"], ".2f"),
+                str(r["launches"]),
+                number(r["gb_per_s"], ".1f"),
+                number(r["of_roof"], ".2f"),
+            )
+            for name, r in _measured(here)
+        ]
+        table(columns, cells)
+        _skipped(here)
+        line()
+
+
 def _training(rows: Rows) -> None:
     title("The step inside training an MLP, after a backward pass; µs, and torch's fastest over it")
     columns = ("rule", "engine", ">µs", ">ratio")
@@ -213,6 +241,7 @@ def _optax(rows: Rows) -> None:
 PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
+    "cuda": _cuda,
     "training": _training,
     "experts": _experts,
     "stacks": _stacks,

@@ -150,7 +150,7 @@ def race_diamonds(
     }
     exercise = _changes(optimizers, lr, texts, more)
     exercise |= {k: v for k, v in limits.items() if v is not None}
-    depends("--quick", quick, "beside --seeds: it means 3 seeds", seeds is None)
+    depends("--quick", quick, "with --seeds: it means 3 seeds", seeds is None)
     depends("--quick", quick, "with your own settings, which use 3 seeds by default", not exercise)
     _race(out, json, _diamonds(seeds, quick, exercise))
 

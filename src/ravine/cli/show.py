@@ -253,7 +253,7 @@ def _show_worked(
     cells = [[_shown(row.get(column), digits) for column in columns] for row in rows]
     table([f">{column}" for column in columns], cells)
     if any(NONE in row for row in cells):
-        paragraph(f"{NONE}: the rule has not computed this value in that step")
+        paragraph(f"{NONE}: the rule did not compute this value in that step")
 
 
 def _write_sheet(

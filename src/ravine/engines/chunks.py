@@ -20,13 +20,15 @@ _ROWS = 4
 _MOST_ROWS, _FEWEST_PIECES = 32, 8
 
 
-def chunks(size: int, matrix: tuple[int, int] | None = None) -> tuple[int, Sequence[int]]:
+def chunks(
+    size: int, matrix: tuple[int, int] | None = None, shortest: int = _SHORTEST_CHUNK
+) -> tuple[int, Sequence[int]]:
     """The number of elements in a chunk of a tensor, and where each chunk begins.
 
     matrix: the rows and columns of each of its matrices, if it is seen as such; a chunk then has whole rows
-    of one, or several whole ones.
+    of one, or several whole ones. shortest: the least length of a chunk, a power of two.
     """
-    length = _SHORTEST_CHUNK
+    length = shortest
     while size > length * _MOST_CHUNKS:
         length *= 2
     if matrix is None or not size:

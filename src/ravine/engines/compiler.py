@@ -8,17 +8,18 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
 from ravine.engines.kernel import DTYPES, Kernel
-from ravine.engines.llvm.module import text
+from ravine.engines.llvm.module import before, text
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.threads import after_fork
 from ravine.rule import kept
 
-__all__ = ["Compiled", "Machine", "assembly", "compiled", "host", "ir"]
+__all__ = ["Compiled", "Machine", "assembly", "compiled", "host", "ir", "one_at_a_time", "scalars"]
 
 # LLVM's code generation allows one thread at a time; if two ask for the same code, it is made once.
 _lock = threading.RLock()
@@ -50,7 +51,7 @@ def host() -> Machine:
             features = llvm.get_host_cpu_features()
             width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
             x86 = target.triple.startswith(("x86_64", "i686"))
-            missing = ("float16",) if x86 and not features.get("f16c") else ()
+            missing = ("float16", "int8") if x86 and not features.get("f16c") else ()
             _host.append(Machine(width, missing, target.triple, str(target.target_data)))
         return _host[0]
 
@@ -123,6 +124,22 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
             return code
 
     return kept(kernel, ("code", tuple(dtypes), stochastic), make)
+
+
+def scalars(variant: Variant, stages: int) -> Compiled:
+    """The machine code of :func:`ravine.engines.llvm.module.before`; compiled once."""
+
+    def make() -> Compiled:
+        with _lock:
+            host()
+            return Compiled(before(variant, stages), variant.partials, 0)
+
+    return kept(variant.kernel, ("scalars", variant.dtypes, variant.stochastic, stages), make)
+
+
+def one_at_a_time() -> AbstractContextManager[bool]:
+    """LLVM's code generation takes one thread at a time, for whatever target."""
+    return _lock
 
 
 def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Variant:

@@ -49,6 +49,7 @@ from ravine.engines.llvm.tables import (
     SCALARS,
 )
 from ravine.engines.lowering import lower
+from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
@@ -140,7 +141,8 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.kernel, self._noisy = kernel, stochastic or kernel.draws
+        self.kernel = kernel
+        self._noisy = stochastic or kernel.draws or any({*FORMATS} & {*its} for its in dtypes)
         self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")

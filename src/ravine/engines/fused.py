@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ravine.engines import devices
+from ravine.engines.devices import Place
 from ravine.engines.eager import Work, plan
 from ravine.engines.graph import Graph
 from ravine.engines.tracing import ways
@@ -121,8 +123,8 @@ def refusal(graph: Graph) -> str:
 
 
 def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
-    """Where a rule looks at all tensors at once, and has several graphs for their numbers of dimensions:
-    one of them by each of them. Their tensors are stepped in one call, and by no kernel.
+    """Map each graph to the one its tensors are stepped with, where a rule looks at all tensors at once
+    but has a graph for each number of dimensions. Their tensors are stepped in one call, without a kernel.
     """
     alike: list[list[Graph]] = []
     for graph in (g for g in dict.fromkeys(graphs) if g.by_ndim):
@@ -206,15 +208,17 @@ def bind(
     *,
     squares: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
+    place: Place | None = None,
     **how: Any,
 ) -> Step | Turns:
     """A kernel's tables for arrays of these sizes and dtypes, with the hyperparameters of the works.
 
-    dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
-    stand in; works with other values have other rows. library: makes the arrays that matrix
+    dtype: an array's dtype by name ("float32"). rows: for each work, the row of its hyperparameters;
+    works with other values have other rows. library: makes the arrays that matrix
     operations are called with. squares: let the kernel sum up the squared
     gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
-    these have, so that the processes can put their sums together. how: as of
+    these have, so that the processes can put their sums together. place: the device that the arrays are
+    on, if it is not the CPU. how: as of
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
@@ -245,7 +249,10 @@ def bind(
             + tuple(dtype(w.state[slot]) for slot in kern.arrays)
             for w in works
         ]
-        step = Step(kern, sizes, dtypes, rows, **how)
+        if place is None:
+            step = Step(kern, sizes, dtypes, rows, **how)
+        else:
+            step = devices.bound(place, kern, sizes, dtypes, rows, **how)
     for row, work in dict(zip(rows, works, strict=True)).items():
         step.set_group(row, [work.hyper[name] for name in step.inputs])
     return step

@@ -264,7 +264,7 @@ class Graph:
 
     @cached_property
     def common(self) -> dict[str, tuple[str, ...]]:
-        """The live shared slots, and the hyperparameters that their new values depend on beside totals."""
+        """The live shared slots, and the hyperparameters that their new values depend on, totals aside."""
         shared = [slot for slot in self.live if self.rule.slots[slot].shared]
         nodes = {slot: self._beside_totals(self.outputs[slot]) for slot in shared}
         return {

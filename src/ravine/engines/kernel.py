@@ -42,8 +42,8 @@ __all__ = [
     "Value",
 ]
 
-DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""The dtypes that a column may have, and the bytes of an element."""
+DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "uint8": 1}
+"""The dtypes that a column may have, and the bytes of an element; 8 bits are codes, see narrow.py."""
 
 GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
 LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}
@@ -95,7 +95,7 @@ class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
     signals: those that are arrays, as many as the step is given. columns: p, g, the signals, and the
-    live slots that are arrays. short: those of them that have one number for each row, or for each
+    live slots that are arrays. short: the columns that have one number for each row, or for each
     column. slots: the live slots that are scalars. views: how a tensor is seen as matrices: as one, its
     "first" axis by the rest; with rows along its "last" axis; with columns along the last but one, each
     "below" the other; or as one "matrix" of two axes.

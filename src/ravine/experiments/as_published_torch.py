@@ -1,4 +1,4 @@
-"""The first post's momentum and Adam with their faults, one by one, and what each fault does.
+"""The first post's momentum and Adam with their faults, each separately, and the effect of each.
 
 The post (Aman Arora, "Adam and friends", 13 March 2021) rebuilds the optimizers of torch.optim.
 Its SGD and its RMSprop are right. The classes below have the faults of the other two, and are written

@@ -223,9 +223,9 @@ def as_published_specs() -> list[Spec]:
 def as_published_table(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Compare the runs of :func:`as_published_specs` with the post's table, a row a method.
 
-    ``method``, ``seconds`` and ``rmse`` are the post's columns, here as reproduced, and beside them
-    are ``published_seconds`` and ``published_rmse``; ``digits``, how many digits of the two errors
-    agree (17 if they are the same float); ``epochs``; ``reason``, why the number came out.
+    ``method``, ``seconds`` and ``rmse`` are the post's columns, as reproduced here;
+    ``published_seconds`` and ``published_rmse`` are the post's values; ``digits``, how many digits of the
+    two errors agree (17 if they are the same float); ``epochs``; ``reason``, why the number came out.
     """
     *runs, climbing = results
     sgd, momentum, rmsprop = runs[:3]

@@ -68,8 +68,8 @@ def figure_1(
 
     results: of :func:`ravine.experiments.figure1.run`. A curve is the mean over the seeds, and its band
     reaches from the least seed to the greatest. torch.optim's curves are broad and pale; Ravine's,
-    thin with dots, are drawn on top; so are those of your own, with no other beside them. rates: the
-    learning rates, which the figure states, by optimizer; looked up by default.
+    thin with dots, are drawn on top; so are those of your own optimizers, which have no
+    counterpart. rates: the learning rates, which the figure states, by optimizer; looked up by default.
     """
     from ravine.experiments import figure1
     from ravine.experiments.as_published_torch import FAULTS

@@ -27,7 +27,7 @@ def build(rule: str = "adam", state: State | None = None) -> str:
 
     rule: a rule of Ravine's, or a stack such as "cautious(adamw)". state: what else the page shows at
     first, as in `{"land": "saddle", "values": {"lr": 0.1}, "start": [-9, 1]}`; "source" is the text of a
-    rule that stands in the editor. What the page's address says comes before both.
+    rule to put in the editor. The page's address takes precedence over both.
     """
     data = {
         "state": {"rule": rule, **(state or {})},

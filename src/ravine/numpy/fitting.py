@@ -211,7 +211,8 @@ def _check_finite(**given: Any) -> None:
     for name, data in given.items():
         if data.dtype.kind == "f" and not np.isfinite(data).all():
             raise ValueError(
-                f"fit: {name} has values that are NaN or infinite, and so is the loss; leave such rows out"
+                f"fit: {name} has values that are NaN or infinite, "
+                "so the loss is too; remove these rows"
             )
 
 

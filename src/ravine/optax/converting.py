@@ -35,7 +35,7 @@ def from_optax(state: Any, rule: Rule | str, **hyperparameters: Any) -> RuleStat
         raise ValueError(
             f"from_optax: the state has no {lacking[0]!r}, as that of {witness.name} does"
         )
-    # Where optax does not count, all that matters is that this was not the first step.
+    # Where optax does not count, it only matters that this was not the first step.
     count = jnp.asarray(fields.get("count", 1), jnp.int32)
     slots = {k: _signed(fields[said.removeprefix("-")], said) for k, said in names.items()}
     return RuleState(count, slots, {})

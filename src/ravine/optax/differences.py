@@ -2,7 +2,7 @@
 
 optax adds what an optimizer returns to the parameters. The new p is rounded to p's precision, so a
 difference with it would have that error, which is large relative to a small step. So p is removed from
-the graph instead, wherever it is a term: `p - lr * u` becomes `-(lr * u)`, and `p * (1 - c) - u` becomes
+the graph instead, where it is a term: `p - lr * u` becomes `-(lr * u)`, and `p * (1 - c) - u` becomes
 `p * -c - u`.
 """
 

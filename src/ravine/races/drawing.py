@@ -275,7 +275,7 @@ class Plot:
             self.drawing.area([*there, *back], series)
 
     def labels(self, items: Iterable[tuple[float, str, int]]) -> None:
-        """Names beside the right ends of lines, at their values, moved until none overlap."""
+        """Names next to the right ends of lines, at their values, moved until none overlap."""
         found = sorted((self.y(value), text, series) for value, text, series in items)
         low, high = 10.0, self.y.start
         for at, (_, text, series) in zip(

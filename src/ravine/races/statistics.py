@@ -276,7 +276,7 @@ def range_that_works(
     """Return the lowest and the highest learning rate that work nearly as well as the best.
 
     They reach at least `share` of the best one's gain over `start`, the untrained model's result,
-    and so do all that were tried between them. rates, results: shape (trials,). The range is around the
+    as do all rates that were tried between them. rates, results: shape (trials,). The range is around the
     best rate, or around the chosen one, an index in `rates`, if that one works too.
     """
     order = np.argsort(rates)

@@ -216,7 +216,7 @@ def source(function: Callable[..., Any]) -> str:
     """The function's source without docstring and decorators; with these where they have wrapped it.
 
     It is that of the code that runs; where its file has changed since, the first line says so. Raises
-    ValueError where no source is to be found (a function typed at a prompt), and for a lambda.
+    ValueError if no source can be found (a function typed at a prompt), and for a lambda.
     """
     found = source_of(function)
     definition, lines = found.definition, found.text.splitlines()

@@ -25,7 +25,7 @@ EVERYWHERE = ("p", "g", "t")  # the same in all functions of a stack
 
 class Letters:
     """The letters of a stack of functions, assigned one function after another. A name that means
-    something else in an earlier function is labelled with the name of its own.
+    something else in an earlier function is labelled with its function's name.
     """
 
     def __init__(self, functions: Collection[ast.FunctionDef]) -> None:

@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from ravine.hyperparameters import plain
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
+from ravine.torch.narrow import in_codes, in_format, is_narrow
 from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, count_tensor, number, started
 from ravine.torch.tensors import dimensions
@@ -173,7 +174,11 @@ def _state_of(
         if key not in state
     }
     # All of it is live, so that it is consistent; a count that is an int is one only in its own dict.
-    return state if isinstance(state.get("step"), int) else {**state, **missing}
+    whole = state if isinstance(state.get("step"), int) else {**state, **missing}
+    if any(map(is_narrow, whole.values())):  # loading gives the same codes
+        numbers = {k: in_format(x, None, p, k) for k, x in whole.items() if is_narrow(x)}
+        return {**whole, **numbers}
+    return whole
 
 
 # --- in
@@ -265,6 +270,7 @@ def _state_for(
     if missing:
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
+    codes = {} if is_lazy(p) else in_codes(optimizer, graph, p)
     for key, value in saved.items():
         slot = graph.rule.slots.get(slots.get(key, ""))
         if key == "step":
@@ -278,6 +284,8 @@ def _state_for(
             state[key] = _array(
                 value, p, key, shape, slot is not None and slot.kind == "scalar", of
             )
+            if slots.get(key) in codes:
+                state[key] = in_format(state[key], codes[slots[key]], p, f"{of}: {key!r}")
         elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:

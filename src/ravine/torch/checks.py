@@ -9,6 +9,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ravine.engines.fused import check_engine, check_seed
+from ravine.engines.narrow import EIGHT_BITS
 from ravine.signature import nearest
 from ravine.spellings import Spelling
 
@@ -28,7 +29,9 @@ class How(TypedDict, total=False):
     engine: "auto" uses a fused CPU kernel if the rule and the tensors allow it, and otherwise calls
     the rule; "kernel" raises an error instead of calling the rule; "eager" always calls the rule.
 
-    state_dtype: the dtype of the state, such as torch.bfloat16; None for that of the parameter.
+    state_dtype: the dtype of the state, such as torch.bfloat16; None for that of the parameter. "8bit"
+    keeps the running means of parameters with 4,096 elements or more in 8 bits, with a scale for every 256
+    elements and stochastic rounding, and other state in float32; `engine` lists both.
 
     stochastic_rounding: round bfloat16 and float16 up or down with probabilities that preserve the
     mean, instead of to nearest even. A number is the seed; True uses torch.initial_seed(). The same
@@ -46,7 +49,7 @@ class How(TypedDict, total=False):
     """
 
     engine: Literal["auto", "kernel", "eager"]
-    state_dtype: torch.dtype | None
+    state_dtype: torch.dtype | Literal["8bit"] | None
     stochastic_rounding: bool | int
     seed: int
     grad_norm: bool
@@ -66,8 +69,8 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             )
     if options.get("capturable"):
         raise ValueError(
-            f"{name}: capturable=True is not supported: it is for CUDA graphs, which need an engine on "
-            "the GPU; it is False or left out"
+            f"{name}: capturable=True is not supported: it is for CUDA graphs, and Ravine "
+            "counts steps on the CPU; it is False or left out"
         )
     if options.get("fused") and options.get("foreach"):
         raise Unusable(
@@ -196,10 +199,11 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         )
     engine = check_engine(how.get("engine", "auto"), name)
     dtype = how.get("state_dtype")
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+    floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    if dtype is not None and not floating and not (isinstance(dtype, str) and dtype == EIGHT_BITS):
         raise ValueError(
             f"{name}: state_dtype={dtype!r} is invalid; it must be a floating-point torch.dtype, such "
-            "as torch.bfloat16, or None for the parameter's own"
+            f"as torch.bfloat16, {EIGHT_BITS!r}, or None for the parameter's own"
         )
     rounding = how.get("stochastic_rounding", False)
     if not isinstance(rounding, int):

@@ -75,9 +75,11 @@ def _check_told(match: Match, told: Mapping[str, Any]) -> None:
     names = {k for its in named for k in ([its] if isinstance(its, str) else its)}
     if strangers := {*told} - names:
         accepted = (
-            f"only {', '.join(sorted(names))} may be" if names else "it saves all that counts"
+            f"only {', '.join(sorted(names))} may be"
+            if names
+            else "it saves everything that matters"
         )
-        raise TypeError(f"{min(strangers)!r} is not to be told for {witness.name}; {accepted}")
+        raise TypeError(f"{min(strangers)!r} cannot be given for {witness.name}; {accepted}")
 
 
 def _own(match: Match, state: Mapping[Any, Any], number: int, index: Any) -> dict[str, Any]:

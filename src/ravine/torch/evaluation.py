@@ -14,6 +14,7 @@ import torch
 
 from ravine.engines.eager import Work
 from ravine.torch import state
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded
 from ravine.torch.tensors import dimensions, seen_by, single
 
@@ -94,7 +95,8 @@ def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[
     )
     slots = {slot: its[names.get(slot, slot)] for slot in graph.live}
     numbers = {k: v.item() for k, v in slots.items() if rule.slots[k].kind == "scalar"}
-    seen = {k: view(v) for k, v in slots.items() if k not in numbers} | numbers
+    # Rules evaluate with averages of weights, which are not kept in codes.
+    seen = {k: view(v) for k, v in slots.items() if k not in numbers and not is_narrow(v)} | numbers
     work = single(Work(view(p.detach()), None, seen, 0, hyper))
     kept = [work.state.get(slot, 0.0) for slot in rule.slots]
     yield view(p.detach()), rule.evaluate(work.p, kept, **hyper)

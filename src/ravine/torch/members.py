@@ -13,9 +13,10 @@ from ravine.engines.fused import ACROSS, joined, unfits
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
-from ravine.torch import state
+from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import lacks_memory, span
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
 from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
@@ -24,10 +25,14 @@ from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["ELSEWHERE", "circle", "parts", "start"]
+__all__ = ["ELSEWHERE", "SEVERAL", "circle", "parts", "start"]
 
 ELSEWHERE = "stepped eagerly in another process"
 """Why no kernel steps a sharded tensor, if another process has a reason."""
+
+
+SEVERAL = "what all tensors share, on several devices"
+"""Why no kernel steps a tensor of a rule that looks at all tensors at once."""
 
 
 def circle(optimizer: RuleOptimizer) -> Circle | None:
@@ -117,9 +122,10 @@ def parts(
     _check_at_once(optimizer, todo)
     waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
     for (wave, graph), its in todo.items():
-        kernel, call = _parts_of(optimizer, graph, its)
-        waves[wave].kernels += [kernel] if kernel else []
-        waves[wave].calls += [call] if call else []
+        for here in _by_device(graph, its):
+            kernel, call = _parts_of(optimizer, graph, here)
+            waves[wave].kernels += [kernel] if kernel else []
+            waves[wave].calls += [call] if call else []
     if optimizer.stochastic and any(wave.calls for wave in waves):
         raise RuleError(
             f"{type(optimizer).__name__}: stochastic_rounding needs a kernel for every parameter; "
@@ -140,10 +146,15 @@ def _parts_of(
     """The steps of parameters with the same graph: by a kernel if possible, otherwise by calls."""
     full = [(m, why) for m, why in members if not m.empty]
     shared = {id(m.work): why for m, why in full}
+    summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
+
+    def refusal_there(work: Work) -> str:
+        return places.refusal(graph, work, optimizer.stochastic, summed)
+
     whys = unfits(
         graph,
         [m.work for m, _ in full],
-        lambda work: shared[id(work)] or unfit(work, graph),
+        lambda work: shared[id(work)] or unfit(work, graph) or refusal_there(work),
         optimizer._wanted,
         type(optimizer).__name__,
     )
@@ -153,11 +164,24 @@ def _parts_of(
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
         fit = [m for m in fit if m.present]  # rebound at each step anyway
     rest = [m for m in rest if m.present]
-    summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
     return (
         KernelPart(graph, fit, optimizer.stochastic, summed, gram) if fit else None,
         CallPart(graph, rest, optimizer._differentiable) if rest else None,
     )
+
+
+def _by_device(
+    graph: Graph, members: list[tuple[Member, str]]
+) -> Iterable[list[tuple[Member, str]]]:
+    """The parameters of each device; all of them, to be stepped by calls, where they have to do with each
+    other.
+    """
+    devices: dict[torch.device, list[tuple[Member, str]]] = {}
+    for m, why in members:
+        devices.setdefault(m.p.device, []).append((m, why))
+    if len(devices) > 1 and graph.at_once:
+        return [[(m, why or SEVERAL) for m, why in members]]
+    return devices.values()
 
 
 def _check_at_once(
@@ -219,6 +243,11 @@ def _member(
     if is_spread(p):
         g = alike(g, p)
     elif g.is_sparse:
+        if any(map(is_narrow, slots.values())):
+            raise RuntimeError(
+                f"{type(optimizer).__name__}: a gradient is sparse, and state_dtype='8bit' keeps whole "
+                "blocks; leave state_dtype out"
+            )
         g, rows = _rows(optimizer, graph, g)
 
         def view(x: Any) -> Any:

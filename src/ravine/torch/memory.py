@@ -20,13 +20,14 @@ from ravine.engines.overlap import Span
 __all__ = ["Facts", "facts", "intercepted", "is_cut_short", "lacks_memory", "no_memory", "span"]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_CPU = torch.device("cpu")
 
 
-def no_memory(x: torch.Tensor) -> str:
-    """Why a kernel cannot be pointed at a tensor, or nothing."""
+def no_memory(x: torch.Tensor, where: torch.device = _CPU) -> str:
+    """Why a kernel of a device cannot be pointed at a tensor, or nothing."""
     if type(x) not in _PLAIN:
         return f"of class {type(x).__name__}"
-    if x.device.type != "cpu":
+    if x.device != where:
         return f"on {x.device.type}"
     if x.layout is not torch.strided:
         return f"of layout {str(x.layout).removeprefix('torch.')}"
@@ -34,9 +35,8 @@ def no_memory(x: torch.Tensor) -> str:
         return "negated or conjugated by a flag"
     if x.is_inference():
         return "made in inference mode"
-    if (
-        _keys(x) != _plain_keys()
-    ):  # as in functionalization, in vmap, or for gradients that are zero
+    # As in functionalization, in vmap, or for gradients that are zero.
+    if _keys(x) != _plain_keys(where):
         return "not of plain memory"
     return "without all of its memory" if _lacking(x) else ""
 
@@ -73,12 +73,12 @@ def _keys(x: torch.Tensor) -> Any:
 
 
 @cache
-def _plain_keys() -> Any:
+def _plain_keys(where: torch.device = _CPU) -> Any:
     from torch.utils._python_dispatch import _disable_current_modes
 
     # What surrounds the first step must not affect what counts as plain.
     with _disable_current_modes(), torch._C._DisableFuncTorch(), torch.inference_mode(False):
-        return _keys(torch.empty(0))
+        return _keys(torch.empty(0, device=where))
 
 
 # Whether operations are watched, recorded or replaced, as by make_fx, FakeTensorMode and FLOP counters.

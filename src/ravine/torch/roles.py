@@ -211,7 +211,7 @@ def _heads(
             heads[p] = "the last layer"
         # Another with the same number of inputs, whose outputs cannot be the last one's inputs, is parallel.
         elif p.ndim == last.ndim == 2 and p.shape[1] == last.shape[1] != p.shape[0]:
-            heads[p] = "beside the last layer"
+            heads[p] = "parallel to the last layer"
         else:
             break
     tables = {

@@ -17,10 +17,11 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 from ravine.engines.eager import Work, plan
 from ravine.engines.fused import ACROSS, describe, insist, joined
 from ravine.engines.graph import Graph
+from ravine.engines.narrow import EIGHT_BITS, narrow
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, members, state
+from ravine.torch import amp, checkpoints, evaluation, members, places, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
@@ -31,6 +32,7 @@ from ravine.torch.checks import (
 )
 from ravine.torch.exchange import KERNELS
 from ravine.torch.layers import settled
+from ravine.torch.narrow import told
 from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.sharded import is_spread
 from ravine.torch.signals import NOTHING, Given, given
@@ -93,16 +95,26 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
                 "autograd cannot see through a kernel"
             )
+        if defaults.get("differentiable") and self.eight_bits:
+            raise ValueError(
+                f"{name}: differentiable=True and state_dtype={EIGHT_BITS!r} are mutually exclusive: "
+                "autograd cannot see through codes"
+            )
         defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         self._bounds = {}
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
-        graphs = (self.planned(group, 2)[0] for group in self.param_groups)
+        graphs = [self.planned(group, 2)[0] for group in self.param_groups]
         if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):
             raise ValueError(
                 f"{name}: gram=True does nothing without Newton-Schulz steps; leave it out"
+            )
+        if self.eight_bits and not any(map(narrow, graphs)):
+            raise ValueError(
+                f"{name}: state_dtype={EIGHT_BITS!r} does nothing: none of its state is a running mean that "
+                "8 bits suffice for; leave it out"
             )
 
     @property  # type: ignore[no-redef]
@@ -134,18 +146,32 @@ class RuleOptimizer(torch.optim.Optimizer):
         ]
         graphs = [graph for _, _, graph, _ in found]
         across = joined(graphs)
+        devices = {p.device for _, p, _, _ in found}
+        names: dict[str, None] = {}  # of the engines for devices
 
         def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
             if graph in across:
                 return ACROSS
-            here = unfit(self._seen(group, graph, hyper, p), graph)
+            work = self._seen(group, graph, hyper, p)
+            if graph.at_once and len(devices) > 1:
+                return members.SEVERAL
+            how = graph, work, self.stochastic, bool(self._how.get("grad_norm"))
+            here = unfit(work, graph)
+            here = here or places.refusal(*how)
+            names[places.called(*how)] = None
             elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
             return here or (members.ELSEWHERE if elsewhere else "")
 
         whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
         text = describe(self._wanted, graphs, whys)
+        if text.startswith("kernel") and any(names):
+            text = text.replace("kernel", f"kernel ({', '.join(n or 'CPU' for n in names)})", 1)
         on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
-        return text.replace("newton_schulz", on_gram, 1)
+        text = text.replace("newton_schulz", on_gram, 1)
+        if not self.eight_bits:
+            return text
+        named = ((self.spelling_of(its[0]).state_names, its[2], its[1]) for its in found)
+        return text + told(named)
 
     def _seen(
         self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
@@ -178,6 +204,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._last_step_skipped = True  # until the scaler calls step
         fused = bool(self.defaults.get("fused")) and not amp.is_replaced(self, self.step)
         return fused or self._in_backward is not None
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether state is kept in 8 bits where it can be."""
+        return bool(self._how.get("state_dtype") == EIGHT_BITS)
 
     @property
     def seed(self) -> int:

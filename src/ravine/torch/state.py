@@ -19,6 +19,7 @@ import torch
 from ravine.engines.graph import Graph
 from ravine.rule import Rule
 from ravine.spellings import Spelling
+from ravine.torch.narrow import empty, in_codes, in_format, is_narrow
 from ravine.torch.sharded import is_spread, spread_along
 from ravine.torch.tensors import as_real, dimensions
 
@@ -154,12 +155,21 @@ def _begun(
         count = torch.tensor(float(taken), dtype=torch.float64, device="cpu")
         if counted:
             state["step"] = taken
+    codes = in_codes(optimizer, graph, p)
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
         if kept.shared or state.get(key) is None:
-            state[key] = started(optimizer, group, graph.rule, slot, p, hyper)
+            state[key] = (
+                empty(p, codes[slot])
+                if slot in codes
+                else started(optimizer, group, graph.rule, slot, p, hyper)
+            )
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
+        elif is_narrow(state[key]) or slot in codes:
+            state[key] = in_format(
+                state[key], codes.get(slot), p, f"{type(optimizer).__name__}: {key!r}"
+            )
         elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
@@ -183,25 +193,26 @@ def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
 
 
 def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
-    """Whether steps are counted in the state; by counts, stochastic roundings are redrawn."""
-    return bool(spelling.step) or optimizer.stochastic
+    """Whether steps are counted in the state; by counts, what rounds stochastically is redrawn."""
+    return bool(spelling.step) or optimizer.stochastic or optimizer.eight_bits
 
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
-    """The count of steps as torch has it: one number in float32, on the CPU where `fused` does not
-    ask for the parameter's device; in float64 if that is the default dtype, or where float32 ends.
+    """The count of steps as torch has it: one number in float32; in float64 if that is the default dtype,
+    or where float32 ends. It is on the CPU, also where torch's class would have it on the parameter's
+    device: torch takes it there when it loads a checkpoint.
     """
     if (
         type(count) is torch.Tensor
+        and count.device.type == "cpu"
         and count.dim() == 0
         and (count.dtype is torch.float64 or (count.dtype is torch.float32 and taken < _EXACT))
         and not count.requires_grad
     ):
         return count
-    on_device = group.get("fused") or group.get("capturable")
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+    return torch.tensor(float(taken), dtype=dtype, device="cpu")
 
 
 def number(value: float) -> torch.Tensor:
@@ -211,7 +222,8 @@ def number(value: float) -> torch.Tensor:
 
 def _scalar(kept: Any) -> torch.Tensor:
     """A scalar slot in float64; torch's checkpoints may have it in float32, older ones as a number."""
-    if isinstance(kept, torch.Tensor) and (kept.requires_grad or kept.dtype is torch.float64):
+    here = isinstance(kept, torch.Tensor) and kept.device.type == "cpu"
+    if here and (kept.requires_grad or kept.dtype is torch.float64):
         return kept
     return number(float(kept))
 
@@ -234,7 +246,7 @@ def started(
         return optimizer.state.shared(
             optimizer, spelling, key, lambda: number(kept.init(0.0, **hyper))
         )
-    own = optimizer._how.get("state_dtype")
+    own = torch.float32 if optimizer.eight_bits else optimizer._how.get("state_dtype")
     dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
     try:
@@ -248,8 +260,8 @@ def started(
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
-            f"{type(optimizer).__name__}: state_dtype={dtype} is not supported with complex parameters; "
-            "leave it out"
+            f"{type(optimizer).__name__}: state_dtype={optimizer._how.get('state_dtype') or dtype!r} is "
+            "not supported with complex parameters; leave it out"
         )
     return torch.view_as_complex(made) if p.is_complex() else made
 

@@ -8,7 +8,7 @@ what new gradients are, torch's own guards find out in one call in C. It refers 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_
@@ -24,6 +24,8 @@ from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
 from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.narrow import decoded, encoded, is_narrow
+from ravine.torch.places import place
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
@@ -112,12 +114,28 @@ class Member:
             for slot, key in self.keys.items()
         }
 
-    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
-        """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
-        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
+    @property
+    def narrow(self) -> dict[str, int]:
+        """The slots in codes of 8 bits, and the number of each."""
+        return {k: i for i, k in enumerate(k for k, x in self.work.state.items() if is_narrow(x))}
+
+    @property
+    def plain(self) -> Work:
+        """The work with all numbers as such, for a rule to be called."""
+        if not (codes := self.narrow):
+            return self.work
+        made = {k: decoded(self.work.state[k], self.work.p.shape) for k in codes}
+        return replace(self.work, state={**self.work.state, **made})
+
+    def store(self, new_p: Any, new_state: Mapping[str, Any], anew: bool = False) -> None:
+        """Keep the results of a call; anew: in new tensors, so that autograd sees through them."""
+        self._write(as_real(self.p) if anew else self.work.p, self.p, new_p)
+        codes = self.narrow
         for slot, value in new_state.items():
             key, state = self.keys[slot], self.state
-            if replace:
+            if slot in codes:
+                encoded(state[key], value, self.work.draw, codes[slot])
+            elif anew:
                 value = value if isinstance(value, torch.Tensor) else number(value)
                 state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
             elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
@@ -160,7 +178,7 @@ class CallPart:
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        works = [m.work for m in self.members]
+        works = [m.plain for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
         self.results = steps(self.graph.rule, works, self._bag(works))
@@ -222,6 +240,7 @@ class KernelPart:
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
+            place=place(members[0].p.device),
         )
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
@@ -255,7 +274,7 @@ class KernelPart:
         if not self.repeatable:
             return
         grads = [local(m.work.g) for m in members]
-        self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
+        self.gradients = [(g.shape, g.stride(), g.dtype, g.device) for g in grads]
         self.addresses: list[int] = []  # of gradients, as the kernel has them; none: it has others
         self.sizes = [g.untyped_storage().nbytes() for g in grads]  # how many bytes were enough
         self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
@@ -432,8 +451,10 @@ class KernelPart:
         return self.step.squares() if self.present else 0.0
 
 
-def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+def _without_memory(
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    made = torch.empty_strided(shape, stride, dtype=dtype, device=device)
     made.untyped_storage().resize_(0)
     return made
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 
+from ravine.engines.devices import KINDS
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import MATRIX, ROW, Kernel
+from ravine.engines.kernel import DTYPES, MATRIX, ROW, Kernel
 from ravine.torch.memory import intercepted, no_memory
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, is_spread, local, spread_along
 
 __all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 
-_DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
+_DTYPES = {getattr(torch, name): name for name in DTYPES}
 
 
 def unfit(work: Work, graph: Graph) -> str:
@@ -29,22 +31,24 @@ def unfit(work: Work, graph: Graph) -> str:
     if intercepted():
         return "under a torch mode that sees each operation"
     tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
+    where = p.device if p.device.type in KINDS else torch.device("cpu")
     for x in tensors:
-        if why := no_memory(x):
+        if why := no_memory(x, where):
             return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
     short = lines.short if lines is not None else ()
-    for x in (x for slot, x in work.state.items() if slot not in short):
+    codes = [slot for slot, x in work.state.items() if is_narrow(x)]
+    for x in (x for slot, x in work.state.items() if slot not in (*short, *codes)):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
     if isinstance(p, Sharded) and not _fits_parts(work, lines):
         return "sharded otherwise than its state"
     if all(x.is_contiguous() for x in tensors):
         return ""
-    if lines is not None or graph.draws or isinstance(p, Sharded):
+    if lines is not None or graph.draws or codes or isinstance(p, Sharded):
         return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""

@@ -34,7 +34,7 @@ class Change:
         return rewritten(self.base, nodes=self.nodes, uses=self.uses, outputs=self.outputs)
 
     def of(self, other: Graph) -> Graph | None:
-        """A changed version of the graph; None if it does not contain what is to be changed."""
+        """A changed version of the graph; None if it does not contain the nodes to change."""
         places = {*self.nodes, *(i for i, _ in self.uses)}
         needed = {n.index for n in other.needed(other.outputs.values())}
         if not places <= needed:

@@ -19,7 +19,7 @@ from ravine.engines.llvm.tables import BATCH, IN_THREADS, LINE, REFUSES
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.llvm.walk import print_pass
 
-__all__ = ["text"]
+__all__ = ["before", "text"]
 
 
 def text(variant: Variant) -> str:
@@ -45,6 +45,19 @@ def text(variant: Variant) -> str:
         f"group row: {_row(kernel.group_row)}",
         f"tensor row: {_row(kernel.tensor_row)}",
     )
+
+
+def before(variant: Variant, stages: int) -> str:
+    """What is computed of no elements, for tensors whose passes run elsewhere: `row`, `begin`, `finish`, and
+    the scalars of so many stages.
+    """
+    out, kernel = Printer(), variant.kernel
+    scalars.row(out, kernel)
+    begin(out, variant)
+    for stage in range(stages):
+        scalars.tensors(out, variant, stage)
+    scalars.finish(out, kernel)
+    return out.text(f"{kernel.graph.rule.name}: scalars")
 
 
 def _row(row: Iterable[Value]) -> str:

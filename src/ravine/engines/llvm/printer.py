@@ -59,23 +59,24 @@ def signed(bits: int, width: int = 64) -> int:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
+    r"(add|any|batch|block|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
     r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
 )
-_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4}
+_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4, "i32": 4}
 
 
 class Printer:
     """The text of a module. What prints an operation returns the name of its result.
 
-    block: the label that was printed last.
+    block: the label that was printed last. moved: how far the tables that a function reads are from where
+    the addresses in them say; "": they are there.
     """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.declared: dict[str, None] = {}
         self.taken: dict[str, int] = {}
-        self.block = ""
+        self.block = self.moved = ""
 
     def text(self, *head: str) -> str:
         """The module, with comments at its head."""
@@ -116,12 +117,14 @@ class Printer:
         carried: Mapping[str, str] | None = None,
         kind: str = "double",
         skip: Callable[[], str] | None = None,
+        unrolled: bool = False,
     ) -> Iterator[dict[str, str]]:
         """Print a loop that counts %name from 0.
 
         carried: numbers that go from turn to turn, and what each starts at. What is printed within it
         is its body, which enters in the dict what each of them becomes. skip: prints the condition on
-        which the body is passed by, and they stay as they are.
+        which the body is passed by, and they stay as they are. unrolled: let several turns be one on a GPU,
+        whose threads wait long for each load.
         """
         before, nexts = self.block, dict[str, str]()
         self.jump(f"{name}.head")
@@ -144,8 +147,14 @@ class Printer:
             past = f", [ %{x}, %{name}.body ]" if skip else ""
             self.line(f"%{x}.carried = phi {kind} [ {value}, %{last} ]{past}")
         self.line(f"%{name}.next = add i64 %{name}, 1")
-        self.jump(f"{name}.head")
+        self.jump(f"{name}.head" + (self._unroll() if unrolled and self.moved else ""))
         self.label(f"{name}.end")
+
+    def _unroll(self) -> str:
+        first = len([line for line in self.declared if line.startswith("!")])
+        self.declared[f"!{first} = distinct !{{!{first}, !{first + 1}}}"] = None
+        self.declared[f'!{first + 1} = !{{!"llvm.loop.unroll.count", i32 8}}'] = None
+        return f", !llvm.loop !{first}"
 
     def fresh(self, name: str) -> str:
         """A name that no value of this function has yet."""
@@ -178,9 +187,16 @@ class Printer:
         self.declared[f"declare {kind} {function}({', '.join([str(kind)] * len(args))})"] = None
         return self.set(name, f"call {kind} {function}({', '.join(f'{kind} {a}' for a in args)})")
 
-    def at(self, base: str, index: str | int, kind: str = "double", name: str = "at") -> str:
+    def at(
+        self,
+        base: str,
+        index: str | int,
+        kind: str = "double",
+        name: str = "at",
+        pointer: str = "ptr",
+    ) -> str:
         """The address of an element of an array."""
-        return self.set(name, f"getelementptr {kind}, ptr {base}, i64 {index}")
+        return self.set(name, f"getelementptr {kind}, {pointer} {base}, i64 {index}")
 
     def load(self, name: str, address: str, kind: str = "double") -> str:
         """Load a number or an address."""
@@ -192,7 +208,15 @@ class Printer:
 
     def field(self, base: str, names: Sequence[str], name: str, kind: str = "i64") -> str:
         """Load one field of a table."""
-        return self.load(name, self.at(base, names.index(name), "i64", f"{name}.at"), kind)
+        at = self.at(base, names.index(name), "i64", f"{name}.at")
+        return self.table(name, at) if kind == "ptr" else self.load(name, at, kind)
+
+    def table(self, name: str, at: str) -> str:
+        """Load the address of a table, or of a place in one."""
+        if not self.moved:
+            return self.load(name, at, "ptr")
+        here = self.set(name, f"add i64 {self.load(name, at, 'i64')}, {self.moved}")
+        return self.set(name, f"inttoptr i64 {here} to ptr")
 
     def splat(self, value: str, kind: Type) -> str:
         """A number in every place of a vector."""

@@ -20,7 +20,7 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["finish", "parts", "row", "tensors"]
+__all__ = ["finish", "of_tensor", "parts", "row", "tensors", "todo"]
 
 _DOUBLE = Type("double")
 
@@ -58,12 +58,8 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
 def tensors(out: Printer, variant: Variant, stage: int) -> None:
     """For each tensor: reductions put together, and the scalars that depend on them."""
     kernel = variant.kernel
-    todo = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
-    if kernel.spread:
-        todo = [v for v in todo if not kernel.is_found(v)]
-    by_lines = stage in kernel.due.values()
     adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
-    if not (todo or by_lines or adding):
+    if not (todo(kernel, stage) or stage in kernel.due.values() or adding):
         return
     out.begin(f"@tensors_{stage}(ptr %scalars)", "once per step and tensor, in float64")
     totals = out.field("%scalars", SCALARS, "totals", "ptr")
@@ -71,22 +67,7 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     with every.each("tensor", dict.fromkeys(adding.values(), identity("sum", _DOUBLE))) as becomes:
         record = every.record("%tensor")
         rows = rows_of(out, record)
-        body = Body(out, _DOUBLE)
-        for v in todo:
-            if v.op in SIZES:
-                number = out.field(record, RECORD, f"whole_{v.op}")
-                body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
-            elif v.op == "epsilon":
-                body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
-            elif v.op == "total":
-                at = out.at(totals, kernel.totals.index(v))
-                body.names[v] = out.load(v.called, at)
-        _add_partials(out, variant, record, [v for v in todo if v.op in PARTIAL], body)
-        if by_lines:
-            lines = Lines(out, kernel, record)
-            compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
-        else:
-            _compute(body, kernel, rows, todo)
+        body = of_tensor(out, variant, stage, record, rows, totals)
         for v, name in adding.items():
             [x] = v.args
             if x not in body.names:
@@ -96,6 +77,36 @@ def tensors(out: Printer, variant: Variant, stage: int) -> None:
     for v, name in adding.items():
         out.store(f"%{name}", out.at(totals, kernel.totals.index(v)))
     out.end()
+
+
+def todo(kernel: Kernel, stage: int) -> list[Value]:
+    """What is computed for each tensor at a stage."""
+    mine = [v for v in kernel.needed if v.level == TENSOR and v.stage == stage]
+    return [v for v in mine if not kernel.is_found(v)] if kernel.spread else mine
+
+
+def of_tensor(
+    out: Printer, variant: Variant, stage: int, record: str, rows: dict[int, str], totals: str
+) -> Body:
+    """What is computed for one tensor at a stage; totals: where the sums over all tensors stand."""
+    kernel, mine = variant.kernel, todo(variant.kernel, stage)
+    body = Body(out, _DOUBLE)
+    for v in mine:
+        if v.op in SIZES:
+            number = out.field(record, RECORD, f"whole_{v.op}")
+            body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
+        elif v.op == "epsilon":
+            body.names[v] = _DOUBLE.constant(2.0**-52 if variant.of == "double" else 2.0**-23)
+        elif v.op == "total":
+            at = out.at(totals, kernel.totals.index(v))
+            body.names[v] = out.load(v.called, at)
+    _add_partials(out, variant, record, [v for v in mine if v.op in PARTIAL], body)
+    if stage in kernel.due.values():
+        lines = Lines(out, kernel, record)
+        compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
+    else:
+        _compute(body, kernel, rows, mine)
+    return body
 
 
 def _add_partials(
@@ -109,7 +120,7 @@ def _add_partials(
     walk = next(w for w in variant.passes if w.sums and w.sums[0] in sums)
     body.names |= {v: f"%sum{i}" for i, v in enumerate(walk.sums)}
     starts = {f"sum{i}": identity(v.op, _DOUBLE) for i, v in enumerate(walk.sums)}
-    with out.loop("add", chunks, starts) as becomes:
+    with out.loop("add", chunks, starts, unrolled=True) as becomes:
         first = out.set("at", f"mul i64 %add, {variant.partials}")
         for i, (name, v) in enumerate(zip(starts, walk.sums, strict=True)):
             part = out.load("part", out.at(partials, out.set("at", f"add i64 {first}, {i}")))

@@ -9,20 +9,18 @@ over; what they sum up, or find to be the greatest or the least, is left as the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 
-from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Value
 from ravine.engines.llvm.body import Body
-from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
-from ravine.engines.llvm.draws import Draws
+from ravine.engines.llvm.codes import buffers
+from ravine.engines.llvm.columns import Columns
+from ravine.engines.llvm.elements import Elements, Row
 from ravine.engines.llvm.lines import Lines, strip
-from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
-from ravine.engines.llvm.tables import BATCH, CHUNK, LINE, RECORD, record_of, rows_of, scalar
+from ravine.engines.llvm.tables import BATCH, CHUNK, LINE, RECORD, record_of
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import BLOCK
 from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
@@ -45,37 +43,16 @@ def print_pass(out: Printer, variant: Variant, walk: Pass) -> None:
     out.end()
 
 
-@dataclass
-class _Row:
-    """A row, or a whole chunk: where among the chunk's elements it begins, and the code for its elements."""
-
-    first: str
-    narrow: Body
-    wide: Body
-
-
 _Found = dict[str, list[str]]
 
 
-class _Walk:
+class _Walk(Elements):
     """The parts of the function, from the outermost loop to the elements."""
-
-    def __init__(self, out: Printer, variant: Variant, walk: Pass):
-        self.out, self.variant, self.walk = out, variant, walk
-        self.kernel = variant.kernel
-        self.columns = [c for c in self.kernel.columns if c in (*walk.loads, *walk.stores)]
-        self.one, self.wide = Type(variant.of), Type(variant.of, variant.width)
-        of_rows = [v for v in walk.lines if v.level == ROW]
-        self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
-        self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
-        self.streams = sorted({v.leaf for v in walk.values if v.op in DRAWN})
-        self.draws: Draws | None = None
-        self.across: dict[Value, str] = {}  # where what there is for each column begins
-        self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
 
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
         out = self.out
+        self.buffers = buffers(out, [c for c in self.codes if c in self.walk.stores])
         counters = out.field("%batch", BATCH, "counters", "ptr")
         ranges = out.field("%batch", BATCH, "range_count")
         bounds = out.field("%batch", BATCH, "bounds", "ptr")
@@ -146,37 +123,38 @@ class _Walk:
         self, record: str, tensor: str, start: str, addresses: dict[str, str]
     ) -> dict[str, str]:
         """Walk over the elements of a chunk; what they are reduced to."""
-        out, walk, variant = self.out, self.walk, self.variant
-        numel = out.field(record, RECORD, "numel")
-        length = out.field(record, RECORD, "chunk_length")
-        rest = out.set("rest", f"sub i64 {numel}, {start}")
-        full = out.set("full", f"icmp ult i64 {length}, {rest}")
-        count = out.set("count", f"select i1 {full}, i64 {length}, i64 {rest}")
-        rows = rows_of(out, record)
-        base = {}
-        for c in self.columns:
-            at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
-            whole = out.load(f"{c}.whole", at, "ptr")
-            base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here")
-        narrow, wide = self.scalars(rows)
-        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
-        noise = None
-        if rounded or self.streams:
-            noise = Noise(out, start, variant.width)
-            fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
-            noise.rounds(self.kernel.columns, rounded, **fields)
-            self.draws = Draws(out, noise, self.streams, **fields)
-        columns = Columns(out, variant.dtype, base, noise if rounded else None)
-        narrow.stored = wide.stored = columns.stored
-
+        count = self.length(record, start)
+        narrow, wide, columns = self.bodies(record, tensor, start, addresses)
         if self.kernel.by_lines:
             count = self.within_matrix(record, start, count)
-        if walk.vectors or walk.lines:
+        if self.walk.vectors or self.walk.lines:
             return self.lines(record, start, count, narrow, wide, columns)
-        found = self.run(count, [_Row("0", narrow, wide)], columns)
+        if self.codes:
+            return self.blocks(count, narrow, wide, columns)
+        found = self.run(count, [Row("0", narrow, wide)], columns)
         return {x: numbers[0] for x, numbers in found.items()}
 
-    def run(self, length: str, rows: Sequence[_Row], columns: Columns, side: str = "") -> _Found:
+    def blocks(self, count: str, narrow: Body, wide: Body, columns: Columns) -> dict[str, str]:
+        """Step the elements of a chunk block by block; what they are reduced to."""
+        out, codes = self.out, columns.codes
+        assert codes is not None
+        above = out.set("above", f"add i64 {count}, {BLOCK - 1}")
+        blocks = out.set("blocks", f"udiv i64 {above}, {BLOCK}")
+        starts = {f"{x}.blocks": identity(op, Type("double")) for x, op in self.sums.items()}
+        with out.loop("block", blocks, starts) as becomes:
+            first = out.set("first", f"mul i64 %block, {BLOCK}")
+            left = out.set("left", f"sub i64 {count}, {first}")
+            whole = out.set("whole", f"icmp ugt i64 {left}, {BLOCK}")
+            length = out.set("length", f"select i1 {whole}, i64 {BLOCK}, i64 {left}")
+            codes.begin("%block", first, length)
+            found = self.run(length, [Row(first, narrow, wide)], columns, ".block")
+            for x, op in self.sums.items():
+                text = more(out, op, Type("double"), f"%{x}.blocks", found[x][0])
+                becomes[f"{x}.blocks"] = out.set(f"{x}.more", text)
+            codes.end()
+        return {x: f"%{x}.blocks" for x in self.sums}
+
+    def run(self, length: str, rows: Sequence[Row], columns: Columns, side: str = "") -> _Found:
         """Step so many elements of each of some rows, side by side; what they are reduced to.
 
         side: what the names of the loops end in.
@@ -209,10 +187,6 @@ class _Walk:
         return {
             x: [f"%{x}.{r}.{left}.all" for r in self.each(v, rows)] for x, v in self.reduced.items()
         }
-
-    def each(self, reduction: Value, rows: Sequence[_Row]) -> range:
-        """Of which of these rows a reduction has a number of its own; the first counts for all."""
-        return range(len(rows) if reduction.level == ROW else 1)
 
     def within_matrix(self, record: str, start: str, count: str) -> str:
         """How many elements a chunk has that ends where its matrix does, if that is in pieces."""
@@ -264,7 +238,7 @@ class _Walk:
                     number = out.set("number", f"add i64 {number}, {r}")
                     offset = out.set("offset", f"mul i64 {number}, {length}")
                     offset = out.set("offset", f"add i64 {begin}, {offset}")
-                    one = _Row(offset, narrow.copy(), wide.copy())
+                    one = Row(offset, narrow.copy(), wide.copy())
                     number = out.set("number", f"add i64 {row}, {number}")
                     for v in walk.vectors:
                         if v.level == ROW:
@@ -307,12 +281,6 @@ class _Walk:
             becomes |= {f"{x}.pieces": f"%{x}.line" for x in of_tensor}
         return {x: f"%{x}.pieces" for x in of_tensor}
 
-    def splat(self, narrow: Body, wide: Body, value: Value, x: str) -> None:
-        """Let the elements meet a number of their row, or of their matrix."""
-        if self.one.of == "float":
-            x = self.out.set("x", f"fptrunc double {x} to float")
-        narrow.names[value], wide.names[value] = x, self.out.splat(x, self.wide)
-
     def parts(self, lines: Lines, number: str) -> dict[Value, str]:
         """Where a piece, of that number, leaves what it finds for each column, begun."""
         out, length = self.out, lines.each[COLUMN]
@@ -332,98 +300,3 @@ class _Walk:
 
             strip(out, f"part{place}", length, begin)
         return where
-
-    def loop(
-        self,
-        label: str,
-        span: tuple[str, str],
-        starts: dict[str, str],
-        bodies: Sequence[Body],
-        rows: Sequence[_Row],
-        columns: Columns,
-    ) -> None:
-        """Step the elements of a span in each row, as many at a time as the bodies are wide.
-
-        starts: what each reduction begins at.
-        """
-        out, (begin, end), before = self.out, span, self.out.block
-        kind = bodies[0].kind
-        out.label(label)
-        out.line(f"%i.{label} = phi i64 [ {begin}, %{before} ], [ %i.{label}.next, %{label} ]")
-        for x, start in starts.items():
-            ends = f"[ {start}, %{before} ], [ %{x}.{label}.next, %{label} ]"
-            out.line(f"%{x}.{label} = phi {kind.like('double')} {ends}")
-        self.elements(label, bodies, rows, columns)
-        out.line(f"%i.{label}.next = add i64 %i.{label}, {kind.width}")
-        out.line(f"%i.{label}.more = icmp ult i64 %i.{label}.next, {end}")
-        out.branch(f"%i.{label}.more", label, f"{label}.end")
-
-    def elements(
-        self, label: str, bodies: Sequence[Body], rows: Sequence[_Row], columns: Columns
-    ) -> None:
-        """The step for the elements of each row from i on: as many as the bodies are wide.
-
-        What there is for each column is read, and what is found for it is kept, once for all rows.
-        """
-        out, i, kind = self.out, f"%i.{label}", bodies[0].kind
-        double = kind.like("double")
-        there = {}
-        for v, begin in self.across.items():
-            there[v] = x = out.set("x", f"load {double}, ptr {out.at(begin, i)}, align 8")
-            if kind.of == "float":
-                there[v] = out.set("x", f"fptrunc {double} {x} to {kind}")
-        at = [i if row.first == "0" else out.set("at", f"add i64 {i}, {row.first}") for row in rows]
-        for body, place in zip(bodies, at, strict=True):
-            for c, v in self.walk.loads.items():
-                body.names[v] = columns.load(c, kind, place)
-            body.names |= there
-            if self.draws is not None:
-                body.draw = partial(self.draws.draw, kind=kind, i=place)
-            for v in self.walk.values:
-                body.compute(v)
-
-        def wider(body: Body, v: Value) -> str:
-            x = body.number(v)
-            if kind.of == "double":
-                return x
-            return out.set("wider", f"fpext {kind} {x} to {double}")
-
-        for x, v in self.reduced.items():
-            for r in self.each(v, rows):
-                mine, found = bodies if v.level != ROW else [bodies[r]], f"%{x}.{r}.{label}"
-                for body in mine[:-1]:
-                    text = more(out, self.sums[x], double, found, wider(body, v.args[0]))
-                    found = out.set("found", text)
-                text = more(out, self.sums[x], double, found, wider(mine[-1], v.args[0]))
-                out.line(f"%{x}.{r}.{label}.next = {text}")
-        for v, begin in self.parted.items():
-            where = out.at(begin, i)
-            x = out.set("part", f"load {double}, ptr {where}, align 8")
-            for body in bodies:
-                text = more(out, v.op.removeprefix("column_"), double, x, wider(body, v.args[0]))
-                x = out.set("part", text)
-            out.line(f"store {double} {x}, ptr {where}, align 8")
-        for body, place in zip(bodies, at, strict=True):
-            stores = {c: body.number(v) for c, v in self.walk.stores.items()}
-            for c, x in stores.items():
-                columns.store(c, kind, place, x)
-
-    def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
-        """The scalars that the elements meet, as single numbers and as vectors."""
-        out = self.out
-        narrow, wide = (Body(out, kind) for kind in (self.one, self.wide))
-        used = {x for v in self.walk.values for x in wide.operands(v)}
-        reduced = (*self.walk.sums, *self.walk.lines)
-        used |= {*self.walk.stores.values(), *(x for v in reduced for x in v.args)}
-        conditions = {v.args[0] for v in self.walk.values if v.op == "where"}
-        for v in self.walk.scalars:
-            if v.op == "constant" or v not in used:
-                continue
-            number = scalar(out, self.kernel, rows, v)
-            if v in conditions:
-                test = ("i1", out.set(f"{v.called}.on", f"fcmp une double {number}, 0.0"))
-                narrow.truths[v] = wide.truths[v] = test
-            if self.one.of == "float":
-                number = out.set(f"{v.called}.f", f"fptrunc double {number} to float")
-            narrow.names[v], wide.names[v] = number, out.splat(number, self.wide)
-        return narrow, wide

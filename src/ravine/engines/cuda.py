@@ -1,0 +1,429 @@
+"""Steps on NVIDIA's GPUs: through the driver, by ctypes, on torch's current stream.
+
+`Driver` calls the driver and reports its errors by name; `Cuda` is the engine of one device, see devices.py;
+`Step` is a kernel bound to tensors there. The tables that the passes read are one block of memory, with a
+copy on the device: what has changed since the last step is copied before the first launch. A step waits for
+the device only if a scalar slot depends on a reduction.
+
+Nothing here is imported before a tensor on a GPU is stepped.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from ravine.engines.chunks import chunks
+from ravine.engines.compiler import scalars
+from ravine.engines.devices import Place, Unavailable
+from ravine.engines.kernel import TENSOR, Kernel
+from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, on_host, refusal
+from ravine.engines.llvm.tables import READY, RECORD, SCALARS
+from ravine.engines.ptx import ARCHITECTURES, assembly
+from ravine.rule import kept
+
+__all__ = ["Cuda", "Driver", "DriverError", "Step", "engine"]
+
+_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
+_SHORTEST_CHUNK = 2048
+_Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+
+
+class DriverError(RuntimeError):
+    """What the driver says has gone wrong; `name`: its name there."""
+
+    def __init__(self, function: str, name: str):
+        super().__init__(f"CUDA's driver: {function}: {name}")
+        self.name = name
+
+
+class Driver:
+    """The driver's functions, by name. library: as ctypes loads it."""
+
+    def __init__(self, library: Any = None):
+        try:
+            self.library = ctypes.CDLL(_LIBRARY) if library is None else library
+            self.call("cuInit", ctypes.c_uint(0))
+        except (OSError, AttributeError) as error:
+            raise Unavailable(f"CUDA's driver cannot be loaded ({error})") from None
+        except DriverError as error:
+            raise Unavailable(str(error)) from None
+
+    def call(self, function: str, *arguments: Any) -> None:
+        """Call a function; DriverError if it does not succeed."""
+        status = getattr(self.library, function)(*arguments)
+        if status:
+            name = ctypes.c_char_p()
+            self.library.cuGetErrorName(ctypes.c_int(status), ctypes.byref(name))
+            raise DriverError(function, name.value.decode() if name.value else f"error {status}")
+
+
+_drivers: list[Driver] = []
+
+
+def engine(place: Place) -> Cuda:
+    """The engine of a device. Raises Unavailable where there is none."""
+    if not _drivers:
+        _drivers.append(Driver())
+    return Cuda(_drivers[0], place)
+
+
+class Cuda:
+    """The engine of one GPU, in its primary context, which is torch's."""
+
+    name = "PTX"
+
+    def __init__(self, driver: Driver, place: Place):
+        self.driver, self.place = driver, place
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        self._context = ctypes.c_void_p()
+        try:
+            driver.call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(place.index))
+            for value, attribute in ((major, _MAJOR), (minor, _MINOR)):
+                which = ctypes.c_int(attribute)
+                driver.call("cuDeviceGetAttribute", ctypes.byref(value), which, device)
+            driver.call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
+        except DriverError as error:
+            raise Unavailable(str(error)) from None
+        capability = 10 * major.value + minor.value
+        fitting = [a for a in ARCHITECTURES if int(a.removeprefix("sm_")) <= capability]
+        if not fitting:
+            raise Unavailable(
+                f"PTX is for compute capability 8.0 and later; this GPU has {major.value}.{minor.value}"
+            )
+        self.architecture = fitting[-1]
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """The device's context is the thread's."""
+        self.driver.call("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            self.driver.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+        """Why it cannot step a kernel, or nothing."""
+        return refusal(kernel, dtypes)
+
+    def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
+        """A kernel bound to tensors; the arguments are those of :class:`Step`."""
+        return Step(self, kernel, *tensors, **how)
+
+    def functions(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> dict[str, Any]:
+        """The kernels of a module with the passes, loaded once."""
+
+        def load() -> _Module:
+            text = assembly(kernel, dtypes, stochastic, self.architecture)
+            return _Module(
+                self, text, [w.stage for w in _variant(kernel, dtypes, stochastic).passes]
+            )
+
+        return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
+
+    def allocate(self, size: int) -> int:
+        """So many bytes of the device's memory; where they are."""
+        address = ctypes.c_uint64()
+        with self.current():
+            self.driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        return address.value
+
+    def free(self, address: int) -> None:
+        """Give memory back, when all work on the device that may use it is done."""
+        with self.current():
+            self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
+
+    def write(self, address: int, content: bytes) -> None:
+        """Copy to the device, on the stream. The host's memory may change as soon as this returns."""
+        with self.current():
+            self.copy_in(address, content, len(content))
+
+    def copy_in(self, address: int, source: Any, size: int) -> None:
+        """The same of memory of the host, in the current context."""
+        to, stream = ctypes.c_uint64(address), ctypes.c_void_p(self.place.stream())
+        self.driver.call("cuMemcpyHtoDAsync_v2", to, source, ctypes.c_size_t(size), stream)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy from the device, when the work queued on the stream is done."""
+        content = ctypes.create_string_buffer(size)
+        with self.current():
+            self.copy_out(content, address, size)
+        return content.raw
+
+    def copy_out(self, target: Any, address: int, size: int) -> None:
+        """The same to memory of the host, in the current context."""
+        source, stream = ctypes.c_uint64(address), ctypes.c_void_p(self.place.stream())
+        self.driver.call("cuMemcpyDtoHAsync_v2", target, source, ctypes.c_size_t(size), stream)
+        self.driver.call("cuStreamSynchronize", stream)
+
+
+class _Module:
+    """Code that is loaded in a context, and unloaded with this object."""
+
+    def __init__(self, engine: Cuda, text: str, stages: Sequence[int]):
+        driver, module = engine.driver, ctypes.c_void_p()
+        with engine.current():
+            driver.call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(text.encode()))
+            self.functions = {}
+            for stage in stages:
+                function, name = ctypes.c_void_p(), f"pass_{stage}"
+                driver.call(
+                    "cuModuleGetFunction",
+                    ctypes.byref(function),
+                    module,
+                    ctypes.c_char_p(name.encode()),
+                )
+                self.functions[name] = function
+        weakref.finalize(self, _unload, engine, module).atexit = False
+
+
+def _unload(engine: Cuda, module: Any) -> None:
+    with engine.current():
+        engine.driver.call("cuModuleUnload", module)
+
+
+def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Blocks:
+    return Blocks(kernel, tuple(dtypes), stochastic=stochastic)
+
+
+class Step:
+    """A kernel bound to tensors on a GPU, with the arguments, attributes and methods of
+    :class:`ravine.engines.cpu.Step`, except those for rows and columns, and for tensors that are spread over
+    processes.
+
+    Array columns are on the device; scalar slots and counts are on the host.
+    """
+
+    def __init__(
+        self,
+        engine: Cuda,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        dtypes: Sequence[Sequence[str]],
+        groups: Sequence[int] | None = None,
+        *,
+        counts: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        stochastic: bool = False,
+    ):
+        groups = groups or [0] * len(sizes)
+        if not 0 < len(sizes) == len(dtypes) == len(groups):
+            raise ValueError(
+                "sizes, dtypes and groups must be equally long and not empty, got "
+                f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
+            )
+        self.lock = threading.Lock()
+        self.engine, self.kernel, self._noisy = engine, kernel, stochastic or kernel.draws
+        self.arrays, self.slots = kernel.arrays, kernel.slots
+        self.columns = (*kernel.columns, *kernel.slots, "step")
+        self.state = (*kernel.arrays, *kernel.slots, "step")
+        self.inputs = tuple(name for name in kernel.inputs if name != "t")
+        batches: dict[tuple[str, ...], list[int]] = {}
+        for i, dtype in enumerate(dtypes):
+            batches.setdefault(tuple(dtype), []).append(i)
+        self.order = [i for members in batches.values() for i in members]
+        variants = [_variant(kernel, dtype, stochastic) for dtype in batches]
+        spans = {i: chunks(max(sizes[i], 1), shortest=_SHORTEST_CHUNK) for i in self.order}
+        many, cells = len(sizes), [sum(len(spans[i][1]) for i in its) for its in batches.values()]
+
+        # What the host writes comes first: what has changed of it is copied before a step.
+        lengths = {
+            "addresses": len(self.columns) * many,
+            "records": len(RECORD) * many,
+            "group_rows": len(kernel.group_row) * (1 + max(groups)),
+            "own_rows": len(kernel.group_row) * many,
+            "numbers": len(kernel.tensor_row) * many,
+            "totals": len(kernel.totals),
+        }
+        written = [*lengths]
+        lengths |= {"scalars": len(SCALARS), "done": 1}
+        for b, (count, variant) in enumerate(zip(cells, variants, strict=True)):
+            lengths[f"launch{b}"] = len(LAUNCH) + len(kernel.columns)
+            lengths[f"chunks{b}"] = 2 * count
+            lengths[f"partials{b}"] = variant.partials * count
+        ends = [*accumulate(lengths.values())]
+        self._begin = dict(zip(lengths, (0, *ends), strict=False))
+        self._lengths = lengths
+        self._words = (ctypes.c_int64 * ends[-1])()
+        self._host = ctypes.addressof(self._words)
+        self.anywhere = engine.allocate(8 * ends[-1])
+        weakref.finalize(self, engine.free, self.anywhere).atexit = False
+        self._moved = ctypes.c_int64(self.anywhere - self._host)
+
+        self._fill("scalars", [
+            self._at("group_rows"), 1 + max(groups), self._at("records"), many, self._at("totals"),
+            self._at("addresses"), 0, 0, many,
+        ])  # fmt: skip
+        self._launches: dict[int, list[tuple[Any, int, Any]]] = {}
+        first = 0
+        for b, (dtype, members) in enumerate(batches.items()):
+            self._add_batch(b, first, [(sizes[i], groups[i], *spans[i]) for i in members])
+            functions = engine.functions(kernel, dtype, stochastic)
+            table = ctypes.c_uint64(self._at(f"launch{b}") + self._moved.value)
+            pointers = [ctypes.cast(ctypes.byref(x), ctypes.c_void_p) for x in (table, self._moved)]
+            arguments = (ctypes.c_void_p * 2)(*pointers)
+            arguments.kept = table  # type: ignore[attr-defined]
+            for walk in variants[b].passes:
+                launch = functions[f"pass_{walk.stage}"], cells[b], arguments
+                self._launches.setdefault(walk.stage, []).append(launch)
+            self._fill(f"launch{b}", [
+                self._at(f"chunks{b}"), self._at("records", len(RECORD) * first),
+                self._at(f"partials{b}"), self._at("done"), sum(cells), self._at("scalars"),
+                *(self._at("addresses", many * c + first) for c in range(len(kernel.columns))),
+            ])  # fmt: skip
+            first += len(members)
+        for place, i in enumerate(self.order):
+            self._record(place, "number", i if numbers is None else numbers[i])
+            self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))
+
+        stages = on_host(variants[0])
+        code = scalars(variants[0], stages)
+        self._code = code  # kept alive
+        self._first = [_Function(code.address["begin"])]
+        found = (code.address.get(f"tensors_{stage}") for stage in range(stages))
+        self._first += [_Function(address) for address in found if address]
+        finish = code.address.get("finish")
+        self._finish = _Function(finish) if finish else None
+        new = [kernel.outputs[slot] for slot in kernel.slots]
+        self._waits = any(v.level == TENSOR and v.stage >= stages for v in new)
+        self._inputs = struct.Struct(f"{len(self.inputs)}d")
+        self._pointers = struct.Struct(f"{many}q")
+        self._written = [
+            (self._at(table), 8 * lengths[table]) for table in written if lengths[table]
+        ]
+        self._copied = [b""] * len(self._written)
+        with engine.current():
+            engine.copy_in(self.anywhere, self._words, ctypes.sizeof(self._words))
+
+    def _at(self, table: str, word: int = 0) -> int:
+        """Where a table is, on the host."""
+        return self._host + 8 * (self._begin[table] + word)
+
+    def _fill(self, table: str, words: Sequence[int]) -> None:
+        begin = self._begin[table]
+        self._words[begin : begin + len(words)] = [*words]
+
+    def _record(self, place: int, field: str, value: int) -> None:
+        self._words[self._begin["records"] + len(RECORD) * place + RECORD.index(field)] = value
+
+    def _add_batch(
+        self, b: int, first: int, members: Sequence[tuple[int, int, int, Sequence[int]]]
+    ) -> None:
+        """The tables for tensors (size, group, length of a chunk, chunks) of the same dtypes."""
+        row, begun = len(self.kernel.group_row), 0
+        self._fill(
+            f"chunks{b}",
+            [x for i, (*_, starts) in enumerate(members) for start in starts for x in (i, start)],
+        )
+        partials = self._lengths[f"partials{b}"] // max(1, self._lengths[f"chunks{b}"] // 2)
+        for place, (size, group, length, starts) in enumerate(members, first):
+            values = {
+                "numel": size,
+                "chunk_length": length,
+                "group_row": self._at("group_rows", row * group),
+                "tensor_row": self._at("numbers", len(self.kernel.tensor_row) * place),
+                "partials": self._at(f"partials{b}", partials * begun),
+                "chunk_count": len(starts),
+                "shared_row": self._at("group_rows", row * group),
+                "own_row": self._at("own_rows", row * place),
+                "whole_numel": size,
+                "whole_matrices": 1,
+                "whole_rows": 1,
+                "whole_height": 1,
+                "whole_widths": size,
+                "whole_columns": size,
+            }
+            for field, value in values.items():
+                self._record(place, field, value)
+            begun += len(starts)
+
+    def point(self, column: str, addresses: Sequence[int]) -> None:
+        """Say where a column of each tensor begins; see :meth:`ravine.engines.cpu.Step.point`."""
+        self.place(column, [addresses[i] for i in self.order])
+
+    def place(self, column: str, addresses: Sequence[int]) -> None:
+        """`point`, with the tensors in the order that the tables have them in."""
+        at = self._begin["addresses"] + len(self.order) * self.columns.index(column)
+        self._pointers.pack_into(self._words, 8 * at, *addresses)
+
+    def set_group(self, group: int, values: Sequence[float]) -> None:
+        """Give a group its hyperparameters, in the order of `inputs`."""
+        self._inputs.pack_into(self._words, self._input(group, 0), *values)
+
+    def setter(self, group: int, name: str) -> Callable[[float], None] | None:
+        """What gives a group one hyperparameter; None where the kernel does not use it."""
+        if name not in self.inputs:
+            return None
+        at = self._input(group, self.inputs.index(name))
+        return partial(struct.Struct("d").pack_into, self._words, at)
+
+    def _input(self, group: int, number: int) -> int:
+        row = self._begin["group_rows"] + len(self.kernel.group_row) * group
+        return 8 * (row + len(self.kernel.inputs) - len(self.inputs) + number)
+
+    def squares(self) -> float:
+        """The sum of the squared gradients of the last run, if the kernel was asked for it. Waits for the
+        device.
+        """
+        assert self.kernel.squares is not None
+        at = self._at("totals", self.kernel.totals.index(self.kernel.squares)) + self._moved.value
+        return struct.unpack("d", self.engine.read(at, 8))[0]
+
+    def run(self, expected: int, seed: int = 0, between: object = None) -> int:
+        """Queue the step on the current stream, or refuse it before anything has changed; see
+        :meth:`ravine.engines.cpu.Step.run`.
+
+        Raises RuntimeError while the stream is captured for a CUDA graph, and DriverError.
+        """
+        scalars = self._begin["scalars"]
+        self._words[scalars + SCALARS.index("expected")] = expected
+        if self._noisy:
+            self._words[scalars + SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
+        engine, driver = self.engine, self.engine.driver
+        stream = ctypes.c_void_p(engine.place.stream())
+        with engine.current():
+            captured = ctypes.c_int()
+            driver.call("cuStreamIsCapturing", stream, ctypes.byref(captured))
+            if captured.value:
+                raise RuntimeError(
+                    "a step by a kernel cannot be captured in a CUDA graph: its count and its learning rate "
+                    "would be the same at each replay"
+                )
+            at = self._at("scalars")
+            status = self._first[0](at)
+            if status != READY:
+                return status
+            for function in self._first[1:]:
+                function(at)
+            if self._finish and not self._waits:
+                self._finish(at)
+            self._copy()
+            zero, one, threads = ctypes.c_uint(0), ctypes.c_uint(1), ctypes.c_uint(THREADS)
+            for launches in self._launches.values():
+                for function, blocks, arguments in launches:
+                    driver.call(
+                        "cuLaunchKernel", function, ctypes.c_uint(blocks), one, one, threads, one, one,
+                        zero, stream, arguments, None,
+                    )  # fmt: skip
+            if self._finish and self._waits:
+                numbers, size = self._at("numbers"), 8 * self._lengths["numbers"]
+                engine.copy_out(ctypes.c_void_p(numbers), numbers + self._moved.value, size)
+                self._finish(at)
+        return READY
+
+    def _copy(self) -> None:
+        """Copy what has changed of the tables to the device."""
+        for i, (at, size) in enumerate(self._written):
+            content = ctypes.string_at(at, size)
+            if content != self._copied[i]:
+                self.engine.copy_in(at + self._moved.value, content, size)
+                self._copied[i] = content

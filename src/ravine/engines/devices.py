@@ -1,0 +1,158 @@
+"""Which engine steps the tensors of an accelerator, and whether it has proved itself there.
+
+    engine, why = chosen(kernel, ("float32",) * 4, False, place)
+
+An engine is a module with a function `engine(place)`, which raises Unavailable, with the reason, where it
+cannot run. It is imported when the first tensor on such a device is stepped. Before a kernel steps anybody's
+tensors on a device, it steps some of its own there, and the CPU kernel steps the same ones: if the results
+differ, the next engine is tried. If none is left, the rule is called instead, and `optimizer.engine` gives
+the reasons.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ravine.rule import kept
+
+if TYPE_CHECKING:
+    from ravine.engines.cpu import Step
+    from ravine.engines.kernel import Kernel
+
+__all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
+
+_MODULES = {"cuda": ("ravine.engines.cuda",)}
+"""By kind of device: where engines are, the preferred ones first."""
+KINDS = tuple(_MODULES)
+
+
+class Unavailable(RuntimeError):
+    """Why an engine cannot run on a device."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device: its kind ("cuda"), its number, and what tells the address of the stream that work is to
+    be queued on.
+    """
+
+    kind: str
+    index: int
+    stream: Callable[[], int] = field(compare=False, default=lambda: 0)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.index}"
+
+
+class Engine(Protocol):
+    """What steps kernels on a device.
+
+    name: in words. refusal: why it cannot step a kernel for columns of these dtypes, or nothing. step: a
+    kernel bound to tensors, like :class:`ravine.engines.cpu.Step`: with its arguments sizes, dtypes, groups,
+    counts, numbers and stochastic, its attributes columns, state, inputs, order, lock, anywhere, arrays,
+    slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns are on
+    the device; scalar slots and counts are on the host. `run` queues the step on the place's stream.
+
+    allocate, free, write and read: memory of the device, by address. read waits for what is queued.
+    """
+
+    name: str
+
+    def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+        """Why it cannot step a kernel, or nothing."""
+
+    def step(
+        self,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        dtypes: Sequence[Sequence[str]],
+        groups: Sequence[int] | None = None,
+        *,
+        counts: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        stochastic: bool = False,
+    ) -> Step:
+        """A kernel bound to tensors."""
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes."""
+
+    def free(self, address: int) -> None:
+        """Give them back."""
+
+    def write(self, address: int, content: bytes) -> None:
+        """Copy to the device."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy from the device."""
+
+
+_lock = threading.RLock()
+_engines: dict[tuple[str, Place], Any] = {}  # or the reason why there is none
+
+
+def _engine(module: str, place: Place) -> Any:
+    with _lock:
+        if (module, place) not in _engines:
+            try:
+                found = import_module(module).engine(place)
+            except (Unavailable, ImportError) as error:
+                found = str(error)
+            _engines[module, place] = found
+        return _engines[module, place]
+
+
+def chosen(
+    kernel: Kernel, dtypes: Sequence[str], stochastic: bool, place: Place
+) -> tuple[Engine | None, str]:
+    """The engine that steps a kernel with columns of these dtypes on a device; None, and why there is none.
+
+    The first call for a kernel takes as long as it takes to compile it for the device and for the CPU.
+    """
+    reasons = []
+    for module in _MODULES.get(place.kind, ()):
+        engine = _engine(module, place)
+        if isinstance(engine, str):
+            reasons.append(engine)
+            continue
+        key = ("proof", module, place, tuple(dtypes), stochastic)
+        why = kept(kernel, key, partial(_why_not, engine, kernel, dtypes, stochastic))
+        if not why:
+            return engine, ""
+        reasons.append(f"{engine.name}: {why}")
+    return None, f"on {place}: {'; '.join(reasons)}" if reasons else f"on {place.kind}"
+
+
+def _why_not(engine: Engine, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+    from ravine.engines.proof import proved
+
+    why = engine.refusal(kernel, dtypes, stochastic)
+    return why or proved(engine, kernel, tuple(dtypes), stochastic)
+
+
+def bound(
+    place: Place,
+    kernel: Kernel,
+    sizes: Sequence[int],
+    dtypes: Sequence[Sequence[str]],
+    groups: Sequence[int] | None = None,
+    *,
+    stochastic: bool = False,
+    **how: Any,
+) -> Step:
+    """A kernel bound to tensors on a device, by the engine that is chosen for it. Raises Unavailable with the
+    reasons if there is none.
+    """
+    asked = [chosen(kernel, its, stochastic, place) for its in dict.fromkeys(map(tuple, dtypes))]
+    engines = {id(engine): engine for engine, _ in asked}
+    whys = [why for _, why in asked if why]
+    if whys or len(engines) > 1:
+        raise Unavailable("; ".join(whys) or f"on {place}: no engine for all of the dtypes")
+    [engine] = engines.values()
+    assert engine is not None
+    return engine.step(kernel, sizes, dtypes, groups, stochastic=stochastic, **how)

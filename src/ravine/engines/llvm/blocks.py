@@ -1,0 +1,422 @@
+"""A kernel's passes for a GPU: a block of threads for each chunk.
+
+A pass is made of phases, functions that each thread of a block calls in turn, with a barrier between: `walk`
+over the elements; `fold` and `leave`, which put together what the threads have found and leave it as the
+chunk's part; then, in the block that is the last one done, what is computed for each tensor before the next
+pass, a thread for each tensor. All communication is in memory, and between phases. So there are as many
+launches as passes, the bits do not depend on which block is when, and the phases can be run, as they are
+printed here, by one thread of any computer: see `entry_in_turn`.
+
+What does not depend on elements is computed by the CPU kernel's own functions before the first pass. The
+tables are its tables, in a copy: `moved` is how far the copy is from where the addresses in it say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+
+from ravine.engines.kernel import DTYPES, Kernel, Value
+from ravine.engines.llvm.columns import Columns
+from ravine.engines.llvm.elements import Elements, Row
+from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.reductions import across, identity, more
+from ravine.engines.llvm.scalars import of_tensor, todo
+from ravine.engines.llvm.tables import CHUNK, SCALARS, Tensors, record_of, rows_of, scalar
+from ravine.engines.llvm.variant import Variant
+from ravine.engines.passes import Pass
+
+__all__ = [
+    "LAUNCH",
+    "THREADS",
+    "Blocks",
+    "entry_in_turn",
+    "entry_on_gpu",
+    "on_host",
+    "refusal",
+    "shared_words",
+    "text",
+]
+
+THREADS = 256
+"""The threads of a block."""
+LAUNCH = ("chunks", "records", "partials", "done", "blocks", "scalars")
+"""The table of a launch; the addresses of its tensors' columns follow, as in BATCH. done: where the blocks
+that are done are counted; blocks: how many there are in all launches of the pass."""
+
+_ACCESS = 16  # bytes that a thread moves at a time
+_FOLDERS = 16  # threads that put together what the others have found
+# There is no instruction for these, and no library to call.
+_MISSING = ("exp", "log", "pow", "mod", "tanh")
+_ARGUMENTS = (
+    "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.thread, i64 %gpu.block, i64 %gpu.threads, "
+    "ptr %gpu.shared"
+)
+_DOUBLE = Type("double")
+_SCOPE = 'syncscope("device")'
+_MOST_SHARED = 6 * 1024  # words: what every GPU has for a block
+
+
+class Blocks(Variant):
+    """The kernel for a GPU: the widest column is accessed 16 bytes at a time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.width = _ACCESS // max(DTYPES[d] for d in self.dtypes)
+
+
+def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
+    """Why the passes cannot be printed for a GPU, or nothing."""
+    if kernel.by_lines:
+        return "it has something for each row or column of a matrix"
+    if kernel.spread:
+        return "its tensors may be spread over processes"
+    variant = Blocks(kernel, tuple(dtypes))
+    first = on_host(variant)
+    if shared_words(variant) > _MOST_SHARED:
+        return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
+    used = {v.op for walk in variant.passes for v in walk.values}
+    used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
+    missing = [op for op in _MISSING if op in used]
+    return f"it uses {missing[0]}, for which a GPU has no instruction" if missing else ""
+
+
+def on_host(variant: Variant) -> int:
+    """Of how many stages the scalars are computed by the host, before the first pass."""
+    return variant.passes[0].stage + 1 if variant.passes else variant.kernel.stages
+
+
+def shared_words(variant: Variant) -> int:
+    """How many words of eight bytes the threads of a block share at most."""
+    most = max((len(walk.sums) for walk in variant.passes), default=0)
+    return max(most, len(variant.kernel.totals)) * THREADS + 1
+
+
+Entry = Callable[[Printer, str, Sequence[str]], None]
+"""Prints the function that has the phases called, with a barrier between."""
+
+
+def text(variant: Variant, entry: Entry) -> str:
+    """The passes as LLVM IR."""
+    out = Printer()
+    out.moved = "%gpu.moved"
+    for walk, last in _until(variant):
+        entry(out, f"pass_{walk.stage}", _Walk(out, variant, walk).phases(last))
+    columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())
+    return out.text(
+        f"{variant.kernel.graph.rule.name}: {columns}; computed in {variant.of}, by blocks"
+    )
+
+
+def _until(variant: Variant) -> list[tuple[Pass, int]]:
+    """Each pass, and the last stage whose scalars are computed after it."""
+    ends = [*(walk.stage for walk in variant.passes[1:]), variant.kernel.stages - 1]
+    return list(zip(variant.passes, ends, strict=True))
+
+
+class _Walk(Elements):
+    space, aligned = " addrspace(1)", True
+
+    def phases(self, last: int) -> list[str]:
+        """Print the phases, and name them in their order. last: the last stage whose scalars follow."""
+        kernel, phases = self.kernel, ["walk"]
+        self._begin("walk")
+        self.step()
+        self.out.end()
+        after: list[tuple[str, Callable[[], None]]] = []
+        for stage in range(self.walk.stage + 1, last + 1):
+            if todo(kernel, stage):
+                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
+            if adding := self._adding(stage):
+                sums = dict.fromkeys(adding, "sum")
+                after.append((f"gather_{stage}", partial(self.gather, stage)))
+                after.append((f"fold_{stage}", partial(self.fold, sums)))
+                after.append((f"totals_{stage}", partial(self.totals, stage)))
+        if self.walk.sums:
+            self._begin("fold")
+            self.fold(self.sums)
+            self._past()
+            self.out.end()
+            phases.append("fold")
+        if self.walk.sums or after:
+            self._begin("leave")
+            self.leave(bool(after))
+            self.out.end()
+            phases.append("leave")
+        for name, made in after:
+            self._begin(name)
+            self._if_last(made)
+            self.out.end()
+            phases.append(name)
+        return phases
+
+    def _begin(self, phase: str) -> None:
+        name = f"@pass_{self.walk.stage}.{phase}({_ARGUMENTS}) alwaysinline"
+        self.out.begin(name, result="internal void")
+
+    def _field(self, name: str, kind: str = "i64") -> str:
+        return self.out.field("%gpu.table", LAUNCH, name, kind)
+
+    def step(self) -> None:
+        """The elements of a thread."""
+        out = self.out
+        chunks, records = self._field("chunks", "ptr"), self._field("records", "ptr")
+        addresses = {}
+        for c in dict.fromkeys(["g", *self.columns]):
+            place = len(LAUNCH) + self.kernel.columns.index(c)
+            addresses[c] = out.table(f"{c}.at", out.at("%gpu.table", place, "i64", f"{c}.at"))
+        at = out.at(chunks, out.set("chunk", f"mul i64 %gpu.block, {len(CHUNK)}"), "i64")
+        tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
+        gradient = out.load("g.whole", out.at(addresses["g"], tensor, "ptr", "g.at"), "ptr")
+        absent = out.set("absent", f"icmp eq ptr {gradient}, null")
+        out.branch(absent, "gpu.past", "gpu.here")
+        out.label("gpu.here")
+        record = record_of(out, records, tensor)
+        count = self.length(record, start)
+        narrow, wide, columns = self.bodies(record, tensor, start, addresses)
+        found = self.run(count, Row("0", narrow, wide), columns)
+        before = out.block
+        out.jump("gpu.past")
+        out.label("gpu.past")
+        for x, op in self.sums.items():
+            nothing = identity(op, _DOUBLE)
+            out.line(f"%gpu.{x} = phi double [ {nothing}, %entry ], [ {found[x]}, %{before} ]")
+        for i, x in enumerate(self.sums):
+            self._share(i, "%gpu.thread", f"%gpu.{x}")
+
+    def _shared(self, i: int, thread: str) -> str:
+        """A thread's place for its i-th number; before all stands whether this is the last block."""
+        at = self.out.set("at", f"mul i64 %gpu.threads, {i}")
+        at = self.out.set("at", f"add i64 {at}, {thread}")
+        return self.out.at("%gpu.shared", self.out.set("at", f"add i64 {at}, 1"))
+
+    def _share(self, i: int, thread: str, x: str) -> None:
+        self.out.store(x, self._shared(i, thread))
+
+    def run(self, count: str, row: Row, columns: Columns) -> dict[str, str]:
+        """Step this thread's vectors, then one of the elements left over; what they are reduced to."""
+        out, width = self.out, self.variant.width
+        many = out.set("many", f"and i64 {count}, {-width}")
+        whole = self._aligned(columns)
+        many = out.set("wide.count", f"select i1 {whole}, i64 {many}, i64 0")
+        vector = self.wide.like("double")
+        found = {f"{x}.0": identity(op, _DOUBLE) for x, op in self.sums.items()}
+        for label, body, first, end in (
+            ("wide", row.wide, "0", many),
+            ("left", row.narrow, many, count),
+        ):
+            kind, vectors = body.kind, label == "wide"
+            own = out.set("own", f"mul i64 %gpu.thread, {kind.width}")
+            own = out.set("own", f"add i64 {first}, {own}") if first != "0" else own
+            step = out.set("step", f"mul i64 %gpu.threads, {kind.width}")
+            before = out.block
+            out.branch(out.set("any", f"icmp ult i64 {own}, {end}"), label, f"{label}.past")
+            ops = {f"{x}.0": op for x, op in self.sums.items()}
+            starts = {x: identity(op, vector) if vectors else found[x] for x, op in ops.items()}
+            self.loop(label, (own, end), starts, [body], [row], columns, step)
+            out.label(f"{label}.end")
+            new = {x: f"%{x}.{label}.next" for x in ops}
+            if vectors:
+                new = {x: across(out, op, vector, new[x]) for x, op in ops.items()}
+            last = out.block
+            out.jump(f"{label}.past")
+            out.label(f"{label}.past")
+            for x in ops:
+                ends = f"[ {found[x]}, %{before} ], [ {new[x]}, %{last} ]"
+                out.line(f"%{x}.{label}.all = phi double {ends}")
+                found[x] = f"%{x}.{label}.all"
+        return {x: found[f"{x}.0"] for x in self.sums}
+
+    def _aligned(self, columns: Columns) -> str:
+        """Whether all columns of the tensor are aligned to whole vectors."""
+        out, found = self.out, "0"
+        for c in self.columns:
+            where = out.set("where", f"ptrtoint ptr{self.space} {columns.base[c]} to i64")
+            odd = self.variant.width * DTYPES[self.variant.dtype[c]] - 1
+            off = out.set("off", f"and i64 {where}, {odd}")
+            found = out.set("off", f"or i64 {off}, {found}")
+        return out.set("aligned", f"icmp eq i64 {found}, 0")
+
+    def fold(self, sums: Mapping[str, str]) -> None:
+        """What each thread has, put together to as many numbers as there are folders."""
+        out = self.out
+        out.branch(out.set("mine", f"icmp ult i64 %gpu.thread, {_FOLDERS}"), "gpu.fold", "gpu.past")
+        out.label("gpu.fold")
+        turns = out.set("turns", f"add i64 %gpu.threads, {_FOLDERS - 1}")
+        turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
+        turns = out.set("turns", f"udiv i64 {turns}, {_FOLDERS}")
+        with self._each(sums, turns) as becomes:
+            thread = out.set("thread", f"mul i64 %add, {_FOLDERS}")
+            thread = out.set("thread", f"add i64 {thread}, %gpu.thread")
+            self._take_in(sums, becomes, thread)
+        for i, x in enumerate(sums):
+            self._share(i, "%gpu.thread", f"%gpu.{x}")
+
+    def _past(self) -> None:
+        """Where those go on that have nothing to do."""
+        self.out.jump("gpu.past")
+        self.out.label("gpu.past")
+
+    def _each(self, sums: Mapping[str, str], count: str) -> AbstractContextManager[dict[str, str]]:
+        starts = {f"gpu.{x}": identity(op, _DOUBLE) for x, op in sums.items()}
+        return self.out.loop("add", count, starts)
+
+    def _take_in(self, sums: Mapping[str, str], becomes: dict[str, str], thread: str) -> None:
+        out = self.out
+        for i, (x, op) in enumerate(sums.items()):
+            part = out.load("part", self._shared(i, thread))
+            becomes[f"gpu.{x}"] = out.set("more", more(out, op, _DOUBLE, f"%gpu.{x}", part))
+
+    def _of_folders(self, sums: Mapping[str, str]) -> None:
+        """What the folders have put together, as one number each: %gpu.x."""
+        out = self.out
+        few = out.set("few", f"icmp ult i64 %gpu.threads, {_FOLDERS}")
+        folders = out.set("folders", f"select i1 {few}, i64 %gpu.threads, i64 {_FOLDERS}")
+        with self._each(sums, folders) as becomes:
+            self._take_in(sums, becomes, "%add")
+
+    def leave(self, follows: bool) -> None:
+        """The chunk's part, left by the first thread; and whether this block is the last one done, where
+        something follows in it.
+        """
+        out = self.out
+        out.branch(out.set("first", "icmp eq i64 %gpu.thread, 0"), "gpu.first", "gpu.past")
+        out.label("gpu.first")
+        if self.walk.sums:
+            partials = self._field("partials", "ptr")
+            self._of_folders(self.sums)
+            first = out.set("at", f"mul i64 %gpu.block, {self.variant.partials}")
+            for i, x in enumerate(self.sums):
+                out.store(f"%gpu.{x}", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
+        if follows:
+            done, blocks = self._field("done", "ptr"), self._field("blocks")
+            out.line(f"fence {_SCOPE} seq_cst")
+            count = out.set("count", f"atomicrmw add ptr {done}, i64 1 {_SCOPE} monotonic")
+            out.line(f"fence {_SCOPE} seq_cst")
+            last = out.set("last", f"add i64 {count}, 1")
+            last = out.set("last", f"icmp eq i64 {last}, {blocks}")
+            flag = out.set("flag", f"zext i1 {last} to i64")
+            out.store(flag, "%gpu.shared", "i64")
+            out.branch(last, "gpu.last", "gpu.past")
+            out.label("gpu.last")
+            out.store("0", done, "i64")  # for the next step
+        self._past()
+
+    def _if_last(self, made: Callable[[], None]) -> None:
+        """What follows in the last block."""
+        out = self.out
+        flag = out.load("flag", "%gpu.shared", "i64")
+        out.branch(out.set("last", f"icmp ne i64 {flag}, 0"), "gpu.last", "gpu.past")
+        out.label("gpu.last")
+        made()
+        self._past()
+
+    def _scalars(self) -> Tensors:
+        out = self.out
+        at = out.at("%gpu.table", LAUNCH.index("scalars"), "i64")
+        out.line(f"%scalars = getelementptr i64, ptr {out.table('where', at)}, i64 0")
+        return Tensors(out, self.kernel)
+
+    def _mine(
+        self, every: Tensors, carried: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[dict[str, str]]:
+        """A loop over every so many of the tensors that have a gradient: %gpu.tensor."""
+        out = self.out
+        turns = out.set("turns", f"add i64 {every.count}, %gpu.threads")
+        turns = out.set("turns", f"sub i64 {turns}, 1")
+        turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
+        turns = out.set("turns", f"udiv i64 {turns}, %gpu.threads")
+
+        def absent() -> str:
+            out.line("%gpu.turn = mul i64 %tensor, %gpu.threads")
+            out.line("%gpu.tensor = add i64 %gpu.turn, %gpu.thread")
+            return out.set("absent", f"icmp eq ptr {every.column('g', '%gpu.tensor')}, null")
+
+        return out.loop("tensor", turns, carried, skip=absent)
+
+    def tensors(self, stage: int) -> None:
+        """The scalars of each tensor: a thread for every so many of them."""
+        out, every = self.out, self._scalars()
+        totals = out.field("%scalars", SCALARS, "totals", "ptr")
+        with self._mine(every):
+            record = every.record("%gpu.tensor")
+            of_tensor(out, self.variant, stage, record, rows_of(out, record), totals)
+
+    def _adding(self, stage: int) -> dict[str, Value]:
+        """The sums over all tensors that are due after a stage."""
+        totals = enumerate(self.kernel.totals)
+        return {f"total{i}": v for i, v in totals if v.stage == stage + 1}
+
+    def gather(self, stage: int) -> None:
+        """The sums over every so many tensors, for each thread."""
+        out, kernel, every = self.out, self.kernel, self._scalars()
+        adding = self._adding(stage)
+        with self._mine(every, dict.fromkeys(adding, identity("sum", _DOUBLE))) as becomes:
+            rows = rows_of(out, every.record("%gpu.tensor"))
+            for name, v in adding.items():
+                [x] = v.args
+                number = (
+                    _DOUBLE.constant(float(x.leaf))
+                    if x.op == "constant"
+                    else scalar(out, kernel, rows, x)
+                )
+                becomes[name] = out.set(f"{name}.next", f"fadd double %{name}, {number}")
+        for i, name in enumerate(adding):
+            self._share(i, "%gpu.thread", f"%{name}")
+
+    def totals(self, stage: int) -> None:
+        """The sums over all tensors."""
+        out, adding = self.out, self._adding(stage)
+        out.branch(out.set("first", "icmp eq i64 %gpu.thread, 0"), "gpu.first", "gpu.past")
+        out.label("gpu.first")
+        self._scalars()
+        totals = out.field("%scalars", SCALARS, "totals", "ptr")
+        self._of_folders(dict.fromkeys(adding, "sum"))
+        for name, v in adding.items():
+            out.store(f"%gpu.{name}", out.at(totals, self.kernel.totals.index(v)))
+
+
+def entry_on_gpu(words: int) -> Entry:
+    """The kernel that is launched: thread and block are the GPU's. words: what a block shares."""
+
+    def entry(out: Printer, name: str, phases: Sequence[str]) -> None:
+        shared = f"@{name}.shared"
+        out.lines += [
+            "",
+            f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16",
+        ]
+        out.begin(f"@{name}(ptr %gpu.table, i64 %gpu.moved) #0", result="ptx_kernel void")
+        for what, register in (("thread", "tid.x"), ("block", "ctaid.x")):
+            out.declared[f"declare i32 @llvm.nvvm.read.ptx.sreg.{register}()"] = None
+            out.line(f"%gpu.{what}.i = call i32 @llvm.nvvm.read.ptx.sreg.{register}()")
+            out.line(f"%gpu.{what} = zext i32 %gpu.{what}.i to i64")
+        out.line(f"%gpu.shared = addrspacecast ptr addrspace(3) {shared} to ptr")
+        names = f"i64 %gpu.thread, i64 %gpu.block, i64 {THREADS}, ptr %gpu.shared"
+        for i, phase in enumerate(phases):
+            if i:
+                out.declared["declare void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)"] = None
+                out.line("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
+            out.line(f"call void @{name}.{phase}(ptr %gpu.table, i64 %gpu.moved, {names})")
+        out.end()
+        attributes = f'attributes #0 = {{ "nvvm.maxntid"="{THREADS}" }}'
+        out.declared[attributes] = None
+
+    return entry
+
+
+def entry_in_turn(out: Printer, name: str, phases: Sequence[str]) -> None:
+    """The same phases by one thread of this computer, block after block, with a loop over the threads of a
+    block in the place of each barrier.
+    """
+    arguments = "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.blocks, i64 %gpu.threads, ptr %gpu.shared"
+    out.begin(f"@{name}({arguments})")
+    with out.loop("gpu.block", "%gpu.blocks"):
+        for phase in phases:
+            loop = f"gpu.{phase}"
+            with out.loop(loop, "%gpu.threads"):
+                out.line(
+                    f"call void @{name}.{phase}(ptr %gpu.table, i64 %gpu.moved, i64 %{loop}, "
+                    "i64 %gpu.block, i64 %gpu.threads, ptr %gpu.shared)"
+                )
+    out.end()

@@ -1,0 +1,216 @@
+"""What a pass does with the elements of a chunk, in registers, without temporaries: on any target.
+
+Columns are loaded, the rule's operations follow in its order, what is reduced is added up, and columns are
+stored. Who walks over which elements is up to the target: walk.py for threads of a CPU, blocks.py for blocks
+of a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ravine.draws import DRAWN
+from ravine.engines.kernel import ROW, Value
+from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.codes import Codes
+from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
+from ravine.engines.llvm.draws import Draws
+from ravine.engines.llvm.noise import Noise
+from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.reductions import more
+from ravine.engines.llvm.tables import RECORD, rows_of, scalar
+from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import BLOCK
+from ravine.engines.passes import Pass
+
+__all__ = ["Elements", "Row"]
+
+
+@dataclass
+class Row:
+    """A row, or a whole chunk: where among the chunk's elements it begins, and the code for its elements."""
+
+    first: str
+    narrow: Body
+    wide: Body
+
+
+class Elements:
+    """The code of a pass for the elements of one chunk after the other.
+
+    space: the address space that columns are in, as LLVM writes it after "ptr". aligned: whether columns
+    are aligned to whole vectors.
+    """
+
+    space, aligned = "", False
+
+    def __init__(self, out: Printer, variant: Variant, walk: Pass):
+        self.out, self.variant, self.walk = out, variant, walk
+        self.kernel = variant.kernel
+        self.columns = [c for c in self.kernel.columns if c in (*walk.loads, *walk.stores)]
+        self.one, self.wide = Type(variant.of), Type(variant.of, variant.width)
+        of_rows = [v for v in walk.lines if v.level == ROW]
+        self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
+        self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
+        self.streams = sorted({v.leaf for v in walk.values if v.op in DRAWN})
+        self.codes = [c for c in variant.codes if c in self.columns]
+        self.buffers: dict[str, str] = {}
+        self.draws: Draws | None = None
+        self.across: dict[Value, str] = {}  # where what there is for each column begins
+        self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
+
+    def length(self, record: str, start: str) -> str:
+        """How many elements the chunk has that begins there: fewer at the end of a tensor."""
+        out = self.out
+        numel = out.field(record, RECORD, "numel")
+        length = out.field(record, RECORD, "chunk_length")
+        rest = out.set("rest", f"sub i64 {numel}, {start}")
+        full = out.set("full", f"icmp ult i64 {length}, {rest}")
+        return out.set("count", f"select i1 {full}, i64 {length}, i64 {rest}")
+
+    def bodies(
+        self, record: str, tensor: str, start: str, addresses: Mapping[str, str]
+    ) -> tuple[Body, Body, Columns]:
+        """The code for an element and for a vector of them, and the columns of a chunk.
+
+        addresses: for each column, where the addresses of the tensors' columns stand.
+        """
+        out, walk, variant = self.out, self.walk, self.variant
+        rows, pointer = rows_of(out, record), f"ptr{self.space}"
+        base, scales = {}, {}
+        for c in self.columns:
+            at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
+            whole = out.load(f"{c}.whole", at, "ptr")
+            if self.space:
+                whole = out.set(f"{c}.whole", f"addrspacecast ptr {whole} to {pointer}")
+            base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here", pointer)
+            if c in self.codes:  # the scales are behind the codes of whole blocks
+                numel = out.field(record, RECORD, "numel")
+                end = out.set("end", f"add i64 {numel}, {BLOCK - 1}")
+                end = out.set("end", f"and i64 {end}, {-BLOCK}")
+                behind = out.at(whole, end, "i8")
+                scales[c] = out.at(behind, out.set("number", f"udiv i64 {start}, {BLOCK}"), "i32")
+        narrow, wide = self.scalars(rows)
+        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
+        noise = None
+        if rounded or self.streams or self.buffers:
+            noise = Noise(out, start, variant.width)
+            fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
+            noise.rounds(self.kernel.columns, rounded, **fields)
+            noise.codes(variant.codes, self.buffers, **fields)
+            self.draws = Draws(out, noise, self.streams, **fields)
+        codes = Codes(out, variant.dtype, base, scales, self.buffers, noise, variant.width)
+        noise = noise if rounded else None
+        columns = Columns(out, variant.dtype, base, noise, pointer, self.aligned, codes)
+        narrow.stored = wide.stored = columns.stored
+        return narrow, wide, columns
+
+    def loop(
+        self,
+        label: str,
+        span: tuple[str, str],
+        starts: dict[str, str],
+        bodies: Sequence[Body],
+        rows: Sequence[Row],
+        columns: Columns,
+        step: int | str = 0,
+    ) -> None:
+        """Step the elements of a span in each row, as many at a time as the bodies are wide.
+
+        starts: what each reduction begins at. step: how far on the next ones are; as many by default.
+        """
+        out, (begin, end), before = self.out, span, self.out.block
+        kind = bodies[0].kind
+        out.label(label)
+        out.line(f"%i.{label} = phi i64 [ {begin}, %{before} ], [ %i.{label}.next, %{label} ]")
+        for x, start in starts.items():
+            ends = f"[ {start}, %{before} ], [ %{x}.{label}.next, %{label} ]"
+            out.line(f"%{x}.{label} = phi {kind.like('double')} {ends}")
+        self.elements(label, bodies, rows, columns)
+        out.line(f"%i.{label}.next = add i64 %i.{label}, {step or kind.width}")
+        out.line(f"%i.{label}.more = icmp ult i64 %i.{label}.next, {end}")
+        out.branch(f"%i.{label}.more", label, f"{label}.end")
+
+    def elements(
+        self, label: str, bodies: Sequence[Body], rows: Sequence[Row], columns: Columns
+    ) -> None:
+        """The step for the elements of each row from i on: as many as the bodies are wide.
+
+        What there is for each column is read, and what is found for it is kept, once for all rows.
+        """
+        out, i, kind = self.out, f"%i.{label}", bodies[0].kind
+        double = kind.like("double")
+        there = {}
+        for v, begin in self.across.items():
+            there[v] = x = out.set("x", f"load {double}, ptr {out.at(begin, i)}, align 8")
+            if kind.of == "float":
+                there[v] = out.set("x", f"fptrunc {double} {x} to {kind}")
+        at = [i if row.first == "0" else out.set("at", f"add i64 {i}, {row.first}") for row in rows]
+        for body, place in zip(bodies, at, strict=True):
+            for c, v in self.walk.loads.items():
+                body.names[v] = columns.load(c, kind, place)
+                if self.codes and kind.width > 1:
+                    columns.prefetch(c, kind, place)
+            body.names |= there
+            if self.draws is not None:
+                body.draw = partial(self.draws.draw, kind=kind, i=place)
+            for v in self.walk.values:
+                body.compute(v)
+
+        def wider(body: Body, v: Value) -> str:
+            x = body.number(v)
+            if kind.of == "double":
+                return x
+            return out.set("wider", f"fpext {kind} {x} to {double}")
+
+        for x, v in self.reduced.items():
+            for r in self.each(v, rows):
+                mine, found = bodies if v.level != ROW else [bodies[r]], f"%{x}.{r}.{label}"
+                for body in mine[:-1]:
+                    text = more(out, self.sums[x], double, found, wider(body, v.args[0]))
+                    found = out.set("found", text)
+                text = more(out, self.sums[x], double, found, wider(mine[-1], v.args[0]))
+                out.line(f"%{x}.{r}.{label}.next = {text}")
+        for v, begin in self.parted.items():
+            where = out.at(begin, i)
+            x = out.set("part", f"load {double}, ptr {where}, align 8")
+            for body in bodies:
+                text = more(out, v.op.removeprefix("column_"), double, x, wider(body, v.args[0]))
+                x = out.set("part", text)
+            out.line(f"store {double} {x}, ptr {where}, align 8")
+        for body, place in zip(bodies, at, strict=True):
+            stores = {c: body.number(v) for c, v in self.walk.stores.items()}
+            for c, x in stores.items():
+                columns.store(c, kind, place, x)
+
+    def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
+        """The scalars that the elements meet, as single numbers and as vectors."""
+        out = self.out
+        narrow, wide = (Body(out, kind) for kind in (self.one, self.wide))
+        used = {x for v in self.walk.values for x in wide.operands(v)}
+        reduced = (*self.walk.sums, *self.walk.lines)
+        used |= {*self.walk.stores.values(), *(x for v in reduced for x in v.args)}
+        conditions = {v.args[0] for v in self.walk.values if v.op == "where"}
+        for v in self.walk.scalars:
+            if v.op == "constant" or v not in used:
+                continue
+            number = scalar(out, self.kernel, rows, v)
+            if v in conditions:
+                test = ("i1", out.set(f"{v.called}.on", f"fcmp une double {number}, 0.0"))
+                narrow.truths[v] = wide.truths[v] = test
+            if self.one.of == "float":
+                number = out.set(f"{v.called}.f", f"fptrunc double {number} to float")
+            narrow.names[v], wide.names[v] = number, out.splat(number, self.wide)
+        return narrow, wide
+
+    def each(self, reduction: Value, rows: Sequence[Row]) -> range:
+        """Of which of these rows a reduction has a number of its own; the first counts for all."""
+        return range(len(rows) if reduction.level == ROW else 1)
+
+    def splat(self, narrow: Body, wide: Body, value: Value, x: str) -> None:
+        """Let the elements meet a number of their row, or of their matrix."""
+        if self.one.of == "float":
+            x = self.out.set("x", f"fptrunc double {x} to float")
+        narrow.names[value], wide.names[value] = x, self.out.splat(x, self.wide)
