@@ -286,9 +286,9 @@ class Kernel:
         stochastic: bool = False,
     ):
         from ravine.engines import cpu
+        from ravine.engines.cutting import called, cut, is_cut
         from ravine.engines.eager import plan
         from ravine.engines.kernel import KernelError
-        from ravine.engines.turns import called
 
         graphs = [plan(rule, values, ndim=p.ndim) for p in params]
         of = {
@@ -296,10 +296,12 @@ class Kernel:
             for graph in graphs
         }
         for graph in of:
-            if calls := called(graph):
+            if is_cut(graph):
+                cut(graph)  # which says why it is not possible
+                always, due = called(graph)
                 raise KernelError(
-                    f"rule {rule.name!r} alternates between kernels and {calls[0]}, so its kernels are "
-                    "not timed alone"
+                    f"rule {rule.name!r} alternates between kernels and {(*always, *due)[0]}, so its kernels "
+                    "are not timed alone"
                 )
         if len(of) > 1:
             for graph in of:

@@ -175,7 +175,8 @@ def bench_peers(
 ) -> None:
     """Other packages' optimizers, if installed, and the rules that take the same path.
 
-    Imports these packages. scripts/peers.txt lists the versions that are compared.
+    SOAP and Shampoo, which decompose matrices every ten steps, step the matrices of the shapes. Imports
+    these packages. scripts/peers.txt lists the versions that are compared.
     """
     require("torch")
     from ravine.bench import peers
@@ -184,7 +185,8 @@ def bench_peers(
     _checked(seconds, on, file)
     wanted = [x for x in packages.split(",") if x]
     chosen = [found.name for found in find_all("--rules", rules)] if rules else []
-    _bench({"peers": peers.run(on, wanted, chosen, seconds, progress)}, file, json)
+    given = (on, wanted, chosen, seconds, progress)
+    _bench({"peers": peers.run(*given), "periodic": peers.run_periodic(*given)}, file, json)
 
 
 @bench.command("optax")

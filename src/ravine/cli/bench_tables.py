@@ -146,8 +146,19 @@ def _half(rows: Rows) -> None:
     table(("stored in", ">loss", ">from float32", "within its spread"), cells)
 
 
-def _peers(rows: Rows) -> None:
-    title("One step, float32; ratio: the time of the package's optimizer over that of the rule's")
+def _periodic(rows: Rows) -> None:
+    if rows:
+        line()
+        _peers(rows, "A step of ten, of which one decomposes matrices; ratio: as above")
+
+
+def _peers(
+    rows: Rows,
+    heading: str = "One step, float32; ratio: the time of the package's optimizer over that of the rule's",
+) -> None:
+    if not rows:
+        return
+    title(heading)
     shapes = list(dict.fromkeys(r["shapes"] for r in rows))
     found = {(r["rule"], r["name"], r["shapes"]): r for r in rows if "skipped" not in r}
     pairs = dict.fromkeys((r["rule"], r["name"], r["package"]) for r in rows if "skipped" not in r)
@@ -247,6 +258,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "stacks": _stacks,
     "half": _half,
     "peers": _peers,
+    "periodic": _periodic,
     "memory": _memory,
     "optax": _optax,
     "race": _race,

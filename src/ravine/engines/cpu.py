@@ -53,7 +53,7 @@ from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
-__all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel"]
+__all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel", "locked"]
 
 # A rule with reductions walks over the elements several times. Tensors of about so many elements, for each
 # thread, go through all walks before the next ones begin, and are in the caches still.
@@ -74,11 +74,12 @@ def kernel(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
 
 
 # A lock that another thread held at a fork is never released in the child.
-_steps: weakref.WeakSet[Step] = weakref.WeakSet()
+locked: weakref.WeakSet[Any] = weakref.WeakSet()
+"""What has a `lock` that steps are taken under."""
 
 
 def _after_fork() -> None:
-    for step in _steps:
+    for step in locked:
         step.lock = threading.Lock()
 
 
@@ -203,7 +204,7 @@ class Step:
         self._begin = {c: self._pointers.size * i for i, c in enumerate(self.columns)}
         count = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = count if sum(sizes) >= _ALONE else 1
-        _steps.add(self)
+        locked.add(self)
 
     def _list_numbers(self) -> int:
         """Note where among `numbers` there is what for each tensor; how many words there are."""

@@ -25,7 +25,7 @@ from ravine.engines.graph import FACTS, PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import RuleError, kept
 
-__all__ = ["Values", "results", "together"]
+__all__ = ["Shapes", "Values", "results", "together"]
 
 Shape = tuple[int, ...]
 
@@ -136,12 +136,12 @@ class Values:
         return ops.total(*values) if node.op == "total" else ops.apply(node.op, *values)
 
 
-def _shapes(graph: Graph, given: dict[str, Any]) -> _Shapes:
+def _shapes(graph: Graph, given: dict[str, Any]) -> Shapes:
     shapes = {name: tuple(x.shape) for name, x in given.items() if hasattr(x, "shape")}
-    return kept(graph, ("shapes", *shapes.items()), lambda: _Shapes(shapes))
+    return kept(graph, ("shapes", *shapes.items()), lambda: Shapes(shapes))
 
 
-class _Shapes:
+class Shapes:
     """The shapes of a graph's nodes for one tensor, if they are known without computing them."""
 
     def __init__(self, given: dict[str, Shape]) -> None:

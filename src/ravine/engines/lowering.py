@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
@@ -27,12 +26,14 @@ from ravine.engines.kernel import (
 )
 from ravine.engines.passes import delay
 
-__all__ = ["lower"]
+__all__ = ["ELEMENTWISE", "lower"]
 
-# The operations on elements and on scalars, besides reductions.
-_KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
-_KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
-_KNOWN |= {"tanh", "atan2", "floor", "round"}
+ELEMENTWISE = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
+ELEMENTWISE |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
+ELEMENTWISE |= {"tanh", "atan2", "floor", "round"}
+"""The operations on elements and on scalars, besides reductions."""
+
+_AXES = {"row": -1.0, "column": -2.0}
 
 
 class _Lowering:
@@ -53,6 +54,13 @@ class _Lowering:
             return kernel.leaf("vector", node.value, kernel.short[node.value])
         level = ELEMENT if node.op == "input" else TENSOR if slot else GROUP
         return kernel.leaf(node.op, node.value, level)
+
+    def read(self, column: str, of: str) -> Value:
+        """What a column holds; where it is the same for several elements, the greatest of them."""
+        value = self.kernel.leaf("input", column, ELEMENT)
+        if of in _AXES:
+            return self.add("greatest_along", value, self.constant(_AXES[of]))
+        return self.add("greatest", value) if of == "number" else value
 
     def add(self, op: str, *args: Value, name: str = "") -> Value:
         """The value of an operation, in its cheapest form."""
@@ -75,7 +83,7 @@ class _Lowering:
             return self.kernel.leaf(size, size, TENSOR) if size else self.constant(1.0)
         if op == "epsilon":
             return self.kernel.leaf("epsilon", "epsilon", TENSOR)
-        if op not in _KNOWN:
+        if op not in ELEMENTWISE:
             self.kernel.refuse(op, "which is not an operation on elements")
         if op == "stored" and level < ELEMENT:
             return a
@@ -256,26 +264,37 @@ def lower(
     spread: bool = False,
     *,
     outputs: Mapping[str, Node] | None = None,
-    found: Mapping[int, str] = MappingProxyType({}),
+    found: Mapping[int, tuple[str, str]] | None = None,
 ) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
     squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
-    :class:`Kernel`. outputs: nodes in the shape of p, and the columns that they are left in, in place of
-    the step's results. found: the nodes that columns hold already, by index.
+    :class:`Kernel`. found: the nodes that columns hold already, by index, where this is one of several
+    kernels of a step, between which a library computes with matrices; of smaller ones, each element of a
+    column is the number that belongs there. outputs: nodes in the shape of p, and the columns that they are
+    left in, in place of the step's results.
     """
-    slots, results = graph.rule.slots, graph.live_outputs()
+    slots = graph.rule.slots
+    apart = [s for s in graph.live if found is not None and slots[s].matrix]
+    results = {name: node for name, node in graph.live_outputs().items() if name not in apart}
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
-    arrays = (s for s in graph.live if slots[s].kind != "scalar")
+    arrays = (s for s in results if s != "p" and slots[s].kind != "scalar")
     kernel = Kernel(
         graph,
         spread,
-        columns=("p", "g", *signals, *arrays, *found.values(), *(outputs or ())),
+        columns=(
+            "p",
+            "g",
+            *signals,
+            *arrays,
+            *(c for c, _ in (found or {}).values()),
+            *(outputs or ()),
+        ),
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
     lowering = _Lowering(kernel)
-    for name in (s for s in graph.live if slots[s].matrix):
+    for name in (s for s in results if s != "p" and slots[s].matrix):
         kernel.refuse(f"the slot {name}", "which is a matrix of another shape than p")
     for name in (s for s in graph.live if slots[s].short):
         # The result of a reduction that leaves such an array.
@@ -287,9 +306,9 @@ def lower(
         kernel.short[name] = lowering.add(
             op, kernel.leaf("input", "p", ELEMENT), lowering.constant(float(axis or 0))
         ).level
-    if outputs is not None or found:  # matrices, one after another
+    if found is not None:  # matrices, one after another
         kernel.views |= {"last", "below"}
-    made = {i: kernel.leaf("input", column, ELEMENT) for i, column in found.items()}
+    made = {i: lowering.read(*its) for i, its in (found or {}).items()}
     for node in graph.needed((outputs or results).values(), {*made}):
         made[node.index] = lowering.lower(node, [made[a.index] for a in node.args])
     for name, node in results.items():

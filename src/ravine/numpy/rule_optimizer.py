@@ -397,7 +397,7 @@ class RuleOptimizer:
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
         shape: Any = np.shape if by_lines(graph) else np.size
         facts: list[Any] = [
-            (shape(w.p), w.p.dtype, *(x.dtype for x in arrays_of(w))) for w in works
+            (shape(w.p), w.p.dtype, *((x.dtype, x.shape) for x in arrays_of(w))) for w in works
         ]
         facts += [work.number for work in works] if graph.draws else []
         key = graph, tuple(facts), tuple(numbers)

@@ -62,9 +62,9 @@ def called(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
 
 def _kernel(graph: Graph, squares: bool) -> Kernel | str:
     from ravine.engines.cpu import kernel
-    from ravine.engines.turns import called as calls
+    from ravine.engines.cutting import is_cut
 
-    return "it has matrix operations" if calls(graph) else kernel(graph, squares)
+    return "it has matrix operations" if is_cut(graph) else kernel(graph, squares)
 
 
 def dtypes(kernel: Kernel, work: Work) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ravine.engines.cutting import is_cut
 from ravine.engines.devices import KINDS
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
@@ -24,7 +25,7 @@ _DTYPES = {getattr(torch, name): name for name in DTYPES}
 def unfit(work: Work, graph: Graph) -> str:
     """Why the graph's kernel cannot step a parameter, or ""."""
     p, lines = work.p, by_lines(graph)
-    if isinstance(p, Sharded) and graph.uses("newton_schulz"):
+    if isinstance(p, Sharded) and is_cut(graph):
         return "sharded, with matrix operations"
     if isinstance(p, Sharded) and graph.draws:
         return "sharded, with random numbers"
@@ -39,9 +40,10 @@ def unfit(work: Work, graph: Graph) -> str:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
-    short = lines.short if lines is not None else ()
-    codes = [slot for slot, x in work.state.items() if is_narrow(x)]
-    for x in (x for slot, x in work.state.items() if slot not in (*short, *codes)):
+    short = {*lines.short} if lines is not None else set()
+    short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
+    codes = {slot for slot, x in work.state.items() if is_narrow(x)}
+    for x in (x for slot, x in work.state.items() if slot not in short | codes):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
     if isinstance(p, Sharded) and not _fits_parts(work, lines):
