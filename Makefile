@@ -45,7 +45,7 @@ witnesses: .venv-peers/.made  # record the paths of released optimizers: make wi
 	PYTHONPATH=tests .venv-peers/bin/python -m witnesses $(RULES)
 
 survey: .venv-peers/.surveyed  # check every optimizer of these packages, and make docs/survey.md of it
-	.venv-peers/bin/ravine check --survey --out survey.jsonl
+	.venv-peers/bin/ravine check --survey --seconds 5 --out survey.jsonl
 	.venv-peers/bin/python scripts/make_survey.py survey.jsonl
 
 mutants: $(VENV)/.dev  # the checker's score, on textbook optimizers with injected faults

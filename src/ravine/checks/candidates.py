@@ -40,6 +40,7 @@ __all__ = [
     "candidate",
     "claims",
     "clipped",
+    "decoupled",
     "family",
     "library",
     "near",
@@ -241,13 +242,24 @@ def _claimed(name: str, values: Values) -> list[str]:
     words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", last)]
     joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
     named = {naming.plain(k): k for k in library()} | _SPOKEN
+    named = {
+        f"{word}w": k for word, k in named.items()
+    } | named  # RAdamW is radam with decoupled decay
     fits = [k for k in named if k in joined]
+    for k in library():  # AdamWScheduleFree is schedule_free_adamw
+        fits += [naming.plain(k)] if "_" in k and joined.issuperset(k.split("_")) else []
     if not fits and len(words) == 1:  # in a name of several words, each of them would match
         fits = [k for k in named if len(k) > 3 and k in naming.plain(last)]
     if not fits or "simplified" in words:  # as in simplified_ademamix: another method
         return []
     claimed = named[max(fits, key=len)]
     return ["momentum"] if claimed == "sgd" and values.get("momentum") else [claimed]
+
+
+def decoupled(name: str, claimed: str) -> bool:
+    """Whether a name says that the decay of the claimed rule is decoupled, as SGDW does."""
+    last = naming.plain(re.split(r"[.:]", name)[-1])
+    return claimed == "adamw" or (bool(claimed) and f"{naming.plain(claimed)}w" in last)
 
 
 _LOOKING_AHEAD = {"sgd": "nesterov", "momentum": "nesterov", "adam": "nadam", "adamw": "nadam"}

@@ -101,7 +101,7 @@ def contained(heard: Heard) -> Iterator[None]:
             finally:
                 for (name, get, put), was in zip(shared, before, strict=True):
                     if get() != was:
-                        heard.changed.setdefault(name, f"{was} became {get()}")
+                        heard.changed.setdefault(name, _became(was, get()))
                         put(was)
     finally:
         if (
@@ -110,6 +110,13 @@ def contained(heard: Heard) -> Iterator[None]:
             os._exit(0)
         heard.forks = heard.forks or len(_forks) > forks
         heard.printed = heard.printed or output.getvalue().strip()[:200]
+
+
+def _became(was: Any, now: Any) -> str:
+    """What has changed: of a dict, the entries that differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        was, now = ({k: x[k] for k in was if was[k] != now.get(k)} for x in (was, now))
+    return f"{was} became {now}"
 
 
 _forks: list[None] = []

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["SURE", "Option", "arguments", "as_given", "number_of", "options", "signature"]
+__all__ = [
+    "SURE",
+    "Option",
+    "arguments",
+    "as_given",
+    "number_of",
+    "options",
+    "rounding",
+    "signature",
+]
 
 NAMES: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -79,6 +88,9 @@ def signature(maker: Any) -> dict[str, inspect.Parameter]:
     except (TypeError, ValueError):
         return {}
     kinds = inspect.Parameter
+    for k, p in found.items():
+        if type(p.default).__name__ == "_RequiredParameter":  # torch.optim.optimizer.required
+            found[k] = p.replace(default=p.empty)
     more = [k for k, p in found.items() if p.kind in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)]
     open_ended = any(found[k].kind is kinds.VAR_KEYWORD for k in more)
     for k in more:
@@ -150,6 +162,16 @@ def number_of(value: Any) -> float | bool | None:
         number = value.item()
         return number if isinstance(number, (bool, int, float)) else None
     return None
+
+
+def rounding(value: Any) -> float:
+    """The rounding unit of a given number, or of the coarsest of several: 0 for Python's own."""
+    if isinstance(value, (tuple, list)):
+        return max(map(rounding, value), default=0.0)
+    return _UNITS.get(str(getattr(value, "dtype", "")).rpartition(".")[2], 0.0)
+
+
+_UNITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 
 
 def as_given(number: float | bool, given: Any) -> Any:

@@ -85,7 +85,7 @@ _AGAIN = 60.0
 
 def _place(at: Path) -> str:
     """The current check, which its process writes to a file."""
-    return f"in the check {at.read_text()}" if at.exists() else "while it was loaded"
+    return f"in the check {at.read_text()}" if at.exists() else "while it was being loaded"
 
 
 def _telling(
@@ -96,11 +96,13 @@ def _telling(
 
     def tell(seconds: float) -> None:
         nonlocal told
-        place = f"in the check {at.read_text()}" if at.exists() else "being loaded"
+        place = f"running the check {at.read_text()}" if at.exists() else "being loaded"
         if place != told[0] or seconds > told[1] + _AGAIN:
             told = (place, seconds)
             rest = max(timeout - seconds, 0)
-            waiting(f"{spec} is still {place} after {seconds:.0f} s; it is ended in {rest:.0f} s")
+            waiting(
+                f"{spec} is still {place} after {seconds:.0f} s; it will be stopped in {rest:.0f} s"
+            )
 
     return tell
 
@@ -149,7 +151,7 @@ def ended(
                     break
                 except subprocess.TimeoutExpired:
                     if not endless and time.monotonic() - begun > timeout + _PATIENCE:
-                        return f"was not done after {timeout:g} s"
+                        return f"did not finish within {timeout:g} s"
                     still(time.monotonic() - begun)
         finally:
             _kill(process)
@@ -157,7 +159,7 @@ def ended(
         errors = log.read()
     hung = re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE)
     if hung:
-        how = f"was not done after {timeout:g} s"
+        how = f"did not finish within {timeout:g} s"
     elif code < 0:
         how = f"crashed with signal {-code}"
     else:

@@ -293,7 +293,8 @@ class Context:
         try:
             found = self.identified(self.values)
         except CouldNotRun as error:
-            return Finding("could not run", "", str(error))
+            single = self._in_single()
+            return single or Finding("could not run", "", str(error))
         if found.good or found.distance < SINGLE or self.switched == self.values:
             return found
         try:
@@ -302,6 +303,15 @@ class Context:
             return found
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found
+
+    def _in_single(self) -> Finding | None:
+        """What an optimizer is that runs in float32 and fails in float64; it stays in float32 then."""
+        whole, self.subject = self.subject, replace(self.subject, precision="float32")
+        try:
+            return self.identified(self.values)
+        except CouldNotRun:
+            self.subject = whole
+            return None
 
     def identified(
         self, values: Mapping[str, float | bool], seconds: float | None = None

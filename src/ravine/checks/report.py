@@ -93,11 +93,11 @@ class Report:
             "could not run": "could not run",
         }
         its = [(sum(r.verdict == k for r in self.results), words[k]) for k in kinds]
-        said = ", ".join(f"{n} {word}" for n, word in its if n)
+        said = ", ".join(f"{n} {word}" for n, word in its if n).replace("1 facts", "1 fact")
         tried = f"{self.finding.tried} candidates" if self.finding.tried != 1 else "1 candidate"
         if not self.finding.tried:
             return said
-        late = ", until the time was over" if self.finding.late else ""
+        late = ", until time ran out" if self.finding.late else ""
         return f"{said}; {tried} tried in {self.finding.seconds:.1f} s{late}"
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from ravine.checks.candidates import (
     candidate,
     claims,
     clipped,
+    decoupled,
     family,
     library,
     resembling,
@@ -213,7 +214,14 @@ class Search:
                 if apart < SINGLE:
                     equal.append((apart, trial))
             if equal:
-                apart, trial = min(equal, key=lambda e: (e[0] > EQUAL, bool(e[1].candidate.added)))
+                apart, trial = min(
+                    equal,
+                    key=lambda e: (
+                        e[0] > EQUAL,
+                        bool(e[1].candidate.added),
+                        self._coupled(e[1].candidate),
+                    ),
+                )
                 return self._verdict_of(trial, apart, [t.candidate.name for _, t in equal])
             if self.question.over:
                 return None
@@ -228,9 +236,10 @@ class Search:
             verdict, says = "fault", f"{', '.join(ignored)} {is_are} accepted and ignored"
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
-        elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
+        elif not self.like and self._coupled(its):
             verdict = "another rule"
-            says = f"it is not adamw, but {its.name}: the decay goes through the gradient"
+            should = "adamw" if self._claim == "adamw" else f"{self._claim} + decoupled decay"
+            says = f"it is not {should}, but {its.name}: the decay goes through the gradient"
         elif not self.like and self.claimed and its.base not in self.claimed:
             related = its.base in [k for name in self.claimed for k in family(name)]
             verdict = "variant" if related else "another rule"
@@ -254,10 +263,14 @@ class Search:
         """Requested hyperparameters that always act where they exist, but that this rule does not have."""
         its = trial.candidate
         kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
-        if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
+        if self.claimed and its.base not in kin:
             return []
         read = {n for k in trial.values for n in (k, *CALLED.get(k, ()))}
         return [k for k in SURE if k != "eps" and self.asked.get(k) and k not in read]
+
+    def _coupled(self, its: Candidate) -> bool:
+        """Whether its decay goes through the gradient, although the name says that it is decoupled."""
+        return its.added == "L2 decay" and decoupled(self.name, self._claim)
 
     def _as_wanted(self, its: Candidate) -> bool:
         """Whether it is the rule that it should be, possibly with added decay that the rule does not have."""
@@ -341,6 +354,7 @@ class Search:
                 yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}
 
     def _with_numbers(self, trial: Trial, values: dict[str, Any], apart: float) -> Finding:
+        values = self._as_asked(trial, values)
         diffs = differences(values, self.asked, CALLED)
         its = trial.candidate
         swapped = ("beta1", "beta2") if {"beta1", "beta2"} <= {*self.asked} & {*values} else ()
@@ -383,6 +397,17 @@ class Search:
             evidence=self._evidence(trial),
         )
 
+    def _as_asked(self, trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
+        """The same numbers, but for those that hardly show, as an eps beside a large root: these as asked."""
+        for k, v in values.items():
+            name = next((n for n in CALLED.get(k, (k,)) if n in self.asked), k)
+            asked = self.asked.get(name)
+            if asked and not isinstance(v, bool) and 0 < abs(v - asked) < 1e-2 * abs(asked):
+                its = {**values, k: asked}
+                if self.question.apart(trial.batch, its) < self.question.fitting:
+                    values = its
+        return values
+
     # ---- faults ----------------------------------------------------------------------------------
 
     def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
@@ -393,11 +418,12 @@ class Search:
         best = hits[0]
         says, kind = best.wrong.says, best.wrong.kind
         verdict = "fault"
-        if kind in CONVENTIONS and not self.like:
+        if {*kind.split(" + ")} <= CONVENTIONS and not self.like:
             verdict, says = "variant", f"another convention: {says}"
         its = best.trial.candidate
         if self.claimed and its.base not in self.claimed:
-            says = f"{says}; apart from that, it is {its.name}{self._related(its)}"
+            what = f"{its.name}{self._related(its)}"
+            says = f"it is not {self._claim}, but {what}, with a difference: {says}"
         also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
         if numbers is not None:
             also.append(numbers.says)

@@ -40,7 +40,8 @@ class Subject:
     """An optimizer to check, which can be created as often as a check needs.
 
     name: its name. kind: how it is created and stepped, from `kinds.KINDS`. maker: creates it. given: the
-    user's arguments, by its own names. heard: what it did besides optimizing.
+    user's arguments, by its own names. heard: what it did besides optimizing. precision: the dtype used
+    for float64; "float32" if it fails in float64.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Subject:
     maker: Callable[..., Any]
     given: Mapping[str, Any] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard, compare=False)
+    precision: str = "float64"
 
     def make(
         self,
@@ -66,6 +68,7 @@ class Subject:
         with guarded("make", self.heard):
             its = kind(self.kind)
         arguments = self.arguments(**hyperparameters)
+        dtype = self.precision if dtype == "float64" else dtype
         return its(self.maker, starts, dtype, arguments, self.heard, arrange)
 
     def giving(self, **arguments: Any) -> Subject:
@@ -123,7 +126,7 @@ class Subject:
         running = self.make([np.ones((2, 3))], **self.needed)
         with suppress(CouldNotRun):
             running.step([np.ones((2, 3))])
-        return running.has
+        return running.has if self.precision == "float64" else running.has - {"float64"}
 
     @cached_property
     def needed(self) -> dict[str, float | bool]:
@@ -247,6 +250,8 @@ def _found(spec: Any) -> tuple[str, Any]:
     if not isinstance(spec, str):
         return _name(spec), spec
     place, _, attribute = spec.strip().rpartition(":")
+    if not place and attribute.endswith(".py"):
+        place, attribute = attribute, ""
     if not place:
         return spec, _dotted(spec) or registry.get(spec)
     with guarded("load", Heard()):
@@ -256,11 +261,8 @@ def _found(spec: Any) -> tuple[str, Any]:
         except (LookupError, RuleError) as error:
             raise CouldNotRun("load", str(error)) from error
         for part in attribute.split("."):
-            if not hasattr(value, part):
-                names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
-                raise CouldNotRun(
-                    "load", f"{place} has no {attribute!r}{naming.typo(attribute, names)}"
-                )
+            if not part or not hasattr(value, part):
+                raise CouldNotRun("load", _lacking(place, attribute, value))
             value = getattr(value, part)
     first = _parameters(value)[:2]
     if not isinstance(value, (type, Rule)) and [p.name for p in first] == ["p", "g"]:
@@ -269,6 +271,18 @@ def _found(spec: Any) -> tuple[str, Any]:
         except RuleError as error:
             raise CouldNotRun("load", described(error)) from error
     return spec, value
+
+
+def _lacking(place: str, attribute: str, value: Any) -> str:
+    """The message that a file or a module lacks a name, with the names that it has."""
+    names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
+    if attribute and (slip := naming.typo(attribute, names)):
+        return f"{place} has no {attribute!r}{slip}"
+    home = getattr(value, "__name__", place)
+    own = [k for k in names if (getattr(vars(value)[k], "__module__", None) or "").startswith(home)]
+    has = f"it has {', '.join(own[:8])}{', …' if len(own) > 8 else ''}" if own else ""
+    what = f"{place} has no {attribute!r}" if attribute else f"write {place}:NAME"
+    return f"{what}; {has}" if has else what
 
 
 def _dotted(text: str) -> Any:

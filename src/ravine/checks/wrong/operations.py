@@ -73,8 +73,8 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
         yield f"{x} is multiplied by {y}, not raised to that power", a * b, 2
         yield f"{x}**{y} is the wrong way round", b**a, 1
         if b.op == "scalar":
-            yield f"{x}**({y} + 1) stands for {x}**{y}", a ** (b + 1), 3
-            yield f"{x}**({y} − 1) stands for {x}**{y}", a ** (b - 1), 3
+            yield f"{x}**({y} + 1) replaces {x}**{y}", a ** (b + 1), 3
+            yield f"{x}**({y} − 1) replaces {x}**{y}", a ** (b - 1), 3
     elif node.op == "sqrt":
         yield f"the root of {x} is missing", a, 4
         yield f"the root of {x} is taken twice", sqrt(node), 4
@@ -145,36 +145,36 @@ def _instead(site: Site, node: Node, arg: Node) -> Iterator[tuple[str, Node | fl
         v = arg.value
         for c in dict.fromkeys((v + 1, v - 1, 2 * v, v / 2, 10 * v, 0, 1, 2, 0.5)):
             if c != v:
-                yield f"{c:g} stands for {v:g}", c, 2
+                yield f"{c:g} replaces {v:g}", c, 2
     elif arg.op == "hyperparameter":
         for other in site.hyperparameters:
             if other != arg.value:
                 alike = (other in DECAYS) == (arg.value in DECAYS)
-                yield f"{other} stands for {arg.value}", site.leaf(other), 3 if alike else 1
+                yield f"{other} replaces {arg.value}", site.leaf(other), 3 if alike else 1
         yield f"{arg.value} is squared", arg**2, 2
         yield f"{arg.value} is under a root", sqrt(arg), 2
-        yield f"1 − {arg.value} stands for {arg.value}", 1 - arg, 3
+        yield f"1 − {arg.value} replaces {arg.value}", 1 - arg, 3
         yield f"{arg.value} is negative", -arg, 2
     elif arg.op == "scalar" and arg.value == "t":
-        yield "t − 1 stands for t", arg - 1, 3
-        yield "t + 1 stands for t", arg + 1, 3
+        yield "t − 1 replaces t", arg - 1, 3
+        yield "t + 1 replaces t", arg + 1, 3
         yield "t is 1 at every step", 1.0, 3
     slot = site.slot_of.get(arg.index)
     if arg.level == ELEMENT and (arg.op == "input" or slot):
         here = slot or str(arg.value)
         for other in site.arrays():
             if other != here:
-                old = "old " * (other in site.slots)
-                yield f"the {old}{other} stands for {here}", site.leaf(other), 2
+                old = "the old " * (other in site.slots)
+                yield f"{old}{other} replaces {here}", site.leaf(other), 2
         for other in site.slots:
             new = site.graph.outputs[other]
             if other != here and new.level == ELEMENT and new.index < node.index:
-                yield f"the new {other} stands for {here}", new, 2
+                yield f"the new {other} replaces {here}", new, 2
         if slot and arg.args:
-            yield f"the old {slot} stands for the new one", site.leaf(slot), 4
+            yield f"the old {slot} replaces the new one", site.leaf(slot), 4
         yield f"{here} is squared", arg**2, 2
-        yield f"|{here}| stands for {here}", abs(arg), 2
-        yield f"sign({here}) stands for {here}", sign(arg), 2
+        yield f"|{here}| replaces {here}", abs(arg), 2
+        yield f"sign({here}) replaces {here}", sign(arg), 2
         yield f"{here} has the wrong sign", -arg, 2
 
 
@@ -189,5 +189,5 @@ def twice(site: Site) -> Iterator[Wrong]:
                 where = dict.fromkeys((site.home(first[0]), site.home(second[0])))
                 for says, by in others.items():
                     graph = site.use({(u.index, i): by for u, i in (first, second)})
-                    says = f"in {' and '.join(where)}, {says} stands for {name}"
+                    says = f"in {' and '.join(where)}, {says} replaces {name}"
                     yield Wrong("twice", says, graph, 5)
