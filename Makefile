@@ -1,7 +1,7 @@
 # Two commands do everything, with Python and pip alone:
 #   make race    make the virtual environment, install, run both experiments
 #   make test    the same, then the tests
-# And on other versions, each in a virtual environment of its own:
+# And on other versions, each in its own virtual environment:
 #   make test-torch VERSION=2.6.0    of torch
 #   make test-python VERSION=3.12    of Python, without torch; with it: EXTRAS=all,test
 PYTHON ?= python3
@@ -45,13 +45,13 @@ witnesses: .venv-peers/.made  # record the paths of released optimizers: make wi
 	PYTHONPATH=tests .venv-peers/bin/python -m witnesses $(RULES)
 
 survey: .venv-peers/.surveyed  # check every optimizer of these packages, and make docs/survey.md of it
-	.venv-peers/bin/ravine check --survey --out survey.jsonl
+	.venv-peers/bin/ravine check --survey --seconds 5 --out survey.jsonl
 	.venv-peers/bin/python scripts/make_survey.py survey.jsonl
 
-mutants: $(VENV)/.dev  # the checker's score, on textbook optimizers that are put wrong
+mutants: $(VENV)/.dev  # the checker's score, on textbook optimizers with injected faults
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
-alarms: $(VENV)/.dev  # right optimizers that the checker calls wrong: make alarms ARGS="torch optax"
+alarms: $(VENV)/.dev  # correct optimizers that the checker calls wrong: make alarms ARGS="torch optax"
 	PYTHONPATH=tests JAX_PLATFORMS=cpu $(BIN)/python -m false_alarms $(ARGS)
 
 EXTRAS ?= race,test

@@ -81,6 +81,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "packages": lambda: _packages(_compared(results["peers"])),
         "targets": lambda: _targets(_compared(results["peers"])),
         "peers": lambda: _peers(_compared(results["peers"])),
+        "periodic": lambda: _peers(_compared(results["peers"], "periodic")),
         "peers_left_out": lambda: _left_out(results["peers"]["peers"]),
     }
     return {name: make() for name, make in makers.items()}
@@ -209,9 +210,11 @@ def _half(rows: Rows) -> str:
     return _table(heads, lines)
 
 
-def _compared(peers: Mapping[str, Any]) -> Rows:
+def _compared(peers: Mapping[str, Any], which: str = "peers") -> Rows:
     """The rows of packages other than torch, whose tables are separate."""
-    return [r for r in peers["peers"] if "ratio" in r and not r["package"].startswith("torch ")]
+    return [
+        r for r in peers.get(which, ()) if "ratio" in r and not r["package"].startswith("torch ")
+    ]
 
 
 def _packages(rows: Rows) -> str:
@@ -271,11 +274,13 @@ def _left_out(rows: Rows) -> str:
 
 def _joined(paths: Sequence[Path]) -> dict[str, Any]:
     """What several runs of `ravine bench peers` measured, the newer in the place of the older."""
-    found: dict[tuple[str, str, str], Any] = {}
     told = [json.loads(path.read_text()) for path in paths]
-    for row in (row for each in told for row in each["peers"]):
-        found[row["rule"], row["name"], row["shapes"]] = row
-    return {"environment": told[-1]["environment"], "peers": [found[key] for key in sorted(found)]}
+    joined = {"environment": told[-1]["environment"]}
+    for which in ("peers", "periodic"):
+        rows = (row for each in told for row in each.get(which, ()))
+        found = {(row["rule"], row["name"], row["shapes"]): row for row in rows}
+        joined[which] = [found[key] for key in sorted(found)]
+    return joined
 
 
 def main() -> None:

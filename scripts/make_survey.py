@@ -26,11 +26,13 @@ def main() -> None:
     """Take the rows of surveys, or those that are there, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, help="what surveys have written")
+    parser.add_argument("--note", default="", help="what else the page says of them")
     asked = parser.parse_args()
     if asked.files:
         rows = kept(row for file in asked.files for row in results(file))
         rows.sort(key=lambda r: (r["package"].lower(), r["optimizer"].lower(), r["arguments"]))
-        write(SURVEY, to_json({"date": date.today().isoformat(), "rows": rows}).encode())
+        found = {"date": date.today().isoformat(), "note": asked.note, "rows": rows}
+        write(SURVEY, to_json(found).encode())
     found = json.loads(SURVEY.read_text())
     confirmations = json.loads(CONFIRMED.read_text())
     write(PAGE, page(found["rows"], confirmations, found["date"], found.get("note", "")).encode())

@@ -41,7 +41,7 @@ def takes(name: str, **options: Any) -> bool:
 
 
 def lacks(name: str) -> set[str]:
-    """The options of Ravine's class that the installed torch's has not, and a newer one's has."""
+    """The options of Ravine's class that a newer torch's class has and the installed one's lacks."""
     newer = {"Adam": {"decoupled_weight_decay"}, "AdamW": {"decoupled_weight_decay"}}.get(name)
     if newer is None:
         return set()
@@ -50,7 +50,7 @@ def lacks(name: str) -> set[str]:
 
 
 def as_torchs(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state_dict without the options that the installed torch's class of that name has not."""
+    """The state_dict without the options that the installed torch's class of that name lacks."""
     saved, less = optimizer.state_dict(), lacks(type(optimizer).__name__)
     groups = [{k: v for k, v in x.items() if k not in less} for x in saved["param_groups"]]
     return {**saved, "param_groups": groups}

@@ -1,4 +1,4 @@
-"""Tests in processes of their own, over gloo: what fails in one of them, or hangs, fails the test."""
+"""Tests in separate processes, over gloo: a failure or a hang in any of them fails the test."""
 
 import os
 import time

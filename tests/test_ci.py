@@ -1,6 +1,8 @@
 """The workflows, the linters before a commit and the release say the same as .ci/run and the package."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,14 @@ def test_the_citation_has_the_packages_version():
     assert citation["version"] == version[1]
     assert citation["cff-version"] == "1.2.0"
     assert citation["authors"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [("github-workflows", ".github/workflows/*.yml"), ("citation-file-format", "CITATION.cff")],
+)
+def test_files_that_others_read_follow_their_schemas(schema, files):
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema comes with the extra dev")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*check, *ROOT.glob(files)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -264,7 +264,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
     assert table[1].split() == ["t", "g", "m", "step", "p", "half"]
     assert table[2].split()[-1] == "—"
     assert table[3].split()[-1] == "0.25"
-    assert table[4] == "—: the rule has not computed this value in that step"
+    assert table[4] == "—: the rule did not compute this value in that step"
     assert rows[1].endswith(",")
 
 
@@ -386,7 +386,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
             ("race", "diamonds", "--optimizers", "matrices.py:whiten"),
             "'matrices.py:whiten' cannot run here",
         ),
-        (("race", "diamonds", "--quick", "--seeds", "2"), "--quick does nothing beside --seeds"),
+        (("race", "diamonds", "--quick", "--seeds", "2"), "--quick does nothing with --seeds"),
         (
             ("race", "diamonds", "--quick", "--lr", "1"),
             "--quick does nothing with your own settings",

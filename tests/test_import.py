@@ -37,3 +37,11 @@ def test_importing_ravine_imports_few_modules_and_no_optimizer():
     modules = loaded.split()
     assert len(modules) <= 90, sorted(modules)
     assert [name for name in modules if name.startswith(("ravine.rules", "ravine.engines"))] == []
+
+
+def test_a_star_import_brings_no_framework_along():
+    names, loaded = python(
+        "import sys; exec('from ravine import *'); print(*dir()); print(*sys.modules)"
+    ).splitlines()
+    assert {"rule", "get", "names"} <= {*names.split()}
+    assert "torch" not in loaded.split()

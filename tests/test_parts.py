@@ -35,7 +35,7 @@ def windowed(p, g, past, *, lr=0.1):
 
 @modifier(s=several("scales", scalar(0.0)))
 def blended(step, p, g, s, *, scales=(1.0, 0.5)):
-    """Vectors of numbers in a modifier: each counts with a rate of its own."""
+    """Vectors of numbers in a modifier: each counts at its own rate."""
     new_p = step(p, g)
     s = tuple(x + scale for x, scale in zip(s, scales, strict=True))
     return p + (new_p - p) * sum(s), s

@@ -189,7 +189,7 @@ def test_a_class_whose_rule_has_no_name_is_refused_with_the_reason():
         with pytest.raises(pickle.PicklingError) as caught:
             pickle.dumps(thing)
         assert "cannot be pickled: " in str(caught.value)
-        assert "pickle needs a rule to stand in a module" in str(caught.value)
+        assert "pickle needs a rule to be in a module" in str(caught.value)
 
 
 def test_a_rule_that_another_has_replaced_is_refused():
@@ -226,7 +226,7 @@ def test_a_rule_of_main_says_what_to_do_where_it_is_not_found():
     assert str(caught.value).startswith(
         "rule 'of_main' was pickled as __main__:of_main, and it is not"
     )
-    assert "stands in a module that all of them can import" in str(caught.value)
+    assert "must be in a module that all of them can import" in str(caught.value)
     with pytest.raises(pickle.UnpicklingError, match="as nowhere_at_al:mine, and No module"):
         pickle.loads(pickle.dumps(mine).replace(b"test_pickling", b"nowhere_at_al"))
 

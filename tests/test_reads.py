@@ -71,7 +71,7 @@ class Calls:
         return self.scale * g
 
 
-class Outside(torch.nn.Module):  # of a library, with attributes of its own making
+class Outside(torch.nn.Module):  # from a library, with attributes that it sets itself
     def __init__(self):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.tensor(1.0), requires_grad=False)

@@ -108,7 +108,7 @@ DECOMPOSING = [
 
 
 # Newton-Schulz multiplies roundings by up to 3.4 in each of five steps. Of a small matrix of signs, it makes
-# entries that are zero but for two roundings, and AdaMuon steps by lr (1e-3) times these over its eps (1e-8).
+# entries that are zero up to two roundings, and AdaMuon steps by lr (1e-3) times these over its eps (1e-8).
 RESTS = {"adamuon": 2 * 2**-52 * 1e-3 / 1e-8}
 
 

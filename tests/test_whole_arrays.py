@@ -372,7 +372,7 @@ def optimal_quintic(low, high):
 
 
 def published():
-    """Their coefficients found anew: for singular values from 1e-3 on, cushioned as they say."""
+    """Their coefficients recomputed: for singular values from 1e-3 on, cushioned as they say."""
     low, high, found = 1e-3, 1.0, []
     for _ in range(8):
         k = optimal_quintic(max(low, 0.02407327424182761 * high), high)

@@ -15,7 +15,7 @@ from latex2mathml.converter import convert
 
 ARITHMATEX = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 ALIGNED = re.compile(r"\s*\\begin\{aligned\}(.*)\\end\{aligned\}\s*", re.DOTALL)
-# What separates cells and lines, and what may hold separators of its own.
+# What separates cells and lines, and what may contain separators itself.
 STRUCTURE = re.compile(r"(\\begin\{\w+\}|\\end\{\w+\}|\\\\(?:\[\w+\])?|(?<!\\)&)")
 # Without a font for mathematics no brace is as high as its cases: style.css draws one.
 BRACE = re.compile(r'<mo [^>]*form="prefix">&#x0007B;</mo><mtable>')

@@ -58,7 +58,7 @@ def _card(name: str, rule: Rule) -> str:
 
 
 def rule_page(rule: Rule) -> str:
-    """All there is to say of a rule."""
+    """All the facts about a rule."""
     facts = about(rule)
     layers = [function.__name__ for function in rule.sources]
     graph = trace(rule)

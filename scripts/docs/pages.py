@@ -34,7 +34,7 @@ REFERENCE = {
     "ravine.explorer": "The page in which a rule is read, edited, and moves.",
     "ravine.checks": "Whether an optimizer is right, and what is wrong with it.",
     "ravine.races": "Races: tasks, runs, folders, reports.",
-    "ravine.costs": "What a step takes, before it is taken.",
+    "ravine.costs": "The cost of a step, computed without running it.",
     "ravine.experiments": "The posts' experiments.",
     "ravine.data": "The embedded data sets.",
 }
@@ -218,8 +218,8 @@ def _takes(hint: Any) -> str:
 EMBEDDED = re.compile(r'<iframe[^>]*\bsrc="explorer\.html#([^"]*)"')
 """The explorer in a notebook, in its state."""
 
-IMPORTS = re.compile(r"(?:(?:import|from|    |\)).*\n?|\n)+")
-"""A cell that does nothing but import."""
+IMPORTS = ("import", "from", "    ", ")")
+"""How the lines of a cell begin that only imports."""
 
 
 def _notebook(path: Path) -> str:
@@ -233,7 +233,7 @@ def _notebook(path: Path) -> str:
         shown = list(filter(None, map(_output, cell["outputs"])))
         code = f"```python\n{text}\n```"
         folded = cell["metadata"].get("jupyter", {}).get("source_hidden")
-        if folded or IMPORTS.fullmatch(text):
+        if folded or all(line.startswith(IMPORTS) for line in text.splitlines() if line):
             summary = "Code of the figure" if folded else "Imports"
             opened = f'<details class="code" markdown="1"><summary>{summary}</summary>'
             code = f"{opened}\n\n{code}\n\n</details>"

@@ -18,7 +18,7 @@ OUTCOME = re.compile(r"(?<=[.)]) +(?=(?:Raises|Returns|Rules?|Further|The (?:cla
 
 
 def plain(text: str) -> str:
-    """Prose as Markdown that shows it as it stands, but for what is between backticks."""
+    """Prose as Markdown that shows it verbatim, except for code between backticks."""
     parts = CODE.split(" ".join(text.split()))
     return "".join(part if i % 2 else SPECIAL.sub(_escaped, part) for i, part in enumerate(parts))
 

@@ -26,7 +26,7 @@ from ravine.rule import (
 )
 
 if TYPE_CHECKING:
-    from ravine.races.contest import race
+    from ravine.races.contest import race as race
     from ravine.registry import get, names
 
 __version__ = "0.1.0"
@@ -41,7 +41,6 @@ __all__ = [
     "low_rank",
     "modifier",
     "names",
-    "race",
     "rule",
     "scalar",
     "several",
@@ -56,7 +55,7 @@ _LATER = {"get": "registry", "names": "registry", "race": "races.contest"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is in other modules when it is asked for: importing Ravine is to be instant."""
+    """Import the rest on first use, so that importing Ravine is instant."""
     if name in _LATER:
         from importlib import import_module
 
@@ -65,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LATER})

@@ -1,10 +1,10 @@
-"""How numbers and arrays are handed to a rule's function, so that they mean the same everywhere.
+"""How numbers and arrays are passed to a rule's function, so that operators mean the same everywhere.
 
-A rule is a plain function. Python's numbers leave IEEE 754 in it: 1/0 raises, (-1)**0.5 is complex;
-a `Number` does neither, but costs ten times as much. Array libraries differ in what comparisons mean
-in arithmetic, in powers and remainders; an `Array` does not, but costs more as well. So a rule is
-called once with marks, which find out what it does with its arguments. From then on only those that
-have to be are made Numbers or Arrays: of Adam's, beside arrays, t alone.
+A rule is a plain function. Python's numbers do not follow IEEE 754: 1/0 raises, (-1)**0.5 is complex.
+A `Number` follows it, but costs ten times as much. Array libraries differ in how they treat
+comparisons in arithmetic, powers and remainders; an `Array` does not, but also costs more. So a rule
+is called once with marks, which record what it does with its arguments. From then on, only the
+arguments that need it become Numbers or Arrays. With arrays, that is only t in Adam.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ravine.ops import Array, Number, Operable, Tensors, is_odd, ndim
 __all__ = ["Arguments", "Mark", "enter", "leave"]
 
 Place = int | str  # of an argument: its number among the positional ones, or its name
-_SIZE = "size"  # stands for what ops.size gives, which is a Number already
+_SIZE = "size"  # the result of ops.size, which is a Number already
 _ALIKE = (0, 1, 2, 3, -1)  # powers that all libraries take alike
 
 
 def enter(x: Any) -> Any:
-    """A number or an array as a Number or an Array; all else, such as a switch, as it is."""
+    """Wrap a number or an array in a Number or an Array; return anything else unchanged."""
     if type(x) in (float, int):
         return Number(real(x))
     return Array(x) if _is_array(x) else x
 
 
 def leave(x: Any) -> Any:
-    """What a rule returns, as its caller gets it: a plain number, an array, a bag."""
+    """What the caller gets of a rule's result: a plain number, an array or a bag."""
     if type(x) is Number or type(x) is bool:
         return float(x)
     return x.value if type(x) is Array else x
@@ -51,10 +51,10 @@ def _of_numpy(x: Any) -> bool:
 class _Findings:
     """What a rule does with its arguments.
 
-    torch: whether its arrays are torch's. arrays: whether it does something that array libraries
-    differ in. draws: whether it draws random numbers. risks: for each operation that may be another on
-    plain numbers, the places of the arguments that its numbers depend on. switches: the hyperparameters
-    that an `if` asked for, and whether they are on. ndim: how many dimensions p has, if that was asked for.
+    torch: whether its arrays are torch's. arrays: whether it uses something in which array libraries
+    differ. draws: whether it draws random numbers. risks: for each operation that plain numbers may
+    compute differently, the arguments that its numbers depend on. switches: the hyperparameters that
+    an `if` tested, and whether they are on. ndim: the number of dimensions of p, if the rule asked.
     """
 
     def __init__(self, p: Any = 0.0) -> None:
@@ -66,7 +66,7 @@ class _Findings:
         self.ndim: int | None = None
 
     def numbers(self) -> set[Place]:
-        """Places that make each operation at risk one on a Number, if they hold Numbers."""
+        """Arguments that make every operation at risk one on a Number, if they are Numbers."""
         chosen: set[Place] = {_SIZE}
         often = Counter(place for places in self.risks for place in places)
         for places in self.risks:
@@ -76,7 +76,7 @@ class _Findings:
 
 
 class Mark(Operable):
-    """Stands for an argument of a rule, or for what is made of it.
+    """Takes the place of an argument, or of something computed from it.
 
     number: whether it is a number, not an array. places: of the arguments that a number depends on.
     answer: whether it is that of a comparison. asked: the name and value of a hyperparameter.
@@ -96,7 +96,7 @@ class Mark(Operable):
         self.answer, self.asked = answer, asked
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
-        """The mark of the result; what is found out is noted."""
+        """Return the mark of the result, and note what the operation shows."""
         found = self.found
         if name == "ndim":
             found.ndim = ndim(found.p)
@@ -144,7 +144,7 @@ Converters = tuple[tuple[Any, Callable[[Any], Any]], ...]
 
 
 class _Plan(NamedTuple):
-    """What is made of the arguments, as long as switches are as they were, and p has as many dimensions
+    """What was found for the arguments: valid for these switches and this number of dimensions of p
     (if it matters).
     """
 
@@ -167,7 +167,7 @@ class Arguments:
     def prepare(
         self, args: Sequence[Any], values: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The positional and the named arguments, as the function is to get them."""
+        """The positional and named arguments to pass to the function."""
         kinds = (*map(type, args), *map(type, values.values()))
         plan = self._known(kinds, args[0], values)
         if plan is None:
@@ -189,12 +189,12 @@ class Arguments:
                         break
                 else:
                     return plan
-            except ValueError:  # neither on nor off: the call itself will say so
+            except ValueError:  # neither on nor off: the call itself raises the error
                 continue
         return None
 
     def _plan(self, args: Sequence[Any], values: Mapping[str, Any]) -> _Plan:
-        """Call the function with marks, and see what has to be a Number or an Array."""
+        """Call the function with marks to find out what has to be a Number or an Array."""
         p = args[0]
         if isinstance(p, Operable) and not isinstance(p, Tensors):  # a symbol of the tracer's
             self.draws = True
@@ -220,7 +220,7 @@ class Arguments:
             results = result if isinstance(result, tuple) else (result,)
             found.arrays |= any(isinstance(x, Mark) and x.answer and not x.number for x in results)
             numbers = found.numbers()
-        except Exception:  # if it is wrong, the call itself will say so
+        except Exception:  # if it is wrong, the call itself raises the error
             found, numbers = _Findings(), plain
             found.draws = True
         self.draws |= found.draws

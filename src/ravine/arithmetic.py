@@ -60,11 +60,11 @@ COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 like: ContextVar[Any] = ContextVar("ravine_like", default=None)
 kept_as: ContextVar[Any] = ContextVar("ravine_kept_as", default=None)
-"""The dtype that p is kept in where it is computed in another; None where it is computed as it is."""
+"""The dtype in which p is stored, if it is computed in another one; otherwise None."""
 
 
 drawn: ContextVar[Any] = ContextVar("ravine_drawn", default=None)
-"""What random numbers are made of, as an engine says: a `Draw`, or a bag of them."""
+"""What an engine draws random numbers from: a `Draw`, or a bag of them."""
 _streams: ContextVar[Iterator[int] | None] = ContextVar("ravine_streams", default=None)
 
 
@@ -72,7 +72,7 @@ _streams: ContextVar[Iterator[int] | None] = ContextVar("ravine_streams", defaul
 def drawing(draw: Any) -> Iterator[None]:
     """The context of one call of a rule, in which each drawing gets its own stream.
 
-    draw: what the numbers are made of, unless an engine has set that.
+    draw: what to draw from, unless an engine has set it.
     """
     streams, known = _streams.set(count()), drawn.get()
     token = drawn.set(draw if known is None else known)
@@ -85,7 +85,7 @@ def drawing(draw: Any) -> Iterator[None]:
 
 @contextmanager
 def drawn_of(draw: Any) -> Iterator[None]:
-    """Within it, random numbers are made of this."""
+    """Within it, random numbers are drawn from this."""
     token = drawn.set(draw)
     try:
         yield
@@ -112,7 +112,7 @@ def _drawn_by_numpy(
 ) -> Any:
     """Random numbers for another library's array, while a step that JAX has compiled runs as well.
 
-    XLA contracts products and sums, so what it made of the same formulas would have other bits.
+    XLA contracts products and sums, so it would compute other bits from the same formulas.
     """
     import numpy
 
@@ -156,10 +156,10 @@ def _stored(x: Any) -> Any:
 
 
 def _home(cls: type) -> str:
-    """The array library that a class, or one that it is made from, belongs to; "" if to none.
+    """The array library that a class, or a base class, belongs to; "" for none.
 
-    Of other arrays than NumPy's, torch's and JAX's, the module that is their namespace: of those above the
-    class's own the first that has `where`.
+    For arrays of other libraries, it is their namespace: the nearest module above the class's own that
+    has `where`.
     """
     modules = (base.__module__.partition(".")[0] for base in cls.__mro__)
     found = next((module for module in modules if module in _ON_ARRAYS), "")
@@ -175,7 +175,7 @@ home: Callable[[type], str] = cache(_home)
 
 @cache
 def meaning(name: str, kind: str) -> Callable[..., Any]:
-    """What the operation called `name` is on arrays of a library; on plain numbers, if kind is ""."""
+    """The operation called `name` for arrays of a library; for plain numbers, if kind is ""."""
     if not kind and name in ON_NUMBERS:
         return lambda *args: ON_NUMBERS[name](*map(real, args))
     if name in COMPARISONS:
@@ -191,7 +191,7 @@ def meaning(name: str, kind: str) -> Callable[..., Any]:
 
 
 def _attempted(name: str, kind: str, *args: Any) -> Any:
-    """The operation on arrays of the standard, as far as their library has what it takes."""
+    """The operation for arrays of the array API standard, if their library has what it needs."""
     library = _library(kind)
     known = _standard(kind).get(name) or OPERATORS.get(name) or _ON_ANY_ARRAY.get(name)
     try:
@@ -210,9 +210,9 @@ def _refuse(name: str, *args: Any) -> Any:
 
 
 def real(x: Any) -> Any:
-    """Python's whole numbers and truths as floats, which know infinity; all else as it is.
+    """Python's ints and bools as floats, which have an infinity; anything else unchanged.
 
-    TypeError for an array of a library that is not known.
+    Raises TypeError for an array of an unknown library.
     """
     if type(x) is float:
         return x
@@ -231,7 +231,7 @@ def real(x: Any) -> Any:
 
 
 def _counted(answer: Any) -> Any:
-    """The answer of a comparison as a number: 1 or 0, of arrays in p's dtype."""
+    """The result of a comparison as a number, 1 or 0; for arrays, in p's dtype."""
     kind = home(type(answer))
     if not kind:
         return float(answer)
@@ -335,7 +335,7 @@ def _where(kind: str, condition: Any, x: Any, y: Any) -> Any:
     if _number(x) and _number(y) and hasattr(like.get(), "dtype"):
         x = _typed(kind, x, like.get().dtype, condition)  # two plain numbers would be of any dtype
     if not kind.startswith(("numpy", "jax")):
-        # which take no other conditions, nor numbers that overflow to infinity
+        # which accept no other conditions, and no numbers that overflow to infinity
         truth = library.bool if hasattr(library, "bool") else library.bool_
         condition = condition if condition.dtype == truth else condition != 0
         x, y = (
@@ -369,7 +369,7 @@ def _power(kind: str, x: Any, y: Any) -> Any:
     library = _library(kind)
     if not _number(y):
         half = y == 0.5
-        if kind == "numpy" and not half.any():  # lest roots that nobody asked for warn
+        if kind == "numpy" and not half.any():  # the branch that is not taken must not warn
             return x**y
         return _where(kind, half, meaning("sqrt", home(type(x)))(x), x**y)
     if y == 2:
@@ -419,7 +419,7 @@ _OTHERWISE = {("mlx.core", "atan2"): "arctan2"}
 
 @cache
 def _standard(kind: str) -> dict[str, Callable[..., Any]]:
-    """The operations that no library has as they are meant here."""
+    """The operations that no library has in the form needed here."""
     return {
         "pow": partial(_power, kind),
         "where": partial(_where, kind),

@@ -1,7 +1,7 @@
-"""What the operations on whole arrays mean: reductions, orders, matrices. The same in each library.
+"""The operations on whole arrays: reductions, sorting, matrices. They mean the same in every library.
 
 The functions take the library first: numpy, torch, jax.numpy, or any of the array standard. Matrices
-stand in the last two axes; the axes before them are a batch.
+are in the last two axes; the axes before them are a batch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _reduce(name: str, library: Any, x: Any, axes: Sequence[int] | None = None) 
     called = _CALLED.get(library.__name__, _CALLED["numpy"]).get(name, name)
     if axes is None:
         return getattr(library, called)(x)
-    if not axes:  # over none of them, torch sums all
+    if not axes:  # torch sums over all of them if it is given none
         return x
     return getattr(library, called)(x, axis=tuple(axes), keepdims=True)
 
@@ -78,7 +78,7 @@ AXES: dict[str, tuple[str, Callable[[Any, int], list[int]]]] = {
     **{name: (reduction, partial(_along, reduction)) for name, reduction in ALONG.items()},
     **{name: (reduction, partial(_kept, reduction)) for name, reduction in KEPT.items()},
 }
-"""For each reduction over some axes: its name over all of them, and which axes of an array it is over."""
+"""For each reduction over some axes: its name over all axes, and the axes of an array that it reduces."""
 
 
 def _over(name: str, library: Any, x: Any, axis: int) -> Any:
@@ -143,7 +143,7 @@ def _of_matrices(name: str, operation: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _in_single(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """Of float16 and bfloat16, which no library decomposes: computed in float32."""
+    """Compute in float32 for float16 and bfloat16, which no library decomposes."""
 
     @wraps(operation)
     def wrapped(library: Any, x: Any, *args: Any) -> Any:
@@ -163,7 +163,7 @@ def _is_half(x: Any) -> bool:
 
 
 def _cholesky(library: Any, x: Any) -> Any:
-    if library.__name__ == "jax.numpy":  # whose own takes the mean of both triangles
+    if library.__name__ == "jax.numpy":  # JAX would take the mean of both triangles
         return sys.modules["jax"].lax.linalg.cholesky(x, symmetrize_input=False)
     return library.linalg.cholesky(x)
 
@@ -192,7 +192,7 @@ def _solve_triangular(library: Any, a: Any, b: Any, lower: bool, transposed: boo
 
 def _inverse_root(library: Any, a: Any, order: float, eps: Any) -> Any:
     values, vectors = library.linalg.eigh(a)
-    # What rounding has made negative would be NaN. Half the power twice: the result is symmetric.
+    # Eigenvalues that rounding made negative would give NaN. Half the power twice keeps it symmetric.
     root = vectors * ((_at_least(library, values, 0.0) + eps) ** (-0.5 / order))[..., None, :]
     return root @ _turned(root)
 
@@ -224,7 +224,7 @@ def _each(steps: float, coefficients: Sequence[Any]) -> list[tuple[Any, Any, Any
 
 
 def _newton_schulz_as_torch(x: Any, eps: Any, steps: Sequence[Any], tall: bool) -> Any:
-    """With torch.optim.Muon's own operations, since another rounding of bfloat16 is another number."""
+    """Uses the operations of torch.optim.Muon, because bfloat16 rounds others differently."""
     torch = sys.modules["torch"]
     shape, addmm = x.shape, torch.addmm
     if x.ndim > 2:
@@ -250,7 +250,7 @@ def _polar_express() -> tuple[tuple[float, float, float], ...]:
         (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
         (1.875, -1.25, 0.375),
     )
-    # What a step gets is made smaller by 1%, for safety: in all steps but those of the last triple, and
+    # For safety, the input of a step is reduced by 1%: in all steps except those of the last triple, and
     # once more in the first, where the paper divides by the norm.
     safety = [1.01**2, *[1.01] * 6, 1.0]
     return tuple(
@@ -264,7 +264,7 @@ POLAR_EXPRESS = _polar_express()
 
 
 def _matrix_like(library: Any, x: Any, shape: Sequence[int], value: float, identity: bool) -> Any:
-    """Zeros, or as many identities as the shape has matrices times a number, in the dtype of x."""
+    """Zeros, or a number times an identity for each matrix of the shape, in the dtype of x."""
     place = {"device": x.device} if library.__name__ == "torch" else {}
     zeros = library.zeros(tuple(shape), dtype=x.dtype, **place)
     return zeros + value * library.eye(shape[-1], dtype=x.dtype, **place) if identity else zeros

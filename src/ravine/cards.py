@@ -12,7 +12,7 @@
         ),
     )
 
-Everything that is shown of a rule's relatives, or looked up by another package's name, is read from
+Whatever Ravine shows about a rule's relatives, or looks up by another package's name, it reads from
 here.
 """
 
@@ -51,7 +51,7 @@ AXES: Mapping[str, str] = MappingProxyType(
         "trust ratio": "what lengths the step of a tensor is scaled by, and where",
     }
 )
-"""On what two algorithms of one name may differ; each with what it means."""
+"""The ways in which two algorithms of one name may differ, each with its meaning."""
 
 
 class CardError(ValueError):
@@ -127,7 +127,7 @@ class Witness:
 
     @property
     def strays(self) -> str:
-        """How far the rule strays from its path, as it is written: "8e-8"; "" where it does not."""
+        """The distance of the rule from its path as text, such as "8e-8"; "" for none."""
         return f"{self.apart:.0e}".replace("e-0", "e-") if self.apart else ""
 
     @property
@@ -149,7 +149,7 @@ class Witness:
     def options(self) -> dict[str, str | tuple[str, ...]]:
         """The package's options that are hyperparameters of the rule, each with the rule's name for it.
 
-        Positional ones stand under their places, "0", "1".
+        Positional ones are listed by position: "0", "1".
         """
         found: dict[str, str | tuple[str, ...]] = {}
         for option, value in self._arguments:
@@ -161,7 +161,7 @@ class Witness:
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
-        """The package's options that have to be set to a value for the rule to be the same."""
+        """The package's options that must have a certain value for the rule to be the same."""
         found = {}
         for option, value in self._arguments:
             try:
@@ -171,12 +171,12 @@ class Witness:
         return found
 
     def argument(self, option: str) -> str:
-        """What the call gives an option, as source: "lr / gamma"; "" where it is not named."""
+        """The source of an option's value in the call, such as "lr / gamma"; "" if it is not named."""
         return next((ast.unparse(value) for k, value in self._arguments if k == option), "")
 
     @cached_property
     def _calls(self) -> list[ast.Call]:
-        """The call; before it, the one that makes what is called, as in "mechanize(SGD)(lr=lr)"."""
+        """The call, preceded by the one that creates the class, as in "mechanize(SGD)(lr=lr)"."""
         calls = [self._tree]
         while isinstance(calls[0].func, ast.Call):
             calls.insert(0, calls[0].func)
@@ -228,7 +228,7 @@ class Card:
 
     @property
     def known(self) -> tuple[Witness, ...]:
-        """The released optimizers whose paths were recorded: those it follows, and those it is near."""
+        """All released optimizers whose paths were recorded, equal or near."""
         return self.witnesses + self.near
 
     @property
@@ -238,4 +238,4 @@ class Card:
 
 
 NO_CARD = Card()
-"""Of a rule of which nothing more is known."""
+"""The card of a rule about which nothing else is known."""

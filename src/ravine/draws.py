@@ -1,11 +1,10 @@
-"""Random numbers by counting: each is made of seed, step, tensor, stream and place, and of nothing else.
+"""Counter-based random numbers: each depends only on seed, step, tensor, stream and position.
 
     u = (k + 1/2) / 2**52 for a hash k of 52 bits;  normal: the quantile of the normal distribution at u
 
-Integers are hashed as in splitmix64 (what is one for a tensor) and murmur3 (what is one for an element).
-All else is sums, products and quotients, which are rounded alike everywhere, as torch's square roots and
-logarithms are not. So arrays of NumPy and of torch, numbers, and the kernels (engines/llvm/draws.py) have
-the same bits.
+Integers are hashed, per tensor as in splitmix64 and per element as in murmur3. Everything else is sums,
+products and quotients, which are rounded the same way everywhere, unlike torch's square roots and
+logarithms. So NumPy, torch, plain numbers and the kernels (engines/llvm/draws.py) have the same bits.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "CENTRE",
+    "CODES",
     "DRAWN",
     "HERON",
     "LOG",
@@ -27,6 +27,7 @@ __all__ = [
     "TAIL",
     "WEIGHTS",
     "Draw",
+    "code_bits",
     "normal",
     "uniform",
 ]
@@ -36,7 +37,7 @@ DRAWN = ("normal", "uniform")
 
 
 class Draw(NamedTuple):
-    """What tells the random numbers of a tensor's step apart: the seed, t, and the tensor's number."""
+    """What identifies the random numbers of a tensor's step: the seed, t, and the tensor's number."""
 
     seed: int = 0
     t: int = 1
@@ -47,7 +48,8 @@ class Draw(NamedTuple):
 
 SPREAD = 0x9E3779B97F4A7C15
 STEP = 0xD1B54A32D192ED03
-STREAMS = 0xA0761D6478BD642F  # tells these bits from those of stochastic rounding
+STREAMS = 0xA0761D6478BD642F  # keeps these bits apart from those of stochastic rounding
+CODES = 0x8EBC6AF09C88C6E3  # and from both, the bits by which 8-bit codes are rounded
 MIXERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 _WORD, _HALF = 2**64 - 1, 2**32 - 1
 
@@ -60,25 +62,43 @@ def _mixed(key: int) -> int:
 
 
 def _keys(draw: Draw, stream: int) -> list[int]:
-    """The keys of a tensor's step, 64 bits for each of the two halves of its numbers' bits."""
+    """The keys of a tensor's step: 64 bits for each half of the bits of its numbers."""
+    return [_key(draw, STREAMS, 2 * stream + half) for half in (0, 1)]
+
+
+def _key(draw: Draw, purpose: int, stream: int) -> int:
     seed, t, number = (int(x) for x in draw)
     noise = _mixed((seed * SPREAD + t * STEP) & _WORD)
-    of_tensor = _mixed((noise ^ STREAMS) + number * SPREAD & _WORD)
-    return [_mixed((of_tensor + (2 * stream + half) * SPREAD) & _WORD) for half in (0, 1)]
+    of_tensor = _mixed((noise ^ purpose) + number * SPREAD & _WORD)
+    return _mixed((of_tensor + stream * SPREAD) & _WORD)
+
+
+def code_bits(draw: Draw, pair: int, place: Any) -> Any:
+    """32 bits for each place, to round a pair of codes by: murmur3's finalizer, once.
+
+    place: whole numbers, in arrays of 64 bits.
+    """
+    key = _key(draw, CODES, pair)
+    return _mix((place & _HALF) ^ (key & _HALF), (key >> 32) + (place >> 32))
 
 
 def _bits(low: Any, high: Any, key: int) -> Any:
-    """32 bits for each place, of which these are the halves: murmur3's finalizer, twice."""
+    """32 bits for each position, given in two halves: murmur3's finalizer, twice."""
     x = low ^ (key & _HALF)
     for added in (None, (key >> 32) + high):
         if added is not None:
             x = (x + added) & _HALF
-        x = x ^ (x >> 16)
-        x = (x * 0x85EBCA6B) & _HALF
-        x = x ^ (x >> 13)
-        x = (x * 0xC2B2AE35) & _HALF
-        x = x ^ (x >> 16)
+        x = _mix(x)
     return x
+
+
+def _mix(x: Any, within: Any = 0) -> Any:
+    """Murmur3's finalizer. within: a key that is added on the way."""
+    x = x ^ (x >> 16)
+    x = (x * 0x85EBCA6B + within) & _HALF
+    x = x ^ (x >> 13)
+    x = (x * 0xC2B2AE35) & _HALF
+    return x ^ (x >> 16)
 
 
 # --- numbers
@@ -96,7 +116,7 @@ CENTRE = (
         5.2264952788528545610e3,
     ),
 )
-"""For u within 0.425 of 1/2, of 0.425² - (u - 1/2)², times u - 1/2."""
+"""For u within 0.425 of 1/2: in 0.425² - (u - 1/2)², times u - 1/2."""
 TAIL = (
     (
         (
@@ -123,7 +143,7 @@ TAIL = (
         ),
     ),
 )
-"""For the others, of s - 1.6 and, where s is above 5, of s - 5; s is the root of minus the logarithm of
+"""For all other u, in s - 1.6 or, if s > 5, in s - 5, where s is the square root of minus the logarithm of
 the distance to the nearer end."""
 LOG = (
     *(6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01),
@@ -134,19 +154,19 @@ LOG = (
 WEIGHTS = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
 """The logarithm of 2, in two parts."""
 ROOT, HERON = (1.4, 0.14), 4
-"""A line that is near the square root, and the steps from there that make it exact."""
+"""A line near the square root, and the number of steps from there to the exact value."""
 
 
-_BLOCK = 2**14  # elements that are computed at a time, for the caches' sake
+_BLOCK = 2**14  # elements computed at a time, so that they stay in the cache
 
 
 def uniform(library: Any, x: Any, stream: int, draw: Draw) -> Any:
-    """Numbers between 0 and 1 in the shape of x, and of its dtype; of a number, one."""
+    """Numbers between 0 and 1 in the shape and dtype of x; one number for a number."""
     return _made(library, x, stream, draw, lambda do, u: u, 1 - 2**-24)
 
 
 def normal(library: Any, x: Any, stream: int, draw: Draw) -> Any:
-    """Numbers of mean 0 and variance 1 in the shape of x, and of its dtype; of a number, one."""
+    """Numbers of mean 0 and variance 1 in the shape and dtype of x; one number for a number."""
     return _made(library, x, stream, draw, _quantile, math.inf)
 
 
@@ -168,7 +188,7 @@ def _made(
 
 
 def _share(place: Any, keys: Sequence[int], real: Callable[[Any], Any] = float) -> Any:
-    """The numbers between 0 and 1 of these places."""
+    """The numbers between 0 and 1 at these positions."""
     low, high = place & _HALF, place >> 32
     first, second = (real(_bits(low, high, key) >> 6) for key in keys)
     return (first * 2.0**26 + second + 0.5) * 2.0**-52
@@ -179,7 +199,7 @@ def _cast(library: Any, x: Any, dtype: Any) -> Any:
 
 
 def _rounded(library: Any, x: Any, numbers: Any, most: float) -> Any:
-    """Of x's dtype; in another than float64, at most so much, where rounding would go beyond."""
+    """Convert to x's dtype; below float64, limit what rounding would take past the bound."""
     if x.dtype == library.float64:
         return numbers
     single = _cast(library, numbers, library.float32)
@@ -189,7 +209,7 @@ def _rounded(library: Any, x: Any, numbers: Any, most: float) -> Any:
 
 
 class _Numbers:
-    """The functions that a quantile is made of, on Python's floats."""
+    """The functions that a quantile needs, for Python's floats."""
 
     frexp = math.frexp
 
@@ -199,7 +219,7 @@ class _Numbers:
 
 
 def _quantile(do: Any, u: Any) -> Any:
-    """Of the normal distribution: at which number the share u is below it."""
+    """The quantile of the normal distribution: the number below which the share u lies."""
     q = u - 0.5
     r = 0.180625 - q * q
     centre = q * _ratio(CENTRE, r)
@@ -222,7 +242,7 @@ def _log(do: Any, x: Any) -> Any:
 
 
 def _root(x: Any) -> Any:
-    """The square root of numbers from 2.5 to 37: Heron's method, from within a tenth."""
+    """The square root of numbers from 2.5 to 37 by Heron's method, starting within a tenth."""
     y = x * ROOT[1] + ROOT[0]
     for _ in range(HERON):
         y = (x / y + y) * 0.5

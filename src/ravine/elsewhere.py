@@ -25,19 +25,19 @@ ALIASES: Mapping[str, str] = {
     "schedule_free": "schedulefree",
     "torch_optimi": "optimi",
 }
-"""What packages are called besides the name that they are imported by."""
+"""Other names of packages than the one they are imported by."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A rule whose path is that of another package's optimizer, and the witness of it."""
+    """A rule that takes the path of another package's optimizer, and its witness."""
 
     rule: Rule
     witness: Witness
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The package's own defaults that the rule does not have."""
+        """The package's defaults that differ from the rule's."""
         return {k: v for k, v in self.witness.defaults.items() if k in self.rule.hyperparameters}
 
     @property
@@ -56,9 +56,10 @@ class Match:
 
 
 def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
-    """The rules that an optimizer of another package is, by its name, with or without its package.
+    """The rules equal to another package's optimizer, given its name with or without the package.
 
-    Of one class with several sets of options there are several, the one with the fewest first.
+    A class that is a different rule for different options has several; the one with the fewest options
+    comes first.
     """
     rules = [*rules]
     package, last = _parted(name.strip(), rules)
@@ -76,7 +77,7 @@ def matches(name: str, rules: Iterable[Rule]) -> list[Match]:
 
 
 def best(name: str, rules: Iterable[Rule]) -> Match | None:
-    """The rule that "package.Name" is at the package's defaults; None where no witness says so."""
+    """The rule equal to "package.Name" at the package's defaults; None if there is no such witness."""
     rules = [*rules]
     return next(iter(matches(name, rules)), None) if _parted(name, rules)[0] else None
 
@@ -93,15 +94,15 @@ def _parted(name: str, rules: Iterable[Rule]) -> tuple[str, str]:
 
 
 def spelled(name: str, rules: Iterable[Rule]) -> list[Match]:
-    """The optimizers that packages call just so, in every letter."""
+    """The optimizers that have exactly this name in a package."""
     return [m for m in matches(name, rules) if m.witness.name.rpartition(".")[2] == name]
 
 
 def importable(place: str) -> None:
-    """See to it that the optimizers of a package can be imported without what they do not need.
+    """Make the optimizers of a package importable without dependencies that they do not use.
 
-    timm imports torchvision, which its optimizers have no use for: where that is missing, timm's own
-    modules but `timm.optim` are left out.
+    timm imports torchvision, which its optimizers do not need. If that is missing, all of timm's own
+    modules except `timm.optim` are left out.
     """
     if place.partition(".")[0] != "timm" or "timm" in sys.modules or find_spec("torchvision"):
         return

@@ -1,4 +1,4 @@
-"""What is not installed, and what brings it."""
+"""Packages that are not installed, and how to install them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXTRAS = {
 
 
 def without(package: str, error: ImportError | None = None) -> str:
-    """Say that a package is missing, and how to install it; what is wrong if it is there and fails."""
+    """Say that a package is missing, and how to install it; or why it cannot be imported."""
     top = package.partition(".")[0]
     if error and not (isinstance(error, ModuleNotFoundError) and error.name == top):
         return f"{top} cannot be imported ({error})"
@@ -26,7 +26,7 @@ def without(package: str, error: ImportError | None = None) -> str:
 
 
 def lacking(package: str) -> str:
-    """What :func:`without` says, or "" where the package can be imported."""
+    """The message of :func:`without`, or "" if the package can be imported."""
     try:
         import_module(package)
     except ImportError as error:

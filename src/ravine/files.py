@@ -1,8 +1,8 @@
-"""Runs the file or imports the module that a rule of one's own is in.
+"""Runs the file, or imports the module, that contains a user's rule.
 
-Looking up "path/to/mine.py:lion" runs mine.py, as an import would; what is beside it can be
+Looking up "path/to/mine.py:lion" runs mine.py, as an import would; modules in its folder can be
 imported while it runs. The logger "ravine" says, at level INFO, which file is run. A file is run
-again when it, or a neighbour that it imported, has changed.
+again when it, or a module from its folder that it imported, has changed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Loaded:
     module: ModuleType
     neighbours: dict[
         str, ModuleType
-    ]  # kept alive here; in sys.modules other files' would meet them
+    ]  # kept here, because in sys.modules they would clash with those of other files
     digests: dict[Path, bytes]
 
 
@@ -46,12 +46,12 @@ _loaded: dict[Path, _Loaded] = {}
 
 
 def is_file(place: str) -> bool:
-    """Whether a place is meant as a file, not as a module."""
+    """Whether a place means a file rather than a module."""
     return place.endswith(".py") or "/" in place or "\\" in place or exists(place)
 
 
 def exists(place: str | Path, folder: bool = False) -> bool:
-    """Whether there is a file of that name, or a folder."""
+    """Whether a file or folder of that name exists."""
     try:
         return Path(place).is_dir() if folder else Path(place).is_file()
     except (OSError, ValueError):  # too long for a path
@@ -61,8 +61,8 @@ def exists(place: str | Path, folder: bool = False) -> bool:
 def load(place: str) -> ModuleType:
     """The module that a place names: a file, or a module by its dotted name.
 
-    Raises LookupError where there is none, and where it cannot be run: with its file, its line, and
-    what it raised. A RuleError stays one.
+    Raises LookupError if there is none, or if it cannot be run: with its file, its line, and the error.
+    A RuleError is passed on.
     """
     if is_file(place):
         with _lock:
@@ -82,7 +82,7 @@ def load(place: str) -> ModuleType:
 
 
 def sources(place: str) -> dict[str, bytes]:
-    """What :func:`load` ran of a file: its text and its neighbours', by their names."""
+    """What :func:`load` ran of a file: its text and those of modules from its folder, by name."""
     loaded = _loaded.get(Path(os.path.expanduser(place)).resolve())
     return {path.name: path.read_bytes() for path in loaded.digests} if loaded else {}
 
@@ -126,7 +126,7 @@ def _run(place: str, path: Path) -> _Loaded:
     _running.append(path)
     try:
         with _importable(path.parent) as neighbours:
-            # What was read is what runs: bytecode kept from before may be as old as a second.
+            # Run what was read: cached bytecode can be up to a second out of date.
             exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         if before is None:
@@ -152,15 +152,15 @@ def _digest(path: Path) -> bytes:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[dict[str, ModuleType]]:
-    """While a file of the folder runs, its neighbours are found first, as by `python file.py`.
+    """While a file of the folder runs, modules in the folder are found first, as with `python file.py`.
 
-    Afterwards they are taken out of sys.modules, into the dict that is yielded: another folder may
-    have a neighbour of that name.
+    Afterwards they are moved from sys.modules to the dict that is yielded, since another folder may
+    have a module of the same name.
     """
     names = {p.stem for p in folder.glob("*.py")} | {
         p.parent.name for p in folder.glob("*/__init__.py")
     }
-    # `utils` of another folder, which the program has imported, is not this file's `utils`.
+    # A `utils` that the program imported from another folder is not this file's `utils`.
     aside = {
         name: module
         for name, module in list(sys.modules.items())
@@ -188,7 +188,7 @@ def _importable(folder: Path) -> Iterator[dict[str, ModuleType]]:
 
 
 def _of_the_program(name: str, module: ModuleType) -> bool:
-    """Whether it is neither of Python, nor installed, nor ours."""
+    """Whether it is not part of Python, of an installed package, or of Ravine."""
     top, file = name.partition(".")[0], getattr(module, "__file__", None)
     if not file or top in sys.stdlib_module_names or top in ("ravine", "__main__"):
         return False
@@ -202,9 +202,9 @@ def _below(folder: Path, module: ModuleType) -> bool:
 
 
 def failure(place: str, error: BaseException, folder: Path | None = None) -> Exception:
-    """The error for a place whose code raised one: the file and the line, and what it raised.
+    """The error for a place whose code raised one: the file, the line, and the original error.
 
-    folder: where the line is looked for; by default in all code but this library's.
+    folder: where to look for the line; by default in all code except this library's.
     """
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SystemExit):

@@ -54,7 +54,7 @@ class Hyperparameter:
 
     @property
     def searched(self) -> str:
-        """The values that are worth searching, in words; "" where nobody has said.
+        """The values that are worth searching, in words; "" if no range is declared.
 
         >>> HYPERPARAMETERS["beta2"].searched
         '0.9 to 0.9999'
@@ -63,7 +63,7 @@ class Hyperparameter:
 
     @property
     def _ends(self) -> list[float]:
-        """The smallest and the largest value that a search draws; empty where nobody has said."""
+        """The smallest and the largest value that a search draws; empty if no range is declared."""
         return sorted(self.towards - x if self.towards else x for x in self.search or ())
 
     def check(self, value: Any, where: str) -> Any:
@@ -166,11 +166,11 @@ _UNKNOWN = Hyperparameter("hyperparameter of this rule")
 def look_up(
     name: str, default: Any, declared: Hyperparameter | Search | str | None = None
 ) -> Hyperparameter:
-    """The hyperparameter of this name: what a rule declares, and for the rest what is shared.
+    """The hyperparameter of this name: what a rule declares, completed with what all rules share.
 
-    declared: all of it, or only the search range, or only the meaning. A name of which nothing is
-    known may be any finite number. lr is searched two decades to either side of its default where
-    nobody says otherwise: what is a small rate differs from rule to rule, and the default shows it.
+    declared: all of it, or only the search range, or only the meaning. An unknown name accepts any
+    finite number. By default, lr is searched two decades to either side of its default, because what
+    counts as small differs from rule to rule.
     """
     made = HYPERPARAMETERS.get(name, _UNKNOWN)
     if isinstance(declared, Hyperparameter):

@@ -18,7 +18,7 @@ __all__ = ["modifier"]
 
 @dataclass(frozen=True)
 class _Modifier:
-    """A modifier: its function, and what its signature and decorator say about it."""
+    """A modifier: its function, and what its signature and decorator declare."""
 
     function: Callable[..., Any]
     read: Read
@@ -44,7 +44,7 @@ class _Modifier:
 
     @property
     def shared(self) -> list[str]:
-        """The keywords that are the inner rule's."""
+        """The keywords that belong to the inner rule."""
         empty = inspect.Parameter.empty
         return [k for k, h in self.read.hyperparameters.items() if h.default is empty]
 
@@ -112,7 +112,7 @@ class _Modifier:
 def _told(function: Callable[..., Any], inner: Rule) -> str:
     """A modified rule's description: the modifier's, and then the inner one's.
 
-    How other packages' rules differ is left out, since they are not modified alike.
+    The paragraph on other packages is left out: their versions of the inner rule are not modified.
     """
     own = inspect.getdoc(function) or f"{function.__name__} around {inner.name}."
     return f"{own}\n\nAround {inner.name}: {inner.doc.partition('Elsewhere:')[0]}".rstrip(" :\n")
@@ -141,7 +141,7 @@ def modifier(
         return lambda f: modifier(f, evaluate=evaluate, **declared)
     name = function.__name__
     keep(function)
-    _Modifier.of(function, evaluate, declared, {})  # refused here, not where it is applied
+    _Modifier.of(function, evaluate, declared, {})  # raise here, not where it is applied
 
     def apply(inner: Rule, /, **defaults: Any) -> Rule:
         if not isinstance(inner, Rule):

@@ -1,8 +1,8 @@
-"""Names as people write them: what each means here, and how a stack of modifiers is written.
+"""Names as people write them: what each means here, and how stacks of modifiers are written.
 
-A rule has one name. Its other names in the literature are on its card, and those in packages follow
-from the witnesses on the cards; the rest is written down here. Case and punctuation do not count:
-"RMSprop", "rms_prop" and "RMSProp" are one name. A package may stand before a name: "keras.Nadam".
+A rule has one name. Its other names in the literature are on its card, and its names in packages
+follow from the witnesses on the cards; the rest is listed here. Case and punctuation do not matter:
+"RMSprop", "rms_prop" and "RMSProp" are one name. A package may precede a name: "keras.Nadam".
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ WORDS = {
     "schedule_free_adamw": "Schedule-Free, Schedule Free",
     "decoupled_decay(radam)": "RAdamW, RAdam with decoupled weight decay",
 }
-"""Names, of no package, of stacks and of rules with options; a rule's own are on its card."""
+"""Names of stacks and of rules with options, outside packages; a rule's own names are on its card."""
 
-# What no witness on a card says: stacks, and options that choose another rule.
+# Not covered by witnesses: stacks, and options that choose another rule.
 _TORCH: dict[str, str | tuple[str, str]] = {
     "Muon": "decoupled_decay(muon, weight_decay=0.1, bfloat16=true)",
     "SparseAdam": "adam_eps_hat",
@@ -63,7 +63,7 @@ _OPTAX: dict[str, str | tuple[str, str]] = {
     "sgd with Nesterov": "nesterov",
 }
 PACKAGES = {"torch.optim": _TORCH, "keras": _KERAS, "optax": _OPTAX}
-"""What further names of a package mean, at its defaults; with a note where no rule here is equal."""
+"""The meanings of further names of a package, at its defaults; with a note if no rule here is equal."""
 
 OPTIONS = {
     "learning_rate": "lr",
@@ -86,7 +86,7 @@ _FILLING = re.compile(r"optimi[sz]er|optimi[sz]ation|regulari[sz]ation|algorithm
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a name means: an expression in our own names, and what there is to say of it, if anything."""
+    """What a name means: an expression in Ravine's names, and a note, if there is one."""
 
     expression: str
     note: str = ""
@@ -105,7 +105,7 @@ def plain(name: str) -> str:
 
 
 def meaning(name: str, ours: Mapping[str, Any]) -> Meaning | None:
-    """What a name means that is not a rule's as it stands; None where it means nothing.
+    """The meaning of a name that is not exactly a rule's name; None if it has none.
 
     ours: the rules by name; the other names on their cards count as well.
     """
@@ -149,7 +149,7 @@ def _of_package(package: str, name: str) -> Meaning:
 
 
 def _in_packages(name: str, expression: str) -> str:
-    """What there is to say of a name that packages have, so spelt, for something else only."""
+    """A note on a name that packages use, in this spelling, only for something else."""
     found = {p: _of_package(p, name) for p, names in PACKAGES.items() if name in names}
     if not found or any(meant.expression == expression for meant in found.values()):
         return ""
@@ -181,7 +181,7 @@ def known(ours: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A stack as it is written: head(inner, option=value); without inner, a rule and its options."""
+    """A stack as written: head(inner, option=value); without inner, a rule and its options."""
 
     head: str
     inner: str | None
@@ -189,9 +189,9 @@ class Call:
 
 
 def call(text: str) -> Call | None:
-    """Take `head(inner, option=value)` apart; None where the text is not of that form.
+    """Parse `head(inner, option=value)`; None if the text does not have that form.
 
-    Raises ValueError where what is in the parentheses cannot be read.
+    Raises ValueError if the contents of the parentheses cannot be read.
 
     >>> call("clip_by_norm(l2(adam), max_norm=0.5)")
     Call(head='clip_by_norm', inner='l2(adam)', options=(('max_norm', 0.5),))
@@ -219,7 +219,7 @@ def call(text: str) -> Call | None:
 
 
 def _opening(text: str) -> int | None:
-    """Where the parenthesis opens that the last character closes, if something stands before it."""
+    """The position of the parenthesis that the last character closes, if something precedes it."""
     depth = 0
     for place in range(len(text) - 1, 0, -1):
         depth += {")": 1, "(": -1}.get(text[place], 0)
@@ -229,7 +229,7 @@ def _opening(text: str) -> int | None:
 
 
 def split(text: str) -> list[str]:
-    """Split at the commas that are in no parentheses.
+    """Split at commas outside parentheses.
 
     >>> split("adam,clip_by_norm(sgd, max_norm=1)")
     ['adam', 'clip_by_norm(sgd, max_norm=1)']
@@ -247,7 +247,7 @@ def split(text: str) -> list[str]:
 def setting(
     text: str, tuples: Container[str] = ()
 ) -> tuple[str, float | bool | tuple[float | bool, ...]]:
-    """NAME=VALUE as a name and a number or a bool, or numbers with commas between where the name is
+    """NAME=VALUE as a name and a number or a bool, or as comma-separated numbers if the name is
     among `tuples`. Raises ValueError for anything else.
     """
     name, equals, value = (part.strip() for part in text.partition("="))
@@ -260,7 +260,7 @@ def setting(
 
 
 def number(value: str, where: str) -> float | bool:
-    """A number, true or false. Raises ValueError, which says where it stands."""
+    """A number, true or false. Raises ValueError, which says where it occurs."""
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     try:
@@ -282,19 +282,19 @@ MADGRAD MSVAG NAdamax Nero NGD NormMuon OAdam OGD Optimistic-Adam PAdam PID PNM 
 Ranger21 RLAM Rose SAdam SAM ScalableShampoo SGDF SGDW SGDSaI SSGD SimAdam SING SM3 SNSM SPAM SPlus
 SRMM StableSPAM SWATS Sadam TAdam TAM VAdam VSGD WAdam WSAM XAdam YogiAdam Yadam
 """
-"""Optimizers that are not here: their names are no slips for names of ours."""
+"""Optimizers that Ravine does not have: their names are not typos of Ravine's."""
 
 
 def typo(name: str, names: Iterable[str]) -> str:
-    """'; did you mean "adam"?' where a name is one of these, mistyped; otherwise nothing.
+    """'; did you mean "adam"?' if a name is a mistyped one of these; otherwise nothing.
 
-    The name of another optimizer is no slip, close as it may be: Adan, AdamP, NAdamax.
+    The name of another optimizer is not a typo, however close it is: Adan, AdamP, NAdamax.
     """
     given, names = plain(name), [*names]
     if not given or given in _others() or any(_variant(given, plain(other)) for other in names):
         return ""
     slips = [other for other in names if _slip(given, plain(other))]
-    # Letters in another order are the commonest slip: "adma" is "adam".
+    # Letters in the wrong order are the most common typo: "adma" is "adam".
     slips.sort(
         key=lambda other: (sorted(plain(other)) != sorted(given), _distance(given, plain(other)))
     )
@@ -307,7 +307,7 @@ def _others() -> frozenset[str]:
 
 
 def _variant(given: str, of: str) -> bool:
-    """A letter before a name or after it makes the name of a variant: CAdamW, SGDR, Rprop+."""
+    """A letter before or after a name makes the name of a variant: CAdamW, SGDR, Rprop+."""
     before, after = given[1:] == of, given[:-1] == of
     return (before and given[:1] != of[:1]) or (after and given[-1:] != of[-1:])
 
@@ -323,7 +323,7 @@ def _slip(given: str, meant: str) -> bool:
 
 
 def _distance(a: str, b: str) -> int:
-    """How many letters to add, drop, replace, or exchange with their neighbour."""
+    """The number of letters to add, drop, replace, or swap with their neighbour."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

@@ -1,8 +1,8 @@
-"""The operations rules are written in, beside Python's operators.
+"""The operations rules are written in, in addition to Python's operators.
 
 Each works on whatever it is given: Python floats, NumPy arrays, torch tensors, JAX arrays, the
 symbols of the tracer, and :class:`Tensors`, a bag of any of these. No framework is imported here:
-an array brings its own. What each means is said in ravine/arithmetic.py.
+an array brings its own. ravine/arithmetic.py defines their meaning.
 
 Element by element: `sqrt abs sign exp log tanh atan2 floor round maximum minimum clip where`.
 Over one tensor, giving a scalar: `sum mean greatest least norm rms`; with `axis` along one axis, with
@@ -254,7 +254,7 @@ class Tensors(Operable, list):  # type: ignore[type-arg, misc]
                 yield apply(name, x, stream)
 
     def __pow__(self, other: Any) -> Any:
-        """A power as ravine/arithmetic.py has it, also where a bag has functions of its own."""
+        """A power as ravine/arithmetic.py defines it, even if a bag has special functions."""
         if isinstance(other, (float, int)):
             if other == 2:
                 return apply("mul", self, self)
@@ -416,7 +416,7 @@ def ndim(x: Any) -> int:
         if ndim(p) >= 2:
 
     A number has none. In a bag, all tensors must have equally many: ValueError if not. While a rule is
-    traced, RuleError for what is not made of p or g, and TypeError for what is neither number nor array.
+    traced, RuleError for a value not made from p or g; TypeError for one that is neither number nor array.
     """
     if type(x) is Array:
         x = x.value

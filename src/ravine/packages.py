@@ -1,7 +1,7 @@
 """The rules that other packages offer, through entry points of the group "ravine.rules".
 
-An entry point names a module, whose rules are all offered, or one rule. Each is loaded separately:
-what is wrong with one takes nothing else away.
+An entry point names a module, all of whose rules are offered, or one rule. Each is loaded separately,
+so a fault in one does not affect the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OFFERS = "offers rules to Ravine"
 
 @dataclass
 class Package:
-    """A distribution that offers rules: its name, its version, its rules, and what is wrong with it."""
+    """A distribution that offers rules: its name, version, rules and faults."""
 
     name: str
     version: str
@@ -56,12 +56,12 @@ def _distributions() -> Iterator[Distribution]:
 
     try:
         yield from distributions()
-    except Exception:  # a finder that fails: what came before it counts
+    except Exception:  # a finder that fails: keep what came before it
         return
 
 
 def _package(installed: Distribution) -> Package | None:
-    """What a distribution offers; None if that is nothing."""
+    """What a distribution offers; None if it offers nothing."""
     try:
         entries = [entry for entry in installed.entry_points if entry.group == GROUP]
         if not entries:
@@ -96,7 +96,7 @@ def _mentions(installed: Distribution) -> bool:
 
 
 def _called(installed: Distribution) -> tuple[str, str]:
-    """Name and version; where the metadata are damaged, as the folder has them."""
+    """Name and version; if the metadata are damaged, from the folder's name."""
     name, version = _folder(installed)
     try:
         metadata = installed.metadata
@@ -106,7 +106,7 @@ def _called(installed: Distribution) -> tuple[str, str]:
 
 
 def _folder(installed: Distribution) -> tuple[str, str]:
-    """Name and version as the folder of the metadata has them, "name-1.0.dist-info"."""
+    """Name and version from the name of the metadata folder, "name-1.0.dist-info"."""
     path = getattr(installed, "_path", None)
     if path is None:
         return str(installed.metadata["Name"]), ""
@@ -115,14 +115,14 @@ def _folder(installed: Distribution) -> tuple[str, str]:
 
 
 def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
-    """The rules that an entry point names, and the warnings given as it was imported.
+    """The rules that an entry point names, and the warnings issued while it was imported.
 
-    Raises LookupError that says what is wrong with it.
+    Raises LookupError, which says what is wrong with it.
     """
     try:
         with warnings.catch_warnings(record=True) as given:
             if any(action == "error" for action, *_ in warnings.filters):
-                warnings.simplefilter("always")  # to warn is no reason to be left out
+                warnings.simplefilter("always")  # a warning is no reason to leave it out
             value: Any = _loaded(entry)
         said = [
             f"its import warns: {w.category.__name__}: {w.message}"
@@ -140,7 +140,9 @@ def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
             ], said
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # sys.exit, and a test runner's skip, are no Exceptions
+    except (
+        BaseException
+    ) as error:  # sys.exit and a test runner's skip are not subclasses of Exception
         from ravine.files import failure
 
         raise failure(entry.value, error) from error
@@ -148,7 +150,7 @@ def _rules(entry: EntryPoint) -> tuple[list[Rule], list[str]]:
 
 
 def _loaded(entry: EntryPoint) -> Any:
-    """What an entry point names. What its import takes off sys.path is put back."""
+    """What an entry point names. Entries that its import removes from sys.path are restored."""
     if not entry.pattern.match(entry.value):
         raise ValueError("not of the form module:name, or module")
     places = [*sys.path]

@@ -1,8 +1,8 @@
 """Tuples in a rule: several slots, or several hyperparameters, under one name.
 
 A rule may have a tuple of hyperparameters, `betas=(0.0, 0.9, 0.99)`, and as many slots:
-`@rule(b=several("betas"))`. Its function takes and returns tuples. All else in Ravine knows their
-parts, each by a name: beta1, beta2, beta3, and b1, b2, b3.
+`@rule(b=several("betas"))`. Its function takes and returns tuples. The rest of Ravine sees only their
+parts, each with a name: beta1, beta2, beta3, and b1, b2, b3.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["NO_PARTS", "Parts", "part_names"]
 
 
 def part_names(whole: str, count: int) -> tuple[str, ...]:
-    """What the parts of a tuple are called: of betas, beta1 and beta2.
+    """The names of a tuple's parts: beta1 and beta2 for betas.
 
     >>> part_names("betas", 2), part_names("history", 2)
     (('beta1', 'beta2'), ('history1', 'history2'))
@@ -30,8 +30,8 @@ def part_names(whole: str, count: int) -> tuple[str, ...]:
 class Parts:
     """A function's arguments that are tuples, and the names of their parts.
 
-    slots: all of the function's slots in order; those that are tuples, with the names of their parts.
-    tuples: the same of the hyperparameters that are tuples.
+    slots: all of the function's slots in order, with the names of the parts of those that are tuples.
+    tuples: the same for the hyperparameters that are tuples.
     """
 
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class Parts:
     def flat(
         self, function: Callable[..., Any], leading: int, error: type[Exception]
     ) -> Callable[..., Any]:
-        """The function as one that takes and returns parts, and no tuples.
+        """Wrap the function in one that takes and returns parts instead of tuples.
 
-        leading: how many arguments it has before the slots. error: what is raised where it returns
-        something else in the place of a tuple.
+        leading: the number of arguments before the slots. error: the error to raise if it returns
+        something else in place of a tuple.
         """
         if not self:
             return function
@@ -66,7 +66,7 @@ class Parts:
         return of_parts
 
     def flat_evaluation(self, evaluate: Callable[..., Any] | None) -> Callable[..., Any] | None:
-        """The same of the function of p, slots and hyperparameters that an `evaluate=` is."""
+        """The same for an `evaluate=`, a function of p, slots and hyperparameters."""
         if evaluate is None or not self:
             return evaluate
         first, *names = inspect.signature(evaluate).parameters
@@ -97,9 +97,9 @@ class Parts:
         return tuple(self._packed(iter(state)))
 
     def spread_state(self, state: Iterable[Any]) -> tuple[Any, ...]:
-        """A state with the parts of tuples in their place; what comes after it stays as it is.
+        """A state with tuples replaced by their parts; whatever follows it is unchanged.
 
-        ValueError where a slot is no such tuple.
+        Raises ValueError if a slot is not such a tuple.
         """
         rest = iter(state)
         result: list[Any] = []

@@ -1,4 +1,4 @@
-"""How rules, and the classes made from them, are pickled: by name, or as they were made.
+"""How rules, and the classes made from them, are pickled: by name, or by the way they were made.
 
 A rule that a module defines under its name is pickled as "module:name", or "path/to/file.py:name", and
 unpickling gives the same rule. Any other rule, such as `l2(adam)`, is rebuilt from its parts.
@@ -27,14 +27,14 @@ _OWN_FILE = "ravine_file_"
 
 
 class Derived(ABCMeta):
-    """The class of the classes that are made from rules, see :func:`recipe`."""
+    """The metaclass of classes made from rules; see :func:`recipe`."""
 
 
 _classes: WeakValueDictionary[Any, type] = WeakValueDictionary()
 
 
 def recipe(cls: type, make: Callable[[Rule, str], type], rule: Rule, name: str) -> None:
-    """Let a class be pickled as what `make(rule, name)` makes, unless it is found under its own name."""
+    """Pickle a class as the result of `make(rule, name)`, unless it can be found under its own name."""
     cls._recipe = make, rule, name  # type: ignore[attr-defined]
     _classes[cls.__module__, make, rule, name] = cls
 
@@ -67,7 +67,7 @@ def _reduce_rule(made: Rule) -> Any:
             ):
                 raise pickle.PicklingError(
                     f"rule {made.name!r} cannot be pickled: {part.__module__}.{part.__qualname__} is not "
-                    "found there under its name; pickle needs a rule to stand in a module, under the "
+                    "found there under its name; pickle needs a rule to be in a module, under the "
                     "name of a function written with def (cloudpickle does not)"
                 )
     return _again, made.origin
@@ -89,14 +89,14 @@ def _at(place: str, name: str) -> Rule:
         found, why = None, str(error)
     if not isinstance(found, Rule):
         raise pickle.UnpicklingError(
-            f"rule {name!r} was pickled as {place}:{name}, and {why}; a rule for several programs stands "
-            "in a module that all of them can import"
+            f"rule {name!r} was pickled as {place}:{name}, and {why}; a rule for several programs must "
+            "be in a module that all of them can import"
         )
     return found
 
 
 def _place(made: Rule) -> tuple[str, str] | None:
-    """The module or file that a rule stands in, and its name there."""
+    """The module or file that contains a rule, and its name there."""
     source = made.sources[-1]
     places = [(source.__module__, source.__qualname__), (source.__module__, made.name)]
     for module, name in [*places, *((module, made.name) for module in [*sys.modules])]:
@@ -111,9 +111,9 @@ def _named(module: str, name: str) -> Any:
 
 
 def _attribute(module: Any, name: str) -> Any:
-    """What stands in a module under a name, which has dots in a class; or None."""
+    """The object under a name in a module, with dots for one in a class; or None."""
     first, *rest = name.split(".")
-    found = getattr(module, "__dict__", {}).get(first)  # no module's `__getattr__` is called
+    found = getattr(module, "__dict__", {}).get(first)  # without calling a module's `__getattr__`
     return reduce(lambda x, k: getattr(x, k, None), rest, found)
 
 

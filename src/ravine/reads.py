@@ -1,11 +1,11 @@
 """What functions read besides their arguments: globals, closures, defaults, helpers, and so on.
 
-What is derived from a rule, such as a kernel, holds as long as all of that is as it was. A function's
-code says which names it looks up. From there values are followed: helper functions, modules, objects
-and their classes by the attributes that any of the code asks for, containers by their items.
+What is derived from a rule, such as a kernel, is valid as long as none of that changes. A function's
+code contains the names that it looks up. Their values are followed: helper functions; modules, objects
+and their classes, by the attributes that any of the code uses; containers, by their items.
 
-Not followed is the code of Python's own library and of other installed packages: what it keeps to
-itself is taken to be constant. Nor are names that are put together while the code runs, as in
+The code of Python's standard library and of installed packages is not followed: its internal state is
+assumed to be constant. Neither are names that are built at run time, as in
 `getattr(config, "sc" + "ale")`.
 """
 
@@ -42,11 +42,11 @@ _settings = attrgetter(*_SETTINGS)
 
 
 class Reads:
-    """What some functions read, and what stood there when this was made.
+    """What some functions read, and its values at the time of creation.
 
     Ravine's own functions read nothing that changes: `constant`. before: what the same functions read
-    when it was looked at last. number: how often that has changed; moved: the names of what has.
-    iterators: the names of those among it, each of whose items can be taken only once.
+    at the previous look. number: how often that has changed; moved: the names of what changed.
+    iterators: the names of values that are iterators, whose items can be taken only once.
     """
 
     def __init__(self, functions: Iterable[Any], before: Reads | None = None):
@@ -60,10 +60,10 @@ class Reads:
         self.iterators = walk.iterators if walk else []
         self._lasting = [watch for watch in self._watches if not watch.stored]
         self.at_a_glance = _comparison(self._lasting)
-        """Whether all is the very same as it was; asked before each step."""
+        """Whether everything is identical to before; asked before each step."""
 
     def hold(self) -> bool:
-        """Whether all is as it was, or equal: a cell of a notebook may have been run again."""
+        """Whether everything is identical or equal to before: a notebook cell may have been run again."""
         if self.at_a_glance():
             return True
         if any(map(_changed, self._lasting)):
@@ -73,7 +73,7 @@ class Reads:
         return True
 
     def changed(self) -> list[str]:
-        """The names of what is not as it was; not that a module has been imported."""
+        """The names of what has changed; importing a module does not count."""
         return [*dict.fromkeys(name for watch in self._watches for name in _changed(watch) if name)]
 
     def random_states(self) -> list[bytes]:
@@ -82,9 +82,9 @@ class Reads:
 
 
 class _Watch(NamedTuple):
-    """Values that may change: how they are fetched, what they were, and the name of each or of all.
+    """Values that may change: how to fetch them, what they were, and a name for each or for all.
 
-    stored: they are not there yet, and only the functions themselves may put them there.
+    stored: they do not exist yet, and only the functions themselves may create them.
     """
 
     fetch: Callable[[], Sequence[Any]]
@@ -94,7 +94,7 @@ class _Watch(NamedTuple):
 
 
 def _changed(watch: _Watch) -> list[str]:
-    """The names of what is not as it was."""
+    """The names of what has changed."""
     now, seen, names = watch.fetch(), watch.seen, watch.names
     if len(names) == len(now) == len(seen):
         return [name for name, x, y in zip(names, now, seen, strict=True) if not _same(x, y)]
@@ -102,7 +102,7 @@ def _changed(watch: _Watch) -> list[str]:
 
 
 def _comparison(watches: Sequence[_Watch]) -> Callable[[], bool]:
-    """Whether all values are those that were seen, as one expression: it costs 30 nanoseconds a name."""
+    """Whether all values are those seen before, as one expression: it costs 30 nanoseconds per name."""
     known: dict[str, Any] = {"alike": _alike, "missing": _MISSING}
     terms = []
     for i, (fetch, seen, *_) in enumerate(watches):
@@ -140,7 +140,7 @@ def _package(x: Any) -> str:
 
 
 def _is_library(x: Any) -> bool:
-    """Whether a function or a class is Python's own, or in an installed package."""
+    """Whether a function or class belongs to Python or an installed package."""
     if _package(x) in sys.stdlib_module_names or _package(x) == "ravine":
         return True
     if isinstance(x, FunctionType):
@@ -151,7 +151,7 @@ def _is_library(x: Any) -> bool:
 
 
 class _Names(NamedTuple):
-    """The names that code looks up, by where; stored: those that it sets as attributes."""
+    """The names that code looks up, by scope; stored: those that it sets as attributes."""
 
     globals: frozenset[str]
     attributes: frozenset[str]
@@ -185,10 +185,10 @@ def _names(code: CodeType) -> _Names:
 
 
 class _Walk:
-    """Follows what functions read. When more attributes are asked for than it knew of, it begins again:
-    values that it has passed may have them.
+    """Follows what functions read. If the code turns out to use further attributes, it starts again,
+    because values that it has already passed may have them.
 
-    generators: of random numbers; for each, what gives its state. iterators: their names.
+    generators: of random numbers; for each, a function that returns its state. iterators: their names.
     """
 
     def __init__(self, roots: Sequence[FunctionType]):
@@ -201,7 +201,7 @@ class _Walk:
             self.watches: list[_Watch] = []
             self.generators = _of_libraries()
             self.iterators: list[str] = []
-            # All of a rule's own arguments are given, so that its defaults do not count.
+            # A rule is called with all arguments, so that its defaults do not count.
             self.passed: dict[int, Any] = {id(f.__kwdefaults__): f.__kwdefaults__ for f in roots}
             self.todo: list[tuple[str, Any]] = [(f.__name__, f) for f in roots]
             while self.todo:
@@ -212,14 +212,14 @@ class _Walk:
                         self.visit(name, value)
 
     def watch(self, fetch: Callable[[], Sequence[Any]], names: Sequence[str]) -> None:
-        """Watch these values, and go on with them. names: of each, or one for all."""
+        """Watch these values, and follow them. names: one for each, or one for all."""
         seen = fetch()
         self.watches.append(_Watch(fetch, seen, names))
         names = names if len(names) == len(seen) else [*names] * len(seen)
         self.todo += zip(names, seen, strict=True)
 
     def look_up(self, where: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Watch names in a module, an object, a class; and whether a function puts new ones there."""
+        """Watch names in a module, object or class, and whether a function adds new ones."""
         names = sorted(names)
         new = sorted(self.stored - {*names, *namespace}) if where else []
         if names:
@@ -281,7 +281,7 @@ class _Walk:
             self.todo.append((place, sys.modules.get(place)))
 
     def cls(self, name: str, cls: type) -> None:
-        """Of the program's own classes: operators and other special methods, and what is asked for."""
+        """Follow the program's own classes: operators, other special methods, and the attributes used."""
         mine = [x for x in cls.__mro__ if not _is_library(x) or _package(x) in self.mine]
         known = {k for base in cls.__mro__ for k in vars(base)}
         special = {
@@ -290,7 +290,7 @@ class _Walk:
             for k, x in vars(base).items()
             if k[:2] == "__" and isinstance(x, FunctionType)
         }
-        for base in mine:  # a name may come to stand in front of that of a base
+        for base in mine:  # a name may be added that hides that of a base class
             self.look_up(f"{name}.", vars(base), special | self.attributes & known)
         self.todo.append((name, type(cls)))
 
@@ -311,7 +311,7 @@ class _Walk:
         self.look_up(f"{name}.", mine, self.attributes & {*mine, *known})
         kinds = {k: type(vars(known[k])[k]) for k in self.attributes & known.keys()}
         asked = {k for k, kind in kinds.items() if kind is MemberDescriptorType}
-        # Of what is made in C, what is an object anew each time says nothing.
+        # Attributes of C types that are a new object at each access say nothing.
         made = sorted(k for k, kind in kinds.items() if kind is GetSetDescriptorType)
         asked |= {k for k, v in zip(made, _asked(x, made), strict=True) if type(v) in _PLAIN}
         if "__getattr__" in known and _is_library(known["__getattr__"]):
@@ -332,7 +332,7 @@ def _asked(x: Any, names: Sequence[str]) -> list[Any]:
     for name in names:
         try:
             found.append(getattr(x, name, _MISSING))
-        except Exception:  # an object may do what it likes
+        except Exception:  # an object may raise anything
             found.append(_MISSING)
     return found
 
@@ -357,17 +357,19 @@ def _current(variable: ContextVar[Any]) -> list[Any]:
 def _state(of_generator: Callable[[], Any]) -> bytes:
     try:
         state = of_generator()
-    except NotImplementedError:  # the system's own, which has none, has always moved on
+    except (
+        NotImplementedError
+    ):  # the system's generator has no state, and counts as always advanced
         return os.urandom(16)
     if _package(type(state)) != "torch":
         return pickle.dumps(state)
     data = state.numpy().tobytes()
-    # Between the numbers and the two flags is memory that torch's CPU generator leaves as it finds it.
+    # Between the numbers and the two flags is memory that torch's CPU generator leaves uninitialized.
     return data[:5016] + data[5040:5044] + data[5052:5053]
 
 
 def _of_libraries() -> list[Callable[[], Any]]:
-    """What gives the states of the generators that Python's, NumPy's and torch's functions draw from."""
+    """Functions that return the states of the generators behind Python's, NumPy's and torch's functions."""
     known = {"random": "getstate", "numpy.random": "get_state", "torch": "get_rng_state"}
     # Another thread may be importing one.
     found = (getattr(sys.modules.get(module), k, None) for module, k in known.items())

@@ -1,10 +1,10 @@
 """Finds rules by name: those in `ravine.rules`, those of other packages, and those in your files.
 
-A name may be written as people write it ("RMSprop", "keras.Nadam", "heavy ball"), with options
-("nadam(beta1=0.8)"), and as a stack of modifiers ("clip_by_norm(l2(adam), max_norm=0.5)"). A rule of
-your own is "path/to/file.py:name", which runs that file, or "module:name". A package offers its
-rules through an entry point of the group "ravine.rules" that names a module, or one rule; they are
-found by their names, and always as "package:name".
+A name may be one that people use ("RMSprop", "keras.Nadam", "heavy ball"), may have options
+("nadam(beta1=0.8)"), and may be a stack of modifiers ("clip_by_norm(l2(adam), max_norm=0.5)"). Your
+own rule is "path/to/file.py:name", which runs that file, or "module:name". A package offers its
+rules through an entry point of the group "ravine.rules", which names a module or one rule; they are
+found by name, and always as "package:name".
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Options = tuple[tuple[str, float | bool], ...]
 class Rules(Mapping[str, Rule]):
     """Rules by name, in order of name: Ravine's own, and those of other packages.
 
-    A package's rule whose name is Ravine's or another package's, too, is here as "package:name".
+    If a package's rule has the name of one of Ravine's or another package's, it is listed as
+    "package:name".
     """
 
     def __init__(self, ours: Mapping[str, Rule], others: list[Package]):
@@ -68,11 +69,11 @@ class Rules(Mapping[str, Rule]):
         return len(self._rules)
 
     def package(self, name: str) -> str:
-        """The package that the rule of that name is from, with its version; "" for Ravine's own."""
+        """The package that provides the rule of that name, with its version; "" for Ravine's own."""
         return self._from.get(name, "")
 
     def family(self, name: str) -> str:
-        """The family of the rule of that name: what its module's description begins with, to the colon.
+        """The family of the rule of that name: the start of its module's description, up to the colon.
 
         "" for a rule of another package.
         """
@@ -102,7 +103,7 @@ class Rules(Mapping[str, Rule]):
 
 @cache
 def rules() -> Rules:
-    """All rules by name. What is wrong with a package that offers some is one UserWarning."""
+    """All rules by name. Each faulty package that offers rules causes one UserWarning."""
     others = packages()
     found = Rules(own(), others)
     for package in others:
@@ -122,15 +123,15 @@ def names() -> list[str]:
 @cache
 def modifiers() -> dict[str, Callable[..., Rule]]:
     """Ravine's own modifiers by name."""
-    import ravine.modifiers  # only now: importing Ravine is to be instant
+    import ravine.modifiers  # imported late, so that importing Ravine is instant
 
     return {name: getattr(ravine.modifiers, name) for name in ravine.modifiers.__all__}
 
 
 @cache
 def _modifiers_called() -> dict[str, str]:
-    """The modifiers by what they are called, plainly: by their names, and by those that their
-    descriptions begin with, as in "Adaptive gradient clipping (AGC): ..."."""
+    """The modifiers by plain name: their own names, and those with which their descriptions
+    begin, as in "Adaptive gradient clipping (AGC): ..."."""
     found: dict[str, str] = {}
     for name, modify in modifiers().items():
         title, colon, _ = (modify.__doc__ or "").partition("\n")[0].partition(": ")
@@ -140,7 +141,7 @@ def _modifiers_called() -> dict[str, str]:
 
 
 def _module(made: Rule) -> str:
-    """The module of Ravine's that a rule stands in, under its name."""
+    """The module of Ravine that defines a rule under its name."""
     inside = "ravine.rules."
     return next(
         name
@@ -150,10 +151,10 @@ def _module(made: Rule) -> str:
 
 
 def unverified(rule: Rule) -> str:
-    """Why nothing holds a rule to 1e-12, with the distance where there is one; "" where something does.
+    """Why a rule is not verified to 1e-12, with the distance if there is one; "" if it is verified.
 
-    That is a witness on its card or, of Ravine's own rules, an oracle in their tests. A stack, and a rule
-    with other defaults, is what it is made of.
+    What verifies a rule is a witness on its card or, for Ravine's own rules, an oracle in the tests. A
+    stack, or a rule with other defaults, is as verified as its parts.
     """
     if rule.card.unverified or rule.card.witnesses or own().get(rule.name) is rule:
         return rule.card.unverified
@@ -166,7 +167,7 @@ def unverified(rule: Rule) -> str:
 
 
 def own() -> dict[str, Rule]:
-    """Ravine's own rules by name: no other package is looked at for them."""
+    """Ravine's own rules by name, without looking at other packages."""
     import ravine.rules
 
     found: dict[str, Rule] = {}
@@ -185,11 +186,11 @@ def own() -> dict[str, Rule]:
 
 @dataclass(frozen=True)
 class Found:
-    """What a name led to: the rule, and what there is to say of the name.
+    """The result of looking up a name: the rule, and a note on the name.
 
-    head: the rule's or the outermost modifier's name, or where it is, "file.py:name"; inner: what a
+    head: the name of the rule or the outermost modifier, or its place, "file.py:name"; inner: what a
     modifier is applied to; options: hyperparameters set in the name. note: what the name means in
-    the package that has it, where that is not quite this rule.
+    the package that has it, if that is not quite this rule.
     """
 
     rule: Rule
@@ -200,7 +201,7 @@ class Found:
 
     @property
     def name(self) -> str:
-        """The one way to write this rule: two names of one rule lead to the same."""
+        """The canonical way to write this rule, the same for all of its names."""
         inside = [self.inner.name] if self.inner else []
         for option, value in self.options:
             inside.append(f"{option}={value!r}")
@@ -208,12 +209,12 @@ class Found:
 
     @property
     def settings(self) -> dict[str, float | bool]:
-        """All hyperparameters that are set in the name, within a modifier too."""
+        """All hyperparameters set in the name, including those inside a modifier."""
         return {**(self.inner.settings if self.inner else {}), **dict(self.options)}
 
     @property
     def label(self) -> str:
-        """What to call it in a table: the rule's name; `name` where that sets options."""
+        """Its label in a table: the rule's name, or `name` if that sets options."""
         return self.name if "=" in self.name else self.rule.name
 
 
@@ -227,7 +228,7 @@ def get(name: str) -> Rule:
 
 
 def resolve(name: str) -> Found:
-    """The rule of that name and what there is to say of it. Raises as :func:`get` does."""
+    """The rule of that name, and a note on the name. Raises as :func:`get` does."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a rule is a string, got {name!r}")
     try:
@@ -261,7 +262,7 @@ def _resolve(text: str) -> Found:
 
 
 def _said(text: str, found: Found, note: str) -> str:
-    """What there is to say of a name that packages have, so spelt, for other rules only."""
+    """A note on a name that packages use, in this spelling, only for other rules."""
     its = elsewhere.spelled(text, own().values())
     if any(match.rule is found.rule for match in its):
         return ""
@@ -272,7 +273,7 @@ def _said(text: str, found: Found, note: str) -> str:
 
 
 def _of_package(match: elsewhere.Match) -> Found:
-    """The rule at the defaults that the package has."""
+    """The rule with the package's defaults."""
     found, name = _set(Found(match.rule, match.rule.name), match.defaults), match.witness.name
     same = naming.plain(name.rpartition(".")[2]) == naming.plain(found.name)
     if same and not match.witness.note:
@@ -284,7 +285,7 @@ _ALL = "`ravine list`, or ravine.registry.names(), has all rules"
 
 
 def _unknown(text: str, found: Rules) -> str:
-    from ravine.files import exists, is_file  # as below: importing Ravine is to be instant
+    from ravine.files import exists, is_file  # imported late, so that importing Ravine is instant
 
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
     if not text:
@@ -310,7 +311,7 @@ def _unknown(text: str, found: Rules) -> str:
 
 
 def _defined(place: str) -> str:
-    """The functions of a file that was not run."""
+    """The functions in a file, found without running it."""
     try:
         with open(place, "rb") as file:
             tree = ast.parse(file.read())
@@ -321,7 +322,7 @@ def _defined(place: str) -> str:
 
 
 def _with_options(call: naming.Call) -> Found:
-    """A rule with other defaults; an option that is another rule's name chooses that: SGD(nesterov=True)."""
+    """A rule with other defaults; an option named like a rule chooses that rule: SGD(nesterov=True)."""
     if not call.options and naming.plain(call.head) in _modifiers_called():
         raise LookupError(_unknown(call.head, rules()))
     found, options = _resolve(call.head), dict(call.options)
@@ -368,7 +369,7 @@ def _modifier(head: str) -> tuple[str, Callable[[Rule], Any]]:
 
 
 def _set(found: Found, options: Mapping[str, float | bool]) -> Found:
-    """The rule with the options as its defaults. Raises ValueError for those that it does not take."""
+    """The rule with the options as its defaults. Raises ValueError for options that it does not take."""
     if not options:
         return found
     hyperparameters, given = found.rule.hyperparameters, options
@@ -388,7 +389,7 @@ _USUAL = ("decoupled_decay", "l2", "clip_by_norm", "clip_by_global_norm")
 
 
 def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> str:
-    """Where an option that the rule has not got is found: weight_decay."""
+    """Where to find an option that the rule does not have: weight_decay."""
     for option in options:
         stacks = [
             f"{modifier}({name}, {option}=...)"
@@ -400,7 +401,7 @@ def _in_modifiers(name: str, options: Iterable[str], known: Collection[str]) -> 
     return ""
 
 
-# One rule for one name: what engines keep for a rule is found again.
+# The same rule for the same name, so that engines find what they have kept for it.
 @lru_cache(maxsize=256)
 def _named(made: Rule, defaults: Options) -> Rule:
     values: dict[str, Any] = dict(defaults)
@@ -435,7 +436,7 @@ def _placed(text: str) -> Rule:
 
 
 def _attribute(text: str) -> Any:
-    """What stands in a file or a module under a name: a rule, or a function."""
+    """The object under a name in a file or module: a rule or a function."""
     place, _, name = (part.strip() for part in text.rpartition(":"))
     if not place:
         raise LookupError(f"{text!r} names no file; write path/to/file.py:{name or 'NAME'}")
@@ -456,7 +457,7 @@ def _attribute(text: str) -> Any:
 
 
 def _rules_in(module: ModuleType) -> list[str]:
-    """The names in a module of rules, and of functions that may be some."""
+    """The names of rules in a module, and of functions that could be rules."""
     return [
         name
         for name, value in vars(module).items()

@@ -1,4 +1,4 @@
-"""Names that no slot, no signal or no hyperparameter can have, each with the reason: the one list."""
+"""The names that slots, signals or hyperparameters cannot have, each with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ALWAYS = {
     **dict.fromkeys(("paper", "at", "card", "evaluate", "seen"), "is a keyword of @rule"),
 }
 _SIGNALS = {
-    **dict.fromkeys(("closure", "grads"), "is an argument of step"),
+    **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
 _SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
@@ -23,7 +23,7 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm"),
+        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(
@@ -47,5 +47,5 @@ _OF = {"hyperparameter": _HYPERPARAMETERS, "signal": _SIGNALS, "slot": _SLOTS}
 
 
 def why_reserved(name: str, what: str) -> str:
-    """Why a hyperparameter, a signal or a slot cannot have this name; nothing where it can."""
+    """Why a hyperparameter, signal or slot cannot have this name; "" if it can."""
     return _ALWAYS.get(name) or _OF[what].get(name, "")

@@ -5,7 +5,7 @@
 
 Positional: `p` the parameter, `g` its gradient, the state slots, and last, if the rule asks for
 it, `t`: the steps this tensor has taken, counted from 1. Keyword-only: the hyperparameters, and
-signals, what some steps are given besides the gradient.
+signals, which are inputs of some steps besides the gradient.
 Returned: the new p and the new state, in the same order. Everything else in Ravine is derived
 from such a function; docs/architecture.md says how.
 """
@@ -74,8 +74,8 @@ _making = threading.RLock()
 
 
 def kept(owner: Any, key: Any, make: Callable[[], Made]) -> Made:
-    """What `make` makes of a rule, or of something made of it, such as its graph: made once, by one
-    thread, kept with its owner and gone with it. Of a rule, until something that it reads has changed.
+    """What `make` derives from a rule, or from something derived, such as its graph: made once, by one
+    thread, and kept as long as its owner. For a rule, it is discarded when something the rule reads changes.
     """
     if isinstance(owner, Rule):
         owner.look()
@@ -97,8 +97,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def the(made: Rule) -> Rule:
-    """The rule; if another was made like it, of the same, that: what is kept of it is found again."""
-    # 0.0 and -0.0, 1 and 1.0 are equal and not the same
+    """The rule, or an earlier one made in the same way from the same parts, with everything kept for it."""
+    # 0.0 and -0.0, or 1 and 1.0, are equal but not the same
     return _known.setdefault((*made.origin, repr(made.origin[2:])), made)
 
 
@@ -127,7 +127,7 @@ class Rule:
     sources: tuple[Callable[..., Any], ...] = field(default=())  # outermost modifier first
     evaluation: Callable[..., Any] | None = None
     seen: str = ""  # see ravine/views.py
-    origin: tuple[Any, ...] = ()  # what it was made by, and of what
+    origin: tuple[Any, ...] = ()  # what made it, and from what
     parts: Parts = NO_PARTS  # which slots and hyperparameters its functions have as tuples
     resize: Callable[[dict[str, int]], Rule] | None = None  # the same with tuples of other lengths
 
@@ -140,8 +140,8 @@ class Rule:
     def __call__(self, p: Any, g: Any, /, *state_and_t: Any, **hyperparameters: Any) -> Any:
         """One step: the new p, or (p, *slots) where the rule keeps state.
 
-        Several slots under one name are taken one by one, or as the tuple that the function takes, and
-        returned likewise. Keywords: hyperparameters and signals; a signal that is not given is None.
+        Several slots under one name are passed separately, or as the tuple that the function takes, and
+        returned in the same form. Keywords: hyperparameters and signals; a signal that is not given is None.
         """
         self = self.fitting(hyperparameters)
         whole = any(isinstance(x, (tuple, list)) for x in state_and_t)
@@ -197,7 +197,7 @@ class Rule:
         return [view(x, self.seen) if is_one else x for x, is_one in zip(args, whole, strict=False)]
 
     def _take(self, args: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The results of the function, each as it is, of arguments that are prepared already."""
+        """The unprocessed results of the function, for arguments that are already prepared."""
         result = self.function(*args, **values)
         if not isinstance(result, tuple):
             result = (result,)

@@ -88,7 +88,7 @@ class Slot:
 
     @property
     def of_matrix(self) -> str:
-        """The shape of a matrix beside a parameter of m × n, in words."""
+        """The shape of the matrix for a parameter of m × n, in words."""
         sides = ("m", "n")
         if self.square is not None:
             side = sides[self.square]
@@ -97,9 +97,9 @@ class Slot:
         return f"a matrix of {f'm × {rank}' if self.axis == -1 else f'{rank} × n'} for one of m × n"
 
     def shape(self, of_p: Sequence[int], /, **hyperparameters: Any) -> tuple[int, ...]:
-        """The shape that it has beside a parameter of a shape; along an axis that this has not, as it is.
+        """Its shape for a parameter of a shape; the same shape if the parameter lacks the slot's axis.
 
-        ValueError for a matrix beside a parameter that is none.
+        ValueError for a matrix if the parameter is not one.
         """
         if self.kind == "scalar":
             return ()

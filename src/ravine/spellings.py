@@ -34,8 +34,8 @@ class Spelling:
     not be complex. resize: the spelling of the same with options that are tuples of these lengths, where
     others are accepted.
 
-    Of its checkpoints: step, what the count of steps is in there, a "tensor", an "int", or "" for not
-    at all; scalar slots are tensors with it. early: whether they have the state before the first
+    Of its checkpoints: step, how they store the step count: "tensor", "int", or "" if they do not;
+    scalar slots are tensors with it. early: whether they have the state before the first
     step. besides: options that they have and the class does not.
     """
 
@@ -355,3 +355,9 @@ SPARSE_ADAM = Spelling(
     real=True,
     step="int",
 )
+
+
+def called(slot: str) -> list[str]:
+    """A slot's names in the states of torch's optimizers, its own first."""
+    every = [x for x in globals().values() if isinstance(x, Spelling)]
+    return [slot, *dict.fromkeys(x.state_names[slot] for x in every if slot in x.state_names)]

@@ -87,7 +87,8 @@ def test_muon_takes_matrices_only():
     assert contenders.fitting(None, params) == params
     assert contenders.fitting(contenders.Twin("SGD", {}), params) == params
     assert contenders.has_kernel(registry.get("muon"), muon)
-    assert not contenders.has_kernel(registry.get("soap"), None)
+    assert contenders.has_kernel(registry.get("soap"), None)
+    assert not contenders.has_kernel(rule(lambda p, g: p - g @ p), None)
 
 
 def test_what_torch_has_not():

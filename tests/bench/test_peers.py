@@ -1,5 +1,7 @@
 """The benchmark against other packages: of torch's own classes here, since no other is installed."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -71,3 +73,25 @@ def test_gradients_that_are_thrown_away_are_given_again():
 def test_unknown_shapes_are_refused():
     with pytest.raises(ValueError, match="'vgg' is invalid"):
         list(peers.run(["vgg"]))
+
+
+def test_what_decomposes_matrices_is_compared_over_ten_steps():
+    torch_now = Witness(f"torch {torch.__version__.partition('+')[0]}", "torch.optim.SGD(lr=lr)")
+    with mock.patch.object(peers, "PERIODIC", {"shampoo": (torch_now,)}):
+        [row] = peers.run_periodic(["mlp"], rules=["shampoo"], seconds=0.0)
+        assert not [*peers.run_periodic(["mlp"], rules=["adam"])]
+        assert not [*peers.run_periodic(["mlp"], packages=["timm"])]
+    assert (row["rule"], row["shapes"], row["engine"]) == (
+        "shampoo",
+        "mlp",
+        "kernel, matrices by BLAS",
+    )
+    assert row["turns"] >= 3
+    assert row["ratio"] == pytest.approx(row["their_us"] / row["us"])
+    assert row["ratio"] < 1
+
+
+def test_what_is_compared_over_ten_steps_has_every_as_an_option():
+    for name, witnesses in peers.PERIODIC.items():
+        assert "every" in registry.get(name).hyperparameters
+        assert all("=every" in witness.call for witness in witnesses)

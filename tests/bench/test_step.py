@@ -73,6 +73,29 @@ def test_who_cannot_run_says_why(mine):
     assert all("us" not in row and row["skipped"] for row in rows.values())  # numbers have no @
 
 
+def test_a_flat_optimizer_takes_part_if_asked_for_and_moves_only_what_is_its_own():
+    seen = []
+
+    def makes(engine, rule, twin, params, owned=False):
+        seen.append((engine, [p.data_ptr() for p in params], owned))
+        return make(engine, rule, twin, params, owned)
+
+    make = step.contenders.make
+    with mock.patch.object(step.contenders, "make", side_effect=makes):
+        rows = list(step.run(["scalars"], ["adam"], 0.0, flat=True))
+        trained = list(step.run_in_training(["adam"], 0.0, flat=True))
+    for engines in ([r["engine"] for r in rows], [r["engine"] for r in trained]):
+        assert engines == ["kernel", "Ravine", "flat", "eager", *TORCHS]
+    assert all(row["us"] > 0 for row in (*rows, *trained))
+    stepped, trained = seen[:7], seen[7:]
+    assert len({tuple(where) for _, where, _ in stepped}) == 1  # nothing has moved
+    assert [engine for engine, _, owned in trained if owned] == ["flat"]
+
+
+def test_the_many():
+    assert step.contenders.shapes("many") == [(64,)] * 700
+
+
 @pytest.mark.skipif("Muon" not in CLASSES, reason="the installed torch has no Muon")
 def test_a_class_is_timed_on_the_parameters_that_it_takes():
     scalars = list(step.run(["scalars"], ["muon"], 0.0))

@@ -77,7 +77,9 @@ class Uncorrected(Adam):
 class StartsAtValues(Adam):
     """PennyLaneAI/pennylane#1928: the first moments are g and g², and eps is not corrected."""
 
-    says = "m is g after the first step.*v is g.*2 after the first step.*beside that it is adam_eps_hat"
+    says = (
+        "not adam, but adam_eps_hat.*: m is g after the first step.*v is g.*2 after the first step"
+    )
 
     def moments(self, k, g, m, v):
         if self.t > 1:

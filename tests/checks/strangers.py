@@ -92,7 +92,7 @@ class Noisy:
         print("made")
 
     def update(self, params, grads):
-        np.seterr(all="raise")
+        np.seterr(over="raise")
         return [p - 0.1 * g for p, g in zip(params, grads, strict=True)]
 
 

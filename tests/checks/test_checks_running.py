@@ -43,10 +43,16 @@ def test_what_cannot_run_is_reported():
         )
         assert re.search(says, report.headline), report.headline
         assert report.code == (1 if make is misbehaving.ReturnsNothing else 2)
+        assert not any(r.verdict == "fact" for r in report.results if r.check != "state_memory")
         assert "is not :" not in report.headline
     report = check_optimizer("no_such_file.py:Adam")
     assert report.code == 2
     assert "no file" in report.headline
+    for spec in (HERE, f"{HERE}:", f"{HERE}:NotThere"):
+        says = check_optimizer(spec).headline
+        assert "; it has Sgd, CannotBeMade, " in says, says
+    with pytest.raises(ValueError, match="seconds must be greater than 0, and is -1"):
+        check_optimizer(misbehaving.Sgd, seconds=-1)
 
 
 @TORCH
@@ -112,9 +118,11 @@ def test_another_process_bears_what_this_one_could_not():
     heard = []
     report = apart(f"{HERE}:Hangs", only=["identity"], timeout=8, waiting=heard.append)
     assert report.code == 2
-    assert "Hangs was not done after 8 s" in report.headline
+    assert "Hangs did not finish within 8 s" in report.headline
     assert len(heard) == 1
-    assert re.search("Hangs is still in the check identity after 5 s; it is ended in 3 s", heard[0])
+    assert re.search(
+        "Hangs is still running the check identity after 5 s; it will be stopped in 3 s", heard[0]
+    )
     told = '  File "/usr/lib/time.py", line 3 in sleep\n  File "mine.py", line 40 in step\n'
     assert _line(told.replace("/usr/lib", str(Path(json.__file__).parent))) == "mine.py, line 40"
     with pytest.raises(LookupError, match="no rule is called 'adma'"):
@@ -166,7 +174,7 @@ def test_the_command():
     result = run(app, ["check", "--explain", "identity"])
     assert "path of a known rule" in result.output
     assert "deterministic" in run(app, ["check", "--list"]).output
-    with pytest.raises(LookupError, match="no check is called 'identiti'; did you mean"):
+    with pytest.raises(LookupError, match=r"'identiti'; did you mean 'identity'\? `ravine"):
         run(app, ["check", f"{HERE}:Sgd", "--only", "identiti"], catch_exceptions=False)
 
 

@@ -79,6 +79,26 @@ def test_no_false_alarm_on_ravines_own():
         assert not [r for r in report.results if r.verdict == "could not run"], report.to_json()
 
 
+def test_a_switch_is_flipped_only_with_what_it_acts_on():
+    """As in optax.sgd, where nesterov does nothing without a momentum."""
+
+    class Sgd:
+        def __init__(self, lr=0.1, momentum=None, nesterov=False):
+            self.lr, self.momentum, self.nesterov, self.b = lr, momentum, nesterov, None
+
+        def update(self, params, grads):
+            if self.momentum is not None:
+                old = self.b or [0] * len(params)
+                self.b = [self.momentum * b + g for b, g in zip(old, grads, strict=True)]
+                ahead = [self.momentum * b + g for b, g in zip(self.b, grads, strict=True)]
+                grads = ahead if self.nesterov else self.b
+            return [p - self.lr * g for p, g in zip(params, grads, strict=True)]
+
+    for given in ({}, {"momentum": 0.9}):
+        report = check_optimizer(Sgd, arguments=given, only=["identity", "sensitivity"])
+        assert report.code == 0, str(report)
+
+
 def test_a_family_is_a_name_for_its_checks():
     own = _own()
     assert {*chosen(["state", "quiet"])} == {k for k, x in own.items() if x.family == "state"} | {

@@ -71,10 +71,13 @@ def test_a_switch_that_is_ignored_is_told():
         def __init__(self, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False):
             super().__init__(lr, beta1, beta2, eps)
 
-    for given in ({}, {"amsgrad": True}):
+    for given, says in (
+        ({}, "is accepted and ignored"),
+        ({"amsgrad": True}, "has no effect with the given arguments"),
+    ):
         report = check_optimizer(type("Adam", (Amsgrad,), {}), arguments=given)
         assert report.finding.verdict == "right"
-        assert {r.says for r in report.faults} == {"amsgrad is accepted and ignored"}
+        assert {r.says for r in report.faults} == {f"amsgrad {says}"}
 
 
 def test_a_number_that_is_ignored_is_told():
@@ -106,6 +109,99 @@ def test_single_precision_is_told():
     assert its.good
 
 
+def test_the_w_of_a_name_says_that_the_decay_is_decoupled():
+    class SGDW:
+        def __init__(self, lr=0.1, weight_decay=0.01):
+            self.lr, self.weight_decay = lr, weight_decay
+
+        def update(self, params, grads):
+            shrunk = [(1 - self.lr * self.weight_decay) * p for p in params]
+            return [p - self.lr * g for p, g in zip(shrunk, grads, strict=True)]
+
+    its = check_optimizer(SGDW, only=["identity"]).finding
+    assert (its.verdict, its.rule) == ("right", "sgd + decoupled decay")
+
+    class MomentumW:
+        def __init__(self, lr=0.1, momentum=0.9, weight_decay=0.01):
+            self.lr, self.momentum, self.weight_decay, self.b = lr, momentum, weight_decay, None
+
+        def update(self, params, grads):
+            self.b = self.b or [0] * len(params)
+            pulled = [g + self.weight_decay * p for p, g in zip(params, grads, strict=True)]
+            self.b = [self.momentum * b + g for b, g in zip(self.b, pulled, strict=True)]
+            return [p - self.lr * b for p, b in zip(params, self.b, strict=True)]
+
+    its = check_optimizer(MomentumW, only=["identity"]).finding
+    assert its.verdict == "another rule"
+    assert "not momentum + decoupled decay, but momentum + L2 decay" in its.says
+
+
+def test_an_optimizer_that_fails_in_float64_is_checked_in_float32():
+    torch = pytest.importorskip("torch")
+
+    class Momentum(torch.optim.SGD):
+        def __init__(self, params, lr=0.1, momentum=0.9):
+            super().__init__(params, lr=lr, momentum=momentum)
+
+        def step(self, closure=None):
+            assert all(p.dtype == torch.float32 for p in self.param_groups[0]["params"])
+            return super().step(closure)
+
+    report = check_optimizer(Momentum)
+    assert report.code == 0, str(report)
+    assert (report.verdict, report.finding.rule) == ("single precision", "momentum")
+    result = {r.check: r.verdict for r in report.results}
+    assert (result["float64_stays_float64"], result["resumes"]) == ("skipped", "pass")
+
+
+class AdamWOfTransformers:
+    """As transformers had it: eps before the bias correction, the decay after the step."""
+
+    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01):
+        self.lr, self.betas, self.eps, self.weight_decay, self.t = lr, betas, eps, weight_decay, 0
+
+    def update(self, params, grads):
+        self.t += 1
+        if self.t == 1:
+            self.m, self.v = [0] * len(params), [0] * len(params)
+        (b1, b2), new = self.betas, []
+        size = self.lr * np.sqrt(1 - b2**self.t) / (1 - b1**self.t)
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            self.m[i] = b1 * self.m[i] + (1 - b1) * g
+            self.v[i] = b2 * self.v[i] + (1 - b2) * g**2
+            p = p - size * self.m[i] / (np.sqrt(self.v[i]) + self.eps)
+            new.append(p - self.lr * self.weight_decay * p)
+        return new
+
+
+def test_two_conventions_are_a_variant():
+    its = found(type("AdamW", (AdamWOfTransformers,), {}))
+    assert its.verdict == "variant"
+    assert "after the step" in its.says
+    assert found(AdamWOfTransformers, "adamw").verdict == "fault"
+
+
+class DoWG:
+    """As in the package dowg: eps is also the square of the first distance, and sums are in float32."""
+
+    def __init__(self, eps=1e-4):
+        self.eps, self.r2, self.v, self.first = eps, float(np.float32(eps)), 0.0, None
+
+    def update(self, params, grads):
+        self.first = self.first or [p.copy() for p in params]
+        far = sum(((p - q) ** 2).sum() for p, q in zip(params, self.first, strict=True))
+        self.r2 = float(np.float32(max(self.r2, far)))
+        self.v = float(np.float32(self.v + self.r2 * sum((g**2).sum() for g in grads)))
+        size = self.r2 / (np.sqrt(self.v) + self.eps)
+        return [p - size * g for p, g in zip(params, grads, strict=True)]
+
+
+def test_a_number_that_hardly_shows_acts_as_asked():
+    its = found(DoWG)
+    assert its.good, str(its)
+    assert "r_eps" in its.says
+
+
 def test_names_claim_rules():
     for name, rules in {
         "mine.py:MyAdamW": ["adamw"],
@@ -113,6 +209,9 @@ def test_names_claim_rules():
         "mine:adam_step": ["adam"],
         "SGDWithMomentum": ["momentum"],
         "NAdamOptimizer": ["nadam"],
+        "mine.py:RAdamW": ["radam"],
+        "SGDW": ["sgd"],
+        "AdamWScheduleFree": ["schedule_free_adamw"],
         "torch.optim:Adam": ["adam", "amsgrad"],
         "keras.optimizers.Adam": ["adam_eps_hat", "amsgrad_keras"],
         "Thing": [],

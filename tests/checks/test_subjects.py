@@ -173,11 +173,27 @@ def test_what_cannot_run_says_why():
         subject("adma")
 
 
+def test_what_torch_calls_required_has_to_be_given():
+    torch = pytest.importorskip("torch")
+    required = type("_RequiredParameter", (), {})()  # as torch.optim.optimizer.required is
+
+    class Old(torch.optim.SGD):
+        def __init__(self, params, lr=required, momentum=0.0):
+            assert lr is not required
+            super().__init__(params, lr, momentum)
+
+    its = subject(Old)
+    assert its.missing == ["lr"]
+    assert its.make([np.ones(2)], lr=0.1).optimizer.param_groups[0]["lr"] == 0.1
+
+
 def test_what_else_it_does_is_noted_and_put_back(capsys):
     before = np.geterr()
     made = subject(f"{HERE}:Noisy")
     _path(made)
     assert made.heard.printed == "made"
-    assert [*made.heard.changed] == ["NumPy's handling of errors"]
+    assert made.heard.changed == {
+        "NumPy's handling of errors": "{'over': 'ignore'} became {'over': 'raise'}"
+    }
     assert np.geterr() == before
     assert capsys.readouterr().out == ""

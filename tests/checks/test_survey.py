@@ -48,7 +48,7 @@ class Dies(Plain):
 
 
 class Switched(Plain):
-    def __init__(self, params, lr=0.1, momentum=0.0, nesterov=False):
+    def __init__(self, params, lr=0.1, momentum=0.0, nesterov=False, *, fused=None):
         super().__init__(params, lr)
 
 
@@ -80,10 +80,11 @@ def test_optimizers_are_found_by_what_they_are(package):
         ("fakeoptim:Plain", ""),
         ("fakeoptim:SGD", ""),
         ("fakeoptim:Switched", ""),
+        ("fakeoptim:Switched", "momentum=0.9, fused=True"),
         ("fakeoptim:Switched", "momentum=0.9, nesterov=True"),
     ]
     assert found[1].aliases == ("fakeoptim:Renamed",)
-    assert found[4].command == (
+    assert found[5].command == (
         'ravine check fakeoptim:Switched --args "momentum=0.9, nesterov=True"'
     )
     own = {f.name.rpartition(":")[2] for f in optimizers("torch")}

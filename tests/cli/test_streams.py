@@ -1,4 +1,4 @@
-"""Output whose reader leaves, whose disk is full, or which has no letter θ: in processes of their own."""
+"""Output whose reader leaves, whose disk is full, or whose encoding lacks θ: each in a separate process."""
 
 import io
 import json

@@ -11,6 +11,7 @@ from ravine.costs import SHARDS, Machine, Model, cost, transformer
 from ravine.costs.models import Tensors
 from ravine.costs.operations import operations
 from ravine.engines.eager import plan
+from ravine.engines.narrow import size
 from ravine.engines.tracing import takes_matrices
 from ravine.ops import norm
 
@@ -141,6 +142,29 @@ def test_devices_share_what_one_would_do(shapes, devices, name):
     ):  # a matrix that is spread is put together where it is multiplied
         assert spread.sent == pytest.approx((1 - 1 / devices) * 4 * numel)
         assert spread.operations.products == alone.operations.products
+
+
+@pytest.mark.parametrize("name", ["adam", "momentum", "amsgrad", "adan", "adagrad", "ema(adam)"])
+def test_state_in_eight_bits_is_what_an_optimizer_allocates(name):
+    its, shapes = registry.get(name), [(90, 90), (5000,), (63, 65), (7,)]
+    params = [torch.ones(s, dtype=torch.bfloat16, requires_grad=True) for s in shapes]
+    for p in params:
+        p.grad = torch.ones_like(p)
+    how = {} if name == "adagrad" else {"state_dtype": "8bit"}  # which refuses it
+    optimizer = ravine.torch.optimizer(its)(params, **how or {"state_dtype": torch.float32})
+    optimizer.step()
+    allocated = sum(x.nbytes for p in params for k, x in optimizer.state[p].items() if k != "step")
+    model = Model("", [Tensors(s, 1, inner=True) for s in shapes])
+    found = cost(its, model, dtype="bfloat16", state_dtype="8bit")
+    assert found.state - 4 * len(shapes) == allocated
+
+
+def test_eight_bits_of_a_spread_parameter_are_for_rules_that_work_element_by_element():
+    model = Model("", [Tensors((64, 64), 8, inner=True)])
+    how = {"state_dtype": "8bit", "devices": 2, "shard": "fsdp"}
+    adam, lamb = (cost(registry.get(name), model, **how).state for name in ("adam", "lamb"))
+    assert adam == 8 * (2 * size(64 * 64) / 2 + 4)
+    assert lamb == 8 * (2 * 4 * 64 * 64 / 2 + 4)
 
 
 def test_eight_bits_are_a_byte_and_a_scale():

@@ -153,7 +153,7 @@ def test_scalars_on_all_levels():
 
 
 def test_scalar_slots_stay_with_their_tensors_where_dtypes_take_turns():
-    """In the tables, tensors of the same dtypes stand beside each other."""
+    """In the tables, tensors of the same dtypes are adjacent."""
 
     @rule(own=scalar(0.0), groups=scalar(0.0))
     def made(p, g, own, groups, t, *, lr=0.5):

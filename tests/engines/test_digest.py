@@ -24,7 +24,7 @@ MOMENTUM = """
 
 
 def made(source, name="heavy", **names):
-    """The rule of that name in some source, as in a module that is executed anew."""
+    """The rule of that name in some source, as in a module that is executed again."""
     names |= {
         "rule": rule,
         "like_p": like_p,

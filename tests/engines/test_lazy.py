@@ -40,7 +40,7 @@ from ravine.ops import (
 
 @rule
 def shampoo_like(p, g, c, q, t, *, lr=0.1, k=3.0):
-    """A basis that is found anew at every k-th step."""
+    """A basis that is recomputed at every k-th step."""
     c = c + matmul(g, transpose(g))
     q = where(t % k == 1, eigh(c)[1], q)
     return p - lr * matmul(q, matmul(transpose(q), g)), c, q

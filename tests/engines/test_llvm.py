@@ -173,7 +173,7 @@ def test_angles_are_computed_in_whole_registers(dtype):
 
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-macosx14"])
 def test_on_arm_the_wide_path_is_packed_too(triple):
-    """Compiled here for there; it has not been run there."""
+    """Cross-compiled only; not run on that platform."""
     compiler.llvm.initialize_all_targets()
     compiler.llvm.initialize_all_asmprinters()
     machine = compiler.llvm.Target.from_triple(triple).create_target_machine(opt=3, jit=True)

@@ -43,6 +43,11 @@ def test_decide(counts, verdict):
     assert decide(rows) == verdict
 
 
+def test_nothing_measured_decides_nothing():
+    with pytest.raises(ValueError, match="rows is empty"):
+        decide([])
+
+
 @pytest.mark.parametrize(
     ("low", "high", "below", "above"),
     [

@@ -173,9 +173,9 @@ def test_divergence_is_reported_as_it_is():
         ({"lr": math.nan}, "lr=nan"),
         (
             {"lr": 0.1, "optimizers": ["sgd", "adam(lr=0.5)"]},
-            r"lr=0.1 does nothing beside 'adam\(lr",
+            r"lr=0.1 has no effect with 'adam\(lr",
         ),
-        ({"lr": 0.1, "optimizers": ["l2(adam(lr=0.5))"]}, r"beside 'l2\(adam\(lr=0.5\)\)', which"),
+        ({"lr": 0.1, "optimizers": ["l2(adam(lr=0.5))"]}, r"with 'l2\(adam\(lr=0.5\)\)', which"),
     ],
 )
 def test_bad_input(wrong, message):

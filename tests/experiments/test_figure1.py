@@ -353,7 +353,7 @@ def test_momentum_as_published_is_sgd_with_a_longer_step():
     torch.testing.assert_close(got, path(sgd(lr=0.1 * 1.9)), rtol=1e-12, atol=1e-14)
 
 
-def test_with_the_key_mended_only_the_start_is_wrong():
+def test_with_the_key_fixed_only_the_start_is_wrong():
     """The buffer holds 0.9 times the first gradient too much, which fades as 0.9**t."""
     measured = ratios(MomentumKeyFixed, sgd(momentum=0.9))[:, 0]
     t = np.arange(1, 31)

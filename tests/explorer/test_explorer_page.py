@@ -206,7 +206,7 @@ def test_the_server():
 
 
 def test_the_faults_are_those_of_the_script():
-    """What can be said of them without torch."""
+    """The facts that are available without torch."""
     written = json.loads(make_faults.FILE.read_text("utf-8"))
     assert len(written) == 10
     for found, broken in zip(written, make_faults.BROKEN, strict=True):

@@ -31,6 +31,11 @@ def test_no_false_alarm_on_torchs_options():
     names = ("Adagrad(" + lr + ")", "ASGD(maximize=True)", "Muon(ns_steps=6)")
     for each in _of("torch", *(f"torch.optim:{x}" for x in names)):
         assert not each.alarm(each.report())
+    for name in ("Muon", "AdamW"):
+        single = Right(f"torch.optim:{name}", {"lr": torch.tensor(0.001)})
+        assert not single.alarm(
+            check_optimizer(single.spec, arguments=single.given, only=["as_it_comes"])
+        )
     lbfgs = Right("torch.optim:LBFGS", {"line_search_fn": "strong_wolfe"})
     assert not lbfgs.alarm(lbfgs.report(seconds=0.5))
 

@@ -124,7 +124,7 @@ def independent(cls: type, steps: int = 40) -> np.ndarray:
 
 
 def same(path: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two paths are equal but for rounding."""
+    """Whether two paths are equal up to rounding."""
     if path.shape != other.shape or not np.isfinite(path).all():
         return False
     moves, others = np.diff(path, axis=0), np.diff(other, axis=0)

@@ -217,7 +217,7 @@ def folded(cell):
 
 
 def text(cell):
-    """Return what a cell printed and showed, but for pictures."""
+    """Return what a cell printed and showed, except pictures."""
     shown = []
     for output in cell.outputs:
         if output.output_type == "stream":

@@ -125,7 +125,7 @@ def test_learning_rates_are_vmapped_and_differentiated():
 
 
 def test_matrices_that_are_due_at_some_steps_are_not_decomposed_at_others():
-    """SOAP's decompositions stand in a branch, and are the same as NumPy's in the NumPy front's test."""
+    """SOAP's decompositions are in a branch, and are the same as NumPy's in the NumPy front's test."""
     tx, params = ro.soap(lr=0.1), {"w": PARAMS["w"]}
     text = str(jax.make_jaxpr(tx.update)({"w": GRADS["w"]}, tx.init(params), params))
     before, _, after = text.partition("cond[")

@@ -305,7 +305,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"lr": 0.1, "beta1": 0.5, "beta2": 0.7, "eps": 0.1, "ns_eps": 1.0, "ns_steps": 3},
         {"nesterov": False},
     ],
-    # Of a matrix of signs some entries become zero but for rounding, which is divided by eps.
+    # Of a matrix of signs some entries become zero up to rounding, and the rounding is divided by eps.
     "adamuon": [
         {"eps": 1e-2},
         {"lr": 0.1, "beta1": 0.5, "eps": 0.1, "ns_eps": 1.0, "ns_steps": 3},

@@ -1,4 +1,4 @@
-"""The rules, and torch.optim beside them, held against the papers in 50 digits.
+"""The rules and torch.optim, compared with the papers in 50 digits.
 
 Every registered rule needs a witness, or an oracle: in papers.py, or in the `of_*.py` of its family.
 Every hyperparameter of an oracle needs a case that moves it. That the comparison tells algorithms apart

@@ -8,6 +8,7 @@ import warnings
 
 from hypothesis import HealthCheck, given, seed, settings
 
+from random_rules import engines
 from random_rules.agreement import check
 from random_rules.strategies import cases
 
@@ -15,6 +16,7 @@ from random_rules.strategies import cases
 def main(seconds: float, first: int) -> None:
     """Search in rounds, each with a seed; hypothesis shrinks what a round finds to a small rule."""
     warnings.simplefilter("ignore")
+    engines.ALSO = ("gpu",)
     end, searched, number = time.monotonic() + seconds, 0, first
     while time.monotonic() < end:
         # Shapes in turn: small ones find most, large ones find what happens at chunks and threads.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import gpu
 import numpy as np
 import torch
 
@@ -15,6 +16,9 @@ from random_rules.cases import DTYPES, Case, Tensor
 from ravine import ops
 from ravine.engines.eager import plan
 from ravine.engines.python import kernel_source
+
+ALSO: Sequence[str] = ()
+"""Engines that take longer: "gpu"."""
 
 Answer = list[dict[str, Any]]
 """For each tensor: the elements of p and of the array slots in float64, flat; other slots as floats."""
@@ -28,7 +32,7 @@ def run(engine: str, case: Case) -> Answer:
 
 def engines(case: Case) -> Iterator[str]:
     """Those that can step the case."""
-    yield from ("kernel", "eager")
+    yield from ("kernel", "eager", *ALSO)
     if case.groups == 1 and case.dtype != "bfloat16" and not case.state_dtype:
         yield from ("numpy kernel", "numpy eager")
         if case.dtype == "float64" and not case.rule.uses("total"):
@@ -73,6 +77,12 @@ def in_torch(case: Case, engine: str) -> Answer:
             p.grad = _tensor(case, tensor, step)
         optimizer.step()
     return [_answer(case, p.detach(), optimizer.state.get(p, {})) for p in params]
+
+
+def in_blocks(case: Case) -> Answer:
+    """By the passes for a GPU, which are run here; eager, if it has none for the rule."""
+    with gpu.stand_in(gpu.Gpu(threads=32)):
+        return in_torch(case, "auto")
 
 
 def in_numpy(case: Case, engine: str, kind: Callable[[np.ndarray], Any] = np.array) -> Answer:
@@ -143,6 +153,7 @@ def _flat(x: Any) -> np.ndarray:
 ENGINES: Mapping[str, Callable[[Case], Answer]] = {
     "kernel": lambda case: in_torch(case, "kernel"),
     "eager": lambda case: in_torch(case, "eager"),
+    "gpu": in_blocks,
     "numpy kernel": lambda case: in_numpy(case, "kernel"),
     "numpy eager": lambda case: in_numpy(case, "eager"),
     "printed": printed,

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
+from random_rules import engines
 from random_rules.agreement import Disagreement, check, disagreements
 from random_rules.cases import Case, Tensor
 from random_rules.strategies import cases, ordinary
@@ -26,6 +27,19 @@ def test_every_engine_gives_what_a_rule_means(number):
     found()
 
 
+def test_the_passes_for_a_gpu_give_what_a_rule_means(monkeypatch):
+    """By a stand-in for a GPU, thread by thread."""
+    monkeypatch.setattr(engines, "ALSO", ("gpu",))
+
+    @seed(0)
+    @settings(max_examples=12, **HOW)
+    @given(cases())
+    def found(case):
+        check(case)
+
+    found()
+
+
 @pytest.mark.parametrize("shapes", ["chunks", "threads"])
 def test_chunks_and_threads(shapes):
     """Sizes at which a tensor is split, and more threads than one: the same bits."""
@@ -41,8 +55,6 @@ def test_chunks_and_threads(shapes):
 
 def test_a_wrong_answer_is_found(monkeypatch):
     """An engine that does not do what the rule says is told, with the rule to paste."""
-    from random_rules import engines
-
     p, g = leaf("p", ELEMENT), leaf("g", ELEMENT)
     case = Case(
         RandomRule({}, {"h0": 0.5}, {"p": node("sub", p, g)}),

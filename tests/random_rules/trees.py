@@ -53,7 +53,7 @@ def leaf(name: str, level: int) -> Node:
 
 
 def constant(number: float) -> Node:
-    """A number as it stands in the source."""
+    """A number as written in the source."""
     return Node("constant", (), number, CONSTANT, False, False)
 
 

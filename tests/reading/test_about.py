@@ -1,4 +1,4 @@
-"""What there is to say of a rule."""
+"""The facts about a rule."""
 
 import itertools
 import re

@@ -90,7 +90,7 @@ def cautious(step, p, g):
 
 
 def decayed(step, p, g, *, lr, weight_decay=1e-2, maximize=False):
-    """What stands in a docstring is no equation."""
+    """The text of a docstring is not an equation."""
     if maximize:
         g = -g  # uphill
     if weight_decay:

@@ -1,4 +1,4 @@
-"""What is said of rules in words, and the tests that hold it.
+"""The sentences that describe rules, and the tests that verify them.
 
 A description's first line says what a rule computes, which its witness or oracle proves, and what
 stands under `Elsewhere:` is about other packages. Every other sentence is held by a test that quotes

@@ -1,4 +1,4 @@
-"""Sentences about what is kept beside the weights, and how it moves."""
+"""Sentences about the state that is kept in addition to the weights, and how it changes."""
 
 from itertools import pairwise
 
@@ -48,7 +48,7 @@ NUMBERS = {
 
 
 def kept(name, *shape):
-    """How many numbers are kept beside a tensor of that shape."""
+    """How many numbers of state a tensor of that shape needs."""
     rule = registry.get(name)
     sizes = {slot: np.prod(rule.shape(slot, shape), dtype=int) for slot in rule.slots}
     return int(sum(sizes[slot] for slot in trace(rule, None, len(shape)).live))

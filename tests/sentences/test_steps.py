@@ -261,7 +261,7 @@ def test_steps_as_large_as_adamws(name):
         assert np.sqrt((step**2).mean()) == pytest.approx(0.2, rel=1e-6)
 
 
-@says("Where an entry of the orthogonalized matrix is zero but for rounding, only eps keeps")
+@says("Where an entry of the orthogonalized matrix is zero up to rounding, only eps keeps")
 def test_rounding_errors_of_adamuon(name):
     signs = np.array([[0.0, 0, 1, 1], [1, -1, -1, 1]])
     options = {"lr": 1.0, "rms_scale": 0.2, "nesterov": False}
@@ -357,7 +357,7 @@ def test_columns_are_outputs_in_muon_optax(name):
 
 @says("The correction matters to the direction only in the look ahead")
 def test_the_correction_of_muon_optax(name):
-    """Without a look ahead, and without eps, its path is that of the uncorrected muon, but for the shape."""
+    """Without a look ahead, and without eps, its path is that of the uncorrected muon, the shape aside."""
     for nesterov, alike in ((False, True), (True, False)):
         options = {"lr": 0.1, "nesterov": nesterov, "eps": 0.0, "beta1": 0.9, "momentum": 0.9}
         square = GRADS[:5, :4]

@@ -19,7 +19,7 @@ ADVICE = {  # for what kind of tensor, and how to use it
     "lr needs a warm-up.",
 }
 
-AUTHORS = {  # what the authors did, found or recommend; the paper is cited beside it
+AUTHORS = {  # what the authors did, found or recommend; the paper is cited next to it
     "Found by a search over programs.",
     "It tolerates large learning rates: the authors take five to ten times Adam's.",
     "Its successor is `prodigy`.",

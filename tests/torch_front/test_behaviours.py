@@ -1,4 +1,4 @@
-"""What torch.optim's optimizers do, one behaviour after the other, and Ravine's beside them.
+"""Each behaviour of torch.optim's optimizers, compared with Ravine's.
 
 docs/torch-compatibility.md is the table of these behaviours; each of its rows names the tests, here or
 elsewhere, that show it.

@@ -47,7 +47,7 @@ def pair(make, **how):
 
 
 def agree(made, steps, without=lambda step: (), change=lambda stepper, step: None):
-    """Take steps with both; returns how often the first one had to bind anew."""
+    """Take steps with both; returns how often the first one had to bind again."""
     binds, before = 0, None
     for step in range(steps):
         for params, stepper in made:

@@ -463,7 +463,7 @@ def by_name(model, stepper):
 
 
 def grouped(model, *groups):
-    """Groups of named parameters, each with an lr of its own."""
+    """Groups of named parameters, each with its own lr."""
     params = dict(model.named_parameters())
     return [{"params": [(name, params[name]) for name in names], "lr": lr} for names, lr in groups]
 
@@ -509,7 +509,7 @@ def test_a_state_dict_with_names_for_keys(module, named):
     after = module.Adam(other.named_parameters() if named else other.parameters())
     rt.load_named_state_dict(other, after, through_a_file(saved))
     same(by_name(other, after), by_name(model, stepper))
-    if named:  # what was saved by number has its names beside
+    if named:  # state saved by number also has its names
         rt.load_named_state_dict(other, after, stepper.state_dict())
         same(by_name(other, after), by_name(model, stepper))
         assert after.param_groups[0]["param_names"] == [n for n, _ in other.named_parameters()]

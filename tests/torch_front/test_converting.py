@@ -103,9 +103,11 @@ def test_what_a_package_does_not_save_is_told():
     saved = tensors(problem.read(problem.file_of(made, witness)))
     for told, d in (({}, 1.0), ({"d": 2.0}, 2.0)):
         assert convert(saved, from_=witness.name, **told)["param_groups"][0]["d"] == d
-    with pytest.raises(TypeError, match=r"'beta1' is not to be told for .*CAME; only d may be"):
+    with pytest.raises(TypeError, match=r"'beta1' cannot be given for .*CAME; only d may be"):
         convert(saved, from_=witness.name, beta1=0.5)
-    with pytest.raises(TypeError, match=r"'lr' is not to be told .* it saves all that counts"):
+    with pytest.raises(
+        TypeError, match=r"'lr' cannot be given .* it saves everything that matters"
+    ):
         convert(adam(), from_="torch.optim.Adam", lr=0.5)
 
 

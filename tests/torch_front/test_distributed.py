@@ -3,6 +3,8 @@
 The cases run in two processes, see processes.py.
 """
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -485,6 +487,43 @@ def checkpoints_go_on(rank, folder):
         assert same(optimizer, whole_run), name
 
 
+def eight_bits_are_of_each_part():
+    """The codes are those of a process's part alone; a checkpoint has the whole, and goes on from there."""
+    over, x = mesh(), torch.randn(100, 90)
+    p = nn.Parameter(spread(x, over, 0))
+    part = nn.Parameter(p.to_local().detach().clone())
+
+    def take(*steps):
+        for t in steps:
+            g = torch.sin(t * x)
+            for optimizer in optimizers:
+                [its] = params_of(optimizer)
+                its.grad = (
+                    spread(g, over, 0)
+                    if hasattr(its, "to_local")
+                    else spread(g, over, 0).to_local()
+                )
+                optimizer.step()
+
+    optimizers = [rt.Adam([its], state_dtype="8bit") for its in (p, part)]
+    take(1, 2)
+    assert optimizers[0].engine == "kernel; 8-bit state: exp_avg, exp_avg_sq"
+    saved = deepcopy(optimizers[0].state_dict())
+    assert whole(saved["state"][0]["exp_avg"]).shape == x.shape
+    other = nn.Parameter(spread(whole(p).detach(), over, 0))
+    optimizers.append(rt.Adam([other], state_dtype="8bit"))
+    optimizers[2].load_state_dict(saved)
+    take(3, 4)
+    for its in (part, other):
+        assert torch.equal(p.to_local(), its.to_local() if its is other else its)
+    for optimizer in optimizers[1:]:
+        [its] = optimizer.state.values()
+        assert all(torch.equal(its[key], y) for key, y in optimizers[0].state[p].items())
+    clipped = rt.optimizer("clip_by_global_norm(adam)")([p], state_dtype="8bit")
+    clipped.step()
+    assert clipped.engine == "kernel; 8-bit state: m, v; float32 state: 1 sharded parameter"
+
+
 def a_step_is_skipped_by_all_processes_or_none(rank):
     """Infinity in one process's part, found by the scaler alone or handed to the step."""
     fused = {"Adam, fused": lambda net: rt.Adam(net.parameters(), fused=True)}
@@ -525,7 +564,7 @@ def copies_train_as_one_process_does(rank):
     from torch.nn.parallel import DistributedDataParallel
 
     for name, make in OPTIMIZERS.items():
-        for views in (False, True):  # gradients of their own, or parts of what is sent
+        for views in (False, True):  # separate gradients, or views of the buffer that is sent
             ours, alone = DistributedDataParallel(model(), gradient_as_bucket_view=views), model()
             both = make(ours), make(alone)
             train(ours, both[0], rank)
@@ -585,6 +624,7 @@ def test_a_sharded_model_trains_as_in_one_process(tmp_path):
         mixed_precision_is_torchs,
         clipping_is_torchs,
         checkpoints_go_on,
+        eight_bits_are_of_each_part,
         a_step_is_skipped_by_all_processes_or_none,
     )
 

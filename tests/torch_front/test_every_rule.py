@@ -152,9 +152,11 @@ def train_jolted(rule, starts, eps, seed, last):
     return [p.detach() for p in params_of(optimizer)]
 
 
-# Short numbers may be this many times as far away as jolted paths are in the mean. MKL needs 6, and Debian's
-# OpenBLAS, whose decompositions round differently, 19 (SOAP).
-JOLTS = 24
+# Short numbers may be this many times as far away as jolted paths are in the mean. With MKL, the eager engine
+# needs 6; with Debian's OpenBLAS, whose decompositions round differently, 19 (SOAP). By turns, SOAP needs 26:
+# its first sums are rounded once instead of twice, and since those of 8 x 8 have rank 7, their last
+# eigenvectors turn.
+JOLTS = 32
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def trainer(module, folder, **how):
-    """A Trainer of a tiny GPT-2, with an optimizer and a schedule of its own."""
+    """A Trainer of a tiny GPT-2, with its own optimizer and schedule."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     tokens = (torch.arange(64)[:, None] + torch.arange(12)) % 32

@@ -1,4 +1,4 @@
-"""Newton-Schulz steps on Gram matrices: the same polynomials, so the same results but for rounding."""
+"""Newton-Schulz steps on Gram matrices: the same polynomials, so the same results up to rounding."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_the_path_is_the_same_but_for_rounding(name):
     for p, q, shape in zip(ours, plain, SHAPES, strict=True):
         assert error(p.detach(), q.detach()) <= 1e-12
         long = max(p[0].numel(), shape[0]) >= 2.5 * min(p[0].numel(), shape[0])
-        assert torch.equal(p, q) != long  # square matrices are computed as ever
+        assert torch.equal(p, q) != long  # square matrices are computed as before
 
 
 @pytest.mark.parametrize("coefficients", [JORDAN, tuple(k for each in POLAR_EXPRESS for k in each)])

@@ -44,7 +44,7 @@ def named(**modules):
 
 
 class Block(nn.Module):
-    """With a Sequential and a list of experts of its own, neither of which is a sequence of layers."""
+    """Contains a Sequential and a list of experts, neither of which is a sequence of layers."""
 
     def __init__(self, d=4):
         super().__init__()

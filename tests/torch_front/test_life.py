@@ -304,7 +304,7 @@ def large():
 
 
 class Stepping(Dataset):
-    """Items that took a step each: a worker trains something of its own."""
+    """Items that took a step each: a worker trains its own model."""
 
     def __init__(self):
         self.p = large()

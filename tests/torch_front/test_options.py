@@ -114,7 +114,7 @@ def test_an_option_is_refused_whenever_it_is_set(way, name, key, value, words):
     group = optimizer.param_groups[0]
     before = plain(group)
     if way is load and key in ("betas", "beta1"):
-        words += "|are mutually exclusive"  # beta1, or the betas beside it, are others
+        words += "|are mutually exclusive"  # beta1 differs from the betas given with it
     with pytest.raises(ValueError, match=words):
         way(optimizer, key, value)
     assert plain(group) == before

@@ -347,7 +347,7 @@ def test_a_shared_layer_stands_where_it_is_used_last():
 def test_heads_side_by_side():
     made = model(trunk=nn.Linear(4, 4), policy=nn.Linear(4, 3), value=nn.Linear(4, 1))
     assert heads(made) == ["policy.weight", "value.weight"]
-    assert whys(made)["policy.weight"] == "Linear, beside the last layer"
+    assert whys(made)["policy.weight"] == "Linear, parallel to the last layer"
     chained = model(a=nn.Linear(4, 4), b=nn.Linear(4, 3), c=nn.Linear(3, 2))
     assert heads(chained) == ["c.weight"]
 

@@ -412,7 +412,7 @@ def test_a_compiled_step_is_the_same_step():
     assert stepper.state[p]["step"] == 3
 
 
-# --- rules of their own for groups
+# --- a different rule for each group
 
 
 def test_groups_name_their_rules():

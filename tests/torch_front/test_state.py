@@ -75,7 +75,7 @@ def kept(optimizer):
     ]
 
 
-# --- anew
+# --- starting again
 
 
 @pytest.mark.parametrize(("name", "options"), TORCHS)

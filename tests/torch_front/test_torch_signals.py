@@ -60,7 +60,7 @@ def test_steps_with_and_without(engine, every):
 
 
 def test_both_kinds_of_step_are_bound_once(monkeypatch):
-    """Nothing is looked at anew while tensors stay the same ones, whatever is given."""
+    """Nothing is inspected again while the tensors are the same objects, whatever is given."""
     count = []
     whole = rt.rule_optimizer.RuleOptimizer.step_all
     monkeypatch.setattr(

@@ -171,6 +171,13 @@ class OfKeras:
     def arrays(self) -> Arrays:
         return [np.asarray(p.value) for p in self.params]
 
+    def checkpoint(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+        """Its state and options, as ravine.torch reads them."""
+        from ravine.torch.keras import keras_state_dict
+
+        saved = keras_state_dict(self.optimizer, self.params)
+        return dict(_arrays(saved["state"])), saved["param_groups"]
+
 
 KINDS = {
     "optax": OfOptax,

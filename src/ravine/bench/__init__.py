@@ -1,1 +1,1 @@
-"""Measurements of how fast Ravine is, side by side with what it is compared to."""
+"""Measurements of Ravine's speed, side by side with what it is compared to."""

@@ -1,10 +1,10 @@
 """What is timed: Ravine's ways to take a rule's step, and torch.optim's, on the same parameters.
 
 "kernel" is the fused kernel with as little around it as a front may have, "Ravine" the optimizer
-as it comes, which steps by the kernel where there is one, "eager" the one that calls the rule.
-"torch loop", "foreach" and "fused" are the loops of torch.optim's class, "compile" is torch.compile
-of its step. Nothing of Ravine's engines is imported before a contender is made, so that the first
-call can be timed whole.
+with its default engine, which uses the kernel if there is one, "flat" the same with flatten=True,
+and "eager" the one that calls the rule. "torch loop", "foreach" and "fused" are the loops of
+torch.optim's class, and "compile" is torch.compile of its step. Ravine's engines are not imported
+before a contender is created, so that all of the first call can be timed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCKS",
     "LOOPS",
+    "MANY",
     "RAVINES",
     "SHAPES",
     "Kernel",
@@ -50,16 +51,19 @@ Step = Callable[[], Any]
 SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 """Two numbers; a 784-128-64-10 perceptron; ResNet-18; GPT-2 small."""
 
+MANY = "many"
+"""700 vectors of 64 numbers: what a step costs for each tensor."""
+
 BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 """Four blocks of a GPT, and their width: for rules that work on matrices."""
 
-RAVINES = ("kernel", "Ravine", "gram", "eager")
+RAVINES = ("kernel", "Ravine", "flat", "gram", "eager")
 LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused": ("fused", True)}
-"""torch.optim's loops, and the option that asks for each; beside Ravine's engines."""
+"""torch.optim's loops, with the option that selects each, in addition to Ravine's engines."""
 
 
 def shapes(name: str) -> list[tuple[int, ...]]:
-    """The shapes of a model's parameters; name: one of SHAPES or BLOCKS."""
+    """The shapes of a model's parameters; name: one of SHAPES, MANY or BLOCKS."""
     if name == "scalars":
         return [(), ()]
     if name == "mlp":
@@ -77,9 +81,11 @@ def shapes(name: str) -> list[tuple[int, ...]]:
         return [*result, (1000, 512), (1000,)]
     if name == "gpt2":
         return [(50257, 768), (1024, 768), *_blocks(768, 12), (768,), (768,)]
+    if name == MANY:
+        return [(64,)] * 700
     if name in BLOCKS:
         return _blocks(BLOCKS[name], 4)
-    known = ", ".join((*SHAPES, *BLOCKS))
+    known = ", ".join((*SHAPES, MANY, *BLOCKS))
     raise ValueError(f"shapes={name!r} is invalid; it must be one of {known}")
 
 
@@ -91,7 +97,7 @@ def _blocks(d: int, count: int) -> list[tuple[int, ...]]:
 
 
 def parameters(name: str) -> list[torch.Tensor]:
-    """A model's parameters in float32, with gradients, all freshly drawn; name: as in :func:`shapes`."""
+    """A model's parameters in float32, with gradients, all newly drawn; name: as in :func:`shapes`."""
     params = [torch.empty(shape).requires_grad_() for shape in shapes(name)]
     for p in params:
         p.grad = torch.empty_like(p)
@@ -102,8 +108,8 @@ def parameters(name: str) -> list[torch.Tensor]:
 def refresh(params: Sequence[torch.Tensor]) -> None:
     """Draw parameters and gradients again, the same ones each time.
 
-    The gradients then stay what they are, but for torch's foreach loop for Nesterov's momentum,
-    which adds to them in place; infinities cost no time. Denormals would, and do not arise.
+    The gradients then do not change, except that torch's foreach loop for Nesterov's momentum adds to
+    them in place. Infinities cost no time. Denormals would, but do not occur.
     """
     torch.manual_seed(0)
     with torch.no_grad():
@@ -133,7 +139,7 @@ class Twin:
         return option in inspect.signature(self.torchs).parameters
 
     def composed(self) -> tuple[Rule, dict[str, Any]]:
-        """The rule that the options ask for, and its values. ValueError if they do not go together."""
+        """The rule that the options select, and its values. ValueError if they contradict each other."""
         defaults = {k: p.default for k, p in inspect.signature(self.torchs).parameters.items()}
         return _spellings()[self.name].compose({**defaults, **self.options})
 
@@ -143,24 +149,24 @@ def _spellings() -> dict[str, Any]:
     from ravine import spellings
 
     found = [x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)]
-    # SparseAdam refuses the dense gradients that are stepped here.
+    # SparseAdam rejects dense gradients, which are used here.
     return {x.name: x for x in found if hasattr(torch.optim, x.name) and x.name != "SparseAdam"}
 
 
 @cache
 def in_torch(rule: Rule) -> Twin | None:
-    """torch.optim's class for the rule, found by what Ravine's spellings say it computes.
+    """torch.optim's class for the rule, found through Ravine's spellings.
 
-    It is the class whose options ask for the very computation of the rule at its defaults. Where
-    there is none, it is one that puts modifiers round the rule, at the class's own defaults. None:
-    torch.optim does not have the rule.
+    It is the class whose options select exactly the computation of the rule at its defaults or, if
+    there is none, one that adds modifiers to the rule, at the class's defaults. None if torch.optim
+    does not have the rule.
     """
     values = rule.check()
     wanted = _computation(rule, values)
     for twin in _asking(values):
         try:
             found = _computation(*twin.composed())
-        except (TypeError, ValueError):  # options that do not go together
+        except (TypeError, ValueError):  # options that contradict each other
             continue
         if found == wanted:
             return twin
@@ -172,7 +178,7 @@ def in_torch(rule: Rule) -> Twin | None:
 
 
 def _asking(values: Mapping[str, Any]) -> Iterator[Twin]:
-    """The classes with these values as options; after them, each with one switch turned on."""
+    """The classes with these values as options, followed by each with one switch turned on."""
     switched = []
     for name in _spellings():
         known = inspect.signature(getattr(torch.optim, name)).parameters
@@ -186,7 +192,7 @@ def _asking(values: Mapping[str, Any]) -> Iterator[Twin]:
 
 
 def _computation(rule: Rule, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What the rule computes for these values, in a form that can be compared."""
+    """The rule's computation for these values, in a form that can be compared."""
     from ravine.engines.eager import plan
 
     graph = plan(rule, values)
@@ -203,7 +209,7 @@ def _computation(rule: Rule, values: Mapping[str, Any]) -> list[tuple[Any, ...]]
 
 
 def rules_of_torch() -> list[str]:
-    """The names of the rules that torch.optim has too."""
+    """The names of the rules that torch.optim also has."""
     return [name for name, rule in registry.rules().items() if in_torch(rule)]
 
 
@@ -211,7 +217,7 @@ def rules_of_torch() -> list[str]:
 
 
 def fitting(twin: Twin | None, params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Those of the parameters that the class takes; Muon takes matrices only."""
+    """The parameters that the class accepts; Muon accepts only matrices."""
     ndim = _spellings()[twin.name].ndim if twin else None
     return [p for p in params if ndim in (None, p.ndim)]
 
@@ -221,17 +227,21 @@ def has_kernel(rule: Rule, twin: Twin | None) -> bool:
     from ravine.engines.eager import plan
     from ravine.engines.fused import refusal
 
-    return not refusal(plan(*_composed(rule, twin)))
+    return not refusal(plan(*composed(rule, twin)))
 
 
-def _composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+def composed(rule: Rule, twin: Twin | None) -> tuple[Rule, dict[str, Any]]:
+    """The rule that the contenders step, and its hyperparameters."""
     return twin.composed() if twin else (rule, rule.check())
 
 
-def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None) -> list[str]:
-    """The contenders for a rule: Ravine's, and those loops of torch's that its class has."""
+def engines(
+    twin: Twin | None, compiled: bool = False, rule: Rule | None = None, flat: bool = False
+) -> list[str]:
+    """The contenders for a rule: Ravine's, and the loops of torch's class."""
     on_gram = rule is not None and trace(rule).uses("newton_schulz")
-    names = [engine for engine in RAVINES if on_gram or engine != "gram"]
+    asked = {"gram": on_gram, "flat": flat}
+    names = [engine for engine in RAVINES if asked.get(engine, True)]
     if twin:
         # A class without any choice has its one loop.
         names += [k for k, (option, _) in LOOPS.items() if k == "torch loop" or twin.knows(option)]
@@ -239,26 +249,43 @@ def engines(twin: Twin | None, compiled: bool = False, rule: Rule | None = None)
     return names
 
 
-def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tensor]) -> Step:
-    """A contender's step; its first call makes the state.
+def _copied(p: torch.Tensor) -> torch.Tensor:
+    """A copy of a parameter and its gradient, which no other contender steps."""
+    copy = p.detach().clone().requires_grad_()
+    copy.grad = None if p.grad is None else p.grad.clone()
+    return copy
 
-    engine: one of :func:`engines`. Where torch.optim has the rule, its twin's class and options are
-    stepped. Raises RuleError where a kernel is not possible, ValueError for an engine of torch's
-    without a twin, and what torch raises where its class or its compiler cannot do it.
+
+def make(
+    engine: str,
+    rule: Rule,
+    twin: Twin | None,
+    params: Sequence[torch.Tensor],
+    owned: bool = False,
+) -> Step:
+    """A contender's step; its first call creates the state.
+
+    engine: one of :func:`engines`. owned: whether no other contender steps these parameters; if not,
+    "flat", which moves them in memory, steps copies. If torch.optim has the rule, the class and options
+    of its twin are used. Raises RuleError if a kernel is not possible, ValueError for an engine of
+    torch's without a twin, and torch's own error if its class or its compiler fails.
     """
     if engine == "kernel":
-        return Kernel(*_composed(rule, twin), params)
+        return Kernel(*composed(rule, twin), params)
     if engine in RAVINES:
         import ravine.torch
 
         cls = getattr(ravine.torch, twin.name) if twin else ravine.torch.optimizer(rule)
-        how = {"engine": "eager" if engine == "eager" else "auto", "gram": engine == "gram"}
+        how: dict[str, Any] = {"engine": "eager" if engine == "eager" else "auto"}
+        how |= {"gram": engine == "gram", "flatten": engine == "flat"}
+        if engine == "flat" and not owned:
+            params = [_copied(p) for p in params]
         return cls(params, **how, **(twin.options if twin else {})).step
     if twin is None:
         raise ValueError(f"engine={engine!r}: torch.optim has no class for rule {rule.name!r}")
     options = {**twin.options}
     if engine == "compile":
-        torch._logging.set_logs(dynamo=40)  # what it cannot trace, the profiler's hooks, is no news
+        torch._logging.set_logs(dynamo=40)  # that it cannot trace the profiler's hooks is known
         return torch.compile(twin.torchs(params, **options).step)
     option, value = LOOPS[engine]
     if twin.knows(option):
@@ -269,9 +296,10 @@ def make(engine: str, rule: Rule, twin: Twin | None, params: Sequence[torch.Tens
 class Kernel:
     """A rule's kernels on parameters, with as little around them as a front may have.
 
-    values: the hyperparameters. slot_dtype: what the state is stored as; by default as its parameter.
-    stochastic: whether rounding is stochastic. A call is a step. slots: how many arrays of state the
-    first kernel has. bytes: what a step reads and writes. There is a kernel for each number of
+    values: the hyperparameters. slot_dtype: the dtype of the state; by default that of the parameters;
+    "8bit": 8 bits where possible in parameters of 4,096 elements or more, float32 elsewhere.
+    stochastic: whether rounding is stochastic. A call is a step. slots: the number of arrays of state of
+    the first kernel. bytes: those that a step reads and writes. There is a kernel for each number of
     dimensions that the rule treats differently.
     """
 
@@ -280,13 +308,13 @@ class Kernel:
         rule: Rule,
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
-        slot_dtype: torch.dtype | None = None,
+        slot_dtype: torch.dtype | Literal["8bit"] | None = None,
         stochastic: bool = False,
     ):
         from ravine.engines import cpu
+        from ravine.engines.cutting import called, cut, is_cut
         from ravine.engines.eager import plan
         from ravine.engines.kernel import KernelError
-        from ravine.engines.turns import called
 
         graphs = [plan(rule, values, ndim=p.ndim) for p in params]
         of = {
@@ -294,10 +322,12 @@ class Kernel:
             for graph in graphs
         }
         for graph in of:
-            if calls := called(graph):
+            if is_cut(graph):
+                cut(graph)  # which says why it is not possible
+                always, due = called(graph)
                 raise KernelError(
-                    f"rule {rule.name!r} alternates between kernels and {calls[0]}, so its kernels are "
-                    "not timed alone"
+                    f"rule {rule.name!r} alternates between kernels and {(*always, *due)[0]}, so its kernels "
+                    "are not timed alone"
                 )
         if len(of) > 1:
             for graph in of:
@@ -324,19 +354,30 @@ class _Part:
         kernel: engine.Kernel,
         values: Mapping[str, Any],
         params: Sequence[torch.Tensor],
-        slot_dtype: torch.dtype | None,
+        slot_dtype: torch.dtype | Literal["8bit"] | None,
         stochastic: bool,
     ):
         from ravine.engines import cpu
-        from ravine.engines.kernel import DTYPES
         from ravine.engines.llvm.variant import Variant
+        from ravine.engines.narrow import EIGHT_BITS, SMALL, narrow
+        from ravine.torch.narrow import empty
 
         self.params, rule = params, kernel.graph.rule
 
         def first(slot: str) -> list[Any]:
             return [rule.start(slot, p.detach(), values) for p in params]
 
-        self.slots = [[x.to(slot_dtype or x.dtype) for x in first(slot)] for slot in kernel.arrays]
+        codes = narrow(kernel.graph) if slot_dtype == EIGHT_BITS else {}
+        wide = torch.float32 if slot_dtype == EIGHT_BITS else slot_dtype
+        self.slots = [
+            [
+                empty(p, getattr(torch, codes[slot]))
+                if slot in codes and p.numel() >= SMALL
+                else x.to(wide or x.dtype)
+                for p, x in zip(params, first(slot), strict=True)
+            ]
+            for slot in kernel.arrays
+        ]
         numbers = [*map(first, kernel.slots), [0.0] * len(params)]  # and the counts of steps
         tensors = [[torch.tensor(x, dtype=torch.float64) for x in column] for column in numbers]
         self.kept = [*self.slots, *tensors]
@@ -352,10 +393,13 @@ class _Part:
         for name, column in zip(self.bound.state, self.kept, strict=True):
             self.bound.point(name, [x.data_ptr() for x in column])
         self.values = [values[name] for name in self.bound.inputs]
-        size = dict(zip(kernel.columns, (DTYPES[d] for d in dtypes[0]), strict=True))
         walks = Variant(kernel, tuple(dtypes[0])).passes
         moved = [c for walk in walks for c in (*walk.loads, *walk.stores) if c in kernel.full]
-        self.bytes = sum(size[c] for c in moved) * sum(p.numel() for p in params)
+        size = {  # in memory, with the scales of codes
+            c: sum(x.nbytes for x in xs if x is not None)
+            for c, xs in zip(kernel.columns, columns, strict=True)
+        }
+        self.bytes = sum(size[c] for c in moved)
 
     def run(self) -> None:
         """Take a step."""
@@ -366,7 +410,7 @@ class _Part:
 
 
 def roof(slots: int) -> Rule:
-    """A rule that reads p, g and so many slots, writes p and the slots, and only adds."""
+    """A rule that reads p, g and a number of slots, writes p and the slots, and only adds."""
     names = [f"slot{i}" for i in range(slots)]
     total = " + ".join(["p", "g", *names])
     new = ", ".join([total, *(f"{name} + g" for name in names)])

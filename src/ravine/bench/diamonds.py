@@ -1,7 +1,7 @@
-"""How much faster the compiled loop of the race diamonds is than the second post's plain NumPy.
+"""The speed of the compiled loop of the race `diamonds`, compared with the second post's plain NumPy.
 
-Both go through the whole protocol as published, faults included: permutation, batches of 64, the
-loss after each epoch. They take turns, so that whatever else the machine does slows both.
+Both follow the whole protocol as published, including its faults: permutation, batches of 64, the
+loss after each epoch. They take turns, so that other load on the machine slows both.
 """
 
 import time
@@ -79,7 +79,7 @@ def _row(spec: Spec, epochs_fast: int, epochs_plain: int, repeats: int) -> dict[
 
 
 def _timed(epochs: Iterable[tuple[Any, Any, Any]]) -> tuple[float, list[tuple[Any, Any, Any]]]:
-    """Microseconds for one, and what they gave."""
+    """Microseconds for one call, and the results."""
     start = time.perf_counter()
     points = list(epochs)
     return 1e6 * (time.perf_counter() - start) / len(points), points

@@ -25,8 +25,14 @@ Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 VARIANTS: dict[str, tuple[str, torch.dtype, dict[str, Any]]] = {
     "float32": ("adamw", torch.float32, {}),
     "float32, state in bfloat16": ("adamw", torch.float32, {"state_dtype": torch.bfloat16}),
+    "float32, state in 8 bits": ("adamw", torch.float32, {"state_dtype": "8bit"}),
     "bfloat16, to nearest": ("adamw", torch.bfloat16, {}),
     "bfloat16, stochastic rounding": ("adamw", torch.bfloat16, {"stochastic_rounding": True}),
+    "bfloat16, stochastic rounding, state in 8 bits": (
+        "adamw",
+        torch.bfloat16,
+        {"stochastic_rounding": True, "state_dtype": "8bit"},
+    ),
     "bfloat16, Kahan": ("kahan(adamw)", torch.bfloat16, {}),
 }
 """The rule, the dtype of parameters and gradients, and keywords of the optimizer."""

@@ -1,8 +1,9 @@
-"""How much memory a training step takes: gradients that stand together, or are freed as they arrive.
+"""The memory that a training step takes, with all gradients at once, or freed as they arrive.
 
-A contender trains a deep stack of layers in processes of its own, whose largest resident size Linux
-keeps. What is imported and compiled stands before the model is made, and is not counted. The time is
-taken there too: it depends on how the heap lies, which contenders in one process would share.
+A contender trains a deep stack of layers in separate processes, whose largest resident size Linux
+records. Imports and compilation happen before the model is created, and are not counted. The time is
+measured there too, because it depends on the layout of the heap, which contenders in one process would
+share.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _torch(model: nn.Module) -> Callable[[], object]:
 
 
 def _torch_in_backward(model: nn.Module) -> Callable[[], object]:
-    """As torch's tutorial has it: an optimizer for each parameter."""
+    """As in torch's tutorial: an optimizer for each parameter."""
     steps = {p: _stepping(torch.optim.AdamW([p], fused=True)) for p in model.parameters()}
     for p in steps:
         p.register_post_accumulate_grad_hook(lambda p: steps[p]())
@@ -66,7 +67,7 @@ CONTENDERS: dict[str, Make] = {
     "torch: fused": _torch,
     "torch: fused, in hooks": _torch_in_backward,
 }
-"""AdamW in ordinary steps and in backward: what makes it, and returns what follows a backward pass."""
+"""AdamW in ordinary steps and in backward: functions that return what to do after a backward pass."""
 
 
 def run(
@@ -130,12 +131,12 @@ def _training(make: Make, layers: int, width: int, batch_size: int) -> Callable[
 
 
 def _resident(name: str) -> int:
-    """Bytes that are resident now ("VmRSS"), or were at the most since the last reset ("VmHWM")."""
+    """Bytes that are resident now ("VmRSS"), or the maximum since the last reset ("VmHWM")."""
     return 1024 * int(_STATUS.read_text().partition(f"{name}:")[2].split()[0])
 
 
 def _measured(name: str, *sizes: int, seconds: float) -> dict[str, Any]:
-    """The most that training makes resident in this process, and the seconds of its steps."""
+    """The maximum that training makes resident in this process, and the seconds of its steps."""
     make = CONTENDERS[name]
     small = _training(make, 1, 4, 1)
     for _ in range(_STEPS):

@@ -28,7 +28,7 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
 
 
 def pairs(rules: Iterable[str]) -> dict[str, str]:
-    """Rules, and how optax makes the same, as cards say. ValueError where nothing is known to be it."""
+    """Rules, and optax's equivalents from their cards. ValueError if there is none."""
     found = {}
     for name in rules:
         rule = registry.get(name)

@@ -1,8 +1,11 @@
 """Other packages' optimizers and the rules that take the same path, side by side in one run.
 
-What is compared is what the rules' cards name as witnesses: each is made as there, on float32
-parameters, with the rule's defaults; rules of matrices have the shapes' matrices, and kernels where
-they see these as such. Packages that are not installed are left out, and named.
+The witnesses on the rules' cards are compared: each is created as the card says, on float32 parameters,
+with the rule's defaults. Rules for matrices get the matrices among the shapes. Packages that are not
+installed are left out, and named.
+
+Optimizers that decompose matrices every ten steps are compared over ten steps, and only on matrices. They are
+no witnesses, because the packages differ from the rules in their first steps.
 """
 
 from __future__ import annotations
@@ -31,14 +34,40 @@ from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.torch.classes import optimizer
 
-__all__ = ["SHAPES", "make", "namespace", "run", "stepping"]
+__all__ = ["PERIODIC", "SHAPES", "make", "namespace", "run", "run_periodic", "stepping"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 
 SHAPES = ("mlp", "resnet18")
 """The shapes stepped by default."""
 
-_OF_ARRAYS = ("jax", "keras", "optax")  # which step other arrays than torch's
+EVERY = 10
+"""How many steps what is decomposed is used for."""
+
+_KOZISTR = "pytorch_optimizer 4.1.0"
+PERIODIC = {
+    "shampoo": (
+        Witness(
+            _KOZISTR,
+            "pytorch_optimizer.Shampoo(lr=lr, matrix_eps=eps, preconditioning_compute_steps=every)",
+        ),
+    ),
+    "soap": (
+        Witness(
+            _KOZISTR,
+            "pytorch_optimizer.SOAP(lr=lr, betas=(beta1, beta2), shampoo_beta=shampoo_beta, "
+            "precondition_frequency=every, weight_decay=0.0)",
+        ),
+        Witness(
+            "heavyball 3.2.1",
+            "heavyball.SOAP(lr=lr, betas=(beta1, beta2), shampoo_beta=shampoo_beta, "
+            "precondition_frequency=every)",
+        ),
+    ),
+}
+"""What decomposes matrices every so many steps: by rule, the optimizers of packages."""
+
+_OF_ARRAYS = ("jax", "keras", "optax")  # they step arrays that are not torch's
 
 
 def run(
@@ -75,30 +104,61 @@ def run(
         yield _row(registry.get(unit["rule"]), unit["witness"], unit["problem"], seconds)
 
 
+def run_periodic(
+    on: Iterable[str] = SHAPES,
+    packages: Iterable[str] = (),
+    rules: Iterable[str] = (),
+    seconds: float = 1.0,
+    progress: Progress = lambda _, units: units,
+) -> Iterator[dict[str, Any]]:
+    """The same for optimizers that decompose matrices every ten steps: on the matrices of the shapes, ten
+    steps at a time, of which times are a tenth.
+    """
+    on, packages, rules = list(on), [*packages], [*rules]
+    units = [
+        {"rule": name, "witness": witness, "problem": shapes}
+        for name, witnesses in PERIODIC.items()
+        for witness in witnesses
+        for shapes in on
+        if (not packages or witness.distribution in packages) and (not rules or name in rules)
+    ]
+    for unit in progress("periodic", units):
+        gc.collect()
+        yield _row(registry.get(unit["rule"]), unit["witness"], unit["problem"], seconds, EVERY)
+
+
 def _is_of_torch(witness: Witness) -> bool:
     return witness.name.partition(".")[0] not in _OF_ARRAYS
 
 
-def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str, Any]:
+def _row(
+    rule: Rule, witness: Witness, shapes: str, seconds: float, every: int = 1
+) -> dict[str, Any]:
+    """every: how many steps a turn has; of more than one, what is decomposed is used for as many."""
     row = {"rule": rule.name, "package": witness.package, "name": witness.name, "shapes": shapes}
-    values = rule.check()
+    values = {**rule.check(), "every": every} if every > 1 else rule.check()
     try:
         if version(witness.distribution).partition("+")[0] != witness.version:
             return {**row, "skipped": f"{version(witness.distribution)} is installed"}
-        ours = optimizer(rule)(_parameters(rule, shapes), **rule.parts.gathered(values))
+        ours = optimizer(rule)(_parameters(rule, shapes, every > 1), **rule.parts.gathered(values))
         steps: dict[str, Step] = {"ours": ours.step}
-        params = _parameters(rule, shapes)
+        params = _parameters(rule, shapes, every > 1)
         theirs = make(witness, values, params)
         steps["theirs"] = stepping(theirs, params)
         for loop in {"foreach", "fused"} & {*inspect.signature(type(theirs)).parameters}:
             with contextlib.suppress(RuntimeError):  # not for these options
-                params = _parameters(rule, shapes)
+                params = _parameters(rule, shapes, every > 1)
                 again = make(witness, values, params, **{loop: True})
                 steps[loop] = stepping(again, params)
+        if every > 1:
+            steps = {name: _several(step, every) for name, step in steps.items()}
+            for step in steps.values():
+                step()
         taken = take_turns(steps, seconds)
+        taken = {name: [x / every for x in times] for name, times in taken.items()}
     except PackageNotFoundError:
         return {**row, "skipped": "not installed"}
-    except Exception as error:  # theirs, which may be anything
+    except Exception as error:  # the package's error, which may be anything
         return {**row, "skipped": f"{type(error).__name__}: {error}"}
     their_us = min(1e6 * median(x) for name, x in taken.items() if name != "ours")
     found = summary(taken["ours"])
@@ -111,9 +171,22 @@ def _row(rule: Rule, witness: Witness, shapes: str, seconds: float) -> dict[str,
     }
 
 
-def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
-    """Those of the shapes that the rule can step: of matrices only, what it can see as such."""
+def _several(step: Step, many: int) -> Step:
+    def steps() -> None:
+        for _ in range(many):
+            step()
+
+    return steps
+
+
+def _parameters(rule: Rule, shapes: str, matrices: bool = False) -> list[torch.Tensor]:
+    """The shapes that the rule can step: for a rule of matrices, those that it can see as such.
+
+    matrices: only those that are matrices.
+    """
     params = contenders.parameters(shapes)
+    if matrices:
+        return [p for p in params if p.ndim == 2]
     graph = trace(rule)
     if not graph.of_arrays or graph.by_ndim:
         return params
@@ -121,7 +194,7 @@ def _parameters(rule: Rule, shapes: str) -> list[torch.Tensor]:
 
 
 def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
-    """Its step, taken once; with the same gradients again where it throws them away, as heavyball's does."""
+    """Its step, taken once; gradients are set again if it discards them, as heavyball does."""
     grads = [p.grad for p in params]
     theirs.step()
     if all(p.grad is not None for p in params):
@@ -138,19 +211,19 @@ def stepping(theirs: Any, params: Sequence[torch.Tensor]) -> Step:
 def make(
     witness: Witness, values: Mapping[str, Any], params: Sequence[torch.Tensor], **options: Any
 ) -> Any:
-    """The optimizer of a witness, which is of torch's kind, with the values of the rule's hyperparameters.
+    """The torch-style optimizer of a witness, with the values of the rule's hyperparameters.
 
-    options: of its class besides. Runs code of the package, and the call on the card.
+    options: further options of its class. Runs code of the package, and the call on the card.
     """
     call = witness.call
-    if options:  # its loop, in place of the one that was recorded
+    if options:  # this loop, in place of the recorded one
         call = re.sub(r"(?:, )?(?:foreach|fused)=\w+", "", call).replace("(, ", "(")
         extra = ", ".join(f"{k}={v!r}" for k, v in options.items())
         call = f"{call[:-1]}, {extra})" if not call.endswith("()") else f"{call[:-1]}{extra})"
     if "(params" not in call:
         call = call.replace("(", "(params, ", 1)
     given: Any = list(params)
-    if witness.distribution == "adam-mini":  # which sees by names what is a matrix to it
+    if witness.distribution == "adam-mini":  # which decides by names what it treats as a matrix
         given = [(f"{'mlp' if p.ndim == 2 else 'block'}.{i}", p) for i, p in enumerate(params)]
     with contextlib.redirect_stdout(io.StringIO()):  # some packages print advice
         made = eval(call, {**namespace(witness), **values, "params": given})
@@ -160,7 +233,7 @@ def make(
 
 
 def namespace(witness: Witness) -> dict[str, ModuleType]:
-    """The packages that a witness's call names, with the modules in them that it names."""
+    """The packages in a witness's call, with the modules of them that it names."""
     found = {}
     for name in {witness.name, *re.findall(r"torch\.optim\.\w+|optax\.\w+", witness.call)}:
         places = name.split(".")[:-1]

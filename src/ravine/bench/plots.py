@@ -1,4 +1,4 @@
-"""The picture of the step benchmark."""
+"""The figure of the step benchmark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STYLES |= {"compile": (RED, "^")}
 
 
 def against_torch(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw how many times as fast as torch's fastest loop Ravine's optimizer is.
+    """Draw the speed of Ravine's optimizer relative to torch's fastest loop.
 
     rows: of :func:`ravine.bench.step.run`; one panel for each shape, a line for each rule. The
     marker says which of torch's loops was its fastest. Raises ValueError if no row of Ravine's has

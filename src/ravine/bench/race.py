@@ -18,7 +18,7 @@ from ravine.races.together import CannotBatch, Together
 
 __all__ = ["run"]
 
-RATE = 1e-4  # so that nothing diverges, however many turns there are
+RATE = 1e-4  # small, so that nothing diverges in any number of turns
 
 
 def run(
@@ -30,9 +30,8 @@ def run(
     """Time Adam on each problem, on one thread.
 
     width: replicas in a swarm. seconds: for each problem. Yields a row for each problem: ``problem``,
-    ``parameters``, ``torch``, ``ravine`` and ``swarm``, each what
-    :func:`ravine.bench.timing.summary` says of a step, a replica's step in the swarm; ``swarm`` is None
-    where there is none, and ``why`` says why.
+    ``parameters``, ``torch``, ``ravine`` and ``swarm``, each the :func:`ravine.bench.timing.summary` of
+    a step, or of a replica's step in the swarm; ``swarm`` is None if there is none, and ``why`` says why.
     """
     specs = [{"problem": name} for name in problems]
     for spec in progress("race", specs):
@@ -59,7 +58,7 @@ def _row(task: Task, width: int, seconds: float) -> dict[str, Any]:
 
 
 def _loop(task: Task, kind: type[torch.optim.Optimizer]) -> Step:
-    """One step as everybody writes it, with the loss read as a number."""
+    """One ordinary training step, with the loss read as a number."""
     model, order = task.model(0), task.order(0)
     optimizer = kind(model.parameters(), lr=RATE)  # type: ignore[call-arg]
 
@@ -95,5 +94,5 @@ def _swarm(task: Task, width: int) -> Step:
             replica.step(taken, losses[i], 1.0, program, i)
 
     step()
-    step()  # the gradients are checked in the first two
+    step()  # the gradients are checked in the first two steps
     return step

@@ -1,4 +1,4 @@
-"""What stacking costs: modifiers on Adam, and state of half the bytes, against Adam and torch.
+"""The cost of stacking: modifiers on Adam, and state of fewer bytes, against Adam and torch.
 
 All are bare kernels (bench/contenders.py) that take turns in one process, with what torch has of
 the kind: its fused Adam, alone and after its clipping.
@@ -27,12 +27,26 @@ Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 Make = Callable[[Sequence[torch.Tensor]], Step]
 
 SHAPES = ("resnet18", "gpt2")
-"""The shapes stepped by default; all stacks take part but on gpt2, where memory allows three."""
+"""The shapes stepped by default; all stacks take part but on gpt2, where memory allows four."""
 
-_HALF, _NEAREST, _STOCHASTIC, _FUSED, _FUSED_HALF, _BY_NORM, _BY_VALUE, _MEAN, _ALL_THREE = (
+(
+    _HALF,
+    _EIGHT,
+    _NEAREST,
+    _STOCHASTIC,
+    _ALL_NARROW,
+    _FUSED,
+    _FUSED_HALF,
+    _BY_NORM,
+    _BY_VALUE,
+    _MEAN,
+    _ALL_THREE,
+) = (
     "adam, bfloat16 state",
+    "adam, 8-bit state",
     "adam, all bfloat16",
     "adam, all bfloat16, stochastic",
+    "adam, bfloat16, stochastic, 8-bit state",
     "torch: fused",
     "torch: fused, all bfloat16",
     "torch: clip_grad_norm_, fused",
@@ -41,10 +55,20 @@ _HALF, _NEAREST, _STOCHASTIC, _FUSED, _FUSED_HALF, _BY_NORM, _BY_VALUE, _MEAN, _
     "torch: clip_grad_norm_, fused, EMA",
 )
 _CLIPPED_EMA = "clip_by_global_norm(ema(adam))"
-_FEW = ("adam", _HALF, _FUSED)
+_FEW = ("adam", _HALF, _EIGHT, _FUSED)
 # What of torch's does as much, or less, than a stack; a stack that is not here has no counterpart.
 _COUNTERPARTS = dict.fromkeys(
-    ("adam", _HALF, _NEAREST, _STOCHASTIC, "decoupled_decay(adam)", "l2(adam)", "maximize(adam)"),
+    (
+        "adam",
+        _HALF,
+        _EIGHT,
+        _NEAREST,
+        _STOCHASTIC,
+        _ALL_NARROW,
+        "decoupled_decay(adam)",
+        "l2(adam)",
+        "maximize(adam)",
+    ),
     _FUSED,
 ) | {
     "clip_by_global_norm(adam)": _BY_NORM,
@@ -78,20 +102,23 @@ def _in_half(params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return found
 
 
-def _half(params: Sequence[torch.Tensor], stochastic: bool) -> Kernel:
-    return Kernel(rules.adam, rules.adam.check(), _in_half(params), stochastic=stochastic)
+def _half(params: Sequence[torch.Tensor], stochastic: bool, narrow: bool = False) -> Kernel:
+    values, its = rules.adam.check(), _in_half(params)
+    return Kernel(rules.adam, values, its, "8bit" if narrow else None, stochastic)
 
 
 def _stacks() -> dict[str, Make]:
-    """Adam alone, with its state in bfloat16, under each modifier; and torch's."""
+    """Adam alone, with narrow state, under each modifier; and torch's."""
     under = [getattr(modifiers, name)(rules.adam) for name in modifiers.__all__]
     under = [stack for stack in under if not trace(stack).by_ndim]  # one kernel for all tensors
     under.append(modifiers.clip_by_global_norm(modifiers.ema(rules.adam)))
     return {
         "adam": partial(Kernel, rules.adam, rules.adam.check()),
         _HALF: partial(Kernel, rules.adam, rules.adam.check(), slot_dtype=torch.bfloat16),
+        _EIGHT: partial(Kernel, rules.adam, rules.adam.check(), slot_dtype="8bit"),
         _NEAREST: partial(_half, stochastic=False),
         _STOCHASTIC: partial(_half, stochastic=True),
+        _ALL_NARROW: partial(_half, stochastic=True, narrow=True),
         **{stack.name: partial(Kernel, stack, stack.check()) for stack in under},
         _FUSED: _torch,
         _FUSED_HALF: lambda params: _torch(_in_half(params)),
@@ -107,7 +134,7 @@ def run(
     seconds: float = 5.0,
     progress: Progress = lambda _, units: units,
 ) -> Iterator[dict[str, Any]]:
-    """Time Adam's step under each modifier, with its state in bfloat16, and with all in bfloat16.
+    """Time Adam's step under each modifier, with its state in bfloat16 or 8 bits, and with all in bfloat16.
 
     on: names of shapes, as in :func:`ravine.bench.step.run`. seconds: for each of them, all stacks
     together; at least three turns each are taken. progress: is handed a name and the units of work,
@@ -115,9 +142,9 @@ def run(
 
     Yields a row for each stack: ``stack``, ``shapes``, ``us``, ``us_quartiles``, ``turns``;
     ``bytes``, what a step reads and writes; ``time_of_adam`` and ``time_per_byte_of_adam``, over
-    those of Adam's kernel; ``torch``, what of torch's does the same, and ``against_torch``, its time
-    over this time; None for what torch has not or does not say. Raises ValueError for unknown
-    shapes.
+    those of Adam's kernel; ``torch``, torch's equivalent, and ``against_torch``, its time
+    over this time; None where torch has no equivalent or gives no figure. Raises ValueError for
+    unknown shapes.
     """
     on = list(on)
     for name in on:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -17,12 +18,12 @@ import torch
 
 from ravine import registry
 from ravine.bench import contenders
-from ravine.bench.contenders import BLOCKS, SHAPES, Kernel, Step, Twin
+from ravine.bench.contenders import BLOCKS, MANY, SHAPES, Kernel, Step, Twin
 from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
 from ravine.naming import split
 from ravine.rule import Rule
 
-__all__ = ["BLOCKS", "SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
+__all__ = ["BLOCKS", "MANY", "SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 Row = dict[str, Any]
@@ -52,14 +53,16 @@ def run(
     compiled: bool = False,
     first: bool = False,
     all_engines: bool = False,
+    flat: bool = False,
     progress: Progress = lambda _, units: units,
 ) -> Iterator[Row]:
     """Time a step of each rule on parameters of each shape, in float32.
 
-    on: names among SHAPES and BLOCKS. rules: as registry.get takes them; by default those that
+    on: names among SHAPES, MANY and BLOCKS. rules: as registry.get takes them; by default those that
     torch.optim has too. seconds: for each rule and shape, all contenders together; at least three turns
     each are taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
-    their own, on the first of the shapes. all_engines: leave out none on gpt2, however slow.
+    their own, on the first of the shapes. all_engines: leave out none on gpt2, however slow. flat: add
+    Ravine's optimizer with flatten=True.
     progress: is handed a name and the units of work, and hands them on.
 
     Yields a row for each contender: ``rule``, ``shapes``, ``engine``; ``us`` (median microseconds),
@@ -81,7 +84,7 @@ def run(
         shapes, name = unit["problem"], unit["optimizer"]
         rule = registry.get(name)
         twin = contenders.in_torch(rule)
-        engines = contenders.engines(twin, compiled, rule)
+        engines = contenders.engines(twin, compiled, rule, flat)
         skipped = _left_out(rule, twin, engines, shapes, all_engines)
         if held != shapes and len(skipped) < len(engines):
             params = []  # gone before the others come
@@ -103,7 +106,7 @@ def _left_out(
     if not contenders.fitting(twin, given):
         return dict.fromkeys(engines, f"takes none of the parameters of {shapes}")
     # p, g, and what a step allocates; the states of all, and the roof's
-    columns = 3 + len(rule.slots) * (len(engines) + 1)
+    columns = 3 + len(rule.slots) * (len(engines) + 1) + 3 * ("flat" in engines)
     if lacking := _lacking(4 * columns * sum(p.numel() for p in given)):
         return dict.fromkeys(engines, lacking)
     if shapes == _LARGE and not all_engines:
@@ -118,35 +121,51 @@ def run_in_training(
     batch_size: int = 64,
     *,
     compiled: bool = False,
+    flat: bool = False,
     progress: Progress = lambda _, units: units,
 ) -> Iterator[Row]:
     """Time the step alone inside the training of an MLP, right after each backward pass.
 
     There the caches are cold and torch's threads still spin. Contenders train in turn, each batch
-    of random data being new. rules, seconds, compiled, progress: as in :func:`run`. Yields rows with
+    of random data being new; "flat" trains a model of its own, whose gradients keep their places. rules,
+    seconds, compiled, flat, progress: as in :func:`run`. Yields rows with
     ``rule``, ``engine``, ``us``, ``us_quartiles``, ``turns`` and ``against_torch``, or ``skipped``.
     """
     names = contenders.rules_of_torch() if rules is None else list(rules)
     for unit in progress("training", [{"optimizer": name} for name in names]):
         rule = registry.get(unit["optimizer"])
         torch.manual_seed(0)
-        layers = [torch.nn.Linear(784, 128), torch.nn.Linear(128, 64), torch.nn.Linear(64, 10)]
-        relu = torch.nn.ReLU()
-        model = torch.nn.Sequential(layers[0], relu, layers[1], relu, layers[2])
+        model = _perceptron()
 
-        def backward(model: torch.nn.Module = model) -> None:
-            model.zero_grad()
+        def backward(model: torch.nn.Module = model, keep: bool = False) -> None:
+            model.zero_grad(set_to_none=not keep)
             x, target = torch.randn(batch_size, 784), torch.randint(10, (batch_size,))
             torch.nn.functional.cross_entropy(model(x), target).backward()
 
         backward()
         twin = contenders.in_torch(rule)
-        engines = contenders.engines(twin, compiled)
+        engines = contenders.engines(twin, compiled, flat=flat)
         params = contenders.fitting(twin, list(model.parameters()))
-        steps, skipped = _made(rule, twin, params, engines, {})
-        taken = take_turns(steps, seconds, before=backward)
+        steps, skipped = _made(rule, twin, params, engines, {"flat": "has a model of its own"})
+        before = dict.fromkeys(steps, backward)
+        if flat:
+            own = _perceptron()
+            before["flat"] = partial(backward, own, keep=True)
+            before["flat"]()
+            params = contenders.fitting(twin, list(own.parameters()))
+            steps["flat"] = contenders.make("flat", rule, twin, params, owned=True)
+            for _ in range(3):
+                steps["flat"]()
+            del skipped["flat"]
+        taken = take_turns(steps, seconds, before=before)
         for row in _rows(engines, taken, skipped):
             yield {"rule": rule.name, **row}
+
+
+def _perceptron() -> torch.nn.Module:
+    layers = [torch.nn.Linear(784, 128), torch.nn.Linear(128, 64), torch.nn.Linear(64, 10)]
+    relu = torch.nn.ReLU()
+    return torch.nn.Sequential(layers[0], relu, layers[1], relu, layers[2])
 
 
 def run_with_experts(
@@ -232,14 +251,15 @@ def _made(
     engines: Sequence[str],
     skipped: Mapping[str, str],
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """The contenders that have taken their first step, and why others have not."""
-    gc.collect()  # the optimizers before, which stand in cycles
+    """The contenders that took their first step, and why the others did not."""
+    gc.collect()  # the previous optimizers, which are in reference cycles
     steps, skipped = {}, dict(skipped)
     for engine in engines:
         if engine not in skipped:
             try:
                 step = contenders.make(engine, rule, twin, params)
-                step()
+                for _ in range(3 if engine == "flat" else 1):  # which first moves its tensors
+                    step()
             except Exception as error:  # whatever torch's classes and its compiler raise
                 skipped[engine] = str(error).strip().partition("\n")[0]
             else:

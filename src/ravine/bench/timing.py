@@ -1,4 +1,4 @@
-"""How it is timed: in turns, in one process; the first call in a separate process."""
+"""Timing: in turns, in one process; the first call in a separate process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:  # it imports torch
 
 __all__ = ["extra_bytes", "first_call", "in_a_process", "summary", "take_turns", "timed"]
 
-_TURN = 2e-4  # seconds that a turn lasts at least: neither the clock nor cold caches show
+_TURN = 2e-4  # minimum seconds per turn: hides the clock's resolution and cold caches
 _ROUNDS = 3
 
 
 def timed(step: Step, repeat: int = 1) -> float:
-    """Seconds for one step, of so many in a row."""
+    """Seconds per step, over several steps in a row."""
     start = time.perf_counter()
     for _ in range(repeat):
         step()
@@ -29,15 +29,16 @@ def timed(step: Step, repeat: int = 1) -> float:
 
 
 def take_turns(
-    steps: Mapping[str, Step], seconds: float, before: Step | None = None
+    steps: Mapping[str, Step], seconds: float, before: Step | Mapping[str, Step] | None = None
 ) -> dict[str, list[float]]:
     """Seconds of a step, turn by turn, of contenders that take turns for `seconds`.
 
-    Whatever else the machine does slows them alike. All take three turns in random order; then
-    always the one whose turns come to least time so far, so that a slow one takes few, all along;
-    each counts as its shortest, so that nobody has fewer for bad luck. A turn is of as many steps
-    as fill 0.2 ms. With `before`, which is called before each step and not timed, it is of two, of
-    which the second counts: its state is as near as if it had been alone.
+    Other load on the machine slows all of them. Each takes three turns in random order; then it is
+    always the turn of the one with the least total time, so that a slow one takes few turns, spread over
+    the whole time. Each turn counts as the contender's shortest one, so that bad luck does not cost
+    turns. A turn has as many steps as fill 0.2 ms. With `before`, which is called before each step and not
+    timed (one for all, or one for each contender), it has two, of which the second counts: its state is in
+    the cache as if it ran alone.
     """
     repeats = dict.fromkeys(steps, 1)
     if before is None:
@@ -52,9 +53,10 @@ def take_turns(
     def turn(name: str) -> None:
         start = time.perf_counter()
         if before:
-            before()
+            prepare = before[name] if isinstance(before, Mapping) else before
+            prepare()
             steps[name]()
-            before()
+            prepare()
         taken[name].append(timed(steps[name], repeats[name]))
         shortest[name] = min(shortest[name], time.perf_counter() - start)
 
@@ -76,10 +78,10 @@ def summary(taken: Iterable[float]) -> dict[str, Any]:
 
 
 def extra_bytes(step: Step) -> int:
-    """The most bytes of tensors that one step holds at a time beyond what stood before it.
+    """The maximum bytes of tensors that one step holds at a time beyond those before it.
 
-    step: one that is warm. Counted by torch's profiler: every tensor that torch allocates, to the
-    byte, however small. What is not a tensor (Python's objects, tables) is not counted.
+    step: a warm one. Counted by torch's profiler: every tensor that torch allocates, to the byte, however
+    small. Anything else (Python's objects, tables) is not counted.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it writes to the terminal
     from torch.autograd.profiler import profile
@@ -107,9 +109,9 @@ def first_call(rule: str, twin: Twin | None, engine: str, shapes: str) -> float:
 
 
 def in_a_process(module: str, *words: object) -> str:
-    """What a module prints that is run with these words, in a fresh process.
+    """The output of a module that is run with these arguments in a new process.
 
-    Raises RuntimeError with the last line of what it complains of, if it fails.
+    Raises RuntimeError with the last line of its error output, if it fails.
     """
     command = [sys.executable, "-m", module, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Which rules an optimizer may be: those that its name claims, their variants, and all others."""
+"""The rules that an optimizer may be: those that its name suggests, their variants, and all others."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ __all__ = [
     "candidate",
     "claims",
     "clipped",
+    "decoupled",
     "family",
     "library",
     "near",
@@ -74,9 +75,9 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "clip_value": ("clip_value", "clipvalue", "clip"),
     "every": ("every", "precondition_frequency", "update_freq"),
 }
-"""What a hyperparameter of a rule may be called by others, most common first."""
+"""Other names of hyperparameters, the most common first."""
 _FOLLOWS = {"shampoo_beta": "beta2"}
-"""What a hyperparameter is that nobody gives: another one, as in the authors' code."""
+"""Hyperparameters that by default equal another one, as in the authors' code."""
 
 
 @modifier(weight_decay="the weights shrink by this in each step")
@@ -114,7 +115,7 @@ DECAYED = {
     "decay after each step but the first": decay_from_two,
 }
 _LATER = ("decay after the step", "decay after each step but the first")
-"""For rules of whole matrices; of others these are found as faults."""
+"""For rules of whole matrices; with other rules these are found as faults."""
 CLIPPED = {
     "clipping by value": clip_by_value,
     "clipping by norm": clip_by_norm,
@@ -124,7 +125,7 @@ CLIPPED = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rule that an optimizer may be. base: the registry's name; added: what is stacked upon it."""
+    """A rule that an optimizer may be. base: the registry's name; added: modifiers stacked on it."""
 
     rule: Rule = field(compare=False)
     base: str
@@ -132,12 +133,12 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return f"{self.base} + {self.added}" if self.added else self.base
 
     @property
     def variant_of(self) -> str:
-        """The rule that its base is a variant of."""
+        """The rule of which its base is a variant."""
         return library()[self.base].card.variant_of if self.base in library() else ""
 
 
@@ -161,12 +162,12 @@ class Trial:
         tolerance: float = 0.0,
         rounding: float = 2.3e-16,
     ) -> Path:
-        """Its path; with `like`, up to the first step that is not as in that."""
+        """Its path; with `like`, up to the first step that differs from it."""
         loose = max(tolerance, _LOOSE) if self.graph.of_arrays else tolerance
         return run(self.batch, probe, self.values, RIGHT, like, loose, rounding)[0]  # type: ignore[no-any-return]
 
     def off(self, path: Path, its: Path, rounding: float) -> float:
-        """How far a path is from its own; of sums over a matrix, those that are nearly 0 are rounded more."""
+        """The distance of a path from its own; sums over a matrix that are nearly 0 may be rounded more."""
         far = near(path, its, rounding)
         if not self.graph.of_arrays or not SINGLE < far < _LOOSE:
             return far
@@ -184,7 +185,7 @@ class Fronted(Trial):
         tolerance: float = 0.0,
         rounding: float = 2.3e-16,
     ) -> Path:
-        """Its path; with `like`, of the first step only, where that is another."""
+        """Its path; with `like`, only the first step if that differs."""
         made = subject(self.graph.rule, self.values)
         if like is not None:
             first = probe.part(1).take(made)
@@ -193,7 +194,7 @@ class Fronted(Trial):
         return probe.take(made)
 
     def off(self, path: Path, its: Path, rounding: float) -> float:
-        """The same; in bfloat16, what another order of sums makes of a few updates does not count."""
+        """The same; in bfloat16, a few updates may differ by what another order of sums causes."""
         if not self.values.get("bfloat16") or len(its) < len(path):
             return near(path, its, rounding)
         far = distances(path, its[: len(path)], rounding)
@@ -207,15 +208,15 @@ def library() -> dict[str, Rule]:
 
 
 def candidate(name: str) -> Candidate:
-    """The candidate that a name means, as people write it. Raises as `registry.get` does."""
+    """The candidate for a name as people write it. Raises as `registry.get` does."""
     found = registry.resolve(name)
     return Candidate(found.rule, found.rule.name if found.rule.name in library() else found.name)
 
 
 def claims(name: str, values: Values) -> list[str]:
-    """The rules that an optimizer's name claims that it is, the likeliest first.
+    """The rules that an optimizer's name suggests, the likeliest first.
 
-    Options that amount to other rules, such as amsgrad and nesterov, count where they are on.
+    Options that amount to other rules, such as amsgrad and nesterov, count if they are on.
 
     >>> claims("mine.py:MyAdamW", {})
     ['adamw']
@@ -241,8 +242,13 @@ def _claimed(name: str, values: Values) -> list[str]:
     words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", last)]
     joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
     named = {naming.plain(k): k for k in library()} | _SPOKEN
+    named = {
+        f"{word}w": k for word, k in named.items()
+    } | named  # RAdamW is radam with decoupled decay
     fits = [k for k in named if k in joined]
-    if not fits and len(words) == 1:  # in a name of several words, each of them would be one
+    for k in library():  # AdamWScheduleFree is schedule_free_adamw
+        fits += [naming.plain(k)] if "_" in k and joined.issuperset(k.split("_")) else []
+    if not fits and len(words) == 1:  # in a name of several words, each of them would match
         fits = [k for k in named if len(k) > 3 and k in naming.plain(last)]
     if not fits or "simplified" in words:  # as in simplified_ademamix: another method
         return []
@@ -250,8 +256,14 @@ def _claimed(name: str, values: Values) -> list[str]:
     return ["momentum"] if claimed == "sgd" and values.get("momentum") else [claimed]
 
 
+def decoupled(name: str, claimed: str) -> bool:
+    """Whether a name says that the decay of the claimed rule is decoupled, as SGDW does."""
+    last = naming.plain(re.split(r"[.:]", name)[-1])
+    return claimed == "adamw" or (bool(claimed) and f"{naming.plain(claimed)}w" in last)
+
+
 _LOOKING_AHEAD = {"sgd": "nesterov", "momentum": "nesterov", "adam": "nadam", "adamw": "nadam"}
-"""What a rule is with nesterov=True."""
+"""The rule that a rule becomes with nesterov=True."""
 _SPOKEN = {
     "sgdm": "momentum",
     "heavyball": "momentum",
@@ -270,7 +282,7 @@ def of_arrays(name: str) -> bool:
 
 
 def resembling(values: Values) -> list[str]:
-    """The plainest rules that take such hyperparameters, where a name says nothing."""
+    """The simplest rules that take such hyperparameters, if the name suggests none."""
     if "beta2" in values:
         return ["adamw", "adam"] if "weight_decay" in values else ["adam"]
     if any(k in values for k in ("alpha", "rho", "decay", "decay_rate", "gamma", "beta")):
@@ -279,7 +291,7 @@ def resembling(values: Values) -> list[str]:
 
 
 def family(name: str) -> list[str]:
-    """The relatives of a rule: what it is a variant of, and the variants of that."""
+    """The relatives of a rule: the rule of which it is a variant, and the other variants of that."""
     ours = library()
     root = ours[name].card.variant_of if name in ours else ""
     root = root or name
@@ -296,7 +308,7 @@ def _stacked(name: str, how: str) -> Candidate:
 
 
 def stacks(name: str, values: Values) -> Iterator[Candidate]:
-    """A rule, and the rule with the decay that is asked for in each form."""
+    """A rule, and the rule with the requested decay in each form."""
     made = library()[name]
     yield Candidate(made, name)
     if values.get("weight_decay") and "weight_decay" not in made.hyperparameters:
@@ -315,7 +327,7 @@ def clipped(name: str) -> Iterator[Candidate]:
 def trials(
     candidates: Iterable[Candidate], asked: Values, fronted: bool = False
 ) -> Iterator[Trial]:
-    """Candidates with the values that are asked for; each with bools on and off where nobody asks.
+    """Candidates with the requested values, and with bools both on and off if they are not requested.
 
     fronted: also those that are stepped as torch optimizers, each of which takes as long as a hundred others.
     """
@@ -346,7 +358,7 @@ def trials(
 
 
 def _values(rule: Rule, asked: Values) -> dict[str, Any]:
-    """A rule's hyperparameters as they are asked for, under its names or others; each name counts once."""
+    """The requested values of a rule's hyperparameters, under its names or others; each name counts once."""
     found: dict[str, Any] = {}
     ours = rule.hyperparameters
     for k, h in ours.items():
@@ -368,7 +380,7 @@ _graphs: dict[Any, Graph | None] = {}
 
 
 def _graph(rule: Rule, values: Values) -> Graph | None:
-    """The rule's graph for matrices, of its own nodes; None where it does not take these values."""
+    """The rule's graph for matrices, with separate nodes; None if it does not take these values."""
     on = tuple((k, v if isinstance(v, bool) else bool(v)) for k, v in values.items())
     if (rule, on) not in _graphs:
         graph: Graph | None = Graph(rule, dict(values))
@@ -383,7 +395,7 @@ def _graph(rule: Rule, values: Values) -> Graph | None:
 
 
 def _rooted(graph: Graph) -> Graph:
-    """The graph with optax's eps_root, which stands inside the root beside the eps outside of it."""
+    """The graph with optax's eps_root, which is added inside the root, whereas eps is added outside."""
     roots = [d for d in denominators(graph) if d.square is not None]
     if not roots:
         return graph
@@ -396,10 +408,10 @@ def _rooted(graph: Graph) -> Graph:
 def stepped(
     trial: Trial, starts: Any, gradient: Callable[[int, int, Any], Any], lrs: Sequence[float]
 ) -> Path | None:
-    """The path of a rule, tensor by tensor, whose gradients may depend on where it is, and lr on the step.
+    """The path of a rule, tensor by tensor; gradients may depend on the position, and lr on the step.
 
-    gradient: of the number of the step, from 1, of the tensor's, and of the tensor. None where a step of this
-    rule is more than a step of a tensor.
+    gradient: a function of the step's number, from 1, the tensor's number, and the tensor. None if a step of
+    this rule is more than a step of each tensor.
     """
     rule, columns = trial.graph.rule, []
     if isinstance(trial, Fronted):
@@ -418,7 +430,7 @@ def stepped(
 
 
 def near(path: Path, other: Path, rounding: float) -> float:
-    """The largest distance of two paths, of as many steps as both have."""
+    """The largest distance of two paths, over the steps that both have."""
     steps = min(len(path), len(other))
     if len(other) < len(path):
         return 2.0

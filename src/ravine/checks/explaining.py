@@ -1,4 +1,4 @@
-"""Which faults of a rule take a path: one, or two at once."""
+"""The faults of a rule that explain a path: one, or two at once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["Faults", "Hit", "Question", "closeness"]
 
 @dataclass
 class Question:
-    """The path that is to be explained, and how much time there is for that, in processor time.
+    """The path to explain, and the processor time available for it.
 
-    rounding: the unit of the path's arithmetic. tried: how many candidates were run so far.
+    rounding: the unit of the path's arithmetic. tried: the number of candidates run so far.
     """
 
     path: Path
@@ -38,36 +38,36 @@ class Question:
 
     @property
     def spent(self) -> float:
-        """The seconds that have gone."""
+        """The seconds spent."""
         return time.process_time() - self.begun
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is up."""
         return self.spent > self.seconds
 
     def within(self, share: float) -> bool:
-        """Whether less than this share of the time is gone."""
+        """Whether less than this share of the time is spent."""
         return self.spent < share * self.seconds
 
     @property
     def fitting(self) -> float:
-        """How close a path must come whose numbers are fitted: many are close by chance."""
+        """How close a path with fitted values must come, since many are close by chance."""
         return SINGLE if self.rounding > 1e-10 else 1e-6
 
     def apart(self, batch: Batch, values: Mapping[str, Any], driver: Driver = RIGHT) -> float:
-        """How far a version of a rule is from the path: 2 where that shows before the end."""
+        """The distance of a version of a rule from the path: 2 if that shows before the end."""
         self.tried += 1
         try:
             its = run(batch, self.probe, values, driver, self.path, SINGLE, self.rounding)[0]
-        except Exception:  # a version that these shapes do not suit
+        except Exception:  # a version that does not work with these shapes
             return 2.0
         return near(self.path, its, self.rounding)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A fault that takes the path. rank: of its rule, among those that were looked at."""
+    """A fault that explains the path. rank: of its rule, among those examined."""
 
     wrong: Wrong
     trial: Trial
@@ -77,7 +77,7 @@ class Hit:
 
 
 class Faults:
-    """The faults of the rules that were looked at so far."""
+    """The faults of the rules examined so far."""
 
     def __init__(self, question: Question):
         self.question = question
@@ -85,7 +85,7 @@ class Faults:
         self._known: list[tuple[Trial, Wrong, Batch]] = []
 
     def one(self, places: Sequence[Trial], share: float) -> list[Hit]:
-        """The faults of these rules that take the path; of the first rule that has any."""
+        """The faults that explain the path, of the first of these rules that has any."""
         for rank, trial in enumerate(places):
             if trial.graph.of_arrays and rank:
                 continue  # of many operations, each of them slow
@@ -142,7 +142,7 @@ class Faults:
         return None
 
     def _closest(self) -> list[tuple[float, int, tuple[Trial, Wrong, Batch]]]:
-        """The faults, by how close they come to the path."""
+        """The faults, the closest to the path first."""
         few = self.question.probe.part(8)
         scored = []
         for i, (trial, wrong, batch) in enumerate(self._known):
@@ -157,7 +157,7 @@ class Faults:
         return sorted(scored, key=lambda s: s[:2])
 
     def and_numbers(self) -> Hit | None:
-        """A fault, and other numbers."""
+        """A fault, and other values."""
         for _, _, (trial, wrong, batch) in self._closest()[:10]:
             if self.question.over:
                 return None
@@ -179,7 +179,7 @@ class Faults:
         return None
 
     def two(self, least: int) -> Hit | None:
-        """Two faults of the first rule that explain so much, beginning with those that come close."""
+        """Two faults of the first rule that together explain the path, trying the closest ones first."""
         trial = self._known[0][0] if self._known else None
         if trial is None:
             return None

@@ -1,4 +1,4 @@
-"""What a search has found: a verdict, in plain words, with its evidence."""
+"""The result of a search: a verdict in plain words, with its evidence."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ VERDICTS: Mapping[str, str] = {
 class Finding:
     """What an optimizer is.
 
-    verdict: of VERDICTS. rule: what it is, or what it should be. says: the diagnosis. distance: of its
-    updates from those of what was found, the largest, relative. values: the hyperparameters that it acts
-    with; asked: those that were asked for. finite: the share of the updates, by which it was identified, that
-    are finite. evidence: sentences with numbers. marked: the lines of the rule
-    that differ, before ("- ") and after ("+ "). also: other explanations that the probe cannot tell from
-    this one. tried: how many candidates were run. late: whether the search ended at its deadline. trial: the
-    rule with its values, to be run.
+    verdict: one of VERDICTS. rule: what it is, or what it should be. says: the diagnosis. distance: the
+    largest relative distance of its updates from those of the rule found. values: its effective
+    hyperparameters; asked: the requested ones. finite: the share of the updates used to identify it that
+    are finite. evidence: sentences with numbers. marked: the lines of the rule that differ, before ("- ")
+    and after ("+ "). also: other explanations that the probe cannot distinguish from this one. tried: the
+    number of candidates run. late: whether the search ended at its deadline. trial: the rule with its
+    values, ready to run.
     """
 
     verdict: str
@@ -68,7 +68,7 @@ class Finding:
 
 
 def leaving(path: Path, rule: Path, values: Mapping[str, Any], rounding: float, name: str) -> str:
-    """Where a path first leaves a rule's, and by how much; "" where it does not."""
+    """Where a path first leaves a rule's, and by how much; "" if it does not."""
     off = distances(path, rule, rounding) > 1e-6
     steps = np.flatnonzero(off.any(axis=1))
     if not steps.size:
@@ -102,18 +102,18 @@ def leaving(path: Path, rule: Path, values: Mapping[str, Any], rounding: float, 
 
 
 def marked(right: Graph, wrong: Graph) -> list[str]:
-    """The equations of a rule that differ in another version of it."""
+    """The equations of a rule that differ from those of another version."""
     try:
         before, after = ([plain(x, right) for x in equations(g)] for g in (right, wrong))
         return [x for x in difflib.ndiff(before, after) if x[0] in "-+"]
-    except Exception:  # what cannot be printed is not shown
+    except Exception:  # equations that cannot be printed are not shown
         return []
 
 
 def differences(
     values: Mapping[str, Any], asked: Mapping[str, Any], called: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
-    """The hyperparameters that act otherwise than was asked."""
+    """The hyperparameters whose effective values differ from the requested ones."""
     found = []
     for k, v in values.items():
         mine = (n for n in called.get(k, (k,)) if n in asked and (n == k or n not in values))

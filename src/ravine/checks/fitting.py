@@ -1,4 +1,4 @@
-"""The hyperparameters that make a rule take a path, and what numbers are in terms of others."""
+"""Fits hyperparameters so that a rule takes a path, and expresses numbers in terms of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ravine.engines.batch import Batch
 __all__ = ["fitted", "recognised"]
 
 _RATES = ("beta", "beta1", "beta2", "beta3", "alpha", "rho", "momentum")
-"""Searched by how far they are from 1."""
+"""Hyperparameters that are searched by their distance from 1."""
 _SCALES = {"eps": 1e-3, "weight_decay": 1e-2}
 _DAMPING = (0.0, 1e-6, 1e-3, 1e-1, 10.0, 1e3)
 
@@ -104,7 +104,7 @@ def _outward(name: str, x: Any) -> Any:
 
 
 def recognised(ratio: float, values: Mapping[str, Any]) -> str:
-    """What a number is in terms of hyperparameters; "" where it is nothing simple.
+    """A number in terms of hyperparameters; "" if there is no simple expression.
 
     >>> recognised(10.0, {"beta1": 0.9})
     '1/(1 − beta1)'

@@ -1,7 +1,7 @@
-"""What a stranger's code may do while it runs: print, exit, warn, change what all code shares.
+"""Contains the side effects of unknown code: printing, exiting, warning, changing global state.
 
-It is kept in: what it prints is noted, what it changes is noted and put back, and however it fails, that is
-one error, :class:`CouldNotRun`.
+What it prints is recorded, what it changes is recorded and restored, and every way to fail becomes one
+error, :class:`CouldNotRun`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 class CouldNotRun(Exception):
     """An optimizer could not be used.
 
-    phase: "load", "make" or "step"; why: what happened, and where; step: the number of the step, from 1.
+    phase: "load", "make" or "step"; why: what happened, and where; step: the step's number, from 1.
     """
 
     def __init__(self, phase: str, why: str, step: int = 0):
@@ -54,7 +54,7 @@ class CouldNotRun(Exception):
 
 @dataclass
 class Heard:
-    """What an optimizer did besides optimizing. printed: its first words; changed: what it changed.
+    """What an optimizer did besides optimizing. printed: its first output; changed: what it changed.
 
     forks: whether it forked the process.
     """
@@ -66,14 +66,14 @@ class Heard:
 
 @contextmanager
 def guarded(phase: str, heard: Heard, step: int = 0) -> Iterator[None]:
-    """Run a stranger's code. Raises CouldNotRun where it raises, or calls sys.exit."""
+    """Run unknown code. Raises CouldNotRun if it raises, or calls sys.exit."""
     with contained(heard), translated(phase, step):
         yield
 
 
 @contextmanager
 def translated(phase: str, step: int = 0) -> Iterator[None]:
-    """Raises CouldNotRun where a stranger's code raises, or calls sys.exit."""
+    """Raises CouldNotRun if unknown code raises, or calls sys.exit."""
     try:
         yield
     except CouldNotRun:
@@ -84,7 +84,7 @@ def translated(phase: str, step: int = 0) -> Iterator[None]:
 
 @contextmanager
 def contained(heard: Heard) -> Iterator[None]:
-    """Note what a stranger's code prints and changes, and put back what it changes."""
+    """Record what unknown code prints and changes, and restore what it changes."""
     output, process, forks = io.StringIO(), os.getpid(), len(_forks)
     try:
         with (
@@ -101,13 +101,22 @@ def contained(heard: Heard) -> Iterator[None]:
             finally:
                 for (name, get, put), was in zip(shared, before, strict=True):
                     if get() != was:
-                        heard.changed.setdefault(name, f"{was} became {get()}")
+                        heard.changed.setdefault(name, _became(was, get()))
                         put(was)
     finally:
-        if os.getpid() != process:  # a child of the stranger's, which must not go on to check
+        if (
+            os.getpid() != process
+        ):  # a child that the unknown code forked, which must not continue to check
             os._exit(0)
         heard.forks = heard.forks or len(_forks) > forks
         heard.printed = heard.printed or output.getvalue().strip()[:200]
+
+
+def _became(was: Any, now: Any) -> str:
+    """What has changed: of a dict, the entries that differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        was, now = ({k: x[k] for k in was if was[k] != now.get(k)} for x in (was, now))
+    return f"{was} became {now}"
 
 
 _forks: list[None] = []
@@ -117,7 +126,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def described(error: BaseException) -> str:
-    """An error in a line: what it says, and the line of the stranger's code that it came from."""
+    """An error in one line: its message, and the line of the unknown code that raised it."""
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SystemExit):
         what = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
@@ -137,14 +146,14 @@ def described(error: BaseException) -> str:
 
 
 def installed(path: Path) -> str:
-    """Whether a file is of an installed "package" or of the "library" of Python; "" for a user's own."""
+    """Whether a file belongs to an installed "package" or to Python's "library"; "" for a user's file."""
     if {"site-packages", "dist-packages"} & {*path.parts}:
         return "package"
     return "library" if Path(os.__file__).parent in path.parents else ""
 
 
 def _shared() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
-    """What all code shares: its name, how it is read, how it is set."""
+    """Global state: its name, how to read it, how to set it."""
     shared: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
         ("NumPy's handling of errors", np.geterr, lambda x: np.seterr(**x)),
         ("the working directory", os.getcwd, os.chdir),
@@ -162,7 +171,7 @@ def _shared() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread: the tensors are small, and threads wait for one another."""
+    """Make torch use one thread: the tensors are small, and threads would wait for one another."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -177,7 +186,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def own_draws() -> Iterator[None]:
-    """Leave the random numbers of everybody else as they are, whatever is drawn and seeded meanwhile."""
+    """Restore the global random generators, whatever is drawn and seeded in between."""
     before = draws()
     try:
         yield
@@ -190,7 +199,7 @@ def own_draws() -> Iterator[None]:
 
 
 def reseed(seed: int) -> None:
-    """Seed what everybody draws from, so that a step which draws is the same step when it is repeated."""
+    """Seed the global random generators, so that a step which draws can be repeated exactly."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch: Any = sys.modules.get("torch")
@@ -199,7 +208,7 @@ def reseed(seed: int) -> None:
 
 
 def draws() -> list[Any]:
-    """Where the random numbers are that everybody draws from: Python's, NumPy's and torch's."""
+    """The states of the global random generators of Python, NumPy and torch."""
     found: list[Any] = [random.getstate(), np.random.get_state()]  # noqa: NPY002
     torch: Any = sys.modules.get("torch")
     return [*found, torch.get_rng_state()] if hasattr(torch, "default_generator") else found

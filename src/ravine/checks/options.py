@@ -1,4 +1,4 @@
-"""What optimizers call their hyperparameters: every package's names, and Ravine's for them."""
+"""The names that packages give their hyperparameters, and Ravine's names for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["SURE", "Option", "arguments", "as_given", "number_of", "options", "signature"]
+__all__ = [
+    "SURE",
+    "Option",
+    "arguments",
+    "as_given",
+    "number_of",
+    "options",
+    "rounding",
+    "signature",
+]
 
 NAMES: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -32,7 +41,7 @@ NAMES: Mapping[str, str] = {
     "initial_accumulator_value": "v0",
     "initial_scale": "v0",
 }
-"""Names that mean one thing whoever uses them; a name that is not here stays what it is."""
+"""Names that mean the same in every package; a name that is not here is kept."""
 TUPLES: Mapping[str, tuple[str, ...]] = {
     "betas": ("beta1", "beta2", "beta3"),
     "beta": ("beta1", "beta2", "beta3"),
@@ -42,7 +51,7 @@ TUPLES: Mapping[str, tuple[str, ...]] = {
     "nus": ("nu1", "nu2"),
     "eps": ("eps1", "eps2"),
 }
-"""What the numbers of a tuple mean."""
+"""The meanings of a tuple's elements."""
 SURE = ("lr", "beta1", "beta2", "eps", "momentum", "rho", "weight_decay", "dampening")
 """Hyperparameters that act in every step of every rule that has them."""
 
@@ -51,9 +60,9 @@ SURE = ("lr", "beta1", "beta2", "eps", "momentum", "rho", "weight_decay", "dampe
 class Option:
     """A hyperparameter that an optimizer takes.
 
-    name: Ravine's. argument: the optimizer's. place: where it stands in a tuple, if it is part of one.
-    value: what it is where nobody asks for another; None where it has to be given. besides: other arguments
-    that are the same number in the rule, as eps and eps_root of optax.adabelief are.
+    name: Ravine's. argument: the optimizer's. place: its index in a tuple, if it is part of one. value:
+    the default; None if it must be given. besides: other arguments that are the same number in the rule,
+    like eps and eps_root of optax.adabelief.
     """
 
     name: str
@@ -64,21 +73,24 @@ class Option:
 
     @property
     def spelt(self) -> str:
-        """What its owner calls it: "betas[0]"."""
+        """The optimizer's name for it: "betas[0]"."""
         return self.argument if self.place is None else f"{self.argument}[{self.place}]"
 
 
 def signature(maker: Any) -> dict[str, inspect.Parameter]:
     """The arguments that something takes by name.
 
-    Of a class that takes `**options`, those of its bases, and those that its `update` or `step` has defaults
-    for: the options end up there.
+    For a class that takes `**options`, also those of its bases, and those for which its `update` or `step`
+    has defaults, because the options end up there.
     """
     try:
         found = dict(inspect.signature(maker).parameters)
     except (TypeError, ValueError):
         return {}
     kinds = inspect.Parameter
+    for k, p in found.items():
+        if type(p.default).__name__ == "_RequiredParameter":  # torch.optim.optimizer.required
+            found[k] = p.replace(default=p.empty)
     more = [k for k, p in found.items() if p.kind in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)]
     open_ended = any(found[k].kind is kinds.VAR_KEYWORD for k in more)
     for k in more:
@@ -100,8 +112,8 @@ def options(
 ) -> dict[str, Option]:
     """The hyperparameters among the arguments of a maker, by Ravine's names.
 
-    given: the arguments that are asked for, by the maker's names; they take the defaults' place. known:
-    what its arguments are called in the rule that it is, where that is known.
+    given: the requested arguments, by the maker's names, which replace the defaults. known: the rule's names
+    for its arguments, if the rule is known.
     """
     found: dict[str, Option] = {}
     known = known or {}
@@ -135,7 +147,7 @@ def options(
 
 
 def _named(argument: str, every: Mapping[str, Any]) -> str:
-    """Ravine's name for an argument; alpha is lr where there is no other, and the number is small."""
+    """Ravine's name for an argument; alpha is lr if there is no other, and the number is small."""
     if argument == "alpha" and not any(NAMES.get(k, k) == "lr" for k in every):
         number = number_of(every[argument])
         return "lr" if number is not None and number < 0.5 else argument
@@ -143,7 +155,7 @@ def _named(argument: str, every: Mapping[str, Any]) -> str:
 
 
 def number_of(value: Any) -> float | bool | None:
-    """The number that a value is, maybe an array's, as in lr=torch.tensor(1e-3); None if it is none."""
+    """The number in a value, which may be an array, as in lr=torch.tensor(1e-3); None if there is none."""
     if isinstance(value, (bool, int, float)):
         return value
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
@@ -152,17 +164,27 @@ def number_of(value: Any) -> float | bool | None:
     return None
 
 
+def rounding(value: Any) -> float:
+    """The rounding unit of a given number, or of the coarsest of several: 0 for Python's own."""
+    if isinstance(value, (tuple, list)):
+        return max(map(rounding, value), default=0.0)
+    return _UNITS.get(str(getattr(value, "dtype", "")).rpartition(".")[2], 0.0)
+
+
+_UNITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+
+
 def as_given(number: float | bool, given: Any) -> Any:
-    """A number as one of the kind that is given: a tensor where that is one, in float64."""
+    """A number in the form of another value: a float64 tensor if that is a tensor."""
     if isinstance(given, (bool, int, float)) or number_of(given) is None:
         return number
     return given.double().new_tensor(number) if hasattr(given, "new_tensor") else number
 
 
 def arguments(text: str) -> dict[str, Any]:
-    """The arguments written as in a call: "lr=1e-3, betas=(0.9, 0.99)".
+    """Parse arguments written as in a call: "lr=1e-3, betas=(0.9, 0.99)".
 
-    Raises ValueError for what is no such list.
+    Raises ValueError for anything else.
     """
     try:
         call = ast.parse(f"f({text})", mode="eval").body

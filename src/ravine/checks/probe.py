@@ -1,8 +1,8 @@
-"""What an unknown optimizer is asked: parameters and gradients that tell rules apart.
+"""The probe for unknown optimizers: parameters and gradients that distinguish rules.
 
-The gradients are given, whatever becomes of the parameters. So one run of T steps over N numbers is N
-experiments, and two optimizers are the same where their N·T updates are. Values are in general position: no
-two of them stand in a simple relation, since with lr = 1 − beta2 a wrong formula may be right by chance.
+The gradients do not depend on the parameters. So one run of T steps over N numbers is N experiments, and
+two optimizers are the same if their N·T updates are. Values are in general position: no two of them have a
+simple relation, because with lr = 1 − beta2, for example, a wrong formula may be right by chance.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 Path = NDArray[np.float64]
-"""Where the parameters are before the first step and after each: (steps + 1, numbers)."""
+"""The parameters before the first step and after each step: (steps + 1, numbers)."""
 
 EQUAL = 1e-9
-"""Relative to the update: the same computation in another order."""
+"""Tolerance for the same computation in another order, relative to the update."""
 SINGLE = 3e-5
 """The same, in float32."""
 
@@ -68,15 +68,15 @@ LOUD = {
     "eta_plus": 1.23,
     "v0": 0.021,
 }
-"""Hyperparameters that show: each far from the others, and none where its effect is lost in rounding."""
+"""Hyperparameters in general position: far from one another, with effects well above rounding."""
 
 
 @dataclass(frozen=True)
 class Probe:
     """starts: (tensors, rows, columns). grads: (steps, tensors, rows, columns).
 
-    restored: whether the parameters are put back to the starts after every step. A path then has the starts
-    again after each row but the last.
+    restored: whether the parameters are reset to the starts after every step. A path then repeats the
+    starts after each row except the last.
     """
 
     starts: NDArray[Any]
@@ -85,16 +85,16 @@ class Probe:
 
     @property
     def rows(self) -> int:
-        """How many rows its paths have."""
+        """The number of rows of its paths."""
         return (2 if self.restored else 1) * len(self.grads) + (not self.restored)
 
     @property
     def dtype(self) -> str:
-        """The dtype that its optimizers compute in."""
+        """The dtype in which its optimizers compute."""
         return "complex128" if np.iscomplexobj(self.grads) else "float64"
 
     def part(self, steps: int) -> Probe:
-        """The same, but for fewer steps."""
+        """The same with fewer steps."""
         return replace(self, grads=self.grads[:steps])
 
     def take(self, subject: Subject, **values: float | bool) -> Path:
@@ -107,7 +107,7 @@ class Probe:
 
 
 def walked(running: Running, grads: Iterable[Any], restored: bool = False) -> Path:
-    """The path that an optimizer takes from where it is. grads: for each step, an array for each tensor.
+    """The path of an optimizer from its current position. grads: for each step, an array for each tensor.
 
     restored: see :class:`Probe`.
     """
@@ -126,7 +126,7 @@ def _flat(running: Running) -> Path:
 
 
 def _kinds(steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, float]]:
-    """Gradients over the steps, and the number that they belong to, of sixteen kinds."""
+    """Gradients over the steps for one number, of sixteen kinds."""
     t = np.arange(steps)
     one, noise = np.ones(steps), rng.standard_normal
     yield one, 1.0
@@ -149,7 +149,7 @@ def _kinds(steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, float]]:
 
 @cache
 def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) -> Probe:
-    """The probe; one call, one object."""
+    """The probe, cached."""
     rng = np.random.default_rng(seed)
     count = int(np.prod(shape))
     found: list[tuple[Any, float]] = []
@@ -165,7 +165,7 @@ def probe(steps: int = 24, shape: tuple[int, ...] = (3, 4, 6), seed: int = 7) ->
 def square(steps: int = 24, seed: int = 23) -> Probe:
     """A probe of square matrices with dense gradients, whose singular vectors are unique.
 
-    For optimizers that compute these: of the other probe's, rounding decides which they are.
+    For optimizers that compute singular vectors: those of the other probe are decided by rounding.
     """
     rng = np.random.default_rng(seed)
     size = 10.0 ** rng.uniform(-1, 0.5, (steps, 1, 1, 1))
@@ -176,9 +176,9 @@ def square(steps: int = 24, seed: int = 23) -> Probe:
 def gentle(dtype: str = "float64") -> Probe:
     """A probe for optimizers whose parameters become NaN or infinite, which hides everything that follows.
 
-    Each step starts from the same parameters, so that one which fails does not spoil the others. No gradient
-    is 0, very small or very large. With dtype "complex128", all numbers are complex: there a negative number
-    has a root, and no two of the angles are the same.
+    Each step starts from the same parameters, so that one failing step does not spoil the others. No gradient
+    is 0, very small or very large. With dtype "complex128", all numbers are complex, so that negative
+    numbers have roots, and no two angles are the same.
     """
     plain, rng = probe(), np.random.default_rng(19)
     size = np.clip(np.abs(plain.grads), 0.05, 5.0) * (1 + 0.1 * rng.random(plain.grads.shape))
@@ -197,7 +197,7 @@ def finite(path: Path) -> float:
 
 
 def unit(path: Path) -> float:
-    """The rounding unit of the arithmetic that a path shows: float32's, if all its numbers are float32's."""
+    """The rounding unit of a path's arithmetic: float32's if all its numbers are float32 numbers."""
     x = path[1:][np.isfinite(path[1:])]
     x = np.concatenate([x.real, x.imag]) if np.iscomplexobj(x) else x
     with np.errstate(over="ignore"):
@@ -206,7 +206,7 @@ def unit(path: Path) -> float:
 
 
 def distances(path: Path, other: Path, rounding: float = 2.3e-16) -> Path:
-    """How far each update is from the other's, relative to the larger of both, beyond rounding; at most 2."""
+    """The distance between updates beyond rounding, relative to the larger of the two; at most 2."""
     with np.errstate(all="ignore"):
         a, b = np.diff(path, axis=0), np.diff(other, axis=0)
         size = np.maximum(np.abs(path), np.abs(other))
@@ -224,10 +224,10 @@ def distance(path: Path, other: Path, rounding: float = 2.3e-16) -> float:
 
 
 def apart(path: Path, other: Path) -> float:
-    """How far two paths go apart: the largest difference in a step over the largest update in it; at most 2.
+    """The distance of two paths: the largest difference in a step over the largest update in it; at most 2.
 
-    Of paths that are computed in another order, or in other memory: where the sum of many numbers is nearly
-    0, its rounding is large compared with itself, and small compared with the others.
+    For paths computed in another order, or in other memory: if the sum of many numbers is nearly 0, its
+    rounding is large compared with the sum, but small compared with the other updates.
     """
     with np.errstate(all="ignore"):
         a, b = np.diff(path, axis=0), np.diff(other, axis=0)

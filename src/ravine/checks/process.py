@@ -1,6 +1,6 @@
 """Checking an optimizer in a separate process, which may hang, crash or exit.
 
-What reads the outcome is imported while that process works.
+The code that reads the outcome is imported while that process works.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def apart(
     timeout: float = 300.0,
     waiting: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Check an optimizer in another process; `timeout` seconds after its start that is ended.
+    """Check an optimizer in another process, which is killed `timeout` seconds after its start.
 
-    However it ends, that is reported, with the results of the checks that were done. waiting: called with a
-    sentence that says what it is doing, after five seconds and whenever it has been at something else for
+    However it ends, that is reported, with the results of the finished checks. waiting: called with a
+    sentence on what it is doing, after five seconds, and whenever it has been doing something else for
     five. Raises as :func:`ravine.checks.running.check_optimizer` does.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -84,23 +84,25 @@ _AGAIN = 60.0
 
 
 def _place(at: Path) -> str:
-    """Where it is, which its process writes down."""
-    return f"in the check {at.read_text()}" if at.exists() else "while it was loaded"
+    """The current check, which its process writes to a file."""
+    return f"in the check {at.read_text()}" if at.exists() else "while it was being loaded"
 
 
 def _telling(
     spec: str, at: Path, timeout: float, waiting: Callable[[str], None]
 ) -> Callable[[float], None]:
-    """What tells where it is, if it is somewhere else than the last time, or a minute has passed."""
+    """Report the current check if it has changed since the last report, or after a minute."""
     told = ("", 0.0)
 
     def tell(seconds: float) -> None:
         nonlocal told
-        place = f"in the check {at.read_text()}" if at.exists() else "being loaded"
+        place = f"running the check {at.read_text()}" if at.exists() else "being loaded"
         if place != told[0] or seconds > told[1] + _AGAIN:
             told = (place, seconds)
             rest = max(timeout - seconds, 0)
-            waiting(f"{spec} is still {place} after {seconds:.0f} s; it is ended in {rest:.0f} s")
+            waiting(
+                f"{spec} is still {place} after {seconds:.0f} s; it will be stopped in {rest:.0f} s"
+            )
 
     return tell
 
@@ -117,11 +119,11 @@ def ended(
     environment: Mapping[str, str] | None = None,
     endless: bool = False,
 ) -> str:
-    """Run a command; how it ended, and where.
+    """Run a command; return how it ended, and where.
 
     timeout: the seconds after which it is killed, unless it ends itself then. still: called every few
-    seconds. environment: what it reads, this process's by default. endless: it ends itself whenever it has
-    not come further for so long, and is not killed.
+    seconds. environment: by default that of this process. endless: it ends itself when it makes no progress
+    for that long, and is not killed.
     """
     begun = time.monotonic()
     with tempfile.TemporaryFile(
@@ -140,7 +142,7 @@ def ended(
             },
             start_new_session=True,
         )
-        try:  # it ends itself after that time, and says where; what cannot even do that is killed
+        try:  # it ends itself after that time, and says where; if it cannot even do that, it is killed
             import ravine.checks.report  # noqa: F401, while that process works
 
             while True:
@@ -149,7 +151,7 @@ def ended(
                     break
                 except subprocess.TimeoutExpired:
                     if not endless and time.monotonic() - begun > timeout + _PATIENCE:
-                        return f"was not done after {timeout:g} s"
+                        return f"did not finish within {timeout:g} s"
                     still(time.monotonic() - begun)
         finally:
             _kill(process)
@@ -157,7 +159,7 @@ def ended(
         errors = log.read()
     hung = re.search(r"^Timeout \(\d+:\d\d:\d\d", errors, re.MULTILINE)
     if hung:
-        how = f"was not done after {timeout:g} s"
+        how = f"did not finish within {timeout:g} s"
     elif code < 0:
         how = f"crashed with signal {-code}"
     else:
@@ -168,9 +170,9 @@ def ended(
 
 
 def work_and_end(work: Callable[[], None]) -> NoReturn:
-    """In a process that `ended` has started: do its work, and end it at once, with code 1 if that raises.
+    """In a process started by `ended`: do its work, and end it at once, with code 1 if that raises.
 
-    So nothing that a stranger has left keeps it: threads, exit handlers, an import system that is broken.
+    So nothing that the checked code left behind can delay it: threads, exit handlers, a broken import system.
     """
     code = 1
     try:
@@ -189,9 +191,7 @@ def work_and_end(work: Callable[[], None]) -> NoReturn:
 
 
 def end_with_starter() -> None:
-    """In a process that `ended` has started: end it as soon as the one that started it is gone, which may
-    have been killed.
-    """
+    """In a process started by `ended`: end it as soon as its parent is gone, which may have been killed."""
     starter = int(os.environ.get(_STARTER, os.getppid()))
 
     def watch() -> None:
@@ -205,7 +205,7 @@ def end_with_starter() -> None:
 
 
 def _kill(process: subprocess.Popen[Any]) -> None:
-    """End a process, if it has not ended, and those that it has left behind."""
+    """End a process, if it has not ended, and the children that it left behind."""
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -214,7 +214,7 @@ def _kill(process: subprocess.Popen[Any]) -> None:
 
 
 def _line(errors: str) -> str:
-    """The stranger's line, of a file of theirs or an installed one, of what faulthandler has written."""
+    """The line of the checked code, in a user's file or an installed one, from faulthandler's output."""
     from ravine.checks.guard import installed
 
     here = Path(__file__).parents[1]

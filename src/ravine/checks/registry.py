@@ -6,7 +6,7 @@
 
         Runs: what is run and compared.
 
-        Fault: what it says when something is wrong, and what usually causes it.
+        Fault: what it reports if something is wrong, and the usual cause.
 
         Fix: what to do about it.
         \"\"\"
@@ -14,11 +14,10 @@
         ...
         raise Fault("the second moment is not in the state_dict")
 
-A check passes when it returns; what it returns is a remark. It raises :class:`Fault` for what is wrong,
-with its evidence, and :class:`Skip` where the question does not arise. `@check(fact=True)` reports what it
-finds and judges nothing. Checks are in the modules of
-`ravine.checks.named`, in modules that a package offers as entry points of the group "ravine.checks", and
-in any module that was imported.
+A check passes if it returns; the returned text is a remark. It raises :class:`Fault`, with evidence, if
+something is wrong, and :class:`Skip` if it does not apply. `@check(fact=True)` reports what it finds
+without a verdict. Checks are in the modules of `ravine.checks.named`, in modules that a package offers
+as entry points of the group "ravine.checks", and in any module that was imported.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Skip(Exception):
 
 
 def refusal(error: BaseException) -> str:
-    """What an error says, in a few words, where it is a remark."""
+    """An error as a short remark."""
     cause = error.__cause__ if isinstance(error, CouldNotRun) and error.__cause__ else error
     says = " ".join(str(cause).split()) or type(cause).__name__
     return says if len(says) < 100 else says[:97] + "..."
@@ -93,7 +92,7 @@ def refusal(error: BaseException) -> str:
 
 @contextmanager
 def failing(says: str) -> Iterator[None]:
-    """What fails within is a fault, which says this and what the error was."""
+    """Turn an error in this context into a fault with this text and the error."""
     try:
         yield
     except (Fault, Skip):
@@ -105,7 +104,7 @@ def failing(says: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
     verdict: "pass", "fault", "fact", "skipped", "could not run". says: the fault, the remark or the reason.
     """
@@ -121,9 +120,9 @@ class Result:
 class Check:
     """A named check.
 
-    asks: what it asks, in a sentence. explains: the rest of its description. needs: what the optimizer has to
-    have (see `kinds.base.HAS`). family: the name of its module, such as "numerics". fact: whether it reports
-    what it finds and judges nothing.
+    asks: its question, in a sentence. explains: the rest of its description. needs: what the optimizer must
+    support (see `kinds.base.HAS`). family: the name of its module, such as "numerics". fact: whether it only
+    reports facts, without a verdict.
     """
 
     name: str
@@ -148,7 +147,7 @@ class Context:
 
     @cached_property
     def probe(self) -> Probe:
-        """Parameters and gradients that tell rules apart."""
+        """Parameters and gradients that distinguish rules."""
         every = claims(self.subject.name, self.subject.values)
         if any(of_arrays(k) for k in ([self.like] if self.like else every)):
             with suppress(CouldNotRun):
@@ -174,7 +173,7 @@ class Context:
 
     @cached_property
     def busy(self) -> dict[str, float | bool]:
-        """`self.switched`, where it keeps most state, if it takes these together; if not, `self.values`."""
+        """`self.switched`, with which it keeps most state, if it accepts that; otherwise `self.values`."""
         try:
             self.path(8, **self.switched)
         except CouldNotRun:
@@ -183,7 +182,7 @@ class Context:
 
     @cached_property
     def coupled(self) -> bool:
-        """Whether the step of one tensor depends on the others, as it does where a norm of all is clipped."""
+        """Whether the step of a tensor depends on the others, as it does when a global norm is clipped."""
         rule = self.busy_trial()
         if rule and any(slot.shared for slot in rule.candidate.rule.slots.values()):
             return True
@@ -195,9 +194,9 @@ class Context:
 
     @cached_property
     def steady(self) -> bool:
-        """Whether rounding remains rounding: gradients that differ by it give steps that do, too.
+        """Whether rounding is not amplified: gradients that differ by rounding give steps that do as well.
 
-        It does not where the probe's matrices have no unique singular vectors, as for SOAP.
+        It is amplified if the probe's matrices have no unique singular vectors, as for SOAP.
         """
         return self._steady(self.probe, self.busy)
 
@@ -274,11 +273,11 @@ class Context:
 
     @cached_property
     def identity(self) -> Finding:
-        """What the optimizer is. A verdict of "could not run" where it cannot be stepped.
+        """What the optimizer is. The verdict is "could not run" if it cannot be stepped.
 
-        Where nothing explains it, it is asked again with options on that are off by default: one that acts
-        although it is off shows then. An installed package's method under a name that no rule has may be
-        meant as it is: what it resembles is told, and is no fault.
+        If nothing explains it, it is identified again with those options on that are off by default, which
+        reveals an option that acts although it is off. A method of an installed package whose name no rule
+        has may be intended as it is: the report says what it resembles, and that is not a fault.
         """
         found = self._found
         own = (
@@ -294,15 +293,25 @@ class Context:
         try:
             found = self.identified(self.values)
         except CouldNotRun as error:
-            return Finding("could not run", "", str(error))
+            single = self._in_single()
+            return single or Finding("could not run", "", str(error))
         if found.good or found.distance < SINGLE or self.switched == self.values:
             return found
         try:
             again = self.identified(self.switched, self.seconds - found.seconds)
-        except CouldNotRun:  # options may are mutually exclusive
+        except CouldNotRun:  # options may be mutually exclusive
             return found
         again.tried, again.seconds = again.tried + found.tried, again.seconds + found.seconds
         return again if again.distance < SINGLE and not again.good else found
+
+    def _in_single(self) -> Finding | None:
+        """What an optimizer is that runs in float32 and fails in float64; it stays in float32 then."""
+        whole, self.subject = self.subject, replace(self.subject, precision="float32")
+        try:
+            return self.identified(self.values)
+        except CouldNotRun:
+            self.subject = whole
+            return None
 
     def identified(
         self, values: Mapping[str, float | bool], seconds: float | None = None
@@ -328,7 +337,7 @@ class Context:
     def _recovered(
         self, path: Path, values: Mapping[str, float | bool], seconds: float
     ) -> Finding | None:
-        """What is wrong with an optimizer whose path is not finite, found by a gentle probe."""
+        """Find out, with a gentle probe, what is wrong with an optimizer whose path is not finite."""
         taken: list[tuple[Path, Probe, str]] = []
         for dtype, how in _HOW.items():
             its = gentle(dtype)
@@ -352,7 +361,7 @@ class Context:
 
 
 _TELLING = 0.5
-"""The share of a path that has to be finite to tell what takes it: many faults end in NaN."""
+"""The share of a path that must be finite to identify it, since many faults end in NaN."""
 _HOW = {
     "complex128": "complex numbers, which have all roots, and each step taken from the same parameters",
     "float64": "small gradients, and each step taken from the same parameters",
@@ -364,7 +373,7 @@ def _alike(found: Finding, asked: dict[str, float | bool]) -> Trial | None:
     trial = found.trial if found.good else None
     if trial is None:
         return None
-    for k, v in trial.values.items():  # a constant that nobody asks for
+    for k, v in trial.values.items():  # a constant that is not an argument
         if not isinstance(v, bool) and not {k, *CALLED.get(k, ())} & {*asked}:
             asked[k] = v
     bools = {k: v for k, v in trial.values.items() if isinstance(v, bool) and k not in asked}
@@ -401,7 +410,7 @@ def needed(names: Iterable[str]) -> str:
 
 
 def checks() -> Mapping[str, Check]:
-    """All checks by name: identity, the others in order of modules, and `quiet`, of what they set off."""
+    """All checks by name: identity, the others by module, then `quiet`, which judges side effects."""
     import ravine.checks.named as named
 
     for info in pkgutil.iter_modules(named.__path__):
@@ -416,10 +425,10 @@ def performed(
     some: Mapping[str, Check] | None = None,
     begins: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Result]:
-    """The results of checks, of all by default, one after the other.
+    """The results of checks, by default of all, one after another.
 
-    begins: called with a check's name before it is performed.
-    Where the optimizer cannot be stepped at all, that is the one result.
+    begins: called with a check's name before it runs. If the optimizer cannot be stepped at all, that is
+    the only result.
     """
     begins("identity")
     if context.identity.verdict == "could not run":
@@ -445,5 +454,8 @@ def _result(each: Check, context: Context) -> tuple[str, str, str, list[str]]:
         return each.name, "skipped", str(skip), []
     except CouldNotRun as error:
         return each.name, "could not run", str(error), []
-    except (Exception, SystemExit) as error:  # of the stranger's, outside of a running optimizer
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # from the checked code, outside of a running optimizer
         return each.name, "could not run", described(error), []

@@ -1,4 +1,4 @@
-"""What was found of an optimizer: as text, as JSON, in a notebook."""
+"""The report on an optimizer: as text, as JSON, in a notebook."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Report:
 
     @property
     def counts(self) -> str:
-        """How many checks had which result, and how many candidates were tried."""
+        """The number of checks with each result, and of candidates tried."""
         kinds = ("pass", "fault", "fact", "skipped", "could not run")
         words = {
             "pass": "passed",
@@ -93,11 +93,11 @@ class Report:
             "could not run": "could not run",
         }
         its = [(sum(r.verdict == k for r in self.results), words[k]) for k in kinds]
-        said = ", ".join(f"{n} {word}" for n, word in its if n)
+        said = ", ".join(f"{n} {word}" for n, word in its if n).replace("1 facts", "1 fact")
         tried = f"{self.finding.tried} candidates" if self.finding.tried != 1 else "1 candidate"
         if not self.finding.tried:
             return said
-        late = ", until the time was over" if self.finding.late else ""
+        late = ", until time ran out" if self.finding.late else ""
         return f"{said}; {tried} tried in {self.finding.seconds:.1f} s{late}"
 
     def __str__(self) -> str:
@@ -168,7 +168,7 @@ def _without_trial(finding: Finding) -> Finding:
 
 
 def _plain(x: Any) -> Any:
-    """What JSON has: numbers that are none become text, what is no value of JSON's its name."""
+    """A value for JSON: NaN and infinities become text, and anything JSON cannot represent its name."""
     if isinstance(x, Mapping):
         return {str(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)):

@@ -35,9 +35,12 @@ def check_optimizer(
     so far, before each check but the first.
 
     Raises LookupError for an unknown rule or check, and ValueError for arguments that the optimizer
-    does not take. Anything that goes wrong with the optimizer itself is in the report.
+    does not take, and for seconds that are not positive. Anything that goes wrong with the optimizer
+    itself is in the report.
     """
     some = chosen(only)
+    if not seconds > 0:
+        raise ValueError(f"seconds must be greater than 0, and is {seconds}")
     if like is not None:
         from ravine.registry import get
 
@@ -57,7 +60,7 @@ def check_optimizer(
             return Report(its.name, context.identity, results, dict(its.given), like)
 
         def next_one(name: str) -> None:
-            if "identity" in vars(context):  # which is found before the first check
+            if "identity" in vars(context):  # identified before the first check
                 so_far(report())
             begins(name)
 
@@ -67,7 +70,7 @@ def check_optimizer(
 
 
 def chosen(only: Sequence[str] | None) -> dict[str, Check]:
-    """The checks of these names, or of these families. Raises LookupError for one that there is not."""
+    """The checks with these names, or in these families. Raises LookupError for an unknown name."""
     from ravine.naming import typo
 
     every = dict(checks())
@@ -75,8 +78,9 @@ def chosen(only: Sequence[str] | None) -> dict[str, Check]:
     for name in only or ():
         if name not in every and name not in families:
             close = typo(name, {*every, *families})
+            end = close or ";"
             raise LookupError(
-                f"no check is called {name!r}{close}; `ravine check --list` lists all"
+                f"no check is called {name!r}{end} `ravine check --list` lists all of them"
             )
     wanted = {*every, *families} if only is None else {*only}
     return {k: x for k, x in every.items() if k in wanted or x.family in wanted & families}
@@ -115,6 +119,7 @@ def parametrize(
 
     def performing(each: Check) -> Callable[[], None]:
         def perform() -> None:
+            __tracebackhide__ = True
             with one_thread(), own_draws():
                 result = next(performed(context(), {each.name: each}))
             if result.verdict == "skipped":

@@ -1,8 +1,8 @@
-"""Which rule takes a path, with which numbers; if none does, which rule with which fault.
+"""Finds the rule and the values that explain a path or, if there are none, a rule with a fault.
 
-The search goes from what is likely to what is far-fetched: the rule that the name claims, its relatives,
-all rules, other numbers, one fault, a fault and other numbers, two faults. It ends at the first answer, or
-at its deadline.
+The search goes from likely to far-fetched: the rule that the name suggests, its relatives, all rules,
+other values, one fault, a fault and other values, two faults. It ends at the first answer, or at its
+deadline.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ravine.checks.candidates import (
     candidate,
     claims,
     clipped,
+    decoupled,
     family,
     library,
     resembling,
@@ -44,11 +45,11 @@ def identified(
     like: str | None = None,
     seconds: float = 10.0,
 ) -> Finding:
-    """What takes a path.
+    """Find what explains a path.
 
-    asked: the hyperparameters that were asked for, by Ravine's names. name: what the optimizer is called.
-    like: the rule that it should be. seconds: how long to search at most, in processor time, so that what
-    is found does not depend on what else the machine does.
+    asked: the requested hyperparameters, by Ravine's names. name: the optimizer's name. like: the rule that
+    it should be. seconds: the maximum time of the search, in processor time, so that the result does not
+    depend on other load on the machine.
     """
     return Search(path, probe, asked, name, like, seconds).found()
 
@@ -117,14 +118,14 @@ class Search:
         return self._unknown()
 
     def _rest(self, without: Sequence[Trial]) -> list[Trial]:
-        """Of all other rules, the plainest with such hyperparameters, and the nearest."""
+        """Of all other rules, the simplest with such hyperparameters, and the nearest."""
         left = [t for t in self._tried if t not in without]
         plain = [] if self.claimed else resembling(self.asked)
         first = [t for k in plain for t in left if t.candidate.base == k][:3]
         return [*first, *(t for t in self._ranked(left) if t not in first)][:6]
 
     def _ascent(self) -> Finding | None:
-        """What it is besides going up the gradient, if it does."""
+        """What it is, apart from going up the gradient, if it does."""
         reference = self._reference()
         if reference is None or self.mirrored:
             return None
@@ -147,7 +148,7 @@ class Search:
         return answer
 
     def _explained(self, places: Sequence[Trial], share: float) -> Finding | None:
-        """One fault of these rules, or other numbers: whichever explains more."""
+        """One fault in these rules, or other values: whichever explains more."""
         hits = self._faults.one(places, share)
         best = max((h.wrong.weight for h in hits), default=0)
         if best >= 8:
@@ -172,7 +173,7 @@ class Search:
     # ---- a rule ----------------------------------------------------------------------------------
 
     def _likely(self) -> Iterator[Iterator[Candidate]]:
-        """What it should be, and the relatives of that."""
+        """The rule that it should be, and its relatives."""
         if self.wanted is not None:
             yield iter([self.wanted])
         for k in self._near:
@@ -180,12 +181,12 @@ class Search:
 
     @property
     def _near(self) -> list[str]:
-        """The names of what it should be, and of the relatives of that."""
+        """The names of the rule that it should be, and of its relatives."""
         relatives = [k for name in self.claimed for k in family(name)]
         return [k for k in dict.fromkeys((*self.claimed, *relatives)) if k in library()]
 
     def _others(self) -> Iterator[Iterator[Candidate]]:
-        """All other rules, the plainest first; then each with decay, and some with clipping."""
+        """All other rules, the simplest first; then each with decay, and some with clipping."""
         near_ = self._near
         rest = sorted((k for k in library() if k not in near_), key=_size)
         for k in rest:
@@ -198,7 +199,7 @@ class Search:
     def _equal(
         self, stages: Iterator[Iterator[Candidate]], fronted: bool = False
     ) -> Finding | None:
-        """The rule whose path it is; of several, the one that is claimed."""
+        """The rule that takes this path; of several, the one that is claimed."""
         for stage in stages:
             equal: list[tuple[float, Trial]] = []
             for trial in trials(stage, self.asked, fronted):
@@ -206,14 +207,21 @@ class Search:
                 self._tried.append(trial)
                 try:
                     its = trial.path(self.probe, self.path, SINGLE, self.question.rounding)
-                except Exception:  # a rule that these shapes do not suit
+                except Exception:  # a rule that does not work with these shapes
                     self._tried.pop()
                     continue
                 apart = trial.off(self.path, its, self.question.rounding)
                 if apart < SINGLE:
                     equal.append((apart, trial))
             if equal:
-                apart, trial = min(equal, key=lambda e: (e[0] > EQUAL, bool(e[1].candidate.added)))
+                apart, trial = min(
+                    equal,
+                    key=lambda e: (
+                        e[0] > EQUAL,
+                        bool(e[1].candidate.added),
+                        self._coupled(e[1].candidate),
+                    ),
+                )
                 return self._verdict_of(trial, apart, [t.candidate.name for _, t in equal])
             if self.question.over:
                 return None
@@ -228,9 +236,10 @@ class Search:
             verdict, says = "fault", f"{', '.join(ignored)} {is_are} accepted and ignored"
         elif self.like and not self._as_wanted(its):
             verdict, says = "fault", f"it is not {self.like}, but {its.name}{self._related(its)}"
-        elif not self.like and self._claim == "adamw" and its.added == "L2 decay":
+        elif not self.like and self._coupled(its):
             verdict = "another rule"
-            says = f"it is not adamw, but {its.name}: the decay goes through the gradient"
+            should = "adamw" if self._claim == "adamw" else f"{self._claim} + decoupled decay"
+            says = f"it is not {should}, but {its.name}: the decay goes through the gradient"
         elif not self.like and self.claimed and its.base not in self.claimed:
             related = its.base in [k for name in self.claimed for k in family(name)]
             verdict = "variant" if related else "another rule"
@@ -251,16 +260,20 @@ class Search:
         return finding
 
     def _ignored(self, trial: Trial) -> list[str]:
-        """What was asked for, acts in every rule that has it, and is not in this one, if this is the one."""
+        """Requested hyperparameters that always act where they exist, but that this rule does not have."""
         its = trial.candidate
         kin = [*self.claimed, *(k for name in self.claimed for k in family(name))]
-        if not self._as_wanted(its) if self.like else self.claimed and its.base not in kin:
+        if self.claimed and its.base not in kin:
             return []
         read = {n for k in trial.values for n in (k, *CALLED.get(k, ()))}
         return [k for k in SURE if k != "eps" and self.asked.get(k) and k not in read]
 
+    def _coupled(self, its: Candidate) -> bool:
+        """Whether its decay goes through the gradient, although the name says that it is decoupled."""
+        return its.added == "L2 decay" and decoupled(self.name, self._claim)
+
     def _as_wanted(self, its: Candidate) -> bool:
-        """Whether it is the rule that it should be; decay that the rule has not got may be added."""
+        """Whether it is the rule that it should be, possibly with added decay that the rule does not have."""
         assert self.wanted is not None
         return its.name == self.wanted.name or (
             its.base == self.wanted.base and its.added in ("", "L2 decay")
@@ -273,7 +286,7 @@ class Search:
         return f", a variant of {card.variant_of} that differs in {card.differs}"
 
     def _reference(self) -> Trial | None:
-        """The claimed rule, as it should be."""
+        """The claimed rule in its correct form."""
         return next((t for t in self._tried if t.candidate.base == self._claim), None)
 
     def _evidence(self, trial: Trial | None) -> list[str]:
@@ -286,7 +299,7 @@ class Search:
     # ---- how close the others are ----------------------------------------------------------------
 
     def _ranked(self, some: Sequence[Trial]) -> list[Trial]:
-        """Rules by how close they come in the first steps, but for those that are far off."""
+        """Rules ordered by their distance in the first steps, without those that are far off."""
         few = self.probe.part(6)
         scored: list[tuple[float, int, Trial]] = []
         for i, trial in enumerate(some):
@@ -303,7 +316,7 @@ class Search:
     # ---- other numbers ---------------------------------------------------------------------------
 
     def _numbers(self, places: Sequence[Trial], share: float) -> Finding | None:
-        """A rule with other hyperparameters."""
+        """A rule with other values of its hyperparameters."""
         fits: list[tuple[Any, Trial, dict[str, Any], float]] = []
         for trial in places:
             if not self.question.within(share):
@@ -329,7 +342,7 @@ class Search:
         return self._with_numbers(trial, values, apart)
 
     def _begun(self, trial: Trial) -> Iterator[dict[str, Any]]:
-        """Where a fit begins: what was asked, the rule's own defaults, and betas the other way round."""
+        """The starting points of a fit: the requested values, the rule's defaults, and betas swapped."""
         values = dict(trial.values)
         yield values
         if trial.candidate.base in self.claimed:
@@ -341,6 +354,7 @@ class Search:
                 yield values | {"beta1": values["beta2"], "beta2": values["beta1"]}
 
     def _with_numbers(self, trial: Trial, values: dict[str, Any], apart: float) -> Finding:
+        values = self._as_asked(trial, values)
         diffs = differences(values, self.asked, CALLED)
         its = trial.candidate
         swapped = ("beta1", "beta2") if {"beta1", "beta2"} <= {*self.asked} & {*values} else ()
@@ -383,21 +397,33 @@ class Search:
             evidence=self._evidence(trial),
         )
 
+    def _as_asked(self, trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
+        """The same numbers, but for those that hardly show, as an eps beside a large root: these as asked."""
+        for k, v in values.items():
+            name = next((n for n in CALLED.get(k, (k,)) if n in self.asked), k)
+            asked = self.asked.get(name)
+            if asked and not isinstance(v, bool) and 0 < abs(v - asked) < 1e-2 * abs(asked):
+                its = {**values, k: asked}
+                if self.question.apart(trial.batch, its) < self.question.fitting:
+                    values = its
+        return values
+
     # ---- faults ----------------------------------------------------------------------------------
 
     def _diagnosed(self, hits: Sequence[Hit], numbers: Finding | None = None) -> Finding:
-        """The hit that explains most speaks for all of them."""
+        """Report the hit that explains most, on behalf of all of them."""
         hits = sorted(
             hits, key=lambda h: (h.distance > EQUAL, h.rank, -h.wrong.weight, len(h.wrong.says))
         )
         best = hits[0]
         says, kind = best.wrong.says, best.wrong.kind
         verdict = "fault"
-        if kind in CONVENTIONS and not self.like:
+        if {*kind.split(" + ")} <= CONVENTIONS and not self.like:
             verdict, says = "variant", f"another convention: {says}"
         its = best.trial.candidate
         if self.claimed and its.base not in self.claimed:
-            says = f"{says}; beside that it is {its.name}{self._related(its)}"
+            what = f"{its.name}{self._related(its)}"
+            says = f"it is not {self._claim}, but {what}, with a difference: {says}"
         also = [h.wrong.says for h in hits[1:] if h.wrong.says != best.wrong.says]
         if numbers is not None:
             also.append(numbers.says)
@@ -413,7 +439,7 @@ class Search:
         )
 
     def _hit(self, stage: Callable[[], Hit | None]) -> Finding | None:
-        """What a stage that looks for more than one fault finds."""
+        """The result of a stage that looks for more than one fault."""
         hit = None if self.question.over else stage()
         if hit is None:
             return None
@@ -447,7 +473,7 @@ class Search:
 
 
 def _size(name: str) -> int:
-    """How much there is to a rule: its hyperparameters and slots."""
+    """The complexity of a rule: its hyperparameters and slots."""
     return len(library()[name].hyperparameters) + len(library()[name].slots)
 
 

@@ -1,8 +1,8 @@
-"""Anybody's optimizer behind one face: made afresh, given gradients, stepped, read.
+"""One interface to any optimizer: create, pass gradients, step, read.
 
 subject("torch.optim:AdamW", {"lr": 1e-3})      a class of torch's kind
 subject("optax:adamw", {"learning_rate": 1e-3}) a gradient transformation
-subject("mine.py:MyAdam")                       a class of one's own, of tensors or of arrays
+subject("mine.py:MyAdam")                       a user's class, for tensors or arrays
 subject("mine.py:adam_step")                    a function of params and grads, see kinds/arrays.py
 subject("adamw"), subject(rule)                 a rule of Ravine's, as its torch optimizer
 subject(MyAdam, {"lr": 0.1})                    the object itself
@@ -37,10 +37,11 @@ __all__ = ["Array", "CouldNotRun", "Running", "Subject", "subject"]
 
 @dataclass(frozen=True)
 class Subject:
-    """An optimizer to be checked, which can be made as often as a check wants.
+    """An optimizer to check, which can be created as often as a check needs.
 
-    name: what it is called. kind: how it is made and stepped, of `kinds.KINDS`. maker: what makes it.
-    given: the arguments that its user gives, by its own names. heard: what it did besides optimizing.
+    name: its name. kind: how it is created and stepped, from `kinds.KINDS`. maker: creates it. given: the
+    user's arguments, by its own names. heard: what it did besides optimizing. precision: the dtype used
+    for float64; "float32" if it fails in float64.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Subject:
     maker: Callable[..., Any]
     given: Mapping[str, Any] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard, compare=False)
+    precision: str = "float64"
 
     def make(
         self,
@@ -57,15 +59,16 @@ class Subject:
         /,
         **hyperparameters: float | bool,
     ) -> Running:
-        """A fresh optimizer of parameters that start at these arrays.
+        """A fresh optimizer for parameters that start at these arrays.
 
-        arrange: what it gets instead of the list of its parameters, such as groups of them.
-        hyperparameters: by Ravine's names (`self.options`), whatever its own are; the others are as given, or
-        its defaults. Raises CouldNotRun, and ValueError for a hyperparameter that it does not have.
+        arrange: what it receives instead of the list of its parameters, such as groups of them.
+        hyperparameters: by Ravine's names (`self.options`); the others are as given, or its defaults.
+        Raises CouldNotRun, and ValueError for a hyperparameter that it does not have.
         """
         with guarded("make", self.heard):
             its = kind(self.kind)
         arguments = self.arguments(**hyperparameters)
+        dtype = self.precision if dtype == "float64" else dtype
         return its(self.maker, starts, dtype, arguments, self.heard, arrange)
 
     def giving(self, **arguments: Any) -> Subject:
@@ -73,7 +76,7 @@ class Subject:
         return replace(self, given={**self.given, **arguments})
 
     def arguments(self, **hyperparameters: float | bool) -> dict[str, Any]:
-        """Its own arguments that say these hyperparameters, and those that are given."""
+        """Its arguments for these hyperparameters, together with those that are given."""
         found = dict(self.given)
         for name, value in hyperparameters.items():
             if name not in self.options:
@@ -99,38 +102,38 @@ class Subject:
 
     @property
     def values(self) -> dict[str, float | bool]:
-        """The hyperparameters as they are given, or by default, by Ravine's names."""
+        """The hyperparameters as given or by default, by Ravine's names."""
         return {k: o.value for k, o in self.options.items() if o.value is not None}
 
     @property
     def missing(self) -> list[str]:
-        """Hyperparameters that have to be given and are not, by Ravine's names."""
+        """Required hyperparameters that are not given, by Ravine's names."""
         return [k for k, o in self.options.items() if o.value is None]
 
     def accepts(self, argument: str) -> bool:
-        """Whether it takes an argument of that name, of its own names: "foreach", "maximize"."""
+        """Whether it takes an argument of that name, such as "foreach" or "maximize"."""
         return argument in self._signature
 
     @property
     def released(self) -> bool:
-        """Whether it is of an installed package, and not a user's own."""
+        """Whether it belongs to an installed package rather than to the user."""
         module = sys.modules.get(getattr(self.maker, "__module__", None) or "")
         return installed(Path(getattr(module, "__file__", None) or "")) == "package"
 
     @cached_property
     def has(self) -> frozenset[str]:
-        """What a check may use of it: of `kinds.base.HAS`. Raises CouldNotRun where it cannot be made."""
+        """What it supports, from `kinds.base.HAS`. Raises CouldNotRun if it cannot be created."""
         running = self.make([np.ones((2, 3))], **self.needed)
         with suppress(CouldNotRun):
             running.step([np.ones((2, 3))])
-        return running.has
+        return running.has if self.precision == "float64" else running.has - {"float64"}
 
     @cached_property
     def needed(self) -> dict[str, float | bool]:
-        """Plain values for what has to be given and is not.
+        """Plain values for required arguments that are not given.
 
-        An lr that is None by default is given only where it does not step without, as Adafactor does;
-        to a gradient transformation always: without, it does not turn the gradient round.
+        An lr that is None by default is set only if the optimizer does not step without it; Adafactor does.
+        A gradient transformation always gets one, because without it the gradient keeps its sign.
         """
         plain = {k: _PLAIN.get(k, 0.1) for k in self.missing}
         empty = inspect.Parameter.empty
@@ -156,7 +159,7 @@ class Subject:
 
     @property
     def _arrays(self) -> list[str]:
-        """The arguments that are no hyperparameters: parameters, gradients, and what is handed on."""
+        """The arguments that are not hyperparameters: parameters, gradients, and what is passed on."""
         takes = {"torch": 1, "tinygrad": 1, "optax": 0, "jax": 0, "keras": 0, "mlx": 0}.get(
             self.kind
         )
@@ -176,7 +179,7 @@ _PLAIN = {
 
 
 def _witnessed(maker: Any) -> dict[str, str | tuple[str, ...]]:
-    """What a released optimizer's arguments are called in the rules that it is a witness of."""
+    """The names of a released optimizer's arguments in the rules of which it is a witness."""
     package = (getattr(maker, "__module__", None) or "").partition(".")[0]
     name = f"{package}.{getattr(maker, '__name__', '')}"
     found: dict[str, str | tuple[str, ...]] = {}
@@ -187,10 +190,10 @@ def _witnessed(maker: Any) -> dict[str, str | tuple[str, ...]]:
 
 
 def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
-    """The optimizer that a name or an object means; given: its arguments, by its names or by Ravine's.
+    """The optimizer for a name or an object; given: its arguments, by its names or by Ravine's.
 
-    Raises CouldNotRun where there is none, LookupError for the name of a rule that is none, and ValueError
-    for arguments that it does not take.
+    Raises CouldNotRun if there is none, LookupError for an unknown rule, and ValueError for arguments that
+    it does not take.
     """
     name, maker = _found(spec)
     if isinstance(maker, Rule):
@@ -208,7 +211,7 @@ def subject(spec: Any, given: Mapping[str, Any] | None = None, /) -> Subject:
 
 
 def _signals(maker: Any) -> Sequence[str]:
-    """What the steps of one of Ravine's own classes take besides gradients."""
+    """What the steps of one of Ravine's classes take besides gradients."""
     spelling = getattr(maker, "spelling", None)
     known = getattr(maker, "rule", None) or registry.own().get(getattr(spelling, "name", ""))
     return [*known.signals] if isinstance(known, Rule) else []
@@ -243,10 +246,12 @@ def _parameters(maker: Any) -> list[inspect.Parameter]:
 
 
 def _found(spec: Any) -> tuple[str, Any]:
-    """The name of what is to be checked, and what makes it."""
+    """The name of the optimizer to check, and what creates it."""
     if not isinstance(spec, str):
         return _name(spec), spec
     place, _, attribute = spec.strip().rpartition(":")
+    if not place and attribute.endswith(".py"):
+        place, attribute = attribute, ""
     if not place:
         return spec, _dotted(spec) or registry.get(spec)
     with guarded("load", Heard()):
@@ -256,11 +261,8 @@ def _found(spec: Any) -> tuple[str, Any]:
         except (LookupError, RuleError) as error:
             raise CouldNotRun("load", str(error)) from error
         for part in attribute.split("."):
-            if not hasattr(value, part):
-                names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
-                raise CouldNotRun(
-                    "load", f"{place} has no {attribute!r}{naming.typo(attribute, names)}"
-                )
+            if not part or not hasattr(value, part):
+                raise CouldNotRun("load", _lacking(place, attribute, value))
             value = getattr(value, part)
     first = _parameters(value)[:2]
     if not isinstance(value, (type, Rule)) and [p.name for p in first] == ["p", "g"]:
@@ -271,8 +273,20 @@ def _found(spec: Any) -> tuple[str, Any]:
     return spec, value
 
 
+def _lacking(place: str, attribute: str, value: Any) -> str:
+    """The message that a file or a module lacks a name, with the names that it has."""
+    names = [k for k, x in vars(value).items() if callable(x) and not k.startswith("_")]
+    if attribute and (slip := naming.typo(attribute, names)):
+        return f"{place} has no {attribute!r}{slip}"
+    home = getattr(value, "__name__", place)
+    own = [k for k in names if (getattr(vars(value)[k], "__module__", None) or "").startswith(home)]
+    has = f"it has {', '.join(own[:8])}{', …' if len(own) > 8 else ''}" if own else ""
+    what = f"{place} has no {attribute!r}" if attribute else f"write {place}:NAME"
+    return f"{what}; {has}" if has else what
+
+
 def _dotted(text: str) -> Any:
-    """What "package.module.Name" is, if it is anything that can be imported."""
+    """The object "package.module.Name", if it can be imported."""
     parts = text.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return None
@@ -288,7 +302,7 @@ def _dotted(text: str) -> Any:
 
 
 def _of_rule(made: Rule) -> Callable[..., Any]:
-    """A rule as an optimizer of torch's kind, or of arrays where there is no torch."""
+    """A rule as a torch-style optimizer, or as one for arrays if torch is not installed."""
     front = "ravine.torch" if find_spec("torch") else "ravine.numpy"
     maker: Callable[..., Any] = importlib.import_module(front).optimizer(made)
     return maker

@@ -17,14 +17,16 @@ from ravine.checks.uncompiled import uncompiled
 
 
 def main(text: str) -> None:
-    """Check, and write what was found into the file that is named."""
+    """Check, and write the report to the named file."""
     end_with_starter()
     uncompiled()
     asked: dict[str, Any] = ast.literal_eval(text)
     out = Path(asked.pop("out"))
     at = Path(f"{out}.at")
-    gc.set_threshold(200_000, 20, 100)  # imports make no garbage: torch's take a fifth less time
-    faulthandler.enable()  # a crash, like a hang, is told by the line that it happens in
+    gc.set_threshold(
+        200_000, 20, 100
+    )  # imports make no garbage, and without collection torch's take a fifth less time
+    faulthandler.enable()  # report the line of a crash, as of a hang
     faulthandler.dump_traceback_later(asked.pop("timeout"), exit=True)
     try:
         its = asked.pop("spec"), asked.pop("like")
@@ -36,7 +38,7 @@ def main(text: str) -> None:
         )
         found = report.as_dict()
     except (LookupError, ValueError) as error:
-        if at.exists():  # it is not about what was asked
+        if at.exists():  # a warning unrelated to the check
             raise
         kind = "LookupError" if isinstance(error, LookupError) else "ValueError"
         found = {"error": str(error.args[0] if error.args else error), "kind": kind}
@@ -44,7 +46,7 @@ def main(text: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that is never there in part, whenever this process ends."""
+    """Write a file atomically, whenever this process ends."""
     part = Path(f"{path}.new")
     part.write_text(text)
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""The application: what surrounds every command, and how each ends."""
+"""The application: what all commands share, and the exit codes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 @contextmanager
 def _messages() -> Iterator[None]:
-    """Show what the library logs, such as the file that it runs, and its warnings, in a line each."""
+    """Show what the library logs, such as the file that it runs, and its warnings, one line each."""
     handler, log = logging.Handler(), logging.getLogger("ravine")
     handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
     level = log.level

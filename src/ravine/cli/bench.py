@@ -55,8 +55,9 @@ def bench_step(
     shapes: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: scalars, mlp, resnet18, gpt2, and blocks128, blocks256, blocks768 (four "
-            "GPT blocks of that width). gpt2 needs 8 to 11 GiB of memory, and is skipped if less is free."
+            help="Comma-separated: scalars, mlp, resnet18, gpt2, many (700 vectors of 64 numbers), and "
+            "blocks128, blocks256, blocks768 (four GPT blocks of that width). gpt2 needs 8 to 11 GiB of "
+            "memory, and is skipped if less is free."
         ),
     ] = "scalars,mlp,resnet18,gpt2",
     seconds: Annotated[
@@ -70,6 +71,9 @@ def bench_step(
     ] = False,
     all_engines: Annotated[
         bool, typer.Option("--all-engines", help="Also time the eager engine on gpt2.")
+    ] = False,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Add Ravine's optimizer with flatten=True.")
     ] = False,
     first: Annotated[
         bool,
@@ -90,15 +94,29 @@ def bench_step(
         Path | None,
         typer.Option(metavar="FILE", help="Plot the ratios to torch, as .png or .svg."),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cpu; or cuda, the current NVIDIA GPU: then with the time on the host apart, and without "
+            "--first and --training."
+        ),
+    ] = "cpu",
     file: File = None,
     json: Json = False,
 ) -> None:
     """One optimizer step: Ravine's engines and torch.optim's loops, taking turns."""
     require("torch", *["matplotlib"] * bool(figure))
-    from ravine.bench import contenders, step
+    from ravine.bench import contenders, cuda, step
 
     on = shapes.split(",")
     _checked(seconds, on, file)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device!r} is invalid; it must be cpu or cuda")
+    if device == "cuda":
+        depends("--figure", figure is not None, "with --device cuda", False)
+        depends("--all-engines", all_engines, "with --device cuda", False)
+        if why := cuda.lacking():
+            raise ValueError(f"--device cuda {why}")
     _writable("--figure", figure, ".png", ".svg")
     depends("--all-engines", all_engines, "without gpt2 among the shapes", "gpt2" in on)
     if rules not in ("torch", "all"):
@@ -107,6 +125,10 @@ def bench_step(
     in_torch = figure is None or any(contenders.in_torch(get(name)) for name in chosen)
     depends("--figure", figure is not None, "where torch has none of the rules", in_torch)
     options: dict[str, Any] = {"compiled": compiled, "progress": progress}
+    if device == "cuda":
+        _bench({"cuda": cuda.run(on, chosen, seconds, **options)}, file, json)
+        return
+    options["flat"] = flatten
     runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}
     if training:
         runs["training"] = step.run_in_training(chosen, seconds, **options)
@@ -131,7 +153,7 @@ def bench_stacks(
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Adam with modifiers, and with bfloat16 state: Ravine's kernels and torch's equivalents."""
+    """Adam with modifiers, and with bfloat16 or 8-bit state: Ravine's kernels and torch's equivalents."""
     require("torch", "llvmlite")
     from ravine.bench import stacks
 
@@ -158,7 +180,8 @@ def bench_peers(
 ) -> None:
     """Other packages' optimizers, if installed, and the rules that take the same path.
 
-    Imports these packages. scripts/peers.txt lists the versions that are compared.
+    SOAP and Shampoo, which decompose matrices every ten steps, step the matrices of the shapes. Imports
+    these packages. scripts/peers.txt lists the versions that are compared.
     """
     require("torch")
     from ravine.bench import peers
@@ -167,7 +190,8 @@ def bench_peers(
     _checked(seconds, on, file)
     wanted = [x for x in packages.split(",") if x]
     chosen = [found.name for found in find_all("--rules", rules)] if rules else []
-    _bench({"peers": peers.run(on, wanted, chosen, seconds, progress)}, file, json)
+    given = (on, wanted, chosen, seconds, progress)
+    _bench({"peers": peers.run(*given), "periodic": peers.run_periodic(*given)}, file, json)
 
 
 @bench.command("optax")
@@ -249,12 +273,12 @@ def bench_race(
     _checked(seconds, [], file)
     chosen = [name.strip() for name in problems.split(",")] if problems else [*known()]
     for name in chosen:
-        problem(name)  # which says where it is missing
+        problem(name)  # which says so if it is missing
     _bench({"race": race.run(chosen, width, seconds, progress)}, file, json)
 
 
 def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
-    """Refuse what could not be measured, and a file that could not be written, before anything is."""
+    """Reject, before anything runs, what could not be measured, or a file that could not be written."""
     if not math.isfinite(seconds):
         raise ValueError(f"--seconds {seconds} is invalid; it must be a finite number >= 0")
     for name in shapes:
@@ -264,7 +288,7 @@ def _checked(seconds: float, shapes: Sequence[str], file: Path | None) -> None:
 
 
 def _writable(option: str, path: Path | None, *kinds: str) -> None:
-    """Refuse, before anything is measured, a file that could not be written after it."""
+    """Reject, before anything is measured, a file that could not be written afterwards."""
     if path is None:
         return
     if path.suffix not in kinds:
@@ -276,7 +300,7 @@ def _writable(option: str, path: Path | None, *kinds: str) -> None:
 def _bench(
     runs: Mapping[str, Iterable[Mapping[str, Any]]], file: Path | None, json: bool
 ) -> dict[str, Rows]:
-    """Run the measurements and tell; what is done when they are interrupted is told all the same."""
+    """Run the measurements and print them, even if they are interrupted."""
     from ravine.races.atomic import write
     from ravine.races.environment import environment
     from ravine.races.store import to_json

@@ -1,4 +1,4 @@
-"""The tables of the benchmarks, as they are printed."""
+"""The printed tables of the benchmarks."""
 
 from __future__ import annotations
 
@@ -51,6 +51,34 @@ def _step(rows: Rows) -> None:
                 "first s": "not timed",
             },
         )
+        _skipped(here)
+        line()
+
+
+def _cuda(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        here = [r for r in rows if r["shapes"] == shapes]
+        title(
+            f"One step on {shapes}, float32, on {here[0]['device']}; ratio: the time of torch's fastest over "
+            "this one's, on the device and on the host"
+        )
+        columns = ["rule", "engine", ">µs", ">ratio", ">host µs", ">ratio", ">launches"]
+        columns += [">GB/s", ">of roof"]
+        cells = [
+            (
+                name,
+                r["engine"] if r["engine"] != "Ravine" else f"Ravine: {r['ran']}",
+                f"{r['us']:,.1f}",
+                number(r["against_torch"], ".2f"),
+                f"{r['host_us']:,.1f}",
+                number(r["host_against_torch"], ".2f"),
+                str(r["launches"]),
+                number(r["gb_per_s"], ".1f"),
+                number(r["of_roof"], ".2f"),
+            )
+            for name, r in _measured(here)
+        ]
+        table(columns, cells)
         _skipped(here)
         line()
 
@@ -118,8 +146,19 @@ def _half(rows: Rows) -> None:
     table(("stored in", ">loss", ">from float32", "within its spread"), cells)
 
 
-def _peers(rows: Rows) -> None:
-    title("One step, float32; ratio: the time of the package's optimizer over that of the rule's")
+def _periodic(rows: Rows) -> None:
+    if rows:
+        line()
+        _peers(rows, "A step of ten, of which one decomposes matrices; ratio: as above")
+
+
+def _peers(
+    rows: Rows,
+    heading: str = "One step, float32; ratio: the time of the package's optimizer over that of the rule's",
+) -> None:
+    if not rows:
+        return
+    title(heading)
     shapes = list(dict.fromkeys(r["shapes"] for r in rows))
     found = {(r["rule"], r["name"], r["shapes"]): r for r in rows if "skipped" not in r}
     pairs = dict.fromkeys((r["rule"], r["name"], r["package"]) for r in rows if "skipped" not in r)
@@ -158,7 +197,7 @@ def _size(count: int | None) -> str:
 
 
 def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The rows with a measurement, each with its rule's name if it is the rule's first."""
+    """The rows with a measurement; only the first one of a rule has its name."""
     before = None
     for r in rows:
         if "skipped" not in r:
@@ -167,7 +206,7 @@ def _measured(rows: Rows) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def _dashes(columns: Sequence[str], cells: Iterable[Sequence[str]], why: Mapping[str, str]) -> None:
-    """Say below a table what a dash stands for, in each column that has one."""
+    """Explain below a table what a dash means, for each column that has one."""
     heads = [column.lstrip(">") for column in columns]
     empty = {head for row in cells for head, cell in zip(heads, row, strict=True) if cell == NONE}
     notes((f"{NONE} {head}", text) for head, text in why.items() if head in empty)
@@ -213,13 +252,15 @@ def _optax(rows: Rows) -> None:
 PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
+    "cuda": _cuda,
     "training": _training,
     "experts": _experts,
     "stacks": _stacks,
     "half": _half,
     "peers": _peers,
+    "periodic": _periodic,
     "memory": _memory,
     "optax": _optax,
     "race": _race,
 }
-"""How the rows of each benchmark are printed, by its name."""
+"""The functions that print each benchmark's rows, by its name."""

@@ -25,48 +25,59 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 def cost_of(
     context: typer.Context,
     optimizers: Annotated[
-        str, typer.Argument(help="Rules or stacks, with commas between: adamw,muon")
+        str, typer.Argument(help="Comma-separated rules or stacks: adamw,muon")
     ] = "adamw",
     params: Annotated[
         str,
         typer.Option(
-            help="How many parameters: 7e9, 350M or 7B. They are taken to be a decoder's, with the shapes of "
-            "Llama's blocks."
+            help="Number of parameters: 7e9, 350M or 7B. They are assumed to be a decoder's, with the shapes "
+            "of Llama's blocks."
         ),
     ] = "7e9",
     model: Annotated[
         str | None,
         typer.Option(
             metavar="FILE:NAME",
-            help="In place of --params: a function that returns the torch.nn.Module. It is called on the "
+            help="Instead of --params: a function that returns the torch.nn.Module. It is called on the "
             "meta device, which allocates nothing. The file is run.",
         ),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Of parameters and gradients: float32, bfloat16 (bf16), float16 …")
+        str,
+        typer.Option(
+            help="Data type of parameters and gradients: float32, bfloat16 (bf16), float16 …"
+        ),
     ] = "float32",
     state_dtype: Annotated[
-        str, typer.Option(help="Of the state, also 8bit. Default: that of the parameters.")
+        str,
+        typer.Option(help="Data type of the state; also 8bit. Default: that of the parameters."),
     ] = "",
-    gpus: Annotated[int, typer.Option(min=1, help="How many devices share the model.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="Number of devices that share the model.")] = 1,
     shard: Annotated[
-        str, typer.Option(help=f"How: {'; '.join(f'{k}: {v}' for k, v in SHARDS.items())}.")
+        str,
+        typer.Option(
+            help=f"How the model is sharded: {'; '.join(f'{k}: {v}' for k, v in SHARDS.items())}."
+        ),
     ] = "none",
     on: Annotated[
         str | None,
         typer.Option(help=f"The device: {', '.join(KNOWN)}. Default: this machine, measured."),
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(help="In its place, GB/s of the device's memory.")
+        float | None, typer.Option(help="Memory bandwidth in GB/s, instead of the device's.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="TFLOP/s of its matrix products.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="TFLOP/s of matrix products, instead of the device's.")
+    ] = None,
     network: Annotated[
-        float | None, typer.Option(help="GB/s that a device sends to the others.")
+        float | None, typer.Option(help="GB/s that each device sends to the others.")
     ] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Add all other rules.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare with all other rules.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Tell what an optimizer's step takes before it is taken: bytes, operations, messages, least time.
+    """Compute the cost of an optimizer step: bytes, operations, messages, minimum time.
 
     Everything is computed from the rule: its slots, what its kernel loads and stores, and the operations
     in its graph. Nothing is allocated, and no step is taken.

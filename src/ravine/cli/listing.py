@@ -54,6 +54,6 @@ def list_rules(json: Json = False) -> None:
             facts = f"  {row['year']:>4}  {row['state_bytes']:>5g}"
             unverified = " (unverified)" if row["unverified"] else ""
             text = Text.assemble(name, f"{facts}  {row['summary']}{unverified}")
-            if out.is_terminal:  # in a pipe nothing is cut off
+            if out.is_terminal:  # nothing is cut off in a pipe
                 text.truncate(width(), overflow="ellipsis")
             out.print(text)

@@ -34,13 +34,13 @@ RUNS_FILE = "FILE:NAME names your own rule, and runs that file."
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What a file or a package prints while it is loaded is not part of the output."""
+    """Keep what a file or package prints while it is loaded out of the output."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 def find(name: str) -> Found:
-    """The rule of that name; what the name means elsewhere is said."""
+    """The rule of that name; prints what the name means elsewhere."""
     with quiet():
         found = registry.resolve(name)
     if found.note:
@@ -49,7 +49,7 @@ def find(name: str) -> Found:
 
 
 def find_all(option: str, names: str) -> list[Found]:
-    """The rules of a list with commas. Raises ValueError where one is there twice."""
+    """The rules in a comma-separated list. Raises ValueError if one is there twice."""
     found: dict[str, Found] = {}
     for name in split(names):
         each = find(name)
@@ -60,7 +60,7 @@ def find_all(option: str, names: str) -> list[Found]:
 
 
 def complete(incomplete: str) -> list[str]:
-    """The names of rules that begin like this."""
+    """The names of rules that begin with this."""
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [name for name in registry.names() if name.startswith(incomplete)]
@@ -72,16 +72,16 @@ More = Annotated[
 
 
 def written(texts: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
-    """The settings after --set, of which there may be several after one."""
+    """The settings after --set, one or more after each."""
     if more and not texts:
         raise ValueError(f"{more[0]!r} is invalid; write --set {more[0]}")
     return [*(texts or ()), *(more or ())]
 
 
 def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:
-    """NAME=VALUE pairs as hyperparameters, checked; those that are not given have their defaults.
+    """NAME=VALUE pairs as checked hyperparameters, with defaults for the others.
 
-    With the rule, which has as many slots and numbers as tuples among them are long.
+    Returned with the rule, fitted to the lengths of tuples among them.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -100,26 +100,26 @@ def settings(rule: Rule, texts: Sequence[str]) -> tuple[Rule, dict[str, Any]]:
 
 
 def exclusive(options: Mapping[str, bool]) -> None:
-    """Refuse options that ask for different things."""
+    """Reject options that contradict each other."""
     asked = [option for option, on in options.items() if on]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} ask for different things; give one of them")
 
 
 def given(context: typer.Context, option: str) -> bool:
-    """Whether an option was given, be it with the value that it has by default."""
+    """Whether an option was given, even with its default value."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def depends(option: str, present: bool, others: str, on: bool) -> None:
-    """Refuse an option that does nothing without, or beside, others."""
+    """Reject an option that has no effect without others, or together with them."""
     if present and not on:
         raise ValueError(f"{option} does nothing {others}")
 
 
 def require(*packages: str) -> None:
-    """End before anything is done where a package is missing, and say what brings it."""
+    """Exit before anything is done if a package is missing, and say how to install it."""
     for package in packages:
         if missing := lacking(package):
             fail(missing, 1)

@@ -1,4 +1,4 @@
-"""The bar that shows how far a race or a benchmark is."""
+"""The progress bar of races and benchmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["progress"]
 
 
 def progress(name: str, specs: Sequence[Any]) -> Iterable[Any]:
-    """Hand the units of work through, with a bar on the terminal."""
+    """Pass the units of work through, with a bar on the terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn())

@@ -80,7 +80,7 @@ Workers = Annotated[
 def _changes(
     optimizers: str | None, lr: float | None, texts: list[str] | None, more: list[str] | None
 ) -> dict[str, Any]:
-    """What is changed of an experiment's optimizers."""
+    """The settings that are changed in an experiment's optimizers."""
     found: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     for text in written(texts, more):
@@ -150,7 +150,7 @@ def race_diamonds(
     }
     exercise = _changes(optimizers, lr, texts, more)
     exercise |= {k: v for k, v in limits.items() if v is not None}
-    depends("--quick", quick, "beside --seeds: it means 3 seeds", seeds is None)
+    depends("--quick", quick, "with --seeds: it means 3 seeds", seeds is None)
     depends("--quick", quick, "with your own settings, which use 3 seeds by default", not exercise)
     _race(out, json, _diamonds(seeds, quick, exercise))
 
@@ -247,7 +247,7 @@ race.command("task")(task)
 race.command("merge")(merge)
 
 
-# What cannot run is refused here, before there is a folder.
+# What cannot run is rejected here, before there is a folder.
 
 
 def _of(experiment: Callable[..., Experiment], *arguments: Any, **changes: Any) -> Experiment:
@@ -274,7 +274,7 @@ def _figure_1(seeds: int | None, quick: bool, **changes: Any) -> Experiment:
 
 
 def _race(path: Path | None, json: bool, *asked: Experiment, workers: int | None = None) -> None:
-    """Run the experiments in a folder that keeps what is done, whatever happens."""
+    """Run the experiments in a folder that keeps finished results, whatever happens."""
     from ravine.experiments.running import run
     from ravine.races.jobs import Missing, cores, processes
     from ravine.races.store import RunFolder, Stopped, to_json

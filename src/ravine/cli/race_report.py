@@ -58,7 +58,7 @@ def report(
 def _print(made: Report) -> None:
     from ravine.races.sentences import Words, place
 
-    if len(made.comparisons) > 1:  # of one problem its verdict is the headline
+    if len(made.comparisons) > 1:  # with one problem, its verdict is the headline
         paragraph(made.headline, style="bold")
         line()
     for i, comparison in enumerate(made.comparisons):

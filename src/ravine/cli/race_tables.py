@@ -1,4 +1,4 @@
-"""The tables of the races, as they are printed."""
+"""The printed tables of the races."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class RaceGroup(TyperGroup):
     """`ravine race FILE.py` and `ravine race --problem NAME` mean `ravine race task ...`."""
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
-        """Put the command's name before what is a task, or a file that is none, which it says."""
+        """Insert the command's name before a task, or before a file that is not one, for its message."""
         named = next((x for x in args if x in self.commands), None)
         of_task = any(
             x.endswith(".py") or x.partition("=")[0] in ("--problem", "--problems") for x in args
@@ -186,7 +186,7 @@ def merge(
 
 
 class _Bars:
-    """How far a race is, overall and for each optimizer, with the best so far; on a terminal."""
+    """The progress of a race on a terminal, overall and for each optimizer, with the best so far."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -210,7 +210,7 @@ class _Bars:
         self.bars.stop()
 
     def task(self, task: Task, pace: Pace, runs: int, seconds: float) -> None:
-        """Begin the bar of a task."""
+        """Start the bar of a task."""
         self._clear()
         self._began, self._estimate, self._done = time.perf_counter(), seconds, 0
         self._runs, self._name = runs, task.name
@@ -219,7 +219,7 @@ class _Bars:
         say(f"{task.name}: {size}, about {_spoken(seconds)}, {pace.how}")
 
     def stage(self, role: str, runs: Sequence[Run]) -> None:
-        """Begin a bar for each optimizer."""
+        """Start a bar for each optimizer."""
         self._clear()
         doing = {"tune": "is tuned", "choose": "is chosen", "report": "is reported"}[role]
         for label in dict.fromkeys(run.optimizer for run in runs):
@@ -227,7 +227,7 @@ class _Bars:
             self._rows[label] = self.bars.add_task(f"  {label} {doing}", total=total, doing="")
 
     def done(self, runs: Sequence[Run]) -> None:
-        """Move the bars on."""
+        """Advance the bars."""
         for run in runs:
             best = self._best.get(run.optimizer)
             sign = 1 if run.lower_is_better else -1

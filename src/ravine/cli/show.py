@@ -131,12 +131,12 @@ def show(
 
 
 def _plain() -> bool:
-    """Whether the terminal knows no more than ASCII."""
+    """Whether the terminal can show only ASCII."""
     return not out.encoding.lower().startswith("utf")
 
 
 def _printed(rule: Rule, values: dict[str, Any]) -> str:
-    """The step as Python; for each set of signals that it may be given, where there are some."""
+    """The step as Python, once for each set of signals that it may receive."""
     from ravine.engines.python import kernel_source
     from ravine.engines.tracing import trace, ways
 
@@ -187,7 +187,7 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
     changed = {k for k, h in rule.hyperparameters.items() if values[k] != h.default}
     rows = []
     for h in rule.hyperparameters.values():
-        # An interval and a bound are not broken.
+        # Do not break intervals and bounds.
         accepted = h.accepted.replace(", ", ",\xa0").replace("= ", "=\xa0").replace("> ", ">\xa0")
         now = [str(values[h.name]) if h.name in changed else ""] * bool(changed)
         searched = h.searched and f"; search {h.searched}".replace(" to ", "\xa0to\xa0")
@@ -205,7 +205,7 @@ def _show_all(found: Found, values: dict[str, Any]) -> None:
 
 
 def _card(rule: Rule) -> list[tuple[str, str]]:
-    """Other names, relatives, and what the rule was held against."""
+    """Other names, relatives, and what the rule was verified against."""
     card = rule.card
     rows = [("Names   ", card.names)] if card.names else []
     if card.variant_of:
@@ -253,7 +253,7 @@ def _show_worked(
     cells = [[_shown(row.get(column), digits) for column in columns] for row in rows]
     table([f">{column}" for column in columns], cells)
     if any(NONE in row for row in cells):
-        paragraph(f"{NONE}: the rule has not computed this value in that step")
+        paragraph(f"{NONE}: the rule did not compute this value in that step")
 
 
 def _write_sheet(

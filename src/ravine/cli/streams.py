@@ -1,4 +1,4 @@
-"""Standard output and error that bear it when their reader leaves, or lacks a character."""
+"""Standard output and error that tolerate a closed reader, or an encoding that lacks a character."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ASCII = {
 
 
 def spelt(character: str) -> str:
-    """A character in ASCII: theta for θ, and a question mark where there is nothing like it."""
+    """A character in ASCII: theta for θ, and a question mark if there is no equivalent."""
     if character in _ASCII:
         return _ASCII[character]
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
@@ -68,7 +68,7 @@ codecs.register_error("ravine.spell", _spell)
 
 
 class _Stream:
-    """A stream whose reader may leave: what is written from then on goes nowhere."""
+    """A stream whose reader may close it: from then on, output is discarded."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -91,7 +91,7 @@ class _Stream:
             self.leave()
 
     def leave(self) -> None:
-        """Send what is buffered, and all that comes, nowhere."""
+        """Discard what is buffered, and everything that follows."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -102,10 +102,10 @@ class _Stream:
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """Have such streams stand for sys.stdout and sys.stderr."""
+    """Replace sys.stdout and sys.stderr by such streams."""
     ours: list[Any] = []
     for stream in (sys.stdout, sys.stderr):
-        if stream is None:  # whoever started us has closed it
+        if stream is None:  # the parent process has closed it
             stream = open(os.devnull, "w")  # noqa: SIM115
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="ravine.spell")
@@ -117,5 +117,5 @@ def streams() -> Iterator[None]:
             for stream in ours:
                 try:
                     stream.flush()
-                except OSError:  # as on a full disk; Python would try again, and say so
+                except OSError:  # as on a full disk; otherwise Python would try again and report it
                     stream.leave()

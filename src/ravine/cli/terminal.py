@@ -1,4 +1,4 @@
-"""What is printed: text, notes and tables that fit a terminal and never break a number."""
+"""Printing: text, notes and tables that fit a terminal and never break a number."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 if not os.environ.get("COLUMNS", "").strip("0"):
-    os.environ.pop("COLUMNS", None)  # 0 columns: unknown, which rich takes for a width
+    os.environ.pop("COLUMNS", None)  # 0 columns means unknown, but rich takes it for a width
 
 out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 NONE = "—"
-"""What stands for a value that there is not."""
+"""The mark for a missing value."""
 
 
 def say(text: str) -> None:
-    """A line of the program's own, on standard error."""
+    """Print a message of the program on standard error."""
     err.print(Text.assemble(("ravine: ", "bold"), text))
 
 
@@ -57,7 +57,7 @@ def width() -> int:
 
 
 def line(text: str = "", style: str = "") -> None:
-    """Print a line as it is."""
+    """Print a line unchanged."""
     out.print(Text(text.replace("\xa0", " "), style=style))
 
 
@@ -73,19 +73,19 @@ def _wrapped(text: str, columns: int, indent: str = "") -> list[str]:
 
 
 def paragraph(text: str, indent: int = 0, style: str = "") -> None:
-    """Print text; its words stay whole, and its line breaks."""
+    """Print text, keeping words whole, and its line breaks."""
     for part in text.split("\n"):
         for piece in _wrapped(part, width() - indent):
             line(" " * indent * bool(piece) + piece, style)
 
 
 def title(text: str) -> None:
-    """Print what stands above a table."""
+    """Print the heading of a table."""
     paragraph(text, style="bold")
 
 
 def notes(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print what stands below a table: what each note is about on the left, or above it."""
+    """Print the notes below a table, each with its subject on the left, or above it."""
     pairs = list(pairs)
     left = max((cell_len(about) for about, _ in pairs), default=0) + 2
     beside = left + 30 <= width()
@@ -99,7 +99,7 @@ def notes(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def code(source: str, language: str = "python", fold: bool = False) -> None:
-    """Print code, in colours on a terminal; elsewhere as it stands, or folded where it is too wide."""
+    """Print code, in colours on a terminal; elsewhere unchanged, or folded if it is too wide."""
     source = source.rstrip()
     if out.is_terminal:
         out.print(Syntax(source, language, background_color="default", word_wrap=True))
@@ -109,7 +109,7 @@ def code(source: str, language: str = "python", fold: bool = False) -> None:
 
 
 def _folded(row: str) -> list[str]:
-    """A line of code that is too long: its comment above it, and what follows further in."""
+    """Fold a long line of code: its comment goes above it, and the rest is indented further."""
     indent, statement, comment = re.fullmatch(r"( *)(.*?)(?:  (# .*))?", row).groups()  # type: ignore[union-attr]
     within = width() - len(indent)
     pieces = _wrapped(comment, within, "# ") if comment else []
@@ -117,7 +117,7 @@ def _folded(row: str) -> list[str]:
 
 
 def number(value: float | None, how: str) -> str:
-    """A number in a format, or a dash where there is none."""
+    """A number in a format, or a dash for None."""
     return NONE if value is None else f"{value:{how}}"
 
 
@@ -125,10 +125,10 @@ def number(value: float | None, how: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a column whose name begins with > is set flush right, and never broken.
+    """Print a table; a column whose name begins with > is right-aligned, and never broken.
 
-    Where it is too wide for the terminal, text is broken between words; where that is not enough,
-    each row becomes a list of its values.
+    If it is too wide for the terminal, text is broken between words; if that is not enough, each row
+    becomes a list of its values.
     """
     heads = [column.lstrip(">") for column in columns]
     right = [column.startswith(">") for column in columns]
@@ -155,7 +155,7 @@ def _longest(text: str) -> int:
 
 
 def _shared(least: list[int], natural: list[int], room: int) -> list[int]:
-    """Widths between the least and the natural ones that fill the room; the narrow ones grow first."""
+    """Widths between the minimum and the natural ones that fill the space; the narrow ones grow first."""
     widths, spare = list(least), room - sum(least)
     while spare > 0:
         growing = [i for i, x in enumerate(widths) if x < natural[i]]
@@ -170,7 +170,7 @@ def _row(
     cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int, style: str = ""
 ) -> None:
     pieces = [_wrapped(cell, w) for cell, w in zip(cells, widths, strict=True)]
-    if style:  # what stands above a column stands right above it
+    if style:  # a heading is directly above its column
         lines = max(map(len, pieces))
         pieces = [[""] * (lines - len(piece)) + piece for piece in pieces]
     for parts in zip_longest(*pieces, fillvalue=""):

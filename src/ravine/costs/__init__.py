@@ -1,4 +1,4 @@
-"""What a step takes, before it is taken: bytes, operations, messages, and the least time."""
+"""The cost of a step, computed without running it: bytes, operations, messages and minimum time."""
 
 from ravine.costs.account import SHARDS, Cost, Machine, cost
 from ravine.costs.models import Model, of_module, of_place, transformer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -16,6 +16,7 @@ from ravine.engines.eager import plan
 from ravine.engines.graph import OF_ARRAYS, REDUCTIONS, Graph
 from ravine.engines.kernel import KernelError
 from ravine.engines.lowering import lower
+from ravine.engines.narrow import EIGHT_BITS, SMALL, narrow, size
 from ravine.engines.passes import passes
 from ravine.engines.tracing import takes_matrices
 from ravine.rule import Rule, kept
@@ -30,11 +31,6 @@ SHARDS = {
 }
 """How several devices share a step."""
 
-EIGHT_BITS = "8bit"
-_BLOCK, _SMALL = (
-    256,
-    4096,
-)  # of bitsandbytes: elements of a scale in float32; shorter tensors stay as they are
 _COUNT = 4  # bytes of a tensor's count of steps
 _IN_BLOCKS = {op for op in OF_ARRAYS if not op.endswith("_along")} - {"argsort", "take", "size"}
 
@@ -107,7 +103,7 @@ class _Share(NamedTuple):
 
     @property
     def all_moved(self) -> float:
-        """Bytes moved, of all that it has."""
+        """Bytes moved, including those of arrays that are not spread."""
         return self.moved + 2 * self.others
 
     @property
@@ -129,8 +125,9 @@ def cost(
     """What one step of a rule takes for a model's parameters.
 
     dtype: of parameters and gradients. state_dtype: of the state, which is that of the parameters by
-    default; "8bit" counts a byte for each element and a scale for every 256, as bitsandbytes keeps it (Ravine
-    has no such state yet). devices: how many share the model. shard: how, one of :data:`SHARDS`.
+    default; "8bit" is what `state_dtype="8bit"` keeps: a byte for each element of a running mean and a scale
+    for every 256, and float32 for other state, for small parameters, and, with "fsdp", for rules that look at
+    whole tensors. devices: how many share the model. shard: how, one of :data:`SHARDS`.
     hyperparameters: of the rule, where they are not the defaults. What a rule for matrices leaves is stepped
     by AdamW. Raises ValueError for what is none of these.
     """
@@ -145,7 +142,11 @@ def cost(
             its, values = rule.fitting(hyperparameters), hyperparameters
         checked = its.check(**values)
         graph = plan(its, checked, ndim=len(tensors.shape))
-        sizes = partial(_bytes, dtype=dtype, state_dtype=state_dtype, numel=tensors.numel)
+        whole = graph.pointwise or shard != "fsdp" or devices == 1
+        eight = state_dtype == EIGHT_BITS and tensors.numel >= SMALL and whole
+        codes = narrow(graph) if eight else {}
+        of_state = "float32" if state_dtype == EIGHT_BITS else state_dtype
+        sizes = partial(_bytes, dtype=dtype, state_dtype=of_state, codes=codes, numel=tensors.numel)
         found.append((tensors, _share(its, graph, tensors.shape, checked, sizes)))
         reductions = max(reductions, _stages(graph))
     made = {"none": _alike, "zero1": _owned, "fsdp": _spread}[shard](found, devices)
@@ -187,17 +188,21 @@ def _check(dtype: str, state_dtype: str, devices: int, shard: str) -> None:
 # ---- one tensor ----------------------------------------------------------------------------------
 
 
-def _bytes(slot: Slot | None, *, dtype: str, state_dtype: str, numel: int) -> float:
-    """Bytes of a number: of the parameter or its gradient, or of a slot."""
+def _bytes(
+    name: str,
+    slot: Slot | None,
+    *,
+    dtype: str,
+    state_dtype: str,
+    codes: Collection[str],
+    numel: int,
+) -> float:
+    """Bytes of a number: of the parameter or its gradient, or of a slot. codes: the slots in 8 bits."""
     if slot is None:
         return DTYPES[dtype]
     if slot.kind == "scalar":
         return 8.0
-    kept_as = slot.dtype or state_dtype or dtype
-    if kept_as != EIGHT_BITS:
-        return DTYPES[kept_as]
-    short = slot.short or slot.matrix or numel < _SMALL
-    return DTYPES["float32"] if short else 1 + DTYPES["float32"] / _BLOCK
+    return size(numel) / numel if name in codes else DTYPES[slot.dtype or state_dtype or dtype]
 
 
 def _share(
@@ -209,13 +214,13 @@ def _share(
         if slot.kind == "scalar" and slot.shared:
             continue
         its = rule.shape(name, shape, **values)
-        bytes_ = prod(its) * sizes(slot)
+        bytes_ = prod(its) * sizes(name, slot)
         if slot.kind == "scalar" or slot.matrix or its[:1] != shape[:1]:
             others += bytes_
         else:
             state += bytes_
             short += bytes_ if slot.short else 0.0
-    of_p = numel * sizes(None)
+    of_p = numel * sizes("p", None)
     gathered, matrices = _gathered(graph)
     steps = AVERAGED if graph.lazy else AVERAGED[:1]
     each = [operations(rule, graph, shape, values, t) for t in steps]
@@ -231,14 +236,14 @@ def _moved(rule: Rule, graph: Graph, sizes: Any) -> float:
     signals = [s for s in graph.given if not rule.signals[s].scalar]
     slots = {s: rule.slots[s] for s in graph.live if rule.slots[s].kind != "scalar"}
     full = {s: slot for s, slot in slots.items() if not (slot.short or slot.matrix)}
-    size = {"p": sizes(None), "g": sizes(None), **dict.fromkeys(signals, sizes(None))}
-    size |= {s: sizes(slot) for s, slot in full.items()}
+    size = {name: sizes(name, None) for name in ("p", "g", *signals)}
+    size |= {s: sizes(s, slot) for s, slot in full.items()}
     try:
         kernel = kept(graph, ("kernel", False, False), lambda: lower(graph))
     except KernelError:
         return sum(size.values()) + size["p"] + sum(size[s] for s in full)
     names = {8: "float64", 4: "float32"}
-    walks = passes(kernel, [names.get(size.get(c, 4), "bfloat16") for c in kernel.columns])
+    walks = passes(kernel, [names.get(int(size.get(c, 4)), "bfloat16") for c in kernel.columns])
     return sum(size[c] for walk in walks for c in (*walk.loads, *walk.stores) if c in size)
 
 

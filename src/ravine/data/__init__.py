@@ -1,4 +1,4 @@
-"""Data sets that come with Ravine, each with its licence beside it."""
+"""Data sets that come with Ravine, each with its licence."""
 
 import hashlib
 from functools import cache
@@ -29,7 +29,7 @@ def diamonds() -> dict[str, NDArray[Any]]:
     (US dollars, int64), x, y, z (length, width, depth in mm; some are 0, that is unknown). The
     floats are those of the source, to the last bit. The arrays are new at each call.
 
-    Source: the PyPI package plotnine (scripts/make_diamonds.py); the licence is beside this file.
+    Source: the PyPI package plotnine (scripts/make_diamonds.py); the licence is next to this file.
     """
     with files("ravine.data").joinpath("diamonds.npz").open("rb") as file, np.load(file) as stored:
         return {name: _column(name, stored[name]) for name in stored.files}

@@ -49,10 +49,10 @@ def fashion_mnist(
     ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``, as all sets in MNIST's format
     have, or one with a folder of pictures for each class, which are made grey and 28 x 28.
 
-    Raises FileNotFoundError when a set is asked for that is not there, ValueError when a file is
-    not what its name says, and ImportError when pictures are to be read without Pillow.
+    Raises FileNotFoundError if the requested set does not exist, ValueError if a file does not contain
+    what its name says, and ImportError if reading pictures requires Pillow and it is not installed.
 
-    Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence is beside this module.
+    Source: Xiao, Rasul & Vollgraf, 2017, arXiv:1708.07747; the licence is next to this module.
     """
     if full is None or full is False:
         return _embedded()

@@ -1,1 +1,1 @@
-"""From a rule to something that runs: by calling it (eager), or traced into a graph and printed."""
+"""From a rule to something that runs: by calling it (eager), or by printing the graph of its trace."""

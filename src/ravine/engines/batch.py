@@ -1,7 +1,7 @@
 """Many runs at once: a graph computed in float64, for many tensors and many values of hyperparameters.
 
-A run takes a fixed sequence of gradients, whatever becomes of the parameters. Arrays have four axes: the
-run, the tensor, and the two of a matrix; a hyperparameter may be one number, or one for each run.
+A run uses a fixed sequence of gradients that does not depend on the parameters. Arrays have four axes: the
+run, the tensor, and the two of a matrix. A hyperparameter may be one number, or one for each run.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _OVER = (-2, -1)
 
 
 def unable(graph: Graph) -> str:
-    """Why a graph cannot be computed in batches: an operation; "" where it can."""
+    """The operation that prevents a graph from being computed in batches; "" if there is none."""
     nodes = graph.needed(graph.live_outputs().values())
     return next(
         (n.op for n in nodes if n.op in DRAWN or n.op == "stored" or n.value in graph.given), ""
@@ -72,10 +72,10 @@ class _State:
 
 
 class Batch:
-    """A graph, ready to be run.
+    """A graph, ready to run.
 
-    start: what slots start at, where that is not what the rule says. Its outputs may be any nodes: live
-    are the slots that the new p depends on, now or later.
+    start: initial values of slots that differ from the rule's. The outputs may be any nodes; the live
+    slots are those that the new p depends on, now or later.
     """
 
     def __init__(self, graph: Graph, start: Mapping[str, float] | None = None):
@@ -140,7 +140,7 @@ class Batch:
         return {k: found[i] for k, i in self._outputs.items()}
 
     def path(self, starts: Array, grads: Sequence[Array] | Array, values: Values) -> Array:
-        """Where p is before the first step and after each: (runs, steps + 1, tensors, rows, columns)."""
+        """The values of p before the first step and after each: (runs, steps + 1, tensors, rows, columns)."""
         state = self.begin(starts, values)
         rows = [state.p]
         with np.errstate(all="ignore"):

@@ -1,6 +1,6 @@
 """Compiles printed kernels (engines/llvm/) for this computer, with llvmlite.
 
-The machine code of a kernel is kept with it and is gone with it.
+The machine code of a kernel is stored with it, and freed with it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ravine.rule import kept
 
 __all__ = ["Compiled", "Machine", "assembly", "compiled", "host", "ir", "one_at_a_time", "scalars"]
 
-# LLVM's code generation takes one thread at a time, and what two ask for at once is made once.
+# LLVM's code generation allows one thread at a time; if two ask for the same code, it is made once.
 _lock = threading.RLock()
 
 
 class Machine(NamedTuple):
-    """What code is generated for.
+    """The target for which code is generated.
 
     vector_bytes: the width of the vector registers. missing: the dtypes without instructions.
     triple, layout: LLVM's names of the target and of how it lays out data.
@@ -51,13 +51,13 @@ def host() -> Machine:
             features = llvm.get_host_cpu_features()
             width = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
             x86 = target.triple.startswith(("x86_64", "i686"))
-            missing = ("float16",) if x86 and not features.get("f16c") else ()
+            missing = ("float16", "int8") if x86 and not features.get("f16c") else ()
             _host.append(Machine(width, missing, target.triple, str(target.target_data)))
         return _host[0]
 
 
 def _target_machine() -> Any:
-    """A new one each time: an execution engine owns the one that it is made with, and frees it."""
+    """A new one each time: an execution engine owns the one that it is created with, and frees it."""
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
@@ -69,9 +69,9 @@ def _target_machine() -> Any:
 class Compiled:
     """Machine code for one kernel and its columns' dtypes.
 
-    address: of the functions row, begin, tensors_k, pass_k, finish, drive and others. partials: how
-    many partial sums a chunk leaves; column_parts: how many numbers for each column. The code is freed
-    with this object.
+    address: of the functions row, begin, tensors_k, pass_k, finish, drive and others. partials: the
+    number of partial sums that a chunk leaves; column_parts: of numbers for each column. The code is
+    freed with this object.
     """
 
     def __init__(self, text: str, partials: int, column_parts: int):
@@ -154,5 +154,5 @@ def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
 def assembly(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
     """The kernel in this computer's assembly."""
     with _lock:
-        parsed = _parsed(ir(kernel, dtypes, stochastic))  # which makes LLVM know this machine
+        parsed = _parsed(ir(kernel, dtypes, stochastic))  # which initializes LLVM for this machine
         return _target_machine().emit_assembly(parsed)

@@ -49,10 +49,11 @@ from ravine.engines.llvm.tables import (
     SCALARS,
 )
 from ravine.engines.lowering import lower
+from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
-__all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel"]
+__all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel", "locked"]
 
 # A rule with reductions walks over the elements several times. Tensors of about so many elements, for each
 # thread, go through all walks before the next ones begin, and are in the caches still.
@@ -63,21 +64,27 @@ _WAVE = 2**19
 _ALONE = 32768
 
 
-def kernel(graph: Graph, squares: bool = False, spread: bool = False) -> Kernel:
+def kernel(graph: Graph, squares: bool = False, spread: bool = False, zero: bool = False) -> Kernel:
     """The graph as a kernel. Raises KernelError, naming rule and operation, if it cannot be one.
 
     squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`. spread: let
-    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`.
+    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`. zero: let it fill the
+    gradients with zeros.
     """
-    return kept(graph, ("kernel", squares, spread), lambda: lower(graph, squares, spread))
+    return kept(
+        graph,
+        ("kernel", squares, spread, zero),
+        lambda: lower(graph, squares, spread, zero=zero),
+    )
 
 
 # A lock that another thread held at a fork is never released in the child.
-_steps: weakref.WeakSet[Step] = weakref.WeakSet()
+locked: weakref.WeakSet[Any] = weakref.WeakSet()
+"""What has a `lock` that steps are taken under."""
 
 
 def _after_fork() -> None:
-    for step in _steps:
+    for step in locked:
         step.lock = threading.Lock()
 
 
@@ -140,7 +147,8 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.kernel, self._noisy = kernel, stochastic or kernel.draws
+        self.kernel = kernel
+        self._noisy = stochastic or kernel.draws or any({*FORMATS} & {*its} for its in dtypes)
         self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
@@ -201,7 +209,7 @@ class Step:
         self._begin = {c: self._pointers.size * i for i, c in enumerate(self.columns)}
         count = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = count if sum(sizes) >= _ALONE else 1
-        _steps.add(self)
+        locked.add(self)
 
     def _list_numbers(self) -> int:
         """Note where among `numbers` there is what for each tensor; how many words there are."""

@@ -1,9 +1,9 @@
 """Steps on NVIDIA's GPUs: through the driver, by ctypes, on torch's current stream.
 
-`Driver` calls the driver and tells its errors by name; `Cuda` is the engine of one device, see devices.py;
-`Step` is a kernel bound to tensors there. The tables that the passes read are one block of memory, on the host
-and on the device: what has changed of it since the last step is copied before the first launch. A step waits
-for the device only if a slot that is one number depends on a reduction.
+`Driver` calls the driver and reports its errors by name; `Cuda` is the engine of one device, see devices.py;
+`Step` is a kernel bound to tensors there. The tables that the passes read are one block of memory, with a
+copy on the device: what has changed since the last step is copied before the first launch. A step waits for
+the device only if a scalar slot depends on a reduction.
 
 Nothing here is imported before a tensor on a GPU is stepped.
 """
@@ -88,9 +88,9 @@ class Cuda:
         self._context = ctypes.c_void_p()
         try:
             driver.call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(place.index))
-            for number, which in ((major, _MAJOR), (minor, _MINOR)):
-                which = ctypes.c_int(which)
-                driver.call("cuDeviceGetAttribute", ctypes.byref(number), which, device)
+            for value, attribute in ((major, _MAJOR), (minor, _MINOR)):
+                which = ctypes.c_int(attribute)
+                driver.call("cuDeviceGetAttribute", ctypes.byref(value), which, device)
             driver.call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
         except DriverError as error:
             raise Unavailable(str(error)) from None
@@ -124,7 +124,9 @@ class Cuda:
 
         def load() -> _Module:
             text = assembly(kernel, dtypes, stochastic, self.architecture)
-            return _Module(self, text, [w.stage for w in _variant(kernel, dtypes, stochastic).passes])
+            return _Module(
+                self, text, [w.stage for w in _variant(kernel, dtypes, stochastic).passes]
+            )
 
         return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
 
@@ -198,7 +200,10 @@ class _Module:
             for stage in stages:
                 function, name = ctypes.c_void_p(), f"pass_{stage}"
                 driver.call(
-                    "cuModuleGetFunction", ctypes.byref(function), module, ctypes.c_char_p(name.encode())
+                    "cuModuleGetFunction",
+                    ctypes.byref(function),
+                    module,
+                    ctypes.c_char_p(name.encode()),
                 )
                 self.functions[name] = function
         weakref.finalize(self, _unload, engine, module).atexit = False
@@ -214,9 +219,9 @@ def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Blocks:
 
 
 class Step:
-    """A kernel bound to tensors on a GPU: the arguments, attributes and methods that
-    :class:`ravine.engines.cpu.Step` has, but for kernels with rows and columns, and for tensors that are spread
-    over processes.
+    """A kernel bound to tensors on a GPU, with the arguments, attributes and methods of
+    :class:`ravine.engines.cpu.Step`, except those for rows and columns, and for tensors that are spread over
+    processes.
 
     Array columns are on the device; scalar slots and counts are on the host.
     """
@@ -262,7 +267,7 @@ class Step:
             "numbers": len(kernel.tensor_row) * many,
             "totals": len(kernel.totals),
         }
-        self._written = [*lengths]
+        written = [*lengths]
         lengths |= {"scalars": len(SCALARS), "done": 1}
         for b, (count, variant) in enumerate(zip(cells, variants, strict=True)):
             lengths[f"launch{b}"] = len(LAUNCH) + len(kernel.columns)
@@ -313,7 +318,10 @@ class Step:
         self._waits = any(v.level == TENSOR and v.stage >= stages for v in new)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
-        self._copied: dict[str, bytes] = {}
+        self._written = [
+            (self._at(table), 8 * lengths[table]) for table in written if lengths[table]
+        ]
+        self._copied = [b""] * len(self._written)
         with engine.current():
             engine.copy_in(self.anywhere, self._words, ctypes.sizeof(self._words))
 
@@ -323,7 +331,7 @@ class Step:
 
     def _fill(self, table: str, words: Sequence[int]) -> None:
         begin = self._begin[table]
-        self._words[begin : begin + len(words)] = words
+        self._words[begin : begin + len(words)] = [*words]
 
     def _record(self, place: int, field: str, value: int) -> None:
         self._words[self._begin["records"] + len(RECORD) * place + RECORD.index(field)] = value
@@ -428,9 +436,8 @@ class Step:
 
     def _copy(self) -> None:
         """Copy what has changed of the tables to the device."""
-        for table in self._written:
-            size, at = 8 * self._lengths[table], self._at(table)
+        for i, (at, size) in enumerate(self._written):
             content = ctypes.string_at(at, size)
-            if content != self._copied.get(table):
+            if content != self._copied[i]:
                 self.engine.copy_in(at + self._moved.value, content, size)
-                self._copied[table] = content
+                self._copied[i] = content

@@ -2,11 +2,11 @@
 
     engine, why = chosen(kernel, ("float32",) * 4, False, place)
 
-An engine is a module with a function `engine(place)`, which raises Unavailable with the reason where it cannot
-run. Modules are imported when tensors of their kind of device are stepped first. Before a kernel steps
-anybody's tensors on a device, it steps some of its own there, and the CPU kernel steps the same: where the
-results differ, the next engine is asked. Where none is left, the rule is called instead, and the reasons are
-told.
+An engine is a module with a function `engine(place)`, which raises Unavailable, with the reason, where it
+cannot run. It is imported when the first tensor on such a device is stepped. Before a kernel steps anybody's
+tensors on a device, it steps some of its own there, and the CPU kernel steps the same ones: if the results
+differ, the next engine is tried. If none is left, the rule is called instead, and `optimizer.engine` gives
+the reasons.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Kernel
 
-__all__ = ["Engine", "Place", "Unavailable", "bound", "chosen"]
+__all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
 
 _MODULES = {"cuda": ("ravine.engines.cuda",)}
 """By kind of device: where engines are, the preferred ones first."""
+KINDS = tuple(_MODULES)
 
 
 class Unavailable(RuntimeError):
@@ -51,17 +53,19 @@ class Engine(Protocol):
     """What steps kernels on a device.
 
     name: in words. refusal: why it cannot step a kernel for columns of these dtypes, or nothing. step: a
-    kernel bound to tensors, as :class:`ravine.engines.cpu.Step` binds one: with its arguments sizes, dtypes,
-    groups, counts, numbers and stochastic, its `columns`, `state`, `inputs`, `order`, `lock`, `anywhere` and
-    `slots`, and its methods point, place, set_group, setter, run and squares. Array columns are on the device;
-    scalar slots and counts are on the host. `run` queues the step on the place's stream.
+    kernel bound to tensors, like :class:`ravine.engines.cpu.Step`: with its arguments sizes, dtypes, groups,
+    counts, numbers and stochastic, its attributes columns, state, inputs, order, lock, anywhere, arrays,
+    slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns are on
+    the device; scalar slots and counts are on the host. `run` queues the step on the place's stream.
 
     allocate, free, write and read: memory of the device, by address. read waits for what is queued.
     """
 
     name: str
 
-    def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str: ...
+    def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+        """Why it cannot step a kernel, or nothing."""
+
     def step(
         self,
         kernel: Kernel,
@@ -72,11 +76,20 @@ class Engine(Protocol):
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
         stochastic: bool = False,
-    ) -> Step: ...
-    def allocate(self, size: int) -> int: ...
-    def free(self, address: int) -> None: ...
-    def write(self, address: int, content: bytes) -> None: ...
-    def read(self, address: int, size: int) -> bytes: ...
+    ) -> Step:
+        """A kernel bound to tensors."""
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes."""
+
+    def free(self, address: int) -> None:
+        """Give them back."""
+
+    def write(self, address: int, content: bytes) -> None:
+        """Copy to the device."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy from the device."""
 
 
 _lock = threading.RLock()
@@ -108,7 +121,7 @@ def chosen(
             reasons.append(engine)
             continue
         key = ("proof", module, place, tuple(dtypes), stochastic)
-        why = kept(kernel, key, lambda engine=engine: _why_not(engine, kernel, dtypes, stochastic))
+        why = kept(kernel, key, partial(_why_not, engine, kernel, dtypes, stochastic))
         if not why:
             return engine, ""
         reasons.append(f"{engine.name}: {why}")

@@ -1,8 +1,8 @@
-"""What a step computes, as a short text: what a stored result of a rule is found by.
+"""The digest of a step's computation, by which stored results of a rule are found.
 
-It is taken of the graph. So everything counts that the rule reads while it is traced, globals,
-closures and helpers too, and neither names nor comments nor layout do. It is the same in every
-process and on every version of Python.
+It is computed from the graph. So everything counts that the rule reads while it is traced, including
+globals, closures and helpers, but names, comments and layout do not. It is the same in every process and
+on every version of Python.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def digest(
 ) -> str:
     """The text that two rules share if they compute the same step from the same state.
 
-    values: of the hyperparameters; the rest have their defaults. They count by their values, not by
-    their names. varied: the hyperparameters that are set by name during a run; they count by both.
+    values: of the hyperparameters; the rest have their defaults. Their values count, but not their names.
+    varied: the hyperparameters that are set by name during a run, so that both count.
 
     Raises what :func:`~ravine.engines.tracing.trace` raises.
     """
@@ -46,7 +46,7 @@ def _in_all_dimensions(rule: Rule, graph: Graph, varied: Collection[str]) -> str
 def _in_dimensions(rule: Rule, graph: Graph, ndim: int, varied: Collection[str]) -> str | None:
     try:
         return _digest(trace(rule, graph.given, ndim, **graph.values), varied)
-    except RuleError:  # no step will be taken like that
+    except RuleError:  # no step is ever taken with this
         return None
 
 
@@ -62,7 +62,7 @@ def _digest(graph: Graph, varied: Collection[str]) -> str:
 
 
 def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:
-    """What a leaf is, without the names that the rule gives."""
+    """A description of a leaf without the names in the rule."""
 
     def number(name: str) -> list[str]:
         return [repr(graph.values[name]), *[name] * (name in varied)]
@@ -78,7 +78,7 @@ def _leaf(graph: Graph, node: Node, varied: Collection[str]) -> list[Any]:
 
 
 def _evaluation(graph: Graph) -> Node:
-    """The weights to evaluate with, as a node of the graph."""
+    """The weights for evaluation, as a node of the graph."""
     rule = graph.rule
     leaves = {(node.op, node.value): node for node in graph.nodes if not node.args}
     state = [leaves["scalar" if s.kind == "scalar" else "input", k] for k, s in rule.slots.items()]

@@ -1,6 +1,6 @@
 """The reference engine: calls the rule's function, tensor by tensor.
 
-A rule that looks at all tensors at once (`ops.total`) is called once, on bags of them.
+A rule that uses all tensors at once (`ops.total`) is called once, on bags of them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["Work", "plan", "steps"]
 
 @dataclass
 class Work:
-    """One tensor's step to be taken: parameter, gradient, live state by slot, step count, values.
+    """The pending step of one tensor: parameter, gradient, live state by slot, step count, values.
 
-    hyper: the hyperparameters, and signals that are one number, where they are given. dtype: what p is
-    kept in, where it is computed in another. signals: the arrays that are given besides g. seed,
-    number: of the optimizer and of the tensor, what random numbers are made of. ndim: how many
-    dimensions the parameter has, where p is only some of its elements.
+    hyper: the hyperparameters, and signals that are one number, if given. dtype: the dtype in which p is
+    stored, if it is computed in another. signals: the arrays that are given besides g. seed, number: of
+    the optimizer and of the tensor, from which random numbers are made. ndim: the number of dimensions
+    of the parameter, if p is only some of its elements.
     """
 
     p: Any
@@ -46,11 +46,11 @@ class Work:
 
     @property
     def draw(self) -> Draw:
-        """What its random numbers are made of."""
+        """What its random numbers are made from."""
         return Draw(self.seed, self.t, self.number)
 
     def converted(self, convert: Callable[[Any], Any], dtype: Any) -> Work:
-        """The same work on other arrays; dtype: what p is kept in, if they are not in it."""
+        """The same work on other arrays; dtype: the dtype in which p is stored, if theirs differs."""
         slots, signals = (
             {k: convert(x) for k, x in of.items()} for of in (self.state, self.signals)
         )
@@ -59,7 +59,7 @@ class Work:
 
     @property
     def arrays(self) -> list[Any]:
-        """All that it has in the shape of p, or that may have it."""
+        """All of its arrays that have, or may have, the shape of p."""
         return [self.p, self.g, *self.signals.values(), *self.state.values()]
 
 
@@ -69,10 +69,10 @@ def plan(
     given: Collection[str] | None = None,
     ndim: int | None = None,
 ) -> Graph:
-    """The rule's graph for these values; the same one until a switch changes sides.
+    """The rule's graph for these values; the same one until a switch changes.
 
-    given: the signals that the step is given; by default all of them. ndim: how many dimensions the
-    parameter has; where nobody says, it is taken to be a matrix.
+    given: the signals that the step receives; by default all of them. ndim: the number of dimensions of
+    the parameter; by default, it is assumed to be a matrix.
     """
     ndim = seen_ndim(MATRIX if ndim is None else ndim, rule.seen)
     on = tuple(bool(hyper[k]) for k in rule.hyperparameters)
@@ -81,8 +81,8 @@ def plan(
 
 
 def _traced(rule: Rule, hyper: Mapping[str, Any], given: tuple[str, ...], ndim: int) -> Graph:
-    """A graph whose switches stand as these values have them; numbers that are none do not matter, nor
-    does the number of dimensions where the same is computed.
+    """A graph for the switches among these values; other numbers do not matter, nor does the number of
+    dimensions if the rule computes the same for all of them.
     """
     graphs: list[Graph] = kept(rule, "graphs", list)
     alike = [
@@ -108,13 +108,13 @@ def steps(
 
     bag: call the rule once, on bags of this kind of all tensors, even if it does not ask for that.
 
-    All is computed and checked before anything is returned, and can be stored in any order: arrays
-    share no memory with one another, nor with an array of any work. Only what a step leaves as it is
-    comes back as the very object that stands in its place in the work, and need not be stored. A
-    plain number, or an array without dimensions, stands for an array full of it. A tensor without
-    elements takes no part in the step of a rule with reductions: means of nothing are no numbers.
+    Everything is computed and checked before anything is returned, and can be stored in any order: the
+    arrays share no memory with one another, nor with an array of any work. Only a value that the step
+    does not change is returned as the same object, and need not be stored. A plain number, or an array
+    without dimensions, represents an array full of it. A tensor without elements is left out of the step
+    of a rule with reductions, because the mean of nothing is not a number.
 
-    Raises RuleError where an array has another shape than what it takes the place of.
+    Raises RuleError if an array's shape differs from that of the array it replaces.
     """
     given, works = works, [_seen(rule, work) for work in works]
     graphs = _graphs(rule, works)
@@ -129,7 +129,7 @@ def steps(
         if nothing:
             own = (
                 slot for slot in live if not rule.slots[slot].shared
-            )  # what is shared, others step
+            )  # the shared slots that other tensors step
             results.append((begun.p, {slot: begun.state[slot] for slot in own}))
             continue
         p, *slots = next(rows)
@@ -144,7 +144,7 @@ def steps(
 
 
 def _seen(rule: Rule, work: Work) -> Work:
-    """A work as the rule sees it."""
+    """A work in the rule's view."""
     if not rule.seen:
         return work
     p, g, *slots = rule.view((work.p, work.g, *(work.state.get(slot) for slot in rule.slots)))
@@ -156,7 +156,7 @@ def _seen(rule: Rule, work: Work) -> Work:
 def _restored(
     rule: Rule, work: Work, seen: Work, p: Any, state: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """The results in the shapes of the work; what is as it was, as the very object that it was."""
+    """The results in the shapes of the work; unchanged values are the same objects."""
 
     def restore(new: Any, now: Any, old: Any) -> Any:
         return old if new is now else restored(new, old, rule.seen)
@@ -166,7 +166,7 @@ def _restored(
 
 
 def _graphs(rule: Rule, works: Sequence[Work]) -> list[Graph]:
-    """The graph by which each work is stepped."""
+    """The graph that steps each work."""
     known: dict[tuple[int, int], Graph] = {}
     graphs = []
     for work in works:
@@ -187,7 +187,7 @@ def _is_empty(work: Work) -> bool:
 
 
 def _array(x: Any) -> Any:
-    """What has the memory: of an array that is spread over processes, this one's part."""
+    """The array that owns the memory: for one that is spread over processes, this process's part."""
     return getattr(x, "local", x) if isinstance(x, Operable) else x
 
 
@@ -198,7 +198,9 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
     if bag is None and not at_once:
         return [_call(g, _given(rule, w), [w], None) for g, w in zip(graphs, works, strict=True)]
     bag = bag or Tensors
-    places: dict[int, list[int]] = {}  # in a bag all have as many dimensions, if it matters
+    places: dict[
+        int, list[int]
+    ] = {}  # if it matters, all tensors in a bag have the same number of dimensions
     for i, (graph, work) in enumerate(zip(graphs, works, strict=True)):
         places.setdefault(_ndim(work) if graph.by_ndim else 0, []).append(i)
     parts = [[works[i] for i in its] for its in places.values()]
@@ -219,7 +221,7 @@ def _rows(rule: Rule, works: Sequence[Work], bag: type[Tensors] | None) -> Seque
 
 
 def _given(rule: Rule, work: Work) -> dict[str, Any]:
-    """What the rule is given for a tensor, by name."""
+    """The rule's arguments for a tensor, by name."""
     state = {slot: work.state.get(slot, 0.0) for slot in rule.slots}
     names = (*rule.hyperparameters, *rule.signals)
     numbers = {k: work.hyper[k] for k in names if k in work.hyper}
@@ -227,7 +229,7 @@ def _given(rule: Rule, work: Work) -> dict[str, Any]:
 
 
 def _bagged(rule: Rule, works: Sequence[Work], bag: type[Tensors]) -> dict[str, Any]:
-    """The same for several tensors, in bags; what is the same number for all of them is that number."""
+    """The same for several tensors, in bags; a number that is the same for all of them is not in a bag."""
     every = [_given(rule, work) for work in works]
     columns = {name: [given[name] for given in every] for name in every[0]}
     arrays = {"p", "g", *works[0].signals}
@@ -246,7 +248,7 @@ def _one(values: Sequence[Any], bag: type[Tensors]) -> Any:
 def _within(
     graph: Graph, works: Sequence[Work], bag: type[Tensors] | None
 ) -> AbstractContextManager[Any]:
-    """What is computed with in these works: how p is stored, and what random numbers are made of."""
+    """The context of these works: how p is stored, and what random numbers are made from."""
     stack = ExitStack()
     stack.enter_context(stored_in(_one([work.dtype for work in works], Tensors)))
     if graph.draws:
@@ -258,13 +260,13 @@ def _within(
 def _call(
     graph: Graph, given: Mapping[str, Any], works: Sequence[Work], bag: type[Tensors] | None
 ) -> Sequence[Any]:
-    """Call the rule; where an operation does not fit its arrays, RuleError says in which line."""
+    """Call the rule; if an operation does not fit its arrays, RuleError says in which line."""
     rule = graph.rule
-    # Of some elements the function cannot know how many dimensions there are; the graph was told.
+    # From some elements, the function cannot know the number of dimensions; the graph was told.
     in_part = graph.by_ndim and any(work.ndim is not None for work in works)
     with _within(graph, works, bag):
         if graph.lazy or in_part:
-            # the call says in which line
+            # the call's error says in which line
             with suppress(*(() if in_part else (ValueError, RuntimeError, IndexError))):
                 return results(graph, given)
         state = [given[slot] for slot in rule.slots]
@@ -284,7 +286,7 @@ def _call(
 
 
 def _for_matrices(graph: Graph, p: Any) -> str:
-    """What to do where a rule for matrices is given something else; otherwise nothing."""
+    """Advice if a rule for matrices is given something else; otherwise ""."""
     ndim = min((x.ndim for x in _members(p)), default=2)
     if ndim > 1 or not takes_matrices(graph.rule, ndim):
         return ""
@@ -298,11 +300,10 @@ def _members(p: Any) -> Sequence[Any]:
 
 
 def _kept(rule: Rule, work: Work, name: str, new: Any, old: Any, taken: set[int]) -> Any:
-    """A result, or a copy if it shares memory with what the rule was given or with another result.
+    """A result, or a copy if it shares memory with an argument or with another result.
 
-    taken: the ids of all arrays given, and of the results so far. Rules are pure, so other results
-    are new, or views of what the call was given. Raises RuleError for an array of another shape than
-    what it takes the place of.
+    taken: the ids of all arguments, and of the results so far. Rules are pure, so other results are new,
+    or views of arguments. Raises RuleError if an array's shape differs from that of the array it replaces.
     """
     if new is old or type(new) is float:
         return new
@@ -320,7 +321,7 @@ def _kept(rule: Rule, work: Work, name: str, new: Any, old: Any, taken: set[int]
 
 
 def _is_view(x: Any, work: Work) -> bool:
-    """Whether an array may be a view of one that the work has; JAX's are not, since none changes."""
+    """Whether an array may be a view of one in the work; JAX's are not, since they never change."""
     kind = home(type(x))
     if kind == "numpy":
         return x.base is not None

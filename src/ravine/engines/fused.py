@@ -1,7 +1,7 @@
-"""Chooses between the engines: fused kernels where the rule and its arrays allow, eager elsewhere.
+"""Chooses between the engines: fused kernels if the rule and its arrays allow them, otherwise eager.
 
-The fronts hand over `Work` (engines/eager.py) and how to see their arrays; engines/cpu.py knows
-addresses only.
+The fronts pass `Work` (engines/eager.py) and functions that describe their arrays; engines/cpu.py knows
+only addresses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ravine.engines import devices
+from ravine.engines.devices import Place
 from ravine.engines.eager import Work, plan
 from ravine.engines.graph import Graph
 from ravine.engines.tracing import ways
@@ -21,7 +23,8 @@ from ravine.rule import RuleError, kept
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Kernel
-    from ravine.engines.turns import Library, Turns
+    from ravine.engines.stacks import Library
+    from ravine.engines.turns import Turns
 
 __all__ = [
     "ACROSS",
@@ -93,26 +96,36 @@ def describe(engine: str, graphs: Iterable[Graph], unfit: Iterable[str]) -> str:
             if why
         }
         return f"eager: {'; '.join(sorted(texts))}"
-    from ravine.engines.turns import called
-
-    calls = sorted({op for way in every for op in called(way)})
-    kernel = f"kernel, matrices by BLAS: {', '.join(calls)}" if calls else "kernel"
+    kernel = _with_blas(every)
     left = Counter(why for why in unfit if why)
     counts = ", ".join(f"{n} tensor{'s' * (n > 1)} ({why})" for why, n in left.items())
     return f"{kernel}; eager for {counts}" if left else kernel
 
 
+def _with_blas(graphs: Iterable[Graph]) -> str:
+    """The kernel, and the operations that a library is called for."""
+    from ravine.engines.cutting import called, is_cut
+
+    if not any(map(is_cut, graphs := [*graphs])):
+        return "kernel"
+    pairs = [called(graph) for graph in graphs]
+    always = sorted({op for its, _ in pairs for op in its})
+    due = sorted({op for _, its in pairs for op in its} - {*always})
+    parts = [", ".join(always), f"when due: {', '.join(due)}" if due else ""]
+    return f"kernel, matrices by BLAS: {'; '.join(filter(None, parts))}"
+
+
 def refusal(graph: Graph) -> str:
     """Why no kernel can be made of the graph here, or nothing."""
     try:
-        import ravine.engines.cpu  # noqa: F401, which needs llvmlite
-        from ravine.engines.turns import split
+        import ravine.engines.cpu  # which needs llvmlite
+        from ravine.engines.cutting import cut, is_cut
     except ImportError as error:
         return without("llvmlite", error)
 
     def why() -> str:
         try:
-            split(graph)
+            (cut if is_cut(graph) else ravine.engines.cpu.kernel)(graph)
         except RuleError as error:
             return str(error)
         return ""
@@ -121,8 +134,8 @@ def refusal(graph: Graph) -> str:
 
 
 def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
-    """Where a rule looks at all tensors at once, and has several graphs for their numbers of dimensions:
-    one of them by each of them. Their tensors are stepped in one call, and by no kernel.
+    """Map each graph to the one its tensors are stepped with, where a rule looks at all tensors at once
+    but has a graph for each number of dimensions. Their tensors are stepped in one call, without a kernel.
     """
     alike: list[list[Graph]] = []
     for graph in (g for g in dict.fromkeys(graphs) if g.by_ndim):
@@ -143,18 +156,20 @@ def by_lines(graph: Graph) -> Kernel | None:
     """The kernel of a graph that has something for each row or each column; None for other graphs."""
     if refusal(graph):
         return None
-    from ravine.engines.turns import split
+    from ravine.engines.cpu import kernel
+    from ravine.engines.cutting import cut, is_cut
 
-    found = split(graph)[-1].kernel
-    return found if found.by_lines else None
+    found = cut(graph).turns[-1].kernel if is_cut(graph) else kernel(graph)
+    return found if found is not None and found.by_lines else None
 
 
 def misshapen(kernel: Kernel, work: Work) -> str:
     """Why a work is not of matrices as a kernel with rows and columns sees them, or nothing."""
     if kernel.matrices(work.p.shape) is None:
         return f"of {work.p.ndim} dimensions"
-    for slot in kernel.short:
-        x, like = work.state.get(slot), kernel.graph.rule.shape(slot, work.p.shape)
+    matrices = [slot for slot in work.state if kernel.graph.rule.slots[slot].matrix]
+    for slot in (*kernel.short, *matrices):
+        x, like = work.state.get(slot), kernel.graph.rule.shape(slot, work.p.shape, **work.hyper)
         if x is not None and tuple(x.shape) != like:
             return f"state of shape {tuple(x.shape)}"
     return ""
@@ -205,34 +220,42 @@ def bind(
     library: Library,
     *,
     squares: bool = False,
+    zero: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
+    place: Place | None = None,
     **how: Any,
 ) -> Step | Turns:
     """A kernel's tables for arrays of these sizes and dtypes, with the hyperparameters of the works.
 
-    dtype: an array's dtype by name ("float32"). rows: for each work, the row that its hyperparameters
-    stand in; works with other values have other rows. library: makes the arrays that matrix
+    dtype: an array's dtype by name ("float32"). rows: for each work, the row of its hyperparameters;
+    works with other values have other rows. library: makes the arrays that matrix
     operations are called with. squares: let the kernel sum up the squared
-    gradients. wholes: where arrays are parts of arrays that are spread over processes, the shapes that
-    these have, so that the processes can put their sums together. how: as of
+    gradients. zero: let it fill the gradients with zeros. wholes: where arrays are parts of arrays that
+    are spread over processes, the shapes that these have, so that the processes can put their sums
+    together. place: the device of the arrays, if it is not the CPU. how: as of
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
-    from ravine.engines.turns import Turns, called, split
+    from ravine.engines.cutting import is_cut
+    from ravine.engines.turns import Turns
 
     step: Step | Turns
-    if called(graph):
+    if is_cut(graph):
         named = [{"p": w.p, "g": w.g, **w.signals, **w.state} for w in works]
+        slots = [slot for slot in graph.live if graph.rule.slots[slot].matrix]
         step = Turns(
-            split(graph, squares),
+            graph,
             [w.p.shape for w in works],
             [{k: dtype(x) for k, x in xs.items() if hasattr(x, "dtype")} for xs in named],
+            [{slot: tuple(w.state[slot].shape) for slot in slots} for w in works],
             rows,
             library,
+            squares=squares,
+            zero=zero,
             **how,
         )
     else:
-        kern = kernel(graph, squares, wholes is not None)
+        kern = kernel(graph, squares, wholes is not None, zero)
         if kern.by_lines:
             how["matrices"] = [kern.matrices(w.p.shape) for w in works]
         if wholes is not None:
@@ -245,7 +268,10 @@ def bind(
             + tuple(dtype(w.state[slot]) for slot in kern.arrays)
             for w in works
         ]
-        step = Step(kern, sizes, dtypes, rows, **how)
+        if place is None:
+            step = Step(kern, sizes, dtypes, rows, **how)
+        else:
+            step = devices.bound(place, kern, sizes, dtypes, rows, **how)
     for row, work in dict(zip(rows, works, strict=True)).items():
         step.set_group(row, [work.hyper[name] for name in step.inputs])
     return step

@@ -6,10 +6,10 @@ value per element of the parameter. Nodes are shared: the same operation on the 
 the same node.
 
 `if` is allowed on switches only: a bool, a hyperparameter whose zero means off, or `ndim(p)`. It is
-decided while tracing, and the graph remembers which switches it was decided on. A bool stays what it is; a
-number may change from step to step, and with it what is computed. So which state has to be kept
-depends on all that numbers may decide. Signals, which some steps are given and others not, are None or
-not while tracing: a rule has a graph for each set of them that a step may be given.
+decided while tracing, and the graph remembers which switches were involved. A bool never changes; a
+number may change from step to step, and with it what is computed. So the state to keep depends on
+everything that numbers may decide. Signals, which only some steps receive, are None or not while
+tracing: a rule has a graph for each set of them that a step may receive.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 STEP, TENSOR, ELEMENT = 0, 1, 2
 MATRIX = 2
-"""How many dimensions p is taken to have where nobody says."""
+"""The number of dimensions that p is assumed to have by default."""
 DIMENSIONS = range(6)
 """Those that a rule is tried with; the weight of a convolution in space has five."""
 REDUCTIONS = (*REDUCED, "total")
@@ -62,9 +62,9 @@ OF_ARRAYS = (
     *ALONG,
     "size",
 )
-"""Operations that numbers have not: the rows and columns of a matrix count."""
+"""Operations that do not exist for numbers: they depend on the rows and columns of a matrix."""
 FACTS = ("size", "numel", "epsilon")
-"""What there is to know of a tensor besides its elements."""
+"""What a rule may ask about a tensor besides its elements."""
 PAIRS = ("qr", "eigh")
 _LEAVES = ("input", "scalar", "hyperparameter", "constant")
 
@@ -90,7 +90,7 @@ class Node(ops.Operable):
         __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __add__
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
-        """A new node of the same graph; of an operation with two results, a node for each."""
+        """A new node of the same graph; one for each result if the operation has two."""
         if name == "ndim":
             return self.graph.dimensions(self)
         node = self.graph.add(name, *args)
@@ -122,7 +122,7 @@ class Node(ops.Operable):
         )
 
     def describe(self) -> str:
-        """What the node is, for error messages."""
+        """A description of the node for error messages."""
         if self.op in ("input", "scalar"):
             return f"the value of {self.value}"
         level = {STEP: "a value of this step", TENSOR: "a reduction", ELEMENT: "an array"}[
@@ -203,7 +203,7 @@ class Graph:
         return self._node(op, nodes, level, None)
 
     def lifted(self, x: Any) -> Node:
-        """A node as it is, and a number as a constant."""
+        """A node unchanged, and a number as a constant."""
         if isinstance(x, Node):
             return x
         number = hyperparameters.plain(x) if not isinstance(x, bool) else x
@@ -223,12 +223,12 @@ class Graph:
         return self._index[key]
 
     def decide(self, switch: str) -> bool:
-        """Whether a hyperparameter is on (not zero), remembering that it was asked."""
+        """Whether a hyperparameter is on (not zero); records the question."""
         on = self.forced[switch] if switch in self.forced else bool(self.values[switch])
         return self.switches.setdefault(switch, on)
 
     def dimensions(self, node: Node) -> int:
-        """How many dimensions a value has that is made of p or g, remembering that it was asked."""
+        """The number of dimensions of a value made of p or g; records the question."""
         as_p: dict[int, bool] = {}
         for x in self.needed([node]):
             eigenvalues = x.op == "item" and x.args[0].op == "eigh" and not x.args[1].value
@@ -264,7 +264,7 @@ class Graph:
 
     @cached_property
     def common(self) -> dict[str, tuple[str, ...]]:
-        """The live shared slots, and the hyperparameters that their new values depend on beside totals."""
+        """The live shared slots, and the hyperparameters that their new values depend on, totals aside."""
         shared = [slot for slot in self.live if self.rule.slots[slot].shared]
         nodes = {slot: self._beside_totals(self.outputs[slot]) for slot in shared}
         return {
@@ -274,7 +274,7 @@ class Graph:
 
     @property
     def at_once(self) -> bool:
-        """Whether all tensors have to be stepped at once, since a step looks at all of them."""
+        """Whether all tensors must be stepped at once, since a step uses all of them."""
         return self.uses("total") or bool(self.common)
 
     def not_common(self, node: Node) -> str:
@@ -289,7 +289,7 @@ class Graph:
         return ""
 
     def _beside_totals(self, root: Node) -> list[Node]:
-        """The nodes that a value depends on, but for what is summed over all tensors."""
+        """The nodes that a value depends on, except through sums over all tensors."""
         seen: dict[int, Node] = {}
         stack = [root]
         while stack:
@@ -301,12 +301,12 @@ class Graph:
 
     @property
     def of_arrays(self) -> bool:
-        """Whether the step is one of arrays only, such as matrices, and cannot be taken on a number."""
+        """Whether the step works only on arrays, such as matrices, and not on a number."""
         return not self._operations.isdisjoint(OF_ARRAYS)
 
     @cached_property
     def lazy(self) -> bool:
-        """Whether an operation on matrices is needed at some steps only, as numbers of the step decide."""
+        """Whether an operation on matrices is needed only at some steps, depending on the step's numbers."""
         ways = [n for n in self.needed(self.live_outputs().values()) if n.op == "where"]
         return any(
             n.args[0].level == STEP and any(x.op in OF_ARRAYS for x in self.needed(n.args[1:]))
@@ -315,7 +315,7 @@ class Graph:
 
     @property
     def pointwise(self) -> bool:
-        """Whether each element is stepped without a look at the others, or at where it stands."""
+        """Whether the step of each element is independent of the others and of its position."""
         return self._operations.isdisjoint((*REDUCTIONS, *KEPT, *OF_ARRAYS, *DRAWN))
 
     @property
@@ -391,7 +391,7 @@ def fill(graph: Graph) -> None:
 
 
 def _one_by_one(local: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Local variables, and the parts of those that are tuples, by names of their own."""
+    """Local variables, and the parts of tuples among them under separate names."""
     for name, value in local.items():
         if isinstance(value, (tuple, list)):
             yield from zip(part_names(name, len(value)), value, strict=True)

@@ -1,11 +1,10 @@
 """What a kernel is: values on six levels, and when and where each of them is computed and kept.
 
-The step of a fused kernel has values on six levels: those of a parameter group (what depends on t
-and the hyperparameters alone), those of a tensor (reductions, scalar slots, and what depends on
-them), one for each matrix of a tensor that is seen as matrices, one for each of their rows, or of their
-columns, and elements. A reduction
-ends a pass over the elements. lowering.py makes a kernel of a rule's graph, printers (engines/llvm/) make
-code of it.
+The step of a fused kernel has values on six levels: of a parameter group (what depends only on t and
+the hyperparameters), of a tensor (reductions, scalar slots, and what depends on them), of each matrix of
+a tensor that is seen as matrices, of each of their rows, of each of their columns, and of each element.
+A reduction ends a pass over the elements. lowering.py turns a rule's graph into a kernel, and printers
+(engines/llvm/) turn it into code.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ __all__ = [
     "Value",
 ]
 
-DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""The dtypes that a column may have, and the bytes of an element."""
+DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "uint8": 1}
+"""The dtypes that a column may have, and the bytes of an element; 8 bits are codes, see narrow.py."""
 
 GROUP, TENSOR, MATRIX, ROW, COLUMN, ELEMENT = range(6)
 LINES = {MATRIX: "matrix", ROW: "row", COLUMN: "column"}
@@ -55,10 +54,10 @@ SIZE_AT = {ELEMENT: "numel", MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 matrix, which are those of a row."""
 
 SMALLEST, LARGEST = 2.0**-126, 2.0**126
-"""Between these, a number and its reciprocal are normal numbers also of float32."""
+"""Between these bounds, a number and its reciprocal are normal numbers in float32, too."""
 
 PARTIAL = ("sum", "greatest", "least")
-"""The reductions of which each chunk of elements leaves a part; a mean is made of a sum."""
+"""The reductions of which each chunk of elements computes a part; a mean is made from a sum."""
 PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
 WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
@@ -66,7 +65,7 @@ WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
 
 
 class KernelError(RuleError):
-    """A rule that a CPU kernel cannot be made of; the message says why, and what runs instead."""
+    """A rule for which there can be no CPU kernel; the message says why, and what runs instead."""
 
 
 @dataclass(eq=False)
@@ -87,7 +86,7 @@ class Value:
 
     @property
     def called(self) -> str:
-        """What it is called in printed code."""
+        """Its name in printed code."""
         return str(self.leaf or self.name or self.op)
 
 
@@ -96,7 +95,7 @@ class Kernel:
     """A rule's step, lowered: independent of dtypes until it is printed.
 
     signals: those that are arrays, as many as the step is given. columns: p, g, the signals, and the
-    live slots that are arrays. short: those of them that have one number for each row, or for each
+    live slots that are arrays. short: the columns that have one number for each row, or for each
     column. slots: the live slots that are scalars. views: how a tensor is seen as matrices: as one, its
     "first" axis by the rest; with rows along its "last" axis; with columns along the last but one, each
     "below" the other; or as one "matrix" of two axes.
@@ -124,8 +123,8 @@ class Kernel:
         return self.value(op, (), level, 0, leaf)
 
     def matrices(self, shape: Sequence[int]) -> tuple[int, int, int] | None:
-        """How many matrices a tensor of this shape is, as the kernel sees it, and the rows and columns of
-        each; None: it cannot.
+        """The number of matrices in a tensor of this shape, as the kernel sees it, and their rows and
+        columns; None if it cannot see it.
         """
         shape = seen_shape(shape, self.graph.rule.seen)
         lines = self._lines_of(len(shape))
@@ -154,20 +153,20 @@ class Kernel:
             return [ROW, COLUMN]
         if ndim and self.views == {"first"}:
             return [ROW, *[COLUMN] * (ndim - 1)]
-        if ndim and self.views == {"last"}:  # no two rows have to do with each other
+        if ndim and self.views == {"last"}:  # rows are independent of one another
             return [*[ROW] * (ndim - 1), COLUMN]
         known = ndim > 2 and self.views <= {"last", "below"}
         return [*[MATRIX] * (ndim - 2), ROW, COLUMN] if known else None
 
     @property
     def by_lines(self) -> bool:
-        """Whether there is something for each row or column."""
+        """Whether there are values for each row or column."""
         return bool(self.views)
 
     @cached_property
     def due(self) -> dict[Value, int]:
         """The stage at which each value for matrices, rows or columns is computed: the first that needs it,
-        so that it need not be kept for long.
+        so that it is not kept for long.
         """
         due: dict[Value, int] = {}
         for v in reversed(self.needed):
@@ -181,11 +180,11 @@ class Kernel:
         return due
 
     def is_found(self, v: Value) -> bool:
-        """Whether a value is put together from parts before its stage: those of chunks, or of processes."""
+        """Whether a value is combined from parts before its stage: those of chunks, or of processes."""
         return v.op in (*PARTIAL, *PARTED) or (self.spread and v.op in (*WHOLE, *EACH))
 
     def found(self, stage: int) -> list[Value]:
-        """What is put together from parts before a stage."""
+        """The values that are combined from parts before a stage."""
         return [v for v in self.needed if v.stage == stage and self.is_found(v)]
 
     def reduced(self, v: Value) -> set[int]:
@@ -222,8 +221,8 @@ class Kernel:
 
     @cached_property
     def lines(self) -> dict[Value, int]:
-        """Where, among what is kept for matrices, rows or columns, a value stands; it may have the place of
-        one that is not needed any more. What is used where it is computed only is not kept.
+        """The place of each value that is kept for matrices, rows or columns; it may reuse the place of one
+        that is no longer needed. A value that is used only where it is computed is not kept.
         """
         order = [
             (stage, i, run)
@@ -270,7 +269,7 @@ class Kernel:
         leaf: Any = None,
         name: str = "",
     ) -> Value:
-        """The value of an operation on these arguments, as it is; there is one of each."""
+        """The value of an operation on these arguments, unoptimized; each exists once."""
         key = (op, tuple(a.index for a in args), repr(leaf))
         if key not in self._known:
             self._known[key] = Value(len(self.values), op, args, level, stage, leaf, name)
@@ -324,7 +323,7 @@ class Kernel:
 
     @cached_property
     def group_row(self) -> dict[Value, int]:
-        """Where in a group's row each scalar stands: the inputs first."""
+        """The position of each scalar in a group's row: the inputs first."""
         ours = [v for v in self.needed if v.level == GROUP]
         inputs = [v for name in self.inputs for v in ours if v.leaf == name]
         others = [v for v in ours if v.op != "constant"]
@@ -332,13 +331,13 @@ class Kernel:
 
     @cached_property
     def tensor_row(self) -> dict[Value, int]:
-        """Where in a tensor's row each scalar stands: the scalar slots first."""
+        """The position of each scalar in a tensor's row: the scalar slots first."""
         slots = [self.leaf("scalar", name, TENSOR) for name in self.slots]
         others = [v for v in self.needed if v.level == TENSOR]
         return {v: i for i, v in enumerate(dict.fromkeys([*slots, *others]))}
 
     def place(self, scalar: Value) -> int:
-        """Where in the row of its group or tensor a scalar stands."""
+        """The position of a scalar in the row of its group or tensor."""
         return (self.group_row, self.tensor_row)[scalar.level][scalar]
 
     @cached_property

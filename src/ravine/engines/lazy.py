@@ -1,12 +1,12 @@
-"""A step that computes only what it needs: where a condition is known before the step, one branch.
+"""A step that computes only what it needs: if a condition is known before the step, only one branch.
 
     q = where(t % k == 1, eigh(m)[1], q)
 
-Python computes both branches before `where` sees them, and so does a call of the function. Here the
+Python computes both branches before it calls `where`, and so does a call of the function. Here the
 rule's graph is followed back from its outputs instead, operation by operation, with the same results.
 
-So it is where `total` is over tensors that a rule treats in different ways, by their number of
-dimensions: there is a graph for each way, and they are followed together, from total to total.
+This also handles `total` over tensors that a rule treats differently, by their number of dimensions:
+there is a graph for each kind, and the graphs are followed together, from total to total.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ravine.engines.graph import FACTS, PAIRS, REDUCTIONS, Graph, Node
 from ravine.ops import Tensors
 from ravine.rule import RuleError, kept
 
-__all__ = ["Values", "results", "together"]
+__all__ = ["Shapes", "Values", "results", "together"]
 
 Shape = tuple[int, ...]
 
@@ -51,8 +51,8 @@ def together(
 ) -> list[list[Any]]:
     """`results` for several graphs of one rule, each with its own tensors; totals are over all of them.
 
-    within: the context that each graph is computed in. What is dead in a graph is 0. Raises RuleError
-    where the graphs differ in their totals.
+    within: the context in which each graph is computed. Dead slots of a graph are 0. Raises RuleError if
+    the graphs differ in their totals.
     """
     every = [Values(*its) for its in zip(graphs, given, strict=True)]
 
@@ -83,7 +83,7 @@ def together(
 
 
 class Values:
-    """The values of a graph's nodes, found when they are asked for."""
+    """The values of a graph's nodes, computed on request."""
 
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self.graph, self.given = graph, given
@@ -95,7 +95,7 @@ class Values:
         ]
 
     def of(self, root: Node) -> Any:
-        """The value of a node, and of what it needs first."""
+        """The value of a node, after computing what it needs."""
         stack = [root]
         while stack:
             node = stack[-1]
@@ -109,7 +109,7 @@ class Values:
         return self.known[root.index]
 
     def _needed(self, node: Node) -> Sequence[Node]:
-        """What a node is made of; of a `where` on a number, of the condition and one branch."""
+        """The arguments that a node needs; for a `where` on a number, the condition and one branch."""
         if node.op != "where":
             return node.args
         condition, *branches = node.args
@@ -136,20 +136,20 @@ class Values:
         return ops.total(*values) if node.op == "total" else ops.apply(node.op, *values)
 
 
-def _shapes(graph: Graph, given: dict[str, Any]) -> _Shapes:
+def _shapes(graph: Graph, given: dict[str, Any]) -> Shapes:
     shapes = {name: tuple(x.shape) for name, x in given.items() if hasattr(x, "shape")}
-    return kept(graph, ("shapes", *shapes.items()), lambda: _Shapes(shapes))
+    return kept(graph, ("shapes", *shapes.items()), lambda: Shapes(shapes))
 
 
-class _Shapes:
-    """The shapes of a graph's nodes for one tensor, as far as they are known without computing them."""
+class Shapes:
+    """The shapes of a graph's nodes for one tensor, if they are known without computing them."""
 
     def __init__(self, given: dict[str, Shape]) -> None:
         self.given = given
         self.known: dict[int, Shape | None] = {}
 
     def of(self, root: Node) -> Shape | None:
-        """The shape of a node; None where it is not known."""
+        """The shape of a node; None if it is not known."""
         if root.index not in self.known:
             for node in root.graph.needed([root]):
                 self.known[node.index] = self._of(node)

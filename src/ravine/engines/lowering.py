@@ -1,10 +1,9 @@
-"""A rule's graph as a kernel: each operation on the level of what it depends on, in its cheapest form."""
+"""Turns a rule's graph into a kernel, with each operation on the lowest level and in its cheapest form."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from ravine.arithmetic import real
 from ravine.arrays import ALONG, KEPT
@@ -27,16 +26,18 @@ from ravine.engines.kernel import (
 )
 from ravine.engines.passes import delay
 
-__all__ = ["lower"]
+__all__ = ["ELEMENTWISE", "lower"]
 
-# The operations on elements and on scalars; the reductions besides.
-_KNOWN = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
-_KNOWN |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
-_KNOWN |= {"tanh", "atan2", "floor", "round"}
+ELEMENTWISE = {"add", "sub", "mul", "div", "pow", "mod", "neg", "lt", "le", "gt", "ge", "eq", "ne"}
+ELEMENTWISE |= {"sqrt", "abs", "sign", "exp", "log", "maximum", "minimum", "where", "stored"}
+ELEMENTWISE |= {"tanh", "atan2", "floor", "round"}
+"""The operations on elements and on scalars, besides reductions."""
+
+_AXES = {"row": -1.0, "column": -2.0}
 
 
 class _Lowering:
-    """Makes the values of a kernel, from the leaves up."""
+    """Creates the values of a kernel, from the leaves up."""
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
@@ -54,8 +55,15 @@ class _Lowering:
         level = ELEMENT if node.op == "input" else TENSOR if slot else GROUP
         return kernel.leaf(node.op, node.value, level)
 
+    def read(self, column: str, of: str) -> Value:
+        """What a column holds; where it is the same for several elements, the greatest of them."""
+        value = self.kernel.leaf("input", column, ELEMENT)
+        if of in _AXES:
+            return self.add("greatest_along", value, self.constant(_AXES[of]))
+        return self.add("greatest", value) if of == "number" else value
+
     def add(self, op: str, *args: Value, name: str = "") -> Value:
-        """The value of an operation, in the form that costs least."""
+        """The value of an operation, in its cheapest form."""
         a, b = args[0], args[-1]
         level, stage = max(x.level for x in args), max(x.stage for x in args)
         if {x.level for x in args} >= {ROW, COLUMN}:
@@ -75,7 +83,7 @@ class _Lowering:
             return self.kernel.leaf(size, size, TENSOR) if size else self.constant(1.0)
         if op == "epsilon":
             return self.kernel.leaf("epsilon", "epsilon", TENSOR)
-        if op not in _KNOWN:
+        if op not in ELEMENTWISE:
             self.kernel.refuse(op, "which is not an operation on elements")
         if op == "stored" and level < ELEMENT:
             return a
@@ -131,7 +139,7 @@ class _Lowering:
         return self.add("div", whole, self.kernel.leaf(size, size, TENSOR), name=name)
 
     def _see(self, axis: int, views: Mapping[int, str]) -> None:
-        """Note how a tensor has to be seen; views: the axes for which it may have any dimensions."""
+        """Record how a tensor must be seen; views: the axes for which it may have any dimensions."""
         if not -2 <= axis <= 1:
             self.kernel.refuse(f"axis {axis}", "which a matrix does not have")
         self.kernel.views.add(views.get(axis, "matrix"))
@@ -208,7 +216,7 @@ class _Lowering:
         factors = _factors(product)
         if factors is None:
             return None
-        # Of two negative factors, the product has a root; of one, not. Minus infinity would leave no sign.
+        # Two negative factors have a product with a root, and no roots; minus infinity would lose its sign.
         one, minus, zero, lowest = map(self.constant, (1.0, -1.0, 0.0, -math.inf))
         made: dict[bool, Value] = {}
         for x, below in sorted(factors, key=lambda factor: factor[0].level):
@@ -219,7 +227,7 @@ class _Lowering:
             across = x.level == COLUMN
             made[across] = self.add("mul", made[across], part) if across in made else part
         most = self.add("div", one, self.add("sqrt", floor)) if floor else self.constant(math.nan)
-        if floor:  # a minimum in one instruction lets NaN through on one side only
+        if floor:  # a minimum in one instruction passes NaN on from only one side
             unknown = self.add("ne", most, most)
             made[False] = self.add("where", unknown, most, made[False])
         inverse = self.add("mul", made[False], made[True])
@@ -256,29 +264,42 @@ def lower(
     spread: bool = False,
     *,
     outputs: Mapping[str, Node] | None = None,
-    found: Mapping[int, str] = MappingProxyType({}),
+    found: Mapping[int, tuple[str, str]] | None = None,
+    zero: bool = False,
 ) -> Kernel:
     """The graph's step as a kernel. Raises KernelError for what a kernel cannot do.
 
     squares: sum the squares of the gradients up as well, in a pass that is made anyway. spread: see
-    :class:`Kernel`. outputs: nodes in the shape of p, and the columns that they are left in, in place of
-    the step's results. found: the nodes that columns hold already, by index.
+    :class:`Kernel`. found: the nodes that columns hold already, by index, where this is one of several
+    kernels of a step, between which a library computes with matrices; of smaller ones, each element of a
+    column is the number that belongs there. outputs: nodes in the shape of p, and the columns that they are
+    left in, in place of the step's results. zero: fill the gradients with zeros in the last pass, while they
+    are in the caches.
     """
-    slots, results = graph.rule.slots, graph.live_outputs()
+    slots = graph.rule.slots
+    apart = [s for s in graph.live if found is not None and slots[s].matrix]
+    results = {name: node for name, node in graph.live_outputs().items() if name not in apart}
     signals = tuple(s for s in graph.given if not graph.rule.signals[s].scalar)
-    arrays = (s for s in graph.live if slots[s].kind != "scalar")
+    arrays = (s for s in results if s != "p" and slots[s].kind != "scalar")
     kernel = Kernel(
         graph,
         spread,
-        columns=("p", "g", *signals, *arrays, *found.values(), *(outputs or ())),
+        columns=(
+            "p",
+            "g",
+            *signals,
+            *arrays,
+            *(c for c, _ in (found or {}).values()),
+            *(outputs or ()),
+        ),
         signals=signals,
         slots=tuple(s for s in graph.live if slots[s].kind == "scalar"),
     )
     lowering = _Lowering(kernel)
-    for name in (s for s in graph.live if slots[s].matrix):
+    for name in (s for s in results if s != "p" and slots[s].matrix):
         kernel.refuse(f"the slot {name}", "which is a matrix of another shape than p")
     for name in (s for s in graph.live if slots[s].short):
-        # What a reduction gives that leaves such an array.
+        # The result of a reduction that leaves such an array.
         op, axis = (
             ("sum_along", slots[name].axis)
             if slots[name].keep is None
@@ -287,9 +308,9 @@ def lower(
         kernel.short[name] = lowering.add(
             op, kernel.leaf("input", "p", ELEMENT), lowering.constant(float(axis or 0))
         ).level
-    if outputs is not None or found:  # matrices, one after the other
+    if found is not None:  # matrices, one after another
         kernel.views |= {"last", "below"}
-    made = {i: kernel.leaf("input", column, ELEMENT) for i, column in found.items()}
+    made = {i: lowering.read(*its) for i, its in (found or {}).items()}
     for node in graph.needed((outputs or results).values(), {*made}):
         made[node.index] = lowering.lower(node, [made[a.index] for a in node.args])
     for name, node in results.items():
@@ -302,6 +323,8 @@ def lower(
             if name in kernel.short and new.level in (MATRIX, ELEMENT):
                 kernel.refuse(f"the new {name}", "which has another shape than the old one")
     kernel.outputs |= {name: made[node.index] for name, node in (outputs or {}).items()}
+    if zero:
+        kernel.outputs["g"] = lowering.constant(0.0)
     if squares:
         g = kernel.leaf("input", "g", ELEMENT)
         kernel.squares = lowering.add("total", lowering.add("mul", g, g))

@@ -1,4 +1,4 @@
-"""Which of the arrays that a step reads and writes have memory in common."""
+"""Finds arrays that a step reads or writes and that share memory."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 __all__ = ["Span", "sharing"]
 
 Span = tuple[int, int]
-"""The addresses between which an array's elements are: the first byte, and the one after the last."""
+"""The range of an array's addresses: the first byte, and the one after the last."""
 
 
 def sharing(
     read: Sequence[Sequence[Span]], written: Sequence[Sequence[Span]]
 ) -> tuple[list[int], set[int]]:
-    """Which members of a step have memory in common, of which at least one writes it.
+    """Find the members of a step that share memory that at least one of them writes.
 
-    read, written: for each member, where the arrays are that it only reads, and that it writes.
+    read, written: for each member, the ranges of the arrays that it only reads, and that it writes.
 
-    Returns for each member the wave that it is stepped in, such that those of one wave can be stepped
-    at the same time: a member is in a later wave than those before it that it shares memory with.
-    Then the members that write where they themselves read or write something else.
+    Returns the wave of each member, such that the members of one wave can be stepped at the same time: a
+    member is in a later wave than those before it that it shares memory with. Also returns the members
+    that write to memory which they also read or write as another array.
     """
     found = [
         (*span, i, writes)
@@ -28,7 +28,7 @@ def sharing(
         for span in spans
         if span[0] < span[1]
     ]
-    before: dict[int, set[int]] = {}  # for a member, earlier ones that it shares memory with
+    before: dict[int, set[int]] = {}  # for each member, the earlier ones that it shares memory with
     alone: set[int] = set()
     begun: list[tuple[int, int, int, bool]] = []
     for one in sorted(found):

@@ -1,4 +1,4 @@
-"""How often a kernel walks over the elements: what each walk loads, computes, reduces and stores."""
+"""The walks of a kernel over the elements: what each one loads, computes, reduces and stores."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ravine.engines.kernel import DTYPES, ELEMENT, LINES, MATRIX, PARTED, PARTIA
 
 __all__ = ["Pass", "delay", "passes", "planned"]
 
-_FEW = 16  # columns of which pairs are tried
+_FEW = 16  # the number of columns up to which pairs are tried
 
 
 @dataclass(frozen=True)
 class Pass:
     """One walk over the elements: what is loaded, computed (in order), reduced and stored.
 
-    sums: to one number. lines: to one for each row or column. vectors: what there is for each row or
-    column already.
+    sums: reductions to one number. lines: reductions to one number per row or column. vectors: existing
+    values for each row or column.
     """
 
     stage: int
@@ -33,10 +33,10 @@ class Pass:
 
 
 def delay(kernel: Kernel) -> None:
-    """Let sums over elements be made in the last pass that is early enough, unless that takes more work.
+    """Move sums over elements to the last pass that is early enough, unless that takes more work.
 
-    What a pass loads is in the caches for the next one then, and a pass that has much to compute waits
-    for memory in the meantime. A stage is only ever raised.
+    Then what a pass loads is in the caches for the next one, and a pass that computes much hides the wait
+    for memory. Stages are only ever raised.
     """
     at_first = {v: v.stage for v in kernel.needed}
     behind = {v: v.stage - max((a.stage for a in v.args), default=0) for v in kernel.needed}
@@ -58,17 +58,17 @@ def delay(kernel: Kernel) -> None:
 
 
 def _work(kernel: Kernel) -> tuple[int, int]:
-    """How many columns the passes move, and how many values they compute for each element."""
+    """The number of columns that the passes move, and of values that they compute for each element."""
     walks = passes(kernel, ["float32"] * len(kernel.columns))
     moved = sum(len(walk.loads) + len(walk.stores) for walk in walks)
     return moved, sum(len(walk.values) for walk in walks)
 
 
 def passes(kernel: Kernel, dtypes: Sequence[str]) -> list[Pass]:
-    """The walks over the elements, with fewest bytes moved.
+    """The walks over the elements that move the fewest bytes.
 
-    A new state may be stored in an early pass and loaded again in a later one, instead of
-    being computed again from its inputs, unless storing it would round it.
+    A new state may be stored in an early pass and loaded in a later one, instead of being computed again
+    from its inputs, unless storing would round it.
     """
     size = {c: DTYPES[d] for c, d in zip(kernel.columns, dtypes, strict=True)}
     size = {c: size[c] for c in kernel.full}
@@ -89,8 +89,8 @@ def passes(kernel: Kernel, dtypes: Sequence[str]) -> list[Pass]:
         moved = sum(size[c] for walk in plan for c in (*walk.loads, *walk.stores))
         return moved, sum(len(walk.values) for walk in plan), -len(early)
 
-    # From none and from all of them, by one column or two as long as that costs less, or lets
-    # more be stored early. To try all subsets takes seconds with a dozen columns.
+    # Start from none and from all of them, and change one or two columns as long as that costs less or
+    # stores more early. Trying all subsets of a dozen columns would take seconds.
     moves = [*combinations(can, 1), *(combinations(can, 2) if len(can) <= _FEW else ())]
     found = []
     for start in ((), tuple(can)):

@@ -1,4 +1,4 @@
-"""What a reader sees in a rule: bias corrections, running means, denominators, weight decay."""
+"""Patterns that a reader recognizes in a rule: bias corrections, running means, denominators, decay."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Correction:
-    """x / (1 - beta**t), or such a product: where a start at zero is made up for.
+    """x / (1 - beta**t), or an equivalent product: the correction of a start at zero.
 
-    node: the quotient or product; of: x; by: what it is divided by; place: which argument that is. beta: the
-    decay rate. rooted: whether the root of the correction is taken.
+    node: the quotient or product; of: x; by: the divisor; place: the divisor's position among the arguments.
+    beta: the decay rate. rooted: whether the root of the correction is taken.
     """
 
     node: Node
@@ -38,7 +38,7 @@ class Correction:
 class RunningMean:
     """beta * slot + weight * value, the new value of a slot.
 
-    old, new: both terms. weight: 1 - beta; None where the value is added as it is.
+    old, new: both terms. weight: 1 - beta; None if the value is added without a factor.
     """
 
     slot: str
@@ -52,7 +52,7 @@ class RunningMean:
 
 @dataclass(frozen=True)
 class Denominator:
-    """sqrt(square) + eps, or x + eps. square: None where there is no root."""
+    """sqrt(square) + eps, or x + eps. square: None if there is no root."""
 
     node: Node
     eps: Node
@@ -92,7 +92,7 @@ def corrections(graph: Graph) -> Iterator[Correction]:
 
 
 def running_means(graph: Graph) -> Iterator[RunningMean]:
-    """All slots that decay and are added to."""
+    """All slots that decay and accumulate."""
     for slot in graph.live:
         node = graph.outputs[slot]
         if node.op == "where" and any(a.op == "add" for a in node.args[1:]):  # another first step

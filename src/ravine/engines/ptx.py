@@ -1,7 +1,8 @@
 """A kernel's passes as assembly for NVIDIA's GPUs, by the NVPTX target that llvmlite has.
 
-The driver makes machine code of it, so that neither a compiler nor CUDA's toolkit is needed. Operations are the
-CPU kernel's: divisions and roots are IEEE's, denormals are kept, and no multiplication is fused with an addition.
+The driver makes machine code of it, so neither a compiler nor CUDA's toolkit is needed. The operations are
+those of the CPU kernel: division and square root are IEEE's, denormals are kept, and no multiplication is
+fused with an addition.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prints a graph as Python: the readable form of a kernel, and the update in fast loops.
 
-What depends on scalars alone comes first, once per step; the rest is for every element. A value
-that the rule's source has a name for keeps it.
+Values that depend only on scalars come first, once per step; the rest is computed for every element.
+A value that has a name in the rule's source keeps it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Printer:
         self.taken = self.given | {*ops.__all__, *keyword.kwlist, "float", "float64", "ops"}
         self.inputs = {n.value: n.index for n in leaves if n.op in ("input", "scalar")}
         nodes = [n for n in graph.needed(outputs.values()) if n.args]
-        # Python's own numbers may raise in it, or become complex; NumPy's do not.
+        # Python's numbers may raise here, or become complex; NumPy's do not.
         self.risky = scalar and any(n.op in ("div", "pow", "mod") for n in nodes)
         # Scalars first: nothing on the step level depends on a higher one.
         nodes.sort(key=lambda n: (n.level != STEP, n.index))
@@ -54,14 +54,14 @@ class _Printer:
             for n in nodes
             if n.index in self.names or uses[n.index] > 1 or n.index in wanted | hoisted
         ]
-        # A comparison is a number, 1 or 0, but where it is nothing but a condition.
+        # A comparison is a number, 1 or 0, unless it is used only as a condition.
         asked = {n.args[0].index for n in nodes if n.op == "where"}
         counted = {a.index for n in nodes for a in n.args[n.op == "where" :]} | wanted
         self.conditions = asked - counted
         self.last_read = self._last_reads(outputs)
 
     def _last_reads(self, outputs: dict[str, Node]) -> dict[int, int]:
-        """For each input, the last statement that reads it; the outputs count as one more."""
+        """For each input, the last statement that reads it; the outputs count as another statement."""
         assigned = {n.index for n in self.statements_of}
         last: dict[int, int] = {}
         for place, root in enumerate([*self.statements_of, *outputs.values()]):
@@ -86,7 +86,7 @@ class _Printer:
             yield node.level, self.text[node.index], expression
 
     def _free(self, name: str, place: int) -> str:
-        """The name; with an underscore if what has it now is still read later on."""
+        """The name, with an underscore if its present value is still read later."""
         if name in self.inputs and self.last_read.get(self.inputs[name], -1) <= place:
             del self.inputs[name]  # the new value takes the old one's name
             return name
@@ -96,7 +96,7 @@ class _Printer:
         return name
 
     def function(self, name: str) -> str:
-        """What a function is called by, where a slot or a hyperparameter may have its name."""
+        """The name by which a function is called, since a slot or hyperparameter may have its usual name."""
         return f"ops.{name}" if name in self.given else name
 
     def expression(self, node: Node) -> tuple[str, int]:
@@ -186,9 +186,9 @@ def _within(part: tuple[str, int], level: int) -> str:
 
 
 def expressions(graph: Graph) -> Callable[[Node, bool], str]:
-    """What a node is to a reader: the name that the source has for it, or an expression of such names.
+    """The text of a node: its name in the source, or an expression of such names.
 
-    The function takes the node, and whether to spell out one that has a name.
+    The returned function takes the node, and whether to expand one that has a name.
     """
     printer = _Printer(graph, graph.live_outputs())
     names = {
@@ -203,9 +203,9 @@ def expressions(graph: Graph) -> Callable[[Node, bool], str]:
 
 
 def equations(graph: Graph) -> list[str]:
-    """The step as equations, one for each value that the source has a name for.
+    """The step as equations, one for each value that has a name in the source.
 
-    A slot that has a new value already is called old where its old one is meant.
+    Once a slot has a new value, its previous one is called old.
     """
     printer = _Printer(graph, graph.live_outputs())
     nodes = graph.needed(graph.live_outputs().values())

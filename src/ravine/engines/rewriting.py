@@ -1,6 +1,6 @@
-"""Graphs that differ from another in a place: rewriting, and what it takes to find places.
+"""Versions of a graph that differ in one place: rewriting, and finding places.
 
-The versions of a graph share its nodes. What is the same in two of them is one node, so hundreds of versions
+The versions of a graph share its nodes. Equal nodes of two versions are one node, so hundreds of versions
 cost little more than one, and can be computed together.
 """
 
@@ -26,9 +26,8 @@ def rewritten(
 ) -> Graph:
     """A version of a graph.
 
-    nodes: what stands in the place of nodes, by index. uses: what stands in the place of an argument.
-    Both are used as they are, made of old nodes. outputs: the new value of p or of a slot, as a function
-    of what it would be otherwise.
+    nodes: replacements of nodes, by index. uses: replacements of arguments. Both consist of old nodes, and
+    are not rewritten. outputs: the new value of p or of a slot, as a function of its value otherwise.
     """
     nodes, uses, outputs = nodes or {}, uses or {}, outputs or {}
     touched = {i for i, _ in uses}
@@ -67,7 +66,7 @@ def kept(graph: Graph) -> tuple[str, ...]:
 
 
 def users(graph: Graph) -> dict[int, list[tuple[Node, int]]]:
-    """For each node of a step, by index, the nodes that use it, and as which argument."""
+    """For each node of a step, by index, the nodes that use it, with the argument's position."""
     found: dict[int, list[tuple[Node, int]]] = {}
     for node in graph.needed(graph.live_outputs().values()):
         for i, arg in enumerate(node.args):

@@ -1,4 +1,4 @@
-"""What a step is given besides gradients: the names checked, and numbers made plain."""
+"""Signals, the inputs of a step besides gradients: checks names, and converts numbers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["checked_signals"]
 def checked_signals(
     rules: Iterable[Rule], given: Mapping[str, Any], where: str
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """What is given and is not None: signals that are one number, as floats, and the others as they are.
+    """The signals that are not None: those with one number as floats, the others unchanged.
 
-    Raises TypeError, beginning with `where`, for names of no signal of these rules; ValueError for what
-    is no number, and where rules differ in what a name means.
+    Raises TypeError, beginning with `where`, for a name that is not a signal of these rules, and ValueError
+    for a value that is not a number, or if a name means different things in these rules.
     """
     known: dict[str, set[bool]] = {}
     rules = list(rules)

@@ -78,7 +78,7 @@ _forked = False
 
 
 def in_python_threads(function: Any, argument: int, threads: int) -> None:
-    """Call it in several threads at once; those that have not begun when it is done need not."""
+    """Call it in several threads at once; calls not yet started when this thread is done are cancelled."""
     helpers = [_pool(threads - 1).submit(function, argument) for _ in range(threads - 1)]
     function(argument)
     for helper in helpers:

@@ -1,12 +1,12 @@
 """The second post's training loop in plain NumPy, and its four optimizers with their faults.
 
 Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implementation in Python" (29 August 2024).
-The loop is the oracle for the compiled one in `diamonds_loop`, and what that is measured against;
-so it is written the way the post's is: a permutation and fancy indexing for each epoch, slices and
-`np.mean` for each batch.
+The loop is the oracle for the compiled one in `diamonds_loop`, and the baseline of its speed. So it is
+written like the post's: a permutation and fancy indexing for each epoch, slices and `np.mean` for each
+batch.
 
-With SGD, momentum and RMSprop the post has the residual's sign the wrong way round, so that they
-climb; with Adam it is right.
+For SGD, momentum and RMSprop, the post has the wrong sign of the residual, so that they climb; for
+Adam it is right.
 """
 
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def gradients(x: Array, y: Array, m: Any, b: Any) -> tuple[Any, Any]:
 
 
 def wrong_gradients(x: Array, y: Array, m: Any, b: Any) -> tuple[Any, Any]:
-    """The fault: the gradients with the sign the wrong way round."""
+    """The fault: the gradients with the wrong sign."""
     prediction = model(x, m, b)
     return 2 * np.mean(x * (y - prediction)), 2 * np.mean(y - prediction)
 
@@ -143,4 +143,4 @@ OPTIMIZERS: dict[str, tuple[Gradients, Callable[[float], Step]]] = {
     "rmsprop": (wrong_gradients, rmsprop),
     "adam": (gradients, adam),
 }
-"""By the name of the rule that is meant: the gradients, and how to make the step from lr."""
+"""By the name of the intended rule: the gradients, and a function that makes the step from lr."""

@@ -1,8 +1,8 @@
-"""The first post's momentum and Adam with their faults, one by one, and what each fault does.
+"""The first post's momentum and Adam with their faults, each separately, and the effect of each.
 
 The post (Aman Arora, "Adam and friends", 13 March 2021) rebuilds the optimizers of torch.optim.
-Its SGD and its RMSprop are right. The classes below carry what is wrong in the other two, written
-as the post writes optimizers: a small base class goes over the parameters, each optimizer moves one.
+Its SGD and its RMSprop are right. The classes below have the faults of the other two, and are written
+in the post's style: a small base class loops over the parameters, and each optimizer updates one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Optimizer(torch.optim.Optimizer):
-    """Moves one parameter after the other; subclasses define `update`."""
+    """Updates one parameter after another; subclasses define `update`."""
 
     update: Callable[..., None]
     state: Any
@@ -26,7 +26,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -49,7 +49,7 @@ class PublishedMomentum(Optimizer):
 
 
 class MomentumKeyFixed(PublishedMomentum):
-    """The buffer is found again; it still starts at momentum * g + g, where torch's starts at g."""
+    """The buffer is found again, but it still starts at momentum * g + g, whereas torch's starts at g."""
 
     stored_as = "buffer"
 
@@ -96,7 +96,7 @@ class AdamCountingTensors(PublishedAdam):
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong: the class that does it, the right curve beside it, and a line that says it."""
+    """A fault: the class that has it, the right curve to compare with, and a line that describes it."""
 
     optimizer: type[Optimizer]
     right: str
@@ -140,11 +140,11 @@ def step_ratios(
     tensors: int,
     steps: int,
 ) -> list[list[float]]:
-    """Measure a faulty optimizer's steps against the right one's, where the gradient never changes.
+    """Measure a faulty optimizer's steps relative to the right one's, for a constant gradient.
 
-    faulty, right: make an optimizer from a list of tensors. tensors: how many they hold, each one
-    number. steps: how many to take. Returns for every step, from the first on, one ratio for each
-    tensor, of the faulty move to the right move, computed in float64.
+    faulty, right: functions that create an optimizer from a list of tensors. tensors: the number of
+    tensors, each with one number. steps: the number of steps. Returns, for every step, one ratio per
+    tensor: the faulty update over the right one, computed in float64.
     """
 
     def moves(make: Callable[[list[Tensor]], Any]) -> Tensor:

@@ -5,10 +5,10 @@ ordinals, and one-hot; raw and standardised. The loss is a parabola whose bottom
 gap to it can be followed down. Seven numbers decide how hard that is: the eigenvalues of the
 Hessian, above all their ratio, the condition number (3.5e7 raw, 298 standardised).
 
-Gradient descent does not see in which coordinates a problem is written; an adaptive method scales
-each coordinate on its own, so for it that is all that counts. To show this the raw problem is also
-written in other coordinates, turned at random, and turned so that the ellipse lies along the axes:
-the same valley for gradient descent, and another one for Adam.
+Gradient descent does not depend on the coordinates in which a problem is written. An adaptive method
+scales each coordinate separately, so the coordinates are what counts. To show this, the raw problem is
+also written in other coordinates: rotated at random, and rotated so that the ellipse lies along the
+axes. That is the same valley for gradient descent, but another one for Adam.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
     table(results), conclusion(results)
@@ -42,7 +42,7 @@ CASES = (
     ("ordinals", "standardised"),
     ("one-hot", "standardised"),
 )
-"""The problems of the race, columns and form; the last three are not in its mini-batch part."""
+"""The problems of the race, as columns and form; the last three are not in its mini-batch part."""
 
 CONTROLS = (("numeric", "turned"), ("numeric", "scaled"), ("numeric", "axes"))
 """The first problem in other coordinates, to find out what makes the difference."""
@@ -51,7 +51,7 @@ LEARNING_RATES = tuple(float(f"{10 ** (k / 4):.3g}") for k in range(-24, 9))
 """The grid for every optimizer: from 1e-6 to 100, four in a decade."""
 
 TARGETS = (1e-2, 1e-4)
-"""Gaps of interest, as shares of the gap at the start. Learning rates are tuned for the last."""
+"""Target gaps, as shares of the gap at the start. Learning rates are tuned for the last one."""
 
 TUNING_SEEDS = (1000, 1001, 1002)
 
@@ -209,8 +209,8 @@ def table(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def conclusion(results: Iterable[Mapping[str, Any]]) -> str:
     """Say where adapting to each coordinate helped, for the six numeric columns and all rows.
 
-    It helps where the best adaptive optimizer needs fewer steps to the first of `TARGETS` than the
-    best of the others. Of optimizers that are none of the experiment's, who is first is said instead.
+    It helps if the best adaptive optimizer needs fewer steps to the first of `TARGETS` than the best of
+    the others. For optimizers that are not the experiment's, it says which is first instead.
     """
     rows = [r for r in table(results) if r["columns"] == "numeric" and r["batch"] == "all"]
     names = {r["optimizer"] for r in rows}

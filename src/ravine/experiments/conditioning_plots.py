@@ -1,4 +1,4 @@
-"""The pictures of conditioning, as matplotlib figures that the caller saves."""
+"""The figures of conditioning, as matplotlib figures that the caller saves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ravine.experiments.racers import called
 
 
 def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Draw the pictures of the race, by name."""
+    """Draw the figures of the race, by name."""
     return {
         "conditioning": gaps(results, batch="all"),
         "conditioning-batches": gaps(results, batch=BATCH_SIZE),
@@ -29,8 +29,8 @@ def conditioning(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 def gaps(results: Sequence[Mapping[str, Any]], *, batch: int | str) -> Figure:
     """Draw the gap to the optimum against steps: a panel for each problem, a line an optimizer.
 
-    results: of :func:`ravine.experiments.conditioning.run`. batch: "all", with the worst case of theory
-    beside the lines, or the size of the mini-batches: then a line is the median over the seeds, and
+    results: of :func:`ravine.experiments.conditioning.run`. batch: "all", which also draws the theoretical
+    worst case, or the size of the mini-batches: then a line is the median over the seeds, and
     the band reaches from the least to the greatest.
     """
     shown = [r for r in results if r["batch"] == batch]

@@ -2,10 +2,10 @@
 
 The second post (Bex Tuychiev, "Adam Optimizer Tutorial: Intuition and Implementation in Python",
 29 August 2024) trains that line with SGD, SGD with momentum, RMSprop and Adam, and finds errors of
-up to 14 billion dollars for all but Adam. Three of the four had their gradient's sign wrong and
-climbed. Here are its four numbers again, to the last digit; what the same protocol gives with the
-right sign, over many seeds; what a straight line can reach at all; and the exercise that the post
-leaves to its reader.
+up to 14 billion dollars for all except Adam. In three of the four, the gradient had the wrong sign, so
+they climbed. This experiment reproduces its four numbers to the last digit; shows what the same protocol
+gives with the right sign, over many seeds, and what a straight line can reach at best; and runs the
+exercise that the post leaves to its reader.
 
     as_published_table([run(spec) for spec in as_published_specs()])
     corrected_table([run(spec) for spec in corrected_specs()])
@@ -13,7 +13,7 @@ leaves to its reader.
     exercise_table([run(spec) for spec in exercise_specs(batch_size="all")])
 
 A run is a unit of work: the same numbers for the same spec, whatever ran before. Specs and results
-are dicts fit for JSON (losses may be nan and inf).
+are dicts that JSON can represent (losses may be nan and inf).
 
 The protocol is the post's: 20,000 rows drawn with NumPy's legacy generator seeded 42, carat and
 price standardised over them, 16,000 to train and 4,000 to test; m and b start normally distributed;
@@ -81,8 +81,8 @@ EPOCHS, BATCH_SIZE, STOPPING_THRESHOLD = 10_000, 64, 1e-6
 def depends(spec: Spec, found: Found | None = None) -> dict[str, Any]:
     """Return everything that the run of a spec depends on, fit for JSON.
 
-    found: the racers of the specs by their names, so that a file that is edited during a race changes
-    nothing; looked up by default.
+    found: the racers of the specs by name, so that editing a file during a race has no effect; looked up
+    by default.
     """
     stream = spec["stream"]
     if isinstance(stream, Mapping):
@@ -128,7 +128,7 @@ def run(
     ms: list[float] = []
     bs: list[float] = []
     start = due = time.perf_counter()
-    with np.errstate(over="ignore", invalid="ignore"):  # the plain loop, where that must run
+    with np.errstate(over="ignore", invalid="ignore"):  # the plain loop, if it has to be used
         for m, b, loss in loop:
             losses.append(float(loss))
             ms.append(float(m))
@@ -155,7 +155,7 @@ def run(
     }
 
 
-_left: dict[str, Any] = {}  # by spec: the state in which the run left the random stream
+_left: dict[str, Any] = {}  # by spec: the state of the random stream after the run
 
 
 def _key(spec: Spec) -> str:
@@ -163,7 +163,7 @@ def _key(spec: Spec) -> str:
 
 
 def _random(stream: int | str | Mapping[str, Spec], found: Found | None) -> np.random.RandomState:
-    """The legacy generator: seeded, or on the post's stream, at first or after another run."""
+    """The legacy generator: seeded, or on the post's stream, initially or after another run."""
     if isinstance(stream, int):
         return np.random.RandomState(stream)
     random = np.random.RandomState()
@@ -178,7 +178,7 @@ def _random(stream: int | str | Mapping[str, Spec], found: Found | None) -> np.r
 
 
 def made_of(spec: Spec, found: Found | None = None) -> Racer:
-    """The racer that the spec asks for, with its sign, its clipping, and what is set."""
+    """The racer of the spec, with its sign, its clipping, and its settings."""
     name, values = spec["optimizer"], spec["hyperparameters"]
     each = found[name] if found else racer(name)
     rule, clip = each.rule, spec["clip_value"]
@@ -193,7 +193,7 @@ def made_of(spec: Spec, found: Found | None = None) -> Racer:
 
 
 def update_of(spec: Spec, found: Found | None = None) -> ScalarUpdate:
-    """Print the update that the spec asks for: its rule, with its sign and clipping."""
+    """Print the update of the spec: its rule, with its sign and clipping."""
     each = made_of(spec, found)
     if each.rule is None:
         raise ValueError(f"{each.label} is no rule, which could be printed")
@@ -223,9 +223,9 @@ def as_published_specs() -> list[Spec]:
 def as_published_table(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Compare the runs of :func:`as_published_specs` with the post's table, a row a method.
 
-    ``method``, ``seconds`` and ``rmse`` are the post's columns, here as reproduced, and beside them
-    are ``published_seconds`` and ``published_rmse``; ``digits``, how many digits of the two errors
-    agree (17 if they are the same float); ``epochs``; ``reason``, why the number came out.
+    ``method``, ``seconds`` and ``rmse`` are the post's columns, as reproduced here;
+    ``published_seconds`` and ``published_rmse`` are the post's values; ``digits``, how many digits of the
+    two errors agree (17 if they are the same float); ``epochs``; ``reason``, why the number came out.
     """
     *runs, climbing = results
     sgd, momentum, rmsprop = runs[:3]
@@ -270,8 +270,8 @@ def optimization_results(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, An
 def corrected_specs(seeds: Iterable[int] = range(12)) -> list[Spec]:
     """List the runs of the same protocol with the right sign.
 
-    First the four on the post's stream, one after the other; then each with every seed, which seeds
-    the legacy generator anew. The sample is the same throughout.
+    First the four on the post's stream, one after another; then each with every seed, from which the
+    legacy generator starts again. The sample is always the same.
     """
     seeds = _seeds(seeds)
     return [
@@ -314,8 +314,8 @@ def exercise_specs(
     protocol keep its other settings, its clipping too. settings: hyperparameters, each set where an
     optimizer has it; clip_value clips the gradients of any. seeds: as in :func:`corrected_specs`.
 
-    Raises LookupError for an optimizer that is not there, and ValueError for one that cannot run here, as
-    for any other invalid argument.
+    Raises LookupError for an unknown optimizer, and ValueError for one that cannot run here, as for any
+    other invalid argument.
     """
     seeds = _seeds(seeds)
     limits: dict[str, Any] = {
@@ -430,7 +430,7 @@ def _spec(
 
 
 def _on_one_stream(specs: Iterable[dict[str, Any]]) -> list[Spec]:
-    """The same runs, each going on with the random stream of the one before."""
+    """The same runs, each continuing the random stream of the previous one."""
     chain: list[Spec] = []
     for spec in specs:
         chain.append({**spec, "stream": {"after": chain[-1]}} if chain else spec)

@@ -5,8 +5,8 @@ An epoch of 16,000 rows in batches of 64 spends its time, in plain NumPy, on the
 numpy.random.RandomState draws it; the rows in their new order; the batches, with the update printed
 from a rule's graph; the loss. Whatever NumPy sums, it sums in its own order, and so do we.
 
-Indices are unsigned wherever the compiler could not see that they are not negative: it would add
-code for counting from the end, and would not use vector instructions.
+Indices are unsigned wherever the compiler could not see that they are not negative. Otherwise it would
+add code for counting from the end, and would not use vector instructions.
 """
 
 import warnings
@@ -32,7 +32,7 @@ U32, U64 = np.uint32, np.uint64
 _rows = np.random.default_rng(0).normal(size=(32, 16_000))
 _in_parts = all(np.sum(a) == np.sum(a[:8192]) + np.sum(a[8192:]) for a in _rows)
 PART = U64(8192 if _in_parts else 1 << 63)
-"""How many numbers NumPy sums at a time: older versions fill a buffer, newer ones take all at once."""
+"""The number of values that NumPy sums at a time: older versions fill a buffer, newer ones take all."""
 
 
 def machine_code(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,8 +59,8 @@ def train(
     order; it is where it should be when the iteration has ended or was closed. It ends after
     `epochs`, or when the loss changes by less than stopping_threshold.
 
-    The loop is compiled at the call, before the iteration begins. Where it cannot be compiled, the
-    plain one runs, and a RuntimeWarning says so.
+    The loop is compiled at the call, before the iteration begins. If it cannot be compiled, the plain
+    one runs, with a RuntimeWarning.
     """
     limits: dict[str, Any] = {
         "epochs": epochs,
@@ -75,7 +75,7 @@ def train(
 
 
 def compiled(update: ScalarUpdate) -> Callable[..., Any] | None:
-    """Compile the whole loop for the update, unless that is done; None where it cannot be.
+    """Compile the whole loop for the update, unless that is done; None if that is impossible.
 
     It takes one to two seconds for the first update, a third of a second for another.
     """
@@ -132,9 +132,9 @@ def _train(
 def _compiled(
     source: str, namespace: tuple[tuple[str, Any], ...], state: tuple[float, ...], hyper: int
 ) -> Callable[..., Any]:
-    """Compile what an epoch calls; return the batches, which step with the update of that source.
+    """Compile what an epoch calls; return the function for the batches, which uses the update of that source.
 
-    state: of one parameter, as an example. hyper: the number of hyperparameters.
+    state: that of one parameter, as an example. hyper: the number of hyperparameters.
     """
     defined = dict(namespace)
     exec(source, defined)
@@ -191,7 +191,7 @@ def shuffle(order, key, position, words, draws):
                 twist(key)
                 temper(key, words)
                 at = U64(0)
-            stop = min(U64(624), at + i - fewer_bits)  # that many words are needed at least
+            stop = min(U64(624), at + i - fewer_bits)  # at least this many words are needed
             for k in range(at, stop):
                 draw = U64(words[k]) & mask
                 draws[i] = draw
@@ -235,7 +235,7 @@ def temper(key, words):
 
 @machine_code
 def gather(x, y, order, shuffled_x, shuffled_y):
-    """Put the rows into the order."""
+    """Reorder the rows."""
     for i in range(len(order)):
         shuffled_x[i] = x[order[i]]
         shuffled_y[i] = y[order[i]]

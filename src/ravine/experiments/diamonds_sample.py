@@ -53,10 +53,10 @@ def sample() -> Sample:
 
 
 def floor() -> list[dict[str, Any]]:
-    """Say what a straight line can do: rows of line, m, b, train_rmse and test_rmse (dollars).
+    """List what a straight line can reach: rows of line, m, b, train_rmse and test_rmse (dollars).
 
-    Least squares on the train rows, which is where every optimizer is going; least squares on the
-    test rows, which no line can beat there; and the mean price of the sample for every diamond.
+    Least squares on the train rows, to which every optimizer converges; least squares on the test rows,
+    which no line can beat there; and the mean price of the sample for every diamond.
     """
     s = sample()
     lines = {

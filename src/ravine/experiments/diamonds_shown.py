@@ -1,4 +1,4 @@
-"""The experiment diamonds as it is set up and shown."""
+"""Setting up the experiment diamonds, and its tables and figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def experiment(seeds: Iterable[int] = range(12), **exercise: Any) -> Experiment:
 
 
 def show(results: Sequence[diamonds.Result], published: int) -> Shown:
-    """Make the tables and figures of results, of which so many are as published."""
+    """Make the tables and figures of results, the first of which are as published."""
     ours, seeded, best = results[:published], results[published:], floor()
     if published:
         tables = {

@@ -1,10 +1,10 @@
 """The loop that trains many configurations of an optimizer at once, and how they are compared.
 
-A rule is a pure function of arrays, so all learning rates and all seeds are one array: p has the
-shape (seeds, learning rates, parameters), the learning rates broadcast over it, and the rule is
-called as it stands. A rule that looks at more than one number at a time, and a class of torch's kind,
-step each run separately. Every learning rate of a seed meets the same start and the same batches, and
-so does every optimizer: comparisons are paired.
+A rule is a pure function of arrays, so all learning rates and all seeds form one array: p has the
+shape (seeds, learning rates, parameters), the learning rates broadcast over it, and the rule is called
+unchanged. A rule that uses more than one number at a time, or a torch-style class, steps each run
+separately. For one seed, all learning rates and all optimizers have the same start and the same batches,
+so comparisons are paired.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ravine.experiments.racers import Racer
 
 @dataclass(frozen=True)
 class Trace:
-    """What `train` saw.
+    """The losses that `train` measured.
 
-    steps: at which it looked, (looks,), from 0 on. losses: there, (looks, seeds, learning rates);
-    the loss at the start is 1, and a run that has left the numbers is at infinity. late: which share
-    of the steps is the end.
+    steps: the steps measured, (looks,), from 0 on. losses: at these steps, (looks, seeds, learning
+    rates); the loss at the start is 1, and that of a run that is no longer finite is infinity. late: the
+    share of the steps that counts as the end.
     """
 
     steps: Array
@@ -36,7 +36,7 @@ class Trace:
     def end(self) -> Array:
         """The loss at the end, (seeds, learning rates): the mean over the last tenth, or `late`.
 
-        The loss after the very last one is a matter of luck where it swings.
+        If the loss oscillates, that after the very last step is a matter of luck.
         """
         with np.errstate(over="ignore"):
             return self.losses[self.steps >= (1 - self.late) * self.steps[-1]].mean(0)
@@ -44,7 +44,7 @@ class Trace:
     def steps_to(self, target: float) -> Array:
         """Return the step at which each run is first seen at the target or below, or infinity.
 
-        It counts only for runs that are there at the end too: not for one that dips below by chance.
+        It counts only for runs that are also there at the end, not for one that dips below by chance.
         """
         met = self.losses <= target
         first = self.steps[met.argmax(0)]
@@ -86,8 +86,8 @@ def train(
     """Train with every learning rate on every seed of a task.
 
     decay: see :func:`positions`. looks: the steps after which to measure the loss, or their number: then
-    they lie evenly on a logarithmic scale, and a quarter as many more over the last tenth of the steps; 0
-    for every step of the end. late: which share of the steps is the end.
+    they are evenly spaced on a logarithmic scale, with a quarter as many more over the last tenth of the
+    steps; 0 for every step of the end. late: the share of the steps that counts as the end.
     """
     if looks == 0:
         looks = range(int(steps * (1 - late)) + 1, steps + 1)
@@ -107,9 +107,9 @@ def train(
 
 
 def rates_of(racer: Racer, grid: Sequence[float]) -> list[float]:
-    """Return the learning rates to tune over: the grid, and the default; the one that is set, if one is.
+    """Return the learning rates to tune over: the grid and the default, or only the one that is set.
 
-    Raises ValueError for one that has none.
+    Raises ValueError for an optimizer without a learning rate.
     """
     if "lr" not in racer.values:
         raise ValueError(
@@ -120,10 +120,10 @@ def rates_of(racer: Racer, grid: Sequence[float]) -> list[float]:
 
 
 FLOOR, CEILING = 1e-6, 10.0
-"""Losses at the end are compared within these limits, where the loss at the start is 1.
+"""Limits within which losses at the end are compared, where the loss at the start is 1.
 
-Below the floor a problem is solved, and one solution is as good as another; a run that ends above
-the ceiling counts as one that ends there, whatever infinity it went to.
+Below the floor a problem is solved, and all solutions are equally good; a run that ends above the
+ceiling, even at infinity, counts as one that ends there.
 """
 
 
@@ -138,9 +138,9 @@ def log_steps(steps: Any, budget: int) -> Array:
 
 
 def choose(trace: Trace, target: float, *, by: str) -> int:
-    """Return which learning rate is the best one, as a mean over the seeds of logarithms.
+    """Return the index of the best learning rate, by the mean of logarithms over the seeds.
 
-    by: "loss", the loss at the end, or "steps", those to the target; the other one decides a tie.
+    by: "loss", the loss at the end, or "steps", those to the target; the other decides a tie.
     """
     loss = logs(trace.end).mean(0)
     steps = log_steps(trace.steps_to(target), trace.steps[-1]).mean(0)
@@ -151,7 +151,7 @@ def choose(trace: Trace, target: float, *, by: str) -> int:
 def edge(rates: Sequence[float], chosen: int) -> bool:
     """Whether the chosen learning rate is the first or last one that was tried.
 
-    A better one may lie beyond then. One that is set, and not tuned, lies on no edge.
+    If so, a better one may lie beyond. One that is set, and not tuned, is not at an edge.
     """
     return len(rates) > 1 and chosen in (0, len(rates) - 1)
 

@@ -1,7 +1,7 @@
-"""The pictures of both experiments, as matplotlib figures that the caller saves; what all pictures share.
+"""The figures of both experiments, as matplotlib figures that the caller saves, and what all figures share.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart. The same numbers make the
-same files, byte for byte.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish. The same numbers give the same
+files, byte for byte.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "adam": {"color": RED, "marker": "D", "linestyle": "-"},
     "amsgrad": {"color": BLACK, "marker": "P", "linestyle": ":"},
 }
-"""How each optimizer is drawn, everywhere."""
+"""The style of each optimizer, in all figures."""
 
 
 def style_of(optimizer: str, among: Sequence[str]) -> dict[str, Any]:
-    """How one of these optimizers is drawn; those that are not known, in the colours left over."""
+    """The style of one of these optimizers; unknown ones get the remaining colours."""
     if optimizer in STYLES:
         return STYLES[optimizer]
     others = [name for name in dict.fromkeys(among) if name not in STYLES]
@@ -47,7 +47,7 @@ def style_of(optimizer: str, among: Sequence[str]) -> dict[str, Any]:
 
 
 class Picture(Figure):
-    """A figure that is drawn by Agg and whose SVG holds no date and no random name."""
+    """A figure that is drawn by Agg, and whose SVG contains no date and no random names."""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
@@ -68,8 +68,8 @@ def figure_1(
 
     results: of :func:`ravine.experiments.figure1.run`. A curve is the mean over the seeds, and its band
     reaches from the least seed to the greatest. torch.optim's curves are broad and pale; Ravine's,
-    thin with dots, are drawn on top; so are those of your own, with no other beside them. rates: the
-    learning rates, which the figure states, by optimizer; looked up by default.
+    thin with dots, are drawn on top; so are those of your own optimizers, which have no
+    counterpart. rates: the learning rates, which the figure states, by optimizer; looked up by default.
     """
     from ravine.experiments import figure1
     from ravine.experiments.as_published_torch import FAULTS

@@ -223,7 +223,7 @@ def racer(name: str, settings: Values | None = None) -> Racer:
         rule = clip_by_value(rule)
     if twice := [k for k in settings if k in found.settings]:
         raise ValueError(
-            f"{twice[0]}={settings[twice[0]]!r} does nothing beside {found.name!r}, which sets "
+            f"{twice[0]}={settings[twice[0]]!r} has no effect with {found.name!r}, which sets "
             f"{twice[0]}; give one of them"
         )
     try:

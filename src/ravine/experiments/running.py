@@ -81,8 +81,8 @@ def run(
 ) -> dict[str, Rows]:
     """Run an experiment: return its tables, which are in the folder, with points and figures.
 
-    Without matplotlib there are no figures. progress(name, specs): hands the specs through one by one,
-    and may show how far it is. executor: of :mod:`ravine.races.jobs`; by default, and where the
+    Without matplotlib there are no figures. progress(name, specs): yields the specs one at a time,
+    and may show progress. executor: of :mod:`ravine.races.jobs`; by default, and where the
     experiment asks for it, this process.
     """
     folder.manifest(**{asked.name: asked.asked})

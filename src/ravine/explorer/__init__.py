@@ -1,4 +1,4 @@
-"""The explorer: one HTML file in which a rule is read, edited, and moves.
+"""The explorer: one HTML file in which you read a rule, edit it, and watch it move.
 
 >>> from ravine.explorer import build
 >>> page = build("adam", {"land": "ravine", "knobs": {"angle": 30}})

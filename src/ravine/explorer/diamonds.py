@@ -11,14 +11,14 @@ from ravine.data import diamonds
 __all__ = ["ROWS", "rows"]
 
 ROWS = 160
-"""How many rows the page holds: each is summed over at each step."""
+"""The number of rows in the page, all of which are summed at each step."""
 
 
 @cache
 def rows() -> dict[str, list[float]]:
     """Weight in carat and price in dollars of some diamonds, and their means and standard deviations.
 
-    Every so-manieth row of those in order of weight, so the sample has the shape of the whole.
+    Rows at equal distances in order of weight, so that the sample has the shape of the whole.
     """
     table = diamonds()
     order = np.lexsort((table["price"], table["carat"]))

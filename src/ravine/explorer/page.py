@@ -1,4 +1,4 @@
-"""Puts the page together: template, style, scripts and data, in one file that needs no network."""
+"""Assembles the page: template, style, scripts and data, in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ravine.explorer.sources import besides, families, sources
 __all__ = ["LIMIT", "State", "build", "bundle", "fragment"]
 
 LIMIT = 300_000
-"""How many bytes a page has at the most."""
+"""The maximum size of a page in bytes."""
 
 State = Mapping[str, Any]
 """What a page shows at first, by the names in view/state.js: land, knobs, values, start, ..."""
@@ -27,7 +27,7 @@ def build(rule: str = "adam", state: State | None = None) -> str:
 
     rule: a rule of Ravine's, or a stack such as "cautious(adamw)". state: what else the page shows at
     first, as in `{"land": "saddle", "values": {"lr": 0.1}, "start": [-9, 1]}`; "source" is the text of a
-    rule that stands in the editor. What the page's address says comes before both.
+    rule to put in the editor. The page's address takes precedence over both.
     """
     data = {
         "state": {"rule": rule, **(state or {})},
@@ -47,7 +47,7 @@ def build(rule: str = "adam", state: State | None = None) -> str:
 
 
 def fragment(state: State) -> str:
-    """What stands after the # in the address of a page in a state, as view/state.js reads it."""
+    """The fragment of the address of a page in a state, as view/state.js reads it."""
     words: list[tuple[str, Any]] = []
     for name, value in state.items():
         if isinstance(value, Mapping):
@@ -121,7 +121,7 @@ def _imported(text: str) -> Iterator[str]:
 
 
 def _joined(path: str, other: str) -> str:
-    """The path of what the module at `path` imports as `other`."""
+    """The path of the module that the one at `path` imports as `other`."""
     parts = path.split("/")[:-1]
     for part in other.split("/"):
         if part == "..":

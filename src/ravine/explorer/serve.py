@@ -1,4 +1,4 @@
-"""Serves one page to this machine's own browser, and to nobody else."""
+"""Serves one page to a browser on this machine only."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def server(page: str, port: int = 0) -> ThreadingHTTPServer:
         do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing of each request."""
+            """Do not log requests."""
 
     return ThreadingHTTPServer((HOST, port), Handler)

@@ -1,4 +1,4 @@
-"""The texts of rules that the explorer offers, as its parser reads them, and what there is to say of them."""
+"""The texts of the rules in the explorer, in the form that its parser reads, and facts about them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ravine.slots import Slot
 __all__ = ["CHIPS", "families", "missing", "offered", "sources", "state_of"]
 
 CHIPS = ("cautious", "decoupled_decay", "clip_by_global_norm", "lookahead")
-"""The modifiers that the page has buttons for."""
+"""The modifiers for which the page has buttons."""
 MODIFIERS = (*CHIPS, "l2", "clip_by_norm", "ema")
 """The modifiers whose text every page has; the others' are in the page of a stack that has them."""
 _SIGNALS = ("hessian",)
@@ -39,7 +39,7 @@ def besides(stack: str) -> list[str]:
 
 @cache
 def sources(*more: str) -> dict[str, Any]:
-    """What the page is given: texts in an order in which they can be read, and facts about them.
+    """The page's data: texts in an order in which they can be read, and facts about them.
 
     more: modifiers besides those that every page has.
 
@@ -60,7 +60,7 @@ def sources(*more: str) -> dict[str, Any]:
         if rule.evaluated:
             said[name]["evaluated"] = [*rule.evaluated]
     shared = {name: _meaning(h) for name, h in HYPERPARAMETERS.items()}
-    # The same few meanings come again and again: they are listed once.
+    # A few meanings occur very often, so each is listed once.
     named = [shared, *(x["hyperparameters"] for x in said.values())]
     meanings = [*dict.fromkeys(h for each in named for h in each.values())]
     for each in named:
@@ -82,7 +82,7 @@ def offered() -> tuple[str, ...]:
 
 
 def missing(rule: Rule) -> str:
-    """What the page lacks to run a rule, or nothing: a signal, or the text of a modifier."""
+    """What the page lacks to run a rule: a signal, the text of a modifier, or "" for nothing."""
     if signals := [name for name in rule.signals if name not in _SIGNALS]:
         return f"a landscape has no {', '.join(signals)} to pass to its steps"
     if around := [f.__name__ for f in rule.sources[:-1] if f.__name__ not in modifiers.__all__]:
@@ -91,7 +91,7 @@ def missing(rule: Rule) -> str:
 
 
 def _texts(rule: Rule, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The rule's text after those of what it is made from; without what is known already."""
+    """The rule's text, preceded by the texts that it needs and that are not known yet."""
     *around, function = rule.sources
     inner = function.__name__
     used = [function, *(f for f in helpers(rule) if f not in around)]
@@ -100,7 +100,7 @@ def _texts(rule: Rule, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     made[inner] = _decorated("rule", function, rule)
     yield from ((name, text) for name, text in made.items() if known.get(name) != text)
     if not rule.name.isidentifier() or inner == rule.name:
-        return  # a stack that has no name is called what it is
+        return  # a stack without a name is called by its expression
     base = registry.own().get(inner)
     changed = {k: h.default for k, h in rule.hyperparameters.items()}
     if base:
@@ -184,7 +184,7 @@ def _meaning(h: Hyperparameter) -> tuple[str, float | None, float | None]:
 
 
 def state_of(found: Found) -> dict[str, Any]:
-    """What the page is to show of a rule that was found by its name: `build(**state_of(found))`."""
+    """The page's state for a rule that was found by name: `build(**state_of(found))`."""
     bare = found
     while bare.inner:
         bare = bare.inner
@@ -209,13 +209,13 @@ def state_of(found: Found) -> dict[str, Any]:
 
 
 def _reference(name: str) -> str:
-    """The rule of Ravine's that one of this name is meant to be, such as adam for my_adam; or nothing."""
+    """The rule of Ravine that this name suggests, such as adam for my_adam; "" for none."""
     plain = re.sub(r"^my_?|_?mine$", "", name.lower())
     return next((rule for rule in offered() if rule.replace("_", "") == plain.replace("_", "")), "")
 
 
 def _defined(text: str) -> list[str]:
-    """What a text of the page defines."""
+    """The names that a text of the page defines."""
     return [found[1] or found[2] for found in re.finditer(r"^(?:def (\w+)|(\w+) =)", text, re.M)]
 
 

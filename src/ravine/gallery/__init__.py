@@ -1,4 +1,4 @@
-"""What a rule does on small problems, and how far variants go apart: the facts of its page."""
+"""A rule's results on small problems, and its distance from its variants: the facts of its page."""
 
 from ravine.gallery.trials import PROBLEMS, Problem, Trial, trial, walk, walks
 from ravine.gallery.variants import apart

@@ -1,7 +1,7 @@
 """A rule on small problems, each of which is hard in one way: how many steps it takes, at its best rate.
 
-Every problem has two weights, so that the way can be drawn. The learning rate is the best of a grid over
-the range that the rule itself says is worth searching; nothing else is tuned.
+Every problem has two weights, so that paths can be drawn. The learning rate is the best of a grid over the
+rule's search range; nothing else is tuned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Point = tuple[float, float]
 _Pair = Callable[[Any, Any], tuple[Any, Any]]
 STEPS = 500
-"""How many steps a rule is given."""
+"""The number of steps that a rule takes."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ _ALL = (
     ),
 )
 PROBLEMS = {problem.name: problem for problem in _ALL}
-"""What a rule is tried on, by name; each teaches one thing."""
+"""The problems, by name; each shows one thing."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a rule did on a problem.
+    """A rule's result on a problem.
 
     steps: until the loss stayed at the target or below for the rest of the 500; None where it did not at
     any rate. lr: the rate that took fewest, or that came nearest; None if the rule has none. reached: the
@@ -231,7 +231,7 @@ def _numbers(points: Array) -> Array:
 
 
 def trial(rule: Rule, problem: Problem) -> Trial:
-    """How the rule does on the problem, at the best of its rates."""
+    """The rule's result on the problem, at the best of its rates."""
     lrs = rates(rule)
     paths = walks(rule, problem, lrs)
     losses = [problem.loss(*path.T) for path in paths]
@@ -243,7 +243,7 @@ def trial(rule: Rule, problem: Problem) -> Trial:
 
 
 def _steps(losses: Array, target: float) -> int | None:
-    """After how many steps the loss is at the target to stay; None if it is not."""
+    """The number of steps until the loss stays at the target; None if it does not."""
     above = np.flatnonzero(~(losses <= target))
     steps = int(above[-1]) + 1 if len(above) else 0
     return steps if len(losses) == STEPS + 1 and steps <= STEPS else None

@@ -1,4 +1,4 @@
-"""How far apart two rules go on the same gradients."""
+"""The distance of two rules on the same gradients."""
 
 from __future__ import annotations
 

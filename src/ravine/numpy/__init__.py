@@ -58,7 +58,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """The class of any rule of Ravine's, made when it is first asked for."""
+    """The class of any of Ravine's rules, created on first use."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, _named(name))

@@ -1,8 +1,11 @@
-"""NumPy arrays: their memory, the structures that hold them, and whether a kernel can step them."""
+"""NumPy arrays: their memory, the structures that contain them, and whether a kernel can step them."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
+from contextlib import nullcontext
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import Span
+from ravine.engines.stacks import Stack
 
 __all__ = [
     "Stacks",
@@ -27,11 +31,11 @@ __all__ = [
 ]
 
 _DTYPES = {np.dtype(name): name for name in ("float64", "float32", "float16")}  # in native order
-_PLAIN = (np.ndarray, np.memmap)  # whose memory is their elements and nothing else
+_PLAIN = (np.ndarray, np.memmap)  # whose memory consists of exactly their elements
 
 
 def dtype_name(x: np.ndarray) -> str:
-    """What kernels call an array's dtype."""
+    """The kernels' name for an array's dtype."""
     return _DTYPES[x.dtype]
 
 
@@ -41,7 +45,7 @@ def arrays_of(work: Work) -> list[np.ndarray]:
 
 
 def span(x: np.ndarray) -> Span:
-    """The addresses between which an array's elements are."""
+    """The range of addresses of an array's elements."""
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         return np.lib.array_utils.byte_bounds(x) if x.size else (0, 0)
     begin = x.ctypes.data
@@ -49,7 +53,7 @@ def span(x: np.ndarray) -> Span:
 
 
 def is_folded(x: np.ndarray) -> bool:
-    """Whether elements of an array have memory in common."""
+    """Whether elements of an array share memory."""
     if x.flags.c_contiguous:
         return False
     steps = sorted((abs(step), n) for n, step in zip(x.shape, x.strides, strict=True) if n > 1)
@@ -67,7 +71,7 @@ def is_folded(x: np.ndarray) -> bool:
 
 
 def share(p: np.ndarray, q: np.ndarray) -> bool:
-    """Whether two arrays have memory in common, as far as that can be found out in time."""
+    """Whether two arrays share memory, as far as that can be determined quickly."""
     try:
         return np.shares_memory(p, q, max_work=10**6)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -75,7 +79,7 @@ def share(p: np.ndarray, q: np.ndarray) -> bool:
 
 
 def unfit(work: Work, graph: Graph) -> str:
-    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    """Why the graph's kernel cannot step a parameter, or ""."""
     p, lines = work.p, by_lines(graph)
     if not isinstance(p, np.ndarray):
         return "not an array"
@@ -87,7 +91,8 @@ def unfit(work: Work, graph: Graph) -> str:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
-    short = lines.short if lines is not None else ()
+    short = {*lines.short} if lines is not None else set()
+    short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
     for slot, x in work.state.items():
         if slot not in short and isinstance(x, np.ndarray) and x.shape != p.shape:
             return f"state of shape {x.shape}"
@@ -103,19 +108,82 @@ def unfit(work: Work, graph: Graph) -> str:
 
 
 class Stacks:
-    """What kernels and matrix operations share; see :class:`ravine.engines.turns.Library`."""
+    """What kernels and matrix operations share; see :class:`ravine.engines.stacks.Library`."""
+
+    calling = staticmethod(nullcontext)
 
     @staticmethod
     def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array of a dtype by name, of zeros, since matrices without a gradient are never written."""
+        """An array of a dtype by name, of zeros."""
         if dtype == "bfloat16":
             raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
         return np.zeros(shape, dtype)
 
     @staticmethod
     def address(x: np.ndarray) -> int:
-        """Where an array begins."""
+        """The address of an array."""
         return x.ctypes.data
+
+    @staticmethod
+    def view(address: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """The array that begins there, row by row."""
+        bytes_of = ctypes.c_byte * (prod(shape) * np.dtype(dtype).itemsize)
+        memory = memoryview(bytes_of.from_address(address))
+        return np.frombuffer(memory, np.dtype(dtype)).reshape(shape)
+
+    dtype = staticmethod(dtype_name)
+
+    @staticmethod
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        """Stacks, one after the other."""
+        return np.concatenate(arrays)
+
+    @staticmethod
+    def stacked(each: list[np.ndarray]) -> np.ndarray:
+        """Matrices as one array."""
+        return np.stack(each)
+
+    @staticmethod
+    def taken(x: list[np.ndarray], orders: list[np.ndarray], axis: int) -> list[np.ndarray]:
+        """The rows (axis 0) or columns (axis 1) of matrices in an order for each."""
+        pairs = zip(x, orders, strict=True)
+        return [np.take(one, order.ravel().astype(np.int64), axis) for one, order in pairs]
+
+    @staticmethod
+    def filled(x: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array of this shape and dtype, row by row: x itself if it is one, or with x repeated."""
+        return np.ascontiguousarray(np.broadcast_to(x, shape), dtype)
+
+    @staticmethod
+    def copy(to: list[np.ndarray], of: list[np.ndarray]) -> None:
+        """Copy arrays into others."""
+        for x, y in zip(to, of, strict=True):
+            np.copyto(x, y, casting="same_kind")
+
+    @staticmethod
+    def multiply(a: Stack, b: Stack, to: Stack) -> None:
+        """The products of the matrices of two stacks."""
+        np.matmul(a.whole, b.whole, out=to.whole)
+
+    @staticmethod
+    def multiply_add(base: Stack, beta: float, a: Stack, b: Stack, alpha: float, to: Stack) -> None:
+        """The same, times alpha, and what is added to it, times beta."""
+        found = np.matmul(a.whole, b.whole, out=to.whole)
+        found *= alpha
+        found += beta * base.whole
+
+    @staticmethod
+    def multiply_in_place(
+        base: list[np.ndarray], beta: float, a: Stack, b: Stack, alpha: float
+    ) -> None:
+        """The same, in the place of what they are added to."""
+        for w, product in zip(base, np.matmul(a.whole, b.whole), strict=True):
+            np.add(np.multiply(w, beta, out=w), alpha * product, out=w)
+
+    @staticmethod
+    def orthonormal(x: np.ndarray) -> np.ndarray:
+        """The first part of the QR decompositions of a stack."""
+        return np.linalg.qr(x)[0]
 
     @staticmethod
     def newton_schulz(x: np.ndarray, *numbers: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""torch.optim's classes for NumPy arrays, spelt with Ravine's rules, and a class from any rule."""
+"""torch.optim's classes for NumPy arrays, built from Ravine's rules, and a class from any rule."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ class Muon(RuleOptimizer):
 
 
 def named(name: str) -> type[RuleOptimizer]:
-    """The class of one of Ravine's rules, by its name. Raises AttributeError where there is none."""
+    """The class of one of Ravine's rules, by name. Raises AttributeError if there is none."""
     rule = spellings.classes().get(name)
     if rule is None:
         raise AttributeError(

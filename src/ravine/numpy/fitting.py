@@ -207,11 +207,12 @@ def _data(name: str, rows: Any) -> Any:
 
 
 def _check_finite(**given: Any) -> None:
-    """ValueError where it is the data that are not finite; only then, as a loss may pass them by."""
+    """Raise ValueError if the data are not finite; called only on failure, since a loss may ignore them."""
     for name, data in given.items():
         if data.dtype.kind == "f" and not np.isfinite(data).all():
             raise ValueError(
-                f"fit: {name} has values that are NaN or infinite, and so is the loss; leave such rows out"
+                f"fit: {name} has values that are NaN or infinite, "
+                "so the loss is too; remove these rows"
             )
 
 

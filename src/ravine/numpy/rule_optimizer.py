@@ -1,4 +1,4 @@
-"""An optimizer of NumPy arrays that steps by a rule."""
+"""An optimizer for NumPy arrays that steps by a rule."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _KEPT = 16  # tables for so many patterns of sizes, dtypes and groups
 
 @dataclass
 class _Todo:
-    """A parameter's step: what an engine works on, and where its state will be kept."""
+    """A parameter's step: the engine's input, and the place of its state."""
 
     path: str
     work: Work
@@ -105,11 +105,11 @@ class RuleOptimizer:
         return type(self).__name__
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tables hold addresses: a copy makes its own.
+        # Tables contain addresses, so a copy creates its own.
         return {**self.__dict__, "_tables": {}, "_known": [], "_seen": []}
 
     def _check_params(self) -> dict[str, Any]:
-        """The parameters by path, if each can be stepped; looked at again only where they changed."""
+        """The parameters by path, if each can be stepped; only changed ones are checked again."""
         mine = dict(leaves(self.params, "params"))
         now = [*mine.values()]
         seen = [(getattr(p, "dtype", None), getattr(p, "strides", ())) for p in now]
@@ -144,7 +144,7 @@ class RuleOptimizer:
             )
 
     def _check_apart(self, mine: Mapping[str, Any]) -> None:
-        """No two parameters or states are one array, or views that have elements in common."""
+        """Check that no two parameters or states are the same array, or views with common elements."""
         arrays = [(path, p) for path, p in mine.items() if isinstance(p, np.ndarray) and p.size]
         arrays.sort(key=lambda entry: span(entry[1]))
         for i, (path, p) in enumerate(arrays):
@@ -165,11 +165,10 @@ class RuleOptimizer:
     def _plan(
         self, given: Collection[str] | None = None, numbers: Mapping[str, float] | None = None
     ) -> dict[int, tuple[Graph, dict[str, Any]]]:
-        """What the options ask for now, by the number of dimensions of an array: the rule's graph,
+        """What the current options select, by the number of dimensions of an array: the rule's graph,
         and the hyperparameters' values.
 
-        given: the signals that a step is given; None: no step is taken. numbers: those of them that
-        are one number.
+        given: the signals of a step; None if no step is taken. numbers: the signals that are one number.
         """
         rule, hyper = self.spelling.fitting(self.options).compose(self.options)
         hyper = rule.check(self._name, **hyper)
@@ -256,7 +255,7 @@ class RuleOptimizer:
         for graph, every in todo.items():
             for slot in graph.common if every else ():
                 values = [(np.size(one.work.p) > 0, one.state.pop(slot)) for one in every]
-                sized = max(values, key=lambda x: x[0])  # empty arrays take no part
+                sized = max(values, key=lambda x: x[0])  # empty arrays are left out
                 self.state.setdefault("shared", {})[slot] = sized[1]
         if changed:
             self.params = replaced(self.params, "params", changed)
@@ -270,8 +269,8 @@ class RuleOptimizer:
         mine: Mapping[str, Any],
         needed: Collection[str] = (),
     ) -> dict[str, Any]:
-        """The gradients, or a signal's arrays, by path, if they are those of the parameters; those that
-        are None left out. needed: the paths of those that must be there.
+        """The gradients, or a signal's arrays, by path, without those that are None; they must match
+        the parameters. needed: the paths of those that must be there.
         """
         given = dict(leaves(tree, "params"))
         for path, p in mine.items():
@@ -308,7 +307,7 @@ class RuleOptimizer:
     ) -> _Todo:
         if isinstance(p, np.ndarray):
             p = np.asarray(p)  # operators of np.matrix and others mean something else
-        # A copy: a state that is begun for a step that fails is not kept.
+        # A copy, so that a new state is not kept if the step fails.
         state = {"step": 0, **self.state.get(path, {})}
         taken: Any = state["step"]
         counted = isinstance(taken, (int, float, np.number)) and taken >= 0
@@ -392,13 +391,13 @@ class RuleOptimizer:
                 one.work = replace(one.work, g=one.work.g.copy(order="K"), signals=signals)
 
     def _bound(self, graph: Graph, todo: Sequence[_Todo]) -> _Tables:
-        """The kernel's tables for such arrays; kept for the next step like this one."""
+        """The kernel's tables for such arrays, kept for similar steps."""
         works = [one.work for one in todo]
         rows: dict[int, int] = {}
         numbers = [rows.setdefault(id(work.hyper), len(rows)) for work in works]
         shape: Any = np.shape if by_lines(graph) else np.size
         facts: list[Any] = [
-            (shape(w.p), w.p.dtype, *(x.dtype for x in arrays_of(w))) for w in works
+            (shape(w.p), w.p.dtype, *((x.dtype, x.shape) for x in arrays_of(w))) for w in works
         ]
         facts += [work.number for work in works] if graph.draws else []
         key = graph, tuple(facts), tuple(numbers)
@@ -469,7 +468,7 @@ class RuleOptimizer:
                 self.train()
 
     def _put(self, mine: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-        """Have parameters be other numbers, and return what they were."""
+        """Replace the values of parameters, and return the previous ones."""
         before = {
             path: np.copy(mine[path]) if isinstance(mine[path], np.ndarray) else mine[path]
             for path in new
@@ -500,7 +499,7 @@ class _Tables:
             step.point(column, [begin + 8 * i for i in range(len(rows))])
 
     def run(self, todo: Sequence[_Todo]) -> None:
-        """One step, in place; new scalar slots are put into the state."""
+        """Take one step in place, and store new scalar slots in the state."""
         step, works = self.step, [one.work for one in todo]
         with step.lock:
             step.point("p", [w.p.ctypes.data for w in works])

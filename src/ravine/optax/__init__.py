@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """The function that makes the transformation of one of Ravine's rules."""
+    """The function that creates the transformation of one of Ravine's rules."""
     rules = _registry.own()
     if name not in rules:
         raise AttributeError(

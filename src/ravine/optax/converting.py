@@ -1,4 +1,4 @@
-"""State of optax's own optimizers and of torch's as that of a rule that is the same, and back."""
+"""Converts the state of optax's and torch's optimizers to that of the equivalent rule, and back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def from_optax(state: Any, rule: Rule | str, **hyperparameters: Any) -> RuleStat
         raise ValueError(
             f"from_optax: the state has no {lacking[0]!r}, as that of {witness.name} does"
         )
-    # Where optax does not count, all that matters is that this was not the first step.
+    # Where optax does not count, it only matters that this was not the first step.
     count = jnp.asarray(fields.get("count", 1), jnp.int32)
     slots = {k: _signed(fields[said.removeprefix("-")], said) for k, said in names.items()}
     return RuleState(count, slots, {})
@@ -87,7 +87,7 @@ def from_torch(
         theirs, live = saved[number], plan(rule, values, None, jnp.ndim(p)).live
         steps.append(int(theirs.get("step", 1)))
         for slot, row in rows.items():
-            name = next((x for x in _called(slot) if x in theirs), "")
+            name = next((x for x in spellings.called(slot) if x in theirs), "")
             if slot in live and not name:
                 raise ValueError(f"from_torch: the state of parameter {number!r} has no {slot!r}")
             row.append(_array(theirs[name], rule, slot, path, p, values) if slot in live else None)
@@ -139,7 +139,7 @@ def to_torch(state: RuleState, numbers: Any, *, to: str = "") -> dict[Any, dict[
 
 
 def _same(rule: Rule | str) -> Witness:
-    """What of optax's is known to be the same as a rule, and to have the same state."""
+    """The witness for the optax optimizer that is equivalent to a rule and has the same state."""
     made = registry.get(rule) if isinstance(rule, str) else rule
     for witness in made.card.witnesses:
         if witness.distribution == "optax" and (witness.state or not made.slots):
@@ -148,7 +148,7 @@ def _same(rule: Rule | str) -> Witness:
 
 
 def _signed(tree: Any, said: str) -> Any:
-    """What a card says: a field, or minus a field."""
+    """The value of a card's entry: a field, or minus a field."""
     return jax.tree.map(jnp.negative, tree) if said.startswith("-") else tree
 
 
@@ -161,19 +161,13 @@ def _fields(state: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _filled(state: Any, known: Mapping[str, Any]) -> Any:
-    """A state with other values of some fields."""
+    """A state with other values in some fields."""
     if not isinstance(state, tuple):
         return state
     if hasattr(state, "_fields"):
         pairs = zip(state._fields, state, strict=True)
         return type(state)(*(known[k] if k in known else _filled(x, known) for k, x in pairs))
     return tuple(_filled(x, known) for x in state)
-
-
-def _called(slot: str) -> list[str]:
-    """A slot's names in the states of torch's optimizers."""
-    every = [x for x in vars(spellings).values() if isinstance(x, spellings.Spelling)]
-    return [slot, *dict.fromkeys(x.state_names[slot] for x in every if slot in x.state_names)]
 
 
 def _array(x: Any, rule: Rule, slot: str, path: Any, p: Any, values: Mapping[str, Any]) -> Any:

@@ -1,8 +1,8 @@
-"""What a step adds to p, as a graph: the new p minus p, without the rounding of the new p.
+"""The update of a step as a graph: the new p minus p, without the rounding of the new p.
 
-optax adds what an optimizer returns to the parameters. The new p is rounded to p's precision, and a
-difference of it would have that error, which is large beside a small step. So p is taken out of the
-graph instead, wherever it is a term: `p - lr * u` becomes `-(lr * u)`, `p * (1 - c) - u` becomes
+optax adds what an optimizer returns to the parameters. The new p is rounded to p's precision, so a
+difference with it would have that error, which is large relative to a small step. So p is removed from
+the graph instead, where it is a term: `p - lr * u` becomes `-(lr * u)`, and `p * (1 - c) - u` becomes
 `p * -c - u`.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["with_difference"]
 
 
 def with_difference(graph: Graph) -> tuple[Graph, Node]:
-    """A copy of a graph, and the node in it for what is added to p."""
+    """A copy of a graph, and its node for the update of p."""
     graph = replace(graph, nodes=[*graph.nodes], _index={**graph._index})
     p, new = graph.leaf("input", "p", ELEMENT), graph.outputs["p"]
     found = _difference(graph, p, new)
@@ -24,7 +24,7 @@ def with_difference(graph: Graph) -> tuple[Graph, Node]:
 
 
 def _difference(graph: Graph, p: Node, new: Node) -> Node | None:
-    """new - p where p is a term of new; None where it is none."""
+    """new - p if p is a term of new; otherwise None."""
     if new is p:
         return graph.lifted(0.0)
     if new.op in ("add", "sub"):

@@ -97,8 +97,8 @@ def _rule(rule: Any, hyperparameters: Mapping[str, Any]) -> Rule:
 
 @dataclass
 class _Leaf:
-    """A parameter's step. dtype: what it is computed in. given: p, g, slots and signals that are arrays,
-    as the rule sees them. old: p and the slots as they are kept.
+    """A parameter's step. dtype: of the computation. given: p, g, slots and signals that are arrays, in
+    the rule's view. old: p and the slots as stored.
     """
 
     path: str
@@ -112,12 +112,12 @@ class _Leaf:
 
     @property
     def idle(self) -> bool:
-        """Whether it takes no part: means of nothing are no numbers."""
+        """Whether it is left out, because the mean of nothing is not a number."""
         return not self.p.size and not self.program.pointwise
 
 
 class _Transformation:
-    """What `init` and `update` of a rule do."""
+    """The `init` and `update` of a rule."""
 
     def __init__(self, rule: Rule, hyperparameters: Mapping[str, Any], seed: Any) -> None:
         self.rule, self.seed = rule, seed
@@ -130,10 +130,10 @@ class _Transformation:
         checked = rule.check(**{**self.values, **stand_ins})
         self.values |= {k: x for k, x in checked.items() if k not in stand_ins}
         self.plain = checked
-        self._graph(2)  # what cannot be traced is refused now
+        self._graph(2)  # a rule that cannot be traced is rejected now
 
     def _stand_in(self, name: str, x: Any) -> Any:
-        """A number that a hyperparameter may have and that is on, for one that is known later."""
+        """A valid nonzero number, in place of a hyperparameter that is known later."""
         known = self.rule.hyperparameters[name]
         if isinstance(known.default, bool):
             raise TypeError(
@@ -208,7 +208,7 @@ class _Transformation:
     def update(
         self, updates: Any, state: RuleState, params: Any = None, **extra: Any
     ) -> tuple[Any, RuleState]:
-        """What is added to the parameters, and the new state."""
+        """The updates to add to the parameters, and the new state."""
         if params is None:
             raise ValueError(f"{self.where}: update needs params: tx.update(grads, state, params)")
         signals = {k: x for k in self.rule.signals if (x := extra.get(k)) is not None}
@@ -261,7 +261,7 @@ class _Transformation:
         return _Leaf(path, number, p, dtype, of, t, given, old)
 
     def _stepped(self, leaves: Sequence[_Leaf], now: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The outputs of each leaf's program: what is added to p, as "p", and the new slots."""
+        """The outputs of each leaf's program: the update of p, as "p", and the new slots."""
         with jax.enable_x64(True):
             common: dict[tuple[int, int], Known] = {}
             going = []
@@ -287,7 +287,7 @@ class _Transformation:
         return name in self.rule.slots and self.rule.slots[name].kind == "scalar"
 
     def _together(self, going: Sequence[tuple[_Leaf, Any]]) -> list[dict[str, Any]]:
-        """The results of all steps, which go from total to total side by side."""
+        """The results of all steps, which advance together from total to total."""
         sent: Any = None
         while True:
             parts, results = [], []
@@ -313,7 +313,7 @@ class _Transformation:
             sent = sum(parts)
 
     def _within(self, x: _Leaf) -> Any:
-        """The context in which a leaf's step is computed."""
+        """The context of a leaf's step."""
         return _Contexts(
             typed_like(x.given["p"]),
             stored_in(None if x.p.dtype == x.dtype else x.p.dtype),
@@ -321,7 +321,7 @@ class _Transformation:
         )
 
     def _kept(self, x: _Leaf, new: Mapping[str, Any]) -> dict[str, Any]:
-        """The results of a leaf in the shapes and dtypes that they are kept in."""
+        """The results of a leaf in the shapes and dtypes in which they are stored."""
         kept = {}
         for name, value in new.items():
             old = x.old.get(name)
@@ -372,15 +372,15 @@ class _Contexts:
 
 
 def flat(tree: Any) -> tuple[list[tuple[Any, Any]], Any]:
-    """A tree's leaves with their paths, and what puts them together."""
+    """A tree's leaves with their paths, and the structure to rebuild it."""
     return jax.tree_util.tree_flatten_with_path(tree)
 
 
 def _wide(p: Any) -> Any:
-    """What a parameter is computed in."""
+    """The dtype in which a parameter's step is computed."""
     return jnp.promote_types(jnp.asarray(p).dtype, jnp.float32)
 
 
 def _like(x: Any, old: Any) -> Any:
-    """A result in the shape and dtype of what it takes the place of."""
+    """A result in the shape and dtype of the value that it replaces."""
     return jnp.broadcast_to(jnp.asarray(x).astype(old.dtype), old.shape)

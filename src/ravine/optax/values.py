@@ -1,8 +1,8 @@
 """The values of a rule's graph for JAX arrays, traced by JAX.
 
-What depends on t and the hyperparameters alone is computed in float64, whatever the arrays are in: in
-float32, Adam's 1 - beta2**t would be wrong by 6e-5 at the first step. Where `where` chooses between
-matrices by a number of the step, only the branch that is taken is computed.
+What depends only on t and the hyperparameters is computed in float64, whatever the dtype of the arrays. In
+float32, Adam's 1 - beta2**t would be wrong by 6e-5 at the first step. If `where` chooses between matrices
+by a number of the step, only the branch that is taken is computed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Known = dict[int, Any]
 
 
 class Program:
-    """A graph, and what has to be known of it to compute it.
+    """A graph, and what is needed to compute it.
 
-    outputs: what is added to p, as "p", and the new values of the live slots. totals: the nodes that look at
-    all tensors, in order. groups: for each `where` that decides whether matrices are computed, those
-    that are decided with it.
+    outputs: the update of p, as "p", and the new values of the live slots. totals: the nodes that use all
+    tensors, in order. groups: for each `where` that decides whether matrices are computed, those that are
+    decided together with it.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -58,7 +58,7 @@ class Program:
 
     @cached_property
     def scalars(self) -> list[Node]:
-        """What is known before the step, and is the same for all tensors that have taken as many steps."""
+        """Values known before the step, which are the same for all tensors with the same number of steps."""
         slots, common = self.graph.rule.slots, set()
         for x in self.nodes:
             known = x.value not in slots or slots[x.value].shared
@@ -70,7 +70,7 @@ class Program:
 
 
 def program(graph: Graph) -> Program:
-    """The program of a graph: the same one each time."""
+    """The program of a graph, cached."""
     return kept(graph, "program", lambda: Program(graph))
 
 
@@ -116,7 +116,7 @@ def steps(
 
 
 class _Values:
-    """The values of a program's nodes, found when they are asked for. decided: what conditions are."""
+    """The values of a program's nodes, computed on request. decided: the values of conditions."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _Values:
         self.decided = decided or {}
 
     def of(self, root: Node) -> Any:
-        """The value of a node, and of what it needs first."""
+        """The value of a node, after computing what it needs."""
         wanted: dict[int, Node] = {}
         stack = [root]
         while stack:
@@ -144,7 +144,7 @@ class _Values:
         return self.known[root.index]
 
     def narrow(self, x: Any) -> Any:
-        """A number of the step as elements meet it."""
+        """A number of the step in the form that elements need."""
         is_number = getattr(x, "ndim", None) == 0 and jnp.issubdtype(x.dtype, jnp.floating)
         return x.astype(self.dtype) if is_number else x
 
@@ -174,9 +174,9 @@ class _Values:
         return ops.apply(node.op, *args)
 
     def _quotient(self, x: Any, by: Any) -> Any:
-        """Elements divided by a number of the step: multiplied by its reciprocal, made in float64.
+        """Elements divided by a number of the step: multiplied by its reciprocal, computed in float64.
 
-        Where that is no normal number of float32, elements and divisor are multiplied by a power of two.
+        If that is not a normal float32 number, elements and divisor are multiplied by a power of two.
         """
         if self.dtype == jnp.float64:
             return ops.apply("div", x, by)
@@ -189,7 +189,7 @@ class _Values:
         return x * scale * self.narrow(ops.apply("div", 1.0, ops.apply("mul", by, scale)))
 
     def _chosen(self, node: Node) -> Any:
-        """The branch of a `where` that the step takes, as a number of the step decides."""
+        """The branch of a `where` that the step takes, by a number of the step."""
         condition, *branches = node.args
         if condition.index in self.decided:
             return self.known[branches[not self.decided[condition.index]].index]

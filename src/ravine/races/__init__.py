@@ -1,1 +1,1 @@
-"""Races of optimizers on tasks, and the folders that keep what they found."""
+"""Races of optimizers on tasks, and the folders in which results are stored."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whoever else writes them and whatever stops the writing."""
+"""Files that are either complete or absent, even if other processes write them or writing is interrupted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ABANDONED = 3600.0  # seconds; a file is written in a fraction of one
 
 
 def write(path: Path, data: bytes) -> Path:
-    """Write a file under a name that no other process uses, bring it to the disk, then rename it.
+    """Write a file under a temporary name, flush it to disk, then rename it.
 
-    Raises OSError that names the file; nothing is left of it then, and an earlier one stays.
+    Raises OSError, naming the file; then nothing of it remains, and an earlier version is unchanged.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
@@ -38,7 +38,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def aside(path: Path, word: str) -> Path:
-    """Rename a file, or a folder, to its name and ".word", with a number if that is taken."""
+    """Rename a file or folder to its name plus ".word", with a number if that is taken."""
     names = (path.with_name(f"{path.name}.{word}{n or ''}") for n in count())
     kept = next(name for name in names if not os.path.lexists(name))
     with suppress(FileNotFoundError):  # another process was faster

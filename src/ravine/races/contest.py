@@ -31,26 +31,26 @@ from ravine.races.task import Task, TaskError, from_objects
 __all__ = ["DEFAULT", "Outcome", "Watcher", "check", "contest", "duration", "race"]
 
 DEFAULT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
-"""The optimizers of a race where nobody names others."""
+"""The optimizers of a race by default."""
 
 MANY = 1000
-"""From how many runs on they are packed when their task is done."""
+"""The number of runs from which they are packed when their task is done."""
 
 _WORTH_PROCESSES = 10.0  # seconds; starting processes takes a few
 _log = logging.getLogger("ravine")
 
 
 class Watcher(Protocol):
-    """What is told how far a race is."""
+    """Receives the progress of a race."""
 
     def task(self, task: Task, pace: Pace, runs: int, seconds: float) -> None:
-        """A task begins, with so many runs, estimated to take so long."""
+        """A task begins, with this many runs, estimated to take this many seconds."""
 
     def stage(self, role: str, runs: Sequence[Run]) -> None:
         """The runs of a role begin."""
 
     def done(self, runs: Sequence[Run]) -> None:
-        """Runs are there."""
+        """Runs are finished."""
 
 
 class _Nobody:
@@ -61,10 +61,10 @@ class _Nobody:
 
 @dataclass
 class Outcome:
-    """What a race found.
+    """The results of a race.
 
-    folder: where its runs are kept. notes: what whoever reads it must know. reported: more of that, which
-    the report says, too.
+    folder: where its runs are stored. notes: remarks that every reader must know. reported: further
+    remarks, which the report contains as well.
     """
 
     folder: Path
@@ -75,8 +75,8 @@ class Outcome:
     def table(self) -> list[dict[str, Any]]:
         """A row for each problem and optimizer: mean score, tuned and with the defaults, over the seeds.
 
-        `tuned` is None where nothing was tuned, and `lost` counts reported runs that were lost; a mean
-        over runs of which one was lost is NaN.
+        `tuned` is None if nothing was tuned, and `lost` counts the reported runs that were lost. If any
+        of the runs was lost, their mean is NaN.
         """
         rows = []
         reported = [run for run in self.runs if run.role == REPORT]
@@ -131,17 +131,17 @@ def contest(
     watcher: Watcher | None = None,
     command: str = "",
 ) -> Outcome:
-    """Race optimizers on tasks, by the protocol of a tier; what is in the folder is not done again.
+    """Race optimizers on tasks, by the protocol of a tier; runs that are in the folder are not repeated.
 
-    seeds: how many are reported. steps: the budget of a run, an int; or a float, how many seconds the
-    whole race may take by the estimate, for which the task's budget is cut; None leaves the task's.
-    executor: what runs batches, see :mod:`ravine.races.jobs`; by default processes on this machine, as
-    many as `workers` says, or as there are cores, where that is worth it. halving: whether the worse
-    trials of a search are stopped on the way, see :mod:`ravine.races.protocol`. callback: is given each
-    run, in this process, as soon as it is known. command: what the race was started by, which is kept
-    with each run.
+    seeds: the number of report seeds. steps: the budget of a run as an int; or a float, the seconds that
+    the whole race may take by the estimate, to which the task's budget is cut; None keeps the task's.
+    executor: runs the batches, see :mod:`ravine.races.jobs`; by default processes on this machine,
+    `workers` of them or one per core, if that is worth it. halving: whether the worse trials of a search
+    are stopped early, see :mod:`ravine.races.protocol`. callback: called with each run, in this process,
+    as soon as it is known. command: the command that started the race, which is stored with each run.
 
-    Tasks have been checked, see :func:`check`. Raises what :func:`ravine.races.jobs.complete` raises.
+    The tasks must have been checked, see :func:`check`. Raises what :func:`ravine.races.jobs.complete`
+    raises.
     """
     check(tier, seeds, halving)
     chosen_tier, watcher = TIERS[tier], watcher or _Nobody()
@@ -186,7 +186,7 @@ def contest(
 
 
 def _engine(workers: int, seconds: float) -> Executor:
-    """Processes, where there is more than one core and more to do than starting them takes."""
+    """Processes, if there is more than one core and enough work to be worth starting them."""
     return processes(workers) if workers > 1 and seconds > _WORTH_PROCESSES else Here()
 
 
@@ -198,7 +198,7 @@ def _tell(watcher: Watcher, callback: Callable[[Run], Any] | None, runs: Sequenc
 
 
 class _Work:
-    """The job of a worker, with what it needs to know; it travels to other processes."""
+    """The job of a worker, with everything it needs; it is sent to other processes."""
 
     def __init__(self, task: Task, racing: Sequence[Entrant], pace: Pace, command: str) -> None:
         self.task, self.racing, self.pace, self.command = task, racing, pace, command
@@ -209,7 +209,7 @@ class _Work:
 
 @dataclass
 class _Stages:
-    """The runs of each stage, of what the stage before gave."""
+    """The runs of each stage, given the results of the previous one."""
 
     its: Task
     racing: Sequence[Entrant]
@@ -229,7 +229,7 @@ class _Stages:
 
     @property
     def expected(self) -> list[Run]:
-        """As many runs as there will be, to estimate by."""
+        """As many runs as there will be, for the estimate."""
         tune = self.tune(())
         finals = self.tier.finalists * len(self.tier.choosing_seeds) if tune else 0
         count = finals * len(self.racing)
@@ -253,7 +253,7 @@ def _cut(
     folder: RunFolder,
     shard: Shard,
 ) -> Task:
-    """The task with its budget; one that follows from a time is kept in the folder, and used again."""
+    """The task with its budget; one that follows from a time is stored in the folder and used again."""
     if steps is None or isinstance(steps, int):
         return task.within(steps)
     kept = folder.entry("steps")
@@ -274,7 +274,7 @@ def _cut(
 
 
 def _missing(wanted: Sequence[Run], done: Sequence[Run]) -> list[str]:
-    """What must be said of runs that could not be computed."""
+    """Remarks on runs that could not be computed."""
     there = {run.name for run in done}
     gone = Counter((run.problem, run.optimizer) for run in wanted if run.name not in there)
     return [
@@ -287,7 +287,7 @@ def _missing(wanted: Sequence[Run], done: Sequence[Run]) -> list[str]:
 def _notes(
     task: Task, racing: Sequence[Entrant], tier: Tier, pace: Pace, runs: Sequence[Run]
 ) -> list[str]:
-    """What must be said of a task's runs."""
+    """Remarks on a task's runs."""
     its = [run for run in runs if run.task == task.digest]
     found = [f"{task.name}: {remark}" for remark in task.remarks]
     parts = {"training": task.train, "validation": task.validation, "test": task.test}
@@ -321,7 +321,7 @@ def _notes(
 
 
 def _edges(task: Task, racing: Sequence[Entrant], tier: Tier, runs: Sequence[Run]) -> list[str]:
-    """Where the best of a task's runs lies on the edge of what was tried."""
+    """The hyperparameters whose best value lies at the edge of the range that was tried."""
     tuned = {
         run.optimizer: run
         for run in runs
@@ -337,8 +337,8 @@ def _edges(task: Task, racing: Sequence[Entrant], tier: Tier, runs: Sequence[Run
 
 
 def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = ()) -> None:
-    """Raise ValueError for a tier that there is not, an invalid number of seeds, and TaskError
-    for a task that cannot be raced."""
+    """Raise ValueError for an unknown tier or an invalid number of seeds, and TaskError for a task
+    that cannot be raced."""
     if tier not in TIERS:
         raise ValueError(f"tier={tier!r} is invalid; a tier is {', '.join(TIERS)}")
     if halving and not TIERS[tier].trials:
@@ -353,9 +353,9 @@ def check(tier: Any, seeds: Any, halving: bool = False, tasks: Iterable[Task] = 
 
 
 def duration(text: str) -> int | float:
-    """A budget as it is written: "1500", steps of a run; "90s", "10m", "2h", the time of the whole race.
+    """Parse a budget: "1500" steps of a run, or "90s", "10m", "2h" for the whole race.
 
-    Raises ValueError for anything else, and for nothing.
+    Raises ValueError for anything else, and for an empty budget.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     number = float(found[1]) if found else 0.0

@@ -1,4 +1,4 @@
-"""Curves: points (step, value), kept as two arrays, since a large race has a hundred million of them."""
+"""Curves: points (step, value), stored as two arrays, because a large race has a hundred million points."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Curve(Sequence[tuple[int, float]]):
 
     @classmethod
     def of(cls, steps: Any, values: Any) -> Curve:
-        """A curve of equally many steps and values. Raises ValueError otherwise."""
+        """A curve from equally many steps and values; ValueError otherwise."""
         made = cls()
         made.steps, made.values = np.asarray(steps, np.int64), np.asarray(values, np.float64)
         if made.steps.ndim != 1 or made.steps.shape != made.values.shape:

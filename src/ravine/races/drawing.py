@@ -1,4 +1,4 @@
-"""Drawings made of few kinds of marks, printed as SVG, or as PNG by Matplotlib.
+"""Drawings made of a few kinds of marks, printed as SVG, or as PNG through Matplotlib.
 
 A mark belongs to a series, the number of an optimizer, which gives its colour and its dashes. In a
 page the colours are variables, so that they follow its light or dark theme.
@@ -25,10 +25,10 @@ DARK = (
     *("#a99cf5", "#ff8088", "#93cf5a", "#4fc9de", "#b4b4b4"),
 )
 DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "1 3", "12 4", "5 2 1 2 1 2")
-"""Series are told apart by these as well as by colour: neighbours differ in both."""
+"""The dashes that distinguish series in addition to colour: neighbours differ in both."""
 
 WIDTH = 420.0
-"""Of a figure, in pixels: what a phone can show without making letters too small."""
+"""The width of a figure in pixels: what a phone can show without making letters too small."""
 
 INK, MUTE, GRID = -1, -2, -3
 _INKS = {INK: "#16181d", MUTE: "#5b6270", GRID: "#d9dde3"}
@@ -59,7 +59,7 @@ class _Mark:
 
 @dataclass
 class Drawing:
-    """Marks on a sheet, in pixels from the top left. about: what it shows, for who cannot see it."""
+    """Marks on a sheet, in pixels from the top left. about: a description for those who cannot see it."""
 
     width: float
     height: float
@@ -97,13 +97,13 @@ class Drawing:
     def text(
         self, x: float, y: float, text: str, series: int = MUTE, anchor: str = "start"
     ) -> None:
-        """A text; anchor: "start", "middle" or "end". That of a series or of INK is bold."""
+        """A text; anchor: "start", "middle" or "end". It is bold in the colour of a series or INK."""
         self.marks.append(_Mark("text", ((x, y),), series, 12, text=text, anchor=anchor))
 
     # ---- printed -------------------------------------------------------------------------------
 
     def svg(self, alone: bool = False) -> str:
-        """SVG for a page, or, alone, for a file: on white, with its own colours."""
+        """SVG for a page; or, if alone, for a file: on white, with fixed colours."""
         ink = colour if alone else _variable
         head = f'viewBox="0 0 {self.width:g} {self.height:g}" role="img"'
         about = html.escape(self.about, quote=True)
@@ -163,7 +163,7 @@ def _svg(mark: _Mark, ink: Callable[[int], str]) -> str:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    """Steps from point to point in tenths of a pixel, which are short."""
+    """Steps from point to point in tenths of a pixel, which make short text."""
     at = [(round(10 * x), round(10 * y)) for x, y in points]
     steps = [f"l{(b[0] - a[0]) / 10:g} {(b[1] - a[1]) / 10:g}" for a, b in itertools.pairwise(at)]
     return f"M{at[0][0] / 10:g} {at[0][1] / 10:g}" + "".join(steps) if at else ""
@@ -194,7 +194,7 @@ def _drawn(axes: Any, mark: _Mark) -> None:
 
 @dataclass(frozen=True)
 class Scale:
-    """From values between low and high to pixels; log: by their logarithms."""
+    """Maps values between low and high to pixels; log: on a logarithmic scale."""
 
     low: float
     high: float
@@ -203,7 +203,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel; that of the nearest end for a value outside."""
+        """The pixel of a value, clipped to the nearest end."""
         value = min(max(value, self.low), self.high)
         if self.log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -224,7 +224,7 @@ class Scale:
 
 
 class Plot:
-    """A drawing with axes: what is drawn is given in values."""
+    """A drawing with axes, whose coordinates are values."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class Plot:
         names: Iterable[str] = (),
         size: tuple[float, float] = (WIDTH, 300),
     ) -> None:
-        """names: there is room on the right for those that :meth:`labels` writes."""
+        """names: the names that :meth:`labels` will write, for which room is left on the right."""
         self.drawing = Drawing(*size, about)
         self.x = Scale(*x, 50, size[0] - 14 - room(names), log_x)
         self.y = Scale(*y, size[1] - 38, 24)
@@ -259,7 +259,7 @@ class Plot:
         self.drawing.text(4, 12, y_label)
 
     def line(self, xs: Iterable[float], ys: Iterable[float], series: int, about: str = "") -> None:
-        """A line through what is finite."""
+        """A line through the finite points."""
         both = [(self.x(a), self.y(b)) for a, b in zip(xs, ys, strict=True) if math.isfinite(b)]
         if both:
             self.drawing.line(both, series, about=about)
@@ -275,7 +275,7 @@ class Plot:
             self.drawing.area([*there, *back], series)
 
     def labels(self, items: Iterable[tuple[float, str, int]]) -> None:
-        """Names beside the right ends of lines, at their values, moved until none overlap."""
+        """Names next to the right ends of lines, at their values, moved until none overlap."""
         found = sorted((self.y(value), text, series) for value, text, series in items)
         low, high = 10.0, self.y.start
         for at, (_, text, series) in zip(
@@ -288,12 +288,12 @@ LONGEST = 18  # letters of a name in a figure
 
 
 def short(name: str) -> str:
-    """A name that fits into a figure."""
+    """A name, shortened to fit into a figure."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def room(names: Iterable[str]) -> float:
-    """How many pixels the widest of these names takes, in bold letters of the size of a figure's."""
+    """The width in pixels of the widest of these names, in a figure's bold letters."""
     return max((sum(map(_wide, short(name))) for name in names), default=0.0)
 
 
@@ -302,9 +302,9 @@ def _wide(letter: str) -> float:
 
 
 def apart(places: Sequence[float], low: float, high: float, gap: float = 13.5) -> list[float]:
-    """Places in rising order, moved as little as may be until they are `gap` apart and within.
+    """Positions in ascending order, moved as little as possible to be `gap` apart and within the limits.
 
-    Where they do not fit, they are spread evenly.
+    If they do not fit, they are spread evenly.
     """
     n = len(places)
     if n < 2:
@@ -312,7 +312,7 @@ def apart(places: Sequence[float], low: float, high: float, gap: float = 13.5) -
     gap = min(gap, (high - low) / (n - 1))
     blocks: list[
         list[float]
-    ] = []  # each: sum of what its places want for its first, and their count
+    ] = []  # each: the sum of the positions that its members want for the first one, and their number
     for i, place in enumerate(places):
         blocks.append([place - i * gap, 1.0])
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:

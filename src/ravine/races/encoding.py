@@ -1,4 +1,4 @@
-"""How results are written down: JSON with NaN and infinities, a checksum in front, a name by content."""
+"""The format of results: JSON with NaN and infinities, a checksum in front, a name from the content."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["decoded", "encoded", "name", "parsed", "result", "to_json", "unspelt
 
 
 def name(depends: Mapping[str, Any]) -> str:
-    """The name that a result is kept under: 16 hex digits, made of what it depends on."""
+    """The name under which a result is stored: 16 hex digits, a hash of what it depends on."""
     return hashlib.sha256(_text(depends).encode()).hexdigest()[:16]
 
 
 def to_json(value: Any) -> str:
-    """JSON text; NaN and infinities, which JSON lacks, as strings, which survive every reader."""
+    """JSON text; NaN and infinities, which JSON lacks, become strings, which every reader keeps."""
     many = isinstance(value, list) and len(value) > 1000
     return json.dumps(_spell(value), indent=None if many else 1)
 
@@ -27,7 +27,7 @@ def _text(depends: Any) -> str:
 
 
 def encoded(record: Mapping[str, Any]) -> bytes:
-    """A result's file: JSON, with a checksum of all other lines in its first line."""
+    """The contents of a result's file: JSON, with a checksum of all other lines in the first line."""
     body = json.dumps(_spell(record)).removeprefix("{").encode()
     return _head(body) + body
 
@@ -37,12 +37,12 @@ def _head(body: bytes) -> bytes:
 
 
 def decoded(data: bytes) -> Any:
-    """The record in a result's file. Raises ValueError if the file is not whole."""
+    """The record in a result's file. Raises ValueError if the file is damaged."""
     return unspelt(parsed(data))
 
 
 def parsed(data: bytes) -> Any:
-    """As :func:`decoded`, with NaN and infinities as they are spelt."""
+    """Like :func:`decoded`, but NaN and infinities remain strings."""
     if not data:
         raise ValueError("it is empty")
     body = data.partition(b"\n")[2]
@@ -52,9 +52,9 @@ def parsed(data: bytes) -> Any:
 
 
 def result(data: bytes, depends: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """What a result was computed with, and the result, from its file.
+    """The environment of a result, and the result, from its file.
 
-    Raises ValueError if the file is not whole, or not what was asked.
+    Raises ValueError if the file is damaged, or contains something else.
     """
     record = decoded(data)
     if _text(record["depends"]) != _text(depends):
@@ -78,7 +78,7 @@ def _spell(value: Any) -> Any:
 
 
 def unspelt(value: Any) -> Any:
-    """What JSON text meant: its strings for NaN and infinities as numbers."""
+    """The value of JSON text, with its strings for NaN and infinities as numbers."""
     if isinstance(value, dict):
         return {k: unspelt(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Entrants: the optimizers of a race, each with where its hyperparameters are searched.
+"""Entrants: the optimizers of a race, each with the search ranges of its hyperparameters.
 
-An entrant is named as everywhere in Ravine ("adamw", "cautious(adamw)", "mine.py:lion"), or is a class of
-torch's kind ("timm.optim:Lamb", "torch.optim:RAdam(weight_decay=0.01)"), or is such an object itself.
+An entrant is named as everywhere in Ravine ("adamw", "cautious(adamw)", "mine.py:lion"), or is a
+torch-style class ("timm.optim:Lamb", "torch.optim:RAdam(weight_decay=0.01)"), or is such an object itself.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from ravine.torch.roles import roles_of
 __all__ = ["Entrant", "Space", "entrant", "entrants", "memory"]
 
 Space = Mapping[str, tuple[float, float, float]]
-"""Where hyperparameters are searched: (low, high, towards), as a rule declares it."""
+"""The search range of each hyperparameter: (low, high, towards), as a rule declares it."""
 
 
 @dataclass(frozen=True)
 class Entrant:
     """One optimizer of a race.
 
-    label: what it is called in the race. rule: the digest of what it computes. defaults: all of its
-    hyperparameters. searched: where each is searched of which that is known. build: makes the
-    optimizer of a model with these hyperparameters. remark: what is to be said of it.
+    label: its name in the race. rule: the digest of what it computes. defaults: all of its
+    hyperparameters. searched: the search ranges that are known. build: makes the optimizer for a model
+    with given hyperparameters. remark: a note on it.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Entrant:
         return _again, (self.source, self.label)
 
     def space(self, names: str) -> Space:
-        """Where it is searched: "lr" alone, or "all": decay and decay rates, too; "" for nowhere."""
+        """What is searched: "lr" alone, or "all", with weight decay and decay rates; "" for nothing."""
         wanted = {"": (), "lr": ("lr",), "all": ("lr", "weight_decay")}[names]
         return {
             k: x for k, x in self.searched.items() if k in wanted or (names == "all" and x[2] == 1)
@@ -63,9 +63,9 @@ class Entrant:
 
 
 def entrants(given: Sequence[Any]) -> list[Entrant]:
-    """All entrants of a race; two of one label are called by their whole names.
+    """All entrants of a race; two with the same label are called by their full names.
 
-    Raises ValueError where two are the same, where two have one name, or where none is given.
+    Raises ValueError if two are the same, if two have the same name, or if none is given.
     """
     made = [entrant(each) for each in given]
     if not made:
@@ -91,9 +91,9 @@ def entrants(given: Sequence[Any]) -> list[Entrant]:
 
 
 def entrant(given: Any) -> Entrant:
-    """An entrant from its name, a rule, or a class of torch's kind.
+    """An entrant from its name, a rule, or a torch-style class.
 
-    Raises LookupError for a name that is none, and ValueError for what cannot race.
+    Raises LookupError for an unknown name, and ValueError for an optimizer that cannot race.
     """
     if isinstance(given, str):
         foreign = _foreign_name(given)
@@ -177,7 +177,7 @@ def _with_adamw(rule: Rule) -> Callable[[nn.Module, Mapping[str, Any]], torch.op
 
 
 class Pair(torch.optim.Optimizer):
-    """Several optimizers that step one after the other, each its own parameters."""
+    """Several optimizers that step one after another, each with its own parameters."""
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self.parts = parts
@@ -230,7 +230,7 @@ def _foreign(
     def build(model: nn.Module, values: Mapping[str, Any]) -> torch.optim.Optimizer:
         return kind(_trained(model), **_spelt(kind, {**options, **values}))
 
-    spelling = getattr(kind, "spelling", None)  # where it is Ravine's, in the place of torch's
+    spelling = getattr(kind, "spelling", None)  # Ravine's class takes the place of torch's
     known_as = f"{kind.__module__}.{kind.__qualname__} {_version(kind)} {sorted(options.items())}"
     return Entrant(
         label,
@@ -243,7 +243,7 @@ def _foreign(
 
 
 def _numbers(kind: type, options: Mapping[str, Any]) -> dict[str, float | bool]:
-    """The numbers among its arguments, and their defaults; those of betas have names as in a rule."""
+    """Its numeric arguments and their defaults; the elements of betas are named as in a rule."""
     arguments = inspect.signature(kind).parameters
     unknown = [k for k in options if k not in arguments]
     if unknown:
@@ -274,7 +274,7 @@ def _all(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelt(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the class takes them: beta1 and beta2 are betas."""
+    """The arguments in the form the class takes: beta1 and beta2 become betas."""
     arguments = inspect.signature(kind).parameters
     if "betas" not in arguments:
         return dict(values)
@@ -284,7 +284,7 @@ def _spelt(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _version(kind: type) -> str:
-    """What tells two versions of a class apart: its package's, or its source."""
+    """What distinguishes two versions of a class: that of its package, or its source."""
     top = kind.__module__.partition(".")[0]
     try:
         return version(_distributions().get(top, [top])[0])
@@ -292,7 +292,7 @@ def _version(kind: type) -> str:
         return code(kind)
 
 
-_distributions = cache(packages_distributions)  # it reads what is said of every package
+_distributions = cache(packages_distributions)  # it reads the metadata of every package
 
 
 def memory(optimizer: torch.optim.Optimizer, parameters: int) -> float:

@@ -1,4 +1,4 @@
-"""What a number may depend on besides what was asked: versions, revision, machine."""
+"""What results may depend on besides their inputs: versions, revision, machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = {
     "cpu": "CPU",
 }
 MADE_WITH = (*_NAMES, "packages")
-"""What of the environment is kept with each result."""
+"""The parts of the environment that are stored with each result."""
 
 
 def environment() -> dict[str, Any]:
@@ -47,7 +47,7 @@ def environment() -> dict[str, Any]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What results depend on and is another now: "numpy 2.1.0 (now 2.2.6)"."""
+    """What results depend on and has changed since: "numpy 2.1.0 (now 2.2.6)"."""
     before, after = _flat(then), _flat(now)
     return [
         f"{name} {known or 'missing'} (now {after.get(name) or 'missing'})"
@@ -77,7 +77,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _git_revision() -> str | None:
-    """The revision of the checkout that this package runs from, "+" if it was changed since."""
+    """The revision of the checkout that this package runs from, with "+" if it has changes."""
     here = Path(ravine.__file__).resolve().parent
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Examples to train on: whole tensors, or a data set with the function that puts batches together."""
+"""Examples to train on: whole tensors, or a data set with the function that assembles batches."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Batch", "Examples", "examples"]
 Batch = Any
 """A tuple of tensors, inputs first and the target last, or a dict of them."""
 
-_LOOKED_AT = 256  # examples of a data set that its digest is made of
+_LOOKED_AT = 256  # the number of examples that enter a data set's digest
 
 
 @dataclass(frozen=True)
 class Examples:
     """One part of the data.
 
-    content: tensors whose first axis counts the examples, as a tuple or a dict; or a data set, of which
-    `collate` makes batches.
+    content: tensors whose first axis counts the examples, as a tuple or a dict; or a data set, from
+    which `collate` makes batches.
     """
 
     content: Any
@@ -47,7 +47,7 @@ class Examples:
         return tuple(x[index] for x in self.content)
 
     def split(self, share: float) -> tuple[Examples, Examples]:
-        """All but a share of the examples, and the share: the same ones each time."""
+        """Split off a share of the examples, always the same ones: the rest, and the share."""
         n = len(self)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         cut = n - max(1, round(share * n))
@@ -59,7 +59,7 @@ class Examples:
         return Examples(self.batch(index))
 
     def describe(self, index: Tensor) -> str:
-        """What a batch looks like: shapes and dtypes."""
+        """The shapes and dtypes of a batch."""
         batch = self.batch(index)
         names = batch.items() if isinstance(batch, Mapping) else enumerate(batch)
         shown = [
@@ -83,7 +83,7 @@ class Examples:
         )
 
     def bytes(self) -> Iterator[bytes]:
-        """What it is made of, for a digest. Of a data set, some of the examples."""
+        """Its contents, for a digest; of a data set, only some of the examples."""
         if not self.collate:
             for x in self._tensors:
                 yield f"{tuple(x.shape)} {x.dtype}".encode()
@@ -101,10 +101,10 @@ class Examples:
 
 
 def examples(part: Any) -> Examples:
-    """A part of the data as people write it; see the module :mod:`ravine.races.task`.
+    """A part of the data in any accepted form; see the module :mod:`ravine.races.task`.
 
-    Numbers with a point become torch's default dtype, whole numbers int64. Raises TypeError and
-    ValueError for what is no part of data.
+    Floats become torch's default dtype, whole numbers int64. Raises TypeError and ValueError for
+    anything that is not a part of data.
     """
     if isinstance(part, Examples):
         return part
@@ -140,7 +140,7 @@ def examples(part: Any) -> Examples:
 
 
 def _rows(part: Any) -> bool:
-    """Whether it is a list of examples that are dicts, or a data set of Hugging Face's."""
+    """Whether it is a list of dicts, one per example, or a Hugging Face data set."""
     if isinstance(part, (str, Mapping)) or not (
         hasattr(part, "__getitem__") and hasattr(part, "__len__")
     ):

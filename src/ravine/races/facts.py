@@ -1,4 +1,4 @@
-"""What a report says, as plain data: for scripts, and for `ravine race report --json`."""
+"""The contents of a report as plain data: for scripts, and for `ravine race report --json`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["facts"]
 
 
 def facts(report: Report) -> dict[str, Any]:
-    """Everything that a report's tables and sentences say.
+    """Everything that a report's tables and sentences contain.
 
-    Means and intervals are in terms of the score; `ahead` is above 0 for the better one. Where there is
-    nothing to say there is None.
+    Means and intervals are in terms of the score; `ahead` is above 0 for the better one. Whatever was
+    not measured is None.
     """
     together = report.overall
     return {

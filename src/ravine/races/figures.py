@@ -1,4 +1,4 @@
-"""The figures of a race, drawn from what was found."""
+"""The figures of a race, drawn from its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POINTS = 34  # of a curve, at the most
 
 
 def of_comparison(comparison: Comparison, series: Series) -> dict[str, tuple[Drawing, str]]:
-    """Return the figures of a comparison by name, each with its caption; without those that lack data."""
+    """Return the figures of a comparison by name, with captions; figures without data are left out."""
     words = Words(comparison)
     found = {
         "slope": _slope(comparison, words, series),

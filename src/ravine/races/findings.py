@@ -1,9 +1,9 @@
-"""What a race found: from run files to numbers, a :class:`Comparison` for each problem.
+"""The results of a race: from run files to numbers, a :class:`Comparison` for each problem.
 
-The result of a run is its score, but that of a lost run counts as an untrained model's. A run is lost
-by its loss: it is not finite, or in the last tenth of the run not below that of the untrained model on
-the same batches. Scores cannot say so, since a model of NaNs has one too. Results are kept so that more
-is better: where less of the score is, with the sign turned.
+The result of a run is its score, except that a lost run counts as an untrained model. A run is lost if
+its loss is not finite, or if in the last tenth of the run it is not below that of the untrained model on
+the same batches. Scores do not show this, because even a model of NaNs has one. Results are stored so
+that more is better: if less of the score is better, the sign is flipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def lost(run: Run) -> str:
 @dataclass(frozen=True)
 class Trial:
     """A point of an optimizer's search: its number, hyperparameters, results by tuning seed and by
-    choosing seed, how many of its runs are lost, and at which step halving stopped it (None: it did not).
+    choosing seed, the number of its lost runs, and the step at which halving stopped it, or None.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def result(self) -> float:
-        """The mean over the tuning seeds; of the trial that was chosen by it, it is too good."""
+        """The mean over the tuning seeds. For the trial that was chosen by it, it is too good."""
         return float(np.mean([*self.results.values()]))
 
 
@@ -58,12 +58,12 @@ class Trial:
 class Method:
     """An optimizer on a problem.
 
-    runs: the report runs that are compared, by seed: of the trial that was chosen, or at the defaults.
-    tuned: which of both. results: what these runs count. result: their mean. default: the mean at the
-    defaults. trials: the search. edge: hyperparameters whose chosen value is the lowest or the highest
-    tried. best_at: what to expect after k trials. works: the lowest and the highest learning
-    rate that work nearly as well as the best. steps, seconds: to the target, medians. luck: that of
-    tuning, see :func:`~ravine.races.statistics.repeated`. What there is not is None.
+    runs: the report runs that are compared, by seed, either of the chosen trial or at the defaults.
+    tuned: which of the two. results: the results of these runs. result: their mean. default: the mean
+    at the defaults. trials: the search. edge: hyperparameters whose chosen value is the lowest or the
+    highest tried. best_at: the expected best after k trials. works: the lowest and the highest learning
+    rate that work nearly as well as the best. steps, seconds: to the target, medians. luck: the luck of
+    tuning, see :func:`~ravine.races.statistics.repeated`. Whatever was not measured is None.
     """
 
     name: str
@@ -83,38 +83,38 @@ class Method:
 
     @property
     def hyperparameters(self) -> Mapping[str, float | bool]:
-        """Those of the runs that are compared."""
+        """The results of the runs that are compared."""
         return next(iter(self.runs.values())).hyperparameters
 
     @property
     def searched(self) -> dict[str, float | bool]:
-        """The hyperparameters that were searched, as they were chosen."""
+        """The chosen values of the hyperparameters that were searched."""
         space = next(iter(self.runs.values())).space
         return {name: self.hyperparameters[name] for name in space if name in self.hyperparameters}
 
     @property
     def seconds_per_step(self) -> float:
-        """The median over the runs; NaN where it was not measured."""
+        """The median over the runs; NaN if it was not measured."""
         return float(np.median([run.seconds_per_step for run in self.runs.values()]))
 
     @property
     def memory_per_parameter(self) -> float:
-        """Bytes of optimizer state for each trainable number; NaN where it was not measured."""
+        """Bytes of optimizer state per trainable number; NaN if it was not measured."""
         return float(np.median([run.memory_per_parameter for run in self.runs.values()]))
 
     @property
     def halved(self) -> bool:
-        """Whether halving stopped some of the trials, which are not known at the end then."""
+        """Whether halving stopped some of the trials, whose final results are then unknown."""
         return any(trial.stopped_at is not None for trial in self.trials)
 
     @property
     def runs_lost(self) -> int:
-        """How many of the runs that are compared are lost."""
+        """The number of lost runs among those that are compared."""
         return sum(bool(lost(run)) for run in self.runs.values())
 
     @property
     def trials_lost(self) -> tuple[int, int]:
-        """How many of the tuning runs are lost, and of how many."""
+        """The number of lost tuning runs, and of all tuning runs."""
         return sum(t.lost for t in self.trials), sum(len(t.results) for t in self.trials)
 
 
@@ -122,11 +122,11 @@ class Method:
 class Comparison:
     """A problem with one budget, and the optimizers on it, the best mean first.
 
-    title: the problem, and what tells it from others of that name. run: one of its runs, for what they
-    have in common. pairs: the differences, by places in `methods`. ranks: of each method, and whether
-    it is shared. target: the problem's, or where it sets none (`target_set`) the mean result of the
-    optimizer in the middle. start: what a lost run counts as, the worst result of an untrained model of
-    the report. missing: optimizers without a report run, which are left out.
+    title: the problem, and what distinguishes it from others of that name. run: one of its runs, for
+    what they have in common. pairs: the differences, by indices in `methods`. ranks: of each method,
+    and whether it is shared. target: the problem's or, if it sets none (`target_set`), the mean result
+    of the median optimizer. start: what a lost run counts as, which is the worst result of an untrained
+    model in the report. missing: optimizers without a report run, which are left out.
     """
 
     title: str
@@ -142,7 +142,7 @@ class Comparison:
 
     @property
     def sign(self) -> int:
-        """-1 where less of the score is better, otherwise 1."""
+        """-1 if less of the score is better, otherwise 1."""
         return -1 if self.run.lower_is_better else 1
 
     def shown(self, found: Estimate) -> Estimate:
@@ -158,7 +158,7 @@ class Comparison:
 
     @property
     def tier(self) -> int:
-        """How many trials the search has, for the optimizer with most of them."""
+        """The largest number of trials that any optimizer has."""
         return max(len(method.trials) for method in self.methods)
 
     def pair(self, first: int, second: int) -> Difference | None:
@@ -168,12 +168,12 @@ class Comparison:
 
     @property
     def ties(self) -> list[int]:
-        """The methods that nothing tells from the first."""
+        """The methods that cannot be distinguished from the first."""
         return [p.second for p in self.pairs if p.first == 0 and p.better is None]
 
     @cached_property
     def by_default(self) -> list[Method]:
-        """The methods in the order of their means at the defaults; empty if there are not both."""
+        """The methods ordered by their means at the defaults; empty unless there are both means."""
         if not self.tuned:
             return []
         both = [(method.default.value, method) for method in self.methods if method.default]
@@ -192,7 +192,7 @@ class Comparison:
 def comparisons(runs: Iterable[Run]) -> list[Comparison]:
     """Return what the runs of a folder say, a comparison for each problem and budget.
 
-    Where there is no report run yet, but only a search, there is no comparison.
+    If there is only a search, and no report run yet, there is no comparison.
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
@@ -252,13 +252,13 @@ def _start(reports: Sequence[Run], sign: int) -> float:
 
 
 def _began_well(run: Run) -> bool:
-    """Whether its first score is an untrained model's, or not far from that."""
+    """Whether its first score is about that of an untrained model."""
     return run.evaluations[0][0] == 0 or not lost(run)
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a run counts: its score, more is better, or the start's if it is lost."""
+    """The result of a run: its score, such that more is better, or the start's if it is lost."""
 
     sign: int
     start: float
@@ -272,14 +272,16 @@ class _Counts:
 
 
 class _Found:
-    """The runs of an optimizer on a problem, sorted by what they are for."""
+    """The runs of an optimizer on a problem, by purpose."""
 
     def __init__(self, runs: Sequence[Run], counts: _Counts, tuned: bool) -> None:
         self.name, self.counts = runs[0].optimizer, counts
         sorted_: dict[str, dict[int, dict[int, Run]]] = {
             role: defaultdict(dict) for role in (TUNE, CHOOSE, REPORT)
         }
-        for run in sorted(runs, key=lambda run: not run.rivals):  # whole runs count, where both are
+        for run in sorted(
+            runs, key=lambda run: not run.rivals
+        ):  # complete runs count, if there are both kinds
             sorted_[run.role][run.trial][run.seed] = run
         self.choosing, self.reported = sorted_[CHOOSE], sorted_[REPORT]
         self.trials = [
@@ -300,7 +302,7 @@ class _Found:
         self.results = counts.of(self.runs)
 
     def _rated(self, number: int) -> tuple[float, float]:
-        """By what a trial is chosen: its mean when it was run again, or at first."""
+        """The criterion for choosing a trial: its mean on the choosing seeds, or else on the tuning seeds."""
         trial = next((t for t in self.trials if t.number == number), None)
         if trial is None:
             return -math.inf, -number
@@ -330,7 +332,7 @@ class _Found:
         )
 
     def _to_target(self, run: Run, target: float) -> tuple[float, float]:
-        """Steps and seconds; what the run says if it knew the target."""
+        """Steps and seconds to the target; as stored, if the run knew the target."""
         if run.target == target and run.steps_to_target is not None:
             seconds = run.seconds_to_target
             return run.steps_to_target, math.nan if seconds is None else seconds
@@ -340,7 +342,7 @@ class _Found:
         return steps, steps * run.seconds_per_step
 
     def _points(self) -> Array:
-        """The trials in the unit cube of the search, as they are drawn."""
+        """The trials as points in the unit cube of the search."""
         space = next(iter(self.runs.values())).space
         columns = []
         for name, (low, high, towards) in space.items():
@@ -422,7 +424,7 @@ class Overall:
 
 
 def overall(found: Sequence[Comparison]) -> Overall | None:
-    """Return what the comparisons say together; None for fewer than two problems or optimizers."""
+    """Combine the comparisons; None for fewer than two problems or optimizers."""
     of = [
         {method.name: (method, rank) for method, (rank, _) in zip(c.methods, c.ranks, strict=True)}
         for c in found

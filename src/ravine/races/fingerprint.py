@@ -1,6 +1,6 @@
-"""What code, data and models are, as a short text: what runs of a task are found by.
+"""Digests of code, data and models, by which the runs of a task are found.
 
-Of code, what it does counts: comments, docstrings and layout do not.
+Only what code does counts; comments, docstrings and layout do not.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _pieces(thing: Any) -> Any:
 def code(thing: Any) -> str:
     """The source of a file, a function or a class, without comments, docstrings and layout.
 
-    thing: the bytes of a file, or the object. Of what is installed, the name alone.
+    thing: the bytes of a file, or the object. Installed code is represented by its name.
     """
     if isinstance(thing, bytes):
         return _normal(thing.decode("utf-8", "replace"))

@@ -1,9 +1,8 @@
-"""Jobs: what is missing in a folder is computed, in batches, by any executor.
+"""Jobs: compute what is missing in a folder, in batches, with any executor.
 
-Results travel through the folder, not through the executor: a batch keeps each of its runs in a file,
-and afterwards the folder is asked what is missing. So one loop (submit, wait, ask again, three times at
-the most) outlives killed workers of every engine, and a race that is started again goes on from what is
-there.
+Results travel through the folder, not through the executor: a batch stores each of its runs in a file,
+and afterwards the folder is asked what is missing. So one loop (submit, wait, ask again, at most three
+times) survives killed workers of every engine, and a race that is restarted continues from what exists.
 
 An executor is anything with `submit(function, *arguments)` that returns something with `.result()`:
 those of concurrent.futures, loky, Dask (`client.get_executor(pure=False)`), submitit, mpi4py.
@@ -36,20 +35,20 @@ __all__ = [
 ]
 
 ATTEMPTS = 3
-"""How often a run is tried before the race gives it up."""
+"""The number of attempts before the race gives a run up."""
 
 _log = logging.getLogger("ravine")
 
 
 class Executor(Protocol):
-    """What runs batches. `stop`, where there is one, ends at once all that was submitted."""
+    """Runs batches. `stop`, if there is one, ends everything that was submitted at once."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
-        """Begin `function(*arguments)`; what is returned has `.result()`, which waits and may raise."""
+        """Start `function(*arguments)`; the returned object has `.result()`, which waits and may raise."""
 
 
 class Here:
-    """The executor that computes in this process, when it is asked for the result."""
+    """The executor that computes in this process, when the result is requested."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
         """Keep the call until `.result()`."""
@@ -93,7 +92,7 @@ class _Loky:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of all batches: number `index`, counted from 1, of `count`."""
+    """One of `count` parts of all batches: number `index`, counted from 1."""
 
     index: int
     count: int
@@ -103,7 +102,7 @@ ALL = Shard(1, 1)
 
 
 def shard(text: str) -> Shard:
-    """A shard as it is written, "2/8". Raises ValueError for anything else."""
+    """Parse a shard, "2/8". Raises ValueError for anything else."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     made = Shard(*map(int, found.groups())) if found else None
     if made is None or not 1 <= made.index <= made.count:
@@ -116,7 +115,7 @@ class Missing(Exception):
 
 
 class Elsewhere(Missing):
-    """Runs that a race needs are other shards' to compute."""
+    """Runs that a race needs have to be computed by other shards."""
 
 
 def complete(
@@ -130,19 +129,19 @@ def complete(
     done: Callable[[Sequence[Run]], Any] = lambda runs: None,
     find: Callable[[str | Path, Sequence[Any]], list[Any]] = kept,
 ) -> list[Run]:
-    """The runs that are asked for, from the folder where they are there, computed where not.
+    """The requested runs, read from the folder if they are there and computed if not.
 
-    work(folder, runs) computes the runs of a batch and keeps each in the folder; it travels to other
-    processes, so it is a function of a module, or a `functools.partial` of one. batches: how runs are
-    put together. done: is called with runs as they become known, those that were there first. find: those
-    of the runs that are in the folder.
+    work(folder, runs) computes the runs of a batch and stores each in the folder; it is sent to other
+    processes, so it is a function of a module, or a `functools.partial` of one. batches: groups the runs.
+    done: called with runs as they become known, existing ones first. find: selects the runs that are in
+    the folder.
 
-    A shard computes its share of the batches. What fails is tried again: all at once at first, then a few
-    batches at a time, those of each optimizer apart, then alone, since a batch that kills its worker may take
-    others with it. What fails then, too, is left out of what is returned, and said.
+    A shard computes its share of the batches. What fails is tried again: first everything at once, then a
+    few batches at a time with each optimizer separate, then each run alone, because a batch that kills its
+    worker may take others with it. What fails all three times is left out of the result, and reported.
 
-    Raises Missing, naming what failed and why, where nothing could be computed, and Elsewhere where other
-    shards have yet to compute theirs. An OSError of this machine, such as a full disk, is raised at once.
+    Raises Missing, naming what failed and why, if nothing could be computed, and Elsewhere if other shards
+    have yet to compute theirs. An OSError of this machine, such as a full disk, is raised at once.
     """
     where, executor = str(folder), executor or Here()
     cut = [list(batch) for batch in batches(asked)]
@@ -154,7 +153,7 @@ def complete(
     begun: list[Any] = []
 
     def tried(batches: Iterable[list[Run]]) -> list[list[Run]]:
-        """Compute what is missing of batches, and return those of which something is missing still."""
+        """Compute what is missing of the batches, and return those that are still incomplete."""
         todo = [[run for run in batch if run.name not in found] for batch in batches]
         todo = [runs for runs in todo if runs]
         begun.clear()
@@ -203,7 +202,7 @@ def complete(
 
 
 def _apart(batch: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each optimizer in a batch; units of an experiment come one by one."""
+    """The runs of each optimizer in a batch; each unit of an experiment is separate."""
     found: dict[str, list[Run]] = {}
     for run in batch:
         found.setdefault(getattr(run, "optimizer", ""), []).append(run)
@@ -233,7 +232,7 @@ def _submitted(
 
 
 def _stop(executor: Executor, futures: Iterable[Any]) -> None:
-    """End what was submitted, or where the executor cannot, what of it has not begun."""
+    """Stop what was submitted; if the executor cannot, cancel what has not started."""
     if stop := getattr(executor, "stop", None):
         return stop()
     for future in futures:
@@ -242,7 +241,7 @@ def _stop(executor: Executor, futures: Iterable[Any]) -> None:
 
 
 def _do(work: Callable[[str, list[Run]], Any], folder: str, runs: list[Run]) -> None:
-    """Compute what is missing of a batch: some engines start one again whose worker was killed."""
+    """Compute what is missing of a batch, since some engines restart one whose worker was killed."""
     if missing := [run for run in runs if not place(folder, run.name).exists()]:
         work(folder, missing)
 
@@ -255,7 +254,7 @@ def _reason(why: dict[str, BaseException], found: dict[str, Run]) -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

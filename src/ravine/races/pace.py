@@ -1,4 +1,4 @@
-"""How runs of a task are computed, and how long they take: found out by twenty steps both ways."""
+"""How runs of a task are computed, and how long they take, measured by twenty steps both ways."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ from ravine.races.together import CannotBatch, Together
 __all__ = ["Pace", "asked", "measured", "work"]
 
 STEPS, WARM = 20, 5
-"""How many steps are timed, and how many are taken before that."""
+"""The number of steps that are timed, and of those taken before."""
 
 WIDTH, NARROW = 32, 8
-"""Replicas in a swarm: 16 to 64 take the same time each, and fewer than 8 are not put together if more
-can be."""
+"""Replicas in a swarm: 16 to 64 take the same time each, and fewer than 8 are avoided where possible."""
 
 HALVED = sum(
     go * (until - since)
@@ -41,7 +40,7 @@ HALVED = sum(
         ((0.0, 1.0), *RUNGS), (*(at for at, _ in RUNGS), 1.0), strict=True
     )
 )
-"""The share of all steps that halving leaves."""
+"""The share of all steps that remains with halving."""
 
 _SHARE = 0.5  # of the free memory that the swarms of all workers may take
 
@@ -50,9 +49,9 @@ _SHARE = 0.5  # of the free memory that the swarms of all workers may take
 class Pace:
     """How the runs of a task are computed, and how long they take, in seconds on one thread.
 
-    alone: why runs are computed one by one; "" where they are computed together. width: replicas in a
-    swarm. steps: a step of each entrant, by its label, trained alone. gained: what a swarm saves of each
-    step. evaluation: a score. room: how many replicas have room in a worker's share of the memory.
+    alone: why runs are computed one by one; "" if they are computed together. width: replicas in a
+    swarm. steps: a step of each entrant, by label, trained alone. gained: what a swarm saves of each
+    step. evaluation: one score. room: the number of replicas that fit into a worker's share of memory.
     """
 
     alone: str
@@ -68,7 +67,7 @@ class Pace:
         return f"one by one: {self.alone}" if self.alone else "swarm"
 
     def estimate(self, runs: Iterable[Run], workers: int = 1) -> float:
-        """How many seconds these runs take on so many cores."""
+        """The seconds that these runs take on a number of cores."""
         total = 0.0
         for run in runs:
             scores = EVALUATIONS if run.role == REPORT else 1
@@ -79,10 +78,10 @@ class Pace:
         return total / workers
 
     def batches(self, runs: Sequence[Run], workers: int = 1) -> list[list[Run]]:
-        """Runs in batches: those of one seed and role together, at the most as many as the width.
+        """Runs in batches: those of one seed and role together, at most `width` of them.
 
-        Batches are even, and where they stay wide enough there are as many for each worker. Rivals, of
-        which halving stops the worse ones, are a batch.
+        Batches have equal sizes, and if they stay wide enough, each worker gets equally many. Rivals, of
+        which halving stops the worse ones, form one batch.
         """
         groups: dict[tuple[int, str], list[Run]] = {}
         rivals: dict[tuple[int, str, str], list[Run]] = {}
@@ -123,9 +122,9 @@ def asked(task: Task, entrant: Entrant, values: Mapping[str, float | bool], **na
 
 
 def measured(task: Task, entrants: Sequence[Entrant], workers: int = 1) -> Pace:
-    """The pace of a task, on one thread of this machine, whose memory so many workers share.
+    """The pace of a task, on one thread of this machine, whose memory the workers share.
 
-    Raises TaskError where an optimizer cannot be made.
+    Raises TaskError if an optimizer cannot be created.
     """
     with one_thread(), torch.random.fork_rng(devices=[]):
         models = {entrant.label: task.model(0) for entrant in entrants}
@@ -164,7 +163,7 @@ def _steps(task: Task, entrant: Entrant, model: torch.nn.Module) -> Iterator[Any
 
 
 def _time(steps: Iterator[Any]) -> float:
-    """What a step takes, in seconds of this thread, since others use the machine, too: the lower quartile."""
+    """The lower quartile of a step's time, in seconds of this thread, since others use the machine too."""
     fine = time.get_clock_info("thread_time").resolution < 1e-5  # Windows counts in 16 ms
     clock = time.thread_time if fine else time.perf_counter
     times = []
@@ -176,7 +175,7 @@ def _time(steps: Iterator[Any]) -> float:
 
 
 def _room(task: Task, model: torch.nn.Module, workers: int) -> int:
-    """How many replicas have room in a worker's share of the memory that is free."""
+    """The number of replicas that fit into a worker's share of the free memory."""
     parameters = sum(p.nbytes for p in model.parameters())
     saved = 0
 
@@ -208,9 +207,9 @@ def work(
     folder: str,
     runs: list[Run],
 ) -> None:
-    """Compute runs of one seed and role, and keep each in the folder: the job of a worker.
+    """Compute runs of one seed and role, and store each in the folder: the job of a worker.
 
-    command: what the race was started by, which is kept with each run.
+    command: the command that started the race, which is stored with each run.
     """
     if runs[0].task != task.digest:
         raise RuntimeError(f"{task.name} has changed while the race was on; start the race again")
@@ -229,7 +228,7 @@ def work(
         crews = []
         for some in (its[i : i + pace.width] for i in range(0, len(its), pace.width)):
             models = [x.model for x in some]
-            if len(models) == 1:  # from two on the bits are the same
+            if len(models) == 1:  # from two replicas on, the bits are the same
                 models.append(task.model(seed))
             crews.append(Crew(Together(task, models), some))
         return crews

@@ -4,11 +4,11 @@ A file is an archive of NumPy arrays, which `numpy.load` reads:
 
     names     of the runs, 16 hex digits each
     records   their records without the curves, as lines of JSON
-    grids     the steps of all grids that curves are on, one grid after the other; ends: of each
-    on        on which grids the two curves of a run are, its losses and its evaluations: shape (runs, 2)
+    grids     the steps of all grids that curves are on, one grid after another; ends: of each
+    on        the grids of the two curves of a run, its losses and its evaluations: shape (runs, 2)
     values    the values of all curves, in the order of `on`
 
-A file is whole or absent, and never changed: its name is the hash of its contents.
+A file is complete or absent, and never changes: its name is the hash of its contents.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ravine.races.curves import Curve
 __all__ = ["BROKEN", "SIZE", "Record", "names", "pack", "packs", "unpack"]
 
 SIZE = 1000
-"""How many runs a file has at the most."""
+"""The maximum number of runs in a file."""
 
 BROKEN = (OSError, ValueError, LookupError, TypeError)
-"""What is raised by a file that is damaged."""
+"""The errors that a damaged file raises."""
 
 
 class Record(NamedTuple):
-    """A run as it is kept: its name, its record as JSON has it, its losses and evaluations."""
+    """A stored run: its name, its record in JSON's terms, its losses and evaluations."""
 
     name: str
     fields: dict[str, Any]
@@ -83,13 +83,13 @@ def _arrays(path: Path) -> NpzFile:
 
 
 def names(path: Path) -> list[str]:
-    """The names of the runs in a file. Raises one of `BROKEN` where it is damaged."""
+    """The names of the runs in a file. Raises one of `BROKEN` if it is damaged."""
     with _arrays(path) as file:
         return [name.decode() for name in file["names"].tolist()]
 
 
 def unpack(path: Path) -> Iterator[Record]:
-    """The records in a file. Raises one of `BROKEN` where it is damaged."""
+    """The records in a file. Raises one of `BROKEN` if it is damaged."""
     with _arrays(path) as file:
         found = {key: file[key] for key in ("names", "records", "grids", "ends", "on", "values")}
     grids = np.split(found["grids"], found["ends"][:-1])

@@ -1,4 +1,4 @@
-"""All runs of a race as one Parquet file, a row each: for DuckDB, Polars, pandas and whatever reads it."""
+"""All runs of a race as one Parquet file, a row each: for DuckDB, Polars, pandas and other readers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ravine.races.runs import Run
 
 __all__ = ["SCHEMA", "write"]
 
-_AT_ONCE = 10_000  # rows; as many are in memory twice
+_AT_ONCE = 10_000  # rows; this many are in memory twice
 _MAPPED = ("hyperparameters",)
 _LISTS = {
     "curve_steps": pa.list_(pa.int32()),

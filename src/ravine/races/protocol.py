@@ -1,19 +1,19 @@
-"""The protocol of a race: try, choose, report, each a list of runs on seeds that no other has.
+"""The protocol of a race: try, choose, report, each a list of runs on separate seeds.
 
-A tier says how much is tried. `default` trains each optimizer with its defaults. `k25` and `k100` try
-so many points of one scrambled Halton sequence, the same for each optimizer, stretched over the space
+A tier determines how much is tried. `default` trains each optimizer with its defaults. `k25` and `k100`
+try 25 or 100 points of one scrambled Halton sequence, the same for each optimizer, mapped to the space
 that its rule declares: the learning rate, and in `k100` also weight decay and decay rates. Each point is
-tried on tuning seeds; the best few are trained again on choosing seeds, and the best of these, by its
-scores there alone, is reported on report seeds, as are the defaults. Both choices are made by the score
-on the validation part; reported is the score on the test part. So no reported score was chosen for
-being high.
+tried on tuning seeds. The best few are trained again on choosing seeds, and the best of these, judged
+only by its scores there, is reported on report seeds, as are the defaults. Both choices use the score
+on the validation part; the report uses the score on the test part. So no reported score was chosen
+for being high.
 
-Seeds are paired: with one seed, all optimizers begin with the same weights and meet the same batches.
+Seeds are paired: for one seed, all optimizers start with the same weights and see the same batches.
 The budget and the schedule of the learning rate are the same for all.
 
 With halving, the worse half of an optimizer's trials is stopped after a quarter of the steps, and half of
-the rest after a half (Jamieson & Talwalkar, 2016, arXiv:1502.07943): half the price, but what was stopped
-is not known at the end.
+the rest after a half (Jamieson & Talwalkar, 2016, arXiv:1502.07943). That halves the cost, but the final
+results of the stopped trials remain unknown.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Tier:
     """How much is tried.
 
     trials: points of the search for each optimizer. space: what is searched, "lr", "all", or "" for
-    nothing. tuning_seeds: on which each point is trained. finalists: how many points are trained again
-    to choose among. choosing_seeds: on which these are.
+    nothing. tuning_seeds: the seeds on which each point is trained. finalists: the number of points
+    that are trained again. choosing_seeds: the seeds on which they are.
     """
 
     trials: int
@@ -57,10 +57,10 @@ TIERS: Mapping[str, Tier] = {
 """By name."""
 
 MOST_SEEDS = 1000
-"""Report seeds are below this, and the others are above."""
+"""Report seeds are below this number, all others above."""
 
 _DIMENSIONS = (
-    16  # a point has this many coordinates, so that more are searched with the first ones kept
+    16  # coordinates of a point: searching more hyperparameters keeps the first coordinates
 )
 
 
@@ -118,15 +118,15 @@ def reporting(
 
 
 def best(runs: Iterable[Run], entrant: Entrant) -> int | None:
-    """The trial of an optimizer with the best mean score; None if none was run, or all were lost."""
+    """The trial of an optimizer with the best mean score; None if all were lost, or none was run."""
     return next(iter(_ranking(runs, entrant)), None)
 
 
 def _ranking(runs: Iterable[Run], entrant: Entrant) -> list[int]:
-    """The trials of an optimizer that were not lost, from the best mean score down.
+    """The trials of an optimizer that were not lost, the best mean score first.
 
-    A trial that was lost or stopped on any seed comes after all that were not; one lost on all is left
-    out.
+    A trial that was lost or stopped on some seed comes after all others; one that was lost on all is
+    left out.
     """
     trials: dict[int, list[Run]] = {}
     for run in runs:
@@ -144,7 +144,7 @@ def _ranking(runs: Iterable[Run], entrant: Entrant) -> list[int]:
 
 
 def edges(run: Run, tier: Tier) -> list[str]:
-    """The hyperparameters in which a chosen run is the first or the last of all points that were tried."""
+    """The hyperparameters whose chosen value is the lowest or the highest of all points tried."""
     tried = points(run.space, tier.trials)
     found = []
     for key in run.space:
@@ -155,9 +155,9 @@ def edges(run: Run, tier: Tier) -> list[str]:
 
 
 def points(space: Space, count: int) -> list[dict[str, float]]:
-    """The first so many points of the sequence in a space: log-uniform between its ends.
+    """The first points of the sequence in a space, log-uniform between its ends.
 
-    Where a hyperparameter is searched towards 1, its distance from 1 is.
+    If a hyperparameter is searched towards 1, its distance from 1 is log-uniform.
     """
     if not space:
         return [{} for _ in range(count)]

@@ -1,7 +1,7 @@
 """The page of a race: one HTML file without a network, from run files alone.
 
-Figures are SVG, drawn here; a few lines of JavaScript highlight an optimizer, and all of the page is
-there without them.
+Figures are SVG, drawn here. A few lines of JavaScript highlight an optimizer; the page is complete
+without them.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from ravine.races.sentences import (
 __all__ = ["LIMIT", "Report"]
 
 LIMIT = 1_000_000
-"""How many bytes a page has at the most: where not everything fits, it shows less, and says so."""
+"""The maximum size of a page in bytes: if not everything fits, it shows less, and says so."""
 
 CARDS = 500
-"""Problems that have a card at the top of the page, at the most."""
+"""The maximum number of problems that have a card at the top of the page."""
 
 
 class Report:
-    """What is told of the race in a folder.
+    """The report on the race in a folder.
 
-    Raises FileNotFoundError and ValueError where there is no folder, no run, or no report run yet.
+    Raises FileNotFoundError if there is no folder, and ValueError if it has no run, or no report run yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -88,7 +88,7 @@ class Report:
         return self._page(figures, [text for text in sections if text])
 
     def _fitting(self, figures: Mapping[str, str], room: int) -> list[str]:
-        """A section for each problem, in as much detail as there is room for, the first ones in more."""
+        """A section for each problem, with as much detail as fits, more for the first ones."""
         more: list[str] = []
         for detail in _DETAILS:
             sections = [_problem(c, self.series, figures, detail) for c in self.comparisons]
@@ -158,7 +158,7 @@ _Runs = Callable[[Comparison, Words], str]
 
 
 class _Detail(NamedTuple):
-    """What the section of a problem shows besides its verdict."""
+    """What the section of a problem contains besides its verdict."""
 
     runs: _Runs | None = None
     pairs: bool = False
@@ -215,7 +215,7 @@ def _how(found: Sequence[Comparison]) -> str:
 
 
 def _cards(found: Sequence[Comparison], shown: int) -> str:
-    """A card for each problem, with a link to its section where that is on the page."""
+    """A card for each problem, with a link to its section if the page has one."""
     cards = []
     for i, comparison in enumerate(found[:CARDS]):
         words = Words(comparison)
@@ -259,7 +259,7 @@ def _table(
     rows: Iterable[tuple[int | None, Sequence[str]]],
     name: int = 1,
 ) -> str:
-    """A table of cells of HTML; those of the column `name` head their rows. Empty columns are left out."""
+    """A table of HTML cells; the column `name` contains the row headers. Empty columns are left out."""
     rows = list(rows)
     kept = [i for i in range(len(columns)) if any(cells[i] not in ("", NONE) for _, cells in rows)]
     head = "".join(
@@ -431,7 +431,7 @@ def _every_trial(comparison: Comparison, words: Words) -> str:
 
 
 def _values(trial: Trial, words: Words, sign: int) -> str:
-    """What the trial's runs count on each tuning seed, and on each choosing seed."""
+    """The results of the trial's runs on each tuning seed and each choosing seed."""
     first, again = (
         " ".join(words.number(sign * value) for _, value in sorted(results.items()))
         for results in (trial.results, trial.again)
@@ -479,4 +479,4 @@ _DETAILS = (
     _Detail(results=True),
     _Detail(),
 )
-"""From the most to the least that is shown of a problem."""
+"""The levels of detail for a problem, from the most to the least."""

@@ -1,4 +1,4 @@
-"""What the page of a race says of how it was done."""
+"""The section of a race's page on how the race was run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["escaped", "method"]
 
 
 def escaped(text: str) -> str:
-    """Text as HTML has it."""
+    """Text escaped for HTML."""
     return html.escape(text, quote=True)
 
 

@@ -1,13 +1,14 @@
-"""Runs: one optimizer that trained one model once, and the files that they are kept in.
+"""Runs, in each of which one optimizer trains one model once, and the files that contain them.
 
     FOLDER/runs/3f/3f09c1d2a4b5e697.json      one file a run, in one of 256 folders
     FOLDER/packed/5d0c2a97e1b4f386.npz        a thousand runs in one file, see ravine.races.packed
 
-A run is found by its key, what its result depends on: the hash of the key is the file's name. The
-file is JSON behind a checksum. Any number of processes may write to one folder: a file is whole or
-absent, and two processes that compute the same run write the same result. Runs are kept one by one, and
-packed when a task of a large race is done, or when folders are merged. Who packs writes the new file
-before it removes the others, and who looks for a run looks for its own file first, so none is missed.
+A run is found by its key, everything that its result depends on: the hash of the key is the file's
+name. The file is JSON after a checksum. Any number of processes may write to one folder: a file is
+complete or absent, and two processes that compute the same run write the same result. Each run has its
+own file at first; runs are packed when a task of a large race is done, or when folders are merged.
+Packing writes the new file before it removes the others, and a reader looks for a run's own file first,
+so no run is missed.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ __all__ = [
 ]
 
 TUNE, CHOOSE, REPORT = ROLES = ("tune", "choose", "report")
-"""What a run is for: to try a point of the search; to choose among the best; to be reported."""
+"""The purpose of a run: to try a point of the search, to choose among the best, or to be reported."""
 
 RUNGS = ((1 / 4, 1 / 2), (1 / 2, 1 / 4))
-"""Halving: after which share of the steps which share of the trials goes on at the most."""
+"""Halving: after each share of the steps, the share of the trials that continue at most."""
 
 PROTOCOL_VERSION = 3
 """Raised by hand when the same key gives other numbers: earlier runs are not reused then."""
@@ -60,7 +61,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its key, what it is called, and what came of it.
+    """One run: its key, its names, and its results.
 
     The key. task: the digest of the problem (data, model, loss, score). rule: the digest of the
     optimizer. hyperparameters: all of the optimizer's, with the values they had. role: "tune",
@@ -134,7 +135,7 @@ class Run:
 
     @cached_property
     def name(self) -> str:
-        """What the file is called: 16 hex digits, made of the key."""
+        """The name of its file: 16 hex digits, the hash of the key."""
         return name(self.key)
 
     def __eq__(self, other: object) -> bool:
@@ -177,7 +178,7 @@ _RESULTS = tuple(f.name for f in fields(Run) if f.name not in (*KEY, *_NAMES, *_
 
 
 def place(folder: str | Path, name: str) -> Path:
-    """Where the run of that name has its own file."""
+    """The path of the separate file of the run with that name."""
     return Path(folder, "runs", name[:2], f"{name}.json")
 
 
@@ -196,9 +197,9 @@ def _curves(run: Run) -> dict[str, Curve]:
 
 
 def kept(folder: str | Path, asked: Iterable[Run]) -> list[Run]:
-    """Those of the runs that are asked for which are there, under the names that they are asked by.
+    """The existing ones among the runs asked for, under their names there.
 
-    A damaged file is put aside, which is logged, and counts as absent.
+    A damaged file is set aside, which is logged, and counts as absent.
     """
     found: list[Run] = []
     rest: dict[str, Run] = {}
@@ -230,8 +231,8 @@ def _named(run: Run) -> dict[str, Any]:
 def read(folder: str | Path) -> list[Run]:
     """All runs of a folder, in the order of their names.
 
-    A damaged file is put aside, which is logged, and left out. Raises FileNotFoundError if there is
-    no folder, and ValueError if it holds no run.
+    A damaged file is set aside, which is logged, and left out. Raises FileNotFoundError if there is
+    no folder, and ValueError if it contains no run.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; name one that a race has written")
@@ -261,7 +262,7 @@ Found = TypeVar("Found")
 def _all(
     folder: Path, damaged: Callable[[Path, Exception], Any], made: Callable[[Record], Found]
 ) -> Iterator[Found]:
-    """What is made of each run of a folder; a run that is kept twice is met twice."""
+    """Apply a function to each run of a folder; a run that is stored twice occurs twice."""
     older = 0
     for path in (*_own(folder), *packed.packs(folder)):
         try:
@@ -312,9 +313,9 @@ def _put_aside(path: Path, error: Exception) -> None:
 
 
 def pack(folder: str | Path, least: int = 1) -> int:
-    """Pack the runs that have separate files. Returns how many there were.
+    """Pack the runs that have separate files. Returns their number.
 
-    Where they are fewer than `least`, nothing is done. Raises as :func:`merge` does.
+    If there are fewer than `least`, nothing is done. Raises as :func:`merge` does.
     """
     _check(Path(folder))
     own = _own(Path(folder))
@@ -340,7 +341,7 @@ def pack(folder: str | Path, least: int = 1) -> int:
 
 
 def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
-    """Copy the runs of other folders into one, packed. Returns how many are new, and how many were there.
+    """Copy the runs of other folders into one, packed. Returns the numbers of new and of existing runs.
 
     Raises FileNotFoundError for a folder that does not exist, and ValueError for one without runs. A
     damaged file is named and left out.
@@ -382,7 +383,7 @@ Thing = TypeVar("Thing")
 
 
 def _some(things: Iterable[Thing]) -> Iterator[list[Thing]]:
-    """As many at a time as go into one packed file."""
+    """Groups of as many as go into one packed file."""
     rest = iter(things)
     while some := list(islice(rest, packed.SIZE)):
         yield some

@@ -1,4 +1,4 @@
-"""What a race found, in sentences."""
+"""The results of a race in sentences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def amount(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits; "never" for infinity, a dash where there is none."""
+    """A number with a number of significant digits; "never" for infinity, a dash for None."""
     if math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -44,12 +44,12 @@ def amount(value: float, digits: int = 3) -> str:
 
 
 def place(rank: tuple[int, bool]) -> str:
-    """A rank as it is printed: "1=" where it is shared."""
+    """A rank as printed: "1=" if it is shared."""
     return f"{rank[0]}{'=' * rank[1]}"
 
 
 def about_needed(pair: Difference, tuned: bool = True) -> str:
-    """How many seeds would tell two methods apart. tuned: whether they were."""
+    """The number of seeds that would distinguish two methods. tuned: whether they were tuned."""
     if math.isnan(pair.needed):
         return NONE
     if math.isinf(pair.needed):
@@ -58,7 +58,7 @@ def about_needed(pair: Difference, tuned: bool = True) -> str:
 
 
 class Words:
-    """Numbers and sentences of a comparison: with as many decimals as its intervals are worth."""
+    """Numbers and sentences of a comparison, with as many decimals as its intervals justify."""
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
@@ -80,7 +80,7 @@ class Words:
         return NONE if found is None else self.number(self.comparison.shown(found).value)
 
     def interval(self, found: Estimate, signed: bool = False) -> str:
-        """The interval of a mean in terms of the score, or, signed, of a difference as it is."""
+        """The interval of a mean in terms of the score or, if signed, of a difference."""
         low, high = (found if signed else self.comparison.shown(found))[1:]
         if not math.isfinite(high - low):
             return NONE
@@ -90,11 +90,11 @@ class Words:
 
     @property
     def seeds(self) -> str:
-        """How many seeds were reported."""
+        """The number of report seeds."""
         return plural(len(self.comparison.seeds["report"]), "seed")
 
     def verdict(self) -> str:
-        """Who is best, or that nothing can be told."""
+        """Which optimizer is best, or that none can be distinguished."""
         comparison, names = self.comparison, self.names
         lead, ties = names[0], [names[i] for i in comparison.ties]
         if len(names) == 1:
@@ -122,7 +122,7 @@ class Words:
         return "the two" if count == 2 else f"the {count}"
 
     def enough(self) -> str:
-        """What it would take to tell the first from those that it is tied with; "" if there are none."""
+        """What it would take to distinguish the first from those it is tied with; "" if there are none."""
         pairs = [p for p in (self.comparison.pair(0, i) for i in self.comparison.ties) if p]
         pairs = [p for p in pairs if not math.isnan(p.needed)]
         if not pairs:
@@ -139,7 +139,7 @@ class Words:
         return f"To tell {first} from {second}, {about_needed(pair)} seeds would be needed."
 
     def defaults(self) -> str:
-        """What the defaults would have said; "" where they say the same, or were not run."""
+        """The order at the defaults; "" if it is the same, or if they were not run."""
         order = [method.name for method in self.comparison.by_default]
         if len(order) < 2 or order[0] == self.names[0]:
             return ""
@@ -149,7 +149,7 @@ class Words:
         return f"At the default hyperparameters {order[0]} comes first{tuned}."
 
     def remarks(self) -> list[str]:
-        """What whoever reads the results must know."""
+        """Remarks that every reader of the results must know."""
         said = [self._on_edge(method) for method in self.comparison.methods if method.edge]
         for method in self.comparison.methods:
             if method.runs_lost:
@@ -197,5 +197,5 @@ def headline(found: Sequence[Comparison], together: Overall | None) -> str:
 
 
 def between(low: str, high: str) -> str:
-    """An interval, between two numbers as they are printed."""
+    """An interval between two numbers, as printed."""
     return f"{low} to {high}"

@@ -1,9 +1,9 @@
-"""From results to statements: intervals that hold, differences that are there, and what it would take.
+"""From results to statements: intervals, differences, and the number of seeds a difference would take.
 
-Results are arrays in which more is better; who has losses turns the sign. Intervals are Student's,
-with the variance between seeds and, where a method was tuned, that of tuning (:func:`repeated`). The
-intervals of all differences between methods hold simultaneously (Bonferroni), and a verdict is nothing but
-an interval that leaves zero out. What they cover is held against simulations by the tests.
+Results are arrays in which more is better; for losses, the sign is flipped. Intervals are Student's,
+with the variance between seeds and, if a method was tuned, that of tuning (:func:`repeated`). The
+intervals of all differences between methods hold simultaneously (Bonferroni), and a verdict is simply
+an interval that excludes zero. The tests check the coverage by simulation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DRAWS = 400
 
 
 class Estimate(NamedTuple):
-    """A number and its interval, which is infinite where the data say nothing of it."""
+    """A number and its interval, which is infinite if the data do not determine it."""
 
     value: float
     low: float
@@ -54,8 +54,8 @@ class Estimate(NamedTuple):
 def mean(results: Sequence[float] | Array, spread: float = 0.0, level: float = LEVEL) -> Estimate:
     """Return the mean over seeds and its interval.
 
-    results: one for each seed. spread: the variance that comes on top of the seeds', such as that of
-    tuning. With one seed the interval is infinite.
+    results: one for each seed. spread: variance in addition to that of the seeds, such as that of
+    tuning. With one seed, the interval is infinite.
     """
     x = np.asarray(results, float)
     value = float(x.mean())
@@ -70,11 +70,11 @@ def median(times: Sequence[float] | Array, level: float = LEVEL) -> Estimate:
     """Return the median of times, in which infinity is a miss, and an interval between two of them.
 
     The interval lies between order statistics, so it holds for any distribution, and covers at least
-    `level`; where so few times cannot say that, its end is 0 or infinity.
+    `level`; if there are too few times for that, its end is 0 or infinity.
     """
     x = np.sort(np.asarray(times, float))
     n = len(x)
-    tails = bdtr(np.arange(n), n, 0.5)  # the probability that so many or fewer are on one side
+    tails = bdtr(np.arange(n), n, 0.5)  # the probability that this many or fewer are on one side
     below = int(np.sum(tails <= (1 - level) / 2)) - 1
     middle = float((x[(n - 1) // 2] + x[n // 2]) / 2)
     if below < 0:
@@ -101,11 +101,12 @@ def chance(first: Array, second: Array, level: float = LEVEL) -> Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the first method is ahead of the second, from seed to seed.
+    """How far the first method is ahead of the second, seed by seed.
 
-    first, second: their places in the list of methods. ahead: the mean, with an interval that holds
-    together with those of all other pairs. seeds: how many both have. beats: how likely the first
-    beats the second. deviation, spread, level: of this one interval, see :func:`needed`.
+    first, second: their indices in the list of methods. ahead: the mean, with an interval that holds
+    simultaneously with those of all other pairs. seeds: the number that both have. beats: the
+    probability that the first beats the second. deviation, spread, level: of this one interval, see
+    :func:`needed`.
     """
 
     first: int
@@ -119,7 +120,7 @@ class Difference:
 
     @property
     def needed(self) -> float:
-        """How many seeds would tell the two apart; infinity if no number would."""
+        """The number of seeds that would distinguish the two; infinity if no number would."""
         return needed(self.ahead.value, self.deviation, self.spread, self.level)
 
     @property
@@ -135,8 +136,8 @@ def differences(
 ) -> list[Difference]:
     """Return the differences between all pairs of methods, with simultaneous intervals.
 
-    results: shape (methods, seeds), NaN where a method has no run of that seed. luck: of each method
-    what :func:`repeated` gives, or None where nothing was tuned. level: with which probability all
+    results: shape (methods, seeds), NaN where a method has no run of that seed. luck: for each method
+    the result of :func:`repeated`, or None if it was not tuned. level: the probability with which all
     intervals hold.
     """
     pairs = list(combinations(range(len(results)), 2))
@@ -160,12 +161,12 @@ def _spread(first: Array | None, second: Array | None) -> float:
 
 
 def needed(ahead: float, deviation: float, spread: float = 0.0, level: float = LEVEL) -> float:
-    """Return how many seeds would show a difference of this size, with a probability of 80 %.
+    """Return the number of seeds that would show a difference of this size with a probability of 80 %.
 
     ahead: the difference. deviation: the standard deviation of the differences between seeds; NaN if
-    it is not known. spread: the variance that more seeds do not lessen. level: of the one interval,
-    corrected for the number of pairs. Returns infinity where more than 100,000 seeds would be needed,
-    and NaN where the deviation is not known.
+    it is not known. spread: variance that more seeds do not reduce. level: of the one interval,
+    corrected for the number of pairs. Returns infinity if more than 100,000 seeds would be needed,
+    and NaN if the deviation is not known.
     """
     if math.isnan(deviation):
         return math.nan
@@ -187,8 +188,8 @@ def needed(ahead: float, deviation: float, spread: float = 0.0, level: float = L
 def ranks(count: int, pairs: Sequence[Difference]) -> list[tuple[int, bool]]:
     """Return each method's rank, and whether others share it.
 
-    The rank is one more than the number of methods that are significantly better, so those that nothing
-    tells from the best are all first.
+    The rank is one more than the number of methods that are significantly better, so all methods that
+    cannot be distinguished from the best are first.
     """
     beaten = [0] * count
     for pair in pairs:
@@ -208,18 +209,18 @@ def repeated(
     final_noise: float = 0.0,
     seed: int = 0,
 ) -> Array:
-    """Return what tuning yields when it is done again and again: the luck in one tuning.
+    """Return the results of repeated tuning: the luck in one tuning.
 
-    Each time the points of the search are shifted around the cube, all alike (Cranley & Patterson,
-    1976), so that a sequence that fills it evenly still does; a point has the result that the measured
-    ones give by linear interpolation, and noise; and the best is chosen. What counts of it is its
-    result without the noise. Drawing the trials again with replacement would tear holes into the
-    sequence, and makes the variance up to twenty times too large.
+    Each time, all points of the search are shifted around the cube by the same vector (Cranley &
+    Patterson, 1976), so that a sequence that fills it evenly still does. The result of a point is
+    interpolated linearly between the measured ones, noise is added, and the best point is chosen. What
+    counts is its result without the noise. Drawing the trials again with replacement would leave gaps
+    in the sequence, and makes the variance up to twenty times too large.
 
     points: shape (trials, dimensions), in the unit cube. results: shape (trials,), means over the
-    tuning seeds. noise: the standard deviation of these means over the seeds. finalists: how many of
-    the best are measured again before one is chosen, with `final_noise`; 1 if none is. seed: of the
-    noise, which must differ between the methods; the shifts are the same for all methods.
+    tuning seeds. noise: the standard deviation of these means over the seeds. finalists: the number of
+    best points that are measured again before one is chosen, with `final_noise`; 1 for none. seed: of
+    the noise, which must differ between methods; the shifts are the same for all methods.
 
     Returns deviations from their mean, shape (400,).
     """
@@ -227,7 +228,7 @@ def repeated(
     noises = np.random.default_rng([1, seed])
     if trials == 1:
         return np.zeros(DRAWS)
-    rounded = np.round(points, 9)  # each method has come to the same points in its own space
+    rounded = np.round(points, 9)  # each method has the same points, mapped to its own space
     true = (_shifted(rounded.tobytes(), rounded.shape) @ results).reshape(DRAWS, trials)
     measured = true + noise * noises.standard_normal(true.shape)
     best = np.argsort(-measured, axis=1)[:, :finalists]
@@ -241,7 +242,7 @@ def repeated(
 
 @lru_cache(maxsize=4)
 def _shifted(data: bytes, shape: tuple[int, int]) -> Array:
-    """What makes of the results at points the interpolated ones at all shifts of these points.
+    """The matrix that turns the results at points into interpolated ones at all shifts of these points.
 
     Returns shape (400 * trials, trials).
     """
@@ -252,7 +253,7 @@ def _shifted(data: bytes, shape: tuple[int, int]) -> Array:
 
 
 def best_at(results: Array, noise: float) -> Array:
-    """Return the worth to expect of the best of k trials, for each k: drawn from all, and chosen.
+    """Return the expected result of the best of k trials drawn from all of them, for each k.
 
     results: shape (trials,), means over the tuning seeds. noise: the standard deviation of these means
     over the seeds. The best result is too good (the winner's curse), so each is split into two that are
@@ -274,9 +275,9 @@ def range_that_works(
 ) -> tuple[float, float]:
     """Return the lowest and the highest learning rate that work nearly as well as the best.
 
-    They reach at least `share` of what the best one gains over `start`, the untrained model's result,
-    and so do all that were tried between them. rates, results: shape (trials,). The range is that around
-    the best, or around the one that was chosen, a place in `rates`, if that one works, too.
+    They reach at least `share` of the best one's gain over `start`, the untrained model's result,
+    as do all rates that were tried between them. rates, results: shape (trials,). The range is around the
+    best rate, or around the chosen one, an index in `rates`, if that one works too.
     """
     order = np.argsort(rates)
     x, y = rates[order], results[order]

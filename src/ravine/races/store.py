@@ -1,12 +1,12 @@
-"""Run folders: what a race did, kept as it goes, so that nothing is lost and a run can go on.
+"""Run folders: the results of a race, stored as it goes, so that nothing is lost and it can be resumed.
 
     manifest.json          versions, settings, git revision, CPU, when, how it ended
     runs/3f/<hash>.json    one file for each run of a race, see `ravine.races.runs`
     units/<hash>.json      one file for each unit of an experiment, found by what its result depends on
     <table>.csv, .json     the tables and every point; <figure>.png, .svg
 
-Every file is written under another name first and then renamed: there are no half files. Any number
-of processes may work in one folder: at worst a unit is computed by each of them. What the user must
+Every file is written under a temporary name and then renamed, so there are no partial files. Any number
+of processes may work in one folder; at worst, each of them computes the same unit. What the user must
 know is logged as a warning of the logger "ravine".
 """
 
@@ -42,7 +42,7 @@ _log = logging.getLogger("ravine")
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was told to end: by Ctrl-C, SIGTERM or SIGHUP. code: its exit code, 128 + the signal's."""
+    """The process was asked to end by Ctrl-C, SIGTERM or SIGHUP. code: its exit code, 128 + the signal's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -53,9 +53,9 @@ class Stopped(KeyboardInterrupt):
 class Unit:
     """A unit of work of an experiment.
 
-    asked: its spec. depends: everything that the result depends on; the unit is found by it, so digests
-    belong there, and names and places do not. Both are fit for JSON, where numbers may be infinite or
-    NaN, and so is the result. made: versions and machine that it was computed with.
+    asked: its spec. depends: everything that the result depends on. The unit is found by it, so it
+    contains digests, but no names and paths. Both, and the result, can be represented in JSON, where
+    numbers may be infinite or NaN. made: the versions and machine that computed it.
     """
 
     asked: Mapping[str, Any]
@@ -65,18 +65,18 @@ class Unit:
 
     @cached_property
     def name(self) -> str:
-        """What its file is called."""
+        """The name of its file."""
         return name(self.depends)
 
     def __str__(self) -> str:
         return ", ".join(f"{k} {v}" for k, v in self.asked.items() if isinstance(v, (str, int)))
 
     def path(self, folder: str | Path) -> Path:
-        """Where it is kept."""
+        """The path of its file."""
         return Path(folder, "units", f"{self.name}.json")
 
     def kept(self, folder: str | Path) -> Unit | None:
-        """It with its result; None if that is not in the folder. A damaged file is put aside."""
+        """The unit with its result; None if that is not in the folder. A damaged file is set aside."""
         path = self.path(folder)
         try:
             made, found = result(path.read_bytes(), self.depends)
@@ -88,7 +88,7 @@ class Unit:
             return None
 
     def keep(self, folder: str | Path, found: Any) -> None:
-        """Keep its result."""
+        """Store its result."""
         now = environment()
         made = {key: now[key] for key in MADE_WITH}
         record = {"asked": self.asked, "depends": self.depends, "made": made, "result": found}
@@ -96,14 +96,14 @@ class Unit:
 
 
 def finished(folder: str | Path, units: Iterable[Unit]) -> list[Unit]:
-    """Those of the units whose result is in the folder, with it."""
+    """The units whose result is in the folder, with their results."""
     return [found for unit in units if (found := unit.kept(folder))]
 
 
 class RunFolder:
-    """A folder that a race writes to. Opening one that exists goes on where it was left.
+    """A folder that a race writes to. Opening an existing one continues where it stopped.
 
-    reused: how many results were taken from the folder that were not computed through this object.
+    reused: the number of results in the folder that were not computed through this object.
 
     Raises OSError with a message that names the folder if it cannot be written to.
     """
@@ -113,8 +113,10 @@ class RunFolder:
         self.reused = 0
         self._done: set[str] = set()  # the names of runs that were computed or reused
         self._stopped: Stopped | None = None
-        self._ending = False  # what is left to do is short, and a second signal does not stop it
-        self._others: dict[str, None] = {}  # versions that results were reused of
+        self._ending = (
+            False  # only a little remains to be done, and a second signal does not stop that
+        )
+        self._others: dict[str, None] = {}  # versions that computed the reused results
         try:
             (self.path / "units").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,10 +158,10 @@ class RunFolder:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Within it a race is run: the manifest says how it ends, whatever ends it.
+        """Run a race within this context: the manifest says how it ends, whatever ends it.
 
-        Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped`. What is kept of a race that was stopped is
-        logged, and which other versions the reused results were computed with.
+        Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped`. If a race is stopped, what has been stored is
+        logged. So are the other versions that computed reused results.
         """
         start, self._ending = time.perf_counter(), False
         with _on_signals(self._stop):
@@ -189,7 +191,7 @@ class RunFolder:
         raise self._stopped
 
     def _end_if_stopped(self) -> None:
-        """Stop now, where what the signal raised was swallowed, as in a destructor or in Numba."""
+        """Stop now if the exception that the signal raised was swallowed, as in a destructor or in Numba."""
         if self._stopped:
             raise self._stopped
 
@@ -211,7 +213,7 @@ class RunFolder:
         done: Callable[[Sequence[Any]], Any] = lambda runs: None,
         **how: Any,
     ) -> list[Any]:
-        """The runs, or units, that are asked for: from the folder if they are there, computed if not.
+        """The requested runs or units: from the folder if they are there, computed if not.
 
         The arguments are those of :func:`ravine.races.jobs.complete`.
         """
@@ -234,7 +236,7 @@ class RunFolder:
 
         try:
             return complete(self.path, asked, work, done=tell, **how)
-        except BaseException:  # one may have been written, and not told
+        except BaseException:  # one may have been written without notice
             find = how.get("find", kept)
             left = [run for run in asked if run.name not in self._done]
             self._done |= {run.name for run in find(self.path, left)}
@@ -285,9 +287,9 @@ def picture(figure: Figure, kind: str, dpi: int = 300) -> bytes:
 
 @contextmanager
 def _on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
-    """Within it the signals that end a process call `stop`, unless something else handles them.
+    """Within this context, signals that end a process call `stop`, unless something else handles them.
 
-    Where what that raises cannot go further, Python does not show it.
+    If its exception cannot propagate, Python does not show it.
     """
     usual = (signal.SIG_DFL, signal.default_int_handler)
     taken: dict[int, Any] = {}

@@ -1,10 +1,10 @@
-"""Training: many replicas of a task side by side, and the loop that all runs of a race go through.
+"""Training: many replicas of a task side by side, and the loop that trains all runs of a race.
 
-A replica is a separate model with a separate optimizer; what replicas share is the batch, and how
-gradients are computed. `Alone` computes those of one replica as every PyTorch program does. `Together`
-(in `together.py`) keeps the parameters of all replicas in one stack, of which each model's are views,
-and computes all gradients as one program. Runs of a seed begin with the same weights and meet the same
-batches and the same dropout, whichever way they are computed, and whoever else is in the swarm.
+A replica is a separate model with a separate optimizer. Replicas share the batch, and the way gradients
+are computed. `Alone` computes those of one replica like any PyTorch program. `Together` (in
+`together.py`) keeps the parameters of all replicas in one stack, of which each model's parameters are
+views, and computes all gradients as one program. Runs of a seed start with the same weights and see the
+same batches and the same dropout, however they are computed and whichever other runs are in the swarm.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple, Protocol
 
-# MKL's sums would depend on where in memory a matrix lies, that is on its place in a stack. It reads this
-# at its first call, in this process and in those of workers.
+# Otherwise MKL's sums depend on where a matrix lies in memory, and so on its place in a stack. MKL reads
+# this at its first call, in this process and in workers.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import torch
@@ -34,26 +34,26 @@ from ravine.torch.pinned import Pinned
 __all__ = ["Alone", "Crew", "Program", "Replica", "one_thread", "train"]
 
 POINTS, EVALUATIONS = 100, 20
-"""How many points a curve of the training loss has at the most, and how often a run that is reported is
-scored; the others are scored at their end."""
+"""The maximum number of points in a curve of the training loss, and the number of times that a report run
+is scored; other runs are scored at the end."""
 
 LEAST = 10
-"""How many of the last batches tell at least whether the loss has come down."""
+"""The minimum number of last batches that decide whether the loss has decreased."""
 
-_STEP_SEEDS = 1_000_003  # the step of a seed's dropout is told by this
+_STEP_SEEDS = 1_000_003  # identifies the step for a seed's dropout
 
 
 class Program(Protocol):
-    """What computes the gradients of replicas."""
+    """Computes the gradients of replicas."""
 
     def losses(self, batch: Batch) -> list[float]:
-        """The loss of each replica, and its gradients, to be handed out."""
+        """Compute the loss and the gradients of each replica; the gradients are assigned later."""
 
     def hand_out(self, replica: int) -> None:
         """Give the parameters of a replica their gradients, as `.grad`."""
 
     def addresses(self, replica: int) -> list[int] | None:
-        """Where these begin in memory, in the order of its trained parameters, if that is for good."""
+        """Their addresses, in the order of its trained parameters, if these never change."""
 
 
 class Alone:
@@ -72,15 +72,15 @@ class Alone:
         return [loss.item()]
 
     def hand_out(self, replica: int) -> None:
-        """Nothing: backward has done it."""
+        """Do nothing: backward has done it."""
 
     def addresses(self, replica: int) -> None:
-        """None: they are elsewhere after each backward pass."""
+        """None, because the addresses change with each backward pass."""
 
 
 @dataclass
 class Replica:
-    """One run while it is trained."""
+    """One run during training."""
 
     run: Run
     entrant: Entrant
@@ -100,7 +100,7 @@ class Replica:
         self.moved()
 
     def begin(self) -> None:
-        """Make the optimizer, of a model that is where it stays in memory."""
+        """Create the optimizer, for a model that has its final place in memory."""
         try:
             self.optimizer = self.entrant.build(self.model, self.run.hyperparameters)
         except Exception as error:
@@ -113,16 +113,16 @@ class Replica:
 
     @property
     def done(self) -> bool:
-        """Whether it takes no further step: it is lost, or was stopped."""
+        """Whether it takes no further steps, because it is lost or was stopped."""
         return bool(self.lost) or self.stopped_at is not None
 
     def moved(self) -> None:
-        """Take note that its parameters are elsewhere in memory from now on."""
+        """Note that its parameters have moved in memory."""
         self._pinned: list[Pinned] = []
         self._settled = False
 
     def step(self, t: int, loss: float, factor: float, program: Program, number: int) -> None:
-        """Take step t with the program's gradients, those of its replica of this number; or be lost."""
+        """Take step t with the program's gradients for this replica, or mark the run as lost."""
         self._sum, self._since = self._sum + loss, self._since + 1
         self.losses.append(loss)
         if not math.isfinite(loss):
@@ -156,19 +156,19 @@ class Replica:
         self.lost, self.lost_at = why.splitlines()[0], t
 
     def point(self, t: int) -> None:
-        """Put down the mean loss since the point before."""
+        """Record the mean loss since the previous point."""
         if self._since:
             self.curve.append((t, self._sum / self._since))
         self._sum, self._since = 0.0, 0
 
     def compare(self, untrained: Sequence[float]) -> None:
-        """Put down how far the loss has come down, compared with the untrained model on the last batches."""
+        """Record how far the loss has decreased, compared with the untrained model on the last batches."""
         now = self.losses[-len(untrained) :]
         if untrained:
             self.descent = median(a - b for a, b in zip(untrained, now, strict=True))
 
     def evaluate(self, task: Task, t: int, factor: float) -> None:
-        """Put down the score, with the weights that the optimizer evaluates with."""
+        """Record the score, with the optimizer's weights for evaluation."""
         if self.lost:
             return None
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
@@ -182,7 +182,7 @@ class Replica:
         return None
 
     def _mode(self, name: str) -> None:
-        """Optimizers that train one set of weights and evaluate another have eval() and train()."""
+        """Use eval() and train() of optimizers that have separate weights for evaluation."""
         switch = getattr(self.optimizer, name, None)
         if callable(switch):
             switch()
@@ -191,7 +191,7 @@ class Replica:
         """The run with its results."""
         looks = [
             (t, score) for t, score in self.evaluations if t
-        ]  # what is at the target untrained is not
+        ]  # an untrained model at the target does not count
         reached = next((t for t, score in looks if task.reached(score)), math.inf)
         to_target = None if task.target is None else math.inf if self.lost else reached
         seconds = self.run.seconds_per_step
@@ -213,7 +213,7 @@ class Replica:
 
 
 class Crew(NamedTuple):
-    """Replicas, and the program that computes their gradients."""
+    """Replicas and the program that computes their gradients."""
 
     program: Program
     replicas: Sequence[Replica]
@@ -230,9 +230,9 @@ def train(
 ) -> list[Run]:
     """Train all replicas to the end of the budget, and return their runs with the results.
 
-    crews: what makes programs for replicas. halving: whether the worst replicas by their scores are
-    stopped on the way, see `ravine.races.runs.RUNGS`; then those that go on are given new programs.
-    points: of the training loss that are kept, at the most.
+    crews: creates programs for replicas. halving: whether the replicas with the worst scores are stopped
+    early, see `ravine.races.runs.RUNGS`; those that continue then get new programs. points: the maximum
+    number of points of the training loss to store.
     """
     count = len(replicas)
     rungs = {max(1, round(at * task.steps)): max(1, int(share * count)) for at, share in RUNGS}
@@ -248,9 +248,9 @@ def _train(
     rungs: Mapping[int, int],
     points: Collection[int],
 ) -> None:
-    """Train to the end of the budget; after each rung, a step, so many go on at the most.
+    """Train to the end of the budget; after each rung, which is a step, at most the given number continue.
 
-    points: the steps whose training loss is kept.
+    points: the steps whose training loss is stored.
     """
     steps, factor, crews = task.steps, SCHEDULES[task.schedule], made(replicas)
     reports = any(replica.run.role == REPORT for replica in replicas)
@@ -307,8 +307,9 @@ def _look_first(task: Task, replicas: Sequence[Replica]) -> None:
 def _untrained(task: Task, seed: int, ends: Collection[int]) -> dict[int, list[float]]:
     """The untrained model's losses on the last batches before each end: a tenth, but at least `LEAST`.
 
-    The losses of two batches may differ by more than a short training changes. So a run is compared with
-    the untrained model on its own batches, with its own dropout. The first batch meets no trained model.
+    The losses of two batches may differ by more than a short training changes them. So a run is compared
+    with the untrained model on the same batches, with the same dropout. The first batch does not count,
+    because the model is still untrained there.
     """
     last = {end: range(max(end - max(end // 10, LEAST) + 1, 2), end + 1) for end in ends}
     model, found = task.model(seed), {}
@@ -320,19 +321,19 @@ def _untrained(task: Task, seed: int, ends: Collection[int]) -> dict[int, list[f
 
 
 def _part(task: Task, role: str) -> Examples:
-    """What a run of that role is scored on."""
+    """The part of the data that scores runs of that role."""
     return task.test if role == REPORT else task.validation
 
 
 def _spread(steps: int, count: int) -> set[int]:
-    """So many of the steps, evenly spread, the last one among them."""
+    """A number of steps, evenly spread and including the last one."""
     count = min(count, steps)
     return {round(i * steps / count) for i in range(1, count + 1)}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within it torch computes on one thread, so that bits do not depend on how many there are."""
+    """Within this context torch uses one thread, so that bits do not depend on the number of threads."""
     threads: Any = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

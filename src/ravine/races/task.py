@@ -1,4 +1,4 @@
-"""Tasks: what is trained in a race. A file in plain PyTorch, a bundled problem, or objects.
+"""Tasks: what a race trains. A file in plain PyTorch, a bundled problem, or objects.
 
     # mytask.py
     "MNIST-1D: 40 numbers, 10 classes, an MLP."
@@ -7,10 +7,10 @@
     loss = nn.functional.cross_entropy                       # of output and target
     steps, batch_size = 1500, 32
 
-`loss` may also be `def loss(model, *batch)`; without it, the model's output has `.loss`, as those of
-Hugging Face have, or the model has Lightning's `training_step`. Optional are `score(output, target)`
-or `score(model, *batch)`, `lower_is_better`, `target` and `schedule`. A part of the data is a tuple of
-arrays or tensors, a dict of them, a Dataset, or a DataLoader.
+`loss` may also be `def loss(model, *batch)`. Without it, the model's output must have `.loss`, as in
+Hugging Face's models, or the model must have Lightning's `training_step`. Optional are
+`score(output, target)` or `score(model, *batch)`, `lower_is_better`, `target` and `schedule`. A part of
+the data is a tuple of arrays or tensors, a dict of them, a Dataset, or a DataLoader.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
     "constant": lambda share: 1.0,
 }
-"""The factor of the learning rate, of the share of the steps that has been taken."""
+"""The factor of the learning rate, as a function of the share of the steps taken."""
 
 _NEEDED = ("data", "model", "steps", "batch_size")
 _OPTIONAL = ("loss", "score", "lower_is_better", "target", "schedule")
@@ -56,13 +56,13 @@ class TaskError(ValueError):
 class Task:
     """A problem: data, how a model is made, what is minimised and how it is scored.
 
-    name, about: what it is called, and a line on it. make: makes the model. loss: of output and target,
-    or of a model and a batch if its first parameter is called model; None where the model gives it.
-    train, validation, test: the parts of the data; choices are scored on validation, reports on test.
+    name, about: its name, and a line about it. make: creates the model. loss: a function of output and
+    target, or of a model and a batch if its first parameter is called model; None if the model provides
+    it. train, validation, test: the parts of the data; choices are scored on validation, reports on test.
     steps, batch_size: the budget. score, lower_is_better, target, schedule: see the module. fixed:
-    whether all seeds begin with the same weights, those of a model that was there already. remarks:
-    what whoever races it must know. texts: its source, for the digest. source: the file that it is
-    from, by which other processes load it; "" for objects, which are pickled.
+    whether all seeds start with the same weights, those of an existing model. remarks: what everybody who
+    races it must know. texts: its source, for the digest. source: the file that it comes from, from which
+    other processes load it; "" for objects, which are pickled.
     """
 
     name: str
@@ -91,10 +91,10 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """What its results are found by: a text made of the code, the data and the first weights.
+        """The digest by which its results are found: of the code, the data and the initial weights.
 
-        Comments, docstrings, layout and the name do not count; nor do steps, batch size and schedule,
-        which a run has beside it.
+        Comments, docstrings, layout and the name do not count. Neither do steps, batch size and schedule,
+        which are part of a run's key.
         """
         parts = [self.train, self.validation, self.test]
         held_out = [self.score_name, self.lower, self.target, self.fixed]
@@ -115,7 +115,7 @@ class Task:
         return made.train()
 
     def losses(self, model: Any, batch: Batch) -> Any:
-        """The loss of a batch: a tensor of one number that gradients can be taken of."""
+        """The loss of a batch: a tensor with one number that has gradients."""
         if self.loss is not None and not _takes_model(self.loss):
             *inputs, target = batch
             return self.loss(model(*inputs), target)
@@ -123,14 +123,16 @@ class Task:
             return self.loss(model, *_unpacked(batch))
         if hasattr(model, "training_step"):
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "You are trying to `self.log")  # to no Trainer
+                warnings.filterwarnings(
+                    "ignore", "You are trying to `self.log"
+                )  # without a Trainer
                 found = model.training_step(batch, 0)
             return found["loss"] if isinstance(found, Mapping) else found
         found = model(**batch) if isinstance(batch, Mapping) else model(*batch)
         return found["loss"] if isinstance(found, dict) else found.loss
 
     def evaluate(self, model: nn.Module, part: Examples) -> float:
-        """The score on a part of the data: a mean over its examples, of a model as in `eval()`."""
+        """The score on a part of the data: a mean over its examples, with the model in `eval()` mode."""
         training = [(module, module.training) for module in model.modules()]
         total = 0.0
         try:
@@ -156,7 +158,7 @@ class Task:
 
     @cached_property
     def score_name(self) -> str:
-        """What the score is: the name of the task's function, or "accuracy", or "loss"."""
+        """The name of the score: that of the task's function, or "accuracy", or "loss"."""
         if self.score is not None:
             return getattr(self.score, "__name__", "score")
         if self.loss is None or _takes_model(self.loss):
@@ -171,7 +173,7 @@ class Task:
 
     @property
     def lower(self) -> bool:
-        """Whether a lower score is better: by default where it is a loss."""
+        """Whether a lower score is better; by default if it is a loss."""
         return self.score_name == "loss" if self.lower_is_better is None else self.lower_is_better
 
     def reached(self, score: float) -> bool:
@@ -181,11 +183,11 @@ class Task:
         return score <= self.target if self.lower else score >= self.target
 
     def generator(self, seed: int) -> torch.Generator:
-        """What the order of a seed's batches is drawn from."""
+        """The generator that draws the order of a seed's batches."""
         return torch.Generator().manual_seed(seed)
 
     def order(self, seed: int) -> Iterator[Tensor]:
-        """The batches of a seed, as indices: epochs of permutations, one after the other, without end."""
+        """The batches of a seed, as indices: an endless series of epochs, each a permutation."""
         generator, n = self.generator(seed), len(self.train)
         rest = torch.empty(0, dtype=torch.long)
         while True:
@@ -231,7 +233,7 @@ class Task:
                 )
 
     def _without(self, model: nn.Module) -> str:
-        """Where the loss comes from if the task has none."""
+        """The source of the loss if the task has none."""
         if self.loss is not None:
             return ""
         if hasattr(model, "training_step"):
@@ -246,13 +248,13 @@ class Task:
 
 
 def _only_array(part: Examples) -> Tensor | None:
-    """The array of a part that has one only."""
+    """The array of a part that has only one."""
     content = None if part.collate else part.content
     return content[0] if isinstance(content, tuple) and len(content) == 1 else None
 
 
 def _takes_model(function: Callable[..., Any]) -> bool:
-    """Whether a loss or a score is of a model and a batch: its first parameter is called so."""
+    """Whether a loss or score takes a model and a batch, because its first parameter is called model."""
     try:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
@@ -324,7 +326,7 @@ def problems() -> dict[str, str]:
 
 
 def problem(name: str) -> Task:
-    """A bundled problem by its name. Raises TaskError, with the names there are."""
+    """A bundled problem by its name. Raises TaskError, which lists the names."""
     there = problems()
     if name not in there:
         raise TaskError(
@@ -393,12 +395,11 @@ def from_objects(
     batch_size: int | None = None,
     **optional: Any,
 ) -> Task:
-    """A task of objects that are there already; the keywords are those of a file.
+    """A task made of existing objects; the keywords are those of a file.
 
-    model: a function that makes one, with other weights for each seed; or a model, with whose weights
-    all seeds begin. data, held_out, test: the parts; without `held_out` a fifth of the data is held out.
-    batch_size: by default that of the DataLoader, or 32, or all where
-    there are fewer.
+    model: a function that creates one, with new weights for each seed; or a model, with whose weights
+    all seeds start. data, held_out, test: the parts; without `held_out`, a fifth of the data is held out.
+    batch_size: by default that of the DataLoader, or 32, or the number of examples if there are fewer.
     """
     unknown = [k for k in optional if k not in (*_OPTIONAL, "about")]
     if unknown:
@@ -415,7 +416,7 @@ def from_objects(
 
 
 class _Copy:
-    """Makes copies of a model."""
+    """Creates copies of a model."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

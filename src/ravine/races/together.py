@@ -1,9 +1,9 @@
 """Replicas of a model as one program: vmap over stacked parameters, traced once and replayed.
 
-The first batch is traced, forward and backward, for all replicas; from then on the operations of that
-trace are called as they are, without autograd. What a trace would freeze (a branch on data, a counter
-in Python) is found at the second batch, where the gradients of a replica that is computed as PyTorch
-does are compared; such a task is computed one by one.
+The first batch is traced, forward and backward, for all replicas. From then on the operations of that
+trace are replayed, without autograd. Anything that a trace freezes (a branch on data, a counter in
+Python) is detected at the second batch, where one replica's gradients are compared with PyTorch's own.
+The runs of such a task are computed one by one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ravine.races.task import Task
 __all__ = ["CannotBatch", "Together"]
 
 CHECKED, TOLERANCE = 2, 1e-3
-"""At how many steps the gradient is compared with a single model's, and by which share they may differ."""
+"""The number of steps whose gradient is compared with a single model's, and the accepted difference."""
 
 _aten = torch.ops.aten
 
@@ -39,10 +39,10 @@ class CannotBatch(Exception):
 
 
 class Together:
-    """Replicas of a task, two or more: their parameters are one stack, of which each model's are views.
+    """Two or more replicas of a task: their parameters are one stack, of which each model's are views.
 
     models: one for each replica; their parameters and buffers are moved into the stacks. Raises
-    CannotBatch where they differ in structure.
+    CannotBatch if they differ in structure.
     """
 
     def __init__(self, task: Task, models: Sequence[nn.Module]) -> None:
@@ -57,10 +57,10 @@ class Together:
         self._shapes: list[Any] = []
 
     def losses(self, batch: Batch) -> list[float]:
-        """The loss of each replica; `gradients` holds a stack for each trained parameter then.
+        """Return the loss of each replica, and set `gradients` to a stack for each trained parameter.
 
-        Raises CannotBatch where the task does not allow it: at the first two batches, or at one of other
-        shapes, as padding makes them.
+        Raises CannotBatch if the task does not allow it: at the first two batches, or at a batch of
+        another shape, as padding produces.
         """
         shapes = [*map(_shape, batch.values() if isinstance(batch, dict) else batch)]
         if self._replay is None:
@@ -85,7 +85,9 @@ class Together:
         state = torch.default_generator.get_state()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that an operation is batched by a loop
+                warnings.simplefilter(
+                    "ignore"
+                )  # the warning that an operation is batched by a loop
                 return _traced(self._gradients, *arguments)
         except Exception as error:
             raise CannotBatch(f"{type(error).__name__}: {error}".splitlines()[0]) from error
@@ -107,7 +109,7 @@ class Together:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in found]
 
     def _compare(self, expected: Sequence[Tensor]) -> None:
-        """Raise CannotBatch where the replayed gradients of the first replica are not these."""
+        """Raise CannotBatch if the replayed gradients of the first replica differ from these."""
         self._checked += 1
         pairs = list(zip(self.gradients, expected, strict=True))
         gap = sum(float((g[0] - its).double().square().sum()) for g, its in pairs) ** 0.5
@@ -125,7 +127,7 @@ class Together:
             p.grad = g[replica]
 
     def addresses(self, replica: int) -> list[int]:
-        """Where the gradients of one replica's trained parameters begin in memory."""
+        """The addresses of the gradients of one replica's trained parameters."""
         return [begin + replica * length for begin, length in self._where]
 
     def _gradients(
@@ -145,7 +147,8 @@ class Together:
 
 
 class _PlainBatchNorm(TorchFunctionMode):
-    """Within it batches are normalised by single operations, whose bits are each replica's own.
+    """Within this context batches are normalised by single operations, so that replicas do not affect each
+    other's bits.
 
     torch's own kernel walks the channels of all replicas as one row, so a number's rounding depends on
     where in a vector register it ends up.
@@ -189,7 +192,7 @@ def _batch_norm(
 
 
 def _stacked(models: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """All parameters and buffers, each as a stack that the models' are views of from now on."""
+    """Stack all parameters and buffers, and make those of the models views of the stacks."""
     every = [_named(model) for model in models]
     if any(found.keys() != every[0].keys() for found in every):
         raise CannotBatch("the models of two seeds differ in their parameters")
@@ -217,7 +220,7 @@ def _named(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _traced(function: Callable[..., list[Tensor]], *arguments: Any) -> Callable[..., list[Tensor]]:
-    """A function as the operations that it calls, in order, without what changes nothing."""
+    """A function as the operations that it calls, in order, without those that have no effect."""
 
     def plain(trained: Any, rest: Any, batch: Any) -> list[Tensor]:  # make_fx takes no methods
         return function(trained, rest, batch)
@@ -244,7 +247,7 @@ _VIEWS = {
 
 
 def _tidied(traced: GraphModule) -> GraphModule:
-    """The trace without operations that change nothing, and with equal ones computed once."""
+    """The trace without operations that have no effect, and with equal ones computed once."""
     graph, changing = traced.graph, _changing(traced.graph)
     for node in [*graph.nodes]:
         if node.op == "call_function" and changing.isdisjoint(node.all_input_nodes):
@@ -266,14 +269,14 @@ def _tidied(traced: GraphModule) -> GraphModule:
 
 
 def _changing(graph: Graph) -> set[Node]:
-    """What an operation writes to, such as the running means of a normalisation, and views of it."""
+    """What an operation writes to, such as the running means of a normalisation, including views."""
     found: set[Node] = set()
     for node in graph.nodes:
         schema = getattr(node.target, "_schema", None)
         for argument, x in zip(schema.arguments if schema else (), node.args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 found.add(x)
-    for node in reversed(graph.nodes):  # what a written view is a view of
+    for node in reversed(graph.nodes):  # the base of a view that is written to
         if node in found and node.target in _VIEWS:
             found.update(node.all_input_nodes)
     for node in graph.nodes:
@@ -283,7 +286,7 @@ def _changing(graph: Graph) -> set[Node]:
 
 
 def _simplified(node: Node) -> None:
-    """Replace a node by what gives the same numbers with less."""
+    """Replace a node by a cheaper equivalent."""
     x: Any = node.args[0] if node.args else None
     times_one = node.target is _aten.mul.Scalar and node.args[1] == 1
     if (times_one or node.target in _VIEWS) and _layout(node) and _layout(node) == _layout(x):
@@ -319,13 +322,13 @@ def _replace(node: Node, by: Node) -> None:
 
 
 def _layout(node: Any) -> Any:
-    """Shape, stride and dtype of what a node gives; None where that is no tensor."""
+    """Shape, stride and dtype of a node's result; None if it is not a tensor."""
     meta: Any = getattr(node, "meta", {}).get("tensor_meta")
     return (meta.shape, meta.stride, meta.dtype) if hasattr(meta, "stride") else None
 
 
 def _is_impure(node: Node) -> bool:
-    """Whether a node does something besides giving a result: changes a buffer, draws, is an end."""
+    """Whether a node has side effects: changes a buffer, draws random numbers, or is an output."""
     if node.op in ("placeholder", "output") or node.target is operator.getitem:
         return node.op != "call_function"
     schema = getattr(node.target, "_schema", None)

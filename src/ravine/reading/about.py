@@ -1,4 +1,4 @@
-"""What there is to say of a rule: its source, its hyperparameters, its state, how packages differ."""
+"""Facts about a rule: its source, its hyperparameters, its state, how packages differ."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class About:
 
 
 def extent(slot: Slot) -> str:
-    """How much a slot keeps, in words; "" for as much as the parameter has."""
+    """The size of a slot in words; "" if it is that of the parameter."""
     if slot.kind == "scalar":
         return "one number for all tensors" if slot.shared else "one number"
     if slot.matrix:
@@ -153,7 +153,7 @@ _M, _N = 100_003, 200_003  # longer than any rank
 def _numbers(
     rule: Rule, live: Collection[str], values: Mapping[str, Any]
 ) -> Iterator[tuple[str, int, str]]:
-    """How many numbers each of these slots keeps for a matrix of m × n: mn, m, m², ..., a factor."""
+    """The numbers in each of these slots for a matrix of m × n: mn, m, m², ..., with a factor."""
     for name in live:
         if rule.slots[name].kind == "scalar":
             continue
@@ -180,7 +180,7 @@ def _formula(terms: Iterable[tuple[str, int]]) -> str:
 
 
 def _size(slot: Slot) -> str:
-    """How much a slot keeps of a parameter, in bytes or words."""
+    """The size of a slot for a parameter, in bytes or words."""
     if words := extent(slot):
         return f": {words}"
     sizes = [DTYPES[slot.dtype]] * 2 if slot.dtype else [4, 8]
@@ -188,7 +188,7 @@ def _size(slot: Slot) -> str:
 
 
 def helpers(rule: Rule) -> list[Callable[..., Any]]:
-    """The functions that a rule's functions call and that are written beside them, or in Ravine's rules."""
+    """The functions that a rule's functions call, from the same module or from Ravine's rules."""
     found: dict[int, Callable[..., Any]] = {}
     todo = [inspect.unwrap(function) for function in rule.sources]
     for function in todo:  # which grows
@@ -216,7 +216,7 @@ def source(function: Callable[..., Any]) -> str:
     """The function's source without docstring and decorators; with these where they have wrapped it.
 
     It is that of the code that runs; where its file has changed since, the first line says so. Raises
-    ValueError where no source is to be found (a function typed at a prompt), and for a lambda.
+    ValueError if no source can be found (a function typed at a prompt), and for a lambda.
     """
     found = source_of(function)
     definition, lines = found.definition, found.text.splitlines()

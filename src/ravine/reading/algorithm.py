@@ -27,7 +27,7 @@ from ravine.slots import Slot
 
 __all__ = ["latex", "markdown", "terminal"]
 
-# Operations whose names do not say all: what their docstrings say is told below the box.
+# Operations whose names do not say everything: their docstrings are shown below the box.
 TOLD = (
     "total",
     "rms",
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What a box says.
+    """The contents of a box.
 
     heads: what stands above the loop, each line with its title. words: calls, each with what it
     means. evaluated: the weights to evaluate with, where they are not p.
@@ -203,7 +203,7 @@ def _item(item: Item, typeset: LaTeX) -> str:
 
 
 def algorithm(rule: Rule, values: Mapping[str, Any] | None = None) -> Algorithm:
-    """What the box of a rule says. values: hyperparameters; defaults for the rest."""
+    """The contents of the box of a rule. values: hyperparameters; defaults for the rest."""
     values = rule.check(**(values or {}))
     traced = graphs(rule, values)
     ways = [reading(rule, values, n if len(traced) > 1 else None) for n in range(len(traced))]
@@ -272,7 +272,7 @@ def _hyperparameters(rule: Rule, letters: Mapping[str, Symbol]) -> list[tuple[st
 def _start(
     rule: Rule, letters: Mapping[str, Symbol], kept: Mapping[str, Sequence[int]], count: int
 ) -> list[Item]:
-    """What the slots start as: those of a tuple, which are alike, once."""
+    """The initial values of slots: one entry for those of a tuple, which are alike."""
     items = []
     whole = {name: parts[0] if parts else name for name, parts in rule.parts.slots.items()}
     for name, first in (whole or {name: name for name in rule.slots}).items():
@@ -297,7 +297,7 @@ def _numbered(dimensions: Sequence[int], count: int) -> str:
 
 
 def _when(signal: str, ways: Sequence[Reading]) -> str:
-    """At which steps a signal is given: where the rule asks if it is, at some."""
+    """The steps that receive a signal: only some, if the rule asks whether it is there."""
     equations = [e for way in ways for e in way.equations]
     read = [x for e in equations for x in (e.condition, e.value) if x]
     return "at some steps" if any(_asks(x, signal) for x in read) else "at every step"
@@ -360,7 +360,7 @@ def _parts(ways: Sequence[Reading]) -> list[Part]:
 
 
 def _alike(lists: Sequence[Sequence[str]]) -> int:
-    """How many items at the beginning all of these have in common."""
+    """The length of the common prefix of all of these."""
     rows = zip(*lists, strict=False)
     return sum(1 for _ in takewhile(lambda row: len({*row}) == 1, rows))
 
@@ -408,7 +408,7 @@ def _calls(node: Node) -> list[Term]:
 
 
 def _words(rule: Rule, calls: Sequence[Term]) -> Iterator[tuple[Node, str]]:
-    """What these calls mean, each kind once: of operations that have to be told, and of helpers."""
+    """The meanings of these calls, each kind once: of operations to be explained, and of helpers."""
     x = Symbol("x")
     own = {f.__name__.strip("_"): f for f in helpers(rule) if f.__doc__}
     told = {name: getattr(ops, name) for name in TOLD}
@@ -461,7 +461,7 @@ def _along(call: Term) -> tuple[str, int] | None:
 
 
 def _meaning(function: Any) -> str:
-    """What a function's docstring says first."""
+    """The first sentence of a function's docstring."""
     said = (function.__doc__ or "").split("\n")[0].partition(";")[0].rstrip(".:")
     return said[0].lower() + said[1:]
 

@@ -1,4 +1,4 @@
-"""Equations of a stack of functions as one would write them: what is used once stands where it is used."""
+"""Equations of a stack of functions as one would write them: values that are used once are substituted."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Equation:
     layer: str = ""  # the function that it is of
 
     def under(self, condition: Node) -> Equation:
-        """The same, where another condition holds as well."""
+        """The same, under an additional condition."""
         both = Term("and", (condition, self.condition)) if self.condition else condition
         return replace(self, condition=both)
 
     @property
     def read(self) -> list[Symbol]:
-        """The symbols that the value and the condition are made of."""
+        """The symbols in the value and the condition."""
         return [*symbols(self.value), *symbols(self.condition)]
 
 
 def symbols(node: Node | None) -> Iterator[Symbol]:
-    """The symbols in an expression, as often as they stand there."""
+    """The symbols in an expression, as often as they occur."""
     if isinstance(node, Symbol):
         yield node
     elif isinstance(node, Term):
@@ -91,7 +91,7 @@ def _has(node: Node | None, *kinds: str) -> bool:
 
 
 def _mapped(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The expression with each part changed, the inner ones first."""
+    """The expression with each part transformed, the inner ones first."""
     if isinstance(node, Term):
         parts = (_mapped(x, change) if isinstance(x, Symbol | Term) else x for x in node.args)
         node = Term(node.kind, tuple(parts))
@@ -112,7 +112,7 @@ def _difference(node: Node) -> Node:
 
 
 def _terms(node: Node, sign: int = 1) -> list[tuple[int, Node]]:
-    """What a sum adds and subtracts."""
+    """The terms that a sum adds and subtracts."""
     match node:
         case Term("+" | "-" as kind, (a, b)):
             return _terms(a, sign) + _terms(b, sign if kind == "+" else -sign)

@@ -36,7 +36,7 @@ def latex(of: Readable, values: Mapping[str, Any] | None = None) -> str:
     """The equations of a rule or a function as a LaTeX `aligned` environment, for use in math mode.
 
     values: hyperparameters of the rule; defaults for the rest. Of a function, switches stay open.
-    One equation a line, aligned at the equals sign; a comment beside an assignment is its note.
+    One equation a line, aligned at the equals sign; a comment next to an assignment is its note.
     Understood by LaTeX with amsmath, MathJax and KaTeX. Python that is not an equation (a loop,
     a subscript) is shown as it is written. TypeError when `of` is neither a rule nor a Python function;
     ValueError when its source cannot be found, or when it is not written with def.

@@ -1,4 +1,4 @@
-"""What operations on expressions are set as: the functions of ravine.ops, and choices."""
+"""The notation of operations on expressions: the functions of ravine.ops, and choices."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def operation(
 
 
 def options(name: str) -> set[str | None]:
-    """What an operation's arguments are called; of other functions they are not known."""
+    """The names of an operation's arguments, which are unknown for other functions."""
     return {x.name for x in _parameters(name.strip("_"))}
 
 

@@ -1,4 +1,4 @@
-"""What each name of a rule is set as: a letter where the field has one, and never two alike.
+"""The symbol of each name of a rule: a letter if the field has one, and never two alike.
 
 p is θ, lr is η, eps ε, momentum μ, weight_decay λ, dampening τ; Greek names are Greek letters, m_hat is
 m̂, beta1 is β₁. What follows the letter is a word below it: lr_max is η with "max", mu_product μ with
@@ -18,14 +18,14 @@ __all__ = ["Letters"]
 SPELLED = {"p": "theta", "lr": "eta", "eps": "epsilon", "momentum": "mu", "weight_decay": "lambda"}
 SPELLED |= {"dampening": "tau", "lam": "lambda", "lambd": "lambda", "inf": "infty"}
 SPELLED |= {"eps1": "epsilon1", "eps2": "epsilon2", "ns_a": "a", "ns_b": "b", "ns_c": "c"}
-# Those that are the letter itself by another name: lr_max is a learning rate, momentum_decay no momentum.
+# Names for the letter itself: lr_max is a learning rate, but momentum_decay is not a momentum.
 HEADS = ("p", "lr", "eps", "lam", "lambd")
 EVERYWHERE = ("p", "g", "t")  # the same in all functions of a stack
 
 
 class Letters:
-    """The letters of a stack of functions. Functions take theirs one after the other; a name that is
-    another thing in an earlier one is labelled with its own function's name.
+    """The letters of a stack of functions, assigned one function after another. A name that means
+    something else in an earlier function is labelled with its function's name.
     """
 
     def __init__(self, functions: Collection[ast.FunctionDef]) -> None:

@@ -15,7 +15,7 @@ from ravine.views import seen_shape
 __all__ = ["EXAMPLE", "state_bytes"]
 
 EXAMPLE = (1024, 1024)
-"""The matrix that bytes per parameter are said of."""
+"""The matrix for which bytes per parameter are stated."""
 
 
 def state_bytes(
@@ -23,8 +23,8 @@ def state_bytes(
 ) -> int:
     """Bytes of state for one parameter of a shape, whose numbers have `size` bytes.
 
-    hyperparameters: where they decide what is kept. A slot of one number has 8 bytes. One that all
-    parameters share is not counted, nor is the count of steps.
+    hyperparameters: those that decide which state is kept. A slot of one number takes 8 bytes. Slots
+    shared by all parameters, and the step count, are not included.
     """
     rule = rule.fitting(hyperparameters)
     values = rule.check(**hyperparameters)

@@ -36,12 +36,12 @@ from ravine.sources import source_of
 
 
 class NotComposed(ValueError):
-    """A modifier whose inner step stands where it cannot be followed."""
+    """A modifier whose inner step cannot be followed at its place."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the equations of a rule say.
+    """The equations of a rule.
 
     ends: what p and the slots are after the step. letters: the symbol of each argument.
     """
@@ -98,7 +98,7 @@ def _number_primes(stack: Stack, equations: Sequence[Equation], ends: Mapping[st
 
 @dataclass
 class Stack:
-    """What the readers of a stack of functions have in common.
+    """What the readers of a stack of functions share.
 
     values: of the hyperparameters, which decide the switches; None where these stay open. counts: how
     many parts tuples have. ndim: how many dimensions p has, if that is decided. pending: the
@@ -116,9 +116,9 @@ class Stack:
 
 
 class Reader:
-    """Follows a function's statements, knowing what each name stands for at the moment.
+    """Follows a function's statements, with the present meaning of each name.
 
-    inner: the reader of the function that a modifier is around.
+    inner: the reader of the function inside a modifier.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Reader:
         self.notes = notes(self.source)
 
     def symbol(self, name: str, stamp: str = "") -> Symbol:
-        """What a name is set as."""
+        """The symbol of a name."""
         return replace(self.letters.get(name) or Symbol(name), stamp=stamp)
 
     def step(self, p: Node, g: Node, signals: Mapping[str, Node]) -> Node:
@@ -266,7 +266,7 @@ class Reader:
         return [Equation(None, Term("verbatim", (line,))) for line in lines]
 
     def alone(self, node: ast.AST) -> None:
-        """Refuse an inner step in code that is shown as it is written, or may not be run."""
+        """Reject an inner step in code that is shown as written, or that may not run."""
         if self.inner and any(isinstance(x, ast.Name) and x.id == "step" for x in ast.walk(node)):
             raise NotComposed(f"{self.name}: {ast.unparse(node)}")
 
@@ -286,7 +286,7 @@ class Reader:
         for name, new in zip(names, values, strict=True):
             inner = returned and name == "p" and new in self.stack.results
             if isinstance(new, Symbol) and (inner or not returned):
-                self.now[name] = new  # another name for the same thing
+                self.now[name] = new  # another name for the same value
             elif not (returned and self.owns(name, new)):
                 found.append(Equation(self.define(name, new), new, note))
                 note = ""
@@ -297,7 +297,7 @@ class Reader:
         steady = name == "t" or not (value is None or name in self.outputs or varies(value))
         symbol = self.symbol(name, self.stamped(name, "" if steady else "t"))
         alike = self.stack.symbols.setdefault(symbol.name, [])
-        symbol.primes = len(alike) + 1  # for now: each another number
+        symbol.primes = len(alike) + 1  # temporary, each with another number
         alike.append(symbol)
         self.defined.setdefault(name, []).append(symbol)
         self.now[name] = symbol
@@ -364,7 +364,7 @@ class Reader:
         return ",".join(["i"] * (name in self.tuples) + [stamp] * bool(stamp))
 
     def expression(self, node: ast.expr) -> Node:
-        """What Python's expression is set as."""
+        """The expression for Python's expression."""
         match node:
             case ast.Name(name):
                 value = self.now.get(name)
@@ -452,7 +452,7 @@ class Reader:
         return Term("verbatim", (text if closed else f"({text})",))
 
     def parts(self, part: ast.expr, pairs: Sequence[tuple[str, str]]) -> Node:
-        """What is made of each part of tuples; pairs: a part's name, and that of its tuple."""
+        """The expression for each part of tuples; pairs: a part's name, and that of its tuple."""
         before = self.now
         self.now = before | {name: before[whole] for name, whole in pairs if whole in before}
         made = self.expression(part)
@@ -471,7 +471,7 @@ class Reader:
         return cases(Term("=", (Symbol("i"), last)), self.expression(new), moved)
 
     def part(self, name: str, place: ast.expr) -> Node:
-        """One part of a tuple, where it is known which; else the source."""
+        """One part of a tuple, if it is known which; otherwise the source."""
         written, count, now = ast.unparse(place), self.stack.counts.get(name), self.now.get(name)
         if not isinstance(now, Symbol) or not re.fullmatch(r"-?\d+", written):
             return Term("verbatim", (f"{name}[{written}]",))

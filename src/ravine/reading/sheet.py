@@ -26,7 +26,7 @@ _CALLED = {"sqrt": "SQRT", "abs": "ABS", "sign": "SIGN", "exp": "EXP", "log": "L
 _CALLED |= {"maximum": "MAX", "minimum": "MIN", "floor": "INT", "mod": "MOD"}
 _SAME = {*REDUCTIONS, *KEPT, "stored"}  # of one number
 _SIZES = {"size": "1", "numel": "1", "epsilon": repr(ops.epsilon(1.0))}
-# Excel takes these for cells, or for functions of old.
+# Excel takes these for cells, or for old functions.
 _TAKEN = {"c", "r"}
 
 
@@ -118,7 +118,7 @@ class _Table:
         self.place = {title: _letters(i) for i, title in enumerate(self.titles)}
 
     def before(self) -> dict[str, float]:
-        """What stands in the row above the first step: p, and the state."""
+        """The row above the first step: p, and the state."""
         begun = dict(
             zip(self.graph.rule.slots, self.graph.rule.init(self.start, **self.values), strict=True)
         )
@@ -202,7 +202,7 @@ def _number(value: float) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it where it is taken."""
+    """The name, with a number appended if it is taken."""
     return next(x for x in (name, *(f"{name} {i}" for i in range(2, 100))) if x not in taken)
 
 

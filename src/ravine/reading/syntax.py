@@ -1,4 +1,4 @@
-"""What a function's syntax tree says on its own: operators, notes for readers, tuples, where it returns."""
+"""What a function's syntax tree alone shows: operators, notes for readers, tuples, returns."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def tuples(function: ast.FunctionDef) -> set[str]:
 
 
 def by_turns(parts: Sequence[ast.expr], values: Sequence[ast.expr]) -> bool:
-    """Whether `(a, b), c = f(x), y` is as good as one after the other: none reads what is given before."""
+    """Whether `(a, b), c = f(x), y` equals separate assignments: none reads a name assigned before it."""
     if len(parts) != len(values) or any(isinstance(x, ast.Starred) for x in (*parts, *values)):
         return False
     names = [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-__all__: list[str] = []  # nothing here is for users: ravine.reading.equations is
+__all__: list[str] = []  # nothing here is public: users call ravine.reading.equations
 
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
 GREEK += " phi chi psi omega infty"
@@ -23,7 +23,7 @@ INDICES = ("t", "i")  # below a letter they are the step, and the part of a tupl
 
 
 class Anatomy(NamedTuple):
-    """A name as it is set: a letter with an accent, digits and words below it; or a word, upright."""
+    """A typeset name: a letter with an accent, digits and words below it; or an upright word."""
 
     letter: str
     accent: str = ""
@@ -98,7 +98,7 @@ def _is_simple(node: Node) -> bool:
 
 
 def _wants_dot(left: Node, right: Node) -> bool:
-    """Whether two factors side by side would be misread: words, roots, numbers."""
+    """Whether two adjacent factors would be misread: words, roots, numbers."""
     while isinstance(left, Term) and left.kind in "*@":
         left = left.args[1]
     while isinstance(right, Term) and right.kind == "**":
@@ -119,7 +119,7 @@ def _ink(anatomy: Anatomy) -> str:
 
 
 class Typesetter:
-    """Sets expressions, from pieces that a subclass makes: strings, or boxes of characters."""
+    """Typesets expressions from pieces that a subclass creates: strings, or boxes of characters."""
 
     signs: dict[str, str]
     row: Any
@@ -144,7 +144,7 @@ class Typesetter:
         return self.compose(node, depth)
 
     def right_side(self, value: Node) -> Any:
-        """What stands after an equals sign."""
+        """The right side of an equation."""
         return self.put(value, 0 if isinstance(value, Term) and value.kind == "cases" else MOD)
 
     def level(self, node: Node, depth: int) -> int:
@@ -157,11 +157,11 @@ class Typesetter:
         return INFIX[node.kind][0] if node.kind in INFIX else LEVELS.get(node.kind, ATOM)
 
     def stacks(self, node: Term, depth: int) -> bool:
-        """Whether it is a quotient to be set as a fraction."""
+        """Whether it is a quotient that becomes a fraction."""
         return node.kind == "/" and depth <= (DISPLAY if all(map(_is_simple, node.args)) else INNER)
 
     def braces(self, node: Term, depth: int) -> bool:
-        """Whether it is cases to be set one above the other."""
+        """Whether it is cases that are set one above another."""
         return node.kind == "cases"
 
     def ends_in_brace(self, node: Node, depth: int = DISPLAY) -> bool:
@@ -310,7 +310,7 @@ def beside(*parts: Box | str) -> Box:
 
 
 def stack(boxes: Sequence[Box], base: int, left: float = 0) -> Box:
-    """Boxes one above the other; left: the part of the free space that goes to the left of each."""
+    """Boxes one above another; left: the share of the free space to the left of each."""
     width = max(b.width for b in boxes)
     lines = []
     for b in boxes:

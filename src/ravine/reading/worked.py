@@ -16,7 +16,7 @@ __all__ = ["worked"]
 def worked(
     rule: Rule, gradients: Sequence[float], /, start: float = 1.0, **hyperparameters: Any
 ) -> list[dict[str, float]]:
-    """One row per step on a single parameter: t, g, all that the rule names, step, p.
+    """One row per step on a single parameter: t, g, every value the rule names, step, p.
     The numbers of a tuple are named as its parts: b1, b2, b3.
 
     gradients: one per step. start: the parameter before the first step. hyperparameters: their

@@ -57,6 +57,8 @@ def adagrad(p, g, v, t, *, lr=1e-2, lr_decay=0.0, v0=0.0, eps=1e-10):
             Witness(
                 "keras 3.15.1",
                 "keras.optimizers.Adagrad(learning_rate=lr, initial_accumulator_value=v0, epsilon=eps)",
+                needs={"weight_decay": None},
+                state={"v": "accumulator"},
             ),
             Witness(
                 "optax 0.2.8",
@@ -94,7 +96,9 @@ def adagrad_keras(p, g, v, *, lr=1e-3, v0=0.1, eps=1e-7):
             Witness(
                 "keras 3.15.1",
                 "keras.optimizers.Adadelta(learning_rate=lr, rho=rho, epsilon=eps)",
+                needs={"weight_decay": None},
                 defaults={"lr": 1e-3, "rho": 0.95, "eps": 1e-7},
+                state={"v": "accumulated_grad", "u": "accumulated_delta_var"},
             ),
             Witness(
                 "optax 0.2.8",

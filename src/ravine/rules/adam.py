@@ -152,7 +152,9 @@ def amsgrad_optax(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=
             Witness(
                 "keras 3.15.1",
                 f"keras.optimizers.Adam({_KERAS}, amsgrad=True)",
+                needs={"weight_decay": None},
                 defaults={"eps": 1e-7},
+                state={"m": "momentum", "v": "velocity", "v_max": "velocity_hat"},
             ),
         ),
     ),
@@ -182,7 +184,13 @@ def amsgrad_keras(p, g, m, v, v_max, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=
         variant_of="adam",
         differs="place of eps",
         witnesses=(
-            Witness("keras 3.15.1", f"keras.optimizers.Adam({_KERAS})", defaults={"eps": 1e-7}),
+            Witness(
+                "keras 3.15.1",
+                f"keras.optimizers.Adam({_KERAS})",
+                needs={"amsgrad": False, "weight_decay": None},
+                defaults={"eps": 1e-7},
+                state={"m": "momentum", "v": "velocity"},
+            ),
         ),
     ),
     beta1=_MEAN,
@@ -257,7 +265,13 @@ def adamax(p, g, m, u, t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
         variant_of="adamax",
         differs="place of eps",
         witnesses=(
-            Witness("keras 3.15.1", f"keras.optimizers.Adamax({_KERAS})", defaults={"eps": 1e-7}),
+            Witness(
+                "keras 3.15.1",
+                f"keras.optimizers.Adamax({_KERAS})",
+                needs={"weight_decay": None},
+                defaults={"eps": 1e-7},
+                state={"m": "momentum", "u": "norm"},
+            ),
         ),
     ),
     beta1=_MEAN,

@@ -76,6 +76,8 @@ nadam_keras = nadam.named(
             Witness(
                 "keras 3.15.1",
                 "keras.optimizers.Nadam(learning_rate=lr, beta_1=beta1, beta_2=beta2, epsilon=eps)",
+                needs={"weight_decay": None},
+                state={"m": "momentum", "v": "velocity", "mu_product": "u_product"},
             ),
         ),
     ),

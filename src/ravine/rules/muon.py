@@ -182,7 +182,7 @@ def muon_moonshot(
     The gradients are summed, so eps counts for less than in `muon_jordan`.
 
     Elsewhere:
-        keras.optimizers.Muon: this rule, but for its norm, which it takes in float32; default
+        keras.optimizers.Muon: this rule, except for its norm, which it takes in float32; default
             weight_decay 4e-3. What is not a matrix, and embeddings, go to Adam.
         Moonlight's Muon: this rule, in bfloat16.
         torch.optim.Muon(adjust_lr_fn="match_rms_adamw"): `decoupled_decay(muon, match_adamw=True)`,

@@ -194,7 +194,7 @@ def adamuon(
     """Muon on the momentum's signs, with second moments by entry.
 
     Steps have the root mean square that AdamW's usually have. Where an entry of the orthogonalized
-    matrix is zero but for rounding, only eps keeps that rounding from growing. For the matrices and
+    matrix is zero up to rounding, only eps keeps that rounding from growing. For the matrices and
     kernels of hidden layers.
 
     Elsewhere:
@@ -247,7 +247,7 @@ def adamuon_kozistr(
     """AdaMuon on the mean gradient itself, not on its signs.
 
     Elsewhere:
-        kozistr's AdaMuon: this rule, in bfloat16. The correction of v matters only beside eps,
+        kozistr's AdaMuon: this rule, in bfloat16. The correction of v matters only relative to eps,
             since every step is scaled to the same length.
     """
     m = beta1 * m + (1 - beta1) * g

@@ -251,7 +251,7 @@ def psgd_kron(
     every step fits them; after it, fewer and fewer steps do, at regular intervals.
 
     Elsewhere:
-        kron_torch's Kron: this rule but for its random numbers, with triangular solves in float32. A
+        kron_torch's Kron: this rule except for its random numbers, with triangular solves in float32. A
             vector has a diagonal, and an axis longer than 8192 too. About every hundredth time it
             balances the triangles' sizes by chance, which changes neither step nor fit; here each time.
         kozistr's Kron: no damping; default lr 1e-3.

@@ -80,6 +80,8 @@ def rmsprop(p, g, v, m, b, *, lr=1e-2, alpha=0.99, eps=1e-8, centered=False, mom
                 "keras 3.15.1",
                 "keras.optimizers.RMSprop(learning_rate=lr, rho=alpha, momentum=momentum, "
                 "epsilon=eps, centered=centered)",
+                needs={"weight_decay": None},
+                state={"v": "velocity", "m": "average_gradient", "b": "momentum"},
                 loud=_CENTERED,
             ),
             Witness(

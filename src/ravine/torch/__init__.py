@@ -45,6 +45,7 @@ from ravine.torch.classes import (
 from ravine.torch.converting import convert
 from ravine.torch.grouping import GroupingWarning, ParamGroups, param_groups
 from ravine.torch.in_backward import InBackward, step_in_backward
+from ravine.torch.keras import from_keras, to_keras
 from ravine.torch.mixed import Mixed
 from ravine.torch.rule_optimizer import RuleOptimizer
 
@@ -75,6 +76,7 @@ __all__ = [
     "RuleOptimizer",
     "SparseAdam",
     "convert",
+    "from_keras",
     "load_named_state_dict",
     "lr_scheduler",
     "named_state_dict",
@@ -82,6 +84,7 @@ __all__ = [
     "param_groups",
     "step_in_backward",
     "swa_utils",
+    "to_keras",
 ]
 
 try:
@@ -93,7 +96,7 @@ else:
 
 
 def __getattr__(name: str) -> _Any:
-    """The class of any rule of Ravine's, made when it is first asked for."""
+    """The class of any of Ravine's rules, created on first use."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, _named(name))

@@ -1,4 +1,4 @@
-"""What was asked of :func:`param_groups`: options by role."""
+"""The arguments of :func:`param_groups`: options by role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 class Asked:
-    """The options that were asked for, by role."""
+    """The requested options, by role."""
 
     def __init__(self, options: Mapping[str, Options]) -> None:
         for role, given in options.items():
@@ -36,26 +36,26 @@ class Asked:
             self.rest = {"rule": "AdamW", **self.rest}
 
     def of(self, role: str) -> dict[str, Any]:
-        """The options of a role: its own before the rest's, or alone if they name another rule."""
+        """The options of a role: they override the rest's, or replace them if they name another rule."""
         own = self.own.get(role, {})
         joined = own.get("rule", self.rest.get("rule")) == self.rest.get("rule")
         return {**self.rest, **own} if joined else dict(own)
 
 
 def of_matrices(rule: str, ndim: int = 1) -> bool:
-    """Whether it is the name of a rule that takes matrices, and so no parameter of so many dimensions."""
+    """Whether it is the name of a rule for matrices, which cannot take this number of dimensions."""
     known = registry.rules().get(rule.lower())
     return known is not None and takes_matrices(known, ndim)
 
 
 def decayless(rule: Any) -> bool:
-    """Whether it is the name of a rule without weight decay, to which none can be given."""
+    """Whether it is the name of a rule that has no weight decay."""
     known = registry.rules().get(rule) if rule else None
     return known is not None and "weight_decay" not in known.hyperparameters
 
 
 def same(group: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Whether a group has just these options, and the same share of the optimizer's lr."""
+    """Whether a group has exactly these options, and the same share of the optimizer's lr."""
     if getattr(group, "share", None) != getattr(options, "share", None):
         return False
     return all(k == "params" or k in options for k in group) and all(
@@ -64,5 +64,5 @@ def same(group: dict[str, Any], options: dict[str, Any]) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    # A learning rate may be a tensor, shared by groups or not: only the same one is equal.
+    # A learning rate may be a tensor, shared by groups or not: only the same tensor is equal.
     return a is b if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor) else bool(a == b)

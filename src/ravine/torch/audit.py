@@ -1,4 +1,4 @@
-"""The audit of param groups: a table of what went where, and why."""
+"""The audit of param groups: a table of which parameter went where, and why."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ParamGroups(list[dict[str, Any]]):
         self.warnings: list[str] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        # Optimizers write their defaults into the dicts they are given, and schedulers their lr: each
-        # optimizer has dicts of its own, so that these groups stay as they were decided.
+        # Optimizers write their defaults into the dicts they receive, and schedulers their lr. So each
+        # optimizer gets copies, and these groups stay as they were decided.
         return map(copy.copy, super().__iter__())
 
     def table(self, width: int = 100) -> str:
-        """The audit, with what went where and why, in lines of at most `width` characters."""
+        """The audit as text, in lines of at most `width` characters."""
         lines = [_Line(rows) for rows in _alike(self.rows)]
         name = min(max((len(line.name) for line in lines), default=0), width // 2)
         shape = max((len(str(line.row.shape)) for line in lines), default=0)
@@ -65,11 +65,11 @@ class ParamGroups(list[dict[str, Any]]):
         return "\n".join(text)
 
     def _layers(self, width: int) -> Iterator[str]:
-        """Each layer's lr, and the modules that are in it."""
+        """Each layer's lr, and the modules in it."""
         layers = sorted({row.layer for row in self.rows} - {-1})
         if not layers:
             return
-        within: dict[str, set[int]] = {}  # in which layers each module's parameters are
+        within: dict[str, set[int]] = {}  # the layers that contain each module's parameters
         for row in self.rows:
             for path in _paths(row.names[0]):
                 within.setdefault(path, set()).add(row.layer)
@@ -101,11 +101,11 @@ class _Line:
             self.name += f" ×{len(rows)}"
 
 
-digits = re.compile(r"(?<![^.])(\d+)(?![^.])")  # a layer's number is a whole part of a name
+digits = re.compile(r"(?<![^.])(\d+)(?![^.])")  # a layer's number is one complete part of a name
 
 
 def _alike(rows: list[Row]) -> Iterator[list[Row]]:
-    """The rows that differ in the numbers of their layers alone, together."""
+    """Group the rows that differ only in the numbers of their layers."""
     lines: dict[Any, list[Row]] = {}
     for row in rows:
         key = (*(digits.sub("#", name) for name in row.names), replace(row, names=()))
@@ -128,7 +128,7 @@ def _run(numbers: list[str], every: bool) -> str:
 
 
 def _paths(name: str) -> Iterator[str]:
-    """The modules that a parameter is in, from the outermost on, and its own name."""
+    """The modules that contain a parameter, from the outermost on, and its own name."""
     parts = name.split(".")
     return (".".join(parts[: i + 1]) for i in range(len(parts)))
 
@@ -145,12 +145,12 @@ def _short(value: Any) -> str:
 
 
 def _cut(text: str, width: int, end: int = 0) -> str:
-    """The text, or as much as fits, with `end` of its last characters."""
+    """The text, or as much as fits, including `end` of its last characters."""
     return text if len(text) <= width else f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def size(rows: list[Row]) -> str:
-    """How many tensors and numbers there are in these rows, in words."""
+    """The number of tensors and of elements in these rows, in words."""
     return f"{count(len(rows), 'tensor')}, {sum(math.prod(row.shape) for row in rows):,} numbers"
 
 
@@ -166,6 +166,6 @@ def listed(rows: list[Row]) -> str:
 
 
 def either(names: Iterable[str]) -> str:
-    """The names, with "or" before the last."""
+    """The names, with "or" before the last one."""
     *most, last = names
     return f"{', '.join(most)} or {last}"

@@ -1,9 +1,9 @@
-"""A step, found once, and taken again while nothing but gradients and numbers changes.
+"""A step that is bound once, and repeated as long as only gradients and numbers change.
 
-`members.py` looks at every parameter, group and state with care, and binds what it finds, in the parts of
-`stepping.py`. Where there are kernels only, the next step asks `take`, which compares what it finds with
-what was bound. What is bound refers to no gradient, and to states only until `optimizer.state` gives one
-up (see state.py), so that what is taken out of an optimizer is freed.
+`members.py` inspects every parameter, group and state, and binds them in the parts of `stepping.py`. If
+there are only kernels, the next step calls `take`, which compares the present objects with the bound ones.
+A bound step holds no references to gradients, and to states only until `optimizer.state` hands one out (see
+state.py), so that what is removed from an optimizer is freed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["ELSEWHERE", "Bound"]
 
 _params, _flat = itemgetter("params"), chain.from_iterable
 ELSEWHERE = (-1,)
-"""What `Bound.take` says where another process needs calls, so that nobody steps by kernels."""
+"""The result of `Bound.take` if another process needs calls, so that no process uses kernels."""
 
 
 class Bound:
-    """A step, and what must not have changed for it to be taken again."""
+    """A step, and the conditions under which it can be repeated."""
 
     def __init__(
         self,
@@ -53,6 +53,9 @@ class Bound:
             and all(kernel.repeatable for kernel in self.kernels)
             and all(type(group) is Options for group in groups)
         )
+        # Whether all gradients are zeros after a step.
+        self.zeroes = bool(self.kernels) and not any(wave.calls for wave in waves)
+        self.zeroes = self.zeroes and all(kernel.zeroes for kernel in self.kernels)
         read = {id(kernel.graph.reads): kernel.graph.reads for kernel in self.kernels}
         self.reads = [reads for reads in read.values() if reads and not reads.constant]
         self.rows: list[list[tuple[KernelPart, int, int | None]]] = [[] for _ in groups]
@@ -61,7 +64,7 @@ class Bound:
                 self.rows[group].append((kernel, row, ndim))
         # Groups must agree in what is shared.
         self.joint = any(kernel.graph.common and len(kernel.rows) > 1 for kernel in self.kernels)
-        # How to set a number of a group that is a hyperparameter as it is, and no switch.
+        # How to set a number of a group that is a hyperparameter itself, and not a switch.
         self.setters: list[dict[str, list[Callable[[float], None]]]] = [{} for _ in groups]
         for group, rows, setters in zip(groups, self.rows, self.setters, strict=True):
             for name in getattr(group, "direct", ()):
@@ -78,9 +81,9 @@ class Bound:
                 group.follow(self.key)
 
     def take(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> Sequence[int] | None:
-        """Take the step again. Returns the places of the parameters that are not stepped yet and must
-        be rebound: none where all is as it was; None, and nothing is done, where anything changed;
-        ELSEWHERE, and nothing is done, where another process does not step by kernels.
+        """Repeat the step. Returns the indices of the parameters that are not stepped yet and must be
+        rebound, empty if nothing changed. Returns None, and does nothing, if anything else changed, and
+        ELSEWHERE, and does nothing, if another process does not use kernels.
         """
         if not self.repeatable:
             return None
@@ -99,14 +102,14 @@ class Bound:
                 if how == CALLS:
                     return ELSEWHERE
             for i, kernel in enumerate(self.kernels):
-                if kernel.run(self.seed) != READY:
+                if kernel.run(self.seed, grads[i]) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
             del grads  # the kernels have returned
         return ()
 
     def ready(self, optimizer: RuleOptimizer, given: Given = NOTHING) -> list[Any] | None:
-        """The gradients to take the step again with, once the kernels point at them; None if anything
-        else has changed.
+        """The gradients for repeating the step, once the kernels point at them; None if anything else
+        has changed.
         """
         if not self.repeatable or intercepted() or not self._follow(optimizer, given):
             return None
@@ -122,7 +125,7 @@ class Bound:
         return None if None in grads else grads
 
     def _follow(self, optimizer: RuleOptimizer, given: Given) -> bool:
-        """Take over new options, as a scheduler sets them; whether that was possible."""
+        """Apply new options, such as a scheduler sets; return whether that was possible."""
         groups = optimizer.param_groups
         if len(groups) != len(self.rows):
             return False

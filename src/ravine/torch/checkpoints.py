@@ -1,8 +1,8 @@
-"""Checkpoints: a state_dict of Ravine's Adam is one of torch's, and the other way round.
+"""Checkpoints: a state_dict of Ravine's Adam is one of torch's, and vice versa.
 
-The state is torch's already (see state.py). What is left to do happens inside of torch's own
-`state_dict` and `load_state_dict`, so that hooks run as ever. Dtypes are kept as they were saved: torch
-would cast the state to the dtype of the parameter.
+The state already has torch's form (see state.py). The rest happens inside torch's own `state_dict` and
+`load_state_dict`, so that hooks run as usual. Dtypes are kept as saved, whereas torch would cast the state
+to the dtype of the parameter.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from torch.nn.parameter import is_lazy
 from ravine.hyperparameters import plain
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
+from ravine.torch.narrow import in_codes, in_format, is_narrow
 from ravine.torch.options import checked_names, with_numbers
-from ravine.torch.state import State, count_tensor, number, started
+from ravine.torch.state import State, Watched, count_tensor, number, started
 from ravine.torch.tensors import dimensions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_named_state_dict", "loading", "named_state_dict", "saving"]
 
-# What wrappers put into names: torch.compile, DistributedDataParallel, FSDP, activation checkpoints.
+# Prefixes that wrappers add to names: torch.compile, DistributedDataParallel, FSDP, checkpointing.
 _WRAPPERS = re.compile(
     r"^(?:(?:_orig_mod|module)\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
@@ -84,7 +85,7 @@ def load_named_state_dict(
 
 @contextmanager
 def saving(optimizer: RuleOptimizer) -> Iterator[None]:
-    """Within it, torch's state_dict gives torch's form, which hooks of the user's see already."""
+    """Within this context, torch's state_dict returns torch's form, which the user's hooks already see."""
     handle = optimizer.register_state_dict_post_hook(
         lambda _, packed: _saved(optimizer, packed), prepend=True
     )
@@ -109,9 +110,9 @@ def saving(optimizer: RuleOptimizer) -> Iterator[None]:
 
 @contextmanager
 def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
-    """Within it, torch's load_state_dict takes torch's form, as hooks of the user's have left it.
+    """Within this context, torch's load_state_dict takes torch's form, after the user's hooks.
 
-    keep_options: load the state alone.
+    keep_options: load only the state.
     """
     state: dict[Any, Any] = {}
     groups = optimizer.param_groups
@@ -142,7 +143,7 @@ def loading(optimizer: RuleOptimizer, keep_options: bool) -> Iterator[None]:
 
 
 def _saved(optimizer: RuleOptimizer, packed: dict[str, Any]) -> dict[str, Any]:
-    """A state_dict as torch made it of Ravine's state, in the form that torch's class would give it."""
+    """Convert a state_dict that torch made from Ravine's state to the form of torch's class."""
     groups, state = [], {}
     others = dict(packed["state"])
     for group, its in zip(optimizer.param_groups, packed["param_groups"], strict=True):
@@ -164,7 +165,7 @@ def _state_of(
         state = {"step": count_tensor(None, 0, group, p)}
     if not state:
         return state
-    # Complete, also where an option was switched on since the last step: loading insists on it.
+    # Complete even if an option was switched on since the last step, because loading requires it.
     graph, hyper = optimizer.planned(group, dimensions(p))
     names = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
     missing = {
@@ -172,15 +173,21 @@ def _state_of(
         for slot, key in names.items()
         if key not in state
     }
-    # All of it is live, so that it is of one moment; a count that is an int is so in its own dict only.
-    return state if isinstance(state.get("step"), int) else {**state, **missing}
+    if isinstance(state, Watched):  # a piece of a block would be saved with the whole block
+        state = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+    # All of it is live, so that it is consistent; a count that is an int is one only in its own dict.
+    whole = state if isinstance(state.get("step"), int) else {**state, **missing}
+    if any(map(is_narrow, whole.values())):  # loading gives the same codes
+        numbers = {k: in_format(x, None, p, k) for k, x in whole.items() if is_narrow(x)}
+        return {**whole, **numbers}
+    return whole
 
 
 # --- in
 
 
 def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool) -> dict[str, Any]:
-    """A checkpoint's groups in the order of the optimizer's, and the state of each parameter."""
+    """A checkpoint's groups in the optimizer's order, and the state of each parameter."""
     name, here = type(optimizer).__name__, optimizer.param_groups
     there, names = _names(_checked(saved, name)), _names({"param_groups": here})
     if there is not None and names is not None:
@@ -212,10 +219,10 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
 def _options(
     optimizer: RuleOptimizer, i: int, group: Mapping[str, Any], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A group's saved options, and the current options that it lacks, if all of them are switches."""
+    """A group's saved options, with the current values of missing ones, if all of these are switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
     known = {*optimizer.known(group)}
-    # How torch is to take its steps is no option of a checkpoint's; Ravine takes them in its own way.
+    # How torch takes its steps does not belong to a checkpoint; Ravine has its own engines.
     how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
     given = with_numbers(saved, known) | how
     options = spelling.with_parts(group, given)
@@ -226,7 +233,7 @@ def _options(
         )
     rule, _ = spelling.compose(group)
     needed = {*rule.hyperparameters, *spelling.arguments, *spelling.options}
-    # Versions of torch differ in switches only, such as foreach; a number is another optimizer's.
+    # Versions of torch differ only in switches, such as foreach; a number means another optimizer.
     missing = [
         k
         for k, v in group.items()
@@ -260,11 +267,12 @@ def _state_for(
         return {}
     needed = ["step"] * bool(spelling.step)
     needed += [spelling.state_names.get(slot, slot) for slot in graph.live]
-    # Where torch counts no steps, it may have saved None for a buffer that is not begun.
+    # If torch counts no steps, it may have saved None for a buffer that does not exist yet.
     missing = [k for k in needed if saved.get(k) is None and (k not in saved or spelling.step)]
     if missing:
         raise ValueError(f"{of} has no {_list(missing)}; it has {_list(saved)}")
     state: dict[str, Any] = {}
+    codes = {} if is_lazy(p) else in_codes(optimizer, graph, p)
     for key, value in saved.items():
         slot = graph.rule.slots.get(slots.get(key, ""))
         if key == "step":
@@ -272,12 +280,14 @@ def _state_for(
         elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
         elif isinstance(value, torch.Tensor):
-            shape: tuple[int, ...] | None = None  # of a lazy parameter it is not known
+            shape: tuple[int, ...] | None = None  # unknown for a lazy parameter
             if not is_lazy(p):
                 shape = graph.rule.shape(slots[key], p.shape, **hyper) if slot else p.shape
             state[key] = _array(
                 value, p, key, shape, slot is not None and slot.kind == "scalar", of
             )
+            if slots.get(key) in codes:
+                state[key] = in_format(state[key], codes[slots[key]], p, f"{of}: {key!r}")
         elif slot is not None and slot.kind == "scalar" and isinstance(value, (int, float)):
             state[key] = number(float(value))
         else:
@@ -293,9 +303,9 @@ def _array(
     scalar: bool,
     of: str,
 ) -> torch.Tensor:
-    """A tensor of the state, as a step can use it: dense, in floating point, on the device of p.
+    """A tensor of the state in the form that a step needs: dense, floating point, on the device of p.
 
-    expected: its shape, where that is known. scalar: whether it is one number.
+    expected: its shape, if known. scalar: whether it is one number.
     """
     if value.layout is not torch.strided or value.is_nested or value.is_quantized:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
@@ -319,7 +329,7 @@ def _array(
 def _count(
     value: Any, options: Mapping[str, Any], p: torch.Tensor, spelling: Spelling, of: str
 ) -> Any:
-    """A count of steps as it is kept here; ValueError for what is none."""
+    """A count of steps in the form used here; ValueError for anything else."""
     taken = plain(value)
     if taken is None or not (0 <= taken <= sys.float_info.max and taken == taken // 1):
         raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
@@ -330,7 +340,7 @@ def _count(
 
 
 def _names_in(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[list[str]]:
-    """What the model calls the parameters of each group."""
+    """The model's names for the parameters of each group."""
     names = {p: _WRAPPERS.sub("", name) for name, p in model.named_parameters()}
     for i, group in enumerate(optimizer.param_groups):
         for j, p in enumerate(group["params"]):
@@ -343,7 +353,7 @@ def _names_in(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def _names(saved: Mapping[str, Any]) -> list[list[str]] | None:
-    """What the parameters of each group are called, if all of them have separate names."""
+    """The names of each group's parameters, if all of them have different names."""
     names = []
     for group in saved["param_groups"]:
         params = group["params"]
@@ -359,7 +369,7 @@ def _names(saved: Mapping[str, Any]) -> list[list[str]] | None:
 def _ordered(
     saved: Mapping[str, Any], there: Sequence[Sequence[str]], here: list[list[str]], name: str
 ) -> dict[str, Any]:
-    """A checkpoint with names as one without, in the order of the names here."""
+    """Convert a checkpoint with names to one without, in the order of the names here."""
     old = {n for names in there for n in names}
     new = {n for names in here for n in names}
     if old != new:

@@ -1,4 +1,4 @@
-"""What torch.optim's classes refuse is refused here: the argument, its value, and what is accepted."""
+"""Rejects what torch.optim's classes reject, naming the argument, its value, and what is accepted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ravine.engines.fused import check_engine, check_seed
+from ravine.engines.narrow import EIGHT_BITS
 from ravine.signature import nearest
 from ravine.spellings import Spelling
 
@@ -28,7 +29,9 @@ class How(TypedDict, total=False):
     engine: "auto" uses a fused CPU kernel if the rule and the tensors allow it, and otherwise calls
     the rule; "kernel" raises an error instead of calling the rule; "eager" always calls the rule.
 
-    state_dtype: the dtype of the state, such as torch.bfloat16; None for that of the parameter.
+    state_dtype: the dtype of the state, such as torch.bfloat16; None for that of the parameter. "8bit"
+    keeps the running means of parameters with 4,096 elements or more in 8 bits, with a scale for every 256
+    elements and stochastic rounding, and other state in float32; `engine` lists both.
 
     stochastic_rounding: round bfloat16 and float16 up or down with probabilities that preserve the
     mean, instead of to nearest even. A number is the seed; True uses torch.initial_seed(). The same
@@ -43,22 +46,30 @@ class How(TypedDict, total=False):
     long as it is wide. This takes up to half the time and differs by rounding: 2e-2 of the result in
     bfloat16, where it is 1e-2 otherwise, and 1e-14 in float64. Only with kernels, and for rules that use
     `newton_schulz`.
+
+    flatten: whether the parameters, gradients and states that kernels step are moved, after the first step,
+    into a few blocks of memory, in which each tensor has its place. Steps then take less time, above all
+    with many small tensors, and have the same bits. `zero_grad()` fills gradients with zeros instead of
+    setting them to None, so that they keep their places; `zero_grad(set_to_none=True)` gives them up until
+    it is called without. Tensors whose memory is in view elsewhere stay where they are. `optimizer.engine`
+    says what is flat, and why the rest is not. Only with kernels.
     """
 
     engine: Literal["auto", "kernel", "eager"]
-    state_dtype: torch.dtype | None
+    state_dtype: torch.dtype | Literal["8bit"] | None
     stochastic_rounding: bool | int
     seed: int
     grad_norm: bool
     gram: bool
+    flatten: bool
 
 
 class Unusable(ValueError, RuntimeError):
-    """What torch.optim refuses by a ValueError in one place and by a RuntimeError in another."""
+    """The error for what torch.optim rejects by a ValueError in one place and a RuntimeError in another."""
 
 
 def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -> None:
-    """Refuse options of torch's that have no meaning here, or none together."""
+    """Reject options of torch's that have no meaning here, or contradict each other."""
     for switch in ("foreach", "fused", "capturable", "differentiable"):
         if not isinstance(options.get(switch), (int, type(None))):
             raise ValueError(
@@ -66,8 +77,8 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             )
     if options.get("capturable"):
         raise ValueError(
-            f"{name}: capturable=True is not supported: it is for CUDA graphs, which need an engine on "
-            "the GPU; it is False or left out"
+            f"{name}: capturable=True is not supported: it is for CUDA graphs, and Ravine "
+            "counts steps on the CPU; it is False or left out"
         )
     if options.get("fused") and options.get("foreach"):
         raise Unusable(
@@ -121,9 +132,9 @@ def checked_parameters(
     name: str,
     computed: bool,
 ) -> list[Any]:
-    """What a new group holds: tensors, or (name, tensor) pairs, that can all be trained.
+    """The parameters of a new group: tensors, or (name, tensor) pairs, that can all be trained.
 
-    others: the groups that are there already. computed: accept tensors that are not leaves.
+    others: the existing groups. computed: accept tensors that are not leaves.
     """
     given = group["params"]
     if isinstance(given, (set, frozenset)):
@@ -185,7 +196,7 @@ def checked_parameters(
 def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) -> dict[str, Any]:
     """The keywords of :class:`How`, complete.
 
-    options: the other keywords that there are, which somebody may have meant.
+    options: the other existing keywords, which may have been meant.
     """
     unknown = next((k for k in how if k not in How.__annotations__), None)
     if unknown:
@@ -196,10 +207,11 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         )
     engine = check_engine(how.get("engine", "auto"), name)
     dtype = how.get("state_dtype")
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+    floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    if dtype is not None and not floating and not (isinstance(dtype, str) and dtype == EIGHT_BITS):
         raise ValueError(
             f"{name}: state_dtype={dtype!r} is invalid; it must be a floating-point torch.dtype, such "
-            "as torch.bfloat16, or None for the parameter's own"
+            f"as torch.bfloat16, {EIGHT_BITS!r}, or None for the parameter's own"
         )
     rounding = how.get("stochastic_rounding", False)
     if not isinstance(rounding, int):
@@ -212,12 +224,18 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         raise ValueError(f"{name}: gram={gram!r} is invalid; it must be True or False")
     if gram and engine == "eager":
         raise ValueError(f"{name}: gram=True needs kernels; engine='eager' has none")
+    flatten = how.get("flatten", False)
+    if not isinstance(flatten, bool):
+        raise ValueError(f"{name}: flatten={flatten!r} is invalid; it must be True or False")
+    if flatten and engine == "eager":
+        raise ValueError(f"{name}: flatten=True needs kernels; engine='eager' has none")
     result: dict[str, Any] = {
         "engine": engine,
         "state_dtype": dtype,
         "grad_norm": bool(how.get("grad_norm")),
         "stochastic": rounding is not False,
         "gram": gram,
+        "flatten": flatten,
     }
     seed = how.get("seed")
     if rounding is not False:

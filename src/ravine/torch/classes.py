@@ -1,7 +1,7 @@
-"""torch.optim's classes, spelt with Ravine's rules, and a class from any rule.
+"""torch.optim's classes, built from Ravine's rules, and a class from any rule.
 
-Each class is a subclass of torch's, since programs ask `isinstance(optimizer, torch.optim.AdamW)`.
-Nothing of torch's class runs: RuleOptimizer stands before it, overrides what it has, and passes it over
+Each class is a subclass of torch's, because programs test `isinstance(optimizer, torch.optim.AdamW)`.
+None of the code of torch's class runs: RuleOptimizer comes before it, overrides its methods, and skips it
 on the way to torch.optim.Optimizer. (mypy objects to a property that overrides an attribute of torch's,
 `_step_supports_amp_scaling`.)
 """
@@ -52,7 +52,7 @@ __all__ = [
 
 
 class FromRule(RuleOptimizer):
-    """What :func:`optimizer` makes of a rule.
+    """The class that :func:`optimizer` creates from a rule.
 
     params: as of any torch optimizer. options: the rule's hyperparameters, and the keywords of
     :class:`How`.
@@ -62,7 +62,9 @@ class FromRule(RuleOptimizer):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "__init__" in vars(cls):  # of a user's subclass, which has other arguments than its base
+        if "__init__" in vars(
+            cls
+        ):  # a user's subclass, whose arguments differ from those of its base
             from inspect import signature
 
             own = signature(vars(cls)["__init__"])
@@ -92,7 +94,9 @@ def optimizer(rule: Rule | Callable[..., Any] | str, name: str = "") -> type[Fro
     rule = registry.get(rule) if isinstance(rule, str) else rule
     made = rule if isinstance(rule, Rule) else as_rule(rule)
     defaults = made.parts.gathered({k: h.default for k, h in made.hyperparameters.items()})
-    plan(made, made.values({}))  # a rule that cannot be traced is refused here, not in training
+    plan(
+        made, made.values({})
+    )  # a rule that cannot be traced is rejected here, not during training
 
     class Optimizer(FromRule, metaclass=Derived):
         rule, spelling = made, spelling_of(made)
@@ -515,7 +519,7 @@ class SparseAdam(RuleOptimizer, torch.optim.SparseAdam):
 
 
 def named(name: str) -> type[FromRule]:
-    """The class of one of Ravine's rules, by its name. Raises AttributeError where there is none."""
+    """The class of one of Ravine's rules, by name. Raises AttributeError if there is none."""
     rule = spellings.classes().get(name)
     if rule is None:
         raise AttributeError(

@@ -15,10 +15,10 @@ from ravine.engines.tracing import trace
 from ravine.rule import Rule
 from ravine.spellings import options_of
 
-__all__ = ["convert"]
+__all__ = ["convert", "why_not"]
 
 _COUNTS = ("step_count", "step", "steps", "k", "t")
-"""Where packages keep the count of steps: in a parameter's state, or in its group."""
+"""The names under which packages count steps, in a parameter's state or in its group."""
 
 
 def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def convert(checkpoint: Mapping[str, Any], *, from_: str, **told: Any) -> dict[s
             "'param_groups'"
         )
     groups = checkpoint["param_groups"]
-    whys = {match: _why_not(match, groups) for match in found}
+    whys = {match: why_not(match, groups) for match in found}
     match = next((match for match, why in whys.items() if not why), None)
     if match is None:
         raise ValueError(f"the checkpoint is invalid; {'; '.join(map(str, whys.values()))}")
@@ -75,13 +75,15 @@ def _check_told(match: Match, told: Mapping[str, Any]) -> None:
     names = {k for its in named for k in ([its] if isinstance(its, str) else its)}
     if strangers := {*told} - names:
         accepted = (
-            f"only {', '.join(sorted(names))} may be" if names else "it saves all that counts"
+            f"only {', '.join(sorted(names))} may be"
+            if names
+            else "it saves everything that matters"
         )
-        raise TypeError(f"{min(strangers)!r} is not to be told for {witness.name}; {accepted}")
+        raise TypeError(f"{min(strangers)!r} cannot be given for {witness.name}; {accepted}")
 
 
 def _own(match: Match, state: Mapping[Any, Any], number: int, index: Any) -> dict[str, Any]:
-    """What is kept for a parameter: its own, or that of its group and of the optimizer."""
+    """The state of a parameter: its own, or that of its group and of the optimizer."""
     if match.witness.by_group:
         return {**{k: x for k, x in state.items() if type(k) is str}, **state.get(number, {})}
     own = state.get(index) or {}
@@ -89,7 +91,7 @@ def _own(match: Match, state: Mapping[Any, Any], number: int, index: Any) -> dic
 
 
 def _check_shared(match: Match, state: Mapping[Any, Mapping[str, Any]]) -> None:
-    """ValueError where groups differ in what the rule has one of for all tensors."""
+    """Raise ValueError if groups differ in a slot that the rule shares among all tensors."""
     for slot in (k for k, s in match.rule.slots.items() if s.shared):
         if len({float(its[slot]) for its in state.values() if slot in its}) > 1:
             raise ValueError(
@@ -98,8 +100,8 @@ def _check_shared(match: Match, state: Mapping[Any, Mapping[str, Any]]) -> None:
             )
 
 
-def _why_not(match: Match, groups: list[dict[str, Any]]) -> str:
-    """Which option of which group makes the optimizer another than the rule; "" where none does."""
+def why_not(match: Match, groups: list[dict[str, Any]]) -> str:
+    """The option and group that make the optimizer a different rule, in words; "" if there is none."""
     for number, group in enumerate(groups):
         for option, value in {**match.witness.needs, **match.witness.fixed}.items():
             if option in match.witness.unsaved or option not in group:
@@ -117,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 
 def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any]:
-    """What a group sets of the rule's hyperparameters."""
+    """The rule's hyperparameters that a group sets."""
     given: dict[str, Any] = {}
     for option, names in match.witness.options.items():
         parts = (names,) if isinstance(names, str) else names
@@ -128,11 +130,13 @@ def _given(match: Match, number: int, group: Mapping[str, Any]) -> dict[str, Any
                     f"the checkpoint is invalid; its group {number} has {option}={value!r}, and "
                     f"{match.rule.name} has {len(parts)} of these here"
                 )
-            given |= zip(parts, (value,) if isinstance(names, str) else value, strict=True)
+            if isinstance(names, str):
+                value = (0.0 if value is None else value,)  # Keras turns weight decay off by None
+            given |= zip(parts, value, strict=True)
         elif {*parts} <= {*group}:  # optimi keeps betas as beta1 and beta2
             given |= {part: group[part] for part in parts}
         elif option not in match.witness.unsaved and {*parts} & _read(match.rule):
-            # not only what slots start at
+            # not only an initial value of slots
             raise ValueError(
                 f"the checkpoint is invalid; its group {number} does not have {option!r}, as those of "
                 f"{match.witness.name} do"
@@ -148,7 +152,7 @@ def _read(rule: Rule) -> set[str]:
 
 
 def _needed(match: Match, given: Mapping[str, Any]) -> set[str]:
-    """The slots that a parameter has whatever its shape; of the others loading says which are missing."""
+    """The slots that a parameter has in any shape; loading reports other missing ones."""
     graph = trace(match.rule, **given)
     others = DIMENSIONS if graph.by_ndim else ()
     return {*graph.live}.intersection(*(trace(match.rule, None, n, **given).live for n in others))
@@ -160,14 +164,14 @@ def _state(
     needed: set[str],
     index: Any,
 ) -> dict[str, Any]:
-    """A parameter's state under the rule's names, of all that its state and its group say."""
+    """A parameter's state under the rule's names, from its state and its group."""
     counted = match.witness.counted
     known = {k: x for k, x in known.items() if x is not None}
     count = next((known[k] for k in _COUNTS if k in known), None)
     if isinstance(counted, str):
         count = _said(counted, known)[0]
     if count is None and not (match.rule.takes_t and counted):
-        count = 1  # there is state, so this was not the first step: no more is asked
+        count = 1  # there is state, so this was not the first step, and nothing else matters
     if count is None:
         raise ValueError(
             f"the checkpoint is invalid; the state of parameter {index} has no count of steps"
@@ -188,7 +192,7 @@ def _state(
 
 
 def _said(said: str, known: Mapping[str, Any]) -> tuple[Any, str]:
-    """What is said, a name or an expression; where a name in it is not known, None and that name."""
+    """Evaluate a name or an expression; if a name in it is unknown, return None and that name."""
     if said in known:
         return known[said], ""
     try:

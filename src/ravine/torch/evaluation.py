@@ -1,7 +1,7 @@
-"""The weights to evaluate with, in the place of those in training, and back.
+"""Swaps the weights for evaluation with those in training, and back.
 
-Those in training are kept in the state meanwhile, where a checkpoint has them: a model that was saved
-while it was evaluated, and its optimizer with it, go on as if nothing had happened.
+In the meantime, those in training are in the state, and so in checkpoints: a model that is saved during
+evaluation, together with its optimizer, resumes as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from ravine.engines.eager import Work
 from ravine.torch import state
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded
 from ravine.torch.tensors import dimensions, seen_by, single
 
@@ -26,7 +27,7 @@ KEPT = "training_p"
 
 
 def begin(optimizer: RuleOptimizer) -> None:
-    """Put the weights to evaluate with in the place of the parameters; nothing, where they are there."""
+    """Replace the parameters by the weights for evaluation, unless that is done."""
     if optimizer._in_evaluation:
         return
     with torch.no_grad():
@@ -44,7 +45,7 @@ def begin(optimizer: RuleOptimizer) -> None:
 
 
 def end(optimizer: RuleOptimizer) -> None:
-    """Put the parameters that were in training back, bit for bit; nothing, where they are there."""
+    """Restore the parameters in training, bit for bit, unless that is done."""
     with torch.no_grad():
         for group in optimizer.param_groups:
             for p in group["params"]:
@@ -56,7 +57,7 @@ def end(optimizer: RuleOptimizer) -> None:
 
 @contextmanager
 def evaluating(optimizer: RuleOptimizer) -> Iterator[None]:
-    """Have the weights to evaluate with in place within it, and what was there before it afterwards."""
+    """Use the weights for evaluation within this context, and restore the previous ones afterwards."""
     within = optimizer._in_evaluation
     begin(optimizer)
     try:
@@ -67,7 +68,7 @@ def evaluating(optimizer: RuleOptimizer) -> Iterator[None]:
 
 
 def refusal(optimizer: RuleOptimizer) -> RuntimeError:
-    """What to raise where a step is to be taken meanwhile."""
+    """The error for a step during evaluation."""
     return RuntimeError(
         f"{type(optimizer).__name__}: the parameters are the weights to evaluate with; take steps "
         "outside of evaluating(), or after train()"
@@ -80,8 +81,8 @@ def is_saved_in(states: Any) -> bool:
 
 
 def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[tuple[Any, Any]]:
-    """Where the weights to evaluate with go, and what they are, if a step has been taken and if they are
-    not p itself.
+    """The parameters and their weights for evaluation, if a step has been taken and these are not p
+    itself.
     """
     graph, hyper = optimizer.planned(group, dimensions(p))
     rule = graph.rule
@@ -94,7 +95,8 @@ def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[
     )
     slots = {slot: its[names.get(slot, slot)] for slot in graph.live}
     numbers = {k: v.item() for k, v in slots.items() if rule.slots[k].kind == "scalar"}
-    seen = {k: view(v) for k, v in slots.items() if k not in numbers} | numbers
+    # Rules evaluate with averages of weights, which are not kept in codes.
+    seen = {k: view(v) for k, v in slots.items() if k not in numbers and not is_narrow(v)} | numbers
     work = single(Work(view(p.detach()), None, seen, 0, hyper))
     kept = [work.state.get(slot, 0.0) for slot in rule.slots]
     yield view(p.detach()), rule.evaluate(work.p, kept, **hyper)

@@ -1,10 +1,10 @@
-"""What processes tell each other in a step, where a rule looks at tensors that are spread over them.
+"""The messages between processes in a step, for rules that use whole tensors that are sharded.
 
-First, before anything is changed, what each is about to do (`Circle`): by the kernel or not, with which
-gradients, or that it cannot. That is a message of one length, whatever a process has found or had to bind
-anew, so none waits for a message that another does not send. Then, between the passes of a kernel, what
-they have found of each reduction (`Exchange`), in one message for all tensors that are spread over the
-same processes. Parts are put together in the order of the processes, so all have the same bits.
+First, before anything is changed, each process announces what it is about to do (`Circle`): with the kernel
+or not, with which gradients, or that it cannot. The message always has the same length, so no process waits
+for a message that another does not send. Then, between the passes of a kernel, they exchange their parts of
+each reduction (`Exchange`), in one message for all tensors that are sharded over the same processes. Parts
+are combined in the order of the processes, so all have the same bits.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["CALLS", "KERNELS", "Circle", "Exchange", "mark"]
 
 KERNELS, CALLS, _FAILS = range(3)
-"""How a process is about to take a step: by kernels alone, or by calls as well; or not at all."""
+"""How a process is about to take a step: only by kernels, also by calls, or not at all."""
 
 _PUT_TOGETHER = {"sum": torch.add, "greatest": torch.maximum, "least": torch.minimum}
 _NO_OPINION = -(2**62)
 
 
 def mark(place: int, graph: Graph, p: Any) -> int | None:
-    """A number that tells the step of a parameter from others: which it is, by what rule, spread how. None
-    where processes need not agree on it.
+    """A number that identifies the step of a parameter: its index, its rule, its sharding. None if
+    processes need not agree on it.
     """
     if not _is_joint(p, graph):
         return None
@@ -47,20 +47,20 @@ def mark(place: int, graph: Graph, p: Any) -> int | None:
 
 
 def _is_joint(p: Any, graph: Graph) -> bool:
-    """Whether processes step a parameter together: each has a part, and the rule looks at the whole."""
+    """Whether processes step a parameter together: each has a part, and the rule uses the whole."""
     return is_spread(p) and not graph.pointwise and local(p).device.type == "cpu"
 
 
 class Circle:
-    """The processes that have to agree on each step of an optimizer, and how they do."""
+    """The processes that must agree on each step of an optimizer, and how they do it."""
 
     def __init__(self, groups: Sequence[ProcessGroup]):
         self.groups = groups
 
     @classmethod
     def of(cls, stepped: Iterable[tuple[Any, Graph]]) -> Circle | None:
-        """Those over which parameters are spread, on the CPU, whose rules look at whole tensors; None if
-        there are no others.
+        """The processes over which parameters are sharded on the CPU, if rules use whole tensors; None
+        if there are no others.
         """
         meshes = {p.device_mesh: None for p, graph in stepped if _is_joint(p, graph)}
         groups = (mesh.get_group(i) for mesh in meshes for i in range(mesh.ndim))
@@ -68,10 +68,10 @@ class Circle:
         return cls(list(dict.fromkeys(several))) if several else None
 
     def agree(self, how: int, marks: Iterable[int | None], where: str) -> int:
-        """Say how this process is about to take a step, of parameters with these marks; how all of them
-        take it.
+        """Announce how this process is about to step parameters with these marks; return how all
+        processes do.
 
-        Raises RuntimeError, beginning with `where`, if a process cannot take it, or steps others.
+        Raises RuntimeError, beginning with `where`, if a process cannot, or steps other parameters.
         """
         told = sorted(x for x in marks if x is not None)
         count, digest = len(told), zlib.crc32(array("q", told).tobytes())
@@ -96,11 +96,11 @@ class Circle:
         return how
 
     def fail(self) -> None:
-        """Say that this process cannot take the step, for whatever reason."""
+        """Announce that this process cannot take the step, for any reason."""
         self._most([_FAILS, dist.get_rank(), *[_NO_OPINION] * 4])
 
     def _most(self, message: Sequence[int]) -> list[int]:
-        """The greatest of what the processes say, number by number."""
+        """The maximum over the processes, number by number."""
         with torch.no_grad():
             most = torch.tensor(message, dtype=torch.int64, device="cpu")
             for group in self.groups:
@@ -111,8 +111,8 @@ class Circle:
 class Exchange:
     """The messages between the passes of one kernel.
 
-    step: the kernel, bound. wholes: its tensors in the order of the tables, those that are spread as
-    `Sharded`. places: of the parameters, in that order; what is told is in theirs.
+    step: the bound kernel. wholes: its tensors in the order of the tables, sharded ones as `Sharded`.
+    places: of the parameters, in that order; messages are in the order of the parameters.
     """
 
     def __init__(self, step: Step, wholes: Sequence[Any], places: Sequence[int]):
@@ -134,7 +134,7 @@ class Exchange:
         self.plan = self._some[1]
 
     def between(self, stage: int) -> None:
-        """Make of the numbers for this process's parts those for the whole tensors."""
+        """Turn the numbers for this process's parts into those for the whole tensors."""
         with torch.no_grad():
             for groups, where, spans in self.plan[stage]:
                 mine = self.numbers[where]
@@ -148,8 +148,8 @@ class Exchange:
         return {stage: list(self._messages(stage, present)) for stage in self.stages}
 
     def _messages(self, stage: int, present: Sequence[int]) -> Iterable[tuple[Any, Any, Any]]:
-        """For each message: the groups of processes that it is sent within, where among the numbers what is
-        told stands, and how it is put together: by which operation, from where to where.
+        """For each message: the groups of processes within which it is sent, the positions of its numbers,
+        and how they are combined: by which operation, from where to where.
         """
         found: dict[Any, dict[str, list[torch.Tensor]]] = {}
         with torch.inference_mode(False):
@@ -158,9 +158,7 @@ class Exchange:
                 for i in present:
                     groups = self._groups(value, i)
                     first, count = self.step.where(value, i)
-                    if (
-                        groups
-                    ):  # also where this process has none: the order of messages is everybody's
+                    if groups:  # even if this process has none: all must agree on the order
                         where = torch.arange(first, first + count, device="cpu")
                         found.setdefault(groups, {}).setdefault(op, []).append(where)
             for groups, by_op in found.items():
@@ -173,7 +171,7 @@ class Exchange:
                     yield groups, torch.cat([x for its in by_op.values() for x in its]), spans
 
     def _groups(self, value: Value, i: int) -> tuple[ProcessGroup, ...]:
-        """Over which processes what a reduction is over is spread."""
+        """The processes over which the reduced elements are sharded."""
         whole, kernel = self.wholes[i], self.step.kernel
         if not isinstance(whole, Sharded):
             return ()

@@ -1,7 +1,7 @@
 """A bag of tensors whose operators are torch's foreach functions: one call for all tensors.
 
-On an accelerator each call launches a few kernels instead of one for each tensor, so that a rule
-called on such bags is as fast as torch.optim's foreach loops.
+On an accelerator, each call launches a few kernels instead of one per tensor, so a rule that is called on
+such bags is as fast as torch.optim's foreach loops.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "minimum": torch._foreach_minimum,
 }
 _EITHER_WAY = ("add", "mul", "maximum", "minimum")
-_BY_ITSELF = (2, 0.5, -0.5, -2)  # powers that ravine/arithmetic.py has other functions for
+_BY_ITSELF = (2, 0.5, -0.5, -2)  # powers for which ravine/arithmetic.py has other functions
 
 
 class Foreach(Tensors):
-    """A bag that maps by foreach functions where there is one, and one by one elsewhere."""
+    """A bag that maps by a foreach function if there is one, and otherwise one by one."""
 
     def operate(self, name: str, args: tuple[Any, ...]) -> Any:
         """Map the operation over the bag; plain values go to every member."""
         if name in _UNARY and _tensors(args[0]):
             return Foreach(_UNARY[name](list(args[0])))
-        # By a power function, x**0.5 of -0.0 and -inf, for example, would not be the square root.
+        # A power function would not give the square root for x**0.5 of -0.0 and -inf, for example.
         if name in _BINARY and (name != "pow" or (_number(args[1]) and args[1] not in _BY_ITSELF)):
             x, y = args
             if name in _EITHER_WAY and not _tensors(x):
@@ -63,7 +63,7 @@ def _tensors(x: Any) -> bool:
 
 
 def _number(x: Any) -> bool:
-    """A number that every dtype takes; torch refuses what overflows to infinity."""
+    """A number that every dtype accepts; torch rejects one that overflows to infinity."""
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 6e4
 
 

@@ -1,4 +1,4 @@
-"""Param groups by what each parameter does: no decay where it hurts, each role by its own rule."""
+"""Param groups by the role of each parameter: no decay where it hurts, and a rule for each role."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ravine.torch.roles import ROLES, Row, kind, roles_of
 __all__ = ["NO_DECAY", "GroupingWarning", "ParamGroups", "param_groups"]
 
 NO_DECAY = ("embedding", "norm", "bias", "gain")
-"""The roles that are not decayed, unless it is asked for."""
+"""The roles that are not decayed by default."""
 
 
 class GroupingWarning(UserWarning):
-    """Something in a model, or in what was asked of :func:`param_groups`, that looks wrong."""
+    """Something in a model, or in the arguments of :func:`param_groups`, that looks wrong."""
 
 
 def param_groups(
@@ -139,7 +139,7 @@ def param_groups(
         if shares:
             options = _scaled(options, shares[i], lrs)
         if decayless(options.get("rule")):
-            pass  # a "weight_decay" that is in the options all the same is the optimizer's to refuse
+            pass  # if the options contain "weight_decay" nevertheless, the optimizer rejects it
         elif i in spared or (row.role in roles_spared and not own):
             options["weight_decay"] = 0.0
         elif weight_decay is not None:
@@ -171,7 +171,7 @@ def param_groups(
 def _shares(
     model: nn.Module, rows: list[Row], layer_decay: float | None, layers: Layers | None
 ) -> list[float]:
-    """Which share of its lr each row takes, by its layer, which is noted; none without layer_decay."""
+    """The share of its lr for each row, by its layer, which is recorded; none without layer_decay."""
     if layer_decay is None:
         if layers is not None:
             raise ValueError(f"param_groups: layers={layers!r} has no meaning without layer_decay")
@@ -190,8 +190,8 @@ def _shares(
 def _scaled(
     options: dict[str, Any], share: float, lrs: dict[tuple[int, float], Any]
 ) -> dict[str, Any]:
-    """The options with a share of their lr, or if they have none, of the optimizer's. lrs: those that
-    were made: one tensor for each, so that those in one layer are in one group.
+    """The options with a share of their lr or, if they have none, of the optimizer's. lrs: existing
+    ones, one tensor for each, so that parameters of one layer are in one group.
     """
     if "lr" not in options:
         return Layered(options, share)
@@ -203,7 +203,7 @@ def _scaled(
 
 
 def _matching(argument: str, pattern: str, rows: list[Row]) -> list[int]:
-    """Which rows have a name that the pattern matches; ValueError if none has."""
+    """The rows with a name that matches the pattern; ValueError if there are none."""
     found = [i for i, row in enumerate(rows) if any(fnmatchcase(x, pattern) for x in row.names)]
     if not found:
         names = [name for row in rows for name in row.names]
@@ -217,7 +217,7 @@ def _matching(argument: str, pattern: str, rows: list[Row]) -> list[int]:
 
 
 def _override(rows: list[Row], roles: Mapping[str, str]) -> list[int]:
-    """Put rows into other roles, and say which."""
+    """Give rows other roles, and return which."""
     named: dict[int, dict[str, str]] = {}
     for pattern, role in roles.items():
         if role not in ROLES:
@@ -239,7 +239,7 @@ def _override(rows: list[Row], roles: Mapping[str, str]) -> list[int]:
 def _spared_by_the_model(
     model: nn.Module, params: Iterable[nn.Parameter], rows: list[Row]
 ) -> set[int]:
-    """The rows that a model does not want decayed, as timm's and Mamba's say; also in a wrapper."""
+    """The rows that a model excludes from decay, as timm's and Mamba's do; also in a wrapper."""
     names = set()
     for path, module in model.named_modules():
         told = getattr(module, "no_weight_decay", None)
@@ -254,7 +254,7 @@ def _spared_by_the_model(
 
 
 def _refuse(row: Row, asked: Asked) -> None:
-    """ValueError for what cannot be stepped as it was asked."""
+    """Raise ValueError for rows that cannot be stepped as requested."""
     options = asked.of(row.role)
     rule = options.get("rule", "")
     if of_matrices(rule, len(row.shape)):

@@ -1,8 +1,8 @@
-"""Steps inside the backward pass: each gradient is applied, and freed, as soon as it is there.
+"""Steps inside the backward pass: each gradient is applied, and freed, as soon as it is complete.
 
-Training is as it was, with one `optimizer.step()` after the passes whose gradients belong together:
-it applies what has not been applied yet, and closes the step. So the same loop has the same result
-with and without this module, whatever `accumulate` is; that only says when a gradient is complete.
+The training loop does not change. One `optimizer.step()` follows the passes whose gradients belong
+together; it applies what has not been applied yet, and ends the step. So a loop has the same result with
+and without this module, for any `accumulate`, which only says when a gradient is complete.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def step_in_backward(
 
 @dataclass
 class _Leaf:
-    """A parameter that is stepped in backward: how many gradients it got since the last step, and the
+    """A parameter that is stepped in backward: the number of gradients since the last step, and the
     kernel that can step it again.
     """
 
@@ -140,7 +140,7 @@ class InBackward:
         self._parameters: Callable[[], Iterable[torch.Tensor]]
         self._parameters = model.parameters if isinstance(model, nn.Module) else [*model].__iter__
         self._leaves: dict[torch.Tensor, _Leaf] = {}
-        # What is looked up once a step: where the parameters stand, and what the groups ask for.
+        # Looked up once per step: the indices of the parameters, and the options of the groups.
         self._places: dict[torch.Tensor, tuple[int, int]] = {}
         self._plans: dict[tuple[int, int], tuple[Graph, dict[str, Any]]] = {}
         self._squares = 0.0
@@ -225,7 +225,7 @@ class InBackward:
 
     def _hook(self) -> None:
         """Wait for the gradients of parameters that are trained and that the optimizer has."""
-        # Strong references from hooks would keep it all alive: no garbage collector sees torch's hooks.
+        # Strong references from hooks would keep everything alive, since no garbage collector sees them.
         me = weakref.ref(self)
 
         def arrived(p: torch.Tensor) -> None:
@@ -240,8 +240,8 @@ class InBackward:
                 self._leaves[p] = _Leaf(p.register_post_accumulate_grad_hook(arrived))
 
     def _place(self, p: torch.Tensor) -> tuple[int, int] | None:
-        """The number of a parameter's group, and its own among all; None if it is the optimizer's no
-        more.
+        """The index of a parameter's group, and its own among all; None if it no longer belongs to the
+        optimizer.
         """
         if not self._places:
             groups = self.optimizer.param_groups

@@ -1,8 +1,8 @@
-"""Which layer each parameter of a model is in, counted from the input, and the lr that it takes from it.
+"""The layer of each parameter of a model, counted from the input, and its share of the lr.
 
-What comes after what is not written in a module. It is taken from what says so: an nn.Sequential, the
-numbers of an nn.ModuleList or of modules called layer1, layer2, a model's own `group_matcher`, or the user.
-Where nothing does, or two sequences are there and none says which is first, the guess is refused.
+A module does not state the order of its parts. It is inferred from an nn.Sequential, the indices of an
+nn.ModuleList or of modules called layer1, layer2, the model's `group_matcher`, or the user. If there is no
+such source, or if there are two sequences of unknown order, an error is raised instead of guessing.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Layers: TypeAlias = "Callable[[str], int] | Sequence[str | Sequence[str]]"
 
 
 class Layered(dict[str, Any]):
-    """A param group without an lr, which is to be a share of the one that its optimizer has.
+    """A param group without an lr, which will be a share of its optimizer's lr.
 
-    torch's optimizers give a group what it lacks by setdefault, so theirs is scaled here; for Ravine's
-    there is :func:`settled`.
+    torch's optimizers add missing options by setdefault, so that is where lr is scaled; for Ravine's there is
+    :func:`settled`.
     """
 
     def __init__(self, options: Mapping[str, Any], share: float) -> None:
@@ -37,7 +37,7 @@ class Layered(dict[str, Any]):
         self.share = share
 
     def setdefault(self, key: str, default: Any = None, /) -> Any:
-        """As a dict's; lr is scaled."""
+        """Like a dict's, but lr is scaled."""
         scaled = key == "lr" and key not in self
         return super().setdefault(key, default * self.share if scaled else default)
 
@@ -55,10 +55,10 @@ def settled(group: Mapping[str, Any], defaults: Mapping[str, Any], name: str) ->
 
 
 def layers_of(model: nn.Module, rows: Sequence[Row], layers: Layers | None) -> list[int]:
-    """The layer of each row, from 0, the nearest to the input, up.
+    """The layer of each row, counted from 0 at the input.
 
     layers: a function from a parameter's name to its layer; or the names of modules from the input to
-    the output; None: from the model. Raises ValueError where the layers cannot be told apart.
+    the output; None for the model's own. Raises ValueError if the layers cannot be determined.
     """
     names = [row.names[0] for row in rows]
     if callable(layers):
@@ -94,7 +94,7 @@ def _how(model: nn.Module, example: Sequence[str] = ()) -> str:
 
 
 def _has(module: nn.Module, ndim: int = 0) -> bool:
-    """Whether a module has parameters, of at least so many dimensions."""
+    """Whether a module has parameters with at least this number of dimensions."""
     return any(p.ndim >= ndim for p in module.parameters())
 
 
@@ -103,7 +103,7 @@ def _has(module: nn.Module, ndim: int = 0) -> bool:
 _Key: TypeAlias = tuple[float, ...]
 _STEM: _Key = (-1.0,)  # below all layers that have a number
 _TOP: _Key = (math.inf,)
-_WITH_THE_ONE_BEFORE = 99999.0  # so timm marks what counts with the group before it
+_WITH_THE_ONE_BEFORE = 99999.0  # timm's mark for parameters that belong to the previous group
 
 
 def _listed(layers: Any, names: list[str]) -> dict[str, _Key]:
@@ -130,7 +130,7 @@ def _listed(layers: Any, names: list[str]) -> dict[str, _Key]:
 
 
 def _match(pattern: Any, name: str) -> tuple[str, _Key] | None:
-    """What the pattern names of a parameter's path, and the numbers that its stars stand for."""
+    """The part of a parameter's path that matches the pattern, and the numbers matched by its stars."""
     parts = pattern.split(".") if isinstance(pattern, str) else []
     inner = name.split(".")[: len(parts)]
     if not parts or len(inner) < len(parts) or not all(map(fnmatchcase, inner, parts)):
@@ -140,7 +140,7 @@ def _match(pattern: Any, name: str) -> tuple[str, _Key] | None:
 
 
 def _matched(model: nn.Module, names: list[str]) -> list[_Key]:
-    """By the model's `group_matcher`, which timm's models have, also inside of a wrapper."""
+    """From the model's `group_matcher`, which timm's models have, even inside a wrapper."""
     for path, module in model.named_modules():
         told = getattr(module, "group_matcher", None)
         if callable(told):
@@ -154,7 +154,7 @@ def _matched(model: nn.Module, names: list[str]) -> list[_Key]:
 
 
 def _told(matcher: Any, name: str) -> _Key:
-    """Where a matcher puts a name: by the first expression that fits, its order and its numbers."""
+    """The position of a name in a matcher: the order and numbers of the first matching expression."""
     if callable(matcher):
         place = matcher(name)
         return tuple(map(float, place)) if isinstance(place, Sequence) else (float(place),)
@@ -177,14 +177,12 @@ _ENDS = re.compile(
     r"(^|[._])(stem|embed(der|dings?)?|heads?|classifiers?|fc|pooler|projector|projection)(?=[._]|$)",
     re.I,
 )
-"""What a module at one end of a network is called: it is in the stem or at the top, as a whole."""
+"""Names of modules at either end of a network, all of which belongs to the stem or the top."""
 
 
 @dataclass
 class _Chain:
-    """Modules of which each comes after the one before. name: what they are called together. pattern:
-    what they are called in `layers=`.
-    """
+    """Modules that follow one another. name: their common name. pattern: their name in `layers=`."""
 
     name: str
     pattern: str
@@ -192,16 +190,16 @@ class _Chain:
 
     @property
     def blocks(self) -> bool:
-        """Whether there are composite modules among them."""
+        """Whether any of them is a composite module."""
         return any(_composite(module) for _, module in self.units)
 
     @property
     def length(self) -> int:
-        """How many have a matrix."""
+        """The number of modules with a matrix."""
         return sum(_has(module, 2) for _, module in self.units)
 
     def places(self) -> dict[str, _Key]:
-        """A number for each; one without a matrix, such as a norm, counts with the one before."""
+        """A number for each; one without a matrix, such as a norm, belongs to the previous one."""
         number = -1
         places: dict[str, _Key] = {}
         for path, module in self.units:
@@ -211,7 +209,7 @@ class _Chain:
 
 
 def _guessed(model: nn.Module, rows: Sequence[Row]) -> list[_Key]:
-    """By the one sequence that the model has."""
+    """From the model's only sequence."""
     chains = [*_chains(model, "")]
     main = [c for c in chains if not _ENDS.search(c.name) and (c.blocks or c.length > 1)]
     main = [c for c in main if c.blocks] or main or [c for c in chains if len(chains) == 1]
@@ -229,7 +227,7 @@ def _guessed(model: nn.Module, rows: Sequence[Row]) -> list[_Key]:
             last = max(places.values())
             for (
                 other
-            ) in chains:  # norms in a list of their own are of the layers with their numbers
+            ) in chains:  # norms in a separate list belong to the layers with the same numbers
                 if not other.length and abs(len(other.units) - len(main[0].units)) <= 1:
                     numbered = enumerate(other.units)
                     places |= {path: min((float(i),), last) for i, (path, _) in numbered}
@@ -242,8 +240,8 @@ def _guessed(model: nn.Module, rows: Sequence[Row]) -> list[_Key]:
 
 
 def _around(model: nn.Module, rows: Sequence[Row], places: Mapping[str, _Key]) -> list[_Key]:
-    """Each row's place: its layer's; or the stem, of embeddings and what is registered before all layers;
-    the layer that it is registered after; or the top, of heads and what comes after all layers.
+    """The position of each row: its layer; the stem, for embeddings and anything registered before all
+    layers; the layer after which it is registered; or the top, for heads and anything after all layers.
     """
     order = {path: i for i, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     starts = {path: order.get(path, order[_outer(path)]) for path in places}
@@ -257,7 +255,7 @@ def _place(
     if path := _unit(row.names[0], places):
         return places[path]
     owner = _outer(row.names[0])
-    # What belongs to a module around the layers, as the scale of the logits, is in no order with them.
+    # A parameter of a module around the layers, such as the scale of the logits, has no order among them.
     around = not owner or any(path.startswith(f"{owner}.") for path in places)
     if row.role == "embedding":
         return _STEM
@@ -267,7 +265,7 @@ def _place(
 
 
 def _unit(name: str, places: Mapping[str, _Key]) -> str:
-    """The path of the innermost unit that a parameter is in, or ""."""
+    """The path of the innermost unit that contains a parameter, or ""."""
     while name and name not in places:
         name = _outer(name)
     return name
@@ -286,7 +284,7 @@ def _chains(module: nn.Module, path: str) -> Iterator[_Chain]:
     if isinstance(module, (nn.Sequential, nn.ModuleList)):
         yield _Chain(path, _joint(path, "*"), [*_flat(module, path)])
         return
-    # Those that are called alike, but for a number: layer1, layer2.
+    # Modules whose names differ only in a number: layer1, layer2.
     families: dict[str, list[tuple[int, str, nn.Module]]] = {}
     for name, child in module.named_children():
         stem = name.rstrip("0123456789")
@@ -308,7 +306,7 @@ def _chains(module: nn.Module, path: str) -> Iterator[_Chain]:
 
 
 def _stage(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """The blocks of a stage, if it is nothing but a list of blocks; or the module itself."""
+    """The blocks of a stage, if it consists only of a list of blocks; otherwise the module itself."""
     if type(module) in (nn.Sequential, nn.ModuleList) and any(map(_composite, module.children())):
         yield from _flat(module, path)
     else:
@@ -316,7 +314,7 @@ def _stage(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _flat(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """What is in a list, in the stages in it, in Sequentials in Sequentials, in a network in one."""
+    """The modules in a list, including those in its stages, nested Sequentials, and networks."""
     children = [
         (_joint(path, name), child) for name, child in module.named_children() if _has(child)
     ]
@@ -332,7 +330,7 @@ def _flat(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _network(module: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
-    """The blocks of a module that is a network: an encoder before a head, in a Sequential."""
+    """The blocks of a module that is itself a network, such as an encoder before a head in a Sequential."""
     if isinstance(module, (nn.Sequential, nn.ModuleList)):
         return []
     chains = [c for c in _chains(module, path) if c.blocks and not _ENDS.search(c.name)]

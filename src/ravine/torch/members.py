@@ -1,4 +1,4 @@
-"""What a step is made of: which parameters a kernel steps, and for which a rule is called."""
+"""The parts of a step: which parameters a kernel steps, and for which ones the rule is called."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ravine.engines.fused import ACROSS, joined, unfits
 from ravine.engines.graph import Graph
 from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
-from ravine.torch import state
+from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
-from ravine.torch.memory import lacks_memory, span
+from ravine.torch.memory import apart, lacks_memory, span
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
 from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
@@ -24,14 +25,18 @@ from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["ELSEWHERE", "circle", "parts", "start"]
+__all__ = ["ELSEWHERE", "SEVERAL", "circle", "parts", "start"]
 
 ELSEWHERE = "stepped eagerly in another process"
-"""Why no kernel steps a tensor that is spread over processes, where one of them has another reason."""
+"""Why no kernel steps a sharded tensor, if another process has a reason."""
+
+
+SEVERAL = "what all tensors share, on several devices"
+"""Why no kernel steps a tensor of a rule that looks at all tensors at once."""
 
 
 def circle(optimizer: RuleOptimizer) -> Circle | None:
-    """The processes that have to agree on each step; None where each can step alone."""
+    """The processes that must agree on each step; None if each can step alone."""
     return Circle.of(
         (p, optimizer.planned(group, dimensions(p))[0])
         for group in optimizer.param_groups
@@ -46,15 +51,16 @@ def start(
     given: Given = NOTHING,
     circle: Circle | None = None,
     called: bool = False,
+    zero: bool = False,
 ) -> list[Wave]:
     """Take the step of these parameters, each with its group's number and its own among all.
 
-    circle: the processes that have to agree on the step first. called: they have done so, and some
-    process steps by calls.
+    circle: the processes that must agree on the step first. called: whether they have agreed, and some
+    process steps by calls. zero: let kernels fill the gradients with zeros, where they can.
     """
     asks = circle is not None and not called
     try:
-        waves = optimizer.parts(chosen, given, called)
+        waves = optimizer.parts(chosen, given, called, zero)
     except Exception:
         if circle is not None and asks:
             circle.fail()
@@ -67,7 +73,7 @@ def start(
         how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__)
         called = how == CALLS and not mine
         if how == CALLS:
-            waves = optimizer.parts(chosen, given, called=True)
+            waves = optimizer.parts(chosen, given, called=True, zero=zero)
     optimizer.called_elsewhere = called
     for wave in waves:
         wave.start(optimizer.seed)
@@ -79,6 +85,7 @@ def parts(
     chosen: Iterable[tuple[int, int, torch.Tensor]],
     given: Given = NOTHING,
     called: bool = False,
+    zero: bool = False,
 ) -> list[Wave]:
     """See :meth:`ravine.torch.RuleOptimizer.parts`."""
     plans: dict[tuple[int, int | None], tuple[Graph, dict[str, Any]]] = {}
@@ -115,11 +122,13 @@ def parts(
             why = "its gradient shares memory with it"
         todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
     _check_at_once(optimizer, todo)
+    zero = zero and _can_be_zeroed([m for _, m in members])
     waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
     for (wave, graph), its in todo.items():
-        kernel, call = _parts_of(optimizer, graph, its)
-        waves[wave].kernels += [kernel] if kernel else []
-        waves[wave].calls += [call] if call else []
+        for here in _by_device(graph, its):
+            kernel, call = _parts_of(optimizer, graph, here, zero)
+            waves[wave].kernels += [kernel] if kernel else []
+            waves[wave].calls += [call] if call else []
     if optimizer.stochastic and any(wave.calls for wave in waves):
         raise RuleError(
             f"{type(optimizer).__name__}: stochastic_rounding needs a kernel for every parameter; "
@@ -134,16 +143,33 @@ def parts(
     return waves
 
 
+def _can_be_zeroed(members: Sequence[Member]) -> bool:
+    """Whether kernels may fill the gradients with zeros: they are pointed at the very gradients, which
+    autograd does not look at, and nothing else in the step has that memory.
+    """
+    its = [m for m in members if m.present]
+    grads = [local(m.work.g) for m in its]
+    return all(m.repeatable and not m.p.grad.requires_grad for m in its) and apart(  # type: ignore[union-attr]
+        [*grads, *(x for m in its for x in m.written)],
+        [local(x) for m in its for x in m.work.signals.values()],
+    )
+
+
 def _parts_of(
-    optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]]
+    optimizer: RuleOptimizer, graph: Graph, members: list[tuple[Member, str]], zero: bool
 ) -> tuple[KernelPart | None, CallPart | None]:
-    """What steps parameters by one graph: a kernel those that it can, calls the others."""
+    """The steps of parameters with the same graph: by a kernel if possible, otherwise by calls."""
     full = [(m, why) for m, why in members if not m.empty]
     shared = {id(m.work): why for m, why in full}
+    summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
+
+    def refusal_there(work: Work) -> str:
+        return places.refusal(graph, work, optimizer.stochastic, summed)
+
     whys = unfits(
         graph,
         [m.work for m, _ in full],
-        lambda work: shared[id(work)] or unfit(work, graph),
+        lambda work: shared[id(work)] or unfit(work, graph) or refusal_there(work),
         optimizer._wanted,
         type(optimizer).__name__,
     )
@@ -151,19 +177,32 @@ def _parts_of(
     rest = [m for (m, _), why in zip(full, whys, strict=True) if why]
     rest += [m for m, _ in members if m.empty]
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
-        fit = [m for m in fit if m.present]  # rebound in each step anyway
+        fit = [m for m in fit if m.present]  # rebound at each step anyway
     rest = [m for m in rest if m.present]
-    summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
     return (
-        KernelPart(graph, fit, optimizer.stochastic, summed, gram) if fit else None,
+        KernelPart(graph, fit, optimizer.stochastic, summed, gram, zero) if fit else None,
         CallPart(graph, rest, optimizer._differentiable) if rest else None,
     )
+
+
+def _by_device(
+    graph: Graph, members: list[tuple[Member, str]]
+) -> Iterable[list[tuple[Member, str]]]:
+    """The parameters of each device; all of them, to be stepped by calls, where they have to do with each
+    other.
+    """
+    devices: dict[torch.device, list[tuple[Member, str]]] = {}
+    for m, why in members:
+        devices.setdefault(m.p.device, []).append((m, why))
+    if len(devices) > 1 and graph.at_once:
+        return [[(m, why or SEVERAL) for m, why in members]]
+    return devices.values()
 
 
 def _check_at_once(
     optimizer: RuleOptimizer, todo: Mapping[tuple[int, Graph], list[tuple[Member, str]]]
 ) -> None:
-    """ValueError where groups differ in what must be the same for all tensors."""
+    """Raise ValueError if groups differ in a value that must be the same for all tensors."""
     name, rules = type(optimizer).__name__, [graph.rule for _, graph in todo if graph.at_once]
     twice = next((rule for rule in rules if rules.count(rule) > 1), None)
     if twice is not None:
@@ -219,6 +258,11 @@ def _member(
     if is_spread(p):
         g = alike(g, p)
     elif g.is_sparse:
+        if any(map(is_narrow, slots.values())):
+            raise RuntimeError(
+                f"{type(optimizer).__name__}: a gradient is sparse, and state_dtype='8bit' keeps whole "
+                "blocks; leave state_dtype out"
+            )
         g, rows = _rows(optimizer, graph, g)
 
         def view(x: Any) -> Any:
@@ -249,7 +293,7 @@ def _member(
 def _rows(
     optimizer: RuleOptimizer, graph: Graph, g: torch.Tensor
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """The values of a sparse gradient, and where they stand: only these elements are stepped."""
+    """The values of a sparse gradient, and their indices: only these elements are stepped."""
     if not graph.pointwise:
         raise RuntimeError(
             f"{type(optimizer).__name__}: a gradient is sparse, and {graph.rule.name!r} looks at whole "
@@ -260,6 +304,6 @@ def _rows(
 
 
 def _seen(graph: Graph, slot: str, kept: Any) -> Any:
-    """What a rule gets for a slot: an array as it is kept, and one number as a number."""
+    """A slot in the form that a rule receives: an array unchanged, and one number as a number."""
     scalar = graph.rule.slots[slot].kind == "scalar" and not kept.requires_grad
     return kept.item() if scalar else kept

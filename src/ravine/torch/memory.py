@@ -1,32 +1,43 @@
 """The gate before every address: which tensors a kernel may be pointed at, and which share memory.
 
-A kernel reads and writes plain memory. So a tensor must be of a class whose memory is its elements
-and nothing else, and have all of it; and no tensor in a step may be written while another one in it
-that is computed at the same time stands in the same place. All that is looked up here when a step is
-bound; what may have changed since is asked by `Facts`, and by comparing addresses.
+A kernel reads and writes plain memory. So a tensor must be of a class whose memory consists of exactly its
+elements, and must own all of it; and no tensor may be written while another one that is computed at the
+same time uses the same memory. All of this is checked here when a step is bound. Whether it has changed
+since is checked by `Facts`, and by comparing addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
 
-from ravine.engines.overlap import Span
+from ravine.engines.overlap import Span, sharing
 
-__all__ = ["Facts", "facts", "intercepted", "is_cut_short", "lacks_memory", "no_memory", "span"]
+__all__ = [
+    "Facts",
+    "apart",
+    "facts",
+    "intercepted",
+    "is_alone",
+    "is_cut_short",
+    "lacks_memory",
+    "no_memory",
+    "span",
+]
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_CPU = torch.device("cpu")
 
 
-def no_memory(x: torch.Tensor) -> str:
-    """Why a kernel cannot be pointed at a tensor, or nothing."""
+def no_memory(x: torch.Tensor, where: torch.device = _CPU) -> str:
+    """Why a kernel of a device cannot be pointed at a tensor, or nothing."""
     if type(x) not in _PLAIN:
         return f"of class {type(x).__name__}"
-    if x.device.type != "cpu":
+    if x.device != where:
         return f"on {x.device.type}"
     if x.layout is not torch.strided:
         return f"of layout {str(x.layout).removeprefix('torch.')}"
@@ -34,13 +45,14 @@ def no_memory(x: torch.Tensor) -> str:
         return "negated or conjugated by a flag"
     if x.is_inference():
         return "made in inference mode"
-    if _keys(x) != _plain_keys():  # as of functionalization, of vmap, or of gradients that are zero
+    # As in functionalization, in vmap, or for gradients that are zero.
+    if _keys(x) != _plain_keys(where):
         return "not of plain memory"
     return "without all of its memory" if _lacking(x) else ""
 
 
 def lacks_memory(x: Any) -> bool:
-    """Whether a tensor claims more memory than it has, so that torch's own operations would crash."""
+    """Whether a tensor claims more memory than it has, with which torch's own operations would crash."""
     plain = type(x) in _PLAIN and x.device.type == "cpu" and x.layout is torch.strided
     return plain and _keys(x) == _plain_keys() and _lacking(x)
 
@@ -58,12 +70,12 @@ def is_cut_short(x: torch.Tensor) -> bool:
 
 
 def _last(x: torch.Tensor) -> int:
-    """How far the last element is behind the first."""
+    """The distance from the first element to the last one."""
     return sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def _keys(x: torch.Tensor) -> Any:
-    """What torch dispatches the operations on a tensor by; not public."""
+    """The keys by which torch dispatches operations on a tensor; not public."""
     keys = getattr(torch._C, "_dispatch_keys", None)
     return (
         keys(x).raw_repr() if keys else None
@@ -71,12 +83,12 @@ def _keys(x: torch.Tensor) -> Any:
 
 
 @cache
-def _plain_keys() -> Any:
+def _plain_keys(where: torch.device = _CPU) -> Any:
     from torch.utils._python_dispatch import _disable_current_modes
 
-    # Whatever surrounds the first step must not get into what counts as plain.
+    # What surrounds the first step must not affect what counts as plain.
     with _disable_current_modes(), torch._C._DisableFuncTorch(), torch.inference_mode(False):
-        return _keys(torch.empty(0))
+        return _keys(torch.empty(0, device=where))
 
 
 # Whether operations are watched, recorded or replaced, as by make_fx, FakeTensorMode and FLOP counters.
@@ -84,29 +96,44 @@ _stack = getattr(torch._C, "_len_torch_dispatch_stack", None)
 
 
 def intercepted() -> bool:
-    """Whether a mode is active that sees torch's operations, and that a kernel would pass by."""
+    """Whether a mode is active that intercepts torch's operations, and that a kernel would bypass."""
     return bool(_stack and _stack())
 
 
 def span(x: torch.Tensor) -> Span:
-    """The addresses between which a tensor's elements are; nothing where they have none."""
+    """The range of addresses of a tensor's elements; an empty one if they have none."""
     try:
         start = x.data_ptr()
-    except RuntimeError:  # as of vmap, functionalization and sparse layouts
+    except RuntimeError:  # as in vmap, functionalization and sparse layouts
         return 0, 0
     return start, start + (1 + _last(x)) * x.element_size() if start and x.numel() else start
 
 
+def apart(written: Iterable[torch.Tensor], read: Iterable[torch.Tensor] = ()) -> bool:
+    """Whether none of the tensors that are written shares memory with another one of these."""
+    _, overlapping = sharing([[*map(span, read)]], [[*map(span, written)]])
+    return not overlapping
+
+
+def is_alone(x: torch.Tensor) -> bool:
+    """Whether nobody else has a view of a tensor's memory, in this process or in another one."""
+    count = getattr(torch._C, "_storage_Use_Count", None)  # not public
+    storage = x.untyped_storage()
+    if count is None or storage.is_shared() or storage.nbytes() != x.numel() * x.element_size():
+        return False
+    return bool(x.numel()) and count(storage._cdata) == 2  # the tensor and `storage`
+
+
 class Facts(Protocol):
-    """What tensors were, but for their addresses and the numbers in them."""
+    """Properties of tensors, except for their addresses and contents."""
 
     def check(self, *now: Any) -> bool:
-        """Whether these are so too: their types, dtypes, devices, shapes, strides, flags."""
+        """Whether these tensors have the same types, dtypes, devices, shapes, strides and flags."""
 
 
 def facts(tensors: Sequence[torch.Tensor]) -> Facts:
-    """What these tensors are, to be compared with others."""
-    try:  # what torch.compile guards its code with: one call in C++, a fifth of the time; not public
+    """The properties of these tensors, to compare others with."""
+    try:  # the guards of torch.compile: one call in C++, a fifth of the time; not public
         from torch._C._dynamo.guards import TensorGuards
 
         return TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
@@ -115,7 +142,7 @@ def facts(tensors: Sequence[torch.Tensor]) -> Facts:
 
 
 class _Facts:
-    """The same by what is public."""
+    """The same with public functions only."""
 
     _ASKED: tuple[Callable[[Any], Any], ...] = (
         type,

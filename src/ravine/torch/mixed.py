@@ -85,14 +85,14 @@ class Mixed(RuleOptimizer):
 
 
 def _of(group: Mapping[str, Any]) -> tuple[Spelling, dict[str, Any]]:
-    """What a group's name led to when the group was made; a file may have been edited since."""
+    """The result of looking up a group's name when the group was created; a file may have changed since."""
     name, found = getattr(group, "named", None) or ("", None)
     return found if found is not None and name == group["rule"] else _known(group["rule"])
 
 
 @cache
 def _options() -> set[str]:
-    """What is an option of some rule; any other key in a group is the user's own."""
+    """The names that are options of some rule; any other key in a group belongs to the user."""
     return {*HYPERPARAMETERS}.union(*(options for _, options in _classes().values()))
 
 

@@ -1,8 +1,8 @@
-"""Steps of an optimizer whose memory somebody else answers for.
+"""Steps of an optimizer whose memory is managed by somebody else.
 
-An optimizer looks, before each step, whether a tensor has been replaced or has moved. Who owns all of
-that memory, and moves nothing, need not ask: what is left is to set the learning rates, to say where
-the gradients are, and to run the kernels. That is a fifth of the time for a small model.
+Before each step, an optimizer checks whether a tensor has been replaced or moved. An owner of all of that
+memory who moves nothing can skip these checks. What remains is to set the learning rates, to pass the
+addresses of the gradients, and to run the kernels. For a small model, that takes a fifth of the time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["Pinned"]
 
 
 class Pinned:
-    """An optimizer that has taken a step, to take further ones without looking.
+    """An optimizer that has taken a step, and takes further ones without checks.
 
-    optimizer: as it was made, its parameters, gradients' shapes and state never to be replaced from now
-    on. parameters: in the order in which `step` is given addresses of gradients; others do not take part.
+    optimizer: its parameters, the shapes of gradients, and its state must never be replaced from now on.
+    parameters: in the order in which `step` receives the addresses of gradients; others are not stepped.
     """
 
     def __init__(self, optimizer: RuleOptimizer, parameters: Sequence[torch.Tensor]) -> None:
@@ -37,7 +37,7 @@ class Pinned:
 
     @staticmethod
     def fits(optimizer: object) -> bool:
-        """Whether it can be made of an optimizer: one that kernels step, with lr in every group."""
+        """Whether this works for an optimizer: kernels must step it, and every group must have lr."""
         bound = optimizer._bound if isinstance(optimizer, RuleOptimizer) else None
         return (
             bound is not None
@@ -50,7 +50,7 @@ class Pinned:
         )
 
     def step(self, gradients: Sequence[int], rates: Sequence[float]) -> None:
-        """Take a step. gradients: where each parameter's begins in memory. rates: lr of each group.
+        """Take a step. gradients: the address of each parameter's gradient. rates: lr of each group.
 
         Raises RuntimeError if a count of steps is full.
         """
@@ -58,7 +58,7 @@ class Pinned:
             for setter in setters:
                 setter(lr)
         for kernel, order in self._parts:
-            kernel.addresses = []  # other ones, should the optimizer itself step again
+            kernel.addresses = []  # new ones, in case the optimizer itself steps again
             kernel.step.place("g", [gradients[i] for i in order])
             if kernel.step.run(len(order), self._seed) != READY:
                 raise RuntimeError("a count of steps in float32 is full")

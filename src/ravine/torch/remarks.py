@@ -1,4 +1,4 @@
-"""What is worth saying of param groups: notes on what may well be right, warnings of what looks wrong."""
+"""Remarks on param groups: notes on what may well be right, and warnings about what looks wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["notes", "suspicions", "unseen"]
 
 
 def notes(rows: list[Row], asked: Asked) -> Iterator[str]:
-    """What is worth knowing of the trained parameters, though it may well be right."""
+    """Notes on the trained parameters, which may well be right."""
 
     def takes_matrices(role: str) -> bool:
         return of_matrices(asked.of(role).get("rule", ""))
@@ -49,7 +49,7 @@ def notes(rows: list[Row], asked: Asked) -> Iterator[str]:
 def suspicions(
     rows: list[Row], groups: list[dict[str, Any]], asked: Asked, overridden: list[int]
 ) -> Iterator[str]:
-    """What looks wrong in who got which options."""
+    """Warnings about the assignment of options that look wrong."""
     trained = [row for row in rows if row.group >= 0]
     tied = any(row.tied for row in rows)
     for role, options in asked.own.items():
@@ -80,7 +80,7 @@ def suspicions(
 
 
 def _as_a_vocabulary(*shape: int) -> bool:
-    """Whether a matrix is long and lean; those that are leaner still are adapters of low rank."""
+    """Whether a matrix is long and thin; even thinner ones are low-rank adapters."""
     return max(shape) >= max(8192, 8 * min(shape)) and min(shape) >= 64
 
 
@@ -92,7 +92,7 @@ def unseen(model: nn.Module, known: set[nn.Parameter]) -> Iterator[str]:
                 continue
             for x in value.values() if isinstance(value, dict) else value:
                 held = x.parameters() if isinstance(x, nn.Module) else [x]
-                # One that needs no gradient is kept out on purpose: a teacher, say.
+                # A module without gradients is left out on purpose, such as a teacher.
                 stray = (p for p in held if isinstance(p, nn.Parameter) and p.requires_grad)
                 if any(p not in known for p in stray):
                     whole = f"{path}.{name}" if path else name

@@ -1,9 +1,9 @@
-"""What each parameter of a model does in it: a matrix inside, the head, an embedding, a norm, …
+"""The role of each parameter in a model: hidden matrix, head, embedding, norm, …
 
-Names lie (`ln_1`, `bn`, `wte`, `fc`), and so do shapes (an embedding is a matrix). So a parameter's
-role is decided from the module that owns it, from the places where it is used, and, for the output
-layer, from its place in the model. Names count for bare parameters alone, which have nothing else.
-Every decision says what it was made from.
+Names are unreliable (`ln_1`, `bn`, `wte`, `fc`), and so are shapes (an embedding is a matrix). So a
+parameter's role is decided from the module that owns it, from the places where it is used, and, for the
+output layer, from its place in the model. Names count only for bare parameters, which have nothing else.
+Every decision states its reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROLES = {
 }
 
 BARE = "bare, by shape alone"
-"""The reason that is the weakest: nothing but its shape is known of a parameter."""
+"""The weakest reason: only the shape of a parameter is known."""
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 _LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -50,11 +50,11 @@ _GATED = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)
 
 @dataclass(frozen=True)
 class Row:
-    """One parameter in the audit. names: all of them, if it is shared. why: what its role was
-    decided from. inside: whether it is in a repeated block. stacked: whether it holds several
-    matrices, one above the other. tied: whether it is an embedding and another layer's weight as
-    well. layer: counted from the input; -1 if nobody asked for layers. group: the index of its group;
-    -1 if it is frozen, and so in none.
+    """One parameter in the audit. names: all of them, if it is shared. why: the reason for its role.
+    inside: whether it is in a repeated block. stacked: whether it contains several matrices, one
+    above another. tied: whether it is both an embedding and another layer's weight. layer: counted
+    from the input; -1 if layers were not requested. group: the index of its group; -1 if it is
+    frozen, and so in none.
     """
 
     names: tuple[str, ...]
@@ -69,8 +69,8 @@ class Row:
 
 
 class _Place(NamedTuple):
-    """Where a parameter stands: in which module, at which path, under which name there; and
-    whether that is in a repeated block.
+    """A place of a parameter: the module, its path, the name there, and whether it is in a repeated
+    block.
     """
 
     name: str
@@ -103,20 +103,20 @@ def roles_of(model: nn.Module) -> dict[nn.Parameter, Row]:
 
 
 def kind(module: nn.Module) -> str:
-    """The name of a module's class, without what is torch's own business."""
+    """The name of a module's class, without torch's internal prefixes."""
     return (
         type(module).__name__.removeprefix("Parametrized").removeprefix("NonDynamicallyQuantizable")
     )
 
 
 def _seen_through(place: _Place, modules: dict[str, nn.Module]) -> _Place:
-    """A parametrization's original stands for the parameter that is computed from it."""
+    """A parametrization's original represents the parameter that is computed from it."""
     if not isinstance(place.module, ParametrizationList):
         return place
     path, _, slot = f".{place.path}".rpartition(".parametrizations.")
     path = path.removeprefix(".")
     if type(place.module[0]).__name__ == "_WeightNorm":
-        slot += "_g" if place.slot == "original0" else "_v"  # as the older weight_norm calls them
+        slot += "_g" if place.slot == "original0" else "_v"  # their names in the older weight_norm
     return place._replace(path=path, module=modules[path], slot=slot)
 
 
@@ -138,7 +138,7 @@ def _row(p: nn.Parameter, places: list[_Place], heads: dict[nn.Parameter, str]) 
 
 
 def _stacked(place: _Place) -> str:
-    """Which matrices a matrix holds one above the other, if it does."""
+    """The matrices that a matrix contains one above another, if it does."""
     if place.slot.startswith(("weight_ih", "weight_hh")) and isinstance(place.module, _GATED):
         return "its gates in one"
     attention = place.slot == "in_proj_weight" and isinstance(place.module, nn.MultiheadAttention)
@@ -148,9 +148,9 @@ def _stacked(place: _Place) -> str:
 
 
 def _role(p: nn.Parameter, place: _Place) -> tuple[str, str]:
-    """The role in one place, and what it was decided from, as far as the owner tells."""
+    """The role in one place, and the reason, if the owner determines it."""
     module, slot, name = place.module, place.slot, kind(place.module)
-    long = sum(n > 1 for n in p.shape)  # a vector may be kept as (1, c, 1, 1)
+    long = sum(n > 1 for n in p.shape)  # a vector may be stored as (1, c, 1, 1)
     if isinstance(module, _NORMS):
         return "norm", name
     if _NORM_CLASS.search(name) and long <= 1:
@@ -177,7 +177,7 @@ def _role(p: nn.Parameter, place: _Place) -> tuple[str, str]:
 
 
 def _weight_norm(place: _Place, end: str) -> bool:
-    """Whether it is one of the two parts that weight norm takes a weight into."""
+    """Whether it is one of the two parts into which weight norm splits a weight."""
     if not place.slot.endswith(end):
         return False
     slot, module = place.slot.removesuffix(end), place.module
@@ -209,9 +209,9 @@ def _heads(
                 break
             last = p
             heads[p] = "the last layer"
-        # Another with as many inputs, whose outputs cannot be the last one's inputs, is beside it.
+        # Another with the same number of inputs, whose outputs cannot be the last one's inputs, is parallel.
         elif p.ndim == last.ndim == 2 and p.shape[1] == last.shape[1] != p.shape[0]:
-            heads[p] = "beside the last layer"
+            heads[p] = "parallel to the last layer"
         else:
             break
     tables = {
@@ -227,7 +227,7 @@ def _heads(
 
 
 def _may_be_head(place: _Place, modules: dict[str, nn.Module]) -> bool:
-    """Whether it is a layer's weight, outside of repeated blocks and of attention."""
+    """Whether it is a layer's weight outside repeated blocks and attention."""
     outer = modules.get(place.path.rpartition(".")[0])
     whole = place.slot in ("weight", "weight_v") and not isinstance(outer, nn.MultiheadAttention)
     return whole and not place.inside
@@ -241,7 +241,7 @@ def _ancestors(path: str) -> Iterator[str]:
 
 
 def _blocks(modules: dict[str, nn.Module]) -> Iterator[str]:
-    """The paths of repeated blocks: composite modules of one make, in one ModuleList or Sequential."""
+    """The paths of repeated blocks: composite modules of the same class, in one ModuleList or Sequential."""
     for path, module in modules.items():
         if isinstance(module, _BLOCKS):
             yield path
@@ -263,7 +263,7 @@ def _make(module: nn.Module) -> tuple[type, tuple[str, ...]]:
 
 
 def _followed(path: str, modules: dict[str, nn.Module]) -> bool:
-    """Whether a module with parameters comes after this one in a Sequential."""
+    """Whether a module with parameters follows this one in a Sequential."""
     for inner in _ancestors(path):
         outer, _, name = inner.rpartition(".")
         if isinstance(parent := modules[outer], nn.Sequential):

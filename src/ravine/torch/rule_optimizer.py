@@ -10,17 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import torch
-from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_all
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_all
 
-from ravine.engines.eager import Work, plan
-from ravine.engines.fused import ACROSS, describe, insist, joined
+from ravine.engines.eager import plan
+from ravine.engines.fused import insist
 from ravine.engines.graph import Graph
+from ravine.engines.narrow import EIGHT_BITS, narrow
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, members, state
+from ravine.torch import amp, checkpoints, evaluation, in_use, members, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
@@ -30,14 +30,14 @@ from ravine.torch.checks import (
     checked_parameters,
 )
 from ravine.torch.exchange import KERNELS
+from ravine.torch.flat import Flat
 from ravine.torch.layers import settled
 from ravine.torch.options import Options, checked_names, with_numbers
-from ravine.torch.sharded import is_spread
 from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
 from ravine.torch.stepping import Wave
-from ravine.torch.tensors import dimensions, seen_by, unfit
-from ravine.torch.zeroing import Callers
+from ravine.torch.tensors import dimensions
+from ravine.torch.zeroing import Callers, checked_zero_grad, fill
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -69,17 +69,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
     In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
-    state_dtype, stochastic_rounding, seed, grad_norm and gram.
+    state_dtype, stochastic_rounding, seed, grad_norm, gram and flatten.
     """
 
     spelling: ClassVar[Spelling]
     state: State
     _how: Mapping[str, Any] = {}
     _bound: Bound | None = None
-    _bounds: dict[frozenset[str], Bound]
+    _bounds: dict[tuple[frozenset[str], bool], Bound]
     called_elsewhere = (
         False  # whether the last step was by calls, since another process needed them
     )
+    _flat: Flat | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _tried = False
@@ -88,21 +89,34 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
         name = type(self).__name__
         self._how = checked_how(how, name, defaults)
-        if defaults.get("differentiable") and (how.get("engine") == "kernel" or self.stochastic):
+        kernels = how.get("engine") == "kernel" or self.stochastic or self._how["flatten"]
+        if defaults.get("differentiable") and kernels:
             raise ValueError(
-                f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding: "
-                "autograd cannot see through a kernel"
+                f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding or "
+                "flatten: autograd cannot see through a kernel"
+            )
+        if defaults.get("differentiable") and self.eight_bits:
+            raise ValueError(
+                f"{name}: differentiable=True and state_dtype={EIGHT_BITS!r} are mutually exclusive: "
+                "autograd cannot see through codes"
             )
         defaults = with_numbers(defaults, defaults)
         if defaults:  # also where every group has options of its own in their place
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         self._bounds = {}
+        if self._how["flatten"]:
+            self._flat = Flat()
         # By name, here and in __setstate__: next in line is torch's class of this name, as classes.py says.
         torch.optim.Optimizer.__init__(self, checked_groups(params, name), defaults)
-        graphs = (self.planned(group, 2)[0] for group in self.param_groups)
+        graphs = [self.planned(group, 2)[0] for group in self.param_groups]
         if self._how["gram"] and not any(graph.uses("newton_schulz") for graph in graphs):
             raise ValueError(
                 f"{name}: gram=True does nothing without Newton-Schulz steps; leave it out"
+            )
+        if self.eight_bits and not any(map(narrow, graphs)):
+            raise ValueError(
+                f"{name}: state_dtype={EIGHT_BITS!r} does nothing: none of its state is a running mean that "
+                "8 bits suffice for; leave it out"
             )
 
     @property  # type: ignore[no-redef]
@@ -125,37 +139,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         If the kernel cannot step some of the tensors, it says how many and why.
         """
-        if self._differentiable:
-            return "eager: differentiable"
-        found = [
-            (group, p, *self.planned(group, dimensions(p)))
-            for group in self.param_groups
-            for p in group["params"]
-        ]
-        graphs = [graph for _, _, graph, _ in found]
-        across = joined(graphs)
-
-        def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
-            if graph in across:
-                return ACROSS
-            here = unfit(self._seen(group, graph, hyper, p), graph)
-            elsewhere = self.called_elsewhere and is_spread(p) and not graph.pointwise
-            return here or (members.ELSEWHERE if elsewhere else "")
-
-        whys = [why(*its) for its in found if not is_lazy(its[1]) and its[1].numel()]
-        text = describe(self._wanted, graphs, whys)
-        on_gram = "newton_schulz on Gram matrices" if self._how.get("gram") else "newton_schulz"
-        return text.replace("newton_schulz", on_gram, 1)
-
-    def _seen(
-        self, group: Mapping[str, Any], graph: Graph, hyper: dict[str, Any], p: torch.Tensor
-    ) -> Work:
-        """What an engine would see of p now."""
-        view, names, its = seen_by(graph, p), self.spelling_of(group).state_names, self.state.get(p)
-        kept = {slot: (its or {}).get(names.get(slot, slot)) for slot in graph.live}
-        slots = {k: view(v) for k, v in kept.items() if graph.rule.slots[k].kind != "scalar"}
-        g = None if p.grad is None or p.grad.is_sparse else p.grad
-        return Work(view(p), view(g), slots, 0, hyper)
+        return in_use.engine(self)
 
     @property
     def _wanted(self) -> str:
@@ -170,14 +154,22 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
 
-        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped.
+        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped. And
+        for a step that fills gradients with zeros, whether it is skipped or not.
         Not while `step` is replaced: accelerate sees by its not being called that a step was skipped.
         (And where steps are taken in backward, which then refuse the scaler.)
         """
-        if amp.asks(sys._getframe(1)):
+        frame = sys._getframe(1)
+        if amp.asks(frame):
             self._last_step_skipped = True  # until the scaler calls step
-        fused = bool(self.defaults.get("fused")) and not amp.is_replaced(self, self.step)
+        wanted = bool(self.defaults.get("fused")) or amp.zeroes(frame)
+        fused = wanted and not amp.is_replaced(self, self.step)
         return fused or self._in_backward is not None
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether state is kept in 8 bits where it can be."""
+        return bool(self._how.get("state_dtype") == EIGHT_BITS)
 
     @property
     def seed(self) -> int:
@@ -228,6 +220,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         )
         _add_param_group(self, {**options, "params": params})
         group = self.param_groups[-1] = self._group(self.param_groups[-1])
+        if self._flat is not None:
+            self._flat.pending = True
         for p in group["params"]:
             insist(self._wanted, self.planned(group, dimensions(p))[0], name)
 
@@ -250,16 +244,28 @@ class RuleOptimizer(torch.optim.Optimizer):
         return cls.spelling.fitting(group)
 
     @overload
-    def step(self, closure: None = ..., **signals: Any) -> None: ...
+    def step(self, closure: None = ..., *, zero_grad: bool = ..., **signals: Any) -> None: ...
     @overload
-    def step(self, closure: Callable[[], Loss], **signals: Any) -> Loss: ...
+    def step(
+        self, closure: Callable[[], Loss], *, zero_grad: bool = ..., **signals: Any
+    ) -> Loss: ...
 
-    def step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        zero_grad: bool = False,
+        **signals: Any,
+    ) -> Any:
         """Take one step with the parameters' gradients; parameters without one are left unchanged.
 
-        closure: re-evaluates the model and returns the loss, which `step` then returns. Gradients
-        are never modified. If `grad_scale` is set, as by torch.amp.GradScaler, they are divided by
-        it within the step; if `found_inf` is set and not zero, no step is taken.
+        closure: re-evaluates the model and returns the loss, which `step` then returns. If `grad_scale`
+        is set, as by torch.amp.GradScaler, gradients are divided by it within the step; if `found_inf`
+        is set and not zero, no step is taken.
+
+        zero_grad: fill all gradients with zeros after the step, or instead of a step that is skipped, like
+        `zero_grad(set_to_none=False)`. A kernel does so while it has the gradients in the caches anyway.
+        Without it, gradients are never modified. Not supported with differentiable=True.
 
         signals: other inputs of the rule, for steps that have them (None for none). For one in the
         shape of p, pass a sequence of tensors in the order of the parameters, or a dict from
@@ -268,7 +274,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         TypeError or ValueError for invalid signals, and then takes no step.
         """
         if torch.compiler.is_compiling():
-            return _outside_of_graphs(self, closure, signals)
+            return _outside_of_graphs(self, closure, zero_grad, signals)
         if (
             _before_all
             or _after_all
@@ -276,13 +282,18 @@ class RuleOptimizer(torch.optim.Optimizer):
             or self._optimizer_step_post_hooks
             or torch.autograd._profiler_enabled()
         ):
-            return self._watched_step(closure, **signals)
-        return self._bare_step(closure, signals)
+            given = {"zero_grad": True} if zero_grad else {}
+            return self._watched_step(closure, **given, **signals)
+        return self._bare_step(closure, signals, zero_grad)
 
     # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _bare_step(self, closure: Callable[[], Any] | None, signals: Mapping[str, Any]) -> Any:
+    def _bare_step(
+        self, closure: Callable[[], Any] | None, signals: Mapping[str, Any], zero: bool
+    ) -> Any:
+        if zero is not False:
+            checked_zero_grad(zero, type(self).__name__, self._differentiable)
         if self._in_evaluation:
             raise evaluation.refusal(self)
         loss = None
@@ -293,29 +304,47 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._last_step_skipped = bool(self.__dict__.get("found_inf"))
         if self._in_backward is not None:
             self._in_backward.finish()
+            if zero:
+                fill(self)
             return loss
-        bound = self._bounds.get(now.names)
+        bound = self._bounds.get((now.names, zero))
         if self._last_step_skipped:
             circle = members.circle(self)
             if circle is not None:
                 circle.agree(KERNELS, (), type(self).__name__)  # that there is nothing to do
+            if zero:
+                fill(self)
             return loss
         if bound is None and state.is_trial(self):
             return loss
+        if self._flat is None:
+            self._take(bound, now, zero)
+        else:
+            with self._flat.lock:
+                self._take(self._bounds.get((now.names, zero)), now, zero)
+        return loss
+
+    def _take(self, bound: Bound | None, now: Given, zero: bool) -> None:
+        """Take a step, as it was bound if nothing but gradients and numbers has changed."""
         left = bound.take(self, now) if bound is not None else None
         if left is None or left is ELSEWHERE:  # something has changed
             if bound is not None:
                 self._bounds.clear()
-            self.step_all(now, called=left is ELSEWHERE)
+            bound = self.step_all(now, called=left is ELSEWHERE, zero=zero)
         elif left:
-            self._start(left, now)
+            zeroes = bound is not None and bound.zeroes
+            bound = self._start(left, now, zero=zero)
+            bound.zeroes &= zeroes
         else:
             self._bound, self.called_elsewhere = bound, False
-        return loss
+        if zero and not (bound is not None and bound.zeroes):
+            fill(self)
 
     @torch.optim.Optimizer.profile_hook_step
-    def _watched_step(self, closure: Callable[[], Any] | None = None, **signals: Any) -> Any:
-        return self._bare_step(closure, signals)
+    def _watched_step(
+        self, closure: Callable[[], Any] | None = None, zero_grad: bool = False, **signals: Any
+    ) -> Any:
+        return self._bare_step(closure, signals, zero_grad)
 
     @property
     def last_step_skipped(self) -> bool:
@@ -330,15 +359,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
-    def step_all(self, given: Given = NOTHING, called: bool = False) -> Bound:
+    def step_all(self, given: Given = NOTHING, called: bool = False, zero: bool = False) -> Bound:
         """Take a step, whatever has changed since the last; see :meth:`start`."""
         places = range(sum(len(group["params"]) for group in self.param_groups))
-        return self._start(places, given, called)
+        return self._start(places, given, called, zero)
 
-    def _start(self, places: Iterable[int], given: Given, called: bool = False) -> Bound:
+    def _start(
+        self, places: Iterable[int], given: Given, called: bool = False, zero: bool = False
+    ) -> Bound:
         """Look at every group, parameter and gradient with care, and take the step.
 
-        places: of the parameters to be stepped, among all.
+        places: of the parameters to be stepped, among all. zero: let kernels fill the gradients with
+        zeros where they can; `Bound.zeroes` says whether all are zeros then.
         """
         if self._tried:
             self._tried = False
@@ -351,9 +383,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         circle = members.circle(self)
         with torch.set_grad_enabled(self._differentiable):
             mine = [(i, n, p) for n, (i, p) in enumerate(every) if n in chosen]
-            waves = members.start(self, mine, given, circle, called)
+            waves = members.start(self, mine, given, circle, called, zero)
         self._bound = bound = Bound(self, waves, bool(self._how.get("grad_norm")), circle)
-        self._bounds[given.names] = bound
+        self._bounds[given.names, zero] = bound
+        if self._flat is not None:
+            self._flat.settle(self, bound)
         return bound
 
     def parts(
@@ -361,14 +395,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         chosen: Iterable[tuple[int, int, torch.Tensor]],
         given: Given = NOTHING,
         called: bool = False,
+        zero: bool = False,
     ) -> list[Wave]:
         """What steps these parameters, each with its group's number and its own among all; those of
         later waves share memory with some of earlier ones.
 
         called: whether the rule has to be called for those that are spread over processes, if it looks
-        at whole tensors.
+        at whole tensors. zero: whether kernels are to fill the gradients with zeros.
         """
-        return members.parts(self, chosen, given, called)
+        return members.parts(self, chosen, given, called, zero)
 
     def zero_grad(self, set_to_none: bool | None = None) -> None:
         """Discard all gradients, as torch.optim does, including those accumulated in backward.
@@ -380,6 +415,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if torch.compiler.is_compiling():
             torch.optim.Optimizer.zero_grad(self, set_to_none is not False)
+        elif self._flat is not None and not set_to_none:
+            self._flat.zero_grad([p for group in self.param_groups for p in group["params"]])
         else:
             self.__dict__.setdefault("_callers", Callers()).zero(self, set_to_none)
         if self._in_backward is not None:
@@ -435,6 +472,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         with checkpoints.loading(self, options == "keep"):
             super().load_state_dict(state_dict)
+        if self._flat is not None:
+            self._flat.pending = True
 
     def eval(self) -> None:
         """Replace the parameters by the weights for evaluation, until :meth:`train`.
@@ -463,6 +502,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         evaluation.end(self)
         self.state.clear()
+        if self._flat is not None:
+            self._flat.pending = True
         self._last_step_skipped = False
         if self._in_backward is not None:
             self._in_backward.forget()
@@ -480,6 +521,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)
         self._bound, self._bounds, self._tried = None, {}, False
+        if (
+            self._how.get("flatten") and self._flat is None
+        ):  # torch loads checkpoints through here, too
+            self._flat = Flat()
         self.state = State(self, self.state)
         self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]
@@ -489,5 +534,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
 
 @torch._disable_dynamo  # imports torch._dynamo when called; torch.compiler.disable now: two seconds
-def _outside_of_graphs(optimizer: RuleOptimizer, closure: Any, signals: Mapping[str, Any]) -> Any:
-    return optimizer.step(closure, **signals)
+def _outside_of_graphs(
+    optimizer: RuleOptimizer, closure: Any, zero_grad: bool, signals: Mapping[str, Any]
+) -> Any:
+    return optimizer.step(closure, zero_grad=zero_grad, **signals)

@@ -1,7 +1,7 @@
-"""Parameters that are spread over processes: DTensors, such as FSDP2's fully_shard makes.
+"""Parameters that are sharded over processes: DTensors, such as those of FSDP2's fully_shard.
 
-A rule that works element by element steps each process's own part, as any tensor. A rule that looks
-at whole tensors is called with `Sharded`: the own part, whose sums and means are those of the whole.
+A rule that works element by element steps each process's part like any tensor. A rule that uses whole
+tensors is called with `Sharded`: the local part, with the sums and means of the whole.
 """
 
 from __future__ import annotations
@@ -40,28 +40,35 @@ __all__ = [
 ]
 
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
 def is_spread(x: Any) -> bool:
-    """Whether x is a DTensor; torch.distributed.tensor, which is slow to import, is not for that."""
+    """Whether x is a DTensor, without importing torch.distributed.tensor, which is slow."""
+    if type(x) in _PLAIN:
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Any) -> Any:
-    """This process's part of what is spread over processes, in its very memory; all else as it is."""
+    """The local part of a sharded tensor, sharing its memory; anything else unchanged."""
+    if type(x) in _PLAIN:
+        return x
     if isinstance(x, Sharded):
         return x.local
     return x._local_tensor if is_spread(x) else x
 
 
 def alike(g: Any, p: Any) -> Any:
-    """The gradient, spread as its parameter is."""
+    """The gradient, sharded like its parameter."""
     return g if g.placements == p.placements else g.redistribute(placements=p.placements)
 
 
 def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
-    """Why a parameter that is spread over processes cannot be stepped, or nothing.
+    """Why a sharded parameter cannot be stepped, or "".
 
-    computed: autograd is to see through the step. summed: the norm of the gradients is wanted.
+    computed: whether autograd must see through the step. summed: whether the gradient norm is needed.
     """
     if getattr(p, "_fsdp_flattened", False) and not (graph.pointwise and not graph.by_ndim):
         return (
@@ -79,12 +86,12 @@ def refusal(p: torch.Tensor, graph: Graph, computed: bool, summed: bool) -> str:
 
 
 class Sharded(Operable):
-    """This process's part of a tensor that is spread over processes, for rules that look at all of it.
+    """The local part of a sharded tensor, for rules that use all of it.
 
-    Element by element, the parts are computed with. A sum or a mean is the whole tensor's: all
-    processes take part in it, those whose part is empty too. For what needs a whole matrix, such as
-    `qr`, the parts are gathered. shape: the whole's. placements: which dimension is spread over each
-    dimension of the mesh of processes, if any.
+    Elementwise operations use the local parts. Sums and means are those of the whole tensor; all processes
+    take part in them, even those whose part is empty. If a whole matrix is needed, as for `qr`, the parts
+    are gathered. shape: of the whole. placements: the dimension that is sharded over each dimension of the
+    mesh of processes, if any.
     """
 
     __slots__ = ("local", "mesh", "placements", "shape")
@@ -101,7 +108,7 @@ class Sharded(Operable):
 
     @classmethod
     def of(cls, x: Any) -> Any:
-        """A DTensor's; all else as it is. A complex number is two real ones, in a last dimension."""
+        """From a DTensor; anything else unchanged. Complex numbers become pairs, in a last dimension."""
         if not is_spread(x):
             return x
         local = x.to_local()
@@ -111,7 +118,7 @@ class Sharded(Operable):
 
     @property
     def ndim(self) -> int:
-        """How many dimensions the whole has."""
+        """The number of dimensions of the whole."""
         return len(self.shape)
 
     @property
@@ -121,7 +128,7 @@ class Sharded(Operable):
 
     @property
     def device(self) -> torch.device:
-        """Where this process has its part."""
+        """The device of the local part."""
         return self.local.device
 
     def to(self, dtype: torch.dtype) -> Sharded:
@@ -129,7 +136,7 @@ class Sharded(Operable):
         return self._with(self.local.to(dtype))
 
     def reshape(self, shape: Sequence[int]) -> Sharded:
-        """The same elements in another shape; gathered, unless it is the first axis that is spread."""
+        """The same elements in another shape; gathered, unless the first axis is the sharded one."""
         rows = {0, None}
         if shape[0] == self.shape[0] and {spread_along(p) for p in self.placements} <= rows:
             local = self.local.reshape(len(self.local), *shape[1:])
@@ -137,7 +144,7 @@ class Sharded(Operable):
         return self._whole(self.full().reshape(shape))
 
     def copy_(self, value: Any) -> None:
-        """Take over a value: spread in any way, or one number for all elements."""
+        """Store a value: sharded in any way, or one number for all elements."""
         mine = value.spread(self.placements, self.shape) if isinstance(value, Sharded) else value
         self.local.copy_(torch.as_tensor(mine))
 
@@ -153,7 +160,7 @@ class Sharded(Operable):
             return self.ndim
         if name == "epsilon":
             return ops.apply(name, self.local)
-        if name in DRAWN:  # all of it, since each number is made of where it stands
+        if name in DRAWN:  # all of it, since each number depends on its position
             whole = ops.apply(
                 name, torch.empty(self.shape, dtype=self.dtype, device=self.device), args[1]
             )
@@ -163,13 +170,13 @@ class Sharded(Operable):
             return self._over(axes(self, args[1]), reduction)
         if name in OF_ARRAYS:
             whole = ops.apply(name, *(x.full() if isinstance(x, Sharded) else x for x in args))
-            if name == "newton_schulz":  # at once, lest every process keep all matrices whole
+            if name == "newton_schulz":  # at once, so that no process keeps all matrices whole
                 return self._with(self._whole(whole).spread(self.placements, self.shape))
             return tuple(map(self._whole, whole)) if type(whole) is tuple else self._whole(whole)
         return self._each(name, args)
 
     def _each(self, name: str, args: tuple[Any, ...]) -> Sharded:
-        """An operation element by element, on parts that are spread alike."""
+        """An elementwise operation, on parts with the same sharding."""
         whole = [x for x in args if isinstance(x, Sharded)]
         shape = torch.broadcast_shapes(*(x.shape for x in whole))
         placements = [
@@ -191,10 +198,12 @@ class Sharded(Operable):
         return Sharded(value, self.mesh, placements, shape)
 
     def spread(self, placements: Sequence[Placement], shape: Sequence[int]) -> torch.Tensor:
-        """This process's part, were the whole broadcast to that shape and spread so."""
+        """The local part that the whole would have, broadcast to that shape and sharded in this way."""
         missing = len(shape) - len(self.shape)
         if missing:
-            local = self.local[(None,) * missing]  # fewer dimensions: a gathered one's, as of eigh
+            local = self.local[
+                (None,) * missing
+            ]  # fewer dimensions: from a gathered tensor, as for eigh
             return self._whole(local).spread(placements, shape)
         wanted = tuple(
             now if (dim := spread_along(p)) is not None and self.shape[dim] != shape[dim] else p
@@ -243,13 +252,13 @@ class Shards(Tensors):
 
 
 def _groups_of(x: Any) -> tuple[ProcessGroup, ...]:
-    """The groups of processes over which x's elements are spread; none if each process has them all."""
+    """The groups of processes over which x's elements are sharded; none if each process has them all."""
     return groups_of(x.mesh, x.placements) if isinstance(x, Sharded) else ()
 
 
 def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
-    """What a process's part, which may be empty, has for a reduction over some axes, or over all of
-    them. Of a mean it is the sum.
+    """The contribution of the local part, which may be empty, to a reduction over some or all axes.
+    For a mean, it is the sum.
     """
     name = name if name in _EXTREMES else "sum"
     if axes is None:
@@ -262,7 +271,7 @@ def _part(name: str, x: Any, axes: Sequence[int] | None = None) -> Any:
 def _reduced(
     values: Sequence[torch.Tensor], groups: Sequence[tuple[ProcessGroup, ...]], name: str
 ) -> list[torch.Tensor]:
-    """The parts of each reduction put together, in one message for all within the same groups."""
+    """Combine the parts of each reduction, in one message for all within the same groups."""
     alike: dict[Any, list[int]] = {}
     results = list(values)
     for i, (value, over) in enumerate(zip(values, groups, strict=True)):
@@ -276,13 +285,13 @@ def _reduced(
 
 
 def _all_reduce(message: torch.Tensor, groups: Sequence[ProcessGroup], name: str) -> torch.Tensor:
-    """Each number of a message put together with those of the other processes."""
+    """Combine each number of a message with those of the other processes."""
     if name not in _EXTREMES:
         for group in groups:
             dist.all_reduce(message, group=group)
         return message
     nan, sign = message.isnan(), -1 if name == "least" else 1
-    # NaN is told apart, since gloo's maximum loses it.
+    # NaN is handled separately, since gloo's maximum loses it.
     both = torch.stack([(sign * message).masked_fill(nan, -math.inf), nan.to(message.dtype)])
     for group in groups:
         dist.all_reduce(both, dist.ReduceOp.MAX, group)
@@ -292,7 +301,7 @@ def _all_reduce(message: torch.Tensor, groups: Sequence[ProcessGroup], name: str
 def groups_of(
     mesh: DeviceMesh, placements: Sequence[Placement], axes: Sequence[int] | None = None
 ) -> tuple[ProcessGroup, ...]:
-    """The groups of processes over which the elements (those along some axes) are spread."""
+    """The groups of processes over which the elements (along some axes) are sharded."""
     dims = [spread_along(p) for p in placements]
     return tuple(
         mesh.get_group(i)
@@ -302,7 +311,7 @@ def groups_of(
 
 
 def spread_along(placement: Placement) -> int | None:
-    """The dimension that is spread, if any."""
+    """The sharded dimension, if any."""
     return getattr(placement, "dim", None)
 
 

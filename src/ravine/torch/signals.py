@@ -1,4 +1,4 @@
-"""Signals, what a step is given besides gradients: found for each parameter, and looked at with care."""
+"""Signals, the inputs of a step besides gradients: found and checked for each parameter."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["NOTHING", "Given", "given"]
 
 @dataclass
 class Given:
-    """What a step is given. numbers: signals of one number. arrays: of others, each parameter's tensor.
-    names: of all.
+    """The signals of a step. numbers: signals with one number. arrays: for the others, each parameter's
+    tensor. names: of all.
     """
 
     numbers: dict[str, float] = field(default_factory=dict)
@@ -33,21 +33,21 @@ class Given:
         self.names = frozenset((*self.numbers, *self.arrays))
 
     def of(self, graph: Graph, p: torch.Tensor, where: str) -> dict[str, torch.Tensor]:
-        """The signals of a parameter, as its gradient is: of its dtype, and where it is in memory.
+        """The signals of a parameter in the form of its gradient: with its dtype and device.
 
-        Raises ValueError, beginning with `where`, for what is missing or does not fit.
+        Raises ValueError, beginning with `where`, for signals that are missing or do not fit.
         """
         names = (name for name in graph.given if name in self.arrays)
         return {name: _fitted(name, self.arrays[name].get(p), p, where) for name in names}
 
 
 NOTHING = Given()
-"""What a step without signals is given."""
+"""The signals of a step without any."""
 
 
 def given(optimizer: RuleOptimizer, signals: Mapping[str, Any], tell: bool = False) -> Given:
-    """What a step is given. TypeError or ValueError for what no rule of the optimizer takes; tell: let
-    other processes know of it, where they have to agree on the step.
+    """Read the signals of a step. Raises TypeError or ValueError for what no rule of the optimizer
+    accepts; tell: informs other processes, if they must agree on the step.
     """
     groups, name = optimizer.param_groups, type(optimizer).__name__
     kinds = {(i, dimensions(p)) for i, group in enumerate(groups) for p in group["params"]}
@@ -66,7 +66,7 @@ def given(optimizer: RuleOptimizer, signals: Mapping[str, Any], tell: bool = Fal
 def _by_parameter(
     name: str, value: Any, optimizer: RuleOptimizer
 ) -> Mapping[torch.Tensor, torch.Tensor]:
-    """A signal's tensors, by parameter; those that are None left out."""
+    """A signal's tensors, by parameter, without those that are None."""
     where, groups = f"{type(optimizer).__name__}: step", optimizer.param_groups
     params = [p for group in groups for p in group["params"]]
     if isinstance(value, torch.Tensor) and len(params) == 1:
@@ -115,7 +115,7 @@ def _fitted(name: str, x: torch.Tensor | None, p: torch.Tensor, where: str) -> t
             raise ValueError(
                 f"{whose} no entry for a parameter of shape {tuple(p.shape)}, which has a gradient"
             )
-        return p.detach()  # which is not stepped
+        return p.detach()  # a parameter that is not stepped
     if x.shape != p.shape:
         raise ValueError(
             f"{whose} a tensor of shape {tuple(x.shape)} for a parameter of shape {tuple(p.shape)}; they "
@@ -135,5 +135,5 @@ def _fitted(name: str, x: torch.Tensor | None, p: torch.Tensor, where: str) -> t
     x = x.detach().to(p.dtype)
     if is_spread(p):
         return alike(x, p)
-    # A kernel wants both in one layout.
+    # A kernel requires the same layout for both.
     return x if x.stride() == p.stride() else torch.empty_like(p.detach()).copy_(x)

@@ -19,13 +19,24 @@ import torch
 from ravine.engines.graph import Graph
 from ravine.rule import Rule
 from ravine.spellings import Spelling
+from ravine.torch.narrow import empty, in_codes, in_format, is_narrow
 from ravine.torch.sharded import is_spread, spread_along
 from ravine.torch.tensors import as_real, dimensions
 
 if TYPE_CHECKING:
     from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["Begun", "State", "begun", "count_tensor", "is_begun", "is_trial", "number", "started"]
+__all__ = [
+    "Begun",
+    "State",
+    "Watched",
+    "begun",
+    "count_tensor",
+    "is_begun",
+    "is_trial",
+    "number",
+    "started",
+]
 
 _EXACT = 2**24  # float32 has all whole numbers up to here
 
@@ -103,6 +114,58 @@ class State(defaultdict[Any, dict[str, Any]]):
         return self._shared[known]
 
 
+class Watched(dict[str, Any]):
+    """The state of one parameter; lets the optimizer know when something in it is replaced or taken out."""
+
+    def __init__(self, optimizer: RuleOptimizer, state: Mapping[str, Any]):
+        super().__init__(state)
+        self._optimizer = weakref.ref(optimizer)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+    def _tell(self) -> None:
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            optimizer.unbind()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        replaced = self.get(key) is not value
+        super().__setitem__(key, value)
+        if replaced:
+            self._tell()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._tell()
+
+    def __ior__(self, other: Any) -> Watched:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def pop(self, *args: Any) -> Any:
+        """Take something out."""
+        value = super().pop(*args)
+        self._tell()
+        return value
+
+    def popitem(self) -> Any:
+        """Take the last thing out."""
+        item = super().popitem()
+        self._tell()
+        return item
+
+    def clear(self) -> None:
+        """Take everything out."""
+        super().clear()
+        self._tell()
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Put something in."""
+        super().update(*args, **more)
+        self._tell()
+
+
 @dataclass
 class Begun:
     """A parameter's state, complete: what the slots are called in it, the steps taken, and their count.
@@ -126,6 +189,8 @@ def begun(
     p: torch.Tensor,
 ) -> Begun:
     """The state of a parameter, begun where it is new; in tensors that can be used in any mode."""
+    if not torch.is_inference_mode_enabled():
+        return _begun(optimizer, group, graph, hyper, p)
     with torch.inference_mode(False):
         return _begun(optimizer, group, graph, hyper, p)
 
@@ -151,15 +216,24 @@ def _begun(
     if counted and not whole:
         count = state["step"] = count_tensor(state.get("step"), taken, group, p)
     else:
-        count = torch.tensor(float(taken), dtype=torch.float64, device="cpu")
+        count = number(float(taken))
         if counted:
             state["step"] = taken
+    codes = in_codes(optimizer, graph, p)
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
         if kept.shared or state.get(key) is None:
-            state[key] = started(optimizer, group, graph.rule, slot, p, hyper)
+            state[key] = (
+                empty(p, codes[slot])
+                if slot in codes
+                else started(optimizer, group, graph.rule, slot, p, hyper)
+            )
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
+        elif is_narrow(state[key]) or slot in codes:
+            state[key] = in_format(
+                state[key], codes.get(slot), p, f"{type(optimizer).__name__}: {key!r}"
+            )
         elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter has shape {tuple(p.shape)} and its {key!r} "
@@ -183,25 +257,26 @@ def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
 
 
 def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
-    """Whether steps are counted in the state; by counts, stochastic roundings are redrawn."""
-    return bool(spelling.step) or optimizer.stochastic
+    """Whether steps are counted in the state; by counts, what rounds stochastically is redrawn."""
+    return bool(spelling.step) or optimizer.stochastic or optimizer.eight_bits
 
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
-    """The count of steps as torch has it: one number in float32, on the CPU where `fused` does not
-    ask for the parameter's device; in float64 if that is the default dtype, or where float32 ends.
+    """The count of steps as torch has it: one number in float32; in float64 if that is the default dtype,
+    or where float32 ends. It is on the CPU, also where torch's class would have it on the parameter's
+    device: torch takes it there when it loads a checkpoint.
     """
     if (
         type(count) is torch.Tensor
+        and count.device.type == "cpu"
         and count.dim() == 0
         and (count.dtype is torch.float64 or (count.dtype is torch.float32 and taken < _EXACT))
         and not count.requires_grad
     ):
         return count
-    on_device = group.get("fused") or group.get("capturable")
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.tensor(float(taken), dtype=dtype, device=p.device if on_device else "cpu")
+    return torch.tensor(float(taken), dtype=dtype, device="cpu")
 
 
 def number(value: float) -> torch.Tensor:
@@ -211,7 +286,8 @@ def number(value: float) -> torch.Tensor:
 
 def _scalar(kept: Any) -> torch.Tensor:
     """A scalar slot in float64; torch's checkpoints may have it in float32, older ones as a number."""
-    if isinstance(kept, torch.Tensor) and (kept.requires_grad or kept.dtype is torch.float64):
+    here = isinstance(kept, torch.Tensor) and kept.device.type == "cpu"
+    if here and (kept.requires_grad or kept.dtype is torch.float64):
         return kept
     return number(float(kept))
 
@@ -234,11 +310,11 @@ def started(
         return optimizer.state.shared(
             optimizer, spelling, key, lambda: number(kept.init(0.0, **hyper))
         )
-    own = optimizer._how.get("state_dtype")
+    own = torch.float32 if optimizer.eight_bits else optimizer._how.get("state_dtype")
     dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
     try:
-        made = rule.start(slot, like.to(dtype or like.dtype), hyper)
+        made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
     except ValueError as error:
         key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None
@@ -248,8 +324,8 @@ def started(
         return made if isinstance(made, torch.Tensor) else number(made)
     if p.is_complex() and dtype is not None:
         raise ValueError(
-            f"{type(optimizer).__name__}: state_dtype={dtype} is not supported with complex parameters; "
-            "leave it out"
+            f"{type(optimizer).__name__}: state_dtype={optimizer._how.get('state_dtype') or dtype!r} is "
+            "not supported with complex parameters; leave it out"
         )
     return torch.view_as_complex(made) if p.is_complex() else made
 

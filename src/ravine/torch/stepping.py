@@ -8,7 +8,7 @@ what new gradients are, torch's own guards find out in one call in C. It refers 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, compress, starmap
 from operator import attrgetter, ge, getitem, is_
@@ -23,7 +23,9 @@ from ravine.ops import Tensors
 from ravine.torch.exchange import Exchange, mark
 from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
-from ravine.torch.memory import facts, is_cut_short
+from ravine.torch.memory import apart, facts, is_cut_short
+from ravine.torch.narrow import decoded, encoded, is_narrow
+from ravine.torch.places import place
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
 from ravine.torch.tensors import as_real, dtype_name, single
@@ -112,12 +114,28 @@ class Member:
             for slot, key in self.keys.items()
         }
 
-    def store(self, new_p: Any, new_state: Mapping[str, Any], replace: bool = False) -> None:
-        """Keep the results of a call; replace: in new tensors, so that autograd sees through them."""
-        self._write(as_real(self.p) if replace else self.work.p, self.p, new_p)
+    @property
+    def narrow(self) -> dict[str, int]:
+        """The slots in codes of 8 bits, and the number of each."""
+        return {k: i for i, k in enumerate(k for k, x in self.work.state.items() if is_narrow(x))}
+
+    @property
+    def plain(self) -> Work:
+        """The work with all numbers as such, for a rule to be called."""
+        if not (codes := self.narrow):
+            return self.work
+        made = {k: decoded(self.work.state[k], self.work.p.shape) for k in codes}
+        return replace(self.work, state={**self.work.state, **made})
+
+    def store(self, new_p: Any, new_state: Mapping[str, Any], anew: bool = False) -> None:
+        """Keep the results of a call; anew: in new tensors, so that autograd sees through them."""
+        self._write(as_real(self.p) if anew else self.work.p, self.p, new_p)
+        codes = self.narrow
         for slot, value in new_state.items():
             key, state = self.keys[slot], self.state
-            if replace:
+            if slot in codes:
+                encoded(state[key], value, self.work.draw, codes[slot])
+            elif anew:
                 value = value if isinstance(value, torch.Tensor) else number(value)
                 state[key] = torch.view_as_complex(value) if state[key].is_complex() else value
             elif isinstance(self.work.state[slot], (torch.Tensor, Sharded)):
@@ -160,7 +178,7 @@ class CallPart:
 
     def compute(self) -> None:
         """Find the results, and change nothing yet."""
-        works = [m.work for m in self.members]
+        works = [m.plain for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
         self.results = steps(self.graph.rule, works, self._bag(works))
@@ -193,7 +211,8 @@ class KernelPart:
     """Parameters that one kernel steps, in place.
 
     places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
-    hyperparameters of each row of the tables are found by. repeatable: whether the step can be taken
+    hyperparameters of each row of the tables are found by. zeroes: whether it fills the gradients with
+    zeros. repeatable: whether the step can be taken
     again with `look` and `run`; the first time it is taken by `start`. exchange: the messages between
     its passes, where parameters are spread over processes and the rule looks at whole ones.
     """
@@ -205,8 +224,9 @@ class KernelPart:
         stochastic: bool,
         squares: bool,
         gram: bool = False,
+        zeroes: bool = False,
     ):
-        self.graph = graph
+        self.graph, self.zeroes = graph, zeroes
         rows: dict[tuple[int, int | None], int] = {}
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
@@ -218,10 +238,12 @@ class KernelPart:
             numbers,
             Stacks(gram),
             squares=squares,
+            zero=zeroes,
             wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
+            place=place(members[0].p.device),
         )
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
@@ -249,13 +271,14 @@ class KernelPart:
         ]
         self.signals = step.kernel.signals
         signals = [[local(m.work.signals[name]) for m in members] for name in self.signals]
+        self.kept_grads: tuple[list[Any], list[int]] | None = None
         self.repeatable = all(m.repeatable for m in members) and all(
             map(is_, map(local, kept), _flat(slots))
         )
         if not self.repeatable:
             return
         grads = [local(m.work.g) for m in members]
-        self.gradients = [(g.shape, g.stride(), g.dtype) for g in grads]
+        self.gradients = [(g.shape, g.stride(), g.dtype, g.device) for g in grads]
         self.addresses: list[int] = []  # of gradients, as the kernel has them; none: it has others
         self.sizes = [g.untyped_storage().nbytes() for g in grads]  # how many bytes were enough
         self.hollow = [i for i, g in enumerate(grads) if not g.numel()]
@@ -271,6 +294,7 @@ class KernelPart:
         self.names, self.kept = list(_flat(names)), kept
         fixed = [*self.params, *kept, *own]
         self.fixed: list[Any] = list(map(local, fixed))
+        self.arrays = len(members) * (1 + len(step.arrays))  # the first of these, which it writes
         self.where = list(_flat(where))[: len(fixed)]
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
@@ -278,6 +302,33 @@ class KernelPart:
         # What is spread has its part in a tensor that another may have taken the place of.
         self.spread = [x for x in fixed if is_spread(x)]
         self.parts = list(map(local, self.spread))
+
+    def keep(self, grads: list[torch.Tensor]) -> None:
+        """From now on, look first whether these are the gradients, and everything is where it is now.
+
+        The state must tell its optimizer when something in it is replaced, and so not be asked.
+        """
+        plain = not (self.signals or self.spread or self.hollow or self.exchange)
+        if self.repeatable and plain:
+            self.kept_grads = grads, list(map(_data_ptr, grads))
+
+    def _is_as_kept(self) -> bool:
+        """Whether the step can be taken with the gradients that were kept, once the kernel points at them."""
+        assert self.kept_grads is not None
+        grads, addresses = self.kept_grads
+        if not (
+            all(map(is_, map(_grad, self.params), grads))
+            and list(map(_data_ptr, grads)) == addresses
+            and list(map(_data_ptr, self.fixed)) == self.where
+            and self.facts.check(*grads, *self.matrices)
+        ):
+            return False
+        if self.here is not None:
+            self._take_part()
+        if self.addresses is not addresses:
+            self.step.place("g", addresses)
+            self.addresses = addresses
+        return True
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Take over the hyperparameters of a row."""
@@ -295,7 +346,7 @@ class KernelPart:
             signals = [local(m.work.signals[name]) for m in members]
             self.step.place(name, list(map(self._address, signals)))
         with self.step.lock:
-            if self.run(seed) != READY:  # all of this was looked up a moment ago
+            if self.run(seed, grads) != READY:  # all of this was looked up a moment ago
                 raise RuntimeError(
                     "memory or a step count has changed while a step was being taken"
                 )
@@ -343,6 +394,8 @@ class KernelPart:
         """Point the kernel at new gradients and signals, and return them: they are to be kept until it
         has run. None if anything but these and numbers has changed.
         """
+        if self.kept_grads is not None and self._is_as_kept():
+            return self.kept_grads[0]
         grads: list[Any] = list(map(_grad, self.params))
         signals: list[Any] = []
         if self.signals:
@@ -383,6 +436,12 @@ class KernelPart:
         if list(map(_data_ptr, fixed)) != where:
             return None  # memory has moved
         addresses = list(map(_data_ptr, grads))
+        if (
+            self.zeroes
+            and (signals or addresses != self.addresses)
+            and not apart([*grads, *self.fixed[: self.arrays]], signals)
+        ):
+            return None
         for i in self.hollow:
             addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
         if self.exchange and addresses.count(0) != len(grads) - len(self.present):
@@ -417,14 +476,19 @@ class KernelPart:
             if x is not None
         )
 
-    def run(self, seed: int) -> int:
-        """Take the step, unless the kernel refuses it: READY if it was taken."""
+    def run(self, seed: int, grads: Sequence[torch.Tensor] = ()) -> int:
+        """Take the step, unless the kernel refuses it: READY if it was taken.
+
+        grads: the gradients, where the kernel fills them with zeros.
+        """
         if not self.present:
             return READY
         between = self.exchange.between if self.exchange else None
         status = self.step.run(len(self.present), seed, between)
         if status == READY:
             torch.autograd.graph.increment_version(self.present)
+            if self.zeroes:
+                torch.autograd.graph.increment_version(grads[: len(self.params)])
         return status
 
     def squares(self) -> float:
@@ -432,8 +496,10 @@ class KernelPart:
         return self.step.squares() if self.present else 0.0
 
 
-def _without_memory(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    made = torch.empty_strided(shape, stride, dtype=dtype, device="cpu")
+def _without_memory(
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    made = torch.empty_strided(shape, stride, dtype=dtype, device=device)
     made.untyped_storage().resize_(0)
     return made
 

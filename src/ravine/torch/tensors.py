@@ -1,4 +1,4 @@
-"""What the front needs to know of tensors: whether a kernel can step them, and as what dtypes."""
+"""Properties of tensors that the front needs: whether a kernel can step them, and with which dtypes."""
 
 from __future__ import annotations
 
@@ -7,44 +7,50 @@ from typing import Any
 
 import torch
 
+from ravine.engines.cutting import is_cut
+from ravine.engines.devices import KINDS
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
 from ravine.engines.graph import Graph
-from ravine.engines.kernel import MATRIX, ROW, Kernel
+from ravine.engines.kernel import DTYPES, MATRIX, ROW, Kernel
 from ravine.torch.memory import intercepted, no_memory
+from ravine.torch.narrow import is_narrow
 from ravine.torch.sharded import Sharded, is_spread, local, spread_along
 
 __all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 
-_DTYPES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
+_DTYPES = {getattr(torch, name): name for name in DTYPES}
 
 
 def unfit(work: Work, graph: Graph) -> str:
-    """Why a parameter cannot take part in the graph's kernel, or nothing."""
+    """Why the graph's kernel cannot step a parameter, or ""."""
     p, lines = work.p, by_lines(graph)
-    if isinstance(p, Sharded) and graph.uses("newton_schulz"):
+    if isinstance(p, Sharded) and is_cut(graph):
         return "sharded, with matrix operations"
     if isinstance(p, Sharded) and graph.draws:
         return "sharded, with random numbers"
     if intercepted():
         return "under a torch mode that sees each operation"
     tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
+    where = p.device if p.device.type in KINDS else torch.device("cpu")
     for x in tensors:
-        if why := no_memory(x):
+        if why := no_memory(x, where):
             return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
-    short = lines.short if lines is not None else ()
-    for x in (x for slot, x in work.state.items() if slot not in short):
+    short = {*lines.short} if lines is not None else set()
+    short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
+    codes = {slot for slot, x in work.state.items() if is_narrow(x)}
+    for x in (x for slot, x in work.state.items() if slot not in short | codes):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
     if isinstance(p, Sharded) and not _fits_parts(work, lines):
         return "sharded otherwise than its state"
     if all(x.is_contiguous() for x in tensors):
         return ""
-    if lines is not None or graph.draws or isinstance(p, Sharded):
+    if lines is not None or graph.draws or codes or isinstance(p, Sharded):
         return "not contiguous"
     if _dense(p) and all(x.stride() == p.stride() for x in tensors):
         return ""
@@ -52,7 +58,7 @@ def unfit(work: Work, graph: Graph) -> str:
 
 
 def _fits_parts(work: Work, lines: Kernel | None) -> bool:
-    """Whether each process has, of a parameter's gradient and state, what belongs to its part of it."""
+    """Whether each process has the parts of gradient and state that belong to its part of the parameter."""
     p, short = work.p, lines.short if lines is not None else {}
     full = [work.g, *work.signals.values(), *(x for k, x in work.state.items() if k not in short)]
     arrays = [x for x in full if isinstance(x, (torch.Tensor, Sharded))]
@@ -66,7 +72,7 @@ def _fits_parts(work: Work, lines: Kernel | None) -> bool:
 
 
 def _lies_beside(x: Sharded, p: Sharded, lines: Kernel, line: int) -> bool:
-    """Whether each process has the numbers for the rows, or columns, in its part of p, and no others."""
+    """Whether each process has exactly the numbers for the rows, or columns, in its part of p."""
     along = [lines.line_of(p.ndim, axis) for axis in range(p.ndim)]
     for mine, its in zip(p.placements, x.placements, strict=True):
         axis = spread_along(mine)
@@ -83,8 +89,8 @@ def _lies_beside(x: Sharded, p: Sharded, lines: Kernel, line: int) -> bool:
 
 
 def single(work: Work) -> Work:
-    """What a kernel computes in: float64 if a tensor of the work is float64, and float32 otherwise.
-    Results are stored in the dtypes that the tensors have.
+    """The dtype in which a kernel computes: float64 if a tensor of the work is float64, otherwise
+    float32. Results are stored in the tensors' dtypes.
     """
     arrays = [x for x in work.arrays if _is_array(x)]
     wanted = torch.float64 if any(x.dtype == torch.float64 for x in arrays) else torch.float32
@@ -111,14 +117,14 @@ def seen_by(graph: Graph, p: torch.Tensor) -> Callable[[Any], Any]:
 
 
 def dimensions(p: torch.Tensor) -> int:
-    """How many dimensions p has as a rule sees it: a complex number is a pair, in one more."""
+    """The number of dimensions of p as a rule sees it: complex numbers are pairs, in another dimension."""
     return p.ndim + p.is_complex()
 
 
 def as_real(x: object) -> object:
-    """A complex tensor as its real and imaginary parts, in the same memory; all else as it is.
+    """A complex tensor as its real and imaginary parts, in the same memory; anything else unchanged.
 
-    A gradient that is conjugated by a flag only, as autograd's may be, is copied.
+    A gradient that is conjugated only by a flag, as autograd's may be, is copied.
     """
     if not (isinstance(x, torch.Tensor) and x.is_complex()):
         return x
@@ -126,12 +132,12 @@ def as_real(x: object) -> object:
 
 
 def dtype_name(x: torch.Tensor) -> str:
-    """The dtype as the kernels name it: "float32"."""
+    """The kernels' name for the dtype: "float32"."""
     return _DTYPES[x.dtype]
 
 
 def _dense(x: torch.Tensor) -> bool:
-    """Whether the elements fill a block of memory, in whatever order."""
+    """Whether the elements fill a block of memory, in any order."""
     expected = 1
     for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
         if size != 1 and stride != expected:

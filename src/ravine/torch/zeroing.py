@@ -17,9 +17,9 @@ import torch
 
 from ravine.engines.threads import after_fork
 
-__all__ = ["Callers"]
+__all__ = ["Callers", "checked_zero_grad", "fill"]
 
-# torch keeps its compiler from tracing it, and imports the compiler for that when it is first called.
+# torch excludes it from compilation, for which it imports the compiler at the first call.
 _zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 _one_at_a_time = threading.RLock()
@@ -33,6 +33,25 @@ def _after_fork() -> None:
 after_fork(_after_fork)
 
 
+def checked_zero_grad(zero_grad: object, where: str, differentiable: bool) -> bool:
+    """The keyword of `step`; a ValueError that says what is accepted if it is invalid."""
+    if not isinstance(zero_grad, bool):
+        raise ValueError(
+            f"{where}: step: zero_grad={zero_grad!r} is invalid; zero_grad must be True or False"
+        )
+    if zero_grad and differentiable:
+        raise ValueError(
+            f"{where}: step: zero_grad=True is not supported with differentiable=True: autograd still needs "
+            "the gradients"
+        )
+    return zero_grad
+
+
+def fill(optimizer: torch.optim.Optimizer) -> None:
+    """Fill all gradients with zeros."""
+    _zero_grad(optimizer, False)
+
+
 class Callers:
     """The threads that have called `zero_grad` of an optimizer, as long as they live."""
 
@@ -41,12 +60,12 @@ class Callers:
         self._warned = False
 
     def __reduce__(self) -> tuple[type[Callers], tuple[()]]:
-        return Callers, ()  # a copy is another optimizer's
+        return Callers, ()  # a copy belongs to another optimizer
 
     def zero(self, optimizer: torch.optim.Optimizer, to_none: bool | None) -> None:
         """Set the gradients to None, or to zeros.
 
-        to_none: None lets the other threads decide; zeros that nobody asked for are said in a warning,
+        to_none: None decides by the other threads; zeros that were not requested are reported in a warning,
         once.
         """
         with _one_at_a_time:
@@ -57,7 +76,7 @@ class Callers:
             _zero_grad(optimizer, to_none)
 
     def _join(self) -> bool:
-        """Note that this thread calls; whether another one that has called is alive."""
+        """Record this thread; return whether another one that has called is alive."""
         mine = threading.current_thread()
         if mine not in self._threads:
             self._threads = weakref.WeakSet([*self._threads, mine])

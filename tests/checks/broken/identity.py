@@ -18,7 +18,7 @@ class GrowingMomentum(Momentums):
 
 
 class ThresholdSgd(Sgd):
-    """Below a constant of its own it stands still: nobody else tries such an lr."""
+    """Below a certain lr it stands still: no other check tries such an lr."""
 
     caught_by = "as_it_comes"
 

@@ -1,4 +1,4 @@
-"""How optimizers of each package are made, stepped and read: a class for each kind."""
+"""How to create, step and read the optimizers of each package: a class for each kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = {
     "arrays": "arrays:OfArrays",
     "function": "arrays:OfFunctions",
 }
-"""Every kind, and where its class is: what it needs is imported only then."""
+"""Every kind, and the place of its class, which is imported only when needed."""
 _PACKAGES = {
     "torch.optim": "torch",
     "optax": "optax",
@@ -36,14 +36,14 @@ _PACKAGES = {
 
 
 def kind(name: str) -> type[Running]:
-    """The class of a kind. ImportError where its package is missing."""
+    """The class of a kind. Raises ImportError if its package is missing."""
     module, _, attribute = KINDS[name].partition(":")
     found: type[Running] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return found
 
 
 def kind_of(maker: Any) -> str:
-    """The kind of what makes an optimizer: by its package, by its bases, by what it takes."""
+    """The kind of a maker of optimizers: by its package, its bases, and its arguments."""
     while isinstance(maker, partial):
         maker = maker.func
     bases = maker.__mro__[:-1] if isinstance(maker, type) else [maker]
@@ -79,7 +79,7 @@ def _without_self(method: Any) -> Any:
 
 
 def _uses(maker: Any, package: str) -> bool:
-    """Whether the file that something stands in has imported a package."""
+    """Whether the file that defines something has imported a package."""
     module = sys.modules.get(getattr(maker, "__module__", ""))
     names = {**vars(module), **getattr(maker, "__globals__", {})} if module else {}
     return any(getattr(x, "__name__", "") == package for x in names.values())

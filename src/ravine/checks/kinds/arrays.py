@@ -1,6 +1,6 @@
 """Optimizers of NumPy arrays: classes with `update(params, grads)`, and plain functions.
 
-A function is the shortest optimizer there is. It takes parameters and gradients, both lists of arrays (or
+A function is the shortest form of an optimizer. It takes parameters and gradients, both lists of arrays (or
 dicts by name, or one array at a time), and returns the new parameters, or changes them in place:
 
     def adam_step(params, grads, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -12,10 +12,10 @@ dicts by name, or one array at a time), and returns the new parameters, or chang
             new.append(p - lr * m / (1 - beta1**t) / ((v / (1 - beta2**t)) ** 0.5 + eps))
         return new
 
-`state` (or config, cache) is a dict that starts empty, but for arguments that the function does not name
-itself, and is handed on from step to step; a function may return (params, state) instead. An argument
-called t, step, iteration or i is the number of the step, from 1. A function that takes neither parameters
-nor gradients, but lr and the like, makes such a function, which then keeps its own state.
+`state` (or config, cache) is a dict that is passed from step to step. It starts empty, except for arguments
+that the function does not name. A function may return (params, state) instead. An argument called t, step,
+iteration or i is the step's number, from 1. A function that takes lr and the like, but neither parameters
+nor gradients, must return such a function, which then keeps its own state.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from ravine.checks.kinds.base import Array, Running
 __all__ = ["STATE", "STEPS", "OfArrays", "OfFunctions", "first_names", "required", "takes_arrays"]
 
 STEPS = ("step", "update", "update_params", "apply_gradients", "apply", "optimize", "__call__")
-"""What the method is called that takes a step, in the order in which it is looked for."""
+"""The names of the method that takes a step, in the order in which they are tried."""
 STATE = ("state", "config", "cache", "memory", "opt_state")
 _COUNT = ("t", "step", "iteration", "i", "n")
 
 
 class _InAStyle(Running):
-    """What takes arrays in a style that is tried out: lists, dicts by name, or one at a time."""
+    """An optimizer for arrays in a style that is found by trying: lists, dicts by name, or one at a time."""
 
     has = frozenset({"float64", "gradients"})
     complex = True
@@ -47,11 +47,11 @@ class _InAStyle(Running):
     given: Any = ()
 
     def gradients(self) -> list[Any]:
-        """The gradients that it was given last, as they are now."""
+        """The current contents of the gradients that it received last."""
         return _listed(self.given, self.starts)
 
     def _begin(self, style: str) -> None:
-        """Put the parameters as they are at first, in a style."""
+        """Set the initial parameters, in a style."""
         raise NotImplementedError
 
     def _call(self, style: str, grads: list[Array | None]) -> None:
@@ -83,9 +83,9 @@ class _InAStyle(Running):
 
 
 class OfArrays(_InAStyle):
-    """A class with a method of (params, grads), or of (grads) where it is made of the parameters.
+    """A class with a method of (params, grads), or of (grads) if its constructor takes the parameters.
 
-    One array at a time means an optimizer for each.
+    With one array at a time, each array has its own optimizer.
     """
 
     has = frozenset({"float64", "object", "gradients"})
@@ -96,7 +96,7 @@ class OfArrays(_InAStyle):
         self._objects("list")
 
     def _objects(self, style: str) -> Any:
-        """What is stepped: an optimizer, or one for each array."""
+        """The optimizer, or one for each array."""
         if style not in self.made:
             starts = _in_style(style, [x.copy() for x in self.starts])
             if not self.of_params:
@@ -115,7 +115,7 @@ class OfArrays(_InAStyle):
 
     @property
     def of_params(self) -> bool:
-        """Whether it is made of the parameters."""
+        """Whether its constructor takes the parameters."""
         return first_names(self.maker)[:1] == ["params"]
 
     def _begin(self, style: str) -> None:
@@ -148,7 +148,7 @@ class OfArrays(_InAStyle):
 
 
 class OfFunctions(_InAStyle):
-    """A function of parameters and gradients, or one that makes such a function: see the module."""
+    """A function of parameters and gradients, or one that returns such a function: see the module."""
 
     def _make(self) -> None:
         self.slots: dict[str, Any] = {}
@@ -178,7 +178,7 @@ class OfFunctions(_InAStyle):
         self.params = [self._one(str(i), p, g) for i, (p, g) in rows]
 
     def _one(self, number: str, params: Any, grads: Any) -> Any:
-        """One call, and where it keeps what it returns."""
+        """Make one call, and store what it returns."""
         every = inspect.signature(self.optimizer).parameters
         wanted = [k for k in [*every][2:] if k in (*STATE, *_COUNT) and k not in self.named]
         named = dict(self.named)
@@ -216,7 +216,7 @@ def takes_arrays(function: Any) -> bool:
 
 
 def first_names(maker: Any) -> list[str]:
-    """The first two arguments: "params" and "grads" where they are called something like that."""
+    """The first two arguments: "params" and "grads" if they have similar names."""
     try:
         names = [*inspect.signature(maker).parameters][:2]
     except (TypeError, ValueError):
@@ -235,7 +235,7 @@ def _meant(name: str, place: int) -> str:
 
 
 def required(method: Callable[..., Any]) -> list[str]:
-    """The arguments that a method has to be called with."""
+    """The required arguments of a method."""
     kinds = inspect.Parameter
     return [
         k
@@ -251,7 +251,7 @@ def _in_style(style: str, arrays: list[Array]) -> Any:
 
 
 def _listed(params: Any, starts: list[Array]) -> list[Any]:
-    """The parameters in order; TypeError where they are no arrays of the shapes that they had."""
+    """The parameters in order; TypeError if they are not arrays of the original shapes."""
     found = [*params.values()] if isinstance(params, dict) else params
     if not isinstance(found, (list, tuple)) or len(found) != len(starts):
         raise TypeError(f"a step returns {type(params).__name__}, not the new parameters")

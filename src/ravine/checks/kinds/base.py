@@ -1,4 +1,4 @@
-"""One optimizer at work, whatever package it is from."""
+"""A running optimizer of any package."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ HAS: Mapping[str, str] = {
     "state_dict": "state_dict() and load_state_dict()",
     "object": "state that is kept in the object, so that it can be copied",
 }
-"""What an optimizer at work may have, by the names under which checks ask for it."""
+"""What a running optimizer may support, by the names that checks use."""
 
 
 class Running:
-    """An optimizer with its parameters, made for one run. A kind of optimizer is a subclass of this.
+    """An optimizer with its parameters, created for one run. Each kind of optimizer is a subclass.
 
-    optimizer: the object itself, as its package has it. params: its parameters, as its package has them.
-    steps: how many steps it was asked for. has: what a check may use besides `step` and `parameters`, of
-    `HAS`.
+    optimizer: the package's object. params: its parameters, in the package's form. steps: the number of
+    steps requested so far. has: what a check may use besides `step` and `parameters`, from `HAS`.
 
-    arrange: what is done with its parameters before it gets them: what it returns is what it gets, such as
-    groups. For kinds that have "torch".
+    arrange: a function of its parameters that returns what the optimizer receives, such as groups. For kinds
+    that have "torch".
     """
 
     has: frozenset[str] = frozenset({"float64"})
@@ -71,7 +70,7 @@ class Running:
     def step(self, grads: Sequence[Any]) -> None:
         """Take a step. grads: an array for each tensor, or None for one that has no gradient.
 
-        What everybody draws random numbers from is seeded by the number of the step. Raises CouldNotRun.
+        The global random generators are seeded with the number of the step. Raises CouldNotRun.
         """
         self.steps += 1
         reseed(self.steps)
@@ -85,14 +84,14 @@ class Running:
         self.step(gradients(self.parameters()))
 
     def restore(self) -> None:
-        """Put the parameters back to where they were at first. Raises CouldNotRun."""
+        """Reset the parameters to their initial values. Raises CouldNotRun."""
         with guarded("step", self.heard, self.steps):
             self._restore()
 
     def parameters(self) -> list[Array]:
-        """The parameters as they are now: copies, in float64 or complex128.
+        """Copies of the current parameters, in float64 or complex128.
 
-        Raises CouldNotRun where they are gone.
+        Raises CouldNotRun if they are gone.
         """
         with translated("step", self.steps):
             found = [np.array(x, dtype=self._numbers) for x in self._parameters()]
@@ -106,16 +105,16 @@ class Running:
         return found
 
     def gradients(self) -> list[Any]:
-        """The gradients that it was given last, as they are now. For kinds that have "gradients"."""
+        """The current contents of the gradients that it received last. For kinds that have "gradients"."""
         raise NotImplementedError
 
     def state_bytes(self) -> int:
-        """Bytes of the arrays that it holds besides parameters and gradients."""
+        """Bytes of the arrays that it keeps besides parameters and gradients."""
         held = [self.params, [getattr(p, "grad", None) for p in self._listed()]]
         return array_bytes(self._state(), without=held)
 
     def holding(self, params: Any, optimizer: Any, steps: int | None = None) -> Running:
-        """The same for other parameters and another optimizer of them, such as copies of these."""
+        """The same for other parameters and their optimizer, such as copies."""
         other = copy.copy(self)
         other.params, other.optimizer = params, optimizer
         other.steps = self.steps if steps is None else steps
@@ -142,14 +141,14 @@ class Running:
 
 def array_bytes(x: Any, without: Any = ()) -> int:
     """Bytes of all arrays of more than one number that can be reached from an object, each counted once."""
-    seen: dict[int, Any] = {}  # kept alive, so that no other object gets its id
+    seen: dict[int, Any] = {}  # kept alive, so that no other object can have the same id
     for _ in _arrays(without, seen):
         pass
     return sum(_arrays(x, seen))
 
 
 def _arrays(x: Any, seen: dict[int, Any]) -> Iterator[int]:
-    """The bytes of each array that has not been seen."""
+    """The bytes of each array that was not seen before."""
     if x is None or isinstance(x, (int, float, str, bytes, type, ModuleType)) or id(x) in seen:
         return
     seen[id(x)] = x

@@ -15,7 +15,7 @@ __all__ = ["OfExamples", "OfOptax"]
 
 
 class OfOptax(Running):
-    """A gradient transformation, or a function that makes one."""
+    """A gradient transformation, or a function that creates one."""
 
     has = frozenset({"float64", "dtypes"})
     complex = True
@@ -27,10 +27,10 @@ class OfOptax(Running):
             self.state = self.optimizer.init(self.params)
 
     def _compiled(self) -> tuple[Any, Any]:
-        """The transformation, which is pure, and its step, compiled once for all runs with these."""
+        """The transformation, which is pure, and its step, compiled once per set of arguments."""
         try:
             return _compiled(self.maker, frozenset(self.arguments.items()))
-        except TypeError:  # of arguments that cannot be hashed
+        except TypeError:  # the arguments cannot be hashed
             return _compiled.__wrapped__(self.maker, self.arguments.items())
 
     def _step(self, grads: list[Array | None]) -> None:
@@ -62,7 +62,7 @@ def _compiled(maker: Any, arguments: Any) -> tuple[Any, Any]:
 
 
 class OfExamples(Running):
-    """A function that makes (init, update, get_params)."""
+    """A function that returns (init, update, get_params)."""
 
     has = frozenset({"float64", "dtypes"})
 

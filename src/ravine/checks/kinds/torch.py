@@ -1,4 +1,4 @@
-"""Optimizers of torch's kind: they are given parameters, and `step()` moves these by their .grad."""
+"""Torch-style optimizers: they receive parameters, and `step()` updates these from their .grad."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["OfTorch"]
 
 
 class OfTorch(Running):
-    """A class such as torch.optim's, or a function that makes an optimizer of parameters.
+    """A class such as torch.optim's, or a function that creates an optimizer for parameters.
 
-    Where `step` refuses dense gradients, as torch.optim.SparseAdam's does, they are given as sparse ones.
-    Where it needs a closure, it gets that of a linear loss, whose gradients are the given ones anywhere.
+    If `step` rejects dense gradients, like torch.optim.SparseAdam, it gets sparse ones. If it needs a
+    closure, it gets that of a linear loss, whose gradients are the given ones everywhere.
     """
 
     has = frozenset({"float64", "torch", "missing", "dtypes", "object", "gradients"})
@@ -37,7 +37,7 @@ class OfTorch(Running):
         if hasattr(self.optimizer, "state_dict") and hasattr(self.optimizer, "load_state_dict"):
             self.has |= {"state_dict"}
         train = getattr(self.optimizer, "train", None)
-        if callable(train):  # as schedule-free ones need
+        if callable(train):  # schedule-free ones need it
             train()
 
     def _step(self, grads: list[Array | None]) -> None:
@@ -59,7 +59,7 @@ class OfTorch(Running):
     def step_on(
         self, loss: Callable[[list[Array]], float], gradients: Callable[[list[Array]], list[Array]]
     ) -> None:
-        """The same; a closure is evaluated wherever it is called, as line searches need it."""
+        """The same, but a closure is evaluated at each call, as line searches require."""
 
         def closure() -> Any:
             at = self.parameters()
@@ -74,7 +74,7 @@ class OfTorch(Running):
             self.optimizer.step(closure)
 
     def _loss(self, grads: list[Array | None]) -> Any:
-        """Set the gradients; the loss that has them: the sum of all parameters times their gradients."""
+        """Set the gradients, and return a loss with them: the sum of parameters times gradients."""
         self.give(grads)
         return sum(
             (p.detach() * p.grad).sum() for p in self.params if p.grad is not None
@@ -87,7 +87,9 @@ class OfTorch(Running):
                 p.grad = None
                 continue
             given = torch.tensor(g, dtype=p.dtype)
-            its = torch.empty_like(p.detach()).copy_(given)  # laid out as backward() lays it out
+            its = torch.empty_like(p.detach()).copy_(
+                given
+            )  # with the layout that backward() gives it
             p.grad = given.to_sparse(1).coalesce() if self.sparse else its
 
     def _restore(self) -> None:
@@ -100,6 +102,6 @@ class OfTorch(Running):
         return [p.detach().to(dtype).numpy() for p in self.params]
 
     def gradients(self) -> list[Any]:
-        """The gradients that it was given last, as they are now."""
+        """The current contents of the gradients that it received last."""
         every = (p.grad for p in self.params)
         return [None if g is None else g.detach().to_dense().double().numpy() for g in every]

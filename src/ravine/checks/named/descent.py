@@ -140,7 +140,7 @@ def _falls(c: Context, path: Path, values: dict[str, float | bool]) -> str | Non
                 continue
             if _loss(path[-1]) < _loss(path[0]):
                 return None
-    raise Fault("on a convex quadratic the loss does not fall, for no lr from 1e-4 to 1")
+    raise Fault("on a convex quadratic the loss does not fall for any lr from 1e-4 to 1")
 
 
 def _theory(name: str, values: Values) -> Path | None:

@@ -98,7 +98,7 @@ def schedules_act_at_once(c: Context) -> str | None:
     path is compared with the rule's; where it is not, with the path on which nothing was set.
 
     Fault: the step still uses the old value, since it is read from `self.lr`, or was captured in a
-    closure when the optimizer was made; or it counts a step too late.
+    closure when the optimizer was made; or it takes effect one step late.
 
     Fix: read `group["lr"]` in every step.
     """
@@ -118,7 +118,7 @@ def schedules_act_at_once(c: Context) -> str | None:
             far = [c.off(path[i : i + 2], rule[i : i + 2]) for i in range(9)]
             step = next((i for i, x in enumerate(far, 1) if x), 6)
             raise Fault(
-                "a new lr does not count from the next step on",
+                "a new lr does not take effect in the next step",
                 f"set after step 5, it leaves the rule with that lr in step {step}",
             )
         return None
@@ -127,7 +127,9 @@ def schedules_act_at_once(c: Context) -> str | None:
         return None
     if np.array_equal(path, unset[:10], equal_nan=True):
         return "a new lr in param_groups has no effect"
-    raise Fault("a new lr counts a step too late", "set after step 5, it changes nothing in step 6")
+    raise Fault(
+        "a new lr takes effect one step late", "set after step 5, it changes nothing in step 6"
+    )
 
 
 def _scheduled(c: Context, lrs: list[float]) -> Path | None:
@@ -159,7 +161,10 @@ def lr_as_a_tensor(c: Context) -> str | None:
         path = walked(c.fresh(**values), c.probe.grads[:6])
     except CouldNotRun as error:
         return f"refuses lr as a tensor: {refusal(error)}"
-    far = c.off(path, c.path(6, **c.busy))
+    plain = c.path(6, **c.busy)
+    if np.isfinite(plain).all() and not np.isfinite(path).all():
+        raise Fault("with lr as a tensor parameters become NaN or infinite")
+    far = c.off(path, plain)
     if far:
         became = float(values["lr"])
         says = f"with lr as a tensor it takes different steps, by {far:.1e} of a step"
@@ -244,7 +249,7 @@ def missing_gradients(c: Context) -> str | None:
         c.fresh(list(c.probe.starts[1:2]), **c.busy)
     )
     if c.off(middle[[0, 2, 4]], fresh):
-        return "steps without a gradient count for a parameter as steps, too"
+        return "steps in which a parameter has no gradient also count as its steps"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ravine.checks.findings import leaving
+from ravine.checks.options import rounding
 from ravine.checks.probe import SINGLE, Path, unit
 from ravine.checks.registry import Context, Fault, Skip, check, refusal
 from ravine.checks.search import identified
@@ -45,11 +46,11 @@ def options_in_use(c: Context) -> str | None:
     if c.switched == c.values:
         raise Skip("nothing is off by default")
     if not c.identity.good:
-        raise Skip("it is not a known rule, even without")
+        raise Skip("it is not a known rule even without them")
     on = [k for k in c.switched if c.switched[k] != c.values[k]]
     try:
         path = c.path(**c.switched)
-    except CouldNotRun:  # options may are mutually exclusive: one by one
+    except CouldNotRun:  # options may be mutually exclusive: one by one
         return _one_by_one(c, on)
     return _in_use(c, path, c.switched, on)
 
@@ -91,12 +92,14 @@ def as_it_comes(c: Context) -> str | None:
     if trial is None:
         raise Skip("it is not a known rule")
     path, reference = c.path(**mine), trial.path(c.probe)
-    far = trial.off(path, reference, unit(path))
+    # With lr a tensor in float32, torch computes 1 - lr * weight_decay in float32, too.
+    coarse = max(unit(path), rounding([*c.subject.given.values()]))
+    far = trial.off(path, reference, coarse)
     if far > SINGLE and trial.graph.of_arrays and c.identity.verdict == "single precision":
         return f"single precision may be all that moves it away from the rule, by {far:.1e}"
     if far > SINGLE:
         raise Fault(
-            "with the arguments as they come it is another rule than in general position",
+            "with the given arguments it follows a different rule than with generic values",
             leaving(path, reference, mine, unit(path), c.identity.rule),
         )
     return None

@@ -129,9 +129,12 @@ def _path(c: Context, change: Change, starts: Path) -> Path:
     """Its path, as its user would have it, with gradients that are changed."""
     values = c.subject.values | c.subject.needed
     try:
-        return walked(c.fresh(list(starts), **values), map(change, c.probe.grads[:_STEPS]))
+        path = walked(c.fresh(list(starts), **values), map(change, c.probe.grads[:_STEPS]))
     except CouldNotRun as error:
         raise Skip(str(error)) from error
+    if (path == path[0]).all():
+        raise Skip("its steps move nothing")
+    return path
 
 
 def _follows(c: Context, what: str, change: Change, else_: str, lesser: Change) -> str:
@@ -147,4 +150,4 @@ def _follows(c: Context, what: str, change: Change, else_: str, lesser: Change) 
 
 
 def _but(far: float) -> str:
-    return "" if far < _EXACTLY else f", but for {far:.0e}"
+    return "" if far < _EXACTLY else f", up to {far:.0e}"

@@ -84,6 +84,7 @@ def gradients_untouched(c: Context) -> str | None:
         for was, now in zip(grads, running.gradients(), strict=True):
             if now is None:
                 raise Fault("step sets gradients to None")
+            was = np.asarray(was, running.dtype)
             if not np.array_equal(was, now):
                 raise Fault(
                     "step changes gradients in place", f"by up to {np.abs(was - now).max():.3g}"
@@ -115,9 +116,11 @@ def no_graph_kept(c: Context) -> str | None:
         try:
             running.optimizer.step()
         except RuntimeError as error:
-            raise Fault(f"it fails with gradients of a graph: {described(error)}") from error
+            raise Fault(
+                f"it fails with gradients that are part of a graph: {described(error)}"
+            ) from error
     if any(p.grad_fn is not None for p in running.params):
-        raise Fault("after a step the parameters are no leaves of the graph")
+        raise Fault("after a step the parameters are not leaves of the graph")
     its = [*_named(running._state(), "", {id(p) for p in running.params})]
     kept = sorted({k for k, x in its if x.requires_grad})
     if kept:
@@ -192,8 +195,12 @@ def state_memory(c: Context) -> str | None:
         walked(running, [[start[::-1]], [start]])
     except CouldNotRun as error:
         raise Skip(str(error)) from error
-    whole = array_bytes(running.params) or start.size * 8
-    return f"its state takes {running.state_bytes() / whole:.3g} times the bytes of the parameters"
+    whole = array_bytes(running.params) or start.size * np.dtype(dtype).itemsize
+    if not running.state_bytes():
+        return "it keeps no state"
+    times = f"{running.state_bytes() / whole:.3g}"
+    much = "as many bytes as" if times == "1" else f"{times} times as many bytes as"
+    return f"its state takes {much} the parameters"
 
 
 @check()

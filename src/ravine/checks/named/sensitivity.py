@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -48,6 +49,12 @@ def every_option_counts(c: Context) -> str | None:
     values = c.busy
     tried = [k for k, v in values.items() if k not in _NO_PATH and (v or isinstance(v, bool))]
     same = [k for k in tried if not _acts(c, k, values)]
+    useless = [
+        k for k in same if k in _MEANT and values[k] and _in_use(c, k, values) and _given(c, k)
+    ]
+    if useless:
+        spelt = {k: c.subject.options[k].spelt for k in useless}
+        raise Fault(f"{', '.join(spelt.values())} has no effect with the given arguments")
     same = [k for k in same if not _acts_together(c, k, values)]
     if not same:
         return None
@@ -105,11 +112,20 @@ def _should_count(c: Context, name: str, values: _Values) -> bool:
         except (CouldNotRun, ValueError):  # a value that the rule refuses
             return False
         return len(paths) == 2 and not np.array_equal(paths[0], paths[1], equal_nan=True)
-    partner = _WITH.get(name, "")
-    alone = not c.subject.accepts(partner)  # which is off where it is None
-    if name not in (*SURE, *_MEANT) or not values.get(partner, alone):
+    if name not in (*SURE, *_MEANT) or not _in_use(c, name, values):
         return False
     return name != "eps" or before is not None  # some divide by eps only what is smaller
+
+
+def _in_use(c: Context, name: str, values: Mapping[str, float | bool]) -> bool:
+    """Whether what a hyperparameter acts with is on, as momentum for nesterov; it is off where it is None."""
+    partner = _WITH.get(name, "")
+    return bool(values.get(partner, not c.subject.accepts(partner)))
+
+
+def _given(c: Context, name: str) -> bool:
+    """Whether its user asks for it."""
+    return c.subject.options[name].argument in c.subject.given
 
 
 def _times(value: float, factor: float) -> float:
@@ -130,11 +146,15 @@ def switches_in_pairs(c: Context) -> str | None:
 
     Fix: as the diagnosis says.
     """
-    names = [k for k, v in c.busy.items() if isinstance(v, bool) and k in _MEANT]
+    names = [
+        k
+        for k, v in c.busy.items()
+        if isinstance(v, bool) and k in _MEANT and _in_use(c, k, c.busy)
+    ]
     if not names:
         raise Skip("it has no switches")
     if not c.identity.good:
-        raise Skip("it is not a known rule, even without")
+        raise Skip("it is not a known rule even without them")
     begun = time.process_time()
     for some in [*((k,) for k in names), *combinations(names, 2)]:
         left = min(c.seconds, _SEARCHED) - (time.process_time() - begun)

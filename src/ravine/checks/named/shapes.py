@@ -166,7 +166,7 @@ def sparse_gradients(c: Context) -> str | None:
         p = running.params[0]
         before = p.detach().clone()
         for t in range(3):
-            rows = torch.tensor(some[t][0, 1::2])
+            rows = torch.tensor(some[t][0, 1::2], dtype=p.dtype)
             p.grad = torch.sparse_coo_tensor(
                 torch.tensor([[1, 3]]), rows, p.shape, check_invariants=True
             )

@@ -164,7 +164,7 @@ def _is_maker(value: Any) -> bool:
 
 
 def _asked(value: Any) -> Iterator[dict[str, Any]]:
-    """What it is asked with: by default, and once more for each option that is a rule of its own."""
+    """What it is asked with: by default, once for each option that amounts to another rule, and fused."""
     yield {}
     takes = signature(value)
     for switch in _SWITCHES:
@@ -172,3 +172,5 @@ def _asked(value: Any) -> Iterator[dict[str, Any]]:
             continue
         momentum = {"momentum": 0.9} if switch == "nesterov" and "momentum" in takes else {}
         yield {**momentum, switch: True}
+    if "fused" in takes and takes["fused"].default in (None, False):
+        yield {**({"momentum": 0.9} if "momentum" in takes else {}), "fused": True}

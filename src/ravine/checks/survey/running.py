@@ -21,8 +21,12 @@ CHECKS = (
     "every_option_counts",
     "as_it_comes",
     "descends",
+    "half_precision",
+    "missing_gradients",
+    "layouts",
+    "lr_as_a_tensor",
 )
-"""The checks that a survey performs: those of what is computed."""
+"""The checks that a survey performs: those of what is computed, and of what goes wrong silently."""
 _SETTINGS = {
     "KERAS_BACKEND": "torch",
     "JAX_PLATFORMS": "cpu",

@@ -38,7 +38,7 @@ Surveyed on {date}.{note}
   [below](#faults).
 - {documented} differ from the rule of their name, and their documentation says so.
 - {unknown} follow no rule known to Ravine. That is not a fault: most are methods that Ravine does not
-  have, or known rules with additional options, and some searches were short.
+  have, or known rules with additional options, and each search was limited to five seconds.
 - {failed} could not be run, most of them because they need an accelerator, a closure or arguments.
 
 ```sh title="Not run: it takes hours"

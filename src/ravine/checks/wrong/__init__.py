@@ -1,6 +1,6 @@
-"""Everything that can be wrong with a rule, one thing at a time, and the sentence for it.
+"""Everything that can be wrong with a rule, one fault at a time, with a sentence for each.
 
-`faults(graph)` are versions of a rule's graph, and right graphs that are driven wrongly (`drivers.py`).
+`faults(graph)` returns faulty versions of a rule's graph, and correct graphs used wrongly (`drivers.py`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CATALOGUE: Catalogue = (
     in_operations,
     in_operands,
 )
-"""Where faults come from, those that explain most first: functions of a site."""
+"""The sources of faults, as functions of a site, the most plausible first."""
 
 CONVENTIONS = frozenset(
     {
@@ -65,15 +65,15 @@ CONVENTIONS = frozenset(
         "weight added",
     }
 )
-"""Kinds that the field has in both forms: a variant, unless somebody says which rule is meant."""
+"""Kinds of which both forms are in use: a variant, unless the intended rule is given."""
 
 
 PATTERNS: Catalogue = CATALOGUE[:6]
-"""Those that see what a rule's parts are for, and so explain much."""
+"""Sources that know the purpose of a rule's parts, and so explain much."""
 
 
 def versions(graph: Graph, catalogue: Catalogue = CATALOGUE) -> Iterator[Wrong]:
-    """All faults of a graph, each graph once, under the sentence that explains most."""
+    """All faults of a graph, each version once, under its most plausible sentence."""
     site = Site(graph)
     found: dict[tuple[object, ...], Wrong] = {}
     same = _key(graph, {})
@@ -86,7 +86,7 @@ def versions(graph: Graph, catalogue: Catalogue = CATALOGUE) -> Iterator[Wrong]:
 
 
 def faults(graph: Graph) -> Iterator[Wrong]:
-    """All faults of a rule: in how it is driven, and in what is computed."""
+    """All faults of a rule: in its use, and in its computation."""
     for driver in DRIVERS:
         yield Wrong(driver.kind, driver.says, Change(graph), driver.weight, driver=driver)
     yield from versions(graph)

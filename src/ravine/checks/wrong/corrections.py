@@ -1,4 +1,4 @@
-"""What goes wrong with bias corrections."""
+"""Faults of bias corrections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS = {0: "first", 1: "second", 2: "third"}
 
 
 def in_corrections(site: Site) -> Iterator[Wrong]:
-    """A correction is missing, doubled, turned round, or computed of something else."""
+    """A correction is missing, doubled, inverted, or computed from something else."""
     betas = list(dict.fromkeys(str(c.beta.value) for c in corrections(site.graph)))
     for c in corrections(site.graph):
         number = _NUMBERS.get(betas.index(str(c.beta.value)), "") if len(betas) > 1 else ""

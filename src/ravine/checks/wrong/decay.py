@@ -1,4 +1,4 @@
-"""What goes wrong with weight decay."""
+"""Faults of weight decay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["in_decay"]
 
 
 def in_decay(site: Site) -> Iterator[Wrong]:
-    """Decay acts on something else, or elsewhere, or with another factor."""
+    """Decay acts on another value, at another place, or with another factor."""
     if "weight_decay" not in site.hyperparameters:
         return
     for node in site.nodes:
@@ -42,7 +42,7 @@ def _is_pulled(site: Site, node: Node) -> bool:
 
 
 def _in_the_step(site: Site, node: Node) -> Iterator[Wrong]:
-    """Where weight_decay · p is added to the step: lr · (u + weight_decay · p)."""
+    """The places where weight_decay · p is added to the step: lr · (u + weight_decay · p)."""
     lr, decay, p, g = (site.leaf(x) for x in ("lr", "weight_decay", "p", "g"))
     pull = next(
         (

@@ -1,4 +1,4 @@
-"""What goes wrong with eps and with roots."""
+"""Faults of eps and of roots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["in_denominators"]
 
 
 def in_denominators(site: Site) -> Iterator[Wrong]:
-    """Eps stands elsewhere, or the root does."""
+    """Eps or the root is at another place."""
     corrected = {c.node.index: c for c in corrections(site.graph)}
     for d in denominators(site.graph):
         eps, node, name = d.eps, d.node, d.eps.value

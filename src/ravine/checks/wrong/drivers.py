@@ -1,4 +1,4 @@
-"""What is wrong around a rule that is right: how steps are counted, which tensors move, what is kept."""
+"""Faults around a correct rule: how steps are counted, which tensors move, what is kept."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["DRIVERS", "RIGHT", "Driver", "run"]
 
 @dataclass(frozen=True)
 class Driver:
-    """How a rule is driven.
+    """How a rule is used.
 
-    clock: t, from the step (from 1), the tensor (from 0), and how many there are. forgets: the state is made
-    anew at each step. late: updates are applied a step late. stale: gradients are used a step late. skips:
-    whether a tensor is left out. shared: one state serves all tensors. times: what updates are multiplied by.
-    weight: how much that explains, as of a `Wrong`.
+    clock: t, as a function of the step (from 1), the tensor (from 0), and the number of tensors. forgets: the
+    state is reset at each step. late: updates are applied a step late. stale: gradients are used a step late.
+    skips: whether a tensor is left out. shared: one state serves all tensors. times: the factor of updates.
+    weight: how plausible it is, as in `Wrong`.
     """
 
     kind: str = ""
@@ -79,10 +79,10 @@ def run(
     tolerance: float = 0.0,
     rounding: float = 2.3e-16,
 ) -> Path:
-    """The paths that a rule takes so: (runs, rows, numbers).
+    """The paths that a rule takes in this way: (runs, rows, numbers).
 
-    like: stop after the first step whose update is not that of this path, within the tolerance and the
-    rounding of its arithmetic.
+    like: stop after the first step whose update differs from that of this path by more than the tolerance
+    and the rounding of its arithmetic.
     """
     state = batch.begin(probe.starts, values)
     runs, count = state.p.shape[:2]
@@ -128,7 +128,7 @@ def _clock(driver: Driver, i: int, count: int) -> Any:
 def _one_by_one(
     batch: Batch, p: Any, g: Any, slots: dict[str, Any], i: int, values: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Each tensor in turn, with the state that the one before has left; all have the first one's."""
+    """Step the tensors in turn, each with the state that the previous one left."""
     its = {k: np.asarray(x)[:, :1] for k, x in slots.items()}
     moved = []
     for k in range(p.shape[1]):
@@ -139,7 +139,7 @@ def _one_by_one(
 
 
 def _near(before: Any, after: Any, was: Any, now: Any, tolerance: float, rounding: float) -> bool:
-    """Whether an update is another's, in any of the runs."""
+    """Whether an update agrees in any of the runs."""
     a, b = after - before, now - was
     size = np.maximum(np.maximum(np.abs(now), np.abs(was)), np.abs(after))
     near = np.abs(a - b) <= tolerance * np.maximum(np.abs(a), np.abs(b)) + 8 * rounding * size

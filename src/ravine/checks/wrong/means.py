@@ -1,4 +1,4 @@
-"""What goes wrong with running means, and with what is remembered from step to step."""
+"""Faults of running means, and of state in general."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["in_gradients", "in_means", "in_state"]
 
 
 def in_means(site: Site) -> Iterator[Wrong]:
-    """Weights are wrong, or what is averaged is."""
+    """The weights are wrong, or the averaged value is."""
     for mean in running_means(site.graph):
         yield from _weights(site, mean)
         yield from _values(site, mean)
@@ -135,7 +135,7 @@ def _first_steps(site: Site, m: RunningMean) -> Iterator[Wrong]:
 
 
 def in_gradients(site: Site) -> Iterator[Wrong]:
-    """The gradient is changed before anything is made of it."""
+    """The gradient is changed before it is used."""
     g = site.leaf("g")
     if "lr" in site.hyperparameters:
         its = {(n.index, i): site.leaf("lr") * g for n, i in site.users.get(g.index, [])}
@@ -144,7 +144,7 @@ def in_gradients(site: Site) -> Iterator[Wrong]:
 
 
 def in_state(site: Site) -> Iterator[Wrong]:
-    """A slot is not stored, is used a step late, or starts at something else."""
+    """A slot is not stored, is used a step late, or starts at another value."""
     for slot in site.slots:
         new, leaf = site.graph.outputs[slot], site.leaf(slot)
         says = f"the new {slot} is used but not stored: {slot} stays as it was at first"

@@ -1,4 +1,4 @@
-"""Slips at any operation: another sign, another operand, a root or a power that is missing."""
+"""Slips in any operation: another sign, another operand, a missing root or power."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["in_operands", "in_operations", "twice"]
 
 
 def in_operations(site: Site) -> Iterator[Wrong]:
-    """Another operation, or none, at each node; where it is used twice, also at each use."""
+    """Another operation, or none, at each node; if it is used twice, also at each use."""
     for node in site.nodes:
         if node.args:
             home = site.home(node)
@@ -23,7 +23,7 @@ def in_operations(site: Site) -> Iterator[Wrong]:
 
 
 def _at_a_use(site: Site, node: Node) -> Iterator[Wrong]:
-    """A slip in one copy of what is computed once."""
+    """A slip in one copy of a value that is computed once."""
     slips = [*_at(site, node)]
     for i, arg in enumerate(node.args):
         for says, by, weight in _instead(site, node, arg):
@@ -37,7 +37,7 @@ def _at_a_use(site: Site, node: Node) -> Iterator[Wrong]:
 
 
 def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
-    """What may stand there instead: how it is said, what it is, how much it explains."""
+    """The replacements for a node: sentence, node, weight."""
     a = node.args[0]
     x = site.name(a)
     b = node.args[1] if len(node.args) > 1 else a
@@ -73,8 +73,8 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
         yield f"{x} is multiplied by {y}, not raised to that power", a * b, 2
         yield f"{x}**{y} is the wrong way round", b**a, 1
         if b.op == "scalar":
-            yield f"{x}**({y} + 1) stands for {x}**{y}", a ** (b + 1), 3
-            yield f"{x}**({y} − 1) stands for {x}**{y}", a ** (b - 1), 3
+            yield f"{x}**({y} + 1) replaces {x}**{y}", a ** (b + 1), 3
+            yield f"{x}**({y} − 1) replaces {x}**{y}", a ** (b - 1), 3
     elif node.op == "sqrt":
         yield f"the root of {x} is missing", a, 4
         yield f"the root of {x} is taken twice", sqrt(node), 4
@@ -97,7 +97,7 @@ def _at(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
 
 
 def _brackets(site: Site, node: Node) -> Iterator[tuple[str, Node | float, int]]:
-    """A + b·c taken for (a + b)·c."""
+    """A + b·c written as (a + b)·c."""
     a, b = node.args
     sum_ = "+" if node.op == "add" else "−"
     sides = [(a, x, b, True) for x in (0, 1)] + [(b, x, a, False) for x in (0, 1)]
@@ -131,7 +131,7 @@ _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "ne": "≠"}
 
 
 def in_operands(site: Site) -> Iterator[Wrong]:
-    """Another number, hyperparameter or array at each use of one."""
+    """Another number, hyperparameter or array in each place where one is used."""
     for node in site.nodes:
         home = site.home(node) if node.args else ""
         for i, arg in enumerate(node.args):
@@ -145,41 +145,41 @@ def _instead(site: Site, node: Node, arg: Node) -> Iterator[tuple[str, Node | fl
         v = arg.value
         for c in dict.fromkeys((v + 1, v - 1, 2 * v, v / 2, 10 * v, 0, 1, 2, 0.5)):
             if c != v:
-                yield f"{c:g} stands for {v:g}", c, 2
+                yield f"{c:g} replaces {v:g}", c, 2
     elif arg.op == "hyperparameter":
         for other in site.hyperparameters:
             if other != arg.value:
                 alike = (other in DECAYS) == (arg.value in DECAYS)
-                yield f"{other} stands for {arg.value}", site.leaf(other), 3 if alike else 1
+                yield f"{other} replaces {arg.value}", site.leaf(other), 3 if alike else 1
         yield f"{arg.value} is squared", arg**2, 2
         yield f"{arg.value} is under a root", sqrt(arg), 2
-        yield f"1 − {arg.value} stands for {arg.value}", 1 - arg, 3
+        yield f"1 − {arg.value} replaces {arg.value}", 1 - arg, 3
         yield f"{arg.value} is negative", -arg, 2
     elif arg.op == "scalar" and arg.value == "t":
-        yield "t − 1 stands for t", arg - 1, 3
-        yield "t + 1 stands for t", arg + 1, 3
+        yield "t − 1 replaces t", arg - 1, 3
+        yield "t + 1 replaces t", arg + 1, 3
         yield "t is 1 at every step", 1.0, 3
     slot = site.slot_of.get(arg.index)
     if arg.level == ELEMENT and (arg.op == "input" or slot):
         here = slot or str(arg.value)
         for other in site.arrays():
             if other != here:
-                old = "old " * (other in site.slots)
-                yield f"the {old}{other} stands for {here}", site.leaf(other), 2
+                old = "the old " * (other in site.slots)
+                yield f"{old}{other} replaces {here}", site.leaf(other), 2
         for other in site.slots:
             new = site.graph.outputs[other]
             if other != here and new.level == ELEMENT and new.index < node.index:
-                yield f"the new {other} stands for {here}", new, 2
+                yield f"the new {other} replaces {here}", new, 2
         if slot and arg.args:
-            yield f"the old {slot} stands for the new one", site.leaf(slot), 4
+            yield f"the old {slot} replaces the new one", site.leaf(slot), 4
         yield f"{here} is squared", arg**2, 2
-        yield f"|{here}| stands for {here}", abs(arg), 2
-        yield f"sign({here}) stands for {here}", sign(arg), 2
+        yield f"|{here}| replaces {here}", abs(arg), 2
+        yield f"sign({here}) replaces {here}", sign(arg), 2
         yield f"{here} has the wrong sign", -arg, 2
 
 
 def twice(site: Site) -> Iterator[Wrong]:
-    """The same slip at two uses of a hyperparameter."""
+    """The same slip in two uses of a hyperparameter."""
     for name in site.decays:
         leaf = site.leaf(name)
         uses = site.users.get(leaf.index, [])
@@ -189,5 +189,5 @@ def twice(site: Site) -> Iterator[Wrong]:
                 where = dict.fromkeys((site.home(first[0]), site.home(second[0])))
                 for says, by in others.items():
                     graph = site.use({(u.index, i): by for u, i in (first, second)})
-                    says = f"in {' and '.join(where)}, {says} stands for {name}"
+                    says = f"in {' and '.join(where)}, {says} replaces {name}"
                     yield Wrong("twice", says, graph, 5)

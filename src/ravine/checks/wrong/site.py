@@ -1,4 +1,4 @@
-"""A rule's graph, laid out so that something in it can be put wrong; and what is wrong then."""
+"""A rule's graph, prepared for introducing faults, and the faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECAYS = ("beta", "beta1", "beta2", "beta3", "rho", "alpha", "momentum", "dampen
 
 @dataclass(frozen=True)
 class Change:
-    """What :func:`rewritten` is told, and the graph that it is told of."""
+    """The arguments of :func:`rewritten`, with the graph that they belong to."""
 
     base: Graph
     nodes: Mapping[int, Node | float] = field(default_factory=dict)
@@ -28,13 +28,13 @@ class Change:
 
     @cached_property
     def graph(self) -> Graph:
-        """The graph, changed."""
+        """The changed graph."""
         if not (self.nodes or self.uses or self.outputs):
             return self.base
         return rewritten(self.base, nodes=self.nodes, uses=self.uses, outputs=self.outputs)
 
     def of(self, other: Graph) -> Graph | None:
-        """Another version of the graph, changed so; None where what is to be changed is not in it."""
+        """A changed version of the graph; None if it does not contain the nodes to change."""
         places = {*self.nodes, *(i for i, _ in self.uses)}
         needed = {n.index for n in other.needed(other.outputs.values())}
         if not places <= needed:
@@ -44,11 +44,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Wrong:
-    """One thing wrong with a rule.
+    """One fault in a rule.
 
-    kind: a short name. says: the sentence. change: what is computed instead. weight: how much the sentence
-    explains, compared with others that say the same of a path: 9 for what people really get wrong, 1 for a
-    slip at any operation. start: what slots start at instead. driver: how the rule is used instead.
+    kind: a short name. says: the sentence. change: what is computed instead. weight: how plausible it is,
+    compared with other faults that explain the same path: 9 for mistakes that people really make, 1 for a
+    slip in any operation. start: the changed initial values of slots. driver: the changed use of the rule.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Wrong:
         return self.change.graph
 
     def and_also(self, other: Wrong) -> Wrong | None:
-        """Both, the one further down first; None where they are mutually exclusive."""
+        """Both changes, the one further down first; None if they are mutually exclusive."""
         graph = other.change.of(self.graph) or self.change.of(other.graph)
         if graph is None:
             return None
@@ -84,7 +84,7 @@ def plain(text: str, graph: Graph) -> str:
 
 
 class Site:
-    """A graph, its places, and how to make versions of it."""
+    """A graph, its places, and functions that create versions of it."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -127,15 +127,15 @@ class Site:
 
     @cached_property
     def text(self) -> Callable[[Node, bool], str]:
-        """What a node is called; see :func:`expressions`."""
+        """The text of a node; see :func:`expressions`."""
         return expressions(self.graph)
 
     def name(self, node: Node) -> str:
-        """What a node is called."""
+        """The text of a node."""
         return plain(self.text(node, False), self.graph)
 
     def home(self, node: Node) -> str:
-        """The named value in whose equation a node stands; "p" for the step itself."""
+        """The named value whose equation contains a node; "p" for the step itself."""
         seen, front = {node.index}, [node]
         while front:
             x = front.pop(0)
@@ -147,6 +147,6 @@ class Site:
         return "p"
 
     def arrays(self) -> Iterator[str]:
-        """The names of what has an element for each of p's."""
+        """The names of values with an element for each element of p."""
         yield from ("p", "g")
         yield from (k for k in self.slots if self.leaf(k).level == ELEMENT)

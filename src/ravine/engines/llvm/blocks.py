@@ -13,9 +13,11 @@ tables are its tables, in a copy: `moved` is how far the copy is from where the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
-from ravine.engines.kernel import DTYPES, Kernel
+from ravine.engines.kernel import DTYPES, Kernel, Value
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
 from ravine.engines.llvm.printer import Printer, Type
@@ -40,8 +42,8 @@ __all__ = [
 THREADS = 256
 """The threads of a block."""
 LAUNCH = ("chunks", "records", "partials", "done", "blocks", "scalars")
-"""The table of a launch, before the addresses of its tensors' columns, as in BATCH. done: where the blocks that
-are done are counted; blocks: how many there are in all launches of the pass."""
+"""The table of a launch; the addresses of its tensors' columns follow, as in BATCH. done: where the blocks
+that are done are counted; blocks: how many there are in all launches of the pass."""
 
 _ACCESS = 16  # bytes that a thread moves at a time
 _FOLDERS = 16  # threads that put together what the others have found
@@ -52,6 +54,8 @@ _ARGUMENTS = (
     "ptr %gpu.shared"
 )
 _DOUBLE = Type("double")
+_SCOPE = 'syncscope("device")'
+_MOST_SHARED = 6 * 1024  # words: what every GPU has for a block
 
 
 class Blocks(Variant):
@@ -70,6 +74,8 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
         return "its tensors may be spread over processes"
     variant = Blocks(kernel, tuple(dtypes))
     first = on_host(variant)
+    if shared_words(variant) > _MOST_SHARED:
+        return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
     used = {v.op for walk in variant.passes for v in walk.values}
     used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
     missing = [op for op in missing if op in used]
@@ -83,7 +89,8 @@ def on_host(variant: Variant) -> int:
 
 def shared_words(variant: Variant) -> int:
     """How many words of eight bytes the threads of a block share at most."""
-    return max((len(walk.sums) for walk in variant.passes), default=0) * THREADS + 1
+    most = max((len(walk.sums) for walk in variant.passes), default=0)
+    return max(most, len(variant.kernel.totals)) * THREADS + 1
 
 
 Entry = Callable[[Printer, str, Sequence[str]], None]
@@ -117,15 +124,19 @@ class _Walk(Elements):
         self._begin("walk")
         self.step()
         self.out.end()
-        after = []
+        after: list[tuple[str, Callable[[], None]]] = []
         for stage in range(self.walk.stage + 1, last + 1):
             if todo(kernel, stage):
-                after.append((f"tensors_{stage}", stage, self.tensors))
-            if any(v.stage == stage + 1 for v in kernel.totals):
-                after.append((f"totals_{stage}", stage, self.totals))
+                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
+            if adding := self._adding(stage):
+                sums = dict.fromkeys(adding, "sum")
+                after.append((f"gather_{stage}", partial(self.gather, stage)))
+                after.append((f"fold_{stage}", partial(self.fold, sums)))
+                after.append((f"totals_{stage}", partial(self.totals, stage)))
         if self.walk.sums:
             self._begin("fold")
-            self.fold()
+            self.fold(self.sums)
+            self._past()
             self.out.end()
             phases.append("fold")
         if self.walk.sums or after:
@@ -133,9 +144,9 @@ class _Walk(Elements):
             self.leave(bool(after))
             self.out.end()
             phases.append("leave")
-        for name, stage, made in after:
+        for name, made in after:
             self._begin(name)
-            self._if_last(stage, made)
+            self._if_last(made)
             self.out.end()
             phases.append(name)
         return phases
@@ -175,8 +186,10 @@ class _Walk(Elements):
             self._share(i, "%gpu.thread", f"%gpu.{x}")
 
     def _shared(self, i: int, thread: str) -> str:
+        """A thread's place for its i-th number; before all stands whether this is the last block."""
         at = self.out.set("at", f"mul i64 %gpu.threads, {i}")
-        return self.out.at("%gpu.shared", self.out.set("at", f"add i64 {at}, {thread}"))
+        at = self.out.set("at", f"add i64 {at}, {thread}")
+        return self.out.at("%gpu.shared", self.out.set("at", f"add i64 {at}, 1"))
 
     def _share(self, i: int, thread: str, x: str) -> None:
         self.out.store(x, self._shared(i, thread))
@@ -225,29 +238,43 @@ class _Walk(Elements):
             found = out.set("off", f"or i64 {off}, {found}")
         return out.set("aligned", f"icmp eq i64 {found}, 0")
 
-    def fold(self) -> None:
-        """What the threads have found, put together to as many numbers as there are folders."""
+    def fold(self, sums: Mapping[str, str]) -> None:
+        """What each thread has, put together to as many numbers as there are folders."""
         out = self.out
         out.branch(out.set("mine", f"icmp ult i64 %gpu.thread, {_FOLDERS}"), "gpu.fold", "gpu.past")
         out.label("gpu.fold")
         turns = out.set("turns", f"add i64 %gpu.threads, {_FOLDERS - 1}")
         turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
         turns = out.set("turns", f"udiv i64 {turns}, {_FOLDERS}")
-        starts = {f"gpu.{x}": identity(op, _DOUBLE) for x, op in self.sums.items()}
-        with out.loop("add", turns, starts) as becomes:
+        with self._each(sums, turns) as becomes:
             thread = out.set("thread", f"mul i64 %add, {_FOLDERS}")
             thread = out.set("thread", f"add i64 {thread}, %gpu.thread")
-            self._take_in(becomes, thread)
-        for i, x in enumerate(starts):
-            self._share(i, "%gpu.thread", f"%{x}")
-        out.jump("gpu.past")
-        out.label("gpu.past")
+            self._take_in(sums, becomes, thread)
+        for i, x in enumerate(sums):
+            self._share(i, "%gpu.thread", f"%gpu.{x}")
 
-    def _take_in(self, becomes: dict[str, str], thread: str) -> None:
+    def _past(self) -> None:
+        """Where those go on that have nothing to do."""
+        self.out.jump("gpu.past")
+        self.out.label("gpu.past")
+
+    def _each(self, sums: Mapping[str, str], count: str) -> AbstractContextManager[dict[str, str]]:
+        starts = {f"gpu.{x}": identity(op, _DOUBLE) for x, op in sums.items()}
+        return self.out.loop("add", count, starts)
+
+    def _take_in(self, sums: Mapping[str, str], becomes: dict[str, str], thread: str) -> None:
         out = self.out
-        for i, (x, op) in enumerate(self.sums.items()):
+        for i, (x, op) in enumerate(sums.items()):
             part = out.load("part", self._shared(i, thread))
             becomes[f"gpu.{x}"] = out.set("more", more(out, op, _DOUBLE, f"%gpu.{x}", part))
+
+    def _of_folders(self, sums: Mapping[str, str]) -> None:
+        """What the folders have put together, as one number each: %gpu.x."""
+        out = self.out
+        few = out.set("few", f"icmp ult i64 %gpu.threads, {_FOLDERS}")
+        folders = out.set("folders", f"select i1 {few}, i64 %gpu.threads, i64 {_FOLDERS}")
+        with self._each(sums, folders) as becomes:
+            self._take_in(sums, becomes, "%add")
 
     def leave(self, follows: bool) -> None:
         """The chunk's part, left by the first thread; and whether this block is the last one done, where
@@ -257,50 +284,45 @@ class _Walk(Elements):
         out.branch(out.set("first", "icmp eq i64 %gpu.thread, 0"), "gpu.first", "gpu.past")
         out.label("gpu.first")
         if self.walk.sums:
-            few = out.set("few", f"icmp ult i64 %gpu.threads, {_FOLDERS}")
-            folders = out.set("folders", f"select i1 {few}, i64 %gpu.threads, i64 {_FOLDERS}")
             partials = self._field("partials", "ptr")
-            starts = {f"gpu.{x}": identity(op, _DOUBLE) for x, op in self.sums.items()}
-            with out.loop("add", folders, starts) as becomes:
-                self._take_in(becomes, "%add")
+            self._of_folders(self.sums)
             first = out.set("at", f"mul i64 %gpu.block, {self.variant.partials}")
-            for i, x in enumerate(starts):
-                out.store(f"%{x}", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
+            for i, x in enumerate(self.sums):
+                out.store(f"%gpu.{x}", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
         if follows:
             done, blocks = self._field("done", "ptr"), self._field("blocks")
-            out.line("fence seq_cst")
-            count = out.set("count", f"atomicrmw add ptr {done}, i64 1 monotonic")
-            out.line("fence seq_cst")
+            out.line(f"fence {_SCOPE} seq_cst")
+            count = out.set("count", f"atomicrmw add ptr {done}, i64 1 {_SCOPE} monotonic")
+            out.line(f"fence {_SCOPE} seq_cst")
             last = out.set("last", f"add i64 {count}, 1")
             last = out.set("last", f"icmp eq i64 {last}, {blocks}")
             flag = out.set("flag", f"zext i1 {last} to i64")
-            out.store(flag, self._flag(), "i64")
+            out.store(flag, "%gpu.shared", "i64")
             out.branch(last, "gpu.last", "gpu.past")
             out.label("gpu.last")
             out.store("0", done, "i64")  # for the next step
-        out.jump("gpu.past")
-        out.label("gpu.past")
+        self._past()
 
-    def _flag(self) -> str:
-        return self._shared(len(self.walk.sums), "0")
-
-    def _if_last(self, stage: int, made: Callable[[int], None]) -> None:
+    def _if_last(self, made: Callable[[], None]) -> None:
         """What follows in the last block."""
         out = self.out
-        flag = out.load("flag", self._flag(), "i64")
+        flag = out.load("flag", "%gpu.shared", "i64")
         out.branch(out.set("last", f"icmp ne i64 {flag}, 0"), "gpu.last", "gpu.past")
         out.label("gpu.last")
+        made()
+        self._past()
+
+    def _scalars(self) -> Tensors:
+        out = self.out
         at = out.at("%gpu.table", LAUNCH.index("scalars"), "i64")
         out.line(f"%scalars = getelementptr i64, ptr {out.table('where', at)}, i64 0")
-        made(stage)
-        out.jump("gpu.past")
-        out.label("gpu.past")
+        return Tensors(out, self.kernel)
 
-    def tensors(self, stage: int) -> None:
-        """The scalars of each tensor: a thread for every so many of them."""
+    def _mine(
+        self, every: Tensors, carried: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[dict[str, str]]:
+        """A loop over every so many of the tensors that have a gradient: %gpu.tensor."""
         out = self.out
-        totals = out.field("%scalars", SCALARS, "totals", "ptr")
-        every = Tensors(out, self.kernel)
         turns = out.set("turns", f"add i64 {every.count}, %gpu.threads")
         turns = out.set("turns", f"sub i64 {turns}, 1")
         turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
@@ -311,21 +333,27 @@ class _Walk(Elements):
             out.line("%gpu.tensor = add i64 %gpu.turn, %gpu.thread")
             return out.set("absent", f"icmp eq ptr {every.column('g', '%gpu.tensor')}, null")
 
-        with out.loop("tensor", turns, skip=absent):
+        return out.loop("tensor", turns, carried, skip=absent)
+
+    def tensors(self, stage: int) -> None:
+        """The scalars of each tensor: a thread for every so many of them."""
+        out, every = self.out, self._scalars()
+        totals = out.field("%scalars", SCALARS, "totals", "ptr")
+        with self._mine(every):
             record = every.record("%gpu.tensor")
             of_tensor(out, self.variant, stage, record, rows_of(out, record), totals)
 
-    def totals(self, stage: int) -> None:
-        """The sums over all tensors, by the first thread, in their order."""
-        out, kernel = self.out, self.kernel
-        out.branch(out.set("first", "icmp eq i64 %gpu.thread, 0"), "gpu.first", "gpu.past")
-        out.label("gpu.first")
-        adding = {f"total{i}": v for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
-        totals = out.field("%scalars", SCALARS, "totals", "ptr")
-        every = Tensors(out, kernel)
-        starts = dict.fromkeys(adding, identity("sum", _DOUBLE))
-        with every.each("tensor", starts) as becomes:
-            rows = rows_of(out, every.record("%tensor"))
+    def _adding(self, stage: int) -> dict[str, Value]:
+        """The sums over all tensors that are due after a stage."""
+        totals = enumerate(self.kernel.totals)
+        return {f"total{i}": v for i, v in totals if v.stage == stage + 1}
+
+    def gather(self, stage: int) -> None:
+        """The sums over every so many tensors, for each thread."""
+        out, kernel, every = self.out, self.kernel, self._scalars()
+        adding = self._adding(stage)
+        with self._mine(every, dict.fromkeys(adding, identity("sum", _DOUBLE))) as becomes:
+            rows = rows_of(out, every.record("%gpu.tensor"))
             for name, v in adding.items():
                 [x] = v.args
                 number = (
@@ -334,8 +362,19 @@ class _Walk(Elements):
                     else scalar(out, kernel, rows, x)
                 )
                 becomes[name] = out.set(f"{name}.next", f"fadd double %{name}, {number}")
+        for i, name in enumerate(adding):
+            self._share(i, "%gpu.thread", f"%{name}")
+
+    def totals(self, stage: int) -> None:
+        """The sums over all tensors."""
+        out, adding = self.out, self._adding(stage)
+        out.branch(out.set("first", "icmp eq i64 %gpu.thread, 0"), "gpu.first", "gpu.past")
+        out.label("gpu.first")
+        self._scalars()
+        totals = out.field("%scalars", SCALARS, "totals", "ptr")
+        self._of_folders(dict.fromkeys(adding, "sum"))
         for name, v in adding.items():
-            out.store(f"%{name}", out.at(totals, kernel.totals.index(v)))
+            out.store(f"%gpu.{name}", out.at(totals, self.kernel.totals.index(v)))
 
 
 def entry_on_gpu(words: int) -> Entry:
@@ -343,7 +382,10 @@ def entry_on_gpu(words: int) -> Entry:
 
     def entry(out: Printer, name: str, phases: Sequence[str]) -> None:
         shared = f"@{name}.shared"
-        out.lines += ["", f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16"]
+        out.lines += [
+            "",
+            f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16",
+        ]
         out.begin(f"@{name}(ptr %gpu.table, i64 %gpu.moved) #0", result="ptx_kernel void")
         for what, register in (("thread", "tid.x"), ("block", "ctaid.x")):
             out.declared[f"declare i32 @llvm.nvvm.read.ptx.sreg.{register}()"] = None

@@ -7,21 +7,27 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ravine.engines.kernel import DTYPES
+from ravine.engines.llvm.codes import Codes
 from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.narrow import FORMATS
 
 __all__ = ["HALVES", "MEMORY", "Columns"]
 
 MEMORY = {"float64": "double", "float32": "float", "bfloat16": "i16", "float16": "half"}
+MEMORY |= dict.fromkeys(FORMATS, "i8")
 """The type in which a dtype's elements are loaded and stored."""
 HALVES = ("bfloat16", "float16")
+# Blocks of codes are written in bursts, which the hardware's prefetching does not see through.
+_AHEAD, _LINE = 1024, 64
 
 
 class Columns:
     """Loads and stores, for as many elements as a type has.
 
     base: where each column's first element is. noise: of stochastic rounding; None: to the nearest
-    even. pointer: the type of their addresses. aligned: whether vectors are aligned to their size.
+    even. pointer: the type of their addresses. aligned: whether vectors are aligned to their size. codes:
+    the columns in 8 bits.
     """
 
     def __init__(
@@ -32,13 +38,19 @@ class Columns:
         noise: Noise | None,
         pointer: str = "ptr",
         aligned: bool = False,
+        codes: Codes | None = None,
     ):
         self.out, self.dtype, self.base, self.noise = out, dtype, base, noise
-        self.pointer, self.aligned = pointer, aligned
+        self.pointer, self.aligned, self.codes = pointer, aligned, codes
 
     def load(self, column: str, kind: Type, i: str) -> str:
         """The elements from i on, as numbers of this type."""
         out, dtype = self.out, self.dtype[column]
+        if dtype in FORMATS:
+            assert self.codes is not None
+            x = self.codes.load(column, kind, i)
+            single = kind.like("float")
+            return out.set(column, f"fpext {single} {x} to {kind}") if kind.of == "double" else x
         memory = kind.like(MEMORY[dtype])
         at = self._at(column, i)
         x = out.set(column, f"load {memory}, {self._where(column, kind, at)}")
@@ -47,12 +59,28 @@ class Columns:
     def store(self, column: str, kind: Type, i: str, x: str) -> None:
         """Store numbers of this type as the elements from i on."""
         dtype = self.dtype[column]
+        if dtype in FORMATS:
+            assert self.codes is not None
+            if kind.of == "double":
+                x = self.out.set(column, f"fptrunc {kind} {x} to {kind.like('float')}")
+            self.codes.keep(column, kind, i, x)
+            return
         noise = None
-        if dtype in HALVES and self.noise:
+        if dtype in HALVES and self.noise and column != "g":  # which becomes zero
             noise = partial(self.noise.half, column, kind.like("i32"), i)
         x = self._narrow(column, kind, x, noise)
         at = self._at(column, i)
         self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, {self._where(column, kind, at)}")
+
+    def prefetch(self, column: str, kind: Type, i: str) -> None:
+        """Have the elements from so many after i on brought into the caches."""
+        out, size = self.out, DTYPES[self.dtype[column]]
+        ahead = out.set("ahead", f"add i64 {i}, {_AHEAD}")
+        at = self._at(column, ahead)
+        out.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        for line in range(0, kind.width * size, _LINE):
+            where = out.at(at, line, "i8")
+            out.line(f"call void @llvm.prefetch.p0(ptr {where}, i32 0, i32 3, i32 1)")
 
     def stored(self, kind: Type, x: str) -> str:
         """What is read back where numbers of this type are stored as p, rounded to the nearest."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ravine import draws
 from ravine.engines.llvm.functions import Formula
-from ravine.engines.llvm.noise import Noise, mixed
+from ravine.engines.llvm.noise import Noise, mixed, of_tensor
 from ravine.engines.llvm.printer import Printer, Type, signed
 
 __all__ = ["Draws"]
@@ -24,20 +24,11 @@ class Draws:
         self, out: Printer, bits: Noise, streams: Iterable[int], *, number: str, noise: str
     ):
         self.out, self.bits = out, bits
-        of_tensor = out.code(
-            f"""
-            apart = xor i64 %noise, {signed(draws.STREAMS)}
-            spread = mul i64 %number, {signed(draws.SPREAD)}
-            key = add i64 %apart, %spread
-            """,
-            noise=noise,
-            number=number,
-        )
-        of_tensor = mixed(out, of_tensor)
+        whole = of_tensor(out, draws.STREAMS, number=number, noise=noise)
         for stream in streams:
             for half in (0, 1):
                 ahead = (2 * stream + half) * draws.SPREAD % 2**64
-                key = out.set("key", f"add i64 {of_tensor}, {signed(ahead)}")
+                key = out.set("key", f"add i64 {whole}, {signed(ahead)}")
                 bits.add((stream, half), mixed(out, key))
 
     def draw(self, op: str, stream: int, kind: Type, i: str) -> str:

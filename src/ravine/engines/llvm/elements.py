@@ -14,6 +14,7 @@ from functools import partial
 from ravine.draws import DRAWN
 from ravine.engines.kernel import ROW, Value
 from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.codes import Codes
 from ravine.engines.llvm.columns import HALVES, MEMORY, Columns
 from ravine.engines.llvm.draws import Draws
 from ravine.engines.llvm.noise import Noise
@@ -21,6 +22,7 @@ from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import more
 from ravine.engines.llvm.tables import RECORD, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import BLOCK
 from ravine.engines.passes import Pass
 
 __all__ = ["Elements", "Row"]
@@ -53,6 +55,8 @@ class Elements:
         self.reduced = {f"sum{i}": v for i, v in enumerate([*walk.sums, *of_rows])}
         self.sums = {x: v.op.removeprefix("row_") for x, v in self.reduced.items()}
         self.streams = sorted({v.leaf for v in walk.values if v.op in DRAWN})
+        self.codes = [c for c in variant.codes if c in self.columns]
+        self.buffers: dict[str, str] = {}
         self.draws: Draws | None = None
         self.across: dict[Value, str] = {}  # where what there is for each column begins
         self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
@@ -75,23 +79,32 @@ class Elements:
         """
         out, walk, variant = self.out, self.walk, self.variant
         rows, pointer = rows_of(out, record), f"ptr{self.space}"
-        base = {}
+        base, scales = {}, {}
         for c in self.columns:
             at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
             whole = out.load(f"{c}.whole", at, "ptr")
             if self.space:
                 whole = out.set(f"{c}.whole", f"addrspacecast ptr {whole} to {pointer}")
             base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here", pointer)
+            if c in self.codes:  # the scales are behind the codes of whole blocks
+                numel = out.field(record, RECORD, "numel")
+                end = out.set("end", f"add i64 {numel}, {BLOCK - 1}")
+                end = out.set("end", f"and i64 {end}, {-BLOCK}")
+                behind = out.at(whole, end, "i8")
+                scales[c] = out.at(behind, out.set("number", f"udiv i64 {start}, {BLOCK}"), "i32")
         narrow, wide = self.scalars(rows)
-        rounded = [c for c in walk.stores if variant.dtype[c] in HALVES and variant.stochastic]
+        halves = [c for c in walk.stores if variant.dtype[c] in HALVES and c != "g"]
+        rounded = halves if variant.stochastic else []
         noise = None
-        if rounded or self.streams:
+        if rounded or self.streams or self.buffers:
             noise = Noise(out, start, variant.width)
             fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
             noise.rounds(self.kernel.columns, rounded, **fields)
+            noise.codes(variant.codes, self.buffers, **fields)
             self.draws = Draws(out, noise, self.streams, **fields)
+        codes = Codes(out, variant.dtype, base, scales, self.buffers, noise, variant.width)
         noise = noise if rounded else None
-        columns = Columns(out, variant.dtype, base, noise, pointer, self.aligned)
+        columns = Columns(out, variant.dtype, base, noise, pointer, self.aligned, codes)
         narrow.stored = wide.stored = columns.stored
         return narrow, wide, columns
 
@@ -139,6 +152,8 @@ class Elements:
         for body, place in zip(bodies, at, strict=True):
             for c, v in self.walk.loads.items():
                 body.names[v] = columns.load(c, kind, place)
+                if self.codes and kind.width > 1:
+                    columns.prefetch(c, kind, place)
             body.names |= there
             if self.draws is not None:
                 body.draw = partial(self.draws.draw, kind=kind, i=place)

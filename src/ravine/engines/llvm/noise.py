@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from ravine.draws import MIXERS, SPREAD, STEP
+from ravine.draws import CODES, MIXERS, SPREAD, STEP
 from ravine.engines.llvm.printer import Printer, Type, signed
 
-__all__ = ["Noise", "mixed", "of_step"]
+__all__ = ["Noise", "mixed", "of_step", "of_tensor"]
 
 
 def of_step(out: Printer, seed: str, t: str) -> str:
@@ -40,7 +40,8 @@ class Noise:
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
         self.halves: dict[str, tuple[str, bool]] = {}
-        self._mixed: dict[tuple[str, str], str] = {}
+        self.pairs: dict[str, tuple[Hashable, bool]] = {}
+        self._mixed: dict[tuple[Hashable, str], str] = {}
 
     def rounds(
         self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
@@ -63,6 +64,17 @@ class Noise:
                 noise=noise,
             )
             self.add(c, mixed(self.out, key))
+
+    def codes(
+        self, columns: Sequence[str], stored: Iterable[str], *, number: str, noise: str
+    ) -> None:
+        """The same for the stored ones of these columns in 8 bits; the bits are `draws.code_bits`."""
+        self.pairs = {c: (("codes", i // 2), i % 2 == 1) for i, c in enumerate(columns)}
+        whole = of_tensor(self.out, CODES, number=number, noise=noise)
+        for stream in sorted({columns.index(c) // 2 for c in stored}):
+            ahead = signed(stream * SPREAD % 2**64)
+            key = self.out.set("key", f"add i64 {whole}, {ahead}")
+            self.add(("codes", stream), mixed(self.out, key))
 
     def add(self, name: Hashable, key: str) -> None:
         """Let there be bits of a key of 64 bits, under a name."""
@@ -89,12 +101,27 @@ class Noise:
         stochastically costs.
         """
         name, upper = self.halves[column]
+        x = self._once(name, whole, i)
+        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+
+    def code(self, column: str, whole: Type, i: str, count: int) -> str:
+        """For each element from i on, so many bits that a code is rounded by: of two columns, the first has
+        the lower bits of their hash, the second the upper ones. What they have in common is least
+        significant in one of them.
+        """
+        name, upper = self.pairs[column]
+        x = self._once(name, whole, i)
+        if upper:
+            return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(32 - count)}")
+        return self.out.set("lower", f"and {whole} {x}, {whole.constant(2**count - 1)}")
+
+    def _once(self, name: Hashable, whole: Type, i: str) -> str:
+        """32 bits for each element from i on, mixed once."""
         if (name, i) not in self._mixed:
             first, second = self.keys[name][whole.width]
             x = self.out.set("keyed", f"xor {whole} {self._place(whole, i)}, {first}")
             self._mixed[name, i] = self._mix(whole, x, second)
-        x = self._mixed[name, i]
-        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+        return self._mixed[name, i]
 
     def bits(self, name: Hashable, whole: Type, i: str) -> str:
         """32 bits for each element from i on: murmur3's finalizer, twice, on the place and the key."""
@@ -129,6 +156,20 @@ class Noise:
             x=x,
             within=within or whole.constant(0),
         )
+
+
+def of_tensor(out: Printer, purpose: int, *, number: str, noise: str) -> str:
+    """64 bits for a tensor's step and a purpose, of the tensor's number and the noise of the step."""
+    key = out.code(
+        f"""
+        apart = xor i64 %noise, {signed(purpose)}
+        spread = mul i64 %number, {signed(SPREAD)}
+        key = add i64 %apart, %spread
+        """,
+        noise=noise,
+        number=number,
+    )
+    return mixed(out, key)
 
 
 def mixed(out: Printer, key: str) -> str:

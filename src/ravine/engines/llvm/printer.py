@@ -59,10 +59,10 @@ def signed(bits: int, width: int = 64) -> int:
 
 # What the printer itself calls blocks and values; a rule's own names stay clear of these.
 _FIXED = re.compile(
-    r"(add|any|batch|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
+    r"(add|any|batch|block|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
     r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
 )
-_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4}
+_ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4, "i32": 4}
 
 
 class Printer:
@@ -117,12 +117,14 @@ class Printer:
         carried: Mapping[str, str] | None = None,
         kind: str = "double",
         skip: Callable[[], str] | None = None,
+        unrolled: bool = False,
     ) -> Iterator[dict[str, str]]:
         """Print a loop that counts %name from 0.
 
         carried: numbers that go from turn to turn, and what each starts at. What is printed within it
         is its body, which enters in the dict what each of them becomes. skip: prints the condition on
-        which the body is passed by, and they stay as they are.
+        which the body is passed by, and they stay as they are. unrolled: let several turns be one on a GPU,
+        whose threads wait long for each load.
         """
         before, nexts = self.block, dict[str, str]()
         self.jump(f"{name}.head")
@@ -145,8 +147,14 @@ class Printer:
             past = f", [ %{x}, %{name}.body ]" if skip else ""
             self.line(f"%{x}.carried = phi {kind} [ {value}, %{last} ]{past}")
         self.line(f"%{name}.next = add i64 %{name}, 1")
-        self.jump(f"{name}.head")
+        self.jump(f"{name}.head" + (self._unroll() if unrolled and self.moved else ""))
         self.label(f"{name}.end")
+
+    def _unroll(self) -> str:
+        first = len([line for line in self.declared if line.startswith("!")])
+        self.declared[f"!{first} = distinct !{{!{first}, !{first + 1}}}"] = None
+        self.declared[f'!{first + 1} = !{{!"llvm.loop.unroll.count", i32 8}}'] = None
+        return f", !llvm.loop !{first}"
 
     def fresh(self, name: str) -> str:
         """A name that no value of this function has yet."""

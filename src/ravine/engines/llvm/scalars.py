@@ -120,7 +120,7 @@ def _add_partials(
     walk = next(w for w in variant.passes if w.sums and w.sums[0] in sums)
     body.names |= {v: f"%sum{i}" for i, v in enumerate(walk.sums)}
     starts = {f"sum{i}": identity(v.op, _DOUBLE) for i, v in enumerate(walk.sums)}
-    with out.loop("add", chunks, starts) as becomes:
+    with out.loop("add", chunks, starts, unrolled=True) as becomes:
         first = out.set("at", f"mul i64 %add, {variant.partials}")
         for i, (name, v) in enumerate(zip(starts, walk.sums, strict=True)):
             part = out.load("part", out.at(partials, out.set("at", f"add i64 {first}, {i}")))

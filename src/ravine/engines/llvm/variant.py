@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ravine.draws import DRAWN
 from ravine.engines.kernel import COLUMN, DTYPES, Kernel
+from ravine.engines.narrow import FORMATS
 from ravine.engines.passes import passes
 
 __all__ = ["Variant"]
@@ -26,8 +27,8 @@ class Variant:
     the arithmetic are rounded up or down with the probability that keeps their mean, instead of to
     the nearest even.
 
-    of: the type of the arithmetic. dtype: of each column. passes: the walks over the elements.
-    width: how many elements are computed at a time.
+    of: the type of the arithmetic. dtype: of each column. codes: the columns in 8 bits. passes: the walks
+    over the elements. width: how many elements are computed at a time.
     """
 
     kernel: Kernel
@@ -38,6 +39,7 @@ class Variant:
     def __post_init__(self) -> None:
         self.of = "double" if "float64" in self.dtypes else "float"
         self.dtype = dict(zip(self.kernel.columns, self.dtypes, strict=True))
+        self.codes = [c for c in self.kernel.arrays if self.dtype[c] in FORMATS]
         self.passes = passes(self.kernel, self.dtypes)
         # Two registers of numbers at a time; where there is little to compute, short loads and
         # stores stream through memory better (sgd: a seventh faster, on a processor with AVX-512).
@@ -52,7 +54,7 @@ class Variant:
     @property
     def noisy(self) -> bool:
         """Whether there are random bits in it."""
-        return self.stochastic or self.kernel.draws
+        return self.stochastic or self.kernel.draws or bool(self.codes)
 
     @property
     def partials(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ravine.engines.kernel import COLUMN, DTYPES, MATRIX, ROW, Value
 from ravine.engines.llvm.body import Body
+from ravine.engines.llvm.codes import buffers
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
 from ravine.engines.llvm.lines import Lines, strip
@@ -19,6 +20,7 @@ from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.tables import BATCH, CHUNK, LINE, RECORD, record_of
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import BLOCK
 from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
@@ -50,6 +52,7 @@ class _Walk(Elements):
     def claim_chunks(self) -> None:
         """Claim runs of chunks, and walk over those of tensors that have a gradient."""
         out = self.out
+        self.buffers = buffers(out, [c for c in self.codes if c in self.walk.stores])
         counters = out.field("%batch", BATCH, "counters", "ptr")
         ranges = out.field("%batch", BATCH, "range_count")
         bounds = out.field("%batch", BATCH, "bounds", "ptr")
@@ -126,8 +129,30 @@ class _Walk(Elements):
             count = self.within_matrix(record, start, count)
         if self.walk.vectors or self.walk.lines:
             return self.lines(record, start, count, narrow, wide, columns)
+        if self.codes:
+            return self.blocks(count, narrow, wide, columns)
         found = self.run(count, [Row("0", narrow, wide)], columns)
         return {x: numbers[0] for x, numbers in found.items()}
+
+    def blocks(self, count: str, narrow: Body, wide: Body, columns: Columns) -> dict[str, str]:
+        """Step the elements of a chunk block by block; what they are reduced to."""
+        out, codes = self.out, columns.codes
+        assert codes is not None
+        above = out.set("above", f"add i64 {count}, {BLOCK - 1}")
+        blocks = out.set("blocks", f"udiv i64 {above}, {BLOCK}")
+        starts = {f"{x}.blocks": identity(op, Type("double")) for x, op in self.sums.items()}
+        with out.loop("block", blocks, starts) as becomes:
+            first = out.set("first", f"mul i64 %block, {BLOCK}")
+            left = out.set("left", f"sub i64 {count}, {first}")
+            whole = out.set("whole", f"icmp ugt i64 {left}, {BLOCK}")
+            length = out.set("length", f"select i1 {whole}, i64 {BLOCK}, i64 {left}")
+            codes.begin("%block", first, length)
+            found = self.run(length, [Row(first, narrow, wide)], columns, ".block")
+            for x, op in self.sums.items():
+                text = more(out, op, Type("double"), f"%{x}.blocks", found[x][0])
+                becomes[f"{x}.blocks"] = out.set(f"{x}.more", text)
+            codes.end()
+        return {x: f"%{x}.blocks" for x in self.sums}
 
     def run(self, length: str, rows: Sequence[Row], columns: Columns, side: str = "") -> _Found:
         """Step so many elements of each of some rows, side by side; what they are reduced to.

@@ -1,17 +1,17 @@
 """What the posts and textbooks say of optimizers, sentence by sentence, measured and judged.
 
 The sentences are from the posts, in :mod:`ravine.experiments.quotations`; most textbooks have them too.
-They are tried on the problems of `ravine.experiments.grids`, or on small ones made for the situation that
-a sentence names, under one protocol:
+They are tested on the problems of `ravine.experiments.problems`, or on small ones made for the situation
+in a sentence, under one protocol:
 
 - every optimizer has the same grid of learning rates, and its other hyperparameters at their
-  defaults; the best rate is chosen on tuning seeds, and what is reported are other seeds;
-- on one seed every optimizer has the same start and the same batches, so differences are paired;
-- a difference counts when its 95% bootstrap interval over the seeds is on one side. A claim that
-  looks at many problems widens its intervals, so that all of them hold at once (Bonferroni).
+  defaults; the best rate is chosen on tuning seeds, and other seeds are reported;
+- for one seed, every optimizer has the same start and the same batches, so differences are paired;
+- a difference counts if its 95% bootstrap interval over the seeds is on one side of the threshold. A
+  claim about many problems widens its intervals, so that all of them hold simultaneously (Bonferroni).
 
-No verdict is written down here: `units.py` measures, `said.py` and `situations.py` say for each claim what
-counts, and `judging.py` decides, by one rule for all.
+No verdict is hard-coded: `units.py` measures, `said.py` and `situations.py` declare what counts for each
+claim, and `judging.py` decides, by one rule for all.
 
     results = [run(spec) for spec in specs()]       # each can be stored, they are dicts
     verdicts(results), table(results)
@@ -42,7 +42,7 @@ def experiment(seeds: Iterable[int] | None = None, **changes: Any) -> Experiment
     listed = specs(seeds, **changes)
     found = {x["optimizer"]: look_up(x) for x in listed if "optimizer" in x}
     clipped, asked = dict.fromkeys(x["optimizer"] for x in listed if x.get("clip")), None
-    if changes.get("optimizers") is not None:  # their races are the first that are also clipped
+    if changes.get("optimizers") is not None:  # theirs are the first clipped races
         asked = list(clipped)[: len(changes["optimizers"])]
     return Experiment(
         "claims",
@@ -76,7 +76,7 @@ def show(results: Sequence[Mapping[str, Any]], subjects: Sequence[str] | None = 
 def verdicts(results: Results, subjects: Sequence[str] | None = None) -> list[Verdict]:
     """Judge every claim; :meth:`ravine.experiments.claims.judging.Claim.judge` says what is returned.
 
-    subjects: optimizers on which what is claimed of Adam is tried, and nothing else is.
+    subjects: optimizers on which the claims about Adam are tested, instead of all claims.
     """
     if subjects is None:
         races = Races(results)

@@ -200,7 +200,9 @@ def row(
 
 
 def decide(rows: Sequence[Row]) -> str:
-    """Turn outcomes into a verdict, as `RULE` says."""
+    """Turn outcomes into a verdict, as `RULE` says. Raises ValueError if there are none."""
+    if not rows:
+        raise ValueError("rows is empty; a verdict needs at least one case")
     for outcome, verdict in ((SUPPORTS, HOLDS), (CONTRADICTS, FAILS), (UNDECIDED, ALIKE)):
         if sum(r["outcome"] == outcome for r in rows) >= SHARE * len(rows):
             return verdict

@@ -1,15 +1,18 @@
-"""A GPU without one: a driver that keeps memory on the host and runs the passes' own IR there, thread by thread.
+"""A stand-in for CUDA's driver: device memory is on the host, and the passes' own IR runs there.
 
-The text that is loaded is PTX; what is run for it is the IR that it was made of, compiled for this computer with
-`entry_in_turn` in the place of the entry for the GPU.
+The text that is loaded is PTX. What runs is the IR that it was made of, compiled for this computer with
+`entry_in_turn` in place of the entry for the GPU: one thread plays all threads, phase by phase.
 """
 
 import ctypes
+from contextlib import contextmanager
+from unittest import mock
 
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
 from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words, text
+from ravine.torch import places, stepping
 
 ERRORS = {
     1: b"CUDA_ERROR_INVALID_VALUE",
@@ -147,7 +150,8 @@ class Gpu:
         if context != self.contexts[-1]:
             return 400
         assert (by.value, bz.value, tx.value, ty.value, tz.value) == (1, 1, 256, 1, 1)
-        assert not shared.value and extra is None
+        assert not shared.value
+        assert extra is None
         table, moved = (
             ctypes.cast(arguments[i], ctypes.POINTER(ctypes.c_int64)).contents.value for i in (0, 1)
         )
@@ -169,6 +173,18 @@ class Cuda(cuda.Cuda):
         ptx = cuda.assembly(kernel, dtypes, stochastic, self.architecture)
         self.gpu.codes[ptx] = InTurn(kernel, dtypes, stochastic)
         return super().functions(kernel, dtypes, stochastic)
+
+
+@contextmanager
+def stand_in(driver):
+    """Let the CPU's tensors be on a GPU with this driver, as far as ravine.torch knows."""
+    place = devices.Place("cuda", 0)
+    with (
+        mock.patch.object(places, "place", return_value=place),
+        mock.patch.object(stepping, "place", return_value=place),
+        mock.patch.object(devices, "_engines", {("ravine.engines.cuda", place): Cuda(driver)}),
+    ):
+        yield
 
 
 def parsed(printed):

@@ -1,0 +1,135 @@
+"""The front on a stand-in for a GPU: tensors are the CPU's, and a driver runs the passes here."""
+
+from types import SimpleNamespace
+
+import gpu
+import pytest
+import torch
+
+import ravine.torch
+from ravine.engines import devices
+from ravine.torch import members, places, stepping
+from ravine.torch.memory import no_memory
+from ravine.torch.state import count_tensor
+
+CUDA = devices.Place("cuda", 0)
+
+
+@pytest.fixture
+def driver():
+    """Tensors are on a GPU, as far as the front knows."""
+    driver = gpu.Gpu(threads=64)
+    with gpu.stand_in(driver):
+        yield driver
+
+
+def train(kind, steps=5, sizes=((40, 60), (), (3, 7)), dtype=None, **how):
+    torch.manual_seed(0)
+    params = [torch.nn.Parameter(torch.randn(size).to(dtype)) for size in sizes]
+    optimizer = kind(params, **how)
+    for step in range(steps):
+        for i, p in enumerate(params):
+            p.grad = None if (step, i) == (2, 1) else torch.randn_like(p)
+        if step == 3:
+            optimizer.param_groups[0]["lr"] *= 0.5
+        optimizer.step()
+    return optimizer, params
+
+
+CASES = [
+    (ravine.torch.AdamW, {}),
+    (ravine.torch.NAdam, {}),
+    (ravine.torch.SGD, {"momentum": 0.9, "lr": 0.1}),
+    (ravine.torch.AdamW, {"dtype": torch.bfloat16, "stochastic_rounding": True}),
+    (ravine.torch.AdamW, {"fused": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "how"), CASES)
+def test_steps_have_the_bits_of_those_on_the_cpu(kind, how, driver):
+    on_gpu, params = train(kind, **how)
+    assert on_gpu.engine == "kernel (PTX on cuda:0)"
+    launches = len(driver.launches)
+    assert launches in (5, 7)  # two are of the proof, the first time
+    state = on_gpu.state_dict()["state"]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (places, stepping):
+            patch.setattr(module, "place", lambda _: None)
+        on_cpu, same = train(kind, **how)
+        assert on_cpu.engine == "kernel"
+    assert len(driver.launches) == launches
+    for p, q in zip(params, same, strict=True):
+        assert torch.equal(p, q)
+    for i, its in on_cpu.state_dict()["state"].items():
+        for name, x in its.items():
+            assert torch.equal(state[i][name], x)
+
+
+def test_the_norm_of_the_gradients(driver):
+    optimizer, params = train(ravine.torch.AdamW, grad_norm=True)
+    want = torch.cat([p.grad.flatten() for p in params]).norm()
+    torch.testing.assert_close(torch.tensor(optimizer.last_grad_norm), want.double().float())
+
+
+def test_where_the_driver_is_missing_the_rule_is_called_and_the_engine_says_why(monkeypatch):
+    for module in (places, stepping):
+        monkeypatch.setattr(module, "place", lambda _: CUDA)
+    monkeypatch.setattr(devices, "_engines", {})
+    monkeypatch.setattr("ravine.engines.cuda._LIBRARY", "libcuda_that_is_not_there.so")
+    monkeypatch.setattr("ravine.engines.cuda._drivers", [])
+    optimizer, _ = train(ravine.torch.AdamW)
+    assert optimizer.engine.startswith(
+        "kernel; eager for 3 tensors (on cuda:0: CUDA's driver cannot be loaded"
+    )
+    with pytest.raises(ravine.RuleError, match="engine='kernel' is not possible for a parameter"):
+        train(ravine.torch.AdamW, engine="kernel")
+
+
+def test_what_is_for_matrices_is_called(driver):
+    optimizer, _ = train(ravine.torch.Muon, sizes=((4, 6), (3, 5)), steps=1)
+    assert optimizer.engine == (
+        "kernel, matrices by BLAS: newton_schulz; eager for 2 tensors (on cuda:0: it has matrix operations)"
+    )
+    assert driver.launches == []
+
+
+def test_parameters_of_several_devices_are_stepped_by_a_kernel_each():
+    class Member:
+        def __init__(self, device):
+            self.p = torch.empty(2, device=device)
+
+    class Graph:
+        at_once = False
+
+    its = [(Member("cpu"), ""), (Member("meta"), ""), (Member("cpu"), "why")]
+    parts = [[(m.p.device.type, why) for m, why in part] for part in members._by_device(Graph, its)]
+    assert parts == [[("cpu", ""), ("cpu", "why")], [("meta", "")]]
+    Graph.at_once = True
+    [part] = members._by_device(Graph, its)
+    assert [why for _, why in part] == [members.SEVERAL, members.SEVERAL, "why"]
+
+
+def test_counts_are_on_the_cpu_also_where_torch_has_them_on_the_device():
+    p = torch.empty(3, device="meta")
+    for options in ({"fused": True}, {}):
+        count = count_tensor(None, 3, options, p)
+        assert (count.device.type, count.item()) == ("cpu", 3)
+    assert count_tensor(torch.empty((), device="meta"), 3, {}, p).item() == 3
+
+
+def test_where_a_tensor_is_and_its_stream(monkeypatch):
+    assert places.place(torch.device("cpu")) is None
+    assert places.place(torch.device("meta")) is None
+    second = places.place(torch.device("cuda:1"))
+    assert str(second) == "cuda:1"
+    asked = {1: 7}
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=asked[index])
+    )
+    assert second.stream() == 7
+
+
+def test_all_of_a_parameter_is_to_be_on_one_device():
+    assert no_memory(torch.empty(2), torch.device("cuda:0")) == "on cpu"
+    assert no_memory(torch.empty(2, device="meta")) == "on meta"
+    assert no_memory(torch.empty(2)) == ""
