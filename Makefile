@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test fuzz witnesses survey mutants alarms test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
+.PHONY: race test fuzz witnesses survey mutants alarms test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-gpu test-browser docs lint format
 .PHONY: bench clean dist
 
 race: $(VENV)/.race
@@ -26,6 +26,9 @@ fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
+
+test-gpu: $(VENV)/.gpu  # kernels for GPUs, without one: assembled, and run in Triton's interpreter
+	$(BIN)/python -m pytest -rs -m gpu tests/engines $(ARGS)
 
 test-browser: $(VENV)/.dev  # pages, in the Chromium that is on the PATH or in CHROMIUM
 	$(BIN)/python -m pytest -rs tests/races/test_report_page.py tests/explorer $(ARGS)
@@ -91,6 +94,10 @@ $(VENV)/.dev: $(VENV)/.race
 
 $(VENV)/.frameworks: $(VENV)/.dev
 	$(INSTALL) --editable '.[frameworks]'
+	touch $@
+
+$(VENV)/.gpu: $(VENV)/.dev
+	$(INSTALL) --editable '.[gpu]'
 	touch $@
 
 .venv-torch-%/.made: pyproject.toml constraints.txt

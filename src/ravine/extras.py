@@ -13,6 +13,7 @@ _EXTRAS = {
     "xlsxwriter": "sheet",
     "jax": "optax",
     "optax": "optax",
+    "triton": "triton",
 } | dict.fromkeys(("matplotlib", "numba", "scipy", "loky", "sklearn"), "race")
 
 

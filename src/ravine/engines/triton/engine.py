@@ -1,5 +1,5 @@
-"""The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, and on NVIDIA's where PTX has
-failed; in Triton's interpreter, on the CPU.
+"""The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, on NVIDIA's if PTX fails,
+and on the CPU in Triton's interpreter.
 
 A step is that of :class:`ravine.engines.cuda.Step`, with the same tables. Memory and the stream are torch's.
 """
@@ -128,7 +128,15 @@ class Step(cuda.Step):
     What a reduction ends in is launched after the pass; PTX computes it in the pass's last block.
     """
 
-    def __init__(self, engine: Triton, kernel: Kernel, sizes: Sequence[int], dtypes: Any, *more: Any, **how: Any):
+    def __init__(
+        self,
+        engine: Triton,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        dtypes: Any,
+        *more: Any,
+        **how: Any,
+    ):
         super().__init__(engine, kernel, sizes, dtypes, *more, **how)  # type: ignore[arg-type]
         first = tuple(dtypes[self.order[0]])
         code = engine.functions(kernel, first, how.get("stochastic", False))
@@ -143,7 +151,7 @@ class Step(cuda.Step):
     def run(self, *how: Any, **more: Any) -> int:
         """Queue the step, see :meth:`ravine.engines.cuda.Step.run`."""
         begin, many = self._begin["addresses"], len(self.kernel.columns) * len(self.order)
-        addresses = np.frombuffer(self._words, np.int64, many, 8 * begin)
+        addresses = np.frombuffer(memoryview(self._words), np.int64, many, 8 * begin)
         aligned = bool(np.bitwise_or.reduce(addresses) % 16 == 0)
         for arguments in self._passes:
             arguments |= {"BLOCK": BLOCK, "ALIGNED": aligned}

@@ -123,17 +123,19 @@ class Text(Printer):
     @contextmanager
     def loop(
         self,
-        index: str,
+        name: str,
         count: str,
         carried: Mapping[str, str] | None = None,
         kind: str = "double",
         skip: Callable[[], str] | None = None,
+        unrolled: bool = False,
     ) -> Iterator[dict[str, str]]:
         """Print a loop; see :meth:`ravine.engines.llvm.printer.Printer.loop`."""
         nexts, depth = dict[str, str](), self.depth
         for x, start in (carried or {}).items():
             self.put(f"{plain(x)} = {self._typed(start, kind)}")
-        self.put(f"for {plain(index)} in tl.range(0, {plain(count)}.to(tl.int64), loop_unroll_factor=8):")
+        several = ", loop_unroll_factor=8" if unrolled else ""
+        self.put(f"for {plain(name)} in tl.range(0, {plain(count)}.to(tl.int64){several}):")
         self.depth += 1
         if skip:
             self.put(f"if {plain(skip())} == 0:")
@@ -166,7 +168,9 @@ class Text(Printer):
         how, kind = rest.split()[:2] if op in ("fcmp", "icmp") else ("", rest.split()[0])
         if how == "uno":
             numbers = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
-            return " | ".join(f"({x} != {x})" for x in numbers)
+            constants = [_literal(x, kind) for x in operands if x[0] != "%"]
+            known = [f"tl.full((), {int('nan' in ''.join(constants))}, tl.int1)"]
+            return " | ".join([f"({x} != {x})" for x in numbers] + known * bool(constants))
         if op == "fdiv" and kind == "float":
             return f"tl.div_rn({', '.join(self._typed(x, kind) for x in operands)})"
         one, other = (plain(x) if x[0] == "%" else _literal(x, kind) for x in operands)
