@@ -7,11 +7,11 @@
             step.point(column, addresses[column])                         # one for each tensor
         step.run(expected=2)
 
-This module knows addresses and numbers only. Who calls it answers for the memory: each array is
+This module knows only addresses and numbers. The caller is responsible for the memory: each array is
 dense (all columns of a tensor in one layout), as long as its size says, writable, and kept alive by
 a reference until `run` has returned, since a kernel runs without the GIL.
 
-What is made of a graph is kept with it and is gone with it: the kernel, and its machine code.
+What is derived from a graph, the kernel and its machine code, is stored with it and freed with it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = ["COUNT_FULL", "READY", "KernelError", "Step", "kernel", "locked"]
 # A rule with reductions walks over the elements several times. Tensors of about so many elements, for each
 # thread, go through all walks before the next ones begin, and are in the caches still.
 _WAVE = 2**19
-# With fewer elements, one thread is as fast as a team; torch's own loops draw the line here too.
+# With fewer elements, one thread is as fast as a team; torch's loops have the same limit.
 # There is nothing between: OpenMP ends the threads that a smaller team leaves out, and torch's next
 # loop would have to start them again.
 _ALONE = 32768
@@ -67,9 +67,9 @@ _ALONE = 32768
 def kernel(graph: Graph, squares: bool = False, spread: bool = False, zero: bool = False) -> Kernel:
     """The graph as a kernel. Raises KernelError, naming rule and operation, if it cannot be one.
 
-    squares: let it sum the squares of the gradients up as well, see :meth:`Step.squares`. spread: let
-    tensors be parts of tensors that are spread over processes, see :meth:`Step.run`. zero: let it fill the
-    gradients with zeros.
+    squares: whether it also sums up the squares of the gradients, see :meth:`Step.squares`. spread: whether
+    tensors may be parts of tensors that are sharded over processes, see :meth:`Step.run`. zero: whether it
+    fills the gradients with zeros.
     """
     return kept(
         graph,
@@ -80,7 +80,7 @@ def kernel(graph: Graph, squares: bool = False, spread: bool = False, zero: bool
 
 # A lock that another thread held at a fork is never released in the child.
 locked: weakref.WeakSet[Any] = weakref.WeakSet()
-"""What has a `lock` that steps are taken under."""
+"""An object with a `lock` under which steps are taken."""
 
 
 def _after_fork() -> None:
@@ -212,7 +212,7 @@ class Step:
         locked.add(self)
 
     def _list_numbers(self) -> int:
-        """Note where among `numbers` there is what for each tensor; how many words there are."""
+        """Record the positions of each tensor's values in `numbers`; return the number of words."""
         end = len(self.kernel.tensor_row) * len(self.order)
         if self._matrices is None:
             return end
@@ -225,7 +225,7 @@ class Step:
         return end
 
     def _waves(self, sizes: Sequence[int], members: Sequence[int]) -> list[list[int]]:
-        """The tensors of a batch as those that take all stages before the next ones take any."""
+        """The tensors of a batch in groups, each of which takes all stages before the next one starts."""
         if not self._in_waves:
             return [[*members]]
         longest, waves, begun = _WAVE * team().threads(), list[list[int]](), 0
@@ -239,7 +239,7 @@ class Step:
 
     @property
     def _in_waves(self) -> bool:
-        """Whether tensors walk several times, and none has to wait for another."""
+        """Whether tensors are walked over several times, and none has to wait for another."""
         kernel = self.kernel
         return bool(kernel.last) and not kernel.totals and not kernel.spread
 
@@ -313,11 +313,11 @@ class Step:
         self._tables += [partials, table, bounds, counters]
 
     def _matrix(self, place: int) -> tuple[int, int] | None:
-        """The rows and columns of each matrix of a tensor, where there is something for them."""
+        """The rows and columns of each matrix of a tensor, if there are values for them."""
         return self._matrices[self.order[place]][1:] if self._matrices is not None else None
 
     def _add_lines(self, code: Compiled, members: list[int]) -> None:
-        """The tables of what there is for each matrix, row and column of a batch's tensors."""
+        """The tables for the values of each matrix, row and column of a batch's tensors."""
         assert self._matrices is not None
         for i in members:
             place = self.order.index(i)
@@ -356,7 +356,7 @@ class Step:
             yield serial["finish"], scalars, PLAINLY
 
     def _list_waves(self, every: list[_Batch]) -> Iterator[tuple[int, list[_Batch]]]:
-        """The batches that go through all stages together, and the table of their tensors."""
+        """The batches that pass through all stages together, and the table of their tensors."""
         if not self._in_waves:
             yield _address(self._scalars), every
             return
@@ -388,14 +388,14 @@ class Step:
         self._inputs.pack_into(self._group_rows, self._input(group, 0), *values)
 
     def setter(self, group: int, name: str) -> Callable[[float], None] | None:
-        """What gives a group one hyperparameter; None where the kernel does not use it."""
+        """A function that sets one hyperparameter of a group; None if the kernel does not use it."""
         if name not in self.inputs:
             return None
         at = self._input(group, self.inputs.index(name))
         return partial(struct.Struct("d").pack_into, self._group_rows, at)
 
     def _input(self, group: int, number: int) -> int:
-        """Where in the table of groups an input begins; the step count comes before all."""
+        """The position of an input in the table of groups; the step count comes first."""
         row = len(self.kernel.group_row) * group
         return 8 * (row + len(self.kernel.inputs) - len(self.inputs) + number)
 
@@ -410,7 +410,7 @@ class Step:
     def run(
         self, expected: int, seed: int = 0, between: Callable[[int], object] | None = None
     ) -> int:
-        """Take the step, or refuse it before anything has changed.
+        """Take the step, or reject it before anything has changed.
 
         expected: how many tensors take part. seed: of stochastic rounding and of random numbers, of
         which 64 bits count; with the counts of steps and the numbers of the tensors it determines both.
@@ -457,14 +457,14 @@ class Step:
 
 
 def _each(batches: Sequence[_Batch], function: str, how: int) -> Iterator[tuple[int, int, int]]:
-    """A job for each batch whose code has this function."""
+    """One job for each batch whose code has this function."""
     for code, batch in batches:
         if function in code.address:
             yield code.address[function], _address(batch), how
 
 
 def _unclaim(batch: int) -> None:
-    """Have no chunk of a batch claimed, and no thread come."""
+    """Reset the counters of a batch: no chunk is claimed, and no thread has arrived."""
     words = (ctypes.c_int64 * len(BATCH)).from_address(batch)
     counters, ranges = (words[BATCH.index(name)] for name in ("counters", "range_count"))
     ctypes.memset(counters, 0, 8 * LINE * (ranges + 1))

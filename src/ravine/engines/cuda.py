@@ -39,7 +39,7 @@ _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 
 
 class DriverError(RuntimeError):
-    """What the driver says has gone wrong; `name`: its name there."""
+    """An error of the driver; `name`: its name there."""
 
     def __init__(self, function: str, name: str):
         super().__init__(f"CUDA's driver: {function}: {name}")
@@ -71,7 +71,7 @@ _drivers: list[Driver] = []
 
 
 def engine(place: Place) -> Cuda:
-    """The engine of a device. Raises Unavailable where there is none."""
+    """The engine of a device. Raises Unavailable if there is none."""
     if not _drivers:
         _drivers.append(Driver())
     return Cuda(_drivers[0], place)
@@ -104,7 +104,7 @@ class Cuda:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """The device's context is the thread's."""
+        """Make the device's context that of the thread."""
         self.driver.call("cuCtxPushCurrent_v2", self._context)
         try:
             yield
@@ -112,7 +112,7 @@ class Cuda:
             self.driver.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
-        """Why it cannot step a kernel, or nothing."""
+        """Why it cannot step a kernel, or ""."""
         return refusal(kernel, dtypes)
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
@@ -131,7 +131,7 @@ class Cuda:
         return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
 
     def arguments(self, table: int, moved: int) -> Any:
-        """The arguments of a launch, as the driver has them."""
+        """The arguments of a launch in the driver's form."""
         words = (ctypes.c_int64 * 2)(table, moved)
         at = ctypes.addressof(words)
         pointers = (ctypes.c_void_p * 2)(at, at + 8)
@@ -154,14 +154,14 @@ class Cuda:
         )  # fmt: skip
 
     def allocate(self, size: int) -> int:
-        """So many bytes of the device's memory; where they are."""
+        """Allocate bytes of the device's memory; return their address."""
         address = ctypes.c_uint64()
         with self.current():
             self.driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         return address.value
 
     def free(self, address: int) -> None:
-        """Give memory back, when all work on the device that may use it is done."""
+        """Free memory, when all work on the device that may use it is done."""
         with self.current():
             self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
 
@@ -190,7 +190,7 @@ class Cuda:
 
 
 class _Module:
-    """Code that is loaded in a context, and unloaded with this object."""
+    """Code that is loaded into a context, and unloaded with this object."""
 
     def __init__(self, engine: Cuda, text: str, stages: Sequence[int]):
         driver, module = engine.driver, ctypes.c_void_p()
@@ -258,7 +258,7 @@ class Step:
         spans = {i: chunks(max(sizes[i], 1), shortest=_SHORTEST_CHUNK) for i in self.order}
         many, cells = len(sizes), [sum(len(spans[i][1]) for i in its) for its in batches.values()]
 
-        # What the host writes comes first: what has changed of it is copied before a step.
+        # What the host writes comes first: its changes are copied before a step.
         lengths = {
             "addresses": len(self.columns) * many,
             "records": len(RECORD) * many,
@@ -326,7 +326,7 @@ class Step:
             engine.copy_in(self.anywhere, self._words, ctypes.sizeof(self._words))
 
     def _at(self, table: str, word: int = 0) -> int:
-        """Where a table is, on the host."""
+        """The address of a table on the host."""
         return self._host + 8 * (self._begin[table] + word)
 
     def _fill(self, table: str, words: Sequence[int]) -> None:
@@ -381,7 +381,7 @@ class Step:
         self._inputs.pack_into(self._words, self._input(group, 0), *values)
 
     def setter(self, group: int, name: str) -> Callable[[float], None] | None:
-        """What gives a group one hyperparameter; None where the kernel does not use it."""
+        """A function that sets one hyperparameter of a group; None if the kernel does not use it."""
         if name not in self.inputs:
             return None
         at = self._input(group, self.inputs.index(name))
@@ -400,7 +400,7 @@ class Step:
         return struct.unpack("d", self.engine.read(at, 8))[0]
 
     def run(self, expected: int, seed: int = 0, between: object = None) -> int:
-        """Queue the step on the current stream, or refuse it before anything has changed; see
+        """Queue the step on the current stream, or reject it before anything has changed; see
         :meth:`ravine.engines.cpu.Step.run`.
 
         Raises RuntimeError while the stream is captured for a CUDA graph, and DriverError.
@@ -435,7 +435,7 @@ class Step:
         return READY
 
     def _copy(self) -> None:
-        """Copy what has changed of the tables to the device."""
+        """Copy the changes of the tables to the device."""
         for i, (at, size) in enumerate(self._written):
             content = ctypes.string_at(at, size)
             if content != self._copied[i]:

@@ -1,12 +1,12 @@
-"""Where a step is cut: what of a graph becomes kernels, and what a library computes between them.
+"""Cuts a step into kernels and the operations that a library computes between them.
 
-Kernels compute what has the shape of p, of its rows or columns, or is one number. A library is called for
-all else: products and decompositions, and whatever has the shape of another matrix.
+Kernels compute values in the shape of p, of its rows or of its columns, and single numbers. A library is
+called for everything else: products, decompositions, and values in the shape of another matrix.
 
     cut(graph).turns    # of SOAP: a kernel, matrices turned into the bases, a kernel, turned back, a kernel
 
-Where a number known before the step decides between matrices, as in `where(t % k == 0, eigh(m)[1], q)`, there
-is a cut for each outcome, made when it first occurs, and what it does not need is not in it.
+If a number known before the step decides between matrices, as in `where(t % k == 0, eigh(m)[1], q)`, there is
+a cut for each outcome. It is made when the outcome first occurs, and contains only what is needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLAS = (
     "solve_triangular",
     "inverse_root",
 )
-"""The operations on matrices that take time."""
+"""The expensive operations on matrices."""
 _CALLED = (*BLAS, "transpose", "argsort", "take")
 _ON_ARRAYS = (*_CALLED, "item", *ALONG, *KEPT, *REDUCTIONS, *DRAWN, "size", "numel", *ELEMENTWISE)
 _NUMBERS = {
@@ -44,21 +44,21 @@ _NUMBERS = {
     "argsort": 1,
     "take": 2,
 }
-"""Where the arguments of an operation begin that are numbers, the same for a whole stack."""
+"""The index from which the arguments of an operation are numbers, the same for a whole stack."""
 
-# Shapes are found for two matrices, a wide one and a tall one, whose sides nothing else has.
+# Shapes are determined for two matrices, one wide and one tall, with unique sides.
 _PROBES, _RANK = ((1009, 2003), (2003, 1009)), 503
 
 
 def is_cut(graph: Graph) -> bool:
-    """Whether a step by kernels calls a library between them."""
+    """Whether a step calls a library between kernels."""
     return any(graph.uses(op) for op in _CALLED) or any(
         graph.rule.slots[slot].matrix for slot in graph.live
     )
 
 
 def called(graph: Graph) -> tuple[list[str], list[str]]:
-    """The operations on matrices that take time: those of each step, and those that are due at some only."""
+    """The expensive operations on matrices: those of every step, and those that are due only at some."""
     every = {op for op in BLAS if graph.uses(op)}
     least = graph.needed(graph.live_outputs().values(), _undecided(graph))
     always = {n.op for n in least} & every
@@ -66,7 +66,7 @@ def called(graph: Graph) -> tuple[list[str], list[str]]:
 
 
 def _undecided(graph: Graph) -> set[int]:
-    """The branches between which numbers decide, by index."""
+    """The branches that numbers decide between, by index."""
     found = _found(graph)
     deciding = {c.index for c in conditions(graph)}
     wheres = [n for n in found.nodes if n.op == "where" and n.args[0].index in deciding]
@@ -75,10 +75,10 @@ def _undecided(graph: Graph) -> set[int]:
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """A kernel, and what a library computes with what it leaves.
+    """A kernel, and what a library computes from its results.
 
-    given: the columns that it leaves, and the nodes that they are. calls: what is then computed, in order.
-    found: of that, what later kernels read, by column.
+    given: the columns that the kernel writes, and their nodes. calls: what is then computed, in order.
+    found: the results that later kernels read, by column.
     """
 
     kernel: Kernel | None
@@ -100,7 +100,7 @@ class Fused:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The turns of a step; the last one is a kernel alone, which changes p and the state in its shape.
+    """The turns of a step; the last one is only a kernel, which changes p and the state in its shape.
 
     stores: the slots that a library computes, and their new values. fused: sums with products, by the
     index of the sum. over: what may be overwritten once each call has been made, by the index of the call.
@@ -125,12 +125,12 @@ class Cut:
 
     @cached_property
     def alone(self) -> bool:
-        """Whether it does not matter to the calls which tensors take part: each has a place in the stacks."""
+        """Whether calls are the same whichever tensors are stepped, since each has a place in the stacks."""
         return not (self.stores or self.late) and all(x.op == "newton_schulz" for x in self._calls)
 
     @cached_property
     def without_r(self) -> set[int]:
-        """The decompositions of which the first part alone is read."""
+        """The decompositions of which only the first part is used."""
         items = [x for x in self._calls if x.op == "item"]
         second = {x.args[0].index for x in items if x.args[1].value}
         return {x.args[0].index for x in items if x.args[0].op == "qr"} - second
@@ -173,8 +173,8 @@ def cut(
 ) -> Cut:
     """The turns of a step. Raises KernelError where one of the kernels is not possible.
 
-    decided: how conditions stand, by index. squares: let the last kernel sum up the squares of the gradients.
-    zero: let it fill them with zeros.
+    decided: the outcomes of conditions, by index. squares: whether the last kernel sums up the squares of the
+    gradients. zero: whether it fills them with zeros.
     """
     decided = decided or {}
     key = ("cut", tuple(decided.items()), squares, zero)
@@ -203,7 +203,7 @@ def _found(graph: Graph) -> _Kinds:
 
 
 class _Kinds:
-    """What the shapes of nodes are, beside that of p."""
+    """The shapes of nodes relative to that of p."""
 
     def __init__(self, graph: Graph) -> None:
         self.nodes = graph.needed(graph.live_outputs().values())
@@ -211,7 +211,7 @@ class _Kinds:
         self._known: dict[int, str | None] = {}
 
     def of(self, node: Node) -> str | None:
-        """The shape: "p", "row" (a number for each), "column", "number" or "other"; None: it does not fit."""
+        """The shape: "p", "row" (one number per row), "column", "number" or "other"; None if invalid."""
         if node.index not in self._known:
             kinds = {
                 _kind(shapes.of(node), probe)
@@ -223,12 +223,12 @@ class _Kinds:
         return self._known[node.index]
 
     def fits(self, product: Node) -> bool:
-        """Whether the sides of two matrices fit that are multiplied."""
+        """Whether the shapes of two factors are compatible."""
         pairs = [[shapes.of(x) or () for x in product.args] for shapes in self._shapes]
         return all(len(a) == len(b) == 2 and a[1] == b[0] for a, b in pairs)
 
     def axes(self, node: Node) -> int:
-        """How many axes it has."""
+        """The number of axes."""
         return len(self._shapes[0].of(node) or ())
 
     def same(self, *nodes: Node) -> bool:
@@ -236,7 +236,7 @@ class _Kinds:
         return all(len({shapes.of(x) for x in nodes}) == 1 for shapes in self._shapes)
 
     def may_be_decided(self, where: Node) -> bool:
-        """Whether one branch can stand for a `where`: both have the shape of the result."""
+        """Whether one branch can replace a `where`: both have the shape of the result."""
         return self.same(where, *where.args[1:])
 
     def is_called(self, node: Node) -> bool:
@@ -310,7 +310,7 @@ class _Cutting:
         return Cut(turns, stores, fused, self._over(calls, fused, stores, late), alone, late)
 
     def _follow(self, roots: Iterable[tuple[Node, bool]]) -> None:
-        """Find where everything is computed, from the outputs back; with each, whether a library needs it."""
+        """Find out where everything is computed. roots: outputs, with whether a library needs them."""
         todo = [*roots]
         while todo:
             node, by_library = todo.pop()
@@ -336,7 +336,7 @@ class _Cutting:
                 todo.append((node, False))
 
     def _check(self, node: Node) -> None:
-        """Raise KernelError for what a library is not called for."""
+        """Raise KernelError for operations that a library is not called for."""
         if not node.args:
             return
         if node.op not in _ON_ARRAYS or node.op in ("total", "stored"):
@@ -364,7 +364,7 @@ class _Cutting:
         Kernel(self.graph).refuse(op, why)
 
     def _turn(self, node: Node, by_library: bool) -> int:
-        """After how many turns a value is there: for a library, the number of the kernel before it."""
+        """The number of turns after which a value exists; for a library, that of the kernel before it."""
         key = (node.index, by_library)
         if key not in self._after:
             self._after[key] = 0
@@ -385,7 +385,7 @@ class _Cutting:
         return self._after[key]
 
     def _columns(self, turn: int) -> dict[int, tuple[str, str]]:
-        """The columns that a kernel may read, by node, and what they hold."""
+        """The columns that a kernel may read, by node, and their contents."""
         names = {i: f"_found{k}" for k, i in enumerate(sorted(self.found))}
         return {
             i: (names[i], str(self.kinds.of(x)))
@@ -412,7 +412,7 @@ class _Cutting:
     def _fused(
         self, calls: Sequence[Node], outputs: Iterable[Node]
     ) -> tuple[dict[int, Fused], set[int]]:
-        """Sums with products, and the nodes that are computed with them alone."""
+        """Sums with products, and the nodes that are computed only for them."""
         users: dict[int, int] = {}
         for node in calls:
             for x in {a.index for a in node.args}:
@@ -441,7 +441,7 @@ class _Cutting:
     def _late(
         self, fused: Mapping[int, Fused], calls: Sequence[Node], new: Mapping[str, Node]
     ) -> dict[str, Fused]:
-        """Of each slot that is computed in its place, how."""
+        """How each slot that is computed in place is computed."""
         read = {x.index for n in calls for x in n.args} | {*self.found}
         return {
             slot: fused[x.index]
@@ -460,7 +460,7 @@ class _Cutting:
         stores: Mapping[str, Node],
         late: Mapping[str, Fused],
     ) -> dict[int, list[int]]:
-        """What may be overwritten after each call: of what is seen in other ways, when all are done."""
+        """The values that may be overwritten after each call; if one has views, when all are done."""
         base: dict[int, int] = {}
         last: dict[int, int] = {}
         kept_on = {x.index for x in (*self.found.values(), *stores.values())}
@@ -481,7 +481,7 @@ class _Cutting:
 
 
 def _scaled(node: Node) -> tuple[list[Node], Node, list[Node]]:
-    """The numbers that something is multiplied by, what it is, and the nodes on the way to it and it."""
+    """The factors of a value, the value itself, and the nodes between."""
     numbers, way = [], [node]
     while node.op == "mul" and any(x.level == STEP for x in node.args):
         number, node = sorted(node.args, key=lambda x: x.level)

@@ -1,12 +1,12 @@
-"""Which engine steps the tensors of an accelerator, and whether it has proved itself there.
+"""Chooses the engine for the tensors of an accelerator, after a self-test there.
 
     engine, why = chosen(kernel, ("float32",) * 4, False, place)
 
-An engine is a module with a function `engine(place)`, which raises Unavailable, with the reason, where it
-cannot run. It is imported when the first tensor on such a device is stepped. Before a kernel steps anybody's
-tensors on a device, it steps some of its own there, and the CPU kernel steps the same ones: if the results
-differ, the next engine is tried. If none is left, the rule is called instead, and `optimizer.engine` gives
-the reasons.
+An engine is a module with a function `engine(place)`, which raises Unavailable, with the reason, if it cannot
+run. It is imported when the first tensor on such a device is stepped. Before a kernel steps a user's tensors
+on a device, it steps a few test tensors there, and the CPU kernel steps the same ones. If the results differ,
+the next engine is tried. If none is left, the rule is called instead, and `optimizer.engine` gives the
+reasons.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
 
 _TRITON = "ravine.engines.triton"
 _MODULES = {"cuda": ("ravine.engines.cuda", _TRITON), "xpu": (_TRITON,)}
-"""By kind of device: where engines are, the preferred ones first."""
+"""The modules of engines by kind of device, the preferred ones first."""
 KINDS = tuple(_MODULES)
 
 
@@ -38,8 +38,8 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """A device: its kind ("cuda"), its number, and what tells the address of the stream that work is to
-    be queued on.
+    """A device: its kind ("cuda"), its number, and a function that returns the address of the stream on
+    which work is queued.
     """
 
     kind: str
@@ -51,9 +51,9 @@ class Place:
 
 
 class Engine(Protocol):
-    """What steps kernels on a device.
+    """Steps kernels on a device.
 
-    name: in words. refusal: why it cannot step a kernel for columns of these dtypes, or nothing. step: a
+    name: in words. refusal: why it cannot step a kernel for columns of these dtypes, or "". step: a
     kernel bound to tensors, like :class:`ravine.engines.cpu.Step`: with its arguments sizes, dtypes, groups,
     counts, numbers and stochastic, its attributes columns, state, inputs, order, lock, anywhere, arrays,
     slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns are on
@@ -65,7 +65,7 @@ class Engine(Protocol):
     name: str
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
-        """Why it cannot step a kernel, or nothing."""
+        """Why it cannot step a kernel, or ""."""
 
     def step(
         self,
@@ -81,10 +81,10 @@ class Engine(Protocol):
         """A kernel bound to tensors."""
 
     def allocate(self, size: int) -> int:
-        """The address of so many bytes."""
+        """Allocate bytes, and return their address."""
 
     def free(self, address: int) -> None:
-        """Give them back."""
+        """Free memory."""
 
     def write(self, address: int, content: bytes) -> None:
         """Copy to the device."""
@@ -146,8 +146,8 @@ def bound(
     stochastic: bool = False,
     **how: Any,
 ) -> Step:
-    """A kernel bound to tensors on a device, by the engine that is chosen for it. Raises Unavailable with the
-    reasons if there is none.
+    """A kernel bound to tensors on a device, by the engine chosen for it. Raises Unavailable, with the
+    reasons, if there is none.
     """
     asked = [chosen(kernel, its, stochastic, place) for its in dict.fromkeys(map(tuple, dtypes))]
     engines = {id(engine): engine for engine, _ in asked}

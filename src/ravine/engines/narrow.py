@@ -1,7 +1,7 @@
-"""State in 8 bits: which slots of a rule can be kept so, and what the codes are.
+"""State in 8 bits: which slots of a rule can be stored in this way, and the definition of the codes.
 
-A block of 256 elements has a code of 8 bits for each and one scale in float32. A code is the upper bits of a
-float32 whose exponent lies in a window that the block's largest element decides:
+A block of 256 elements has an 8-bit code for each and one scale in float32. A code is the upper bits of a
+float32 whose exponent lies in a window that is determined by the block's largest element:
 
 "int8"   sign, 4 bits of exponent, 3 of mantissa (E4M3): for running means of either sign, over a range of
          2**17. The numbers below the window's lowest power of two, which is the scale, are evenly spaced.
@@ -10,9 +10,9 @@ float32 whose exponent lies in a window that the block's largest element decides
          the upper bits of a float32 that code 0 would have; code 0 is for zero alone, so that
          no positive denominator becomes zero.
 
-Codes are rounded stochastically. To the nearest, a mean that moves by a thousandth in each step would stay
-where it is. A window moves by powers of two, so a number that a code stands for stays exactly what it is.
-Where an element is NaN or infinite, its whole block becomes NaN.
+Codes are rounded stochastically. With rounding to nearest, a mean that changes by a thousandth per step would
+never change. A window moves by powers of two, so a number that has a code stays exactly the same. If an
+element is NaN or infinite, its whole block becomes NaN.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ravine.rule import kept
 __all__ = ["BLOCK", "EIGHT_BITS", "FORMATS", "POISON", "SMALL", "Format", "left", "narrow", "size"]
 
 EIGHT_BITS = "8bit"
-"""What `state_dtype` is where state is kept in codes."""
+"""The value of `state_dtype` for state in codes."""
 BLOCK = 256
-"""How many elements have one scale."""
+"""The number of elements that share a scale."""
 SMALL = 4096
-"""Tensors with fewer elements are kept in float32: there is little to save, and they are often the most
-sensitive (biases, norms). bitsandbytes draws the line here too."""
+"""Tensors with fewer elements stay in float32: there is little to save, and they are often the most sensitive
+(biases, norms). bitsandbytes has the same limit."""
 POISON = 0x7FC00000
-"""The bits of the scale of a block that is not finite: NaN."""
+"""The bits of the scale of a block that contains NaN or infinity: NaN."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ FORMATS = {"int8": Format(20, 3, 15, True), "uint8": Format(21, 2, 63, False)}
 
 
 def size(elements: int) -> int:
-    """The bytes of so many elements: their codes, in whole blocks, and then the scales."""
+    """The bytes for a number of elements: their codes, in whole blocks, followed by the scales."""
     return -(-elements // BLOCK) * (BLOCK + 4)
 
 
@@ -114,14 +114,14 @@ def _divided_by(graph: Graph) -> set[str]:
 
 
 def _of(graph: Graph, node: Node) -> set[str]:
-    """The slots that a node is the old or the new value of."""
+    """The slots of which a node is the old or the new value."""
     new = {name for name in graph.live if graph.outputs[name] is node}
     return new | ({node.value} if node.op == "input" else set())
 
 
 def _unsigned(graph: Graph, can: set[str]) -> set[str]:
-    """Of slots that start at zero, those that are never negative: the largest set for which that follows
-    from step to step.
+    """The slots starting at zero that are never negative: the largest set for which that follows from
+    one step to the next.
     """
     found = set(can)
     while True:
@@ -165,7 +165,7 @@ def _is_not_negative(graph: Graph, node: Node, slots: set[str], known: dict[int,
 
 
 def _is_at_most_1(graph: Graph, node: Node) -> bool:
-    """Whether a number that is not negative is at most 1."""
+    """Whether a nonnegative number is at most 1."""
     match node.op:
         case "constant":
             return node.value <= 1
@@ -183,7 +183,7 @@ def _is_positive(node: Node) -> bool:
 
 
 def left(graph: Graph) -> Iterator[str]:
-    """The live slots in the shape of p that are kept in float32 nevertheless."""
+    """The live slots in the shape of p that stay in float32."""
     codes = narrow(graph)
     for name in graph.live:
         slot = graph.rule.slots[name]

@@ -1,7 +1,7 @@
-"""Whether an engine of a device computes what the CPU kernel computes: found out on the device.
+"""Tests on a device whether its engine computes what the CPU kernel computes.
 
-Some tensors are stepped twice by both. Where nothing is reduced, all bits are to be the same, NaN's aside;
-reductions are added up in another order.
+Both take two steps with the same tensors. Without reductions, all bits must be equal, except for those of
+NaN; reductions are summed in another order.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["proved"]
 
 _SIZES = (4099, 1, 2051)
 _OFF = 1
-"""The last tensor begins so many elements behind an aligned address."""
+"""The number of elements by which the last tensor is off an aligned address."""
 _STEPS = 2
 _FORMATS = {"float64": "d", "float32": "f", "float16": "e", "bfloat16": "H"}
 _NEAR = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: bool) -> str:
-    """Nothing, if the engine steps as the CPU kernel does; what is wrong, if not."""
+    """ "" if the engine steps like the CPU kernel; otherwise the difference, in words."""
     draw = random.Random(18)
     columns = [*zip(kernel.columns, dtypes, strict=True)]
     start = [
@@ -47,7 +47,9 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
         return f"there is no CPU kernel to compare its results with: {error}"
     try:
         got = results(engine.step(kernel, *tensors, stochastic=stochastic), engine)
-    except Exception as error:  # of a driver or a compiler; whatever it is, the rule can be called
+    except (
+        Exception
+    ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
         return f"its self-test failed: {error}"
     exact = not any(v.op in (*PARTIAL, "total") for v in kernel.needed)
     columns += [(slot, "float64") for slot in kernel.slots]
@@ -65,7 +67,7 @@ def _number(draw: random.Random, column: str) -> float:
 
 
 class _Host:
-    """This computer's memory, as an engine has that of its device."""
+    """This computer's memory, with the interface of an engine."""
 
     def __init__(self) -> None:
         self.blocks: dict[int, Any] = {}
@@ -88,7 +90,7 @@ class _Host:
 def _stepped(
     step: Any, memory: Any, kernel: Kernel, dtypes: Sequence[str], start: Sequence[Sequence[bytes]]
 ) -> list[list[bytes]]:
-    """What all columns and scalar slots of the tensors are after some steps."""
+    """All columns and scalar slots of the tensors after some steps."""
     rule = kernel.graph.rule
     values = {name: h.default for name, h in rule.hyperparameters.items()}
     step.set_group(0, [_plain(values.get(name)) for name in step.inputs])

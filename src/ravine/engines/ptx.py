@@ -1,8 +1,8 @@
-"""A kernel's passes as assembly for NVIDIA's GPUs, by the NVPTX target that llvmlite has.
+"""A kernel's passes as assembly for NVIDIA's GPUs, through llvmlite's NVPTX target.
 
-The driver makes machine code of it, so neither a compiler nor CUDA's toolkit is needed. The operations are
-those of the CPU kernel: division and square root are IEEE's, denormals are kept, and no multiplication is
-fused with an addition.
+The driver turns it into machine code, so neither a compiler nor CUDA's toolkit is needed. The operations are
+those of the CPU kernel: division and square root follow IEEE 754, denormals are kept, and no multiplication
+is fused with an addition.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ravine.rule import kept
 __all__ = ["ARCHITECTURES", "assembly", "ir"]
 
 ARCHITECTURES = ("sm_80", "sm_90")
-"""What code is made for; the driver runs it on later ones, too."""
+"""The architectures for which code is generated; the driver also runs it on later ones."""
 _TRIPLE = "nvptx64-nvidia-cuda"
 
 

@@ -1,4 +1,4 @@
-"""Stacks of matrices of one shape, and what a library computes with them between kernels."""
+"""Stacks of matrices of one shape, and the operations that a library computes on them between kernels."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Calls", "Kind", "Library", "Pool", "Stack", "valued"]
 
 
 class Library(Protocol):
-    """What a front's arrays are made by."""
+    """Creates a front's arrays, and computes with them."""
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """An array of a dtype by name ("bfloat16"), of zeros."""
+        """An array of zeros of a dtype by name ("bfloat16")."""
 
     def address(self, x: Any) -> int:
-        """Where an array begins."""
+        """The address of an array."""
 
     def view(self, address: int, shape: tuple[int, ...], dtype: str) -> Any:
-        """The array that begins there, row by row."""
+        """The row-major array at an address."""
 
     def dtype(self, x: Any) -> str:
         """An array's dtype by name."""
 
     def joined(self, arrays: list[Any]) -> Any:
-        """Stacks, one after the other."""
+        """Stacks concatenated."""
 
     def stacked(self, each: list[Any]) -> Any:
         """Matrices as one array."""
@@ -52,15 +52,15 @@ class Library(Protocol):
     def multiply_add(
         self, base: Stack, beta: float, a: Stack, b: Stack, alpha: float, to: Stack
     ) -> None:
-        """The same, times alpha, and what is added to it, times beta."""
+        """The same times alpha, plus a stack times beta."""
 
     def multiply_in_place(
         self, base: list[Any], beta: float, a: Stack, b: Stack, alpha: float
     ) -> None:
-        """The same, in the place of what they are added to."""
+        """The same in place of the stack that is added."""
 
     def taken(self, x: list[Any], orders: list[Any], axis: int) -> list[Any]:
-        """The rows (axis 0) or columns (axis 1) of matrices in an order for each."""
+        """The rows (axis 0) or columns (axis 1) of matrices, each in its own order."""
 
     def orthonormal(self, x: Any) -> Any:
         """The first part of the QR decompositions of a stack."""
@@ -71,7 +71,7 @@ class Library(Protocol):
         """
 
     def calling(self) -> AbstractContextManager[Any]:
-        """The context that it is called in."""
+        """The context of its calls."""
 
 
 class Stack:
@@ -104,7 +104,7 @@ class Stack:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """How many there are, and the rows and columns of each."""
+        """The number of matrices, and their rows and columns."""
         if self._whole is not None:
             return tuple(self._whole.shape)  # type: ignore[return-value]
         return (len(self.each), *self.each[0].shape)  # type: ignore[return-value]
@@ -120,27 +120,27 @@ class Stack:
 
 
 class Pool:
-    """Memory for stacks, used again from step to step."""
+    """Memory for stacks, reused from step to step."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._free: dict[tuple[Any, ...], list[Stack]] = {}
 
     def take(self, shape: tuple[int, ...], dtype: str) -> Stack:
-        """A stack with any content."""
+        """A stack with arbitrary contents."""
         free = self._free.get((*shape, dtype))
         return free.pop() if free else Stack(self._library.empty(shape, dtype))
 
     def give(self, stack: Stack, dtype: str) -> None:
-        """Let a stack be used for something else."""
+        """Release a stack for another use."""
         self._free.setdefault((*stack.shape, dtype), []).append(stack)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The matrices of one shape, of the tensors of one group: which have a place in one stack.
+    """The matrices of one shape of the tensors of one group, which share a stack.
 
-    members: the tensors. many: how many matrices each of them has. dtype: what they are computed in.
+    members: the tensors. many: the number of matrices of each. dtype: of the computation.
     """
 
     group: int
@@ -150,14 +150,14 @@ class Kind:
     dtype: str
 
     def only(self, here: Sequence[bool]) -> Kind:
-        """The same with some of the tensors; here: for each tensor, whether it is one of them."""
+        """The same for some of the tensors; here: whether each tensor is one of them."""
         pairs = [(i, n) for i, n in zip(self.members, self.many, strict=True) if here[i]]
         members, many = [i for i, _ in pairs], [n for _, n in pairs]
         return Kind(self.group, members, many, self.shape, self.dtype)
 
     @property
     def places(self) -> Iterator[tuple[int, int, int]]:
-        """Each tensor, where in the stack its matrices begin, and where they end."""
+        """Each tensor, with the range of its matrices in the stack."""
         begin = 0
         for i, n in zip(self.members, self.many, strict=True):
             yield i, begin, begin + n
@@ -165,10 +165,10 @@ class Kind:
 
 
 class Calls:
-    """What is computed in one step for a stack.
+    """The computation of one step for a stack.
 
-    slots: a slot of these tensors that is no column of a kernel. leaves: what numbers are made of: one for
-    all tensors, or one for each. draws: what each tensor's random numbers are made of.
+    slots: a slot of these tensors that is not a column of a kernel. leaves: the values that numbers depend
+    on: one for all tensors, or one for each. draws: the source of each tensor's random numbers.
     """
 
     def __init__(
@@ -194,13 +194,13 @@ class Calls:
         return stack
 
     def take(self, shape: tuple[int, ...], dtype: str, node: int) -> Stack:
-        """Memory for the value of a node, until that is not needed any more."""
+        """Memory for the value of a node, until it is no longer needed."""
         stack = self.pool.take(shape, dtype)
         self._taken.setdefault(node, []).append((stack, dtype))
         return stack
 
     def release(self) -> None:
-        """Give all memory back."""
+        """Release all memory."""
         for node in [*self._taken]:
             self._release(node)
 
@@ -209,7 +209,7 @@ class Calls:
             self.pool.give(stack, dtype)
 
     def run(self, turn: Turn) -> None:
-        """Compute what a turn calls for."""
+        """Compute the calls of a turn."""
         for node in turn.calls:
             try:
                 self.values[node.index] = self._computed(node)
@@ -223,14 +223,14 @@ class Calls:
                 self._release(old)
 
     def column(self, node: Node, dtype: str) -> Any:
-        """What a kernel reads: a stack in the shape of p."""
+        """The input of a kernel: a stack in the shape of p."""
         shape = (sum(self.kind.many), *self.kind.shape)
         value = self._value(node)
         whole = value.whole if isinstance(value, Stack) else value
         return self.library.filled(whole, shape, dtype)
 
     def stored(self, node: Node) -> list[Any]:
-        """The new value of a slot, as a matrix for each; other memory than that of slots."""
+        """The new value of a slot, one matrix for each tensor, in separate memory."""
         value, its = self._value(node), node
         while its.op in ("transpose", "item") and its.args:
             its = its.args[0]
@@ -239,7 +239,7 @@ class Calls:
         return Stack(self._gathered(its)(value.each)).each
 
     def number(self, node: Node) -> Any:
-        """A number that is known before the step; where tensors differ in it, one for each matrix."""
+        """A number that is known before the step; one for each matrix if tensors differ in it."""
         if node.op == "constant":
             return node.value
         if node.index not in self._numbers:
@@ -252,14 +252,14 @@ class Calls:
         return self._numbers[node.index]
 
     def _each(self, numbers: Sequence[float]) -> Any:
-        """One number for each matrix, as an array that meets them."""
+        """One number for each matrix, as an array that broadcasts against them."""
         whole = self.library.empty((len(numbers), 1, 1), self.kind.dtype)
         for place, number in zip(whole, numbers, strict=True):
             place[...] = number
         return whole
 
     def _value(self, node: Node) -> Any:
-        """A number, or a stack; of what decompositions give, a pair of arrays."""
+        """A number or a stack; for a decomposition, a pair of arrays."""
         if node.index in self.values:
             return self.values[node.index]
         if node.level == STEP:
@@ -315,7 +315,7 @@ class Calls:
         elif op in ALONG or op in ("argsort", "take"):
             i = 2 if op == "take" else 1
             args[i] = int(args[i]) % 2 - 2
-            if op == "take" and args[1].shape[-3 - args[i]] == 1:  # rows or columns as wholes
+            if op == "take" and args[1].shape[-3 - args[i]] == 1:  # whole rows or columns
                 return self._taken_whole(*args)
         return self._applied(op, args)
 
@@ -342,7 +342,7 @@ class Calls:
         return to
 
     def store_late(self, slot: str, fused: Fused) -> None:
-        """Compute a slot in its place."""
+        """Compute a slot in place."""
         base, (a, b) = self.slots(slot), map(self._value, fused.product.args)
         beta, alpha = self._product(fused.beta), self._product(fused.alpha)
         alpha = -alpha if fused.minus else alpha
@@ -371,13 +371,13 @@ class Calls:
         return Stack(self.library.newton_schulz(whole, *plain))
 
     def _many(self, x: Any) -> Iterator[int]:
-        """How many elements each matrix's tensor has."""
+        """The number of elements in each matrix's tensor."""
         _, rows, columns = x.shape
         for n in self.kind.many:
             yield from [n * rows * columns] * n
 
     def _reduced(self, op: str, x: Any) -> Any:
-        """Over all of a tensor: to a number for each of its matrices."""
+        """Reduce over all of a tensor, to one number for each of its matrices."""
         found = x.whole if isinstance(x, Stack) else x
         for axis in (-1, -2):
             found = ops.apply(f"{op}_along", found, axis)
@@ -397,7 +397,7 @@ class Calls:
 
 
 def valued(node: Node, leaves: Mapping[str, Any]) -> Any:
-    """A number that depends on leaves alone, which are given by name."""
+    """A number that depends only on leaves, which are given by name."""
     known: dict[int, Any] = {}
     for x in node.graph.needed([node]):
         if x.op == "constant":

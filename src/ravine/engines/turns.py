@@ -1,12 +1,12 @@
-"""Kernels and matrix operations by turns: a step is cut where matrices begin.
+"""Kernels and matrix operations in turns: a step is cut where matrices begin.
 
-    step = Turns(graph, ...)                # looks like a :class:`ravine.engines.cpu.Step`
+    step = Turns(graph, ...)                # has the interface of :class:`ravine.engines.cpu.Step`
 
-A kernel computes what a library is called with, in the shape of p, and leaves it in stacks of matrices of
-one shape. Operations are called once for each stack, by the front's library, and so by BLAS. The last kernel
-reads the results as more columns. It alone changes p and the state in the shape of p, and only after it are
-the matrices of the state replaced, so a step that stops midway has changed nothing. What the last kernel
-shares with the kernels before it computes once more, which costs less than to store and load it.
+A kernel computes the inputs of a library, in the shape of p, and writes them into stacks of matrices of
+one shape. The front's library, and so BLAS, is called once for each stack. The last kernel reads the results
+as further columns. Only it changes p and the state in the shape of p, and the matrices of the state are
+replaced after it, so a step that stops midway has changed nothing. Values that the last kernel shares with
+earlier ones are computed again, which costs less than storing and loading them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HALVES = ("bfloat16", "float16")
 
 
 class Turns:
-    """A step by turns, as a :class:`ravine.engines.cpu.Step`.
+    """A step in turns, with the interface of :class:`ravine.engines.cpu.Step`.
 
     shapes: of the parameters. dtypes: for each, those of p, g and the signals, and of each live array of
     state, by name. of_slots: for each, the shapes of the slots that are matrices. library: makes the stacks.
@@ -100,7 +100,7 @@ class Turns:
                 )
 
     def _find_kinds(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[Kind]:
-        """The matrices of a group that have one shape."""
+        """The matrices of a group with the same shape."""
         kinds: dict[tuple[Any, ...], list[int]] = {}
         for i, shape in enumerate(shapes):
             of_slots = tuple((name, x[-2:]) for name, x in self.of_slots[i].items())
@@ -142,7 +142,7 @@ class Turns:
             way.set_group(group, mine)
 
     def setter(self, group: int, name: str) -> Callable[[float], None] | None:
-        """What gives a group one hyperparameter; None where nothing uses it."""
+        """A function that sets one hyperparameter of a group; None if nothing uses it."""
         if name not in self.inputs:
             return None
         known: dict[Any, list[Callable[[float], None]]] = {}
@@ -163,7 +163,7 @@ class Turns:
         return sum(way.steps[-1].squares() for way in self._ran)
 
     def run(self, expected: int, seed: int = 0, between: object = None) -> int:
-        """Take the step, or refuse it before anything has changed, as a kernel does."""
+        """Take the step, or reject it before anything has changed, like a kernel."""
         here = [*map(bool, self.at["g"])]
         ways = self._chosen(here)
         if len(ways) > 1 and sum(map(sum, (its for _, its in ways))) != expected:
@@ -186,7 +186,7 @@ class Turns:
         return READY
 
     def _chosen(self, here: list[bool]) -> list[tuple[_Way, list[bool]]]:
-        """How the tensors are stepped that take part: each by what is due for it."""
+        """How the tensors are stepped, each by what is due for it."""
         if not self._conditions:
             return [(self._way(None), here)]
         leaves = self.leaves(self._decided_by)
@@ -216,14 +216,14 @@ class Turns:
         return found
 
     def taken(self) -> list[float]:
-        """How many steps each tensor has taken."""
+        """The number of steps that each tensor has taken."""
         counts = self.counts or ["float64"] * len(self.order)
         types = [ctypes.c_float if c == "float32" else ctypes.c_double for c in counts]
         pairs = zip(types, self.at["step"], strict=True)
         return [of.from_address(at).value if at else 0.0 for of, at in pairs]
 
     def views(self, slot: str, kind: Kind) -> list[Any]:
-        """The matrices of a slot of some tensors, where they are kept."""
+        """The stored matrices of a slot of some tensors."""
         found = []
         for i in kind.members:
             at, known = self.at[slot][i], self._views.get((slot, i))
@@ -298,7 +298,7 @@ class _Way:
             step.set_group(group, [values[name] for name in step.inputs])
 
     def begin(self, here: Sequence[bool], expected: int, seed: int) -> int:
-        """Do all but the last turn for some of the tensors; nothing that is kept changes."""
+        """Do all turns except the last one for some of the tensors, without changing parameters or state."""
         owner = self.owner
         self._point_gradients(here)
         self._expected = expected
@@ -340,7 +340,7 @@ class _Way:
         return READY
 
     def finish(self, seed: int) -> int:
-        """Change what is kept."""
+        """Change parameters and state."""
         status: int = self.steps[-1].run(self._expected, seed)
         if status == READY:
             for slot, calls, new in self._new:
@@ -351,7 +351,7 @@ class _Way:
         return status
 
     def release(self) -> None:
-        """Let go of the stacks of a step."""
+        """Release the stacks of a step."""
         for calls in self._calls:
             calls.release()
         self._calls, self._held, self._new = [], [], []
@@ -384,7 +384,7 @@ class _Way:
                 step.point("g", addresses)
 
     def _point(self, number: int, column: str, arrays: Sequence[Any]) -> None:
-        """Let a column of a kernel be the matrices of these stacks."""
+        """Point a column of a kernel at the matrices of these stacks."""
         step, library = self.steps[number], self.owner.library
         if step is None or column not in step.columns:
             return
@@ -402,7 +402,7 @@ class _Way:
 
 
 def _left_as(node: Node, turn: Turn, its: Cut, dtype: Mapping[str, str]) -> str:
-    """The dtype in which a kernel leaves what a library is given, and reads what it gives."""
+    """The dtype in which a kernel writes the inputs of a library, and reads its results."""
     calls, users = [x for turn in its.turns for x in turn.calls], [node]
     if any(x is node for x in turn.given.values()):
         users = [call for call in calls if any(x is node for x in call.args)]

@@ -1,12 +1,12 @@
-"""`flatten=True`: parameters, gradients and states stand one after another in a few blocks of memory.
+"""`flatten=True`: parameters, gradients and states are stored one after another in a few blocks of memory.
 
-Every tensor stays a tensor: its elements are a piece of a block, and kernels step it as any other, with
-the same bits. What is won is that a step need not look at everything again. The optimizer owns the
-gradients' memory and keeps it from step to step, so that it can hold references to them; and each
-parameter's state says when something in it is replaced. So a step asks whether the gradients are still
-the same tensors, and whether all tensors are where they were. If not, it looks as it does without blocks.
+Every tensor remains a tensor: its elements are a piece of a block, and kernels step it like any other, with
+the same bits. The gain is that a step need not check everything again. The optimizer owns the gradients'
+memory and keeps it from step to step, so that it can hold references to them, and each parameter's state
+reports when something in it is replaced. So a step only checks whether the gradients are still the same
+tensors, and whether all tensors have the same addresses. If not, it does the same checks as without blocks.
 
-A tensor whose memory somebody else has in view too stays where it is.
+A tensor whose memory is also visible to others stays where it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Flat"]
 
-_LINE = 64  # bytes that a tensor begins at a multiple of
+_LINE = 64  # each tensor begins at a multiple of this number of bytes
 _grad = attrgetter("grad")
 _flats: weakref.WeakSet[Flat] = weakref.WeakSet()
 
@@ -50,9 +50,9 @@ after_fork(_after_fork)
 class Flat:
     """The blocks of an optimizer.
 
-    pending: whether tensors are to be moved into blocks after the next step. grads: the gradient of each
-    parameter that has its place in a block. whys: of each other parameter, why it has none. lock: held
-    while a step is taken, so that no kernel runs while tensors are moved.
+    pending: whether tensors will be moved into blocks after the next step. grads: the gradient of each
+    parameter that is in a block. whys: for each other parameter, why it is not. lock: held during a step,
+    so that no kernel runs while tensors are moved.
     """
 
     def __init__(self) -> None:
@@ -67,11 +67,11 @@ class Flat:
         self._places: dict[int, int] = {}  # of each gradient, where it begins
         # The gradients that all parameters had when `zero_grad` was called last, if all were in blocks.
         self._known: tuple[list[torch.Tensor], Facts] | None = None
-        self._left: list[torch.Tensor] = []  # the memory that another thread may still be reading
+        self._left: list[torch.Tensor] = []  # memory that another thread may still be reading
         _flats.add(self)
 
     def settle(self, optimizer: RuleOptimizer, bound: Bound) -> None:
-        """After a step that was bound: move what is to be moved, or let the kernels know what is here."""
+        """After a bound step: move tensors if that is pending, or inform the kernels of the blocks."""
         self._left.clear()
         in_place = bound.repeatable and bound.circle is None
         self._why = ""
@@ -102,7 +102,7 @@ class Flat:
                     kernel.keep(self._list(kernel.params))
 
     def _has_all(self, optimizer: RuleOptimizer, params: Sequence[torch.Tensor]) -> bool:
-        """Whether the gradients of these parameters are in blocks, and their states tell of changes."""
+        """Whether the gradients of these parameters are in blocks, and their states report changes."""
         states = map(optimizer.state.get, params)
         return all(p.grad is not None and p.grad is self.grads.get(p) for p in params) and all(
             state is None or isinstance(state, Watched) for state in states
@@ -119,7 +119,7 @@ class Flat:
         return wanted
 
     def _move_parameters(self, params: Sequence[torch.Tensor]) -> None:
-        """Move parameters and their gradients into blocks, but for those that stand in one or must stay."""
+        """Move parameters and their gradients into blocks, except those that are in one or must stay."""
         alone = [p for p in params if is_alone(p)]
         self._left += [p.data for p in alone]
         for p, view in zip(alone, self._copied(alone), strict=True):
@@ -134,7 +134,7 @@ class Flat:
             del self.whys[p]
 
     def _move_states(self, optimizer: RuleOptimizer, kernel: KernelPart) -> None:
-        """The same for the states, which then tell the optimizer when something in them is replaced."""
+        """The same for the states, which then report to the optimizer when something in them is replaced."""
         params = kernel.params
         arrays = kernel.names[: len(params) * len(kernel.step.arrays)]
         names = dict.fromkeys([*arrays, *kernel.names[-1:]] if "step" in kernel.names else arrays)
@@ -154,7 +154,7 @@ class Flat:
     def _copied(
         self, tensors: Sequence[torch.Tensor], blocks: list[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """Copies that stand one after another, in the same layout; blocks: where to note the blocks."""
+        """Copies that are stored one after another, in the same layout; blocks: receives the blocks."""
         dtypes = Counter(x.dtype for x in tensors)
         made: dict[int, torch.Tensor] = {}
         for dtype in dtypes:
@@ -176,8 +176,8 @@ class Flat:
         return [made[i] for i in range(len(tensors))]
 
     def zero_grad(self, params: Sequence[torch.Tensor]) -> None:
-        """Fill the gradients in blocks with zeros, put back those that were replaced, and set those of
-        other parameters to None. If somebody else holds one in a block, all are set to None instead.
+        """Fill the gradients in blocks with zeros, restore those that were replaced, and set those of other
+        parameters to None. If somebody else holds one in a block, all are set to None instead.
         """
         with self.lock:
             moved = [p for p, g in self.grads.items() if g.data_ptr() != self._places[id(g)]]
@@ -200,7 +200,7 @@ class Flat:
         return all(map(is_, map(_grad, params), grads)) and as_known.check(*params, *grads)
 
     def _put_back(self, params: Sequence[torch.Tensor], held: bool) -> None:
-        """Let parameters have their gradients in blocks, where these fit, and others none; held: all none."""
+        """Give parameters their gradients in blocks, if these fit, and others None; held: all None."""
         self._known, flat = None, not held
         for p in params:
             g = self.grads.get(p)
@@ -213,7 +213,7 @@ class Flat:
             self._known = grads, facts([*params, *grads])
 
     def _forget(self, p: torch.Tensor) -> None:
-        """Give up the place of a gradient, which stands elsewhere now."""
+        """Give up the place of a gradient that is elsewhere now."""
         g = self.grads.pop(p)
         del self._places[id(g)]
         self.whys[p] = "its gradient was moved"
@@ -231,7 +231,7 @@ class Flat:
         )
 
     def describe(self, params: Sequence[torch.Tensor]) -> str:
-        """What of these parameters is in blocks, and why the others are not, for `optimizer.engine`."""
+        """Which of these parameters are in blocks, and why the others are not, for `optimizer.engine`."""
         if self._why:
             return f"not flat, since {self._why}"
         if self.pending:
@@ -250,13 +250,13 @@ class Flat:
 
 
 def _fits(g: torch.Tensor, p: torch.Tensor) -> bool:
-    """Whether a tensor can be the gradient that a parameter gets, which may have changed."""
+    """Whether a tensor still fits as the gradient of a parameter, which may have changed."""
     alike = g.shape == p.shape and g.stride() == p.stride() and g.dtype is p.dtype
     return alike and p.requires_grad and p.is_cpu
 
 
 def _why(p: torch.Tensor, g: torch.Tensor | None) -> str:
-    """Why a gradient cannot be moved into a block, or nothing."""
+    """Why a gradient cannot be moved into a block, or ""."""
     if g is None:
         return "it had no gradient"
     if g.requires_grad or not g.numel():
@@ -265,14 +265,14 @@ def _why(p: torch.Tensor, g: torch.Tensor | None) -> str:
 
 
 def _holders(grads: Mapping[torch.Tensor, torch.Tensor]) -> list[int]:
-    """How many references to each gradient there are, as Python counts them."""
+    """The number of references to each gradient, as Python counts them."""
     return [sys.getrefcount(g) for g in grads.values()]
 
 
 @cache
 def _usual() -> tuple[int, int]:
-    """How many there are where only the dict holds a gradient, and how many more where its parameter has
-    it, which not every version of torch lets Python count.
+    """The number of references if only the dict holds a gradient, and how many more there are if its
+    parameter has it, which not every version of torch lets Python count.
     """
     p = torch.zeros(1, requires_grad=True)
     grads = {p: torch.zeros(1)}

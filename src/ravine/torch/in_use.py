@@ -1,4 +1,4 @@
-"""Which engine an optimizer uses, in words: the kernel or calls, for which tensors, and why."""
+"""Describes the engine of an optimizer: the kernel or calls, for which tensors, and why."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _seen(
     hyper: dict[str, Any],
     p: torch.Tensor,
 ) -> Work:
-    """What an engine would see of p now."""
+    """The work that an engine would receive for p now."""
     view, names = seen_by(graph, p), optimizer.spelling_of(group).state_names
     its = optimizer.state.get(p) or {}
     kept = {slot: its.get(names.get(slot, slot)) for slot in graph.live}

@@ -1,7 +1,7 @@
-"""State in codes of 8 bits: tensors made of codes, and codes of tensors; see engines/narrow.py.
+"""State in 8-bit codes: decoding to tensors, and encoding; see engines/narrow.py.
 
-A slot is one tensor, int8 or uint8 as its codes are: those of whole blocks of 256, then the blocks' scales.
-So it is copied, pickled and moved as any other, and a kernel knows it by its dtype.
+A slot is one tensor with the dtype of its codes, int8 or uint8: the codes of whole blocks of 256, followed
+by the blocks' scales. So it is copied, pickled and moved like any other, and kernels recognize its dtype.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SIZE, _INFINITY = 0x7FFFFFFF, 0x7F800000
 
 
 def in_codes(optimizer: RuleOptimizer, graph: Graph, p: torch.Tensor) -> Mapping[str, torch.dtype]:
-    """The slots of a parameter that the optimizer keeps in 8 bits, each with the dtype of its codes.
+    """The slots of a parameter that the optimizer stores in 8 bits, each with the dtype of its codes.
 
-    Of a parameter that is spread over processes, each has codes of its part. There are none of small
-    parameters, nor of spread ones if the rule looks at whole tensors.
+    For a sharded parameter, each process has codes of its part. There are none for small parameters, and
+    none for sharded ones if the rule uses whole tensors.
     """
     if not optimizer.eight_bits or p.numel() < SMALL or p.is_complex():
         return {}
@@ -41,9 +41,9 @@ def in_codes(optimizer: RuleOptimizer, graph: Graph, p: torch.Tensor) -> Mapping
 
 
 def told(found: Iterable[tuple[Mapping[str, str], Graph, torch.Tensor]]) -> str:
-    """Which slots are kept in 8 bits and which are not, in words that follow those on the engine.
+    """Describe which slots are stored in 8 bits and which are not, to be appended to the engine.
 
-    found: of each parameter, what its slots are called in the state, and its graph.
+    found: for each parameter, the names of its slots in the state, and its graph.
     """
     slots: dict[str, None] = {}
     others: dict[str, None] = {}
@@ -67,7 +67,7 @@ def is_narrow(x: Any) -> bool:
 
 
 def empty(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A slot of zeros in codes, beside a parameter or this process's part of it."""
+    """A slot of zeros in codes, for a parameter or this process's part of it."""
     here: torch.Tensor = local(p)
     return torch.zeros(size(here.numel()), dtype=dtype, device=here.device)
 
@@ -75,10 +75,10 @@ def empty(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def in_format(
     x: torch.Tensor, dtype: torch.dtype | None, p: torch.Tensor, what: str
 ) -> torch.Tensor:
-    """A slot of a parameter in codes of a dtype, or in float32 if that is None, whichever it is in now.
-    What codes stand for stays as it is; other numbers are rounded to the nearest.
+    """Convert a slot of a parameter, in any form, to codes of a dtype, or to float32 if that is None.
+    Numbers that have a code are unchanged; others are rounded to nearest.
 
-    ValueError, which begins with `what`, if it has another size than the parameter.
+    Raises ValueError, beginning with `what`, if its size differs from that of the parameter.
     """
     here = local(p)
     shape = (size(here.numel()),) if is_narrow(x) else tuple(here.shape)
@@ -126,7 +126,7 @@ def decoded(kept: torch.Tensor, shape: Any) -> torch.Tensor:
 def encoded(kept: torch.Tensor, x: Any, draw: Draw | None, number: int = 0) -> None:
     """Store a tensor, or one number for all elements, in a slot in codes.
 
-    draw: what the random bits are made of that codes are rounded by; None: to the nearest. number: of the
+    draw: the source of the random bits for rounding; None for rounding to nearest. number: the index of the
     slot among those in codes.
     """
     form, codes, scales = _parts(kept)
@@ -166,7 +166,7 @@ def _parts(kept: torch.Tensor) -> tuple[Format, torch.Tensor, torch.Tensor]:
 
 
 def _noise(kept: torch.Tensor, draw: Draw | None, number: int, form: Format) -> Any:
-    """What is added before the lower bits are cut off."""
+    """The number to add before the lower bits are cut off."""
     if draw is None:
         return 1 << (form.cut - 1)
     blocks = kept.numel() // (BLOCK + 4)

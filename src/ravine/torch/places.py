@@ -1,4 +1,4 @@
-"""Where tensors are, and why no kernel can step them there.
+"""The devices of tensors, and why no kernel can step them there.
 
 Tensors on the CPU are stepped by CPU kernels, those on a GPU by an engine that ravine/engines/devices.py
 chooses. Nothing about GPUs is imported before there is such a tensor.

@@ -14,19 +14,19 @@ __all__ = ["begin"]
 
 
 def begin(out: Printer, variant: Variant) -> None:
-    """Whether the step can be taken; if so, the counts, the groups' rows and the old scalar slots."""
+    """Checks whether the step can be taken; if so, computes counts, groups' rows and the old scalar slots."""
     kernel = variant.kernel
     out.begin("@begin(ptr %scalars)", "checks, counts, and the scalars of groups", result="i64")
     rows = out.field("%scalars", SCALARS, "group_rows", "ptr")
     groups = out.field("%scalars", SCALARS, "group_count")
     tensors = Tensors(out, kernel)
     expected = out.field("%scalars", SCALARS, "expected")
-    _check(out, variant, tensors, expected)  # nothing is changed before all is known to be there
+    _check(out, variant, tensors, expected)  # nothing is changed before everything has been checked
 
     with out.loop("group", groups):
         row = out.set("row", f"mul i64 %group, {len(kernel.group_row)}")
         row = out.at(rows, row, name="row")
-        if _counts(kernel):  # not a number: no tensor's count yet
+        if _counts(kernel):  # NaN means that no tensor was counted yet
             out.store(Type("double").constant(math.nan), row)
         else:
             out.line(f"call void @row(ptr {row})")
@@ -52,7 +52,7 @@ def _counts(kernel: Kernel) -> bool:
 
 
 def _check(out: Printer, variant: Variant, tensors: Tensors, expected: str) -> None:
-    """Return what is missing; go on if all is there."""
+    """Return the status if something is missing; otherwise continue."""
     kernel = variant.kernel
     with tensors.each("check", {"present": "0"}, "i64") as becomes:
         becomes["present"] = "%present.more"
@@ -111,7 +111,7 @@ def _count(out: Printer, tensors: Tensors, record: str) -> str:
 
 
 def _find_row(out: Printer, kernel: Kernel, record: str, t: str) -> None:
-    """Find the row of scalars for a tensor's count: its group's, or one of its own; fill a new one."""
+    """Find the row of scalars for a tensor's count, its group's or a separate one; fill a new one."""
     shared = out.field(record, RECORD, "shared_row", "ptr")
     own = out.field(record, RECORD, "own_row", "ptr")
     before = out.block

@@ -1,14 +1,14 @@
 """A kernel's passes for a GPU: a block of threads for each chunk.
 
-A pass is made of phases, functions that each thread of a block calls in turn, with a barrier between: `walk`
-over the elements; `fold` and `leave`, which put together what the threads have found and leave it as the
-chunk's part; then, in the block that is the last one done, what is computed for each tensor before the next
-pass, a thread for each tensor. All communication is in memory, and between phases. So there are as many
-launches as passes, the bits do not depend on which block is when, and the phases can be run, as they are
-printed here, by one thread of any computer: see `entry_in_turn`.
+A pass consists of phases, functions that each thread of a block calls in turn, with a barrier between them:
+`walk` goes over the elements; `fold` and `leave` combine what the threads have found, and write it as the
+chunk's part; then, the last block that finishes computes what each tensor needs before the next pass, with a
+thread for each tensor. Threads communicate only through memory, and only between phases. So there are as many
+launches as passes, the bits do not depend on the order of blocks, and a single thread of any computer can run
+the phases as they are printed here: see `entry_in_turn`.
 
-What does not depend on elements is computed by the CPU kernel's own functions before the first pass. The
-tables are its tables, in a copy: `moved` is how far the copy is from where the addresses in it say.
+What does not depend on elements is computed by the CPU kernel's functions before the first pass. The tables
+are a copy of its tables: `moved` is the distance of the copy from the addresses in it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ __all__ = [
 THREADS = 256
 """The threads of a block."""
 LAUNCH = ("chunks", "records", "partials", "done", "blocks", "scalars")
-"""The table of a launch; the addresses of its tensors' columns follow, as in BATCH. done: where the blocks
-that are done are counted; blocks: how many there are in all launches of the pass."""
+"""The table of a launch, followed by the addresses of its tensors' columns, as in BATCH. done: the counter of
+finished blocks; blocks: their number in all launches of the pass."""
 
 _ACCESS = 16  # bytes that a thread moves at a time
-_FOLDERS = 16  # threads that put together what the others have found
+_FOLDERS = 16  # threads that combine what the others have found
 # There is no instruction for these, and no library to call.
 _MISSING = ("exp", "log", "pow", "mod", "tanh")
 _ARGUMENTS = (
@@ -68,7 +68,7 @@ class Blocks(Variant):
 
 
 def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
-    """Why the passes cannot be printed for a GPU, or nothing. missing: the operations that it lacks."""
+    """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
     if kernel.by_lines:
         return "it has something for each row or column of a matrix"
     if kernel.spread:
@@ -86,18 +86,18 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
 
 
 def on_host(variant: Variant) -> int:
-    """Of how many stages the scalars are computed by the host, before the first pass."""
+    """The number of stages whose scalars the host computes before the first pass."""
     return variant.passes[0].stage + 1 if variant.passes else variant.kernel.stages
 
 
 def shared_words(variant: Variant) -> int:
-    """How many words of eight bytes the threads of a block share at most."""
+    """The maximum number of eight-byte words that the threads of a block share."""
     most = max((len(walk.sums) for walk in variant.passes), default=0)
     return max(most, len(variant.kernel.totals)) * THREADS + 1
 
 
 Entry = Callable[[Printer, str, Sequence[str]], None]
-"""Prints the function that has the phases called, with a barrier between."""
+"""Prints the function that calls the phases, with a barrier between them."""
 
 
 def text(variant: Variant, entry: Entry) -> str:
@@ -189,7 +189,7 @@ class _Walk(Elements):
             self._share(i, "%gpu.thread", f"%gpu.{x}")
 
     def _shared(self, i: int, thread: str) -> str:
-        """A thread's place for its i-th number; before all stands whether this is the last block."""
+        """The address of a thread's i-th number; the first word says whether this is the last block."""
         at = self.out.set("at", f"mul i64 %gpu.threads, {i}")
         at = self.out.set("at", f"add i64 {at}, {thread}")
         return self.out.at("%gpu.shared", self.out.set("at", f"add i64 {at}, 1"))
@@ -242,7 +242,7 @@ class _Walk(Elements):
         return out.set("aligned", f"icmp eq i64 {found}, 0")
 
     def fold(self, sums: Mapping[str, str]) -> None:
-        """What each thread has, put together to as many numbers as there are folders."""
+        """Combine the numbers of all threads into as many as there are folders."""
         out = self.out
         out.branch(out.set("mine", f"icmp ult i64 %gpu.thread, {_FOLDERS}"), "gpu.fold", "gpu.past")
         out.label("gpu.fold")
@@ -257,7 +257,7 @@ class _Walk(Elements):
             self._share(i, "%gpu.thread", f"%gpu.{x}")
 
     def _past(self) -> None:
-        """Where those go on that have nothing to do."""
+        """The label at which threads without work continue."""
         self.out.jump("gpu.past")
         self.out.label("gpu.past")
 
@@ -272,7 +272,7 @@ class _Walk(Elements):
             becomes[f"gpu.{x}"] = out.set("more", more(out, op, _DOUBLE, f"%gpu.{x}", part))
 
     def _of_folders(self, sums: Mapping[str, str]) -> None:
-        """What the folders have put together, as one number each: %gpu.x."""
+        """The combined numbers of the folders: %gpu.x."""
         out = self.out
         few = out.set("few", f"icmp ult i64 %gpu.threads, {_FOLDERS}")
         folders = out.set("folders", f"select i1 {few}, i64 %gpu.threads, i64 {_FOLDERS}")
@@ -307,7 +307,7 @@ class _Walk(Elements):
         self._past()
 
     def _if_last(self, made: Callable[[], None]) -> None:
-        """What follows in the last block."""
+        """The end of the pass, in the last block."""
         out = self.out
         flag = out.load("flag", "%gpu.shared", "i64")
         out.branch(out.set("last", f"icmp ne i64 {flag}, 0"), "gpu.last", "gpu.past")
@@ -324,7 +324,7 @@ class _Walk(Elements):
     def _mine(
         self, every: Tensors, carried: Mapping[str, str] | None = None
     ) -> AbstractContextManager[dict[str, str]]:
-        """A loop over every so many of the tensors that have a gradient: %gpu.tensor."""
+        """A loop over a thread's share of the tensors that have a gradient: %gpu.tensor."""
         out = self.out
         turns = out.set("turns", f"add i64 {every.count}, %gpu.threads")
         turns = out.set("turns", f"sub i64 {turns}, 1")
@@ -339,7 +339,7 @@ class _Walk(Elements):
         return out.loop("tensor", turns, carried, skip=absent)
 
     def tensors(self, stage: int) -> None:
-        """The scalars of each tensor: a thread for every so many of them."""
+        """The scalars of each tensor, shared among the threads."""
         out, every = self.out, self._scalars()
         totals = out.field("%scalars", SCALARS, "totals", "ptr")
         with self._mine(every):
@@ -352,7 +352,7 @@ class _Walk(Elements):
         return {f"total{i}": v for i, v in totals if v.stage == stage + 1}
 
     def gather(self, stage: int) -> None:
-        """The sums over every so many tensors, for each thread."""
+        """Each thread's part of the sums over all tensors."""
         out, kernel, every = self.out, self.kernel, self._scalars()
         adding = self._adding(stage)
         with self._mine(every, dict.fromkeys(adding, identity("sum", _DOUBLE))) as becomes:
@@ -381,7 +381,7 @@ class _Walk(Elements):
 
 
 def entry_on_gpu(words: int) -> Entry:
-    """The kernel that is launched: thread and block are the GPU's. words: what a block shares."""
+    """The launched kernel, with the GPU's thread and block. words: those that a block shares."""
 
     def entry(out: Printer, name: str, phases: Sequence[str]) -> None:
         shared = f"@{name}.shared"
@@ -409,8 +409,8 @@ def entry_on_gpu(words: int) -> Entry:
 
 
 def entry_in_turn(out: Printer, name: str, phases: Sequence[str]) -> None:
-    """The same phases by one thread of this computer, block after block, with a loop over the threads of a
-    block in the place of each barrier.
+    """The same phases run by one thread of this computer, block after block, with a loop over the threads
+    of a block in place of each barrier.
     """
     arguments = "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.blocks, i64 %gpu.threads, ptr %gpu.shared"
     out.begin(f"@{name}({arguments})")

@@ -1,8 +1,8 @@
 """The operations of a kernel on numbers, or on vectors of them.
 
-They are the rule's, in its order and with none of LLVM's fast-math flags: where a rule has no
-reductions, the eager engine's bits come out, NaN, infinity and denormals included. Only division by
-a scalar differs, see Kernel._quotient. (Fusing multiplications and additions gains nothing measurable.)
+They are the rule's, in its order and without LLVM's fast-math flags. So without reductions, the bits are
+those of the eager engine, including NaN, infinity and denormals. Only division by a scalar differs, see
+Kernel._quotient. (Fusing multiplications and additions gains nothing measurable.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INTRINSIC |= {"floor": "floor", "round": "rint"}  # rint: halves to even
 
 
 class Body:
-    """Straight-line code for values of one type: what each value is called, and which are i1."""
+    """Straight-line code for values of one type: the name of each value, and which ones are i1."""
 
     def __init__(self, out: Printer, kind: Type):
         self.out, self.kind = out, kind
@@ -34,7 +34,7 @@ class Body:
         self.draw: Callable[[str, int], str] | None = None  # random numbers of a stream
 
     def copy(self) -> Body:
-        """Code for other elements, which meet the same scalars."""
+        """Code for other elements, with the same scalars."""
         other = copy(self)
         other.names, other.truths = dict(self.names), dict(self.truths)
         return other
@@ -64,7 +64,7 @@ class Body:
         return self.out.set(name, f"select {kind} {test}, {self.kind} {x}, {self.kind} {y}")
 
     def compute(self, value: Value) -> None:
-        """Print the operation that makes the value."""
+        """Print the operation that computes the value."""
         op, kind, name = value.op, self.kind, value.name or value.op
         if op in _COMPARE:
             x, y = (self.number(a) for a in value.args)
@@ -113,7 +113,7 @@ class Body:
         self.names[value] = result
 
     def operands(self, value: Value) -> tuple[Value, ...]:
-        """The arguments that are used in computing of this type."""
+        """The arguments that are used in computations of this type."""
         if value.op != "quotient":
             return value.args
         a, scale, wide, narrow = value.args

@@ -1,7 +1,6 @@
 """Columns of 8-bit codes, see engines/narrow.py: decoded as elements are loaded, encoded block by block.
 
-What is to be stored waits in a buffer, a float32 for each element of a block, until the block's largest is
-known.
+Values to store wait in a buffer, a float32 for each element of a block, until the block's largest is known.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _SIZE, _INFINITY = 0x7FFFFFFF, 0x7F800000
 
 
 def buffers(out: Printer, columns: Sequence[str]) -> dict[str, str]:
-    """Room on the stack for a block of each column; to be printed where a function begins."""
+    """Space on the stack for a block of each column; to be printed at the start of a function."""
     return {c: out.set(f"{c}.buffer", f"alloca [{BLOCK} x float], align 64") for c in columns}
 
 
@@ -45,7 +44,7 @@ class Codes:
         self._bits: dict[str, str] = {}
 
     def begin(self, block: str, first: str, length: str) -> None:
-        """Begin a block: its number in the chunk, the place of its first element, how many it has."""
+        """Begin a block, given its number in the chunk, the index of its first element, and its length."""
         out = self.out
         self.block, self.first = block, first
         for c, at in self.scales.items():
@@ -102,7 +101,7 @@ class Codes:
         )
 
     def keep(self, column: str, kind: Type, i: str, x: str) -> None:
-        """Have numbers in float32 stored as the elements from i on, when the block ends."""
+        """Keep float32 numbers, to be stored as the elements from i on at the end of the block."""
         out = self.out
         if not FORMATS[self.dtype[column]].signed:
             x = out.call(column, "fabs", kind.like("float"), x)

@@ -18,16 +18,16 @@ MEMORY = {"float64": "double", "float32": "float", "bfloat16": "i16", "float16":
 MEMORY |= dict.fromkeys(FORMATS, "i8")
 """The type in which a dtype's elements are loaded and stored."""
 HALVES = ("bfloat16", "float16")
-# Blocks of codes are written in bursts, which the hardware's prefetching does not see through.
+# Blocks of codes are written in bursts, which defeat the hardware's prefetching.
 _AHEAD, _LINE = 1024, 64
 
 
 class Columns:
-    """Loads and stores, for as many elements as a type has.
+    """Loads and stores of as many elements as a type has.
 
-    base: where each column's first element is. noise: of stochastic rounding; None: to the nearest
-    even. pointer: the type of their addresses. aligned: whether vectors are aligned to their size. codes:
-    the columns in 8 bits.
+    base: the address of each column's first element. noise: for stochastic rounding; None for rounding
+    to nearest even. pointer: the type of addresses. aligned: whether vectors are aligned to their size.
+    codes: the columns in 8 bits.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Columns:
         self.out.line(f"store {kind.like(MEMORY[dtype])} {x}, {self._where(column, kind, at)}")
 
     def prefetch(self, column: str, kind: Type, i: str) -> None:
-        """Have the elements from so many after i on brought into the caches."""
+        """Prefetch elements at a distance after i."""
         out, size = self.out, DTYPES[self.dtype[column]]
         ahead = out.set("ahead", f"add i64 {i}, {_AHEAD}")
         at = self._at(column, ahead)
@@ -83,11 +83,11 @@ class Columns:
             out.line(f"call void @llvm.prefetch.p0(ptr {where}, i32 0, i32 3, i32 1)")
 
     def stored(self, kind: Type, x: str) -> str:
-        """What is read back where numbers of this type are stored as p, rounded to the nearest."""
+        """The value that is read back after numbers of this type are stored as p, rounded to nearest."""
         return self._wide("p", kind, self._narrow("p", kind, x, None))
 
     def _wide(self, column: str, kind: Type, x: str) -> str:
-        """Elements as they are in memory as numbers of this type."""
+        """Convert elements from memory to numbers of this type."""
         out, dtype = self.out, self.dtype[column]
         memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         if dtype == "bfloat16":  # the upper half of a float32
@@ -107,7 +107,7 @@ class Columns:
         return x
 
     def _narrow(self, column: str, kind: Type, x: str, noise: Callable[[], str] | None) -> str:
-        """Numbers of this type as in memory; noise: what to round by, in its lower 16 bits."""
+        """Convert numbers of this type for memory; noise: random bits for rounding, in its lower 16 bits."""
         out, dtype = self.out, self.dtype[column]
         memory, single = kind.like(MEMORY[dtype]), kind.like("float")
         name = f"{column}.new"
@@ -169,7 +169,7 @@ def _to_bfloat16(out: Printer, single: Type, x: str, noise: str) -> str:
 
 
 def _to_float16(out: Printer, single: Type, x: str, noise: str) -> str:
-    """As bfloat16, but its denormals are multiples of 2**-24: there the noise joins their number."""
+    """Like bfloat16, but denormals are multiples of 2**-24, to whose number the noise is added."""
     whole, test = single.like("i32"), single.like("i1")
     size = out.call("size", "fabs", single, x)
     units = out.code(

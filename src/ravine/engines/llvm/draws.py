@@ -16,8 +16,7 @@ __all__ = ["Draws"]
 class Draws:
     """The numbers for the elements of a chunk.
 
-    bits: where they are from; there is a key for each half of each stream. number: of the tensor. noise:
-    of its step.
+    bits: their source, with a key for each half of each stream. number: of the tensor. noise: of its step.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What a pass does with the elements of a chunk, in registers, without temporaries: on any target.
+"""What a pass does with the elements of a chunk, in registers and without temporaries, on any target.
 
-Columns are loaded, the rule's operations follow in its order, what is reduced is added up, and columns are
-stored. Who walks over which elements is up to the target: walk.py for threads of a CPU, blocks.py for blocks
-of a GPU.
+Columns are loaded, the rule's operations follow in its order, reductions are accumulated, and columns are
+stored. The target decides who walks over which elements: walk.py for the threads of a CPU, blocks.py for the
+blocks of a GPU.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Elements", "Row"]
 
 @dataclass
 class Row:
-    """A row, or a whole chunk: where among the chunk's elements it begins, and the code for its elements."""
+    """A row, or a whole chunk: the index of its first element in the chunk, and the code for its elements."""
 
     first: str
     narrow: Body
@@ -38,10 +38,10 @@ class Row:
 
 
 class Elements:
-    """The code of a pass for the elements of one chunk after the other.
+    """The code of a pass for the elements of a chunk.
 
-    space: the address space that columns are in, as LLVM writes it after "ptr". aligned: whether columns
-    are aligned to whole vectors.
+    space: the address space of columns, as LLVM writes it after "ptr". aligned: whether columns are
+    aligned to whole vectors.
     """
 
     space, aligned = "", False
@@ -58,11 +58,11 @@ class Elements:
         self.codes = [c for c in variant.codes if c in self.columns]
         self.buffers: dict[str, str] = {}
         self.draws: Draws | None = None
-        self.across: dict[Value, str] = {}  # where what there is for each column begins
-        self.parted: dict[Value, str] = {}  # where what a chunk finds for each column begins
+        self.across: dict[Value, str] = {}  # the addresses of values for each column
+        self.parted: dict[Value, str] = {}  # the addresses of a chunk's reductions for each column
 
     def length(self, record: str, start: str) -> str:
-        """How many elements the chunk has that begins there: fewer at the end of a tensor."""
+        """The number of elements of the chunk that begins there, which is smaller at the end of a tensor."""
         out = self.out
         numel = out.field(record, RECORD, "numel")
         length = out.field(record, RECORD, "chunk_length")
@@ -75,7 +75,7 @@ class Elements:
     ) -> tuple[Body, Body, Columns]:
         """The code for an element and for a vector of them, and the columns of a chunk.
 
-        addresses: for each column, where the addresses of the tensors' columns stand.
+        addresses: for each column, the table of the addresses of the tensors' columns.
         """
         out, walk, variant = self.out, self.walk, self.variant
         rows, pointer = rows_of(out, record), f"ptr{self.space}"
@@ -120,7 +120,8 @@ class Elements:
     ) -> None:
         """Step the elements of a span in each row, as many at a time as the bodies are wide.
 
-        starts: what each reduction begins at. step: how far on the next ones are; as many by default.
+        starts: the initial value of each reduction. step: the distance to the next elements; by default
+        the width.
         """
         out, (begin, end), before = self.out, span, self.out.block
         kind = bodies[0].kind
@@ -139,7 +140,7 @@ class Elements:
     ) -> None:
         """The step for the elements of each row from i on: as many as the bodies are wide.
 
-        What there is for each column is read, and what is found for it is kept, once for all rows.
+        Values for each column are read, and reductions for each column are stored, once for all rows.
         """
         out, i, kind = self.out, f"%i.{label}", bodies[0].kind
         double = kind.like("double")
@@ -187,7 +188,7 @@ class Elements:
                 columns.store(c, kind, place, x)
 
     def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
-        """The scalars that the elements meet, as single numbers and as vectors."""
+        """The scalars that elements are combined with, as single numbers and as vectors."""
         out = self.out
         narrow, wide = (Body(out, kind) for kind in (self.one, self.wide))
         used = {x for v in self.walk.values for x in wide.operands(v)}
@@ -207,11 +208,11 @@ class Elements:
         return narrow, wide
 
     def each(self, reduction: Value, rows: Sequence[Row]) -> range:
-        """Of which of these rows a reduction has a number of its own; the first counts for all."""
+        """The rows for which a reduction has a separate number; otherwise the first counts for all."""
         return range(len(rows) if reduction.level == ROW else 1)
 
     def splat(self, narrow: Body, wide: Body, value: Value, x: str) -> None:
-        """Let the elements meet a number of their row, or of their matrix."""
+        """Make a number of the row, or of the matrix, available to the elements."""
         if self.one.of == "float":
             x = self.out.set("x", f"fptrunc double {x} to float")
         narrow.names[value], wide.names[value] = x, self.out.splat(x, self.wide)

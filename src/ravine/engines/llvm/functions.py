@@ -1,7 +1,7 @@
-"""tanh and atan2, on numbers or vectors of them, right to 3 units in the last place.
+"""tanh and atan2 for numbers or vectors, accurate to 3 units in the last place.
 
 LLVM would call the C library for each element, which takes five times as long. The polynomials are
-minimax ones (Remez), of the least degree whose error is below a quarter of a unit.
+minimax ones (Remez), of the lowest degree with an error below a quarter of a unit.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Formula:
         return self._infix("fdiv", x, y)
 
     def call(self, intrinsic: str, *operands: str | float) -> str:
-        """What an intrinsic makes of the operands."""
+        """The result of an intrinsic."""
         return self.out.call(intrinsic, intrinsic, self.kind, *self._texts(*operands))
 
     def test(self, how: str, x: str | float, y: str | float) -> str:

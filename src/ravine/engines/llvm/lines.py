@@ -1,10 +1,10 @@
-"""What there is for each matrix, each row or each column of a tensor that is seen as matrices, in float64.
+"""The values for each matrix, row or column of a tensor that is seen as matrices, in float64.
 
-`enter` loads the short slots, `leave` stores their new values. Between them, in `tensors_k`, what the
-pieces of a matrix have left for each column in a pass is put together, in their order, and what depends
-on it is computed. A value has its place in `matrix_values`, `row_values` or `column_values` of its
-tensor's record: as many numbers as the tensor has of them. What a pass has left for each row is there
-already, since a row is in one piece.
+`enter` loads the short slots, and `leave` stores their new values. Between them, `tensors_k` combines what
+the pieces of a matrix have left for each column in a pass, in their order, and computes what depends on it.
+A value is stored in `matrix_values`, `row_values` or `column_values` of its tensor's record, with one number
+for each matrix, row or column. The results of a pass for each row are already there, since a row is never
+split.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _EACH = {ROW: "height", COLUMN: "columns"}
 
 
 def strip(out: Printer, name: str, count: str, body: Callable[[Type, str], None]) -> None:
-    """A loop over so many numbers in float64, eight at a time and then one by one.
+    """A loop over numbers in float64, eight at a time and then one by one.
 
-    body: prints what is done with those from an index on, as many as the type has.
+    body: prints what is done with the numbers from an index on, as many as the type has.
     """
     with out.loop(f"{name}.wide", out.set("eights", f"udiv i64 {count}, {_WIDTH}")):
         body(Type("double", _WIDTH), out.set("k", f"mul i64 %{name}.wide, {_WIDTH}"))
@@ -52,7 +52,7 @@ def strip(out: Printer, name: str, count: str, body: Callable[[Type, str], None]
 
 
 class Lines:
-    """The matrices, rows and columns of one tensor: how many there are, and where their values are.
+    """The matrices, rows and columns of one tensor: their numbers, and the addresses of their values.
 
     count: of all in the tensor. each: of those in a matrix.
     """
@@ -67,13 +67,13 @@ class Lines:
         }
 
     def begin(self, value: Value) -> str:
-        """Where a value's first number is."""
+        """The address of a value's first number."""
         place = self.kernel.lines[value]
         at = self.out.set("at", f"mul i64 {self.count[value.level]}, {place}")
         return self.out.at(self.base[value.level], at)
 
     def within(self, begin: str, level: int, matrix: str) -> str:
-        """Where those of a matrix begin."""
+        """The address of a matrix's numbers."""
         return self.out.at(begin, self.out.set("at", f"mul i64 {matrix}, {self.each[level]}"))
 
     def load(self, kind: Type, begin: str, i: str) -> str:
@@ -153,10 +153,10 @@ def compute(
     rows: dict[int, str],
     scalars: Callable[[list[Value]], None],
 ) -> None:
-    """What there is at a stage for a tensor and for its rows and columns, in the order of the graph.
+    """Compute a stage's values for a tensor and for its rows and columns, in the order of the graph.
 
-    body: has the numbers of the tensor that are known. rows: where others stand. scalars: computes
-    and keeps such numbers.
+    body: has the known numbers of the tensor. rows: the addresses of others. scalars: computes and
+    stores such numbers.
     """
     kernel = lines.kernel
     if not kernel.spread:
@@ -193,7 +193,7 @@ def put_together(
 
 
 def _begin_rows(lines: Lines, value: Value) -> None:
-    """Where a process has no elements of a tensor, no pass has left anything for its rows."""
+    """If a process has no elements of a tensor, no pass has written anything for its rows."""
     out, begin = lines.out, lines.begin(value)
     numel = out.field(lines.record, RECORD, "numel")
     empty = out.set("empty", f"icmp eq i64 {numel}, 0")
@@ -204,7 +204,7 @@ def _begin_rows(lines: Lines, value: Value) -> None:
 
 
 def _together(lines: Lines, variant: Variant, value: Value) -> None:
-    """Put together what the pieces of each matrix have left for its columns."""
+    """Combine what the pieces of each matrix have written for its columns."""
     out, columns = lines.out, lines.each[COLUMN]
     op = value.op.removeprefix("column_")
     walk = next(w for w in variant.passes if value in w.lines)
@@ -235,7 +235,7 @@ def _together(lines: Lines, variant: Variant, value: Value) -> None:
 
 
 def _reduced(lines: Lines, value: Value, begin: str, count: str = "") -> str:
-    """Reduce numbers from `begin` on to one: so many of the tensor's matrices, rows or columns, or all."""
+    """Reduce numbers from `begin` on to one: those of some or all matrices, rows or columns of the tensor."""
     out, op = lines.out, value.op.partition("_")[2]
     name, count = f"reduced{value.index}", count or lines.count[value.args[0].level]
     with out.loop(name, count, {f"{name}.found": identity(op, _DOUBLE)}) as becomes:
@@ -246,7 +246,7 @@ def _reduced(lines: Lines, value: Value, begin: str, count: str = "") -> str:
 
 
 def _reduce_each(lines: Lines, value: Value) -> None:
-    """Reduce what there is for the rows, or the columns, of each matrix to a number for it."""
+    """Reduce the values of the rows, or of the columns, of each matrix to one number."""
     [x], name = value.args, f"each{value.index}"
     whole, to = lines.begin(x), lines.begin(value)
     with lines.out.loop(name, lines.count[MATRIX]):
@@ -255,8 +255,8 @@ def _reduce_each(lines: Lines, value: Value) -> None:
 
 
 def _run(lines: Lines, values: list[Value], body: Body, rows: dict[int, str]) -> None:
-    """Compute values of matrices, of rows, or of columns, in one loop; in one for each matrix, where they
-    depend on what there is for it.
+    """Compute values of matrices, of rows, or of columns, in one loop; in one loop per matrix, if they
+    depend on the matrix's values.
     """
     out, level, name = lines.out, values[0].level, f"lines{values[0].index}"
     inputs = dict.fromkeys(x for v in values for x in v.args if x not in values)

@@ -1,9 +1,9 @@
 """The whole module: what a step does, function by function, and `drive`, which calls them in turn.
 
-`begin` checks the tables, counts the step, and has `row` compute what depends on t and the
-hyperparameters alone. `tensors_k` computes what is one number for each tensor, `pass_k` what remains
-for every element. A reduction ends a pass: each chunk leaves a partial sum, and `tensors_k` adds them
-up. `finish` stores the new scalar slots. A tensor whose gradient has the address 0 takes no part.
+`begin` checks the tables, counts the step, and calls `row` to compute what depends only on t and the
+hyperparameters. `tensors_k` computes the values with one number per tensor, and `pass_k` those for every
+element. A reduction ends a pass: each chunk writes a partial sum, and `tensors_k` adds them up. `finish`
+stores the new scalar slots. A tensor whose gradient has the address 0 is not stepped.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def text(variant: Variant) -> str:
 
 
 def before(variant: Variant, stages: int) -> str:
-    """What is computed of no elements, for tensors whose passes run elsewhere: `row`, `begin`, `finish`, and
-    the scalars of so many stages.
+    """The functions that do not depend on elements, for tensors whose passes run elsewhere: `row`, `begin`,
+    `finish`, and the scalars of the first stages.
     """
     out, kernel = Printer(), variant.kernel
     scalars.row(out, kernel)

@@ -1,5 +1,5 @@
-"""Random bits, of stochastic rounding and of what a rule draws: they depend on the seed, the step, the
-tensor, the column or stream, and the place of an element alone, not on threads.
+"""Random bits for stochastic rounding and for random numbers. They depend only on the seed, the step, the
+tensor, the column or stream, and the position of an element, and not on threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Noise", "mixed", "of_step", "of_tensor"]
 
 
 def of_step(out: Printer, seed: str, t: str) -> str:
-    """The noise of a tensor's step: 64 bits made of the seed and the count."""
+    """The noise of a tensor's step: 64 bits made from the seed and the count."""
     noise = out.code(
         f"""
         count = fptosi double %t to i64
@@ -30,8 +30,8 @@ def of_step(out: Printer, seed: str, t: str) -> str:
 class Noise:
     """The bits for the elements of a chunk, from `start` on.
 
-    width: how many elements there are in a vector. keys: by what tells the bits apart, see `add`.
-    halves: for each column that is rounded, the key of its bits, and whether it takes their upper half.
+    width: the number of elements in a vector. keys: by the purpose of the bits, see `add`. halves: for each
+    column that is rounded, the key of its bits, and whether it uses their upper half.
     """
 
     def __init__(self, out: Printer, start: str, width: int):
@@ -46,7 +46,7 @@ class Noise:
     def rounds(
         self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
     ) -> None:
-        """Let there be bits to round some of the columns by: 32 for two of them.
+        """Add bits for rounding some of the columns: 32 for two of them.
 
         number: of the tensor. noise: of its step.
         """
@@ -77,7 +77,7 @@ class Noise:
             self.add(("codes", stream), mixed(self.out, key))
 
     def add(self, name: Hashable, key: str) -> None:
-        """Let there be bits of a key of 64 bits, under a name."""
+        """Add bits with a 64-bit key, under a name."""
         out, wide = self.out, self.wide
         first = out.set("key.first", f"trunc i64 {key} to i32")
         second = out.code(
@@ -95,7 +95,7 @@ class Noise:
         }
 
     def half(self, column: str, whole: Type, i: str) -> str:
-        """For each element from i on, a number whose lower 16 bits a column is rounded by.
+        """For each element from i on, a number whose lower 16 bits are used to round a column.
 
         Two columns share one hash, and it mixes once, where `bits` mixes twice: hashing is what rounding
         stochastically costs.
@@ -105,9 +105,9 @@ class Noise:
         return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
 
     def code(self, column: str, whole: Type, i: str, count: int) -> str:
-        """For each element from i on, so many bits that a code is rounded by: of two columns, the first has
-        the lower bits of their hash, the second the upper ones. What they have in common is least
-        significant in one of them.
+        """For each element from i on, the bits for rounding a code: of two columns, the first uses the lower
+        bits of their hash, the second the upper ones. The bits that they share are the least significant
+        of one of them.
         """
         name, upper = self.pairs[column]
         x = self._once(name, whole, i)
@@ -130,7 +130,7 @@ class Noise:
         return self._mix(whole, self.out.set("keyed", f"add {whole} {x}, {second}"))
 
     def _place(self, whole: Type, i: str) -> str:
-        """The places of the elements from i on, in 32 bits."""
+        """The positions of the elements from i on, in 32 bits."""
         out = self.out
         x = out.set("place", f"trunc i64 {i} to i32")
         x = out.set("place", f"add i32 {x}, {self.start}")
@@ -159,7 +159,7 @@ class Noise:
 
 
 def of_tensor(out: Printer, purpose: int, *, number: str, noise: str) -> str:
-    """64 bits for a tensor's step and a purpose, of the tensor's number and the noise of the step."""
+    """64 bits for a tensor's step and a purpose, from the tensor's number and the noise of the step."""
     key = out.code(
         f"""
         apart = xor i64 %noise, {signed(purpose)}

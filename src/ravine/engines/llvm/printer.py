@@ -28,7 +28,7 @@ class Type:
 
     @property
     def suffix(self) -> str:
-        """As it stands in the names of intrinsics."""
+        """Its form in the names of intrinsics."""
         bits = {"float": "f32", "double": "f64"}[self.of]
         return bits if self.width == 1 else f"v{self.width}{bits}"
 
@@ -53,11 +53,11 @@ def _to_float32(value: float) -> float:
 
 
 def signed(bits: int, width: int = 64) -> int:
-    """A pattern of bits as the whole number that LLVM writes for it."""
+    """A bit pattern as the integer that LLVM writes for it."""
     return bits - 2**width if bits >= 2 ** (width - 1) else bits
 
 
-# What the printer itself calls blocks and values; a rule's own names stay clear of these.
+# The printer's names for blocks and values, which a rule's names must avoid.
 _FIXED = re.compile(
     r"(add|any|batch|block|chunk|claim|end|entry|group|i|j|left|line|more|range|row|scalars|tensor|wide"
     r"|sum\d+|total\d+|part\d+|parts\d+|lines\d+|all\d+)$"
@@ -66,10 +66,10 @@ _ALIGN = {"i64": 8, "ptr": 8, "double": 8, "float": 4, "i32": 4}
 
 
 class Printer:
-    """The text of a module. What prints an operation returns the name of its result.
+    """The text of a module. Methods that print an operation return the name of its result.
 
-    block: the label that was printed last. moved: how far the tables that a function reads are from where
-    the addresses in them say; "": they are there.
+    block: the label that was printed last. moved: the distance of the tables that a function reads from the
+    addresses in them; "" for none.
     """
 
     def __init__(self) -> None:
@@ -102,11 +102,11 @@ class Printer:
         self.block = name
 
     def jump(self, label: str) -> None:
-        """Go on at a block."""
+        """Continue at a block."""
         self.line(f"br label %{label}")
 
     def branch(self, condition: str, yes: str, no: str) -> None:
-        """Go on at one of two blocks."""
+        """Continue at one of two blocks."""
         self.line(f"br i1 {condition}, label %{yes}, label %{no}")
 
     @contextmanager
@@ -121,9 +121,9 @@ class Printer:
     ) -> Iterator[dict[str, str]]:
         """Print a loop that counts %name from 0.
 
-        carried: numbers that go from turn to turn, and what each starts at. What is printed within it
-        is its body, which enters in the dict what each of them becomes. skip: prints the condition on
-        which the body is passed by, and they stay as they are. unrolled: let several turns be one on a GPU,
+        carried: numbers that are carried from one iteration to the next, with their initial values. The
+        context contains the body, which stores their next values in the dict. skip: prints the condition
+        under which the body is skipped, and they do not change. unrolled: whether to unroll on a GPU,
         whose threads wait long for each load.
         """
         before, nexts = self.block, dict[str, str]()

@@ -1,4 +1,4 @@
-"""The reductions over elements: what each begins at, and how what is found so far takes in more.
+"""The reductions over elements: the initial value of each, and how it accumulates.
 
 The greatest and the least are NaN if an element is, whatever the order.
 """
@@ -16,12 +16,12 @@ _BEYOND = {"greatest": "ogt", "least": "olt"}
 
 
 def identity(op: str, kind: Type) -> str:
-    """What the reduction gives of no elements."""
+    """The result of the reduction for no elements."""
     return kind.constant(_STARTS[op])
 
 
 def more(out: Printer, op: str, kind: Type, found: str, x: str) -> str:
-    """The operation, as text, by which what is found so far takes x in."""
+    """The operation, as text, that accumulates x."""
     if op == "sum":
         return f"fadd {kind} {found}, {x}"
     # In this order, since processors have it: one instruction, and two for NaN.
@@ -32,7 +32,7 @@ def more(out: Printer, op: str, kind: Type, found: str, x: str) -> str:
 
 
 def across(out: Printer, op: str, kind: Type, x: str) -> str:
-    """One number of a vector: its halves put together, and so on."""
+    """Reduce a vector to one number, by combining its halves repeatedly."""
     while kind.width > 2:
         half = Type(kind.of, kind.width // 2)
         parts = []

@@ -1,11 +1,10 @@
 """What is computed once for a group or a tensor, in float64: `row`, `tensors_k` and `finish`.
 
-`row` computes what depends on t and the hyperparameters alone: once for the tensors of a parameter
-group that have taken equally many steps. `tensors_k` puts together the parts of reductions that the
-chunks of a pass have left, in the order of the chunks, so that the bits do not depend on the threads;
-then it computes what depends on them. Where tensors may be spread over processes, `parts_k` does the
-former, so that the processes can put their parts together before the latter. `finish` stores the new
-scalar slots.
+`row` computes what depends only on t and the hyperparameters, once for the tensors of a parameter group
+that have taken the same number of steps. `tensors_k` combines the parts of reductions that the chunks of a
+pass have written, in the order of the chunks, so that the bits do not depend on the threads; then it
+computes what depends on them. If tensors may be sharded over processes, `parts_k` does the former, so that
+the processes can combine their parts before the latter. `finish` stores the new scalar slots.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ def row(out: Printer, kernel: Kernel) -> None:
 
 
 def parts(out: Printer, variant: Variant, stage: int) -> None:
-    """For each tensor, of which other processes may have parts, too: this process's part of what it is
-    reduced to.
+    """For each tensor, of which other processes may have parts as well: this process's part of the
+    reductions.
     """
     kernel = variant.kernel
     found = kernel.found(stage)
@@ -56,7 +55,7 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
 
 
 def tensors(out: Printer, variant: Variant, stage: int) -> None:
-    """For each tensor: reductions put together, and the scalars that depend on them."""
+    """For each tensor: the combined reductions, and the scalars that depend on them."""
     kernel = variant.kernel
     adding = {v: f"total{i}" for i, v in enumerate(kernel.totals) if v.stage == stage + 1}
     if not (todo(kernel, stage) or stage in kernel.due.values() or adding):
@@ -88,7 +87,7 @@ def todo(kernel: Kernel, stage: int) -> list[Value]:
 def of_tensor(
     out: Printer, variant: Variant, stage: int, record: str, rows: dict[int, str], totals: str
 ) -> Body:
-    """What is computed for one tensor at a stage; totals: where the sums over all tensors stand."""
+    """What is computed for one tensor at a stage; totals: the address of the sums over all tensors."""
     kernel, mine = variant.kernel, todo(variant.kernel, stage)
     body = Body(out, _DOUBLE)
     for v in mine:
@@ -112,7 +111,7 @@ def of_tensor(
 def _add_partials(
     out: Printer, variant: Variant, record: str, sums: list[Value], body: Body
 ) -> None:
-    """Put together what the chunks of a tensor have left."""
+    """Combine the parts that the chunks of a tensor have written."""
     if not sums:
         return
     partials = out.field(record, RECORD, "partials", "ptr")
@@ -128,7 +127,7 @@ def _add_partials(
 
 
 def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
-    """Compute scalars and keep them in their row; load those that other functions computed."""
+    """Compute scalars and store them in their row; load those that other functions computed."""
     out = body.out
     for v in values:
         for x in (v, *(v.args if v.op not in (*PARTIAL, *WHOLE, "total") else ())):
@@ -143,7 +142,7 @@ def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Valu
 
 
 def finish(out: Printer, kernel: Kernel) -> None:
-    """The new scalar slots, where they are kept."""
+    """Store the new scalar slots."""
     if not kernel.slots:
         return
     out.begin("@finish(ptr %scalars)", "the new scalar slots")

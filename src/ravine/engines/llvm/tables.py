@@ -52,7 +52,7 @@ RECORD = (
     # lines.py.
     *("matrices", "rows", "height", "widths", "columns"),
     *("matrix_values", "row_values", "column_values"),
-    # In how many pieces of rows a matrix is walked, and what each leaves for every column.
+    # The number of pieces into which a matrix is split by rows, and what each writes for every column.
     *("pieces", "column_parts"),
 )
 # Each range of chunks has a counter, from which threads claim them, on a separate cache line. One more
@@ -69,13 +69,13 @@ SCALARS = (
 )
 PLAINLY, IN_THREADS, REFUSES = 0, 1, 2
 READY, NO_MEMORY, COUNT_FULL = 0, 1, 2
-"""What `begin` finds, before anything is changed: a step can be taken; a tensor that takes part has a
-column without memory, or another number of tensors than expected takes part; a float32 count is at
-its end, 2**24."""
+"""What `begin` finds, before anything is changed: the step can be taken; a tensor to be stepped has a
+column without memory, or the number of such tensors is not the expected one; a float32 count is at
+its maximum, 2**24."""
 
 
 class Tensors:
-    """What a function over all tensors reads of them: their records and their addresses."""
+    """What a function over all tensors reads: their records and their addresses."""
 
     def __init__(self, out: Printer, kernel: Kernel):
         self.out, self.kernel = out, kernel
@@ -99,15 +99,15 @@ class Tensors:
         return record_of(self.out, self.records, tensor)
 
     def column(self, name: str, tensor: str) -> str:
-        """Where a tensor has p, g or an array slot."""
+        """The address of a tensor's p, g or array slot."""
         return self._address(self.kernel.columns.index(name), tensor)
 
     def slot(self, number: int, tensor: str) -> str:
-        """Where a tensor has a scalar slot."""
+        """The address of a tensor's scalar slot."""
         return self._address(len(self.kernel.columns) + number, tensor)
 
     def steps(self, tensor: str) -> str:
-        """Where a tensor has its count of steps."""
+        """The address of a tensor's count of steps."""
         return self.slot(len(self.kernel.slots), tensor)
 
     def _address(self, column: int, tensor: str) -> str:

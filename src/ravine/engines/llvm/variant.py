@@ -15,7 +15,7 @@ from ravine.engines.passes import passes
 
 __all__ = ["Variant"]
 
-# Operations that take long beside a load or a store.
+# Operations that are slow compared with a load or a store.
 _SLOW = ("div", "sqrt", "exp", "log", "pow", "mod", "tanh", "atan2", *DRAWN)
 
 
@@ -41,7 +41,7 @@ class Variant:
         self.dtype = dict(zip(self.kernel.columns, self.dtypes, strict=True))
         self.codes = [c for c in self.kernel.arrays if self.dtype[c] in FORMATS]
         self.passes = passes(self.kernel, self.dtypes)
-        # Two registers of numbers at a time; where there is little to compute, short loads and
+        # Two registers of numbers at a time; if there is little to compute, short loads and
         # stores stream through memory better (sgd: a seventh faster, on a processor with AVX-512).
         size = 8 if self.of == "double" else 4
         light = not any(v.op in _SLOW for walk in self.passes for v in walk.values)
@@ -53,16 +53,16 @@ class Variant:
 
     @property
     def noisy(self) -> bool:
-        """Whether there are random bits in it."""
+        """Whether it uses random bits."""
         return self.stochastic or self.kernel.draws or bool(self.codes)
 
     @property
     def partials(self) -> int:
-        """How many partial sums a chunk leaves at most."""
+        """The maximum number of partial sums that a chunk writes."""
         return max((len(walk.sums) for walk in self.passes), default=0)
 
     @property
     def column_parts(self) -> int:
-        """How many numbers a chunk leaves for each column at most."""
+        """The maximum number of values that a chunk writes for each column."""
         several = ([v for v in walk.lines if v.level == COLUMN] for walk in self.passes)
         return max(map(len, several), default=0)

@@ -1,9 +1,9 @@
 """`pass_k`: one pass over the elements, in registers, without temporaries.
 
-Each thread has a range of chunks, the same in every pass, so that what one pass leaves in the caches of a
-core is there for the next; when its own is done, it helps with the others. It claims runs of chunks, so
-that it walks long ways through memory. In a chunk there is a wide loop, then one for the elements left
-over; what they sum up, or find to be the greatest or the least, is left as the chunk's part.
+Each thread has a range of chunks, the same in every pass, so that the next pass finds in the core's caches
+what the previous one left there. When its range is done, it helps with the others. It claims runs of chunks,
+so that it walks over long stretches of memory. In a chunk there is a wide loop, then one for the remaining
+elements; their sums, maxima or minima are written as the chunk's part.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ravine.engines.passes import Pass
 
 __all__ = ["print_pass"]
 
-# Rows so long that what there is for their columns leaves the first cache are walked side by side, so many at
-# a time: it is then read and written once for all of them. Shorter rows are faster one after the other, as
-# they stand in memory.
+# Rows so long that the values of their columns do not fit into the first cache are walked side by side, a few
+# at a time, so that these values are read and written once for all of them. Shorter rows are faster one after
+# another, in the order of memory.
 _LONG_ROW, _SIDE_BY_SIDE = 2048, 4
 
 
@@ -103,7 +103,7 @@ class _Walk(Elements):
             out.label("range.past")
 
     def thread(self, counters: str, ranges: str) -> str:
-        """The number of this thread: its place in the team or, of other threads, in which it came."""
+        """The number of this thread: its place in the team or, for other threads, its order of arrival."""
         out = self.out
         function = out.field("%batch", BATCH, "thread", "ptr")
         alone = out.set("alone", f"icmp eq ptr {function}, null")
@@ -122,7 +122,7 @@ class _Walk(Elements):
     def chunk(
         self, record: str, tensor: str, start: str, addresses: dict[str, str]
     ) -> dict[str, str]:
-        """Walk over the elements of a chunk; what they are reduced to."""
+        """Walk over the elements of a chunk; return their reductions."""
         count = self.length(record, start)
         narrow, wide, columns = self.bodies(record, tensor, start, addresses)
         if self.kernel.by_lines:
@@ -135,7 +135,7 @@ class _Walk(Elements):
         return {x: numbers[0] for x, numbers in found.items()}
 
     def blocks(self, count: str, narrow: Body, wide: Body, columns: Columns) -> dict[str, str]:
-        """Step the elements of a chunk block by block; what they are reduced to."""
+        """Step the elements of a chunk block by block; return their reductions."""
         out, codes = self.out, columns.codes
         assert codes is not None
         above = out.set("above", f"add i64 {count}, {BLOCK - 1}")
@@ -155,9 +155,9 @@ class _Walk(Elements):
         return {x: f"%{x}.blocks" for x in self.sums}
 
     def run(self, length: str, rows: Sequence[Row], columns: Columns, side: str = "") -> _Found:
-        """Step so many elements of each of some rows, side by side; what they are reduced to.
+        """Step elements of several rows side by side; return their reductions.
 
-        side: what the names of the loops end in.
+        side: the suffix of the loops' names.
         """
         out, before = self.out, self.out.block
         count = out.set("wide.count", f"and i64 {length}, {-self.variant.width}")
@@ -189,7 +189,7 @@ class _Walk(Elements):
         }
 
     def within_matrix(self, record: str, start: str, count: str) -> str:
-        """How many elements a chunk has that ends where its matrix does, if that is in pieces."""
+        """The number of elements in a chunk that ends with its matrix, if that is split."""
         out = self.out
         height, columns = (out.field(record, RECORD, name) for name in ("height", "columns"))
         area = out.set("area", f"mul i64 {height}, {columns}")
@@ -204,7 +204,7 @@ class _Walk(Elements):
     def lines(
         self, record: str, start: str, count: str, narrow: Body, wide: Body, columns: Columns
     ) -> dict[str, str]:
-        """Step the elements of a chunk row by row; what they are reduced to.
+        """Step the elements of a chunk row by row; return their reductions.
 
         A chunk is a piece of a matrix, or several whole matrices, each of them one piece.
         """
@@ -282,7 +282,7 @@ class _Walk(Elements):
         return {x: f"%{x}.pieces" for x in of_tensor}
 
     def parts(self, lines: Lines, number: str) -> dict[Value, str]:
-        """Where a piece, of that number, leaves what it finds for each column, begun."""
+        """The address at which a piece, given its number, writes its reductions by column, initialized."""
         out, length = self.out, lines.each[COLUMN]
         mine = [v for v in self.walk.lines if v.level == COLUMN]
         if not mine:

@@ -7,7 +7,7 @@ __all__ = ["engine"]
 
 
 def engine(place: Place) -> object:
-    """The engine of a device. Raises Unavailable where there is none."""
+    """The engine of a device. Raises Unavailable if there is none."""
     try:
         from ravine.engines.triton.engine import Triton
     except ImportError as error:

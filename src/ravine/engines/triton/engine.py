@@ -1,7 +1,7 @@
 """The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, on NVIDIA's if PTX fails,
 and on the CPU in Triton's interpreter.
 
-A step is that of :class:`ravine.engines.cuda.Step`, with the same tables. Memory and the stream are torch's.
+A step is one of :class:`ravine.engines.cuda.Step`, with the same tables. Memory and stream are torch's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def interpreted() -> bool:
 
 @cache
 def functions(text: str) -> dict[str, Any]:
-    """The functions that a text defines. Triton reads their source again, from linecache."""
+    """The functions that a text defines. Triton reads their source from linecache."""
     name = f"<ravine-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     space: dict[str, Any] = {"__name__": "ravine.engines.triton.printed"}
@@ -57,7 +57,7 @@ class Triton:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Launches go to the device."""
+        """Launch on the device within this context."""
         if self.device.type == "cpu":
             with np.errstate(all="ignore"):  # the interpreter computes with NumPy
                 yield
@@ -70,7 +70,7 @@ class Triton:
         return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
-        """Why it cannot step a kernel, or nothing."""
+        """Why it cannot step a kernel, or ""."""
         return refusal(kernel, dtypes, ())
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
@@ -90,13 +90,13 @@ class Triton:
         function[(blocks,)](**arguments, **({} if interpreted() else _OPTIONS))
 
     def allocate(self, size: int) -> int:
-        """So many bytes of the device's memory; where they are."""
+        """Allocate bytes of the device's memory; return their address."""
         block = torch.empty(max(size, 1), dtype=torch.uint8, device=self.device)
         self._blocks[block.data_ptr()] = block
         return block.data_ptr()
 
     def free(self, address: int) -> None:
-        """Give memory back; torch keeps it until work that is queued on the stream is done."""
+        """Free memory; torch keeps it until the work queued on the stream is done."""
         del self._blocks[address]
 
     def _bytes(self, address: int, size: int) -> torch.Tensor:
@@ -125,7 +125,7 @@ class Triton:
 class Step(cuda.Step):
     """A kernel bound to tensors, as :class:`ravine.engines.cuda.Step`; the arguments are the same.
 
-    What a reduction ends in is launched after the pass; PTX computes it in the pass's last block.
+    The end of a reduction is launched after the pass, whereas PTX computes it in the pass's last block.
     """
 
     def __init__(

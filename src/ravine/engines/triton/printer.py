@@ -1,7 +1,7 @@
 """A kernel's passes as Triton text: one launch for each, whatever the number of tensors.
 
-    pass_k      a program for each chunk: walks over its elements, and leaves its part of what is reduced
-    tensors_k   a program for each tensor: puts the parts together, in the order of the chunks, and computes
+    pass_k      a program for each chunk: walks over its elements, and writes its part of reductions
+    tensors_k   a program for each tensor: combines the parts, in the order of the chunks, and computes
                 what depends on them, in float64
     totals_k    one program: sums over all tensors, in their order
 
@@ -24,7 +24,7 @@ from ravine.engines.triton.text import TYPES, Text, plain
 __all__ = ["BLOCK", "after", "text"]
 
 BLOCK = 1024
-"""Elements that a program computes at a time."""
+"""The number of elements that a program computes at a time."""
 
 _DOUBLE = Type("double")
 _HEAD = '''"""{title}"""
@@ -71,12 +71,12 @@ def _rint_float{bits}(x):
     whole = _copysign_float{bits}((size + {whole}) - {whole}, x)
     return tl.where(size < {whole}, whole, x)
 """
-# The interpreter has no libdevice: exp and log are NumPy's there, and so is pow.
+# The interpreter has no libdevice: it uses NumPy's exp, log and pow.
 _POW = "tl.tensor(type(x.handle)(x.handle.data**y.handle.data, x.handle.dtype), x.type)"
 
 
 class _Numbers(Variant):
-    """The kernel with operations on single numbers, in whose place Triton has blocks."""
+    """The kernel with operations on single numbers, which are blocks in Triton."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,7 +169,7 @@ def _print_pass(out: Text, variant: Variant, walk: Pass) -> None:
 
 
 def _across(op: str, x: str) -> str:
-    """One number of a block. Triton's greatest and least pass NaN by."""
+    """Reduce a block to one number. Triton's maximum and minimum ignore NaN."""
     if op == "sum":
         return f"tl.sum({x}, 0)"
     function, beyond = ("max", "-inf") if op == "greatest" else ("min", "inf")
@@ -179,13 +179,13 @@ def _across(op: str, x: str) -> str:
 
 
 def _tensors(out: Text, kernel: Kernel) -> tuple[Tensors, str]:
-    """All tensors of a step, and where the sums over them stand."""
+    """All tensors of a step, and the address of the sums over them."""
     out.put(f"scalars = {plain(out.field('%table', LAUNCH, 'scalars', 'ptr'))}")
     return Tensors(out, kernel), out.field("%scalars", SCALARS, "totals", "ptr")
 
 
 def _print_tensors(out: Text, variant: Variant, stage: int) -> None:
-    """What is one number for each tensor."""
+    """Print the function for values with one number per tensor."""
     out.function(f"tensors_{stage}")
     every, totals = _tensors(out, variant.kernel)
     out.put(f"if {plain(every.column('g', '%program'))} != 0:")

@@ -1,7 +1,7 @@
-"""Triton's Python, from the operations of LLVM IR that the printer writes (engines/llvm/).
+"""Triton's Python, from the LLVM operations that the printer writes (engines/llvm/).
 
-What a kernel computes is printed once, one operation of LLVM's at a time. Here each of them becomes a line of
-Triton, so both mean the same, whatever is changed there. Loops take the place of blocks and jumps.
+A kernel's computation is printed by one piece of code, one LLVM operation at a time. Here each of them
+becomes a line of Triton, so both always mean the same. Loops replace blocks and jumps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["TYPES", "Text", "plain"]
 
 TYPES = {"float": "float32", "double": "float64", "half": "float16", "ptr": "uint64"}
 TYPES |= {f"i{bits}": f"uint{bits}" for bits in (16, 32, 64)} | {"i1": "int1"}
-"""Triton's names for LLVM's types. Integers are unsigned, so that shifts fill up with zeros."""
+"""Triton's names for LLVM's types. Integers are unsigned, so that shifts fill with zeros."""
 _BYTES = {"double": 8, "i64": 8, "ptr": 8, "float": 4, "half": 2, "i16": 2}
 
 _INFIX = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/", "frem": "%"}
@@ -33,9 +33,9 @@ _PLACES = ("%i.wide", "%i.left")
 
 
 class Text(Printer):
-    """Lines of Triton. Addresses are whole numbers; where an index is a block of places, so is the address.
+    """Lines of Triton. Addresses are integers; with a block of indices, the address is a block too.
 
-    mask: which of the elements are there; "": all of them.
+    mask: which of the elements exist; "" for all of them.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Text(Printer):
         self.lines.append("    " * self.depth + text)
 
     def line(self, text: str) -> None:
-        """Print a line of LLVM's: a store, or a value."""
+        """Print an LLVM operation: a store, or a value."""
         if text.startswith("store "):
             kind, value, _, address, *_ = text.removeprefix("store ").replace(",", "").split()
             mask = f", mask={self.mask}" if self.mask else ""
@@ -117,7 +117,7 @@ class Text(Printer):
         return self.set(wanted, f"add i64 {self.load(wanted, at, 'i64')}, {self.moved}")
 
     def splat(self, value: str, kind: Type) -> str:
-        """The number itself: it meets blocks as it is."""
+        """The number itself, which broadcasts against blocks."""
         return value
 
     @contextmanager
@@ -150,7 +150,7 @@ class Text(Printer):
         return f"tl.full(({shape}), {_literal(number, 'double')}, tl.float64)"
 
     def expression(self, text: str) -> str:
-        """An operation of LLVM's in Triton."""
+        """An LLVM operation in Triton."""
         op, _, rest = text.partition(" ")
         if op == "load":
             kind, _, address, *_ = rest.replace(",", "").split()
@@ -194,12 +194,12 @@ class Text(Printer):
         return f"{plain(address)}.to(tl.pointer_type(tl.{TYPES[kind]}))"
 
     def _typed(self, x: str, kind: str) -> str:
-        """An operand that has a type of its own."""
+        """An operand with an explicit type."""
         return plain(x) if x[0] == "%" else f"tl.full((), {_literal(x, kind)}, tl.{TYPES[kind]})"
 
 
 def plain(value: str) -> str:
-    """What a value of LLVM's is called."""
+    """The name of an LLVM value."""
     return value.removeprefix("%").replace(".", "_")
 
 
@@ -208,7 +208,7 @@ def _far(index: str, kind: str) -> str:
 
 
 def _literal(x: str, kind: str) -> str:
-    """A number of LLVM's as Python writes it."""
+    """An LLVM number in Python's notation."""
     if x == "null":
         return "0"
     if kind[0] == "i":
