@@ -1,4 +1,4 @@
-"""The pictures of the claims, as matplotlib figures that the caller saves."""
+"""The figures of the claims, as matplotlib figures that the caller saves."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def _panels(
         axes.set_title(PROBLEMS[name].label, fontsize=10)
         axes.grid(alpha=0.35)
         low, high = axes.get_ylim()
-        if high < 100 * low:  # of less than two decades, more ticks than the powers of ten
+        if high < 100 * low:  # below two decades, use more ticks than the powers of ten
             _plain_ticks(axes.yaxis, FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 1, 2]))
     for axes in rows[1]:
         axes.set_xlabel(x)

@@ -1,7 +1,7 @@
-"""Small problems, each set up for many seeds at once: what the claims and conditioning train on.
+"""Small problems for the claims and conditioning, each set up for many seeds at once.
 
-The first are those on which claims are judged. The last ones are made for the situation that one claim
-names: gradients that vanish, features that are rare, a minimum that moves, the first steps.
+Claims are judged on the first ones. The last ones are each made for the situation in one claim: vanishing
+gradients, rare features, a moving minimum, the first steps.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BATCH_SIZE = 64
 class Task:
     """A problem set up for some seeds.
 
-    start: the parameters to begin with, (seeds, 1, parameters). gradient(p): the gradient at p for
-    the next batch. loss(p): what is to be made small, one value for each configuration, never below
-    zero. Tasks that are made for the same seeds draw the same batches, one at each call.
+    start: the initial parameters, (seeds, 1, parameters). gradient(p): the gradient at p for the next
+    batch. loss(p): the loss, one nonnegative value for each configuration. Tasks made for the same seeds
+    draw the same batches, one at each call.
     """
 
     start: Array
@@ -75,7 +75,7 @@ COLUMNS = {
     "ordinals": "with cut, color, clarity as numbers",
     "one-hot": "with cut, color, clarity one-hot",
 }
-"""What the price of a diamond is predicted from; an intercept is added to each."""
+"""The columns that predict the price of a diamond; an intercept is added to each set."""
 
 FORMS = {
     "raw": "as they are: carats, percent, millimetres, levels",
@@ -84,7 +84,7 @@ FORMS = {
     "turned": "raw, the coordinates turned by a random rotation",
     "axes": "raw, the coordinates turned onto the axes of the ellipse",
 }
-"""What is done to the columns before. Turning changes neither the model nor the ellipse."""
+"""Transformations of the columns. Rotations change neither the model nor the ellipse."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class LeastSquares:
     def scaled_condition(self) -> float:
         """The condition number after each column is divided by its root mean square.
 
-        So far a method can get that scales coordinates and does not mix them: no other scaling is
-        better by a factor of more than the number of columns (van der Sluis, 1969).
+        This is what a method can reach that scales coordinates without mixing them: no other scaling is
+        better by more than a factor of the number of columns (van der Sluis, 1969).
         """
         scale = np.sqrt(np.diag(self.hessian))
         return float(np.linalg.cond(self.hessian / np.outer(scale, scale)))
@@ -196,7 +196,7 @@ _line = partial(_diamonds, columns="carat", form="standardised", spread=1.0)
 
 
 def _spikes(seeds: Sequence[int], *, share: float = 0.01, length: float = 1e3) -> Task:
-    """Set up the line, with gradients that are now and then far too long."""
+    """Set up the line, with gradients that are occasionally far too long."""
     task, chances = _line(seeds), [_random(seed, 2) for seed in seeds]
 
     def gradient(p: Array) -> Array:
@@ -461,7 +461,7 @@ PROBLEMS = {
     "softmax": Problem("clothes softmax", _softmax, 300, 0.3, looks=30, data=_CLOTHES),
     "network": Problem("clothes network", _network, 300, 0.3, looks=30, data=_CLOTHES),
 }
-"""The problems that claims are judged on. Nobody chose them by who wins."""
+"""The problems on which claims are judged. They were not chosen by their results."""
 
 SPIKES = Problem("diamonds with spikes", _spikes, 300, 1e-3, data=_DIAMONDS)
 """The line, where one gradient in a hundred is a thousand times too long: made to need clipping."""
@@ -469,7 +469,7 @@ SPIKES = Problem("diamonds with spikes", _spikes, 300, 1e-3, data=_DIAMONDS)
 DEPTHS, SHARES = range(1, 7), (0.3, 0.1, 0.03, 0.01, 0.003)
 SPEEDS, NOISES = (0.0003, 0.001, 0.003, 0.01, 0.03), (0.0, 0.3, 1.0, 3.0, 10.0)
 FEW = 20
-"""So many steps are the first ones."""
+"""The number of first steps."""
 
 
 def _layers(depth: int) -> Problem:
@@ -494,11 +494,11 @@ SITUATIONS: dict[str, dict[Any, Problem]] = {
         for name, problem in PROBLEMS.items()
     },
 }
-"""The problems that are made for one claim each, by the claim and by what varies among them."""
+"""The problems made for one claim each, by claim and by the quantity that varies among them."""
 
 EVERY = {
     **PROBLEMS,
     "spikes": SPIKES,
     **{f"{kind} {k}": problem for kind, its in SITUATIONS.items() for k, problem in its.items()},
 }
-"""All problems by the names that they have in specs."""
+"""All problems by their names in specs."""

@@ -1,8 +1,8 @@
-"""A param group: a dict whose options are checked when they are set, and that knows when they were.
+"""A param group: a dict that checks options when they are set, and tracks changes.
 
-torch.optim takes whatever is written into a group and finds out in the middle of training, or never.
-Here a group refuses at once what the constructor refuses, and a bound step need not look for changes:
-a group says whether there are any.
+torch.optim accepts anything that is written into a group, and notices in the middle of training, or never.
+Here a group immediately rejects what the constructor rejects, and a bound step need not look for changes,
+because a group says whether there are any.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ __all__ = ["Options", "checked_names", "with_numbers"]
 
 _NOT_OPTIONS = ("params", "param_names")
 _PLAIN = (bool, int, float, str, type(None))
-_CLOSE = 0.85  # as "weigth_decay" is; "initial_weight_decay" and "max_momentum" are names of a user's own
+_CLOSE = (
+    0.85  # like "weigth_decay"; "initial_weight_decay" and "max_momentum" are a user's own names
+)
 
 
 class Options(dict[str, Any]):
     """A param group of :class:`ravine.torch.RuleOptimizer`.
 
-    Setting an option raises ValueError for a value that the constructor refuses. A key that is no
-    option is the user's own and left alone, unless it is almost the name of one.
+    Setting an option raises ValueError for a value that the constructor rejects. A key that is not an option
+    belongs to the user and is ignored, unless it is almost the name of one.
 
     known: the names of the class's options. spelling_of: the spelling of a group with such options.
     check: raises ValueError for invalid options.
     direct: the options that are hyperparameters of the rule under their own name, each with the bounds
-    between which a float is certainly accepted. last: the bound step that took over all options last.
-    followed: the same, until an option changes. changed: the options that have changed since.
+    between which any float is accepted. last: the bound step that last applied all options. followed: the
+    same, until an option changes. changed: the options that have changed since.
     """
 
     def __init__(
@@ -55,12 +57,12 @@ class Options(dict[str, Any]):
         self._paired = {
             name for whole, parts in spelling.paired.items() for name in (whole, *parts)
         }
-        # Where a float is certainly accepted; most schedulers set one in each step.
+        # A float within these bounds is accepted; most schedulers set one in each step.
         direct = spelling.direct(self).items()
         self.direct = {k: (h.low, h.high) for k, h in direct if k not in self._paired}
 
     def __reduce__(self) -> Any:
-        # As a plain dict; the optimizer that it belongs to makes a group of it again.
+        # As a plain dict, from which its optimizer makes a group again.
         return dict, (dict(self),)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -83,20 +85,20 @@ class Options(dict[str, Any]):
         self.followed = None
 
     def follow(self, step: object) -> None:
-        """Let a bound step have taken over all options."""
+        """Record that a bound step has applied all options."""
         self.changed.clear()
         if not self._constant:
             self._constant = self._is_constant()
         self.last, self.followed = step, step if self._constant else None
 
     def _is_constant(self) -> bool:
-        """Whether no option can change without being replaced, as a tensor can."""
+        """Whether no option can change in place, as a tensor can."""
         options = [v for k, v in self.items() if k in self.known]
         parts = [x for v in options if type(v) is tuple for x in v]
         return all(isinstance(x, _PLAIN) for x in (*options, *parts) if type(x) is not tuple)
 
     def update(self, *others: Any, **options: Any) -> None:
-        """Set several options; those that only together make sense are checked together."""
+        """Set several options, which are checked together."""
         new = with_numbers(dict(*others, **options), self.known)
         if strangers := {*new} - self.keys():
             checked_names(strangers, self.known, self.name)
@@ -112,7 +114,7 @@ class Options(dict[str, Any]):
             self._note(key)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The option; set to the default where it is missing."""
+        """The option, which is set to the default if it is missing."""
         if key not in self:
             self[key] = default
         return self[key]
@@ -122,24 +124,24 @@ class Options(dict[str, Any]):
         return self
 
     def pop(self, key: str, *default: Any) -> Any:
-        """Take a key out, such as one of the user's own."""
+        """Remove a key, such as one of the user's own."""
         self._note(key)
         return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
-        """Take the last key out."""
+        """Remove the last key."""
         key, value = super().popitem()
         self._note(key)
         return key, value
 
     def clear(self) -> None:
-        """Take all keys out."""
+        """Remove all keys."""
         for key in [*self]:
             del self[key]
 
 
 def checked_names(keys: set[str], known: set[str], where: str) -> None:
-    """ValueError for a key that is almost an option's name; other keys are the user's own."""
+    """Raise ValueError for a key that is almost an option's name; other keys belong to the user."""
     for key in sorted(k for k in keys - known - {*_NOT_OPTIONS} if isinstance(k, str)):
         for name in sorted(known):
             alike = key.lower() == name.lower()
@@ -151,8 +153,8 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
 
 
 def with_numbers(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """The options with NumPy's scalars as Python's numbers, also in tuples and lists, so that a checkpoint
-    loads with weights_only=True; where they are `known`, arrays of one element, too.
+    """The options with NumPy scalars converted to Python numbers, also in tuples and lists, so that a
+    checkpoint loads with weights_only=True; for `known` options, also arrays of one element.
     """
     return {k: v if k in _NOT_OPTIONS else _number(v, k in known) for k, v in options.items()}
 

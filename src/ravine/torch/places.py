@@ -24,7 +24,7 @@ __all__ = ["called", "place", "refusal"]
 
 
 def place(device: torch.device) -> Place | None:
-    """The device as the engines know it; None for those that none of them is for, and for the CPU."""
+    """The device in the engines' terms; None for the CPU, and for devices without an engine."""
     if device.type not in KINDS:
         return None
     module = getattr(torch, device.type)
@@ -38,7 +38,7 @@ def place(device: torch.device) -> Place | None:
 
 
 def refusal(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
-    """Why no kernel steps a parameter that fits on the device where it is, or nothing."""
+    """Why no kernel steps a suitable parameter on its device, or ""."""
     where = place(work.p.device)
     if where is None:
         return ""
@@ -51,7 +51,7 @@ def refusal(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
 
 
 def called(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
-    """The engine that steps it there, and the device; "" for the CPU's kernels."""
+    """The engine that steps it, and the device; "" for the CPU's kernels."""
     where = place(work.p.device)
     found = None if where is None else _kernel(graph, squares)
     if where is None or found is None or isinstance(found, str):
@@ -68,6 +68,6 @@ def _kernel(graph: Graph, squares: bool) -> Kernel | str:
 
 
 def dtypes(kernel: Kernel, work: Work) -> Sequence[str]:
-    """Those of the columns; a slot that is not there yet will have that of p."""
+    """The dtypes of the columns; a slot that does not exist yet will have that of p."""
     its: dict[str, Any] = {"p": work.p, "g": work.g, **work.signals, **work.state}
     return tuple(dtype_name(work.p if its.get(c) is None else its[c]) for c in kernel.columns)

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["RuleOptimizer"]
 
 
-# torch keeps its compiler from tracing it, and imports the compiler for that when it is first called: two
-# seconds, and frames that hold the optimizer until a garbage collection.
+# torch excludes it from compilation, for which it imports the compiler at the first call: two seconds, and
+# frames that hold the optimizer until a garbage collection.
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
@@ -101,7 +101,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "autograd cannot see through codes"
             )
         defaults = with_numbers(defaults, defaults)
-        if defaults:  # also where every group has options of its own in their place
+        if defaults:  # even if every group overrides them
             _check(type(self), bool(defaults.get("differentiable")), defaults)
         self._bounds = {}
         if self._how["flatten"]:
@@ -121,7 +121,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property  # type: ignore[no-redef]
     def state(self) -> State:
-        """What is kept of each parameter, by parameter. A new dict in its place begins anew."""
+        """The state of each parameter, by parameter. Replacing it with a new dict resets the optimizer."""
         state: State = self.__dict__["state"]
         return state
 
@@ -147,17 +147,17 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def _differentiable(self) -> bool:
-        """Whether autograd is to see through the steps."""
+        """Whether autograd sees through the steps."""
         return bool(self.defaults.get("differentiable"))
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether torch.amp.GradScaler hands its scale over, for the step to divide by on the way.
+        """Whether torch.amp.GradScaler passes its scale on, and the step divides by it.
 
-        As in torch, with fused=True only: Lightning takes it to mean that gradients cannot be clipped. And
-        for a step that fills gradients with zeros, whether it is skipped or not.
-        Not while `step` is replaced: accelerate sees by its not being called that a step was skipped.
-        (And where steps are taken in backward, which then refuse the scaler.)
+        As in torch, only with fused=True, because Lightning takes this to mean that gradients cannot be
+        clipped; and for a step that fills gradients with zeros, whether it is skipped or not. Not while
+        `step` is replaced: accelerate concludes that a step was skipped if it was not called. (Also if
+        steps are taken in backward, which then reject the scaler.)
         """
         frame = sys._getframe(1)
         if amp.asks(frame):
@@ -168,7 +168,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def eight_bits(self) -> bool:
-        """Whether state is kept in 8 bits where it can be."""
+        """Whether state is stored in 8 bits if possible."""
         return bool(self._how.get("state_dtype") == EIGHT_BITS)
 
     @property
@@ -226,7 +226,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             insist(self._wanted, self.planned(group, dimensions(p))[0], name)
 
     def _group(self, options: Mapping[str, Any]) -> Options:
-        """The options as a param group that checks what is set in it."""
+        """The options as a param group that checks its values."""
         check = partial(_check, type(self), self._differentiable)  # which refers to no optimizer
         return Options(options, type(self).__name__, self.known(options), self.spelling_of, check)
 
@@ -286,7 +286,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             return self._watched_step(closure, **given, **signals)
         return self._bare_step(closure, signals, zero_grad)
 
-    # torch wraps step to call the hooks and to tell the profiler, at a cost of several kernels.
+    # torch wraps step to call hooks and inform the profiler, which costs as much as several kernels.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _bare_step(
@@ -325,7 +325,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return loss
 
     def _take(self, bound: Bound | None, now: Given, zero: bool) -> None:
-        """Take a step, as it was bound if nothing but gradients and numbers has changed."""
+        """Take a step, the bound one if only gradients and numbers have changed."""
         left = bound.take(self, now) if bound is not None else None
         if left is None or left is ELSEWHERE:  # something has changed
             if bound is not None:
@@ -367,10 +367,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _start(
         self, places: Iterable[int], given: Given, called: bool = False, zero: bool = False
     ) -> Bound:
-        """Look at every group, parameter and gradient with care, and take the step.
+        """Check every group, parameter and gradient, and take the step.
 
-        places: of the parameters to be stepped, among all. zero: let kernels fill the gradients with
-        zeros where they can; `Bound.zeroes` says whether all are zeros then.
+        places: indices of the parameters to step. zero: let kernels fill the gradients with zeros if they
+        can; `Bound.zeroes` says whether all are zeros then.
         """
         if self._tried:
             self._tried = False
@@ -397,11 +397,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         called: bool = False,
         zero: bool = False,
     ) -> list[Wave]:
-        """What steps these parameters, each with its group's number and its own among all; those of
-        later waves share memory with some of earlier ones.
+        """The parts that step these parameters, each given with its group's number and its index;
+        parameters in later waves share memory with some in earlier ones.
 
-        called: whether the rule has to be called for those that are spread over processes, if it looks
-        at whole tensors. zero: whether kernels are to fill the gradients with zeros.
+        called: whether the rule must be called for sharded parameters, if it uses whole tensors. zero:
+        whether kernels fill the gradients with zeros.
         """
         return members.parts(self, chosen, given, called, zero)
 
@@ -425,9 +425,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def planned(
         self, group: Mapping[str, Any], ndim: int | None = None, given: Given | None = None
     ) -> tuple[Graph, dict[str, Any]]:
-        """The graph of the rule that a group's options ask for, and its hyperparameters.
+        """The graph of the rule that a group's options select, and its hyperparameters.
 
-        ndim: the number of dimensions that the rule sees in the parameter; None where it does not ask.
+        ndim: the number of dimensions that the rule sees in the parameter; None if it does not ask.
         given: the signals of the step; by default all that the rule takes.
         """
         rule, hyper = self.spelling_of(group).compose(group)

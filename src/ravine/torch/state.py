@@ -1,8 +1,8 @@
-"""The state of a parameter: torch's, in tensors, from its first step on.
+"""The state of a parameter: in torch's form, in tensors, from its first step on.
 
-What torch.optim's class of that name keeps in a tensor is one here, and it is the very tensor that a
-kernel reads and writes: the count of steps, scalar slots (in float64), array slots. Where torch keeps
-no count, as for SGD, it is not in the state either.
+What torch.optim's class of that name stores in a tensor is one here, and it is the tensor that a kernel
+reads and writes: the count of steps, scalar slots (in float64), array slots. If torch stores no count, as for
+SGD, there is none in the state here.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = [
     "started",
 ]
 
-_EXACT = 2**24  # float32 has all whole numbers up to here
+_EXACT = 2**24  # float32 represents all whole numbers up to here
 
 
 class State(defaultdict[Any, dict[str, Any]]):
-    """`optimizer.state`: lets the optimizer know when a parameter's state is replaced or taken out, so
-    that a bound step holds on to none that is gone.
+    """`optimizer.state`: informs the optimizer when a parameter's state is replaced or removed, so that a
+    bound step does not keep a removed state alive.
     """
 
     def __init__(self, optimizer: RuleOptimizer, states: Mapping[Any, dict[str, Any]]):
@@ -52,7 +52,7 @@ class State(defaultdict[Any, dict[str, Any]]):
         self._shared: dict[tuple[str, str], torch.Tensor] = {}
 
     def is_of(self, optimizer: RuleOptimizer) -> bool:
-        """Whether it tells this optimizer."""
+        """Whether it informs this optimizer."""
         return self._optimizer() is optimizer
 
     def __reduce__(self) -> Any:
@@ -76,31 +76,31 @@ class State(defaultdict[Any, dict[str, Any]]):
         self._tell()
 
     def pop(self, *args: Any) -> Any:
-        """Take a state out."""
+        """Remove a state."""
         state = super().pop(*args)
         self._tell()
         return state
 
     def popitem(self) -> Any:
-        """Take the last state out."""
+        """Remove the last state."""
         item = super().popitem()
         self._tell()
         return item
 
     def clear(self) -> None:
-        """Take all states out."""
+        """Remove all states."""
         super().clear()
         self._tell()
 
     def update(self, *args: Any, **more: Any) -> None:
-        """Put states in."""
+        """Add states."""
         super().update(*args, **more)
         self._tell()
 
     def shared(
         self, optimizer: RuleOptimizer, spelling: Spelling, key: str, start: Callable[[], Any]
     ) -> torch.Tensor:
-        """The one tensor that all parameters of a rule have under a key; begun where none has it yet."""
+        """The tensor that all parameters of a rule share under a key; created if none has it yet."""
         known = spelling.name, key
         if known not in self._shared:
             mine = (
@@ -115,7 +115,7 @@ class State(defaultdict[Any, dict[str, Any]]):
 
 
 class Watched(dict[str, Any]):
-    """The state of one parameter; lets the optimizer know when something in it is replaced or taken out."""
+    """The state of one parameter; informs the optimizer when something in it is replaced or removed."""
 
     def __init__(self, optimizer: RuleOptimizer, state: Mapping[str, Any]):
         super().__init__(state)
@@ -144,34 +144,34 @@ class Watched(dict[str, Any]):
         return self
 
     def pop(self, *args: Any) -> Any:
-        """Take something out."""
+        """Remove an entry."""
         value = super().pop(*args)
         self._tell()
         return value
 
     def popitem(self) -> Any:
-        """Take the last thing out."""
+        """Remove the last entry."""
         item = super().popitem()
         self._tell()
         return item
 
     def clear(self) -> None:
-        """Take everything out."""
+        """Remove all entries."""
         super().clear()
         self._tell()
 
     def update(self, *args: Any, **more: Any) -> None:
-        """Put something in."""
+        """Add entries."""
         super().update(*args, **more)
         self._tell()
 
 
 @dataclass
 class Begun:
-    """A parameter's state, complete: what the slots are called in it, the steps taken, and their count.
+    """A parameter's complete state: the names of its slots, the steps taken, and their count.
 
-    count: the tensor in which steps are counted, None where nothing needs to know. in_state: whether
-    it is in the state, as a tensor or (`whole`) as an int.
+    count: the tensor in which steps are counted, or None if nothing needs it. in_state: whether it is in
+    the state, as a tensor or (`whole`) as an int.
     """
 
     keys: Mapping[str, str]
@@ -188,7 +188,7 @@ def begun(
     hyper: Mapping[str, Any],
     p: torch.Tensor,
 ) -> Begun:
-    """The state of a parameter, begun where it is new; in tensors that can be used in any mode."""
+    """The state of a parameter, created if it is new, in tensors that can be used in any mode."""
     if not torch.is_inference_mode_enabled():
         return _begun(optimizer, group, graph, hyper, p)
     with torch.inference_mode(False):
@@ -209,7 +209,7 @@ def _begun(
     state = optimizer.state[p]
     taken = int(state["step"]) if counted and state.get("step") is not None else 0
     if keys and not spelling.step:
-        # Where torch keeps no count, it goes by what there is: without a buffer, this is the first step.
+        # If torch stores no count, what exists decides: without a buffer, this is the first step.
         known = all(state.get(key) is not None for key in keys.values())
         taken = max(1, taken) if known else 0
     whole = spelling.step == "int"
@@ -257,14 +257,14 @@ def _keys(spelling: Spelling, graph: Graph) -> dict[str, str]:
 
 
 def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
-    """Whether steps are counted in the state; by counts, what rounds stochastically is redrawn."""
+    """Whether steps are counted in the state; stochastic rounding depends on the count."""
     return bool(spelling.step) or optimizer.stochastic or optimizer.eight_bits
 
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
-    """The count of steps as torch has it: one number in float32; in float64 if that is the default dtype,
-    or where float32 ends. It is on the CPU, also where torch's class would have it on the parameter's
-    device: torch takes it there when it loads a checkpoint.
+    """The count of steps in torch's form: one number in float32, or in float64 if that is the default
+    dtype or float32 is exhausted. It is on the CPU, even if torch's class would have it on the
+    parameter's device: torch moves it there when it loads a checkpoint.
     """
     if (
         type(count) is torch.Tensor
@@ -285,7 +285,7 @@ def number(value: float) -> torch.Tensor:
 
 
 def _scalar(kept: Any) -> torch.Tensor:
-    """A scalar slot in float64; torch's checkpoints may have it in float32, older ones as a number."""
+    """A scalar slot in float64; torch's checkpoints may have it in float32, and older ones as a number."""
     here = isinstance(kept, torch.Tensor) and kept.device.type == "cpu"
     if here and (kept.requires_grad or kept.dtype is torch.float64):
         return kept
@@ -300,8 +300,8 @@ def started(
     p: torch.Tensor,
     hyper: Mapping[str, Any],
 ) -> Any:
-    """A slot before the first step of p, in the dtype that the optimizer's state has; if it is shared,
-    what the others have.
+    """A slot before the first step of p, in the dtype of the optimizer's state; if it is shared, the
+    value that other parameters have.
     """
     kept = rule.slots[slot]
     if kept.shared:
@@ -331,8 +331,8 @@ def started(
 
 
 def _whole_along(made: Any, rule: Rule, slot: str, hyper: Mapping[str, Any]) -> Any:
-    """A short slot of a parameter that is spread over processes: each process has all of it that belongs
-    to its part of p. Where p has length 1 as well, torch spreads both alike.
+    """A short slot of a sharded parameter: each process has everything that belongs to its part of p. If p
+    also has length 1, torch shards both alike.
     """
     kept, ndim = rule.slots[slot], made.ndim
     long = (
@@ -354,10 +354,10 @@ def _whole_along(made: Any, rule: Rule, slot: str, hyper: Mapping[str, Any]) -> 
 
 
 def is_trial(optimizer: RuleOptimizer) -> bool:
-    """Whether torch.distributed.checkpoint takes this step, to see what state there is.
+    """Whether torch.distributed.checkpoint takes this step, to find out what state there is.
 
-    It gives zeros as gradients and sets lr to 0. Such a step is not one: the state begins, nothing is
-    counted, and what begins with lr as its value begins anew in training.
+    It sets gradients to zeros and lr to 0. Such a step is not a real one: the state is created, nothing is
+    counted, and a slot that starts at lr starts again in training.
     """
     if optimizer.state or any(group.get("lr", 0) != 0 for group in optimizer.param_groups):
         return False

@@ -1,8 +1,8 @@
-"""What a step is made of: parameters that one kernel steps, in place, and those whose rule is called.
+"""The parts of a step: parameters that one kernel steps, in place, and those whose rule is called.
 
-A part of a kernel holds every parameter that has ever had a gradient; those that have none at a step are
-left out by their address. It can step them again while they are the same ones and are where they were;
-what new gradients are, torch's own guards find out in one call in C. It refers to no gradient.
+The part of a kernel contains every parameter that has ever had a gradient; those without one in a step are
+left out by their address. It can step them again as long as they are the same tensors at the same addresses;
+torch's guards check new gradients in one C call. It holds no references to gradients.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
 _storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 READY = 0
-"""What a kernel says when it has taken a step."""
+"""The status of a kernel that has taken a step."""
 
 
 @dataclass(eq=False)
 class Member:
-    """A parameter in a step: the work as an engine sees it, and where its results are kept.
+    """A parameter in a step: an engine's work, and where to store the results.
 
-    place: its place among all parameters. key: what its hyperparameters are found by, its group's
-    number first. state: the parameter's own, with the live slots under `keys`. count: the steps it
-    has taken, None where nobody counts. whole: whether `count` is kept in the state as an int. rows:
-    which of its elements take part, where the gradient is sparse; `work` holds copies of them then.
-    present: whether it has a gradient in this step.
+    place: its index among all parameters. key: identifies its hyperparameters, its group's number first.
+    state: of the parameter, with the live slots under `keys`. count: the steps it has taken, or None if
+    they are not counted. whole: whether `count` is stored in the state as an int. rows: the elements to
+    step, if the gradient is sparse; then `work` contains copies of them. present: whether it has a gradient
+    in this step.
     """
 
     p: torch.Tensor
@@ -67,8 +67,8 @@ class Member:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no elements (that have a gradient), so that there is nothing to compute. Of what
-        is spread over processes, this one's part may have none.
+        """Whether it has no elements (with a gradient), so that there is nothing to compute. This
+        process's part of a sharded parameter may have none.
         """
         return not (self.p if is_spread(self.p) else self.work.p).numel()
 
@@ -85,7 +85,7 @@ class Member:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the engine sees the very tensors that the optimizer has, not views or copies."""
+        """Whether the engine sees the optimizer's own tensors, not views or copies."""
         return (
             local(self.work.p) is local(self.p)
             and all(type(local(x)) is torch.Tensor for x in self._given)
@@ -99,14 +99,14 @@ class Member:
 
     @property
     def part(self) -> Work:
-        """The work on this process's part, if the whole is spread over processes."""
+        """The work on this process's part, if the parameter is sharded."""
         if not isinstance(self.work.p, Sharded):
             return self.work
         return self.work.converted(local, self.work.dtype)
 
     @property
     def slots(self) -> dict[str, Any]:
-        """The slots as tensors: arrays as the engine sees them, numbers where they are kept."""
+        """The slots as tensors: arrays in the engine's view, numbers as stored."""
         return {
             slot: self.work.state[slot]
             if isinstance(self.work.state[slot], (torch.Tensor, Sharded))
@@ -121,14 +121,14 @@ class Member:
 
     @property
     def plain(self) -> Work:
-        """The work with all numbers as such, for a rule to be called."""
+        """The work with plain numbers, for calling the rule."""
         if not (codes := self.narrow):
             return self.work
         made = {k: decoded(self.work.state[k], self.work.p.shape) for k in codes}
         return replace(self.work, state={**self.work.state, **made})
 
     def store(self, new_p: Any, new_state: Mapping[str, Any], anew: bool = False) -> None:
-        """Keep the results of a call; anew: in new tensors, so that autograd sees through them."""
+        """Store the results of a call; anew: in new tensors, so that autograd can see through them."""
         self._write(as_real(self.p) if anew else self.work.p, self.p, new_p)
         codes = self.narrow
         for slot, value in new_state.items():
@@ -145,13 +145,13 @@ class Member:
         self.counted()
 
     def counted(self) -> None:
-        """Keep that the step has been taken."""
+        """Record that the step has been taken."""
         if self.count is not None:
             self.count.fill_(self.work.t)
         self.keep_count()
 
     def keep_count(self) -> None:
-        """Where a count is an int in the state, take it over from the tensor that a kernel counts in."""
+        """If a count is an int in the state, copy it from the tensor in which a kernel counts."""
         if self.whole and self.count is not None and "step" in self.state:
             self.state["step"] = int(self.count)
 
@@ -177,14 +177,14 @@ class CallPart:
         self.results: list[Any] = []
 
     def compute(self) -> None:
-        """Find the results, and change nothing yet."""
+        """Compute the results, without changing anything yet."""
         works = [m.plain for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
         self.results = steps(self.graph.rule, works, self._bag(works))
 
     def store(self) -> None:
-        """Keep the results."""
+        """Store the results."""
         for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
             member.store(new_p, new_state, self.differentiable)
 
@@ -198,9 +198,9 @@ class CallPart:
         return sum(m.work.g.detach().double().square().sum().item() for m in self.members)
 
     def _bag(self, works: Sequence[Work]) -> type[Tensors] | None:
-        """The bag that the rule is called on, once; without one it is called for each tensor.
+        """The bag on which the rule is called once; without one, it is called for each tensor.
 
-        On an accelerator, and among processes, calls and messages cost more than numbers.
+        On an accelerator, and between processes, calls and messages cost more than computing.
         """
         if self.spread:
             return Shards
@@ -210,11 +210,11 @@ class CallPart:
 class KernelPart:
     """Parameters that one kernel steps, in place.
 
-    places: the parameters' among all of the optimizer's, in the order of the tables. rows: what the
-    hyperparameters of each row of the tables are found by. zeroes: whether it fills the gradients with
-    zeros. repeatable: whether the step can be taken
-    again with `look` and `run`; the first time it is taken by `start`. exchange: the messages between
-    its passes, where parameters are spread over processes and the rule looks at whole ones.
+    places: the parameters' indices among all of the optimizer's, in the order of the tables. rows: identify
+    the hyperparameters of each row of the tables. zeroes: whether it fills the gradients with zeros.
+    repeatable: whether the step can be repeated with `look` and `run`; the first time, it is taken by
+    `start`. exchange: the messages between its passes, if parameters are sharded and the rule uses whole
+    ones.
     """
 
     def __init__(
@@ -304,16 +304,16 @@ class KernelPart:
         self.parts = list(map(local, self.spread))
 
     def keep(self, grads: list[torch.Tensor]) -> None:
-        """From now on, look first whether these are the gradients, and everything is where it is now.
+        """From now on, first check that these are the gradients, and that no address has changed.
 
-        The state must tell its optimizer when something in it is replaced, and so not be asked.
+        The state must report replacements to its optimizer, so that it need not be checked.
         """
         plain = not (self.signals or self.spread or self.hollow or self.exchange)
         if self.repeatable and plain:
             self.kept_grads = grads, list(map(_data_ptr, grads))
 
     def _is_as_kept(self) -> bool:
-        """Whether the step can be taken with the gradients that were kept, once the kernel points at them."""
+        """Whether the step can be taken with the stored gradients, once the kernel points at them."""
         assert self.kept_grads is not None
         grads, addresses = self.kept_grads
         if not (
@@ -331,11 +331,11 @@ class KernelPart:
         return True
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
-        """Take over the hyperparameters of a row."""
+        """Apply the hyperparameters of a row."""
         self.step.set_group(row, [hyper[name] for name in self.step.inputs])
 
     def start(self, seed: int) -> None:
-        """Take the step for which the members were found, and let go of them."""
+        """Take the step for which the members were collected, and release them."""
         members, self.members = self.members, []
         grads = [local(m.work.g) for m in members]
         addresses = [
@@ -346,7 +346,7 @@ class KernelPart:
             signals = [local(m.work.signals[name]) for m in members]
             self.step.place(name, list(map(self._address, signals)))
         with self.step.lock:
-            if self.run(seed, grads) != READY:  # all of this was looked up a moment ago
+            if self.run(seed, grads) != READY:  # all of this was just looked up
                 raise RuntimeError(
                     "memory or a step count has changed while a step was being taken"
                 )
@@ -359,20 +359,20 @@ class KernelPart:
         self.held = None
 
     def _point(self, column: str, tensors: Sequence[torch.Tensor | None]) -> list[int]:
-        """Point the kernel at a column of each tensor; where each begins."""
+        """Point the kernel at a column of each tensor; return the addresses."""
         where = [0 if x is None else x.data_ptr() for x in tensors]
         self.step.place(column, list(map(self._address, tensors, where)))
         return where
 
     def _address(self, x: torch.Tensor | None, at: int | None = None) -> int:
-        """Where a column begins; some address, where it has no elements. at: the tensor's, if known."""
+        """The address of a column, or any address if it has no elements. at: the tensor's, if known."""
         if x is None:
             return 0
         at = x.data_ptr() if at is None else at
         return at or (0 if x.numel() else self.step.anywhere)
 
     def _take_part(self, here: Sequence[bool] | None = None) -> None:
-        """Note which parameters take part in the next step: all of them, or those that are there."""
+        """Record which parameters the next step includes: all of them, or those with a gradient."""
         self.here = here = None if here is None or all(here) else here
         self.present = self.params if here is None else list(compress(self.params, here))
         if self.exchange is not None:
@@ -391,8 +391,8 @@ class KernelPart:
     def look(
         self, given: Mapping[str, Mapping[torch.Tensor, Any]] | None = None
     ) -> list[Any] | None:
-        """Point the kernel at new gradients and signals, and return them: they are to be kept until it
-        has run. None if anything but these and numbers has changed.
+        """Point the kernel at new gradients and signals, and return them, to be kept until it has run.
+        None if anything except these and numbers has changed.
         """
         if self.kept_grads is not None and self._is_as_kept():
             return self.kept_grads[0]
@@ -423,7 +423,7 @@ class KernelPart:
             if not self.facts.check(*grads, *signals, *self.matrices):
                 return None
             if len(here) - len(self.present) > max(16, len(here) // 4):
-                # Where many are missing, their states need not come into the caches.
+                # If many are missing, their states need not be loaded into the caches.
                 here *= len(fixed) // len(here)
                 states, names = list(compress(states, here)), list(compress(names, here))
                 fixed, where = list(compress(fixed, here)), list(compress(where, here))
@@ -431,7 +431,7 @@ class KernelPart:
         try:
             if not all(map(is_, map(getitem, states, names), kept)):
                 return None
-        except KeyError:  # a slot is gone
+        except KeyError:  # a slot was removed
             return None
         if list(map(_data_ptr, fixed)) != where:
             return None  # memory has moved
@@ -445,7 +445,7 @@ class KernelPart:
         for i in self.hollow:
             addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
         if self.exchange and addresses.count(0) != len(grads) - len(self.present):
-            return None  # to be found out before the processes agree
+            return None  # must be checked before the processes agree
         if addresses != self.addresses:  # a storage that is cut short moves
             sizes = list(map(_nbytes, map(_storage, grads)))
             if not all(map(ge, sizes, self.sizes)):
@@ -468,7 +468,7 @@ class KernelPart:
         return grads + signals
 
     def _is_spread_as_before(self, given: Sequence[Any]) -> bool:
-        """Whether gradients, or signals, are spread as their parameters are, where they are there."""
+        """Whether existing gradients, or signals, are sharded like their parameters."""
         params = self.params * (len(given) // len(self.params))
         return all(
             getattr(x, "placements", None) == getattr(p, "placements", None)
@@ -477,9 +477,9 @@ class KernelPart:
         )
 
     def run(self, seed: int, grads: Sequence[torch.Tensor] = ()) -> int:
-        """Take the step, unless the kernel refuses it: READY if it was taken.
+        """Take the step, unless the kernel rejects it: READY if it was taken.
 
-        grads: the gradients, where the kernel fills them with zeros.
+        grads: the gradients, if the kernel fills them with zeros.
         """
         if not self.present:
             return READY
@@ -506,7 +506,7 @@ def _without_memory(
 
 @dataclass
 class Wave:
-    """The parts of a step that can be taken at the same time, since they share no memory."""
+    """The parts of a step that can run at the same time, since they share no memory."""
 
     kernels: list[KernelPart] = field(default_factory=list)
     calls: list[CallPart] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""What is measured for the claims: each unit of work is a pure function of a small spec.
+"""The measurements for the claims: each unit of work is a pure function of a small spec.
 
 Most units are races: an optimizer is tuned on one of the problems, and run on other seeds. The others
-measure what a race does not tell: state, paths, humps and saddles, the time of a step.
+measure what a race does not show: state, paths, humps and saddles, the time of a step.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ RACING = {
     "noise": OPTIMIZERS,
     "first steps": ("adam", UNCORRECTED),
 }
-"""Who races on the problems made for one claim."""
+"""The optimizers that race on the problems made for one claim."""
 
 
 @rule
