@@ -13,6 +13,11 @@ from torch import nn
 
 import ravine.torch as rt
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch._C, "_storage_Use_Count"),
+    reason="this version of torch does not count who holds a tensor's memory",
+)
+
 
 def _net(dtype=torch.float32):
     torch.manual_seed(0)
@@ -504,3 +509,14 @@ def test_what_is_refused():
         rt.Adam(p, flatten=True, engine="eager")
     with pytest.raises(ValueError, match=r"differentiable=True needs .* no .*flatten"):
         rt.Adam(p, flatten=True, differentiable=True)
+
+
+def test_without_torchs_counts_nothing_is_flat(monkeypatch):
+    monkeypatch.delattr(torch._C, "_storage_Use_Count")
+    net, optimizer = _run(steps=2)
+    _, plain = _run(steps=2, flatten=False)
+    assert optimizer.engine == (
+        "kernel; not flat, since this version of torch does not count who holds a tensor's memory"
+    )
+    for p, q in zip(net.parameters(), plain.param_groups[0]["params"], strict=True):
+        assert torch.equal(p, q)

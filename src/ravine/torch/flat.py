@@ -75,7 +75,9 @@ class Flat:
         self._left.clear()
         in_place = bound.repeatable and bound.circle is None
         self._why = ""
-        if optimizer._in_backward is not None:
+        if not hasattr(torch._C, "_storage_Use_Count"):
+            self._why = "this version of torch does not count who holds a tensor's memory"
+        elif optimizer._in_backward is not None:
             self._why = "steps are taken in backward"
         elif not in_place or any(kernel.spread for kernel in bound.kernels):
             self._why = "kernels do not step all tensors in the memory that they have"
