@@ -10,6 +10,7 @@ _EXTRAS = {
     "torch": "torch",
     "llvmlite": "torch",
     "pyarrow": "parquet",
+    "triton": "triton",
     "xlsxwriter": "sheet",
     "jax": "optax",
     "optax": "optax",

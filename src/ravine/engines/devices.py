@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
 
-_MODULES = {"cuda": ("ravine.engines.cuda",)}
+_MODULES = {
+    "cuda": ("ravine.engines.cuda", "ravine.engines.triton"),  # also what torch calls AMD's GPUs
+    "xpu": ("ravine.engines.triton",),
+}
 """By kind of device: where engines are, the preferred ones first."""
 KINDS = tuple(_MODULES)
 

@@ -25,6 +25,7 @@ from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.scalars import of_tensor, todo
 from ravine.engines.llvm.tables import CHUNK, SCALARS, Tensors, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import FORMATS
 from ravine.engines.passes import Pass
 
 __all__ = [
@@ -72,6 +73,8 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
         return "it has something for each row or column of a matrix"
     if kernel.spread:
         return "its tensors may be spread over processes"
+    if any(dtype in FORMATS for dtype in dtypes):
+        return "it has state in 8 bits"
     variant = Blocks(kernel, tuple(dtypes))
     first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:

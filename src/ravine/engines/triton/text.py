@@ -128,12 +128,14 @@ class Text(Printer):
         carried: Mapping[str, str] | None = None,
         kind: str = "double",
         skip: Callable[[], str] | None = None,
+        unrolled: bool = False,
     ) -> Iterator[dict[str, str]]:
         """Print a loop; see :meth:`ravine.engines.llvm.printer.Printer.loop`."""
         nexts, depth = dict[str, str](), self.depth
         for x, start in (carried or {}).items():
             self.put(f"{plain(x)} = {self._typed(start, kind)}")
-        self.put(f"for {plain(index)} in tl.range(0, {plain(count)}.to(tl.int64), loop_unroll_factor=8):")
+        turns = f"0, {plain(count)}.to(tl.int64)" + ", loop_unroll_factor=8" * unrolled
+        self.put(f"for {plain(index)} in tl.range({turns}):")
         self.depth += 1
         if skip:
             self.put(f"if {plain(skip())} == 0:")
@@ -165,8 +167,11 @@ class Text(Printer):
             return f"tl.where({plain(operands[0])}, {x}, {y})"
         how, kind = rest.split()[:2] if op in ("fcmp", "icmp") else ("", rest.split()[0])
         if how == "uno":
-            numbers = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
-            return " | ".join(f"({x} != {x})" for x in numbers)
+            one, *more = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
+            test = f"{one} != {one}"
+            return f"tl.where({test}, {test}, {more[0]} != {more[0]})" if more else test
+        if op == "xor" and kind == "i1":  # in the interpreter, a number's truth is no bit
+            op, how = "icmp", "ne"
         if op == "fdiv" and kind == "float":
             return f"tl.div_rn({', '.join(self._typed(x, kind) for x in operands)})"
         one, other = (plain(x) if x[0] == "%" else _literal(x, kind) for x in operands)
