@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: race test test-triton fuzz witnesses survey mutants alarms test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-browser docs lint format
+.PHONY: race test fuzz witnesses survey mutants alarms test-torch test-torch-pypi test-torch-debian test-python test-frameworks test-gpu test-browser docs lint format
 .PHONY: bench clean dist
 
 race: $(VENV)/.race
@@ -24,11 +24,11 @@ test: $(VENV)/.dev
 fuzz: $(VENV)/.dev  # random rules: make fuzz SECONDS=600 SEED=1
 	PYTHONPATH=tests $(BIN)/python -m random_rules $(or $(SECONDS),60) $(or $(SEED),0)
 
-test-triton: $(VENV)/.triton  # kernels in Triton, by its interpreter and its compiler, without a GPU
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/engines/test_triton.py tests/engines/test_triton_compiled.py $(ARGS)
-
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
+
+test-gpu: $(VENV)/.gpu  # kernels for GPUs, without one: assembled, and run in Triton's interpreter
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -rs -m gpu tests/engines $(ARGS)
 
 test-browser: $(VENV)/.dev  # pages, in the Chromium that is on the PATH or in CHROMIUM
 	$(BIN)/python -m pytest -rs tests/races/test_report_page.py tests/explorer $(ARGS)
@@ -92,12 +92,12 @@ $(VENV)/.dev: $(VENV)/.race
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
-$(VENV)/.triton: $(VENV)/.dev
-	$(INSTALL) --editable '.[triton]'
-	touch $@
-
 $(VENV)/.frameworks: $(VENV)/.dev
 	$(INSTALL) --editable '.[frameworks]'
+	touch $@
+
+$(VENV)/.gpu: $(VENV)/.dev
+	$(INSTALL) --editable '.[gpu]'
 	touch $@
 
 .venv-torch-%/.made: pyproject.toml constraints.txt

@@ -176,13 +176,14 @@ class Cuda(cuda.Cuda):
 
 
 @contextmanager
-def stand_in(driver):
-    """Let the CPU's tensors be on a GPU with this driver, as far as ravine.torch knows."""
+def stand_in(driver=None, engine=None):
+    """Let the CPU's tensors be on a GPU with this driver, or engine, as far as ravine.torch knows."""
     place = devices.Place("cuda", 0)
+    engine = engine or Cuda(driver)
     with (
         mock.patch.object(places, "place", return_value=place),
         mock.patch.object(stepping, "place", return_value=place),
-        mock.patch.object(devices, "_engines", {("ravine.engines.cuda", place): Cuda(driver)}),
+        mock.patch.object(devices, "_engines", {("ravine.engines.cuda", place): engine}),
     ):
         yield
 

@@ -34,7 +34,7 @@ from torch.optim.lr_scheduler import (
 import ravine.torch as rt
 from ravine import RuleError, get, rule, rules
 from ravine.modifiers import clip_by_global_norm, clip_by_norm
-from ravine.ops import log, matmul, norm, sign, sqrt, total, transpose, where
+from ravine.ops import log, matmul, newton_schulz, norm, sign, sqrt, total, transpose, where
 
 STEPS = 300
 SHAPES = [(3, 4), (5,), (), (2,), (2, 3, 2)]
@@ -1149,17 +1149,24 @@ def whitened(p, g, *, lr=0.1):
     return p - lr * matmul(g, matmul(transpose(g), g))
 
 
-def test_a_rule_with_matrices_runs_eager_and_says_why():
+def test_a_rule_with_matrices_runs_by_kernels_and_blas_and_says_so():
     p = torch.ones(2, 2, requires_grad=True)
-    made = rt.optimizer(whitened)
-    stepper = made([p], lr=1.0)
-    assert re.match(r"eager: .*'whitened'.*it uses transpose", stepper.engine)
+    stepper = rt.optimizer(whitened)([p], lr=1.0, engine="kernel")
+    assert stepper.engine == "kernel, matrices by BLAS: matmul"
     p.grad = torch.eye(2)
     stepper.step()
     assert p.tolist() == [[0.0, 1.0], [1.0, 0.0]]
-    with pytest.raises(
-        RuleError, match=r"Whitened: engine='kernel' is not possible: .*it uses transpose"
-    ):
+
+
+def test_a_rule_that_cannot_be_cut_runs_eager_and_says_why():
+    def drifting(p, g, t, *, lr=0.1):
+        return p - lr * newton_schulz(g, 1.5, -0.5, 0.1 / t)
+
+    p = torch.ones(2, 2, requires_grad=True)
+    made = rt.optimizer(drifting)
+    why = r".*'drifting'.*newton_schulz.* whose numbers depend on t"
+    assert re.match(f"eager: {why}", made([p]).engine)
+    with pytest.raises(RuleError, match=f"Drifting: engine='kernel' is not possible: {why}"):
         made([p], engine="kernel")
 
 

@@ -10,10 +10,10 @@ _EXTRAS = {
     "torch": "torch",
     "llvmlite": "torch",
     "pyarrow": "parquet",
-    "triton": "triton",
     "xlsxwriter": "sheet",
     "jax": "optax",
     "optax": "optax",
+    "triton": "triton",
 } | dict.fromkeys(("matplotlib", "numba", "scipy", "loky", "sklearn"), "race")
 
 

@@ -274,7 +274,7 @@ def test_soap_as_others_have_it_is_identified(monkeypatch):
     class SOAP(made):
         def __init__(self, params, lr=3e-3, betas=(0.95, 0.95), eps=1e-8, weight_decay=1e-2):
             its = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-            super().__init__(params, **its, shampoo_beta=betas[1])
+            super().__init__(params, **its, shampoo_beta=betas[1], engine="eager")
 
     for rounded in (False, True):
         if rounded:

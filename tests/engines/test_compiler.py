@@ -21,7 +21,7 @@ def test_changed_hyperparameters_recompile_nothing():
 
 
 def test_unknown_dtypes_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="'int32' is invalid; a column is float64, float32"):
+    with pytest.raises(ValueError, match="'int32' is invalid; p is float64, float32"):
         Step(kernel(plan(rules.sgd, rules.sgd.check())), [3], [("int32", "float32")])
     with pytest.raises(ValueError, match="not empty, got 0, 0 and 0"):
         Step(kernel(plan(rules.sgd, rules.sgd.check())), [], [])

@@ -80,6 +80,7 @@ def assembler():
     return str(tool) if tool.exists() else None
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(assembler() is None, reason="needs ptxas: pip install nvidia-cuda-nvcc-cu12")
 @pytest.mark.parametrize("architecture", ptx.ARCHITECTURES)
 @pytest.mark.parametrize(("rule", "dtype", "stochastic"), [case[:3] for case in CASES])

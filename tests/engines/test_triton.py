@@ -3,6 +3,7 @@
 import os
 from unittest import mock
 
+import gpu
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from engines.kernels import Kernel
 from engines.test_triton_text import RULES
 
 if os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("`make test-triton` runs these", allow_module_level=True)
+    pytest.skip("`make test-gpu` runs these", allow_module_level=True)
 pytest.importorskip("triton")
 
 import ravine.torch
@@ -25,9 +26,11 @@ from ravine.engines.proof import proved
 from ravine.engines.triton import engine, launching
 from ravine.modifiers import clip_by_global_norm
 from ravine.ops import abs, atan2, exp, floor, log, mean, round, sum, tanh, where
-from ravine.torch import places, stepping
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* is never used:UserWarning")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:.* is never used:UserWarning"),
+]
 
 HERE = Place("cpu", 0)
 TRITON = engine(HERE)
@@ -207,25 +210,34 @@ def test_kernels_by_lines_are_refused():
     assert TRITON.refusal(kern, ("float32",) * 4, False)
 
 
-def test_the_torch_front(monkeypatch):
-    """Tensors are on a device with this engine, as far as the front knows."""
+def test_columns_of_several_dtypes():
+    kern = cpu.kernel(plan(rules.adam, rules.adam.check()))
+    assert proved(TRITON, kern, ("bfloat16", "float16", "float32", "float32"), True) == ""
 
+
+def test_every_device_has_an_engine(monkeypatch):
+    """Also the second one, when everything has been imported."""
+    monkeypatch.setattr(devices, "_MODULES", {"cpu": ("ravine.engines.triton",)})
+    monkeypatch.setattr(devices, "_engines", {})
+    kern = cpu.kernel(plan(rules.sgd, rules.sgd.check()))
+    for place in (HERE, Place("cpu", 1), HERE):
+        found, why = devices.chosen(kern, ("float32",) * 2, False, place)
+        assert (found.place, why) == (place, "")
+
+
+@pytest.mark.parametrize("kind", [ravine.torch.AdamW, ravine.torch.NAdam])
+def test_an_optimizer_steps_by_it(kind):
     def train():
         torch.manual_seed(0)
-        params = [torch.nn.Parameter(torch.randn(shape)) for shape in ((20, 60), (), (3,))]
-        optimizer = ravine.torch.AdamW(params, lr=0.1, weight_decay=0.1)
+        params = [torch.nn.Parameter(torch.randn(size)) for size in ((20, 60), (), (3, 7))]
+        optimizer = kind(params)
         for step in range(3):
             for i, p in enumerate(params):
                 p.grad = None if (step, i) == (1, 2) else torch.randn_like(p)
             optimizer.step()
-        return optimizer.engine, params
+        return optimizer, params
 
-    engine, want = train()
-    assert engine == "kernel"
-    for module in (places, stepping):
-        monkeypatch.setattr(module, "place", lambda _: HERE)
-    monkeypatch.setattr(devices, "_MODULES", {"cpu": ("ravine.engines.triton",)})
-    monkeypatch.setattr(devices, "_engines", {})
-    engine, got = train()
-    assert engine == "kernel (Triton on cpu:0)"
-    assert all(map(torch.equal, got, want))
+    with gpu.stand_in(engine=TRITON):
+        optimizer, got = train()
+        assert optimizer.engine == "kernel (Triton on cuda:0)"
+    assert all(map(torch.equal, got, train()[1]))

@@ -11,8 +11,10 @@ import sys
 import pytest
 
 if os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("`make test-triton` runs these", allow_module_level=True)
+    pytest.skip("`make test-gpu` runs these", allow_module_level=True)
 pytest.importorskip("triton")
+
+pytestmark = pytest.mark.gpu
 
 PROGRAM = r"""
 import json, re, subprocess, sys

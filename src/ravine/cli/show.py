@@ -154,10 +154,12 @@ def _show_compiled(rule: Rule, values: dict[str, Any], dtype: str, asm: bool) ->
     from ravine.engines import compiler
     from ravine.engines.cpu import kernel as made
     from ravine.engines.kernel import DTYPES
+    from ravine.engines.narrow import FORMATS
     from ravine.engines.tracing import trace
 
-    if dtype not in DTYPES:
-        raise ValueError(f"--dtype {dtype!r} is invalid; it must be one of {', '.join(DTYPES)}")
+    accepted = [name for name in DTYPES if name not in FORMATS]  # those are of state only
+    if dtype not in accepted:
+        raise ValueError(f"--dtype {dtype!r} is invalid; it must be one of {', '.join(accepted)}")
     kernel = made(trace(rule, **values))
     dtypes = [dtype] * len(kernel.columns)
     if asm:

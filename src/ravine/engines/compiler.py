@@ -16,6 +16,7 @@ import llvmlite.binding as llvm
 from ravine.engines.kernel import DTYPES, Kernel
 from ravine.engines.llvm.module import before, text
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork
 from ravine.rule import kept
 
@@ -105,12 +106,14 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
     """The kernel's machine code for columns (p, g, slots) of these dtypes; compiled once.
 
     stochastic: store bfloat16 and float16 stochastically instead of to the nearest even.
-    Raises ValueError for a dtype that is not float64, float32, bfloat16 or float16, and KernelError
+    Raises ValueError for a dtype that a column cannot have, and KernelError
     for float16 on a processor that cannot convert it.
     """
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtypes: {dtype!r} is invalid; a column is {', '.join(DTYPES)}")
+    numbers = [dtype for dtype in DTYPES if dtype not in FORMATS]
+    for column, dtype in zip(kernel.columns, dtypes, strict=True):
+        accepted = DTYPES if column in kernel.arrays else numbers
+        if dtype not in accepted:
+            raise ValueError(f"dtypes: {dtype!r} is invalid; {column} is {', '.join(accepted)}")
         if dtype in host().missing:
             kernel.refuse(dtype, "for which this processor has no instructions")
 

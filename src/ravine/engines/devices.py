@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
 
-_MODULES = {
-    "cuda": ("ravine.engines.cuda", "ravine.engines.triton"),  # also what torch calls AMD's GPUs
-    "xpu": ("ravine.engines.triton",),
-}
+_TRITON = "ravine.engines.triton"
+_MODULES = {"cuda": ("ravine.engines.cuda", _TRITON), "xpu": (_TRITON,)}
 """By kind of device: where engines are, the preferred ones first."""
 KINDS = tuple(_MODULES)
 

@@ -74,7 +74,7 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
     if kernel.spread:
         return "its tensors may be spread over processes"
     if any(dtype in FORMATS for dtype in dtypes):
-        return "it has state in 8 bits"
+        return "its state is in 8 bits"
     variant = Blocks(kernel, tuple(dtypes))
     first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:

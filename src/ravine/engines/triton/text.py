@@ -123,7 +123,7 @@ class Text(Printer):
     @contextmanager
     def loop(
         self,
-        index: str,
+        name: str,
         count: str,
         carried: Mapping[str, str] | None = None,
         kind: str = "double",
@@ -135,7 +135,7 @@ class Text(Printer):
         for x, start in (carried or {}).items():
             self.put(f"{plain(x)} = {self._typed(start, kind)}")
         turns = f"0, {plain(count)}.to(tl.int64)" + ", loop_unroll_factor=8" * unrolled
-        self.put(f"for {plain(index)} in tl.range({turns}):")
+        self.put(f"for {plain(name)} in tl.range({turns}):")
         self.depth += 1
         if skip:
             self.put(f"if {plain(skip())} == 0:")
