@@ -28,7 +28,7 @@ test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest -m frameworks $(ARGS)
 
 test-gpu: $(VENV)/.gpu  # kernels for GPUs, without one: assembled, and run in Triton's interpreter
-	$(BIN)/python -m pytest -rs -m gpu tests/engines $(ARGS)
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -rs -m gpu tests/engines $(ARGS)
 
 test-browser: $(VENV)/.dev  # pages, in the Chromium that is on the PATH or in CHROMIUM
 	$(BIN)/python -m pytest -rs tests/races/test_report_page.py tests/explorer $(ARGS)
@@ -102,7 +102,7 @@ $(VENV)/.gpu: $(VENV)/.dev
 
 .venv-torch-%/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-torch-$*
-	sed 's/^torch==.*/torch==$*/' constraints.txt > .venv-torch-$*/constraints.txt
+	sed 's/^torch==.*/torch==$*/; /^triton==/d' constraints.txt > .venv-torch-$*/constraints.txt
 	.venv-torch-$*/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint .venv-torch-$*/constraints.txt --editable '.[all,test]'
 	touch $@

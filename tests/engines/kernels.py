@@ -74,9 +74,8 @@ class Kernel:
 
     def bind(self, grads: Arrays) -> Step:
         kern, grads = kernel(self.graph), [array(g) for g in grads]
-        arrays = [s for s in self.graph.live if s in kern.columns]
         self.columns = [
-            [p, g, *(state[s] for s in arrays)]
+            [p, g, *(state[s] for s in kern.columns[2:])]
             for p, g, state in zip(self.ps, grads, self.state, strict=True)
         ]
         sizes = [p.size if isinstance(p, np.ndarray) else p.numel() for p in self.ps]

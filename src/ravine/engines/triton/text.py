@@ -134,8 +134,8 @@ class Text(Printer):
         nexts, depth = dict[str, str](), self.depth
         for x, start in (carried or {}).items():
             self.put(f"{plain(x)} = {self._typed(start, kind)}")
-        several = ", loop_unroll_factor=8" if unrolled else ""
-        self.put(f"for {plain(name)} in tl.range(0, {plain(count)}.to(tl.int64){several}):")
+        turns = f"0, {plain(count)}.to(tl.int64)" + ", loop_unroll_factor=8" * unrolled
+        self.put(f"for {plain(name)} in tl.range({turns}):")
         self.depth += 1
         if skip:
             self.put(f"if {plain(skip())} == 0:")
@@ -167,10 +167,11 @@ class Text(Printer):
             return f"tl.where({plain(operands[0])}, {x}, {y})"
         how, kind = rest.split()[:2] if op in ("fcmp", "icmp") else ("", rest.split()[0])
         if how == "uno":
-            numbers = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
-            constants = [_literal(x, kind) for x in operands if x[0] != "%"]
-            known = [f"tl.full((), {int('nan' in ''.join(constants))}, tl.int1)"]
-            return " | ".join([f"({x} != {x})" for x in numbers] + known * bool(constants))
+            one, *more = [plain(x) for x in dict.fromkeys(operands) if x[0] == "%"]
+            test = f"{one} != {one}"
+            return f"tl.where({test}, {test}, {more[0]} != {more[0]})" if more else test
+        if op == "xor" and kind == "i1":  # in the interpreter, a number's truth is no bit
+            op, how = "icmp", "ne"
         if op == "fdiv" and kind == "float":
             return f"tl.div_rn({', '.join(self._typed(x, kind) for x in operands)})"
         one, other = (plain(x) if x[0] == "%" else _literal(x, kind) for x in operands)

@@ -1,16 +1,16 @@
-"""The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, on NVIDIA's if PTX fails,
-and on the CPU in Triton's interpreter.
+"""The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, on NVIDIA's if PTX does not
+prove itself there, and on the CPU in Triton's interpreter.
 
-A step is one of :class:`ravine.engines.cuda.Step`, with the same tables. Memory and stream are torch's.
+A step has the tables of :class:`ravine.engines.cuda.Step`. Memory and streams are torch's.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import linecache
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from ravine.engines.kernel import Kernel
 from ravine.engines.llvm.blocks import refusal
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.triton.printer import BLOCK, after, text
+from ravine.rule import kept
 
 __all__ = ["Step", "Triton", "functions"]
 
 _OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
-"""Eight elements for each thread at a time. Products and sums are rounded one by one, as on the CPU."""
+"""Each thread has eight elements at a time. Products and sums are rounded one by one, as on the CPU."""
 
 
 def interpreted() -> bool:
@@ -35,9 +36,8 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-@cache
 def functions(text: str) -> dict[str, Any]:
-    """The functions that a text defines. Triton reads their source from linecache."""
+    """The functions that a text defines. Triton looks their source up in linecache."""
     name = f"<ravine-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     space: dict[str, Any] = {"__name__": "ravine.engines.triton.printed"}
@@ -79,7 +79,9 @@ class Triton:
 
     def functions(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> dict[str, Any]:
         """The functions of the text, by name."""
-        return functions(text(Variant(kernel, tuple(dtypes), stochastic=stochastic), interpreted()))
+        variant, how = Variant(kernel, tuple(dtypes), stochastic=stochastic), interpreted()
+        key = ("triton", tuple(dtypes), stochastic, how)
+        return kept(kernel, key, lambda: functions(text(variant, how)))
 
     def arguments(self, table: int, moved: int) -> dict[str, Any]:
         """The arguments of a launch."""
@@ -101,8 +103,8 @@ class Triton:
 
     def _bytes(self, address: int, size: int) -> torch.Tensor:
         """Memory that was allocated, as a tensor of bytes."""
-        begin, block = max((at, block) for at, block in self._blocks.items() if at <= address)
-        return block[address - begin : address - begin + size]
+        begin = max(at for at in [*self._blocks] if at <= address)
+        return self._blocks[begin][address - begin : address - begin + size]
 
     def write(self, address: int, content: bytes) -> None:
         """Copy to the device, on the stream."""
@@ -119,13 +121,13 @@ class Triton:
 
     def copy_out(self, target: Any, address: int, size: int) -> None:
         """The same to memory of the host."""
-        cuda.ctypes.memmove(target, self.read(address, size), size)
+        ctypes.memmove(target, self.read(address, size), size)
 
 
 class Step(cuda.Step):
-    """A kernel bound to tensors, as :class:`ravine.engines.cuda.Step`; the arguments are the same.
+    """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`.
 
-    The end of a reduction is launched after the pass, whereas PTX computes it in the pass's last block.
+    What depends on a reduction is launched after the pass. (In PTX, the pass's last block computes it.)
     """
 
     def __init__(
@@ -133,20 +135,20 @@ class Step(cuda.Step):
         engine: Triton,
         kernel: Kernel,
         sizes: Sequence[int],
-        dtypes: Any,
-        *more: Any,
+        dtypes: Sequence[Sequence[str]],
+        *groups: Any,
         **how: Any,
     ):
-        super().__init__(engine, kernel, sizes, dtypes, *more, **how)  # type: ignore[arg-type]
+        super().__init__(engine, kernel, sizes, dtypes, *groups, **how)  # type: ignore[arg-type]
         first = tuple(dtypes[self.order[0]])
         code = engine.functions(kernel, first, how.get("stochastic", False))
         variant = Variant(kernel, first)
         self._passes = [arguments for its in self._launches.values() for _, _, arguments in its]
         for walk in variant.passes:
-            arguments = self._launches[walk.stage][0][2]
+            _, _, arguments = self._launches[walk.stage][0]
             for name, _ in after(variant, walk):
-                many = 1 if name.startswith("totals") else len(sizes)
-                self._launches[walk.stage].append((code[name], many, dict(arguments)))
+                programs = 1 if name.startswith("totals") else len(sizes)
+                self._launches[walk.stage].append((code[name], programs, {**arguments}))
 
     def run(self, *how: Any, **more: Any) -> int:
         """Queue the step, see :meth:`ravine.engines.cuda.Step.run`."""
