@@ -255,7 +255,7 @@ def test_zero_grad_keeps_the_gradients_in_their_places():
     del grads
     for p in net.parameters():
         p.grad = None if p.ndim > 1 else p.grad * 2  # as after model.zero_grad()
-    assert optimizer.engine == "kernel; flat but for 4 tensors (its gradient was replaced)"
+    assert optimizer.engine == "kernel; flat except for 4 tensors (its gradient was replaced)"
     optimizer.zero_grad()
     assert [p.grad.data_ptr() for p in net.parameters()] == places
     assert not any(p.grad.any() for p in net.parameters())

@@ -248,7 +248,7 @@ class Flat:
             elif p.grad is not g:
                 whys["its gradient was replaced"] += 1
         left = ", ".join(f"{n} tensor{'s' * (n > 1)} ({why})" for why, n in whys.items())
-        return f"flat but for {left}" if left else "flat"
+        return f"flat except for {left}" if left else "flat"
 
 
 def _fits(g: torch.Tensor, p: torch.Tensor) -> bool:

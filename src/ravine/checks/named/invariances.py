@@ -27,7 +27,7 @@ def gradient_scale(c: Context) -> str | None:
     Runs: eight steps, and eight with gradients a thousand times as large, with its own
     hyperparameters.
 
-    Fact: of Adam's kind they do not, but for eps; of SGD they are in proportion; clipping makes
+    Fact: of Adam's kind they do not, except for eps; of SGD they are in proportion; clipping makes
     them neither.
     """
     starts = c.probe.starts

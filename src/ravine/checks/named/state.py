@@ -209,7 +209,7 @@ def _goes_on(expected: Path, found: Path, what: str) -> str | None:
             f"{what} takes different steps",
             f"{'at once' if first <= 1 else f'from step {first} on'}, by up to {far:.2g} of a step",
         )
-    return f"{what} takes the same steps, but for rounding ({far:.0e})"
+    return f"{what} takes the same steps except for rounding ({far:.0e})"
 
 
 _Kinds = dict[str, tuple[Any, int]]
