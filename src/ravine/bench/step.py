@@ -127,7 +127,7 @@ def run_in_training(
     """Time the step alone inside the training of an MLP, right after each backward pass.
 
     There the caches are cold and torch's threads still spin. Contenders train in turn, each batch
-    of random data being new; "flat" trains a model of its own, whose gradients keep their places. rules,
+    of random data being new; "flat" trains a separate model, whose gradients keep their places. rules,
     seconds, compiled, flat, progress: as in :func:`run`. Yields rows with
     ``rule``, ``engine``, ``us``, ``us_quartiles``, ``turns`` and ``against_torch``, or ``skipped``.
     """

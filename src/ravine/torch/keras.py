@@ -92,7 +92,7 @@ def keras_state_dict(optimizer: Any, params: Iterable[Any]) -> dict[str, Any]:
 
     The names are those of Keras. See :func:`from_keras`, which also translates them.
     """
-    config = optimizer.get_config()
+    config = _config(optimizer)
     for option, off in _OFF.items():
         if config.get(option, off) not in (off, 0):
             raise ValueError(
@@ -111,7 +111,6 @@ def keras_state_dict(optimizer: Any, params: Iterable[Any]) -> dict[str, Any]:
         for i, own in enumerate(_slots(optimizer, variables))
     }
     options = {k: v for k, v in config.items() if isinstance(v, (bool, int, float, type(None)))}
-    options["weight_decay"] = config.get("weight_decay") or None
     # Kept in the precision of the model: 0.1 as 0.10000000149. A schedule gives its present value.
     rate = _array(optimizer.learning_rate)
     options["learning_rate"] = float(str(rate))
@@ -120,6 +119,12 @@ def keras_state_dict(optimizer: Any, params: Iterable[Any]) -> dict[str, Any]:
 
 def _name(optimizer: Any) -> str:
     return f"keras.optimizers.{type(optimizer).__name__}"
+
+
+def _config(optimizer: Any) -> dict[str, Any]:
+    """Its options; no weight decay is None, as in Keras's defaults."""
+    config = optimizer.get_config()
+    return {**config, "weight_decay": config.get("weight_decay") or None}
 
 
 def _array(variable: Any) -> np.ndarray:
@@ -132,8 +137,7 @@ def _array(variable: Any) -> np.ndarray:
 
 def _match(optimizer: Any) -> Match:
     """The rule that a Keras optimizer is with its options."""
-    config = {**optimizer.get_config()}
-    config["weight_decay"] = config.get("weight_decay") or None
+    config = _config(optimizer)
     found = elsewhere.matches(_name(optimizer), registry.own().values())
     for match in found:
         if (match.witness.state or not match.rule.slots) and not why_not(match, [config]):

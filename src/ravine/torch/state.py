@@ -41,7 +41,44 @@ __all__ = [
 _EXACT = 2**24  # float32 represents all whole numbers up to here
 
 
-class State(defaultdict[Any, dict[str, Any]]):
+class _Telling(dict[Any, Any]):
+    """A dict that calls `_tell` when entries are removed, or added together."""
+
+    def _tell(self) -> None:
+        raise NotImplementedError
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(key)
+        self._tell()
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def pop(self, *args: Any) -> Any:
+        """Remove an entry."""
+        value = super().pop(*args)
+        self._tell()
+        return value
+
+    def popitem(self) -> Any:
+        """Remove the last entry."""
+        item = super().popitem()
+        self._tell()
+        return item
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        super().clear()
+        self._tell()
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Add entries."""
+        super().update(*args, **more)
+        self._tell()
+
+
+class State(_Telling, defaultdict[Any, dict[str, Any]]):
     """`optimizer.state`: informs the optimizer when a parameter's state is replaced or removed, so that a
     bound step does not keep a removed state alive.
     """
@@ -71,32 +108,6 @@ class State(defaultdict[Any, dict[str, Any]]):
         if replaced:
             self._tell()
 
-    def __delitem__(self, key: Any) -> None:
-        super().__delitem__(key)
-        self._tell()
-
-    def pop(self, *args: Any) -> Any:
-        """Remove a state."""
-        state = super().pop(*args)
-        self._tell()
-        return state
-
-    def popitem(self) -> Any:
-        """Remove the last state."""
-        item = super().popitem()
-        self._tell()
-        return item
-
-    def clear(self) -> None:
-        """Remove all states."""
-        super().clear()
-        self._tell()
-
-    def update(self, *args: Any, **more: Any) -> None:
-        """Add states."""
-        super().update(*args, **more)
-        self._tell()
-
     def shared(
         self, optimizer: RuleOptimizer, spelling: Spelling, key: str, start: Callable[[], Any]
     ) -> torch.Tensor:
@@ -114,7 +125,7 @@ class State(defaultdict[Any, dict[str, Any]]):
         return self._shared[known]
 
 
-class Watched(dict[str, Any]):
+class Watched(_Telling):
     """The state of one parameter; informs the optimizer when something in it is replaced or removed."""
 
     def __init__(self, optimizer: RuleOptimizer, state: Mapping[str, Any]):
@@ -134,36 +145,6 @@ class Watched(dict[str, Any]):
         super().__setitem__(key, value)
         if replaced:
             self._tell()
-
-    def __delitem__(self, key: str) -> None:
-        super().__delitem__(key)
-        self._tell()
-
-    def __ior__(self, other: Any) -> Watched:  # type: ignore[override, misc]
-        self.update(other)
-        return self
-
-    def pop(self, *args: Any) -> Any:
-        """Remove an entry."""
-        value = super().pop(*args)
-        self._tell()
-        return value
-
-    def popitem(self) -> Any:
-        """Remove the last entry."""
-        item = super().popitem()
-        self._tell()
-        return item
-
-    def clear(self) -> None:
-        """Remove all entries."""
-        super().clear()
-        self._tell()
-
-    def update(self, *args: Any, **more: Any) -> None:
-        """Add entries."""
-        super().update(*args, **more)
-        self._tell()
 
 
 @dataclass

@@ -35,7 +35,7 @@ import triton.language as tl
 
 @triton.jit
 def _at(base, places, ALIGNED: tl.constexpr):
-    if ALIGNED:  # only what is said of a block of pointers makes wide loads of it
+    if ALIGNED:  # wide loads need the hint on the block of pointers
         return tl.multiple_of(base + places, 16)
     else:
         return base + places

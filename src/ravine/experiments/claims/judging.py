@@ -200,7 +200,7 @@ def row(
 
 
 def decide(rows: Sequence[Row]) -> str:
-    """Turn outcomes into a verdict, as `RULE` says. Raises ValueError if there are none."""
+    """Turn outcomes into a verdict, as `RULE` says. Raises ValueError without rows."""
     if not rows:
         raise ValueError("rows is empty; a verdict needs at least one case")
     for outcome, verdict in ((SUPPORTS, HOLDS), (CONTRADICTS, FAILS), (UNDECIDED, ALIKE)):
