@@ -325,7 +325,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("bench", "stacks", "--out", "no/x.json"), "there is no folder no"),
         (("rase",), "No such command 'rase'"),
         (("show", "AdaBound"), "no rule is called 'AdaBound'; `ravine list`"),
-        (("show", ""), "no name of a rule is given"),
+        (("show", ""), "no rule name is given"),
         (("show", "l2"), r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         (("show", "adam(weight_decay=1)"), "has no hyperparameter 'weight_decay'"),
         (
@@ -372,8 +372,8 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("race", "--quick", "claims"), "--quick does nothing before claims"),
         (("race", "--json", "figure-1"), "--json does nothing before figure-1"),
         (("race", "diamonds", "--out", ""), "Invalid value for '--out': name a folder"),
-        (("race", "diamonds", "--optimizers", ""), "no name of a rule is given"),
-        (("race", "diamonds", "--optimizers", "adam,"), "no name of a rule is given"),
+        (("race", "diamonds", "--optimizers", ""), "no rule name is given"),
+        (("race", "diamonds", "--optimizers", "adam,"), "no rule name is given"),
         (
             ("race", "diamonds", "--optimizers", "adam,Adam"),
             r"\['adam', 'Adam'\] is invalid; adam is listed twice",
@@ -400,7 +400,7 @@ def test_a_value_that_there_is_not_yet_is_a_dash(tmp_path, monkeypatch):
         (("race", "claims", "--optimizers", "muon"), "'muon' cannot run here, where vectors are"),
         (("race", "conditioning", "eps=1e-6"), "'eps=1e-6' is invalid; write --set eps=1e-6"),
         (("race", "diamonds", "--set", "lr=1", "lr=2"), "'lr=2' is invalid; lr is set twice"),
-        (("bench", "step", "--rules", ""), "no name of a rule is given"),
+        (("bench", "step", "--rules", ""), "no rule name is given"),
         (("bench", "step", "--rules", "adam,ADAM"), "adam is listed twice"),
         (
             ("bench", "step", "--shapes", "mlp,mlp"),

@@ -224,7 +224,7 @@ def test_a_rule_that_returns_another_number_of_slots_is_refused():
 
     with pytest.raises(RuleError, match="as b, a tuple of 2; it must be a tuple of 3"):
         trace(shorter)
-    with pytest.raises(RuleError, match="summed returns, as b, something that is no tuple"):
+    with pytest.raises(RuleError, match="summed returns, as b, something that is not a tuple"):
         trace(summed)
 
 

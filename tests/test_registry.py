@@ -347,7 +347,7 @@ def test_a_name_found_has_one_spelling(name):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("", LookupError, "no name of a rule is given; `ravine list`"),
+        ("", LookupError, "no rule name is given; `ravine list`"),
         ("l2", LookupError, r"'l2' is a modifier, a function from rule to rule; write l2\(adam\)"),
         (
             "AGC",
@@ -442,12 +442,12 @@ def test_a_mistake_in_the_place_is_explained(tmp_path, monkeypatch):
         "mine.py": f"'mine.py' is a file's name; a rule in it is mine.py:NAME; {has}",
         "mine:plain": "no module 'mine'; a rule in the file mine.py is named as mine.py:NAME",
         f"{tmp_path}/gone.py:adam": r"no file '.*gone\.py'.*path/to/file\.py:name",
-        f"{tmp_path}:adam": "is a folder; a rule of your own is named as path/to/file.py:name",
+        f"{tmp_path}:adam": "is a folder; name your own rule as path/to/file.py:name",
         "no_such_module:adam": "no module 'no_such_module'$",
         "no such module:adam": "no module 'no such module'$",
         "mine": f"'mine' is a file's name; a rule in it is mine.py:NAME; {has}",
-        "gone.py": "'gone.py' is no rule; a rule of your own is named as path/to/file.py:name",
-        ".:adam": "'.' is a folder; a rule of your own is named as path/to/file.py:name",
+        "gone.py": "'gone.py' is not a rule; name your own rule as path/to/file.py:name",
+        ".:adam": "'.' is a folder; name your own rule as path/to/file.py:name",
         ":adam": "':adam' names no file; write path/to/file.py:adam",
     }.items():
         with pytest.raises(LookupError, match=message):

@@ -27,7 +27,7 @@ from ravine.rule import RuleError
 
 __all__ = ["exists", "failure", "is_file", "load", "sources"]
 
-_HOW = "a rule of your own is named as path/to/file.py:name"
+_HOW = "name your own rule as path/to/file.py:name"
 _log = logging.getLogger("ravine")
 _lock = RLock()
 _running: list[Path] = []

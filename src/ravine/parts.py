@@ -110,7 +110,7 @@ class Parts:
                 result += value
             else:
                 tuples = isinstance(value, (tuple, list))
-                got = f"a tuple of {len(value)}" if tuples else "something that is no tuple"
+                got = f"a tuple of {len(value)}" if tuples else "something that is not a tuple"
                 raise ValueError(f"{name}, {got}; it must be a tuple of {len(parts)}")
         return (*result, *rest)
 

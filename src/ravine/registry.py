@@ -289,7 +289,7 @@ def _unknown(text: str, found: Rules) -> str:
 
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
     if not text:
-        return f"no name of a rule is given; {_ALL}"
+        return f"no rule name is given; {_ALL}"
     if qualified := [name for name in found if name.partition(":")[2] == text]:
         return f"{shown} is the name of a rule in several packages; write {' or '.join(qualified)}"
     if naming.plain(text) in _modifiers_called():
@@ -298,7 +298,7 @@ def _unknown(text: str, found: Rules) -> str:
         if file.endswith(".py") and exists(file):
             return f"{shown} is a file's name; a rule in it is {file}:NAME{_defined(file)}"
     if is_file(text):
-        return f"{shown} is no rule; a rule of your own is named as path/to/file.py:name"
+        return f"{shown} is not a rule; name your own rule as path/to/file.py:name"
     last, (head, _, option) = text.rpartition(".")[2], re.split(r"(\s+with\s+|$)", text, maxsplit=1)
     if last != text and naming.meaning(last, found):
         slip = f"; did you mean {last!r}?"

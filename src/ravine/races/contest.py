@@ -300,7 +300,7 @@ def _notes(
         own = [run for run in its if run.optimizer == entrant.label]
         if tier.trials and not entrant.space(tier.space):
             found.append(
-                f"{entrant.label}: no search range is known, so its defaults are tried only"
+                f"{entrant.label}: no search range is known, so only its defaults are tried"
             )
         lost = [run for run in own if run.lost]
         if lost:
@@ -315,7 +315,7 @@ def _notes(
         found.append(f"{task.name}: no optimizer reaches the target, {task.target:g}")
     if reported and task.reached(reported[0].evaluations[0][1]):
         found.append(
-            f"{task.name}: the untrained model is at the target, {task.target:g}, so times to it say nothing"
+            f"{task.name}: the untrained model is at the target, {task.target:g}, so times to it mean nothing"
         )
     return found
 

@@ -32,7 +32,7 @@ def method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[
             + f", the report on {_seeds(comparison.seeds[REPORT])}: no seed serves two purposes.",
             "Every optimizer is searched over its own declared space, at the same points of the unit "
             "cube, and with the same budget and schedule.",
-            "The score that a trial was chosen by is too good (the winner's curse) and is not shown as a "
+            "The score by which a trial was chosen is too good (the winner's curse), so it is not shown as a "
             "result.",
             "Intervals of tuned results contain the luck of tuning: the search is shifted over what was "
             "measured and repeated 400 times, and its variance is added to that of the seeds.",
@@ -43,8 +43,8 @@ def method(found: Sequence[Comparison], runs: Sequence[Run], commands: Sequence[
             at = listed(f"{step:,}" for step in sorted(stops))
             said.append(
                 f"Halving stopped the worse trials of each optimizer on {each.title} after {at} of "
-                f"{each.run.steps:,} steps. Their ends are not known, so sensitivity and expected best are "
-                "not shown, and intervals are rather too wide."
+                f"{each.run.steps:,} steps. Their final scores are unknown, so sensitivity and expected best "
+                "are not shown, and intervals are too wide rather than too narrow."
             )
     pairs = max(len(c.pairs) for c in found)
     if pairs > 1:

@@ -140,7 +140,7 @@ function defined(definition, text, library) {
   const spread = (results) => results.flatMap((value, i) => {
     const parts = groups.get(names[i]);
     if (!parts) return [value];
-    if (!Array.isArray(value) || value.length !== parts.length) throw new RuleError(`${name} returns, as ${names[i]}, ${Array.isArray(value) ? `a tuple of ${value.length}` : "something that is no tuple"}; it must be a tuple of ${parts.length}`, definition.body.at(-1));
+    if (!Array.isArray(value) || value.length !== parts.length) throw new RuleError(`${name} returns, as ${names[i]}, ${Array.isArray(value) ? `a tuple of ${value.length}` : "something that is not a tuple"}; it must be a tuple of ${parts.length}`, definition.body.at(-1));
     return value;
   });
   const part = { name, definition, text, slots, hyperparameters, signals, takesT };
