@@ -300,7 +300,7 @@ def test_figures_are_written_as_png_and_svg(tmp_path):
 
 
 def test_folders_without_a_race_are_refused(tmp_path):
-    assert "is no folder" in ravine("race", "report", tmp_path / "none", code=1).stderr
+    assert "is not a folder" in ravine("race", "report", tmp_path / "none", code=1).stderr
     assert "holds no run" in ravine("race", "report", tmp_path, code=2).stderr
     folder_of(tmp_path, [run(role="tune", trial=1)])
     said = ravine("race", "report", tmp_path, code=2).stderr

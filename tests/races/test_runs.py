@@ -114,7 +114,7 @@ def test_runs_of_another_protocol_are_left_where_they_are(tmp_path, caplog, monk
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         read(tmp_path / "missing")
     with pytest.raises(ValueError, match="holds no run"):
         read(tmp_path)
