@@ -24,7 +24,7 @@ from typing import Any
 from ravine.engines.chunks import chunks
 from ravine.engines.compiler import scalars
 from ravine.engines.devices import Place, Unavailable
-from ravine.engines.kernel import TENSOR, Kernel
+from ravine.engines.kernel import TENSOR, Kernel, sizes_of
 from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, on_host, refusal
 from ravine.engines.llvm.tables import READY, RECORD, SCALARS
 from ravine.engines.ptx import ARCHITECTURES, assembly
@@ -236,6 +236,7 @@ class Step:
         *,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
+        matrices: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
     ):
         groups = groups or [0] * len(sizes)
@@ -290,7 +291,8 @@ class Step:
         first = 0
         for b, (dtype, members) in enumerate(batches.items()):
             self._add_batch(b, first, [(sizes[i], groups[i], *spans[i]) for i in members])
-            functions = engine.functions(kernel, dtype, stochastic)
+            some = variants[b].passes  # none where a step changes matrices only
+            functions = engine.functions(kernel, dtype, stochastic) if some else {}
             table = self._at(f"launch{b}") + self._moved.value
             arguments = engine.arguments(table, self._moved.value)
             for walk in variants[b].passes:
@@ -303,6 +305,9 @@ class Step:
             ])  # fmt: skip
             first += len(members)
         for place, i in enumerate(self.order):
+            whole = matrices[i] if matrices else (1, 1, sizes[i])
+            for size, number in sizes_of(*whole).items():
+                self._record(place, f"whole_{size}", number)
             self._record(place, "number", i if numbers is None else numbers[i])
             self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))
 
@@ -356,12 +361,6 @@ class Step:
                 "chunk_count": len(starts),
                 "shared_row": self._at("group_rows", row * group),
                 "own_row": self._at("own_rows", row * place),
-                "whole_numel": size,
-                "whole_matrices": 1,
-                "whole_rows": 1,
-                "whole_height": 1,
-                "whole_widths": size,
-                "whole_columns": size,
             }
             for field, value in values.items():
                 self._record(place, field, value)

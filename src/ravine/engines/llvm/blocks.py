@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-from ravine.engines.kernel import DTYPES, Kernel, Value
+from ravine.engines.kernel import DTYPES, LINES, Kernel, Value
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
 from ravine.engines.llvm.printer import Printer, Type
@@ -69,7 +69,7 @@ class Blocks(Variant):
 
 def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
     """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
-    if kernel.by_lines:
+    if kernel.short or any(v.level in LINES for v in kernel.needed):
         return "it has something for each row or column of a matrix"
     if kernel.spread:
         return "its tensors may be spread over processes"

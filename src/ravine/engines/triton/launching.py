@@ -141,8 +141,10 @@ class Step(cuda.Step):
     ):
         super().__init__(engine, kernel, sizes, dtypes, *groups, **how)  # type: ignore[arg-type]
         first = tuple(dtypes[self.order[0]])
-        code = engine.functions(kernel, first, how.get("stochastic", False))
         variant = Variant(kernel, first)
+        code = (
+            engine.functions(kernel, first, how.get("stochastic", False)) if variant.passes else {}
+        )
         self._passes = [arguments for its in self._launches.values() for _, _, arguments in its]
         for walk in variant.passes:
             _, _, arguments = self._launches[walk.stage][0]
