@@ -241,3 +241,20 @@ def test_an_optimizer_steps_by_it(kind):
         optimizer, got = train()
         assert optimizer.engine == "kernel (Triton on cuda:0)"
     assert all(map(torch.equal, got, train()[1]))
+
+
+def test_matrices_by_turns():
+    def train():
+        torch.manual_seed(0)
+        params = [torch.nn.Parameter(torch.randn(size)) for size in ((20, 60), (3, 7))]
+        optimizer = ravine.torch.SOAP(params)
+        for _ in range(3):
+            for p in params:
+                p.grad = torch.randn_like(p)
+            optimizer.step()
+        return optimizer, params
+
+    with gpu.stand_in(engine=TRITON):
+        optimizer, got = train()
+        assert optimizer.engine.startswith("kernel (Triton on cuda:0), matrices by cuBLAS: matmul")
+    assert all(map(torch.equal, got, train()[1]))

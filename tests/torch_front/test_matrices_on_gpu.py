@@ -17,14 +17,15 @@ from ravine.engines.eager import plan
 from ravine.engines.stacks import Calls, Kind, Pool
 from ravine.engines.turns import cuts, exchanged
 from ravine.modifiers import clip_by_global_norm
-from ravine.ops import eigh, matmul, newton_schulz, transpose, where
-from ravine.rule import square
+from ravine.ops import eigh, greatest, matmul, mean, newton_schulz, norm, transpose, where
+from ravine.rule import scalar, square, zeros
 from ravine.torch.matrices import Stacks
 
 BY_TURNS = [r for r in registry.rules().values() if is_cut(plan(r, r.check()))]
 SHAPES = [(5, 3), (3, 5), (5, 3), (40, 60), (12, 9)]
-POINTWISE = [r for r in BY_TURNS if not r.name.startswith("normuon")]
-"""Those whose kernels have nothing for each row."""
+IN_ROWS = [r for r in BY_TURNS if r.name.startswith("normuon")]
+"""Those whose kernels have something for each row."""
+POINTWISE = [r for r in BY_TURNS if r not in IN_ROWS]
 META = torch.device("meta")
 
 
@@ -88,6 +89,28 @@ def test_with_sums_over_all_tensors():
     on_cpu, want, _ = train(made, grad_norm=True)
     torch.testing.assert_close(got, want)
     assert on_gpu.last_grad_norm == pytest.approx(on_cpu.last_grad_norm)
+
+
+@rule(r=zeros(-1), n=scalar(0.0))
+def of_rows(p, g, r, n, *, lr=0.1):
+    """Numbers for rows, for the matrix and for the tensor go to the library, and come back."""
+    r = 0.5 * r + norm(g, axis=-1)
+    x = newton_schulz(g / r, 3.0, -3.2, 1.2, steps=2)
+    y = newton_schulz(x + mean(x, axis=-2), 3.0, -3.2, 1.2, steps=2)
+    n = 0.5 * n + mean(y * y)
+    return p - lr * (y * norm(x, axis=-1) / (1 + n) + greatest(y)), r, n
+
+
+@pytest.mark.parametrize("made", [*IN_ROWS, of_rows], ids=names([*IN_ROWS, of_rows]))
+def test_with_numbers_for_rows(made):
+    shapes, how = [*SHAPES, (300, 130)], {"dtype": torch.float64}
+    with gpu.stand_in(gpu.Gpu(threads=64)):
+        (on_gpu, got, engine) = train(made, shapes, **how)
+    assert engine == "kernel (PTX on cuda:0), matrices by cuBLAS: newton_schulz"
+    on_cpu, want, _ = train(made, shapes, **how)
+    torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-13)
+    for p, q in zip(got, want, strict=True):
+        torch.testing.assert_close(on_gpu.state[p], on_cpu.state[q], rtol=1e-11, atol=1e-13)
 
 
 def test_gradients_are_filled_with_zeros():

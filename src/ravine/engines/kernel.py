@@ -171,6 +171,21 @@ class Kernel:
         return bool(self.views)
 
     @cached_property
+    def has_lines(self) -> bool:
+        """Whether anything is computed or stored for each matrix, row or column."""
+        return bool(self.short) or any(v.level in LINES for v in self.needed)
+
+    @cached_property
+    def early(self) -> set[Value]:
+        """The values of tensors that depend on no elements, matrices, rows or columns."""
+        found: set[Value] = set()
+        for v in self.needed:
+            known = all(a.level == GROUP or a in found for a in v.args)
+            if v.level == TENSOR and v.stage == 0 and known:
+                found.add(v)
+        return found
+
+    @cached_property
     def due(self) -> dict[Value, int]:
         """The stage at which each value for matrices, rows or columns is computed: the first that needs it,
         so that it is not kept for long.

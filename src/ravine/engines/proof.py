@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ravine.engines import cpu
-from ravine.engines.kernel import DTYPES, PARTIAL, Kernel, KernelError
+from ravine.engines.kernel import DTYPES, EACH, PARTED, PARTIAL, WHOLE, Kernel, KernelError
 
 if TYPE_CHECKING:
     from ravine.engines.devices import Engine
@@ -58,8 +58,8 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     except (
         Exception
     ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
-        return f"its self-test failed: {error}"
-    exact = not any(v.op in (*PARTIAL, "total") for v in kernel.needed)
+        return f"its self-test failed: {str(error) or repr(error)}"
+    exact = not any(v.op in (*PARTIAL, *PARTED, *WHOLE, *EACH, "total") for v in kernel.needed)
     columns += [(slot, "float64") for slot in kernel.slots]
     for n, mine, its in zip(sizes, got, wanted, strict=True):
         for (column, dtype), x, y in zip(columns, mine, its, strict=True):
