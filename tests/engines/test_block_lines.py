@@ -166,6 +166,21 @@ def test_what_rows_are_before_the_first_pass_is_computed_before_it():
     assert worst(optimizers) <= 1e-14
 
 
+def test_a_first_pass_may_read_what_rows_were():
+    @rule(r=zeros(-1))
+    def reading(p, g, r, *, lr=0.01):
+        r = r + 1 + mean(g * r, axis=-1)
+        return p - lr * g * r, r
+
+    kern = made(reading)
+    names = ["lines_0", "pass_0", "lines_1", "pass_1"]
+    assert launches(Blocks(kern, ("float32",) * 3)) == names
+    optimizers, take, _ = pair(reading, [(30, 13), (5, 4)])
+    for k in range(3):
+        take(k)
+    assert worst(optimizers) <= 1e-14
+
+
 def test_the_host_computes_what_depends_on_sizes_only():
     """Exponentials of them, for which a GPU has no instruction; of rows, it would need one."""
 
