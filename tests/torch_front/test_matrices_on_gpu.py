@@ -165,8 +165,9 @@ def test_what_is_computed_between_kernels_stays_on_the_device_and_waits_for_noth
                     calls.store_late(slot, fused)
 
 
-def test_large_matrices_take_one_call_for_a_stack_on_a_device():
-    x, calls = torch.empty(3, 300, 400, device=META), []
+@pytest.mark.parametrize(("side", "counts"), [(300, (6, 0)), (1100, (0, 18))])
+def test_matrices_take_one_call_for_a_stack_on_a_device_unless_they_are_large(side, counts):
+    x, calls = torch.empty(3, side, 1200, device=META), []
 
     class Counted(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -175,7 +176,8 @@ def test_large_matrices_take_one_call_for_a_stack_on_a_device():
 
     with Counted():
         Stacks(device=META).newton_schulz(x, 1e-7, 2, False, 3.4, -4.8, 2.0)
-    assert sum("bmm" in name for name in calls) == 6
+    stacks = sum("bmm" in name for name in calls)
+    assert (stacks, sum(".mm" in name or "addmm" in name for name in calls)) == counts
 
 
 def test_arrays_are_viewed_where_tensors_are_held():

@@ -12,7 +12,7 @@ import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from math import inf, prod
+from math import prod
 from operator import mul
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["Stacks"]
 
 _CPU = torch.device("cpu")
 _TOGETHER = 256  # matrices whose shorter side is as long gain nothing from one call for all of them
+_TOGETHER_ELSEWHERE = 1024  # on a GPU, where a launch takes as long as multiplying smaller ones
 _LONG = 2.5  # times as long as wide a matrix has to be for Gram matrices to take fewer operations
 _MOST_LOST = (
     200.0  # by how much roundings may grow before S is made of X again: 3 steps of Jordan's
@@ -39,8 +40,7 @@ class Stacks:
 
     def __init__(self, gram: bool = False, device: torch.device = _CPU) -> None:
         self.gram, self.device = gram, device
-        # A call for a whole stack is one launch on a GPU, and takes no longer there for large matrices.
-        self._together = _TOGETHER if device.type == "cpu" else inf
+        self._together = _TOGETHER if device.type == "cpu" else _TOGETHER_ELSEWHERE
         self._kept: dict[tuple[Any, ...], torch.Tensor] = {}
         self._held: dict[str, dict[int, torch.Tensor]] = {}
 
