@@ -39,7 +39,7 @@ POINTWISE = [r for r in RULES if r not in REDUCING]
 GROUPS = 6  # of rules: a test for each
 
 
-def on_triton(kern, *tensors, matrices=None, **how):
+def on_triton(kern, *tensors, **how):
     return TRITON.step(kern, *tensors, **how)
 
 
@@ -72,6 +72,8 @@ def tensors(dtype, sizes=(1100, 3), steps=2):
 
 def both(made, dtype, *given, **how):
     ps, path = given or tensors(dtype)
+    if cpu.kernel(plan(made, made.check())).by_lines:
+        ps, *path = [[x.view(-1, 1) for x in its] for its in (ps, *path)]
     return [stepped(step, made, ps, path, **how) for step in (cpu.Step, on_triton)]
 
 
