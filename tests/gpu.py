@@ -11,7 +11,8 @@ from unittest import mock
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
-from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words, text
+from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words
+from ravine.engines.llvm.launches import text
 from ravine.torch import places, stepping
 
 ERRORS = {
@@ -50,7 +51,7 @@ class Gpu:
         self.capability, self.devices, self.threads = capability, devices, threads
         self.calls, self.fails, self.launches = [], {}, []
         self.memory, self.loaded, self.codes = {}, {}, {}
-        self.contexts, self.captures = [], False
+        self.contexts, self.captures, self.names = [], False, []
 
     def __getattr__(self, name):
         if not name.startswith("cu"):
@@ -142,10 +143,13 @@ class Gpu:
         ptx, _ = self.loaded[module.value]
         if f".entry {name.value.decode()}(" not in ptx:
             return 1
-        function._obj.value = 1000 * module.value + int(name.value.decode().removeprefix("pass_"))
+        if name.value not in self.names:
+            self.names.append(name.value)
+        function._obj.value = 1000 * module.value + self.names.index(name.value)
 
     def do_cuLaunchKernel(self, function, bx, by, bz, tx, ty, tz, shared, stream, arguments, extra):
-        module, stage = divmod(function.value, 1000)
+        module, number = divmod(function.value, 1000)
+        kind, _, stage = self.names[number].decode().partition("_")
         ptx, context = self.loaded[module]
         if context != self.contexts[-1]:
             return 400
@@ -155,10 +159,11 @@ class Gpu:
         table, moved = (
             ctypes.cast(arguments[i], ctypes.POINTER(ctypes.c_int64)).contents.value for i in (0, 1)
         )
-        self.launches.append((stage, bx.value, stream.value))
+        launch = (int(stage) if kind == "pass" else f"{kind}_{stage}", bx.value, stream.value)
+        self.launches.append(launch)
         code = self.codes[ptx]
         block = (ctypes.c_int64 * code.words)()
-        run = _Pass(code.address[f"pass_{stage}"])
+        run = _Pass(code.address[f"{kind}_{stage}"])
         run(table, moved, bx.value, self.threads, ctypes.addressof(block))
 
 

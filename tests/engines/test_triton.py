@@ -39,7 +39,7 @@ POINTWISE = [r for r in RULES if r not in REDUCING]
 GROUPS = 6  # of rules: a test for each
 
 
-def on_triton(kern, *tensors, matrices=None, **how):
+def on_triton(kern, *tensors, **how):
     return TRITON.step(kern, *tensors, **how)
 
 
@@ -72,6 +72,8 @@ def tensors(dtype, sizes=(1100, 3), steps=2):
 
 def both(made, dtype, *given, **how):
     ps, path = given or tensors(dtype)
+    if cpu.kernel(plan(made, made.check())).by_lines:
+        ps, *path = [[x.view(-1, 1) for x in its] for its in (ps, *path)]
     return [stepped(step, made, ps, path, **how) for step in (cpu.Step, on_triton)]
 
 
@@ -240,4 +242,21 @@ def test_an_optimizer_steps_by_it(kind):
     with gpu.stand_in(engine=TRITON):
         optimizer, got = train()
         assert optimizer.engine == "kernel (Triton on cuda:0)"
+    assert all(map(torch.equal, got, train()[1]))
+
+
+def test_matrices_by_turns():
+    def train():
+        torch.manual_seed(0)
+        params = [torch.nn.Parameter(torch.randn(size)) for size in ((20, 60), (3, 7))]
+        optimizer = ravine.torch.SOAP(params)
+        for _ in range(3):
+            for p in params:
+                p.grad = torch.randn_like(p)
+            optimizer.step()
+        return optimizer, params
+
+    with gpu.stand_in(engine=TRITON):
+        optimizer, got = train()
+        assert optimizer.engine.startswith("kernel (Triton on cuda:0), matrices by cuBLAS: matmul")
     assert all(map(torch.equal, got, train()[1]))

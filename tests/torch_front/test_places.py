@@ -85,14 +85,6 @@ def test_where_the_driver_is_missing_the_rule_is_called_and_the_engine_says_why(
         train(ravine.torch.AdamW, engine="kernel")
 
 
-def test_what_is_for_matrices_is_called(driver):
-    optimizer, _ = train(ravine.torch.Muon, sizes=((4, 6), (3, 5)), steps=1)
-    assert optimizer.engine == (
-        "kernel, matrices by BLAS: newton_schulz; eager for 2 tensors (on cuda:0: it has matrix operations)"
-    )
-    assert driver.launches == []
-
-
 def test_parameters_of_several_devices_are_stepped_by_a_kernel_each():
     class Member:
         def __init__(self, device):

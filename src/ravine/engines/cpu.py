@@ -31,11 +31,11 @@ from ravine.engines.kernel import (
     COLUMN,
     MATRIX,
     ROW,
-    SIZES,
     TENSOR,
     Kernel,
     KernelError,
     Value,
+    sizes_of,
 )
 from ravine.engines.llvm.tables import (
     BATCH,
@@ -195,7 +195,7 @@ class Step:
                 self._add_lines(code, members)
         for place, i in enumerate(self.order):
             whole = wholes[i] if wholes else matrices[i] if matrices else (1, 1, sizes[i])
-            for size, words in _sizes(*whole).items():
+            for size, words in sizes_of(*whole).items():
                 self._set_record(place, f"whole_{size}", words)
             self._set_record(place, "number", i if numbers is None else numbers[i])
             self._set_record(place, "wide_count", int(counts is None or counts[i] == "float64"))
@@ -216,7 +216,7 @@ class Step:
         end = len(self.kernel.tensor_row) * len(self.order)
         if self._matrices is None:
             return end
-        sizes = [_sizes(*self._matrices[i]) for i in self.order]
+        sizes = [sizes_of(*self._matrices[i]) for i in self.order]
         for level, count in _LINES.items():
             begun = self._begun[level] = []
             for its in sizes:
@@ -252,7 +252,7 @@ class Step:
         if value.level == TENSOR:
             return begin + self.kernel.place(value), 1
         assert self._matrices is not None
-        count = _sizes(*self._matrices[self.order[place]])[_LINES[value.level]]
+        count = sizes_of(*self._matrices[self.order[place]])[_LINES[value.level]]
         return begin + count * self.kernel.lines[value], count
 
     def _set_record(self, place: int, field: str, value: int) -> None:
@@ -326,7 +326,7 @@ class Step:
             pieces = -(-rows * columns // length)
             parts = _words(many * pieces * columns * code.column_parts)
             words = {
-                **_sizes(many, rows, columns),
+                **sizes_of(many, rows, columns),
                 "pieces": pieces,
                 "column_parts": _address(parts),
             }
@@ -468,12 +468,6 @@ def _unclaim(batch: int) -> None:
     words = (ctypes.c_int64 * len(BATCH)).from_address(batch)
     counters, ranges = (words[BATCH.index(name)] for name in ("counters", "range_count"))
     ctypes.memset(counters, 0, 8 * LINE * (ranges + 1))
-
-
-def _sizes(many: int, rows: int, columns: int) -> dict[str, int]:
-    """What a tensor has of everything in SIZES, if it is so many matrices."""
-    sizes = (many * rows * columns, many, many * rows, rows, many * columns, columns)
-    return dict(zip(SIZES, sizes, strict=True))
 
 
 def _words(content: int | Sequence[int]) -> Any:

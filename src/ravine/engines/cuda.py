@@ -24,8 +24,10 @@ from typing import Any
 from ravine.engines.chunks import chunks
 from ravine.engines.compiler import scalars
 from ravine.engines.devices import Place, Unavailable
-from ravine.engines.kernel import TENSOR, Kernel
+from ravine.engines.kernel import LINES, ROW, SIZE_AT, TENSOR, Kernel, sizes_of
+from ravine.engines.llvm.block_lines import LANES
 from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, on_host, refusal
+from ravine.engines.llvm.launches import launches
 from ravine.engines.llvm.tables import READY, RECORD, SCALARS
 from ravine.engines.ptx import ARCHITECTURES, assembly
 from ravine.rule import kept
@@ -35,6 +37,7 @@ __all__ = ["Cuda", "Driver", "DriverError", "Step", "engine"]
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _SHORTEST_CHUNK = 2048
+_SHARED_ROW = 32  # elements of a row for each thread that shares it
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 
 
@@ -124,9 +127,7 @@ class Cuda:
 
         def load() -> _Module:
             text = assembly(kernel, dtypes, stochastic, self.architecture)
-            return _Module(
-                self, text, [w.stage for w in _variant(kernel, dtypes, stochastic).passes]
-            )
+            return _Module(self, text, launches(_variant(kernel, dtypes, stochastic)))
 
         return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
 
@@ -192,13 +193,13 @@ class Cuda:
 class _Module:
     """Code that is loaded into a context, and unloaded with this object."""
 
-    def __init__(self, engine: Cuda, text: str, stages: Sequence[int]):
+    def __init__(self, engine: Cuda, text: str, names: Sequence[str]):
         driver, module = engine.driver, ctypes.c_void_p()
         with engine.current():
             driver.call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(text.encode()))
             self.functions = {}
-            for stage in stages:
-                function, name = ctypes.c_void_p(), f"pass_{stage}"
+            for name in names:
+                function = ctypes.c_void_p()
                 driver.call(
                     "cuModuleGetFunction",
                     ctypes.byref(function),
@@ -220,8 +221,7 @@ def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Blocks:
 
 class Step:
     """A kernel bound to tensors on a GPU, with the arguments, attributes and methods of
-    :class:`ravine.engines.cpu.Step`, except those for rows and columns, and for tensors that are spread over
-    processes.
+    :class:`ravine.engines.cpu.Step`, except those for tensors that are spread over processes.
 
     Array columns are on the device; scalar slots and counts are on the host.
     """
@@ -236,6 +236,7 @@ class Step:
         *,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
+        matrices: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
     ):
         groups = groups or [0] * len(sizes)
@@ -255,7 +256,8 @@ class Step:
             batches.setdefault(tuple(dtype), []).append(i)
         self.order = [i for members in batches.values() for i in members]
         variants = [_variant(kernel, dtype, stochastic) for dtype in batches]
-        spans = {i: chunks(max(sizes[i], 1), shortest=_SHORTEST_CHUNK) for i in self.order}
+        self._matrices = matrices if kernel.has_lines else None
+        spans = {i: self._chunks(i, sizes[i]) for i in self.order}
         many, cells = len(sizes), [sum(len(spans[i][1]) for i in its) for its in batches.values()]
 
         # What the host writes comes first: its changes are copied before a step.
@@ -286,16 +288,22 @@ class Step:
             self._at("group_rows"), 1 + max(groups), self._at("records"), many, self._at("totals"),
             self._at("addresses"), 0, 0, many,
         ])  # fmt: skip
-        self._launches: dict[int, list[tuple[Any, int, Any]]] = {}
+        self._launches: dict[str, list[tuple[Any, int, Any]]] = {}
         first = 0
         for b, (dtype, members) in enumerate(batches.items()):
             self._add_batch(b, first, [(sizes[i], groups[i], *spans[i]) for i in members])
-            functions = engine.functions(kernel, dtype, stochastic)
+            some = variants[b].passes  # none where a step changes matrices only
+            functions = engine.functions(kernel, dtype, stochastic) if some else {}
             table = self._at(f"launch{b}") + self._moved.value
             arguments = engine.arguments(table, self._moved.value)
-            for walk in variants[b].passes:
-                launch = functions[f"pass_{walk.stage}"], cells[b], arguments
-                self._launches.setdefault(walk.stage, []).append(launch)
+            blocks = {"pass": cells[b], "lines": len(members), "totals": 1}
+            for name in launches(variants[b]):
+                kind, _, _ = name.partition("_")
+                if b == 0 or kind != "totals":
+                    launch = functions[name], blocks[kind], arguments
+                    self._launches.setdefault(name, []).append(launch)
+            if self._matrices is not None:
+                self._add_lines(first, variants[b], [(i, spans[i][0]) for i in members])
             self._fill(f"launch{b}", [
                 self._at(f"chunks{b}"), self._at("records", len(RECORD) * first),
                 self._at(f"partials{b}"), self._at("done"), sum(cells), self._at("scalars"),
@@ -303,6 +311,9 @@ class Step:
             ])  # fmt: skip
             first += len(members)
         for place, i in enumerate(self.order):
+            whole = matrices[i] if matrices else (1, 1, sizes[i])
+            for size, number in sizes_of(*whole).items():
+                self._record(place, f"whole_{size}", number)
             self._record(place, "number", i if numbers is None else numbers[i])
             self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))
 
@@ -315,7 +326,9 @@ class Step:
         finish = code.address.get("finish")
         self._finish = _Function(finish) if finish else None
         new = [kernel.outputs[slot] for slot in kernel.slots]
-        self._waits = any(v.level == TENSOR and v.stage >= stages for v in new)
+        early = kernel.early if kernel.has_lines else ()
+        known = [v for v in new if (v in early if kernel.has_lines else v.stage < stages)]
+        self._waits = any(v.level == TENSOR and v not in known for v in new)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
         self._written = [
@@ -356,16 +369,44 @@ class Step:
                 "chunk_count": len(starts),
                 "shared_row": self._at("group_rows", row * group),
                 "own_row": self._at("own_rows", row * place),
-                "whole_numel": size,
-                "whole_matrices": 1,
-                "whole_rows": 1,
-                "whole_height": 1,
-                "whole_widths": size,
-                "whole_columns": size,
             }
             for field, value in values.items():
                 self._record(place, field, value)
             begun += len(starts)
+
+    def _chunks(self, i: int, size: int) -> tuple[int, Sequence[int]]:
+        """The chunks of a tensor; see :func:`ravine.engines.chunks.chunks`."""
+        if self._matrices is None:
+            return chunks(max(size, 1), shortest=_SHORTEST_CHUNK)
+        return chunks(size, self._matrices[i][1:], _SHORTEST_CHUNK)
+
+    def _add_lines(self, first: int, variant: Blocks, members: Sequence[tuple[int, int]]) -> None:
+        """The tables for the matrices, rows and columns of tensors (number, length of a chunk) of the same
+        dtypes, and the memory for their values, which is on the device only.
+        """
+        assert self._matrices is not None
+        most = max(1, *(sum(v.level == ROW for v in w.lines) for w in variant.passes))
+        needed = []
+        for i, length in members:
+            many, rows, columns = self._matrices[i]
+            sizes, pieces = sizes_of(many, rows, columns), -(-rows * columns // length)
+            lanes = max(1, min(LANES, columns // _SHARED_ROW))
+            words = {
+                f"{line}_values": sizes[SIZE_AT[level]] * self.kernel.kept(level)
+                for level, line in LINES.items()
+            }
+            words["column_parts"] = many * pieces * columns * variant.column_parts
+            words["row_parts"] = max(many * rows * most, many) * LANES
+            fields = {**sizes, "pieces": pieces, "lanes": lanes}
+            needed.append((words, {k: n for k, n in fields.items() if k in RECORD}))
+        at = self.engine.allocate(8 * sum(sum(words.values()) for words, _ in needed))
+        weakref.finalize(self, self.engine.free, at).atexit = False
+        for place, (words, fields) in enumerate(needed, first):
+            for name, number in fields.items():
+                self._record(place, name, number)
+            for name, count in words.items():
+                self._record(place, name, at - self._moved.value)
+                at += 8 * count
 
     def point(self, column: str, addresses: Sequence[int]) -> None:
         """Say where a column of each tensor begins; see :meth:`ravine.engines.cpu.Step.point`."""

@@ -55,9 +55,9 @@ class Engine(Protocol):
 
     name: in words. refusal: why it cannot step a kernel for columns of these dtypes, or "". step: a
     kernel bound to tensors, like :class:`ravine.engines.cpu.Step`: with its arguments sizes, dtypes, groups,
-    counts, numbers and stochastic, its attributes columns, state, inputs, order, lock, anywhere, arrays,
-    slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns are on
-    the device; scalar slots and counts are on the host. `run` queues the step on the place's stream.
+    counts, numbers, matrices and stochastic, its attributes columns, state, inputs, order, lock, anywhere,
+    arrays, slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns
+    are on the device; scalar slots and counts are on the host. `run` queues the step on the place's stream.
 
     allocate, free, write and read: memory of the device, by address. read waits for what is queued.
     """
@@ -76,6 +76,7 @@ class Engine(Protocol):
         *,
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
+        matrices: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
     ) -> Step:
         """A kernel bound to tensors."""

@@ -252,6 +252,7 @@ def bind(
             library,
             squares=squares,
             zero=zero,
+            place=place,
             **how,
         )
     else:

@@ -40,6 +40,7 @@ __all__ = [
     "Kernel",
     "KernelError",
     "Value",
+    "sizes_of",
 ]
 
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "uint8": 1}
@@ -62,6 +63,12 @@ PARTED = tuple(f"{line}_{op}" for line in ("row", "column") for op in PARTIAL)
 """Those for each row or each column."""
 WHOLE, EACH = (tuple(f"{of}_{op}" for op in PARTIAL) for of in ("all", "each"))
 """Those of what there is for each matrix, row or column: to one number, or to one for each matrix."""
+
+
+def sizes_of(many: int, rows: int, columns: int) -> dict[str, int]:
+    """What a tensor has of everything in SIZES, if it is so many matrices."""
+    sizes = (many * rows * columns, many, many * rows, rows, many * columns, columns)
+    return dict(zip(SIZES, sizes, strict=True))
 
 
 class KernelError(RuleError):
@@ -162,6 +169,21 @@ class Kernel:
     def by_lines(self) -> bool:
         """Whether there are values for each row or column."""
         return bool(self.views)
+
+    @cached_property
+    def has_lines(self) -> bool:
+        """Whether anything is computed or stored for each matrix, row or column."""
+        return bool(self.short) or any(v.level in LINES for v in self.needed)
+
+    @cached_property
+    def early(self) -> set[Value]:
+        """The values of tensors that depend on no elements, matrices, rows or columns."""
+        found: set[Value] = set()
+        for v in self.needed:
+            known = all(a.level == GROUP or a in found for a in v.args)
+            if v.level == TENSOR and v.stage == 0 and known:
+                found.add(v)
+        return found
 
     @cached_property
     def due(self) -> dict[Value, int]:

@@ -10,10 +10,11 @@ import ctypes
 import random
 import struct
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ravine.engines import cpu
-from ravine.engines.kernel import DTYPES, PARTIAL, Kernel, KernelError
+from ravine.engines.kernel import DTYPES, EACH, PARTED, PARTIAL, WHOLE, Kernel, KernelError
 
 if TYPE_CHECKING:
     from ravine.engines.devices import Engine
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["proved"]
 
 _SIZES = (4099, 1, 2051)
+_MATRICES = ((1, 150, 67), (1, 1, 1), (3, 7, 97))
+"""The number of matrices in each tensor, and their rows and columns, if a kernel sees tensors as matrices."""
 _OFF = 1
 """The number of elements by which the last tensor is off an aligned address."""
 _STEPS = 2
@@ -32,32 +35,43 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     """ "" if the engine steps like the CPU kernel; otherwise the difference, in words."""
     draw = random.Random(18)
     columns = [*zip(kernel.columns, dtypes, strict=True)]
+    matrices = [its if _may_have_several(kernel) else (1, *its[1:]) for its in _MATRICES]
+    sizes = [*map(prod, matrices)] if kernel.by_lines else _SIZES
     start = [
         [_bytes(dtype, [_number(draw, c) for _ in range(n + _OFF)]) for c, dtype in columns]
-        for n in _SIZES
+        for n in sizes
     ]
-    tensors = (_SIZES, [dtypes] * len(_SIZES))
+    tensors = (sizes, [dtypes] * len(sizes))
+    how: dict[str, Any] = {"stochastic": stochastic}
+    if kernel.by_lines:
+        how["matrices"] = matrices
 
     def results(step: Any, memory: Any) -> list[list[bytes]]:
         return _stepped(step, memory, kernel, dtypes, start)
 
     try:
-        wanted = results(cpu.Step(kernel, *tensors, stochastic=stochastic), _Host())
+        wanted = results(cpu.Step(kernel, *tensors, **how), _Host())
     except KernelError as error:
         return f"there is no CPU kernel to compare its results with: {error}"
     try:
-        got = results(engine.step(kernel, *tensors, stochastic=stochastic), engine)
+        got = results(engine.step(kernel, *tensors, **how), engine)
     except (
         Exception
     ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
-        return f"its self-test failed: {error}"
-    exact = not any(v.op in (*PARTIAL, "total") for v in kernel.needed)
+        return f"its self-test failed: {str(error) or repr(error)}"
+    exact = not any(v.op in (*PARTIAL, *PARTED, *WHOLE, *EACH, "total") for v in kernel.needed)
     columns += [(slot, "float64") for slot in kernel.slots]
-    for n, mine, its in zip(_SIZES, got, wanted, strict=True):
+    for n, mine, its in zip(sizes, got, wanted, strict=True):
         for (column, dtype), x, y in zip(columns, mine, its, strict=True):
             if not _same(dtype, x, y, exact):
                 return f"its self-test failed: {column} of {n} elements is not the CPU kernel's"
     return ""
+
+
+def _may_have_several(kernel: Kernel) -> bool:
+    """Whether a tensor may be several matrices for it."""
+    found = kernel.matrices((2, 3, 5))
+    return found is not None and found[0] > 1
 
 
 def _number(draw: random.Random, column: str) -> float:
@@ -100,22 +114,20 @@ def _stepped(
             for address, content in zip(addresses, its, strict=True):
                 memory.write(address, content)
         for i, (column, dtype) in enumerate(zip(kernel.columns, dtypes, strict=True)):
-            off = [0] * (len(_SIZES) - 1) + [_OFF * DTYPES[dtype]]
+            off = [0] * (len(start) - 1) + [_OFF * DTYPES[dtype]]
             step.point(column, [its[i] + o for its, o in zip(where, off, strict=True)])
-        slots = {
-            name: (ctypes.c_double * len(_SIZES))(*[0.5] * len(_SIZES)) for name in kernel.slots
-        }
-        counts = (ctypes.c_double * len(_SIZES))()
+        slots = {name: (ctypes.c_double * len(start))(*[0.5] * len(start)) for name in kernel.slots}
+        counts = (ctypes.c_double * len(start))()
         for name, block in (*slots.items(), ("step", counts)):
-            step.point(name, [ctypes.addressof(block) + 8 * i for i in range(len(_SIZES))])
+            step.point(name, [ctypes.addressof(block) + 8 * i for i in range(len(start))])
         with step.lock:
             for _ in range(_STEPS):
-                if step.run(len(_SIZES), seed=18) != cpu.READY:
+                if step.run(len(start), seed=18) != cpu.READY:
                     raise RuntimeError("the step was refused")
         return [
             [memory.read(at, len(x)) for at, x in zip(where[i], start[i], strict=True)]
             + [struct.pack("d", block[i]) for block in slots.values()]
-            for i in range(len(_SIZES))
+            for i in range(len(start))
         ]
     finally:
         for addresses in where:

@@ -14,19 +14,22 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from functools import partial
+from itertools import groupby, product
 from typing import Any
 
 from ravine.draws import Draw
+from ravine.engines import devices
 from ravine.engines.cpu import READY, Step, locked
 from ravine.engines.cutting import Cut, Turn, conditions, cut
+from ravine.engines.devices import Place
 from ravine.engines.graph import Graph, Node
 from ravine.engines.kernel import KernelError
 from ravine.engines.llvm.tables import NO_MEMORY
 from ravine.engines.stacks import Calls, Kind, Library, Pool, Stack, valued
 from ravine.views import seen_shape
 
-__all__ = ["Library", "Stack", "Turns"]
+__all__ = ["Library", "Stack", "Turns", "cuts", "exchanged"]
 
 _HALVES = ("bfloat16", "float16")
 
@@ -36,6 +39,8 @@ class Turns:
 
     shapes: of the parameters. dtypes: for each, those of p, g and the signals, and of each live array of
     state, by name. of_slots: for each, the shapes of the slots that are matrices. library: makes the stacks.
+    place: the device of the parameters and of the library's arrays, if it is not the CPU; kernels are then
+    those of the device's engines.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class Turns:
         counts: Sequence[str] | None = None,
         numbers: Sequence[int] | None = None,
         stochastic: bool = False,
+        place: Place | None = None,
     ):
+        self.bound = Step if place is None else partial(devices.bound, place)
         self.graph, self.dtypes, self.groups, self.library = graph, dtypes, groups, library
         self.squared, self.zeroed = squares, zero
         self.stochastic, self.counts = stochastic, counts
@@ -241,11 +248,8 @@ class _Way:
 
     def __init__(self, owner: Turns, its: Cut) -> None:
         self.owner, self.cut = owner, its
-        left = {
-            name: [_left_as(node, turn, its, dtype) for dtype in owner.dtypes]
-            for turn in its.turns
-            for name, node in (*turn.given.items(), *turn.found.items())
-        }
+        each = [exchanged(its, dtype) for dtype in owner.dtypes]
+        left = {name: [one[name] for one in each] for name in each[0]}
         self.left = left
         sizes = [many * rows * columns for many, rows, columns in owner.areas]  # type: ignore[misc]
         last = its.turns[-1]
@@ -259,7 +263,7 @@ class _Way:
                 [left[c][i] if c in left else dtype[c] for c in columns]
                 for i, dtype in enumerate(owner.dtypes)
             ]
-            step = Step(
+            step = owner.bound(
                 turn.kernel,
                 sizes,
                 dtypes,
@@ -399,6 +403,26 @@ class _Way:
                 addresses[i] = begin + area * first
         step.point(column, addresses)
         self._pointed[number, column] = now
+
+
+def cuts(graph: Graph, squares: bool = False) -> list[Cut]:
+    """Every cut by which tensors may be stepped: one for each outcome of the conditions."""
+    numbers = [x.index for x in conditions(graph)]
+    outcomes = [
+        dict(zip(numbers, on, strict=True)) for on in product((False, True), repeat=len(numbers))
+    ]
+    if numbers and graph.at_once:
+        outcomes.append({})
+    return [cut(graph, how, squares) for how in outcomes]
+
+
+def exchanged(its: Cut, dtype: Mapping[str, str]) -> dict[str, str]:
+    """The dtypes of the columns in which kernels leave the inputs of a library, and read its results."""
+    return {
+        name: _left_as(node, turn, its, dtype)
+        for turn in its.turns
+        for name, node in (*turn.given.items(), *turn.found.items())
+    }
 
 
 def _left_as(node: Node, turn: Turn, its: Cut, dtype: Mapping[str, str]) -> str:

@@ -44,7 +44,8 @@ def engine(optimizer: RuleOptimizer) -> str:
             return members.SEVERAL
         how = graph, work, optimizer.stochastic, bool(optimizer._how.get("grad_norm"))
         here = unfit(work, graph) or places.refusal(*how)
-        names[places.called(*how)] = None
+        if not here:
+            names[places.called(*how)] = None
         elsewhere = optimizer.called_elsewhere and is_spread(p) and not graph.pointwise
         return here or (members.ELSEWHERE if elsewhere else "")
 
@@ -52,6 +53,8 @@ def engine(optimizer: RuleOptimizer) -> str:
     text = describe(optimizer._wanted, graphs, whys)
     if text.startswith("kernel") and any(names):
         text = text.replace("kernel", f"kernel ({', '.join(n or 'CPU' for n in names)})", 1)
+        if torch.version.hip is None and all(" on cuda:" in name for name in names):
+            text = text.replace("by BLAS", "by cuBLAS", 1)
     on_gram = "newton_schulz on Gram matrices" if optimizer._how.get("gram") else "newton_schulz"
     text = text.replace("newton_schulz", on_gram, 1)
     if optimizer.eight_bits:

@@ -9,9 +9,11 @@ made of X again.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any
 
 import torch
@@ -20,7 +22,9 @@ from ravine.engines.stacks import Stack
 
 __all__ = ["Stacks"]
 
+_CPU = torch.device("cpu")
 _TOGETHER = 256  # matrices whose shorter side is as long gain nothing from one call for all of them
+_TOGETHER_ELSEWHERE = 1024  # on a GPU, where a launch takes as long as multiplying smaller ones
 _LONG = 2.5  # times as long as wide a matrix has to be for Gram matrices to take fewer operations
 _MOST_LOST = (
     200.0  # by how much roundings may grow before S is made of X again: 3 steps of Jordan's
@@ -30,30 +34,40 @@ _MOST_LOST = (
 class Stacks:
     """What kernels and matrix operations share; see :class:`ravine.engines.stacks.Library`.
 
-    gram: whether Newton-Schulz steps are taken on Gram matrices where that takes fewer operations.
+    gram: whether Newton-Schulz steps are taken on Gram matrices where that takes fewer operations. device:
+    where the matrices are.
     """
 
-    def __init__(self, gram: bool = False) -> None:
-        self.gram = gram
+    def __init__(self, gram: bool = False, device: torch.device = _CPU) -> None:
+        self.gram, self.device = gram, device
+        self._together = _TOGETHER if device.type == "cpu" else _TOGETHER_ELSEWHERE
         self._kept: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._held: dict[str, dict[int, torch.Tensor]] = {}
 
     address = staticmethod(torch.Tensor.data_ptr)
 
-    @staticmethod
     @contextmanager
-    def calling() -> Iterator[None]:
+    def calling(self) -> Iterator[None]:
         """No gradients, no other dtypes than asked for; what is made here is changed here only."""
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    @staticmethod
-    def empty(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    def empty(self, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
         """An array of a dtype by name, of zeros, so that there is nothing odd where nothing is written."""
-        return torch.zeros(shape, dtype=getattr(torch, dtype), device="cpu")
+        return torch.zeros(shape, dtype=getattr(torch, dtype), device=self.device)
 
-    @staticmethod
-    def view(address: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    def hold(self, column: str, tensors: Iterable[torch.Tensor | None]) -> None:
+        """Remember a column's tensors for `view`, in place of earlier ones: torch makes no tensor of an
+        address on every device.
+        """
+        self._held[column] = {x.data_ptr(): x for x in tensors if x is not None}
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
         """The array that begins there, row by row."""
+        held = next((its[address] for its in self._held.values() if address in its), None)
+        if held is not None:
+            strides = (*accumulate(shape[:0:-1], mul, initial=1),)[::-1]
+            return held.detach().as_strided(shape, strides)
         of = getattr(torch, dtype)
         bytes_of = ctypes.c_byte * (prod(shape) * of.itemsize)
         return torch.frombuffer(bytes_of.from_address(address), dtype=of).view(shape)
@@ -79,12 +93,11 @@ class Stacks:
         places = [order.flatten().long() % x[0].shape[axis] for order in orders]
         return [torch.index_select(one, axis, its) for one, its in zip(x, places, strict=True)]
 
-    @staticmethod
-    def filled(x: Any, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    def filled(self, x: Any, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
         """An array of this shape and dtype, row by row: x itself if it is one, or with x repeated."""
         of = getattr(torch, dtype)
         if not isinstance(x, torch.Tensor):
-            return torch.full(shape, float(x), dtype=of, device="cpu")
+            return torch.full(shape, float(x), dtype=of, device=self.device)
         return x.to(of).expand(shape).contiguous()
 
     @staticmethod
@@ -92,20 +105,20 @@ class Stacks:
         """Copy arrays into others."""
         torch._foreach_copy_(to, of)
 
-    @staticmethod
-    def multiply(a: Stack, b: Stack, to: Stack) -> None:
+    def multiply(self, a: Stack, b: Stack, to: Stack) -> None:
         """The products of the matrices of two stacks."""
-        if _together(a, b):
+        if self._all_at_once(a, b):
             torch.bmm(a.whole, b.whole, out=to.whole)
         else:
             for x, y, z in zip(a.each, b.each, to.each, strict=True):
                 torch.mm(x, y, out=z)
 
-    @staticmethod
-    def multiply_add(base: Stack, beta: float, a: Stack, b: Stack, alpha: float, to: Stack) -> None:
+    def multiply_add(
+        self, base: Stack, beta: float, a: Stack, b: Stack, alpha: float, to: Stack
+    ) -> None:
         """The same, times alpha, and what is added to it, times beta."""
         factors = {"beta": beta, "alpha": alpha}
-        if _together(a, b):
+        if self._all_at_once(a, b):
             torch.baddbmm(base.whole, a.whole, b.whole, out=to.whole, **factors)
         else:
             for w, x, y, z in zip(base.each, a.each, b.each, to.each, strict=True):
@@ -124,8 +137,10 @@ class Stacks:
         """The first part of the QR decompositions of a stack.
 
         LAPACK multiplies the identity by the same reflections that torch.linalg.qr puts together with
-        `orgqr`, which takes 1.7 to 3 times as long.
+        `orgqr`, which takes 1.7 to 3 times as long. On a GPU, that is for cuSOLVER to decide.
         """
+        if x.device.type != "cpu":
+            return torch.linalg.qr(x)[0]
         reflections, tau = torch.geqrf(x)
         *batch, rows, columns = x.shape
         short = min(rows, columns)
@@ -156,11 +171,11 @@ class Stacks:
         if self.gram and max(rows, columns) >= _LONG * shorter:
             more = [self._keep(name, (many, shorter, shorter), x) for name in ("whole", "third")]
             multiply, add = (
-                (torch.bmm, torch.baddbmm) if shorter < _TOGETHER else (_each_mm, _each_addmm)
+                (torch.bmm, torch.baddbmm) if shorter < self._together else (_each_mm, _each_addmm)
             )
             found = _by_polynomials((*arrays, *more), _runs(triples), multiply, add)
             return x.copy_(found.mT) if tall else found
-        if many > 1 and shorter < _TOGETHER:
+        if many > 1 and shorter < self._together:
             found = _iterated(arrays, triples, torch.bmm, torch.baddbmm)
         else:
             for i in range(many):
@@ -172,13 +187,12 @@ class Stacks:
     def _keep(self, name: Any, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
         key = (name, *shape, like.dtype)
         if key not in self._kept:
-            self._kept[key] = torch.empty(tuple(shape), dtype=like.dtype, device="cpu")
+            self._kept[key] = torch.empty(tuple(shape), dtype=like.dtype, device=self.device)
         return self._kept[key]
 
-
-def _together(a: Stack, b: Stack) -> bool:
-    many, rows, inner = a.shape
-    return many > 1 and rows * inner * b.shape[2] < _TOGETHER**3
+    def _all_at_once(self, a: Stack, b: Stack) -> bool:
+        many, rows, inner = a.shape
+        return many > 1 and rows * inner * b.shape[2] < self._together**3
 
 
 def _iterated(

@@ -231,19 +231,21 @@ class KernelPart:
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
         spread = any(isinstance(m.work.p, Sharded) for m in members)
+        device = members[0].p.device
+        there, stacks = place(device), Stacks(gram, device)
         self.step = step = bind(
             graph,
             [m.part for m in members],
             dtype_name,
             numbers,
-            Stacks(gram),
+            stacks,
             squares=squares,
             zero=zeroes,
             wholes=[m.work.p.shape for m in members] if spread else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
-            place=place(members[0].p.device),
+            place=there,
         )
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
@@ -258,6 +260,10 @@ class KernelPart:
         # Other threads may replace what is in a state, or where a tensor is: each is looked up once. What the
         # kernel is pointed at is what is held until the step is taken, and compared before the next.
         slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
+        if there is not None:
+            for slot, tensors in zip(step.state, slots, strict=False):
+                if graph.rule.slots[slot].matrix:
+                    stacks.hold(slot, tensors)
         counts = [m.count for m in members]
         self.held: Any = slots
         kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-from ravine.engines.kernel import DTYPES, Kernel, Value
+from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, Value
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
 from ravine.engines.llvm.printer import Printer, Type
@@ -32,12 +32,14 @@ __all__ = [
     "LAUNCH",
     "THREADS",
     "Blocks",
+    "Entry",
+    "Walk",
     "entry_in_turn",
     "entry_on_gpu",
     "on_host",
     "refusal",
     "shared_words",
-    "text",
+    "until",
 ]
 
 THREADS = 256
@@ -69,18 +71,20 @@ class Blocks(Variant):
 
 def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
     """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
-    if kernel.by_lines:
-        return "it has something for each row or column of a matrix"
     if kernel.spread:
         return "its tensors may be spread over processes"
     if any(dtype in FORMATS for dtype in dtypes):
         return "its state is in 8 bits"
     variant = Blocks(kernel, tuple(dtypes))
+    if kernel.has_lines and (variant.codes or not variant.passes):
+        return "it has something for each row or column of a matrix"
     first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:
         return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
     used = {v.op for walk in variant.passes for v in walk.values}
     used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
+    if kernel.has_lines:
+        used |= {v.op for v in kernel.needed if v.level > GROUP and v not in kernel.early}
     missing = [op for op in missing if op in used]
     return f"it uses {missing[0]}, for which a GPU has no instruction" if missing else ""
 
@@ -93,32 +97,22 @@ def on_host(variant: Variant) -> int:
 def shared_words(variant: Variant) -> int:
     """The maximum number of eight-byte words that the threads of a block share."""
     most = max((len(walk.sums) for walk in variant.passes), default=0)
-    return max(most, len(variant.kernel.totals)) * THREADS + 1
+    return max(most, len(variant.kernel.totals), variant.kernel.has_lines) * THREADS + 1
 
 
 Entry = Callable[[Printer, str, Sequence[str]], None]
 """Prints the function that calls the phases, with a barrier between them."""
 
 
-def text(variant: Variant, entry: Entry) -> str:
-    """The passes as LLVM IR."""
-    out = Printer()
-    out.moved = "%gpu.moved"
-    for walk, last in _until(variant):
-        entry(out, f"pass_{walk.stage}", _Walk(out, variant, walk).phases(last))
-    columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())
-    return out.text(
-        f"{variant.kernel.graph.rule.name}: {columns}; computed in {variant.of}, by blocks"
-    )
-
-
-def _until(variant: Variant) -> list[tuple[Pass, int]]:
+def until(variant: Variant) -> list[tuple[Pass, int]]:
     """Each pass, and the last stage whose scalars are computed after it."""
     ends = [*(walk.stage for walk in variant.passes[1:]), variant.kernel.stages - 1]
     return list(zip(variant.passes, ends, strict=True))
 
 
-class _Walk(Elements):
+class Walk(Elements):
+    """The phases of a pass."""
+
     space, aligned = " addrspace(1)", True
 
     def phases(self, last: int) -> list[str]:
@@ -138,7 +132,7 @@ class _Walk(Elements):
                 after.append((f"totals_{stage}", partial(self.totals, stage)))
         if self.walk.sums:
             self._begin("fold")
-            self.fold(self.sums)
+            self.fold(self.whole)
             self._past()
             self.out.end()
             phases.append("fold")
@@ -155,14 +149,26 @@ class _Walk(Elements):
         return phases
 
     def _begin(self, phase: str) -> None:
-        name = f"@pass_{self.walk.stage}.{phase}({_ARGUMENTS}) alwaysinline"
+        name = f"@{self.name}.{phase}({_ARGUMENTS}) alwaysinline"
         self.out.begin(name, result="internal void")
+
+    @property
+    def name(self) -> str:
+        """The name of the launched kernel."""
+        return f"pass_{self.walk.stage}"
+
+    @property
+    def whole(self) -> dict[str, str]:
+        """The reductions to one number."""
+        return {x: op for x, op in self.sums.items() if self.reduced[x].level == TENSOR}
 
     def _field(self, name: str, kind: str = "i64") -> str:
         return self.out.field("%gpu.table", LAUNCH, name, kind)
 
-    def step(self) -> None:
-        """The elements of a thread."""
+    def _here(self) -> tuple[dict[str, str], str, str, str]:
+        """The tables of addresses, the record and the number of a block's tensor, and its chunk's start, if
+        the tensor has a gradient; otherwise continue at gpu.past.
+        """
         out = self.out
         chunks, records = self._field("chunks", "ptr"), self._field("records", "ptr")
         addresses = {}
@@ -175,17 +181,22 @@ class _Walk(Elements):
         absent = out.set("absent", f"icmp eq ptr {gradient}, null")
         out.branch(absent, "gpu.past", "gpu.here")
         out.label("gpu.here")
-        record = record_of(out, records, tensor)
+        return addresses, record_of(out, records, tensor), tensor, start
+
+    def step(self) -> None:
+        """The elements of a thread."""
+        out = self.out
+        addresses, record, tensor, start = self._here()
         count = self.length(record, start)
         narrow, wide, columns = self.bodies(record, tensor, start, addresses)
-        found = self.run(count, Row("0", narrow, wide), columns)
+        found = self.walked(record, start, count, Row("0", narrow, wide), columns)
         before = out.block
         out.jump("gpu.past")
         out.label("gpu.past")
-        for x, op in self.sums.items():
+        for x, op in self.whole.items():
             nothing = identity(op, _DOUBLE)
             out.line(f"%gpu.{x} = phi double [ {nothing}, %entry ], [ {found[x]}, %{before} ]")
-        for i, x in enumerate(self.sums):
+        for i, x in enumerate(self.whole):
             self._share(i, "%gpu.thread", f"%gpu.{x}")
 
     def _shared(self, i: int, thread: str) -> str:
@@ -197,11 +208,27 @@ class _Walk(Elements):
     def _share(self, i: int, thread: str, x: str) -> None:
         self.out.store(x, self._shared(i, thread))
 
-    def run(self, count: str, row: Row, columns: Columns) -> dict[str, str]:
-        """Step this thread's vectors, then one of the elements left over; what they are reduced to."""
+    def walked(
+        self, record: str, start: str, count: str, row: Row, columns: Columns
+    ) -> dict[str, str]:
+        """Step this thread's elements of a chunk; what they are reduced to."""
+        return self.run(count, row, columns, self._aligned(columns))
+
+    def run(
+        self,
+        count: str,
+        row: Row,
+        columns: Columns,
+        whole: str,
+        thread: str = "%gpu.thread",
+        threads: str = "%gpu.threads",
+    ) -> dict[str, str]:
+        """Step this thread's vectors, then one of the elements left over; what they are reduced to.
+
+        whole: whether vectors are aligned. thread: its number among those that share the elements.
+        """
         out, width = self.out, self.variant.width
         many = out.set("many", f"and i64 {count}, {-width}")
-        whole = self._aligned(columns)
         many = out.set("wide.count", f"select i1 {whole}, i64 {many}, i64 0")
         vector = self.wide.like("double")
         found = {f"{x}.0": identity(op, _DOUBLE) for x, op in self.sums.items()}
@@ -210,9 +237,9 @@ class _Walk(Elements):
             ("left", row.narrow, many, count),
         ):
             kind, vectors = body.kind, label == "wide"
-            own = out.set("own", f"mul i64 %gpu.thread, {kind.width}")
+            own = out.set("own", f"mul i64 {thread}, {kind.width}")
             own = out.set("own", f"add i64 {first}, {own}") if first != "0" else own
-            step = out.set("step", f"mul i64 %gpu.threads, {kind.width}")
+            step = out.set("step", f"mul i64 {threads}, {kind.width}")
             before = out.block
             out.branch(out.set("any", f"icmp ult i64 {own}, {end}"), label, f"{label}.past")
             ops = {f"{x}.0": op for x, op in self.sums.items()}
@@ -288,9 +315,9 @@ class _Walk(Elements):
         out.label("gpu.first")
         if self.walk.sums:
             partials = self._field("partials", "ptr")
-            self._of_folders(self.sums)
+            self._of_folders(self.whole)
             first = out.set("at", f"mul i64 %gpu.block, {self.variant.partials}")
-            for i, x in enumerate(self.sums):
+            for i, x in enumerate(self.whole):
                 out.store(f"%gpu.{x}", out.at(partials, out.set("at", f"add i64 {first}, {i}")))
         if follows:
             done, blocks = self._field("done", "ptr"), self._field("blocks")

@@ -7,7 +7,7 @@ blocks of a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,6 +69,19 @@ class Elements:
         rest = out.set("rest", f"sub i64 {numel}, {start}")
         full = out.set("full", f"icmp ult i64 {length}, {rest}")
         return out.set("count", f"select i1 {full}, i64 {length}, i64 {rest}")
+
+    def within_matrix(self, record: str, start: str, count: str) -> str:
+        """The number of elements in a chunk that ends with its matrix, if that is split."""
+        out = self.out
+        height, columns = (out.field(record, RECORD, name) for name in ("height", "columns"))
+        area = out.set("area", f"mul i64 {height}, {columns}")
+        within = out.set("within", f"urem i64 {start}, {area}")
+        left = out.set("left", f"sub i64 {area}, {within}")
+        short = out.set("short", f"icmp ult i64 {count}, {left}")
+        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {left}")
+        pieces = out.field(record, RECORD, "pieces")
+        split = out.set("split", f"icmp ugt i64 {pieces}, 1")
+        return out.set("count", f"select i1 {split}, i64 {size}, i64 {count}")
 
     def bodies(
         self, record: str, tensor: str, start: str, addresses: Mapping[str, str]
@@ -151,22 +164,9 @@ class Elements:
                 there[v] = out.set("x", f"fptrunc {double} {x} to {kind}")
         at = [i if row.first == "0" else out.set("at", f"add i64 {i}, {row.first}") for row in rows]
         for body, place in zip(bodies, at, strict=True):
-            for c, v in self.walk.loads.items():
-                body.names[v] = columns.load(c, kind, place)
-                if self.codes and kind.width > 1:
-                    columns.prefetch(c, kind, place)
             body.names |= there
-            if self.draws is not None:
-                body.draw = partial(self.draws.draw, kind=kind, i=place)
-            for v in self.walk.values:
-                body.compute(v)
-
-        def wider(body: Body, v: Value) -> str:
-            x = body.number(v)
-            if kind.of == "double":
-                return x
-            return out.set("wider", f"fpext {kind} {x} to {double}")
-
+            self.element(body, columns, place)
+        wider = self.wider
         for x, v in self.reduced.items():
             for r in self.each(v, rows):
                 mine, found = bodies if v.level != ROW else [bodies[r]], f"%{x}.{r}.{label}"
@@ -186,6 +186,29 @@ class Elements:
             stores = {c: body.number(v) for c, v in self.walk.stores.items()}
             for c, x in stores.items():
                 columns.store(c, kind, place, x)
+
+    def element(
+        self, body: Body, columns: Columns, place: str, needed: Container[Value] | None = None
+    ) -> None:
+        """Load and compute the values of elements; needed: some of them."""
+        kind = body.kind
+        for c, v in self.walk.loads.items():
+            if needed is None or v in needed:
+                body.names[v] = columns.load(c, kind, place)
+                if self.codes and kind.width > 1:
+                    columns.prefetch(c, kind, place)
+        if self.draws is not None:
+            body.draw = partial(self.draws.draw, kind=kind, i=place)
+        for v in self.walk.values:
+            if needed is None or v in needed:
+                body.compute(v)
+
+    def wider(self, body: Body, v: Value) -> str:
+        """A value of elements in float64, in which they are reduced."""
+        x, kind = body.number(v), body.kind
+        if kind.of == "double":
+            return x
+        return self.out.set("wider", f"fpext {kind} {x} to {kind.like('double')}")
 
     def scalars(self, rows: dict[int, str]) -> tuple[Body, Body]:
         """The scalars that elements are combined with, as single numbers and as vectors."""

@@ -49,13 +49,16 @@ def text(variant: Variant) -> str:
 
 def before(variant: Variant, stages: int) -> str:
     """The functions that do not depend on elements, for tensors whose passes run elsewhere: `row`, `begin`,
-    `finish`, and the scalars of the first stages.
+    `finish`, and the scalars of the first stages, or as many of the first as depend on no rows or columns.
     """
     out, kernel = Printer(), variant.kernel
     scalars.row(out, kernel)
     begin(out, variant)
-    for stage in range(stages):
-        scalars.tensors(out, variant, stage)
+    if kernel.has_lines:
+        scalars.early(out, variant)
+    else:
+        for stage in range(stages):
+            scalars.tensors(out, variant, stage)
     scalars.finish(out, kernel)
     return out.text(f"{kernel.graph.rule.name}: scalars")
 

@@ -19,7 +19,17 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["finish", "of_tensor", "parts", "row", "tensors", "todo"]
+__all__ = [
+    "compute_scalars",
+    "early",
+    "finish",
+    "known",
+    "of_tensor",
+    "parts",
+    "row",
+    "tensors",
+    "todo",
+]
 
 _DOUBLE = Type("double")
 
@@ -28,7 +38,7 @@ def row(out: Printer, kernel: Kernel) -> None:
     """The scalars that depend on t and the hyperparameters."""
     out.begin("@row(ptr %row)", "for tensors of a group with one count, in float64")
     values = [v for v in kernel.needed if v in kernel.group_row]
-    _compute(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
+    compute_scalars(Body(out, _DOUBLE), kernel, {GROUP: "%row"}, values)
     out.end()
 
 
@@ -47,10 +57,22 @@ def parts(out: Printer, variant: Variant, stage: int) -> None:
         body, rows = Body(out, _DOUBLE), rows_of(out, record)
         sums = [v for v in found if v.op in PARTIAL]
         _add_partials(out, variant, record, sums, body)
-        scalars = partial(_compute, body, kernel, rows)
+        scalars = partial(compute_scalars, body, kernel, rows)
         scalars(sums)
         if kernel.by_lines:
             put_together(Lines(out, kernel, record), variant, found, body, scalars)
+    out.end()
+
+
+def early(out: Printer, variant: Variant) -> None:
+    """For each tensor: the scalars that depend on no elements, rows or columns."""
+    kernel, mine = variant.kernel, [v for v in variant.kernel.needed if v in variant.kernel.early]
+    out.begin("@tensors_0(ptr %scalars)", "once per step and tensor, in float64")
+    every = Tensors(out, kernel)
+    with every.each("tensor"):
+        record = every.record("%tensor")
+        body = known(out, variant, record, mine, "")
+        compute_scalars(body, kernel, rows_of(out, record), mine)
     out.end()
 
 
@@ -89,8 +111,21 @@ def of_tensor(
 ) -> Body:
     """What is computed for one tensor at a stage; totals: the address of the sums over all tensors."""
     kernel, mine = variant.kernel, todo(variant.kernel, stage)
-    body = Body(out, _DOUBLE)
-    for v in mine:
+    body = known(out, variant, record, mine, totals)
+    if stage in kernel.due.values():
+        lines = Lines(out, kernel, record)
+        compute(lines, variant, stage, body, rows, partial(compute_scalars, body, kernel, rows))
+    else:
+        compute_scalars(body, kernel, rows, mine)
+    return body
+
+
+def known(out: Printer, variant: Variant, record: str, values: list[Value], totals: str) -> Body:
+    """The body of a tensor's scalars, with those of them that tables have: sizes, sums over elements, and
+    sums over all tensors.
+    """
+    kernel, body = variant.kernel, Body(out, _DOUBLE)
+    for v in values:
         if v.op in SIZES:
             number = out.field(record, RECORD, f"whole_{v.op}")
             body.names[v] = out.set(f"{v.op}.f", f"sitofp i64 {number} to double")
@@ -99,12 +134,7 @@ def of_tensor(
         elif v.op == "total":
             at = out.at(totals, kernel.totals.index(v))
             body.names[v] = out.load(v.called, at)
-    _add_partials(out, variant, record, [v for v in mine if v.op in PARTIAL], body)
-    if stage in kernel.due.values():
-        lines = Lines(out, kernel, record)
-        compute(lines, variant, stage, body, rows, partial(_compute, body, kernel, rows))
-    else:
-        _compute(body, kernel, rows, mine)
+    _add_partials(out, variant, record, [v for v in values if v.op in PARTIAL], body)
     return body
 
 
@@ -126,7 +156,7 @@ def _add_partials(
             becomes[name] = out.set(f"{name}.next", more(out, v.op, _DOUBLE, f"%{name}", part))
 
 
-def _compute(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
+def compute_scalars(body: Body, kernel: Kernel, rows: dict[int, str], values: list[Value]) -> None:
     """Compute scalars and store them in their row; load those that other functions computed."""
     out = body.out
     for v in values:

@@ -54,6 +54,8 @@ RECORD = (
     *("matrix_values", "row_values", "column_values"),
     # The number of pieces into which a matrix is split by rows, and what each writes for every column.
     *("pieces", "column_parts"),
+    # On a GPU: how many threads share a row, and what each leaves for it, see block_lines.py.
+    *("lanes", "row_parts"),
 )
 # Each range of chunks has a counter, from which threads claim them, on a separate cache line. One more
 # counts the threads that have arrived. `thread` is the address of omp_get_thread_num, or 0.

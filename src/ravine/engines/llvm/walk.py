@@ -188,19 +188,6 @@ class _Walk(Elements):
             x: [f"%{x}.{r}.{left}.all" for r in self.each(v, rows)] for x, v in self.reduced.items()
         }
 
-    def within_matrix(self, record: str, start: str, count: str) -> str:
-        """The number of elements in a chunk that ends with its matrix, if that is split."""
-        out = self.out
-        height, columns = (out.field(record, RECORD, name) for name in ("height", "columns"))
-        area = out.set("area", f"mul i64 {height}, {columns}")
-        within = out.set("within", f"urem i64 {start}, {area}")
-        left = out.set("left", f"sub i64 {area}, {within}")
-        short = out.set("short", f"icmp ult i64 {count}, {left}")
-        size = out.set("size", f"select i1 {short}, i64 {count}, i64 {left}")
-        pieces = out.field(record, RECORD, "pieces")
-        split = out.set("split", f"icmp ugt i64 {pieces}, 1")
-        return out.set("count", f"select i1 {split}, i64 {size}, i64 {count}")
-
     def lines(
         self, record: str, start: str, count: str, narrow: Body, wide: Body, columns: Columns
     ) -> dict[str, str]:

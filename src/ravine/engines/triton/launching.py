@@ -71,6 +71,8 @@ class Triton:
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
         """Why it cannot step a kernel, or ""."""
+        if kernel.has_lines:
+            return "it has something for each row or column of a matrix"
         return refusal(kernel, dtypes, ())
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
@@ -141,14 +143,16 @@ class Step(cuda.Step):
     ):
         super().__init__(engine, kernel, sizes, dtypes, *groups, **how)  # type: ignore[arg-type]
         first = tuple(dtypes[self.order[0]])
-        code = engine.functions(kernel, first, how.get("stochastic", False))
         variant = Variant(kernel, first)
+        code = (
+            engine.functions(kernel, first, how.get("stochastic", False)) if variant.passes else {}
+        )
         self._passes = [arguments for its in self._launches.values() for _, _, arguments in its]
         for walk in variant.passes:
-            _, _, arguments = self._launches[walk.stage][0]
+            _, _, arguments = self._launches[f"pass_{walk.stage}"][0]
             for name, _ in after(variant, walk):
                 programs = 1 if name.startswith("totals") else len(sizes)
-                self._launches[walk.stage].append((code[name], programs, {**arguments}))
+                self._launches[f"pass_{walk.stage}"].append((code[name], programs, {**arguments}))
 
     def run(self, *how: Any, **more: Any) -> int:
         """Queue the step, see :meth:`ravine.engines.cuda.Step.run`."""
