@@ -239,7 +239,9 @@ def test_what_cannot_be_a_swarm_runs_one_by_one_and_is_noted(tmp_path):
         Counting, train, nn.functional.cross_entropy, held_out=held_out, test=test, steps=6
     )
     found = race(tmp_path, its)
-    assert all(run.how.startswith("one by one: at step 2 its gradient differs") for run in found.runs)
+    assert all(
+        run.how.startswith("one by one: at step 2 its gradient differs") for run in found.runs
+    )
     assert any("its runs are computed one by one: at step 2" in note for note in found.notes)
 
 

@@ -193,9 +193,10 @@ def steps_with_every_rule(rank):
             torch.manual_seed(i)
             alone = [torch.randn(s).requires_grad_() for s in shapes]
             ours = [spread(p.detach(), over, dim % p.ndim).requires_grad_() for p in alone]
-            # What is sharded is called; BLAS by turns rounds otherwise, which SOAP's QR makes large.
-            how = {"engine": "eager"} if is_cut(graph) else {}
-            both = rt.optimizer(made)(ours), rt.optimizer(made)(alone, **how)
+            mine = rt.optimizer(made)(ours)
+            # BLAS by turns rounds otherwise than calls do, which decompositions make large.
+            how = {"engine": "eager"} if is_cut(graph) and "eager" in mine.engine else {}
+            both = mine, rt.optimizer(made)(alone, **how)
             columns = [torch.tensor(gradients(s, 3, j)) for j, s in enumerate(shapes)]
             for row in zip(*columns, strict=True):
                 for p, q, g in zip(ours, alone, row, strict=True):

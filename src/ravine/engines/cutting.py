@@ -170,15 +170,17 @@ def cut(
     decided: Mapping[int, bool] | None = None,
     squares: bool = False,
     zero: bool = False,
+    spread: bool = False,
 ) -> Cut:
     """The turns of a step. Raises KernelError where one of the kernels is not possible.
 
     decided: the outcomes of conditions, by index. squares: whether the last kernel sums up the squares of the
-    gradients. zero: whether it fills them with zeros.
+    gradients. zero: whether it fills them with zeros. spread: whether the kernels may step parts of tensors
+    that are sharded over processes.
     """
     decided = decided or {}
-    key = ("cut", tuple(decided.items()), squares, zero)
-    return kept(graph, key, lambda: _Cutting(_decided(graph, decided), squares, zero).cut())
+    key = ("cut", tuple(decided.items()), squares, zero, spread)
+    return kept(graph, key, lambda: _Cutting(_decided(graph, decided), squares, zero, spread).cut())
 
 
 def _decided(graph: Graph, how: Mapping[int, bool]) -> Graph:
@@ -267,8 +269,8 @@ def _kind(shape: Shape | None, p: Shape) -> str | None:
 class _Cutting:
     """Cuts a graph."""
 
-    def __init__(self, graph: Graph, squares: bool, zero: bool) -> None:
-        self.graph, self.squares, self.zero = graph, squares, zero
+    def __init__(self, graph: Graph, squares: bool, zero: bool, spread: bool) -> None:
+        self.graph, self.squares, self.zero, self.spread = graph, squares, zero, spread
         self.kinds = _found(graph)
         self.of_two = (
             False  # whether axes are counted from the front, so that there may be two only
@@ -298,7 +300,7 @@ class _Cutting:
         last = 1 + max((self._turn(x, True) for x in calls), default=-1)
         turns = [self._made(i, calls) for i in range(last)]
         found = self._columns(last)
-        kernel = lower(self.graph, self.squares, found=found, zero=self.zero)
+        kernel = lower(self.graph, self.squares, self.spread, found=found, zero=self.zero)
         turns.append(Turn(self._checked(kernel)))
         stores = {
             k: x for k, x in matrices.items() if k not in late and x is not self.graph.slot(k)
@@ -397,12 +399,15 @@ class _Cutting:
         columns = {f"_given{k}": self.given[i] for k, i in enumerate(sorted(self.given))}
         given = {c: x for c, x in columns.items() if self._turn(x, False) == number}
         its = [x for x in calls if self._turn(x, True) == number]
-        found = {c: self.found[i] for i, (c, _) in self._columns(number + 1).items()}
-        found = {c: x for c, x in found.items() if self._turn(x, True) == number}
+        results = {c: self.found[i] for i, (c, _) in self._columns(number + 1).items()}
+        results = {c: x for c, x in results.items() if self._turn(x, True) == number}
         kernel = None
         if given:
-            kernel = self._checked(lower(self.graph, outputs=given, found=self._columns(number)))
-        return Turn(kernel, given, its, found)
+            found = self._columns(number)
+            kernel = self._checked(
+                lower(self.graph, spread=self.spread, outputs=given, found=found)
+            )
+        return Turn(kernel, given, its, results)
 
     def _checked(self, kernel: Kernel) -> Kernel:
         if self.of_two:

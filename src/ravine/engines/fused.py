@@ -23,6 +23,7 @@ from ravine.rule import RuleError, kept
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Kernel
+    from ravine.engines.owned import Owners
     from ravine.engines.stacks import Library
     from ravine.engines.turns import Turns
 
@@ -222,6 +223,7 @@ def bind(
     squares: bool = False,
     zero: bool = False,
     wholes: Sequence[Sequence[int]] | None = None,
+    owners: Owners | None = None,
     place: Place | None = None,
     **how: Any,
 ) -> Step | Turns:
@@ -232,20 +234,26 @@ def bind(
     operations are called with. squares: let the kernel sum up the squared
     gradients. zero: let it fill the gradients with zeros. wholes: where arrays are parts of arrays that
     are spread over processes, the shapes that these have, so that the processes can put their sums
-    together. place: the device of the arrays, if it is not the CPU. how: as of
+    together. owners: the processes between which whole matrices are then divided. place: the device of the
+    arrays, if it is not the CPU. how: as of
     :class:`ravine.engines.cpu.Step`.
     """
     from ravine.engines.cpu import Step, kernel
     from ravine.engines.cutting import is_cut
+    from ravine.engines.owned import Owned
     from ravine.engines.turns import Turns
 
     step: Step | Turns
     if is_cut(graph):
         named = [{"p": w.p, "g": w.g, **w.signals, **w.state} for w in works]
         slots = [slot for slot in graph.live if graph.rule.slots[slot].matrix]
-        step = Turns(
+        parts: list[tuple[int, ...]] = [tuple(w.p.shape) for w in works]
+        made: Callable[..., Turns] = Turns
+        if wholes is not None:
+            made, how = Owned, {**how, "parts": parts, "owners": owners}
+        step = made(
             graph,
-            [w.p.shape for w in works],
+            parts if wholes is None else [tuple(shape) for shape in wholes],
             [{k: dtype(x) for k, x in xs.items() if hasattr(x, "dtype")} for xs in named],
             [{slot: tuple(w.state[slot].shape) for slot in slots} for w in works],
             rows,

@@ -29,7 +29,7 @@ from ravine.engines.llvm.tables import NO_MEMORY
 from ravine.engines.stacks import Calls, Kind, Library, Pool, Stack, valued
 from ravine.views import seen_shape
 
-__all__ = ["Library", "Stack", "Turns", "cuts", "exchanged"]
+__all__ = ["Library", "Stack", "Turns", "Way", "cuts", "exchanged"]
 
 _HALVES = ("bfloat16", "float16")
 
@@ -41,7 +41,10 @@ class Turns:
     state, by name. of_slots: for each, the shapes of the slots that are matrices. library: makes the stacks.
     place: the device of the parameters and of the library's arrays, if it is not the CPU; kernels are then
     those of the device's engines.
+    parts: the shapes of the parts that the kernels step, if parameters are sharded over processes.
     """
+
+    way: type[Way]
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Turns:
         numbers: Sequence[int] | None = None,
         stochastic: bool = False,
         place: Place | None = None,
+        parts: Sequence[tuple[int, ...]] | None = None,
     ):
         self.bound = Step if place is None else partial(devices.bound, place)
         self.graph, self.dtypes, self.groups, self.library = graph, dtypes, groups, library
@@ -65,10 +69,12 @@ class Turns:
         self.stochastic, self.counts = stochastic, counts
         self.of_slots, self.pool = of_slots, Pool(library)
         self.numbers = numbers or range(len(shapes))
-        kernel = cut(graph, squares=squares).turns[-1].kernel
+        self.spread = parts is not None
+        kernel = cut(graph, squares=squares, spread=self.spread).turns[-1].kernel
         assert kernel is not None
         self.kernel = kernel
         self.areas = [self.kernel.matrices(shape) for shape in shapes]
+        self.parts = [self.kernel.matrices(shape) for shape in parts or shapes]
         self.order = list(range(len(shapes)))
         self.matrices = [slot for slot in graph.live if graph.rule.slots[slot].matrix]
         if stochastic:
@@ -86,12 +92,12 @@ class Turns:
         self.values: dict[int, dict[str, float]] = {group: {} for group in groups}
         self.at: dict[str, Sequence[int]] = {}
         self.kinds = [*self._find_kinds(shapes)]
-        self._views: dict[tuple[str, int], tuple[int, list[Any]]] = {}
+        self._views: dict[tuple[str, int], tuple[int, Any, list[Any]]] = {}
         self._conditions = conditions(graph)
         deciding = graph.needed(self._conditions)
         self._decided_by = {n.value for n in deciding if n.op == "scalar"}
-        self._ways: dict[tuple[bool, ...] | None, _Way] = {}
-        self._ran: list[_Way] = []
+        self._ways: dict[tuple[bool, ...] | None, Way] = {}
+        self._ran: list[Way] = []
         self._block = ctypes.c_double()
         self.anywhere = ctypes.addressof(self._block)
         self.lock = threading.Lock()
@@ -118,12 +124,13 @@ class Turns:
             many = [self.areas[i][0] for i in members]  # type: ignore[index]
             yield Kind(group, members, many, shape, dtype)
 
-    def _way(self, decided: tuple[bool, ...] | None) -> _Way:
+    def _way(self, decided: tuple[bool, ...] | None) -> Way:
         if decided not in self._ways:
             how = {}
             if decided is not None:
                 how = {x.index: on for x, on in zip(self._conditions, decided, strict=True)}
-            self._ways[decided] = way = _Way(self, cut(self.graph, how, self.squared, self.zeroed))
+            its = cut(self.graph, how, self.squared, self.zeroed, self.spread)
+            self._ways[decided] = way = self.way(self, its)
             for column, addresses in self.at.items():
                 if column != "g":
                     way.point(column, addresses)
@@ -192,7 +199,7 @@ class Turns:
         self._ran = [way for way, _ in ways]
         return READY
 
-    def _chosen(self, here: list[bool]) -> list[tuple[_Way, list[bool]]]:
+    def _chosen(self, here: list[bool]) -> list[tuple[Way, list[bool]]]:
         """How the tensors are stepped, each by what is due for it."""
         if not self._conditions:
             return [(self._way(None), here)]
@@ -231,19 +238,20 @@ class Turns:
 
     def views(self, slot: str, kind: Kind) -> list[Any]:
         """The stored matrices of a slot of some tensors."""
-        found = []
-        for i in kind.members:
-            at, known = self.at[slot][i], self._views.get((slot, i))
-            if known is None or known[0] != at:
-                *_, rows, columns = self.of_slots[i][slot]
-                shape = (self.areas[i][0], rows, columns)  # type: ignore[index]
-                known = (at, [*self.library.view(at, shape, self.dtypes[i][slot])])
-                self._views[slot, i] = known
-            found += known[1]
-        return found
+        return [x for i in kind.members for x in self.view(slot, i)[1]]
+
+    def view(self, slot: str, i: int) -> tuple[Any, list[Any]]:
+        """The stored matrices of a slot of one tensor, as one array, and one by one."""
+        at, known = self.at[slot][i], self._views.get((slot, i))
+        if known is None or known[0] != at:
+            *_, rows, columns = self.of_slots[i][slot]
+            shape = (self.areas[i][0], rows, columns)  # type: ignore[index]
+            whole = self.library.view(at, shape, self.dtypes[i][slot])
+            known = self._views[slot, i] = (at, whole, [*whole])
+        return known[1:]
 
 
-class _Way:
+class Way:
     """The turns of a cut, bound to the tensors of a step."""
 
     def __init__(self, owner: Turns, its: Cut) -> None:
@@ -251,7 +259,7 @@ class _Way:
         each = [exchanged(its, dtype) for dtype in owner.dtypes]
         left = {name: [one[name] for one in each] for name in each[0]}
         self.left = left
-        sizes = [many * rows * columns for many, rows, columns in owner.areas]  # type: ignore[misc]
+        sizes = [many * rows * columns for many, rows, columns in owner.parts]  # type: ignore[misc]
         last = its.turns[-1]
         self.steps: list[Any] = []
         for turn in its.turns:
@@ -270,8 +278,9 @@ class _Way:
                 owner.groups,
                 counts=owner.counts if turn is last else None,
                 numbers=owner.numbers,
-                matrices=owner.areas,  # type: ignore[arg-type]
+                matrices=owner.parts,  # type: ignore[arg-type]
                 stochastic=owner.stochastic and turn is last,
+                **({"wholes": owner.areas} if owner.spread else {}),
             )
             self.steps.append(step)
         self.kernels = [step for step in self.steps if step is not None]
@@ -310,32 +319,14 @@ class _Way:
             taken = owner.taken()
             for own in self._own:
                 own[:] = taken
-        kinds = owner.kinds
-        if not self.cut.alone and not all(here):
-            kinds = [kind for k in owner.kinds if (kind := k.only(here)).members]
         leaves = owner.leaves(self.cut.scalars | ({"t"} if self.cut.draws else set()))
-        self._calls = [self._called(kind, leaves, seed) for kind in kinds]
-        for i, (turn, step) in enumerate(zip(self.cut.turns[:-1], self.steps, strict=False)):
-            for column, node in turn.given.items():
-                stacks = [
-                    calls.given(node, self.left[column][calls.kind.members[0]])
-                    for calls in self._calls
-                ]
-                self._point(i, column, [stack.whole for stack in stacks])
-            if step is not None:
-                status: int = step.run(expected, seed)
-                if status != READY:
-                    return status
-            for calls in self._calls:
-                calls.run(turn)
-            for column, node in turn.found.items():
-                arrays = [
-                    calls.column(node, self.left[column][calls.kind.members[0]])
-                    for calls in self._calls
-                ]
-                for later in range(i + 1, len(self.steps)):
-                    self._point(later, column, arrays)
-                self._held.append(arrays)
+        self._calls = [self._called(kind, leaves, seed) for kind in self._kinds(here)]
+        for i, turn in enumerate(self.cut.turns[:-1]):
+            self._give(i, turn)
+            status = self._run(i, seed)
+            if status != READY:
+                return status
+            self._call(i, turn)
         self._new = [
             (slot, calls, calls.stored(node))
             for slot, node in self.cut.stores.items()
@@ -345,7 +336,7 @@ class _Way:
 
     def finish(self, seed: int) -> int:
         """Change parameters and state."""
-        status: int = self.steps[-1].run(self._expected, seed)
+        status = self._run(-1, seed)
         if status == READY:
             for slot, calls, new in self._new:
                 self.owner.library.copy(self.owner.views(slot, calls.kind), new)
@@ -359,6 +350,48 @@ class _Way:
         for calls in self._calls:
             calls.release()
         self._calls, self._held, self._new = [], [], []
+
+    def _kinds(self, here: Sequence[bool]) -> list[Kind]:
+        """The matrices that this process computes with."""
+        kinds = self.owner.kinds
+        if self.cut.alone or all(here):
+            return kinds
+        return [kind for k in kinds if (kind := k.only(here)).members]
+
+    def _give(self, number: int, turn: Turn) -> None:
+        """Point a kernel at the stacks for what it gives to the library."""
+        for column, stacks in self._stacks(turn).items():
+            self._point(number, column, [stack.whole for stack in stacks])
+
+    def _run(self, number: int, seed: int) -> int:
+        step = self.steps[number]
+        return READY if step is None else step.run(self._expected, seed)
+
+    def _call(self, number: int, turn: Turn) -> None:
+        """Let the library compute, and point later kernels at the results."""
+        for column, arrays in self._computed(turn).items():
+            for later in range(number + 1, len(self.steps)):
+                self._point(later, column, arrays)
+            self._held.append(arrays)
+
+    def _stacks(self, turn: Turn) -> dict[str, list[Stack]]:
+        """Memory for what a kernel gives to the library, by column: a stack for each kind."""
+        return {
+            column: [calls.given(node, self._dtype(column, calls)) for calls in self._calls]
+            for column, node in turn.given.items()
+        }
+
+    def _computed(self, turn: Turn) -> dict[str, list[Any]]:
+        """What the library finds for later kernels, by column: an array for each kind."""
+        for calls in self._calls:
+            calls.run(turn)
+        return {
+            column: [calls.column(node, self._dtype(column, calls)) for calls in self._calls]
+            for column, node in turn.found.items()
+        }
+
+    def _dtype(self, column: str, calls: Calls) -> str:
+        return self.left[column][calls.kind.members[0]]
 
     def _called(self, kind: Kind, leaves: Sequence[Mapping[str, float]], seed: int) -> Calls:
         owner, values = self.owner, self.owner.values[kind.group]
@@ -403,6 +436,9 @@ class _Way:
                 addresses[i] = begin + area * first
         step.point(column, addresses)
         self._pointed[number, column] = now
+
+
+Turns.way = Way
 
 
 def cuts(graph: Graph, squares: bool = False) -> list[Cut]:

@@ -90,6 +90,8 @@ class Bound:
         with self.kernels[0].step.lock:
             try:
                 grads = self.ready(optimizer, given)
+                asked = self.kernels if self.circle is not None and grads is not None else ()
+                signs = [sign for kernel in asked for sign in kernel.signs]
             except Exception:
                 if self.circle is not None:
                     self.circle.fail()
@@ -98,7 +100,7 @@ class Bound:
                 return None
             if self.circle is not None:
                 marks = _flat(kernel.marks for kernel in self.kernels)
-                how = self.circle.agree(KERNELS, marks, self.where)
+                how = self.circle.agree(KERNELS, marks, self.where, signs)
                 if how == CALLS:
                     return ELSEWHERE
             for i, kernel in enumerate(self.kernels):

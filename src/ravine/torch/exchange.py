@@ -19,10 +19,11 @@ import torch
 import torch.distributed as dist
 
 from ravine.engines.graph import Graph
+from ravine.rule import kept
 from ravine.torch.sharded import Sharded, groups_of, is_spread, local
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+    from torch.distributed import DeviceMesh, ProcessGroup
 
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Value
@@ -42,7 +43,8 @@ def mark(place: int, graph: Graph, p: Any) -> int | None:
     """
     if not _is_joint(p, graph):
         return None
-    told = (place, graph.rule.name, len(graph.nodes), tuple(p.shape), p.placements)
+    many = kept(graph, "many", lambda: len(graph.needed(graph.live_outputs().values())))
+    told = (place, graph.rule.name, many, tuple(p.shape), p.placements)
     return zlib.crc32(repr(told).encode())
 
 
@@ -62,42 +64,54 @@ class Circle:
         """The processes over which parameters are sharded on the CPU, if rules use whole tensors; None
         if there are no others.
         """
-        meshes = {p.device_mesh: None for p, graph in stepped if _is_joint(p, graph)}
+        return cls.over({p.device_mesh: None for p, graph in stepped if _is_joint(p, graph)})
+
+    @classmethod
+    def over(cls, meshes: Iterable[DeviceMesh]) -> Circle | None:
+        """The processes of some meshes; None if there are no others."""
         groups = (mesh.get_group(i) for mesh in meshes for i in range(mesh.ndim))
         several = [group for group in groups if dist.get_world_size(group) > 1]
         return cls(list(dict.fromkeys(several))) if several else None
 
-    def agree(self, how: int, marks: Iterable[int | None], where: str) -> int:
+    def agree(
+        self, how: int, marks: Iterable[int | None], where: str, signs: Sequence[int] = ()
+    ) -> int:
         """Announce how this process is about to step parameters with these marks; return how all
-        processes do.
+        processes do. signs: numbers that are the same in all processes whose kernels send the same messages.
 
         Raises RuntimeError, beginning with `where`, if a process cannot, or steps other parameters.
         """
         told = sorted(x for x in marks if x is not None)
         count, digest = len(told), zlib.crc32(array("q", told).tobytes())
-        most = self._most([how, -1, -count, count, -digest, digest])
+        sign = zlib.crc32(array("q", signs).tobytes())
+        most = self._most([how, -1, -count, count, -digest, digest, -sign, sign])
         how, failed, fewest, many, *digests = most
         if how == _FAILS:
-            raise RuntimeError(
-                f"{where}: process {failed} could not take this step, so none takes it; its own error says "
-                "why"
-            )
+            raise RuntimeError(_failed(where, failed))
         if -fewest != many:
             raise RuntimeError(
                 f"{where}: of the parameters, {-fewest} to {many} take part in this step, depending on the "
                 f"process (in this one, {count}), so none takes it; rules that look at whole tensors need "
                 "the same gradients to be there in all processes"
             )
-        if -digests[0] != digests[1]:
+        if -digests[0] != digests[1] or (how == KERNELS and -digests[2] != digests[3]):
             raise RuntimeError(
                 f"{where}: the processes have gradients for different parameters, or parameters with "
-                "different rules, shapes or placements, so none takes this step"
+                "different rules, shapes, dtypes or placements, so none takes this step"
             )
         return how
 
     def fail(self) -> None:
         """Announce that this process cannot take the step, for any reason."""
-        self._most([_FAILS, dist.get_rank(), *[_NO_OPINION] * 4])
+        self._most([_FAILS, dist.get_rank(), *[_NO_OPINION] * 6])
+
+    def pass_on(self, error: Exception | None, where: str) -> None:
+        """Raise the error of this process, or RuntimeError if another one has an error."""
+        [failed] = self._most([-1 if error is None else dist.get_rank()])
+        if error is not None:
+            raise error
+        if failed >= 0:
+            raise RuntimeError(_failed(where, failed))
 
     def _most(self, message: Sequence[int]) -> list[int]:
         """The maximum over the processes, number by number."""
@@ -106,6 +120,10 @@ class Circle:
             for group in self.groups:
                 most = _gathered(most, group).amax(0)
         return most.tolist()
+
+
+def _failed(where: str, process: int) -> str:
+    return f"{where}: process {process} could not take this step, so none takes it; its own error says why"
 
 
 class Exchange:
@@ -119,7 +137,9 @@ class Exchange:
         self.step, self.wholes = step, wholes
         self.order = sorted(range(len(places)), key=lambda i: places[i])
         with torch.inference_mode(False):
-            self.numbers = torch.frombuffer(step.numbers, dtype=torch.float64)
+            self.numbers = torch.empty(0, dtype=torch.float64, device="cpu")
+            if len(step.numbers):
+                self.numbers = torch.frombuffer(step.numbers, dtype=torch.float64)
         self.stages = [stage for stage in range(step.kernel.stages) if step.kernel.found(stage)]
         self._everything = self.plan = self._planned(self.order)
         self._some: tuple[Sequence[bool], Any] = ((), self.plan)

@@ -70,7 +70,8 @@ def start(
         kernels = [kernel for wave in waves for kernel in wave.kernels]
         mine = any(call.spread for call in calls)
         marks = [x for its in (*(c.marks for c in calls), *(k.marks for k in kernels)) for x in its]
-        how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__)
+        signs = [x for its in kernels for x in its.signs]
+        how = circle.agree(CALLS if mine else KERNELS, marks, type(optimizer).__name__, signs)
         called = how == CALLS and not mine
         if how == CALLS:
             waves = optimizer.parts(chosen, given, called=True, zero=zero)

@@ -294,6 +294,8 @@ def started(
     own = torch.float32 if optimizer.eight_bits else optimizer._how.get("state_dtype")
     dtype = getattr(torch, kept.dtype) if kept.dtype else own
     like: Any = as_real(p.detach())
+    if kept.matrix and is_spread(like):  # every process has it whole
+        like = like.to_local().new_zeros(()).expand(like.shape)
     try:
         made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
     except ValueError as error:

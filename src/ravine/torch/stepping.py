@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from ravine.engines.cutting import is_cut
 from ravine.engines.eager import Work, steps
 from ravine.engines.fused import bind
 from ravine.engines.graph import Graph
@@ -25,6 +26,7 @@ from ravine.torch.foreach import Foreach
 from ravine.torch.matrices import Stacks
 from ravine.torch.memory import apart, facts, is_cut_short
 from ravine.torch.narrow import decoded, encoded, is_narrow
+from ravine.torch.owners import Owners
 from ravine.torch.places import place
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
 from ravine.torch.state import number
@@ -32,6 +34,7 @@ from ravine.torch.tensors import as_real, dtype_name, single
 
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
+    from ravine.engines.owned import Owned
 
 __all__ = ["READY", "CallPart", "KernelPart", "Member", "Wave"]
 
@@ -213,8 +216,8 @@ class KernelPart:
     places: the parameters' indices among all of the optimizer's, in the order of the tables. rows: identify
     the hyperparameters of each row of the tables. zeroes: whether it fills the gradients with zeros.
     repeatable: whether the step can be repeated with `look` and `run`; the first time, it is taken by
-    `start`. exchange: the messages between its passes, if parameters are sharded and the rule uses whole
-    ones.
+    `start`. joint: whether parameters are sharded and the rule uses whole ones. owned: whether each matrix
+    then has an owner (engines/owned.py). exchange: otherwise, the messages between the kernel's passes.
     """
 
     def __init__(
@@ -231,6 +234,7 @@ class KernelPart:
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
         spread = any(isinstance(m.work.p, Sharded) for m in members)
+        self.joint, self.owned = spread, spread and is_cut(graph)
         device = members[0].p.device
         there, stacks = place(device), Stacks(gram, device)
         self.step = step = bind(
@@ -242,6 +246,9 @@ class KernelPart:
             squares=squares,
             zero=zeroes,
             wholes=[m.work.p.shape for m in members] if spread else None,
+            owners=Owners(graph, [m.work for m in members], [m.place for m in members])
+            if self.owned
+            else None,
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
@@ -251,11 +258,9 @@ class KernelPart:
         self.places = [m.place for m in members]
         self.params = [m.p for m in members]
         self.present = self.params
-        self.exchange = (
-            Exchange(cast("Step", step), [m.work.p for m in members], self.places)
-            if spread
-            else None
-        )
+        self.exchange = None
+        if spread and not self.owned:
+            self.exchange = Exchange(cast("Step", step), [m.work.p for m in members], self.places)
         self._take_part([m.present for m in members])
         # Other threads may replace what is in a state, or where a tensor is: each is looked up once. What the
         # kernel is pointed at is what is held until the step is taken, and compared before the next.
@@ -314,7 +319,7 @@ class KernelPart:
 
         The state must report replacements to its optimizer, so that it need not be checked.
         """
-        plain = not (self.signals or self.spread or self.hollow or self.exchange)
+        plain = not (self.signals or self.spread or self.hollow or self.joint)
         if self.repeatable and plain:
             self.kept_grads = grads, list(map(_data_ptr, grads))
 
@@ -389,6 +394,13 @@ class KernelPart:
         """What tells which parameters take part, where processes have to agree on them."""
         return self._marks if self.here is None else list(compress(self._marks, self.here))
 
+    @property
+    def signs(self) -> list[int]:
+        """Numbers that are the same in all processes whose kernels send the same messages."""
+        if not self.owned:
+            return []
+        return cast("Owned", self.step).signs(self.here or [True] * len(self.params))
+
     @cached_property
     def _marks(self) -> list[int | None]:
         pairs = zip(self.places, self.params, strict=True)
@@ -450,7 +462,7 @@ class KernelPart:
             return None
         for i in self.hollow:
             addresses[i] = 0 if self.absent and grads[i] is self.absent[i] else self.step.anywhere
-        if self.exchange and addresses.count(0) != len(grads) - len(self.present):
+        if self.joint and addresses.count(0) != len(grads) - len(self.present):
             return None  # must be checked before the processes agree
         if addresses != self.addresses:  # a storage that is cut short moves
             sizes = list(map(_nbytes, map(_storage, grads)))

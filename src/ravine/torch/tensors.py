@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
-from ravine.engines.cutting import is_cut
+from ravine.engines.cutting import cut, is_cut
 from ravine.engines.devices import KINDS
 from ravine.engines.eager import Work
 from ravine.engines.fused import by_lines, misshapen
@@ -15,6 +15,7 @@ from ravine.engines.graph import Graph
 from ravine.engines.kernel import DTYPES, MATRIX, ROW, Kernel
 from ravine.torch.memory import intercepted, no_memory
 from ravine.torch.narrow import is_narrow
+from ravine.torch.owners import unplaced
 from ravine.torch.sharded import Sharded, is_spread, local, spread_along
 
 __all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
@@ -25,10 +26,10 @@ _DTYPES = {getattr(torch, name): name for name in DTYPES}
 def unfit(work: Work, graph: Graph) -> str:
     """Why the graph's kernel cannot step a parameter, or ""."""
     p, lines = work.p, by_lines(graph)
-    if isinstance(p, Sharded) and is_cut(graph):
-        return "sharded, with matrix operations"
-    if isinstance(p, Sharded) and graph.draws:
+    if isinstance(p, Sharded) and _draws_in_kernels(graph, lines):
         return "sharded, with random numbers"
+    if isinstance(p, Sharded) and is_cut(graph) and (why := unplaced(p)):
+        return why
     if intercepted():
         return "under a torch mode that sees each operation"
     tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
@@ -46,7 +47,8 @@ def unfit(work: Work, graph: Graph) -> str:
     for x in (x for slot, x in work.state.items() if slot not in short | codes):
         if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
             return f"state of shape {tuple(x.shape)}"
-    if isinstance(p, Sharded) and not _fits_parts(work, lines):
+    matrices = {slot for slot in work.state if graph.rule.slots[slot].matrix}
+    if isinstance(p, Sharded) and not _fits_parts(work, lines, matrices):
         return "sharded otherwise than its state"
     if all(x.is_contiguous() for x in tensors):
         return ""
@@ -57,16 +59,29 @@ def unfit(work: Work, graph: Graph) -> str:
     return "not dense, or not in one memory layout"
 
 
-def _fits_parts(work: Work, lines: Kernel | None) -> bool:
-    """Whether each process has the parts of gradient and state that belong to its part of the parameter."""
+def _draws_in_kernels(graph: Graph, lines: Kernel | None) -> bool:
+    """Whether kernels draw random numbers. A library draws those of whole tensors."""
+    if not graph.draws or lines is None or not is_cut(graph):
+        return graph.draws
+    kernels = [turn.kernel for turn in cut(graph).turns]
+    return any(kernel is not None and kernel.draws for kernel in kernels)
+
+
+def _fits_parts(work: Work, lines: Kernel | None, matrices: Collection[str]) -> bool:
+    """Whether each process has the parts of gradient and state that belong to its part of the parameter, and
+    whole matrices of the state.
+    """
     p, short = work.p, lines.short if lines is not None else {}
-    full = [work.g, *work.signals.values(), *(x for k, x in work.state.items() if k not in short)]
+    state = {slot: x for slot, x in work.state.items() if slot not in matrices}
+    if any(isinstance(work.state[slot], Sharded) for slot in matrices):
+        return False
+    full = [work.g, *work.signals.values(), *(x for k, x in state.items() if k not in short)]
     arrays = [x for x in full if isinstance(x, (torch.Tensor, Sharded))]
     if not all(isinstance(x, Sharded) and x.placements == p.placements for x in arrays):
         return False
     return lines is None or all(
         x is None or (isinstance(x, Sharded) and _lies_beside(x, p, lines, short[slot]))
-        for slot, x in work.state.items()
+        for slot, x in state.items()
         if slot in short
     )
 
