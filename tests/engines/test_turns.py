@@ -206,7 +206,7 @@ def test_narrow_numbers():
                 assert x.dtype == y.dtype
                 size = float(y.abs().max())
                 assert float((x - y).abs().max()) <= 0.02 * size
-    with pytest.raises(RuleError, match="left is a matrix that BLAS computes, in half precision"):
+    with pytest.raises(RuleError, match="left is a half-precision matrix that BLAS computes"):
         trained(make, SMALL, "kernel", dtype=torch.bfloat16, stochastic_rounding=True)
 
 

@@ -261,6 +261,7 @@ class Way:
         self.left = left
         sizes = [many * rows * columns for many, rows, columns in owner.parts]  # type: ignore[misc]
         last = its.turns[-1]
+        whole: dict[str, Any] = {"wholes": owner.areas} if owner.spread else {}
         self.steps: list[Any] = []
         for turn in its.turns:
             if turn.kernel is None:
@@ -280,7 +281,7 @@ class Way:
                 numbers=owner.numbers,
                 matrices=owner.parts,  # type: ignore[arg-type]
                 stochastic=owner.stochastic and turn is last,
-                **({"wholes": owner.areas} if owner.spread else {}),
+                **whole,
             )
             self.steps.append(step)
         self.kernels = [step for step in self.steps if step is not None]
