@@ -12,7 +12,10 @@ _SIGNALS = {
     **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
-_SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
+_SLOTS = {
+    "step": "is where an optimizer's state has the count of steps (t)",
+    "master_param": "is where an optimizer's state has a parameter in float32, with offload=True",
+}
 _HYPERPARAMETERS = {
     "t": "is the count of steps: a positional argument, the last",
     "doc": "is a keyword of Rule.named",
@@ -23,7 +26,10 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
+        (
+            *("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
+            "offload",
+        ),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(
