@@ -127,7 +127,7 @@ def parts(
     zero = zero and optimizer._offload is None and _can_be_zeroed([m for _, m in members])
     waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
     for (wave, graph), its in todo.items():
-        for here in _apart(graph, its):
+        for here in (b for those in _by_device(graph, its) for b in _by_bucket(graph, those)):
             kernel, call = _parts_of(optimizer, graph, here, zero)
             waves[wave].kernels += [kernel] if kernel else []
             waves[wave].calls += [call] if call else []
@@ -187,17 +187,26 @@ def _parts_of(
     )
 
 
-def _apart(graph: Graph, members: list[tuple[Member, str]]) -> Iterable[list[tuple[Member, str]]]:
-    """The parameters of each device, and of each bucket where they are offloaded; all of them where they
-    have to do with each other, to be stepped by calls if they are on several devices.
+def _by_bucket(
+    graph: Graph, members: list[tuple[Member, str]]
+) -> Iterable[list[tuple[Member, str]]]:
+    """The parameters that are offloaded together, unless they have to do with each other; all others."""
+    if graph.at_once or is_cut(graph) or not any(m.mirror for m, _ in members):
+        return [members]
+    return in_buckets(((m, why), m.mirror.size if m.mirror else 0) for m, why in members)
+
+
+def _by_device(
+    graph: Graph, members: list[tuple[Member, str]]
+) -> Iterable[list[tuple[Member, str]]]:
+    """The parameters of each device; all of them, to be stepped by calls, where they have to do with each
+    other.
     """
     devices: dict[torch.device, list[tuple[Member, str]]] = {}
     for m, why in members:
         devices.setdefault(m.p.device, []).append((m, why))
     if len(devices) > 1 and graph.at_once:
         return [[(m, why or SEVERAL) for m, why in members]]
-    if any(m.mirror for m, _ in members) and not (graph.at_once or is_cut(graph)):
-        return in_buckets((its, its[0].mirror.size if its[0].mirror else 0) for its in members)
     return devices.values()
 
 
