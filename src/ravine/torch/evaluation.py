@@ -38,7 +38,9 @@ def begin(optimizer: RuleOptimizer) -> None:
             for view, weights in _weights(optimizer, group, p)
         ]
         for p, _, _ in found:
-            optimizer.state[p][KEPT] = p.detach().to(optimizer.home(p).device, copy=True)
+            home, now = optimizer.home(p), p.detach()
+            kept = now.clone() if home is p else now.to(home.device, copy=True)
+            optimizer.state[p][KEPT] = kept
         for _, view, weights in found:
             view.copy_(weights if _is_array(weights) else state.number(float(weights)))
     optimizer._in_evaluation = True
