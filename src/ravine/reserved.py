@@ -12,7 +12,10 @@ _SIGNALS = {
     **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
-_SLOTS = {"step": "is the key of the step count in an optimizer's state"}
+_SLOTS = {
+    "step": "is the key of the step count in an optimizer's state",
+    "master_param": "is the key of a parameter's float32 copy in an optimizer's state, with offload=True",
+}
 _HYPERPARAMETERS = {
     "t": "is the count of steps: a positional argument, the last",
     "doc": "is a keyword of Rule.named",
@@ -23,7 +26,10 @@ _HYPERPARAMETERS = {
     "grad_scale": "is what torch.amp.GradScaler sets",
     **dict.fromkeys(("params", "param_names"), "is a key of torch's param groups"),
     **dict.fromkeys(
-        ("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
+        (
+            *("engine", "state_dtype", "stochastic_rounding", "seed", "grad_norm", "flatten"),
+            "offload",
+        ),
         "is a keyword of every optimizer class",
     ),
     **dict.fromkeys(

@@ -32,6 +32,15 @@ def test_the_table_of_a_sharded_step():
     assert "AdamW steps the rest, 3.0%" in done.stdout
 
 
+def test_a_step_that_is_offloaded():
+    done = cost("adamw", "--params", "7e9", "--dtype", "bf16", "--offload", "--on", "h100")
+    assert done.returncode == 0, done.stderr
+    assert "98 GB" in done.stdout  # on the host: 4 + 8 + 2 bytes each
+    assert "14 GB" in done.stdout  # copied there
+    assert "219 ms" in done.stdout  # at 64 GB/s
+    assert "64 GB/s to and from its host" in done.stdout
+
+
 def test_all_rules_are_compared_from_the_fastest_on():
     done = cost("sgd", "--params", "1e6", "--compare", "--json", *ON)
     assert done.returncode == 0, done.stderr

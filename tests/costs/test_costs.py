@@ -213,3 +213,36 @@ def test_a_model_on_the_meta_device_knows_its_hidden_matrices():
 def test_what_is_not_accepted(given_, said):
     with pytest.raises(ValueError, match=said):
         cost(registry.get("adam"), MODEL, **given_)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_an_offloaded_step_keeps_and_copies(dtype):
+    shapes = [(64, 65), (70,)]
+    numel, wide = 64 * 65 + 70, {"float32": 4, "bfloat16": 2}[dtype]
+    model = Model("", [Tensors(s, 1, inner=True) for s in shapes])
+    adam = registry.get("adam")
+    found, plain = (cost(adam, model, dtype=dtype, offload=on) for on in (True, False))
+    assert plain.host == plain.copied == 0
+    assert found.parameters == found.gradients == found.copied == wide * numel
+    assert found.held == 2 * wide * numel
+    assert found.state == 8 * numel + 2 * 4  # as that of the copy, in float32
+    assert found.host == found.state + 4 * numel + wide * numel
+    assert found.moved == (4 + 4 + wide + 4 * 4) * numel + 2 * 2 * 4
+    narrow = cost(adam, model, dtype=dtype, state_dtype="8bit", offload=True)
+    assert narrow.host - narrow.state == found.host - found.state
+    assert narrow.state == cost(adam, model, dtype=dtype, state_dtype="8bit").state
+    machine = Machine(1e3, 1e6, link=10.0)
+    assert found.seconds(machine) == wide * numel / 10
+    assert found.seconds(Machine(1e3, 1e6)) == found.moved / 1e3
+    assert plain.seconds(machine) == plain.moved / 1e3
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_devices_share_what_is_offloaded(shard):
+    model = Model("", [Tensors((64, 64), 4, inner=True)])
+    found = cost(
+        registry.get("adam"), model, dtype="bfloat16", devices=4, shard=shard, offload=True
+    )
+    share = 1 if shard == "none" else 4
+    assert found.copied == 2 * 4 * 64 * 64 / share
+    assert found.host == found.state + (4 + 2) * 4 * 64 * 64 / share

@@ -72,6 +72,10 @@ def cost_of(
     network: Annotated[
         float | None, typer.Option(help="GB/s that each device sends to the others.")
     ] = None,
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Step on the host, with the state there (offload=True)."),
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare with all other rules.")
     ] = False,
@@ -96,6 +100,7 @@ def cost_of(
         "state_dtype": _SHORT.get(state_dtype, state_dtype),
         "devices": gpus,
         "shard": shard,
+        "offload": offload,
     }
     costs: dict[str, Cost] = {}
     for found in asked:
@@ -140,9 +145,10 @@ def _machine(
         network=network * 1e9 if network is not None else found.network,
     )
     sends = f", sends {found.network / 1e9:,.0f} GB/s" if found.network else ""
+    link = f", {found.link / 1e9:,.0f} GB/s to and from its host" if found.link else ""
     return found, (
         f"{name}: memory {found.bandwidth / 1e9:,.0f} GB/s, matrix products "
-        f"{found.rate / 1e12:,.3g} TFLOP/s{sends}"
+        f"{found.rate / 1e12:,.3g} TFLOP/s{sends}{link}"
     )
 
 
@@ -185,6 +191,7 @@ def _say(
     devices, several = shared["devices"], shared["devices"] > 1
     title(f"{model.numel:,} parameters: {model.name}")
     columns = ["optimizer", ">state", ">all kept", ">moved", ">operations", ">at least"]
+    columns += [">on the host", ">copied"] * shared["offload"]
     columns += [">sent", ">messages"] * several
     rows = []
     for name, found in costs.items():
@@ -197,6 +204,7 @@ def _say(
             _of_ten(sum(operations)),
             in_seconds(found.seconds(machine)),
         ]
+        row += [in_bytes(found.host), in_bytes(found.copied)] if found.host else []
         row += [in_bytes(found.sent), f"{found.messages:,}"] if several else []
         rows.append(row)
     table(columns, rows)
@@ -215,6 +223,14 @@ def _say(
         ]
     pairs.append(("Machine", said))
     pairs.append(("Moved", "read and written in a step, of state, parameters and gradients"))
+    if shared["offload"]:
+        pairs += [
+            (
+                "On the host",
+                "the state, a copy of the parameters, and the gradients, for each device",
+            ),
+            ("Copied", "gradients to the host; and as much back: parameters"),
+        ]
     if any(found.others for found in costs.values()):
         share = max(found.others for found in costs.values())
         pairs.append(("*", f"steps hidden matrices; AdamW steps the rest, {share:.1%}"))

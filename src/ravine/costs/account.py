@@ -38,12 +38,14 @@ _IN_BLOCKS = {op for op in OF_ARRAYS if not op.endswith("_along")} - {"argsort",
 @dataclass(frozen=True)
 class Machine:
     """One device. bandwidth: of its memory, bytes a second. rate: of matrix products, operations a second.
-    network: bytes a second that it sends to the others; None leaves messages out of the least time.
+    network: bytes a second that it sends to the others; None leaves messages out of the least time. link:
+    bytes a second between it and its host, in each direction; None if it is a host itself.
     """
 
     bandwidth: float
     rate: float
     network: float | None = None
+    link: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Cost:
     averaged over 100 steps. trained: bytes that a device sends for the training, whatever the optimizer:
     gradients to be summed, parameters to be gathered. sent: bytes that it sends for the step besides.
     messages: how many messages these are. others: the share of the parameters that AdamW steps, since the
-    rule is for matrices.
+    rule is for matrices. host: where the step is offloaded, bytes that are kept on the host, for each device:
+    the state, a copy of the parameters, and the gradients; `moved` is moved there, too. copied: bytes that
+    are copied there, and as many back.
     """
 
     rule: Rule
@@ -70,17 +74,23 @@ class Cost:
     sent: float = 0.0
     messages: int = 0
     others: float = 0.0
+    host: float = 0.0
+    copied: float = 0.0
 
     @property
     def held(self) -> float:
-        """Bytes that are kept: parameters, gradients and state."""
-        return self.parameters + self.gradients + self.state
+        """Bytes that are kept on the device: parameters, gradients, and state that is not offloaded."""
+        return self.parameters + self.gradients + (0.0 if self.host else self.state)
 
     def seconds(self, machine: Machine) -> float:
         """The least time of a step: its bytes at the memory's speed, its matrices at that of products.
 
-        Operations on elements are hidden behind the memory; decompositions take longer than products.
+        Operations on elements are hidden behind the memory; decompositions take longer than products. Where
+        the step is offloaded and the host is not known, it is the time of the copies, whose two directions
+        overlap.
         """
+        if self.host and machine.link:
+            return self.copied / machine.link
         matrices = (self.operations.products + self.operations.factors) / machine.rate
         messages = self.sent / machine.network if machine.network else 0.0
         return self.moved / machine.bandwidth + matrices + messages
@@ -120,6 +130,7 @@ def cost(
     state_dtype: str = "",
     devices: int = 1,
     shard: str = "none",
+    offload: bool = False,
     **hyperparameters: Any,
 ) -> Cost:
     """What one step of a rule takes for a model's parameters.
@@ -127,12 +138,15 @@ def cost(
     dtype: of parameters and gradients. state_dtype: of the state, which is that of the parameters by
     default; "8bit" is what `state_dtype="8bit"` keeps: a byte for each element of a running mean and a scale
     for every 256, and float32 for other state, for small parameters, and, with "fsdp", for rules that look at
-    whole tensors. devices: how many share the model. shard: how, one of :data:`SHARDS`.
+    whole tensors. devices: how many share the model. shard: how, one of :data:`SHARDS`. offload: whether the
+    step is taken on the host, as with `offload=True`, where parameters in half precision have a copy in
+    float32, and state has its dtype by default.
     hyperparameters: of the rule, where they are not the defaults. What a rule for matrices leaves is stepped
     by AdamW. Raises ValueError for what is none of these.
     """
     _check(dtype, state_dtype, devices, shard)
     found: list[tuple[Tensors, _Share]] = []
+    stepped = "float32" if offload and dtype in ("bfloat16", "float16") else dtype
     matrices, left = takes_matrices(rule), 0
     reductions = 0
     for tensors in model.tensors:
@@ -145,11 +159,20 @@ def cost(
         whole = graph.pointwise or shard != "fsdp" or devices == 1
         eight = state_dtype == EIGHT_BITS and tensors.numel >= SMALL and whole
         codes = narrow(graph) if eight else {}
-        of_state = "float32" if state_dtype == EIGHT_BITS else state_dtype
-        sizes = partial(_bytes, dtype=dtype, state_dtype=of_state, codes=codes, numel=tensors.numel)
+        of_state = "float32" if state_dtype == EIGHT_BITS else state_dtype or stepped
+        sizes = partial(
+            _bytes,
+            dtype=dtype,
+            stepped=stepped,
+            state_dtype=of_state,
+            codes=codes,
+            numel=tensors.numel,
+        )
         found.append((tensors, _share(its, graph, tensors.shape, checked, sizes)))
         reductions = max(reductions, _stages(graph))
     made = {"none": _alike, "zero1": _owned, "fsdp": _spread}[shard](found, devices)
+    owned = made.pop("owned")
+    wider = DTYPES[stepped] / DTYPES[dtype]
     alone = 1 - 1 / devices
     params = sum(t.count * s.parameters for t, s in found)
     grads = sum(t.count * s.gradients for t, s in found)
@@ -169,6 +192,8 @@ def cost(
         sent=sent,
         messages=asked * several,
         others=left / model.numel,
+        host=(made["state"] + owned * (1 + wider)) * offload,
+        copied=owned * offload,
     )
 
 
@@ -193,16 +218,17 @@ def _bytes(
     slot: Slot | None,
     *,
     dtype: str,
+    stepped: str,
     state_dtype: str,
     codes: Collection[str],
     numel: int,
 ) -> float:
-    """Bytes of a number: of the parameter or its gradient, or of a slot. codes: the slots in 8 bits."""
+    """Bytes of a number: of what is stepped ("p"), a gradient, or a slot. codes: the slots in 8 bits."""
     if slot is None:
-        return DTYPES[dtype]
+        return DTYPES[stepped if name == "p" else dtype]
     if slot.kind == "scalar":
         return 8.0
-    return size(numel) / numel if name in codes else DTYPES[slot.dtype or state_dtype or dtype]
+    return size(numel) / numel if name in codes else DTYPES[slot.dtype or state_dtype]
 
 
 def _share(
@@ -220,7 +246,7 @@ def _share(
         else:
             state += bytes_
             short += bytes_ if slot.short else 0.0
-    of_p = numel * sizes("p", None)
+    of_p = numel * sizes("g", None)
     gathered, matrices = _gathered(graph)
     steps = AVERAGED if graph.lazy else AVERAGED[:1]
     each = [operations(rule, graph, shape, values, t) for t in steps]
@@ -301,6 +327,7 @@ def _alike(found: _Found, devices: int) -> dict[str, Any]:
     return {
         "parameters": _sum(found, lambda s: s.parameters),
         "gradients": _sum(found, lambda s: s.gradients),
+        "owned": _sum(found, lambda s: s.parameters),
         "state": _sum(found, lambda s: s.state + s.others),
         "moved": _sum(found, lambda s: s.all_moved),
         "operations": _operations(found),
@@ -314,6 +341,7 @@ def _spread(found: _Found, devices: int) -> dict[str, Any]:
     return {
         "parameters": _sum(found, lambda s: s.parameters) * part,
         "gradients": _sum(found, lambda s: s.gradients) * part,
+        "owned": _sum(found, lambda s: s.parameters) * part,
         "state": _sum(found, lambda s: s.state * part + s.others),
         "whole": whole,
         "moved": _sum(found, lambda s: s.moved * part + 2 * s.others),

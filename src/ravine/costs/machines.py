@@ -10,13 +10,14 @@ from ravine.costs.account import Machine
 __all__ = ["KNOWN", "measured"]
 
 # What the makers say, of dense products in bfloat16, and of the links to other devices, in one direction:
-# NVIDIA's data sheets of A100 80GB SXM, H100 SXM, H200 SXM and B200 (HGX), AMD's of Instinct MI300X.
+# NVIDIA's data sheets of A100 80GB SXM, H100 SXM, H200 SXM and B200 (HGX), AMD's of Instinct MI300X. The link
+# to the host is 16 lanes of PCIe, of the fourth generation for A100 and of the fifth for the others.
 KNOWN = {
-    "a100": Machine(2.039e12, 312e12, 300e9),
-    "h100": Machine(3.35e12, 989e12, 450e9),
-    "h200": Machine(4.8e12, 989e12, 450e9),
-    "b200": Machine(8.0e12, 2250e12, 900e9),
-    "mi300x": Machine(5.3e12, 1307e12, 448e9),
+    "a100": Machine(2.039e12, 312e12, 300e9, 32e9),
+    "h100": Machine(3.35e12, 989e12, 450e9, 64e9),
+    "h200": Machine(4.8e12, 989e12, 450e9, 64e9),
+    "b200": Machine(8.0e12, 2250e12, 900e9, 64e9),
+    "mi300x": Machine(5.3e12, 1307e12, 448e9, 64e9),
 }
 """Accelerators by name."""
 

@@ -106,6 +106,8 @@ class Bound:
             for i, kernel in enumerate(self.kernels):
                 if kernel.run(self.seed, grads[i]) != READY:
                     return [place for rest in self.kernels[i:] for place in rest.places]
+                if kernel.mirrors:
+                    kernel.send()
             del grads  # the kernels have returned
         return ()
 

@@ -22,6 +22,7 @@ from ravine.hyperparameters import plain
 from ravine.spellings import Spelling
 from ravine.torch import evaluation
 from ravine.torch.narrow import in_codes, in_format, is_narrow
+from ravine.torch.offload import MASTER
 from ravine.torch.options import checked_names, with_numbers
 from ravine.torch.state import State, Watched, count_tensor, number, started
 from ravine.torch.tensors import dimensions
@@ -168,7 +169,7 @@ def _state_of(
     graph, hyper = optimizer.planned(group, dimensions(p))
     names = {slot: spelling.state_names.get(slot, slot) for slot in graph.live}
     missing = {
-        key: started(optimizer, group, graph.rule, slot, p, hyper)
+        key: started(optimizer, group, graph.rule, slot, optimizer.home(p), hyper)
         for slot, key in names.items()
         if key not in state
     }
@@ -264,6 +265,7 @@ def _state_for(
     saved = {k: v for k, v in saved.items() if not (isinstance(v, dict) and not v)}
     if not saved:
         return {}
+    host = optimizer._offload is not None
     needed = ["step"] * bool(spelling.step)
     needed += [spelling.state_names.get(slot, slot) for slot in graph.live]
     # If torch counts no steps, it may have saved None for a buffer that does not exist yet.
@@ -276,6 +278,9 @@ def _state_for(
         slot = graph.rule.slots.get(slots.get(key, ""))
         if key == "step":
             state[key] = _count(value, options, p, spelling, of)
+        elif key == MASTER:
+            if host and isinstance(value, torch.Tensor):
+                state[key] = value.detach().to("cpu")
         elif value is None or (slot is None and key != evaluation.KEPT):
             state[key] = value
         elif isinstance(value, torch.Tensor):
@@ -283,7 +288,7 @@ def _state_for(
             if not is_lazy(p):
                 shape = graph.rule.shape(slots[key], p.shape, **hyper) if slot else p.shape
             state[key] = _array(
-                value, p, key, shape, slot is not None and slot.kind == "scalar", of
+                value, p, key, shape, slot is not None and slot.kind == "scalar", of, host
             )
             if slots.get(key) in codes:
                 state[key] = in_format(state[key], codes[slots[key]], p, f"{of}: {key!r}")
@@ -301,10 +306,11 @@ def _array(
     expected: tuple[int, ...] | None,
     scalar: bool,
     of: str,
+    host: bool,
 ) -> torch.Tensor:
     """A tensor of the state in the form that a step needs: dense, floating point, on the device of p.
 
-    expected: its shape, if known. scalar: whether it is one number.
+    expected: its shape, if known. scalar: whether it is one number. host: whether state is on the CPU.
     """
     if value.layout is not torch.strided or value.is_nested or value.is_quantized:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
@@ -322,7 +328,7 @@ def _array(
         value = value.clone()  # expanded; its elements share memory
     if not (value.is_floating_point() or value.is_complex()):
         value = value.to(torch.float64 if scalar else p.dtype)
-    return value if scalar else value.to(p.device)
+    return value if scalar else value.to("cpu" if host else p.device)
 
 
 def _count(

@@ -16,6 +16,7 @@ from ravine.spellings import Spelling
 __all__ = [
     "How",
     "Unusable",
+    "check_offload",
     "check_options",
     "checked_groups",
     "checked_how",
@@ -53,6 +54,13 @@ class How(TypedDict, total=False):
     setting them to None, so that they keep their places; `zero_grad(set_to_none=True)` gives them up until
     it is called without. Tensors whose memory is in view elsewhere stay where they are. `optimizer.engine`
     says what is flat, and why the rest is not. Only with kernels.
+
+    offload: whether parameters on a GPU are stepped on the CPU, by its kernels, with the state in the host's
+    memory. Gradients are copied there, and new parameters back, while other tensors are stepped; a rule with
+    a sum over all tensors waits for all gradients. A copy of the parameters stays on the host. For bfloat16
+    and float16 parameters it is in float32, is what is stepped, and is saved with the state, as
+    "master_param"; the parameters are it, rounded to nearest. With stochastic_rounding it has the parameters'
+    dtype. `optimizer.engine` says how many tensors are offloaded.
     """
 
     engine: Literal["auto", "kernel", "eager"]
@@ -62,6 +70,7 @@ class How(TypedDict, total=False):
     grad_norm: bool
     gram: bool
     flatten: bool
+    offload: bool
 
 
 class Unusable(ValueError, RuntimeError):
@@ -106,6 +115,18 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             raise ValueError(
                 f"{name}: {tensors[0]}={options[tensors[0]]!r} with foreach=True is invalid; "
                 "Ravine chooses its own engine, so leave foreach out"
+            )
+
+
+def check_offload(name: str, options: Mapping[str, Any]) -> None:
+    """Reject options that contradict offload=True."""
+    for switch, why in (
+        ("capturable", "a CUDA graph has no steps on the CPU"),
+        ("differentiable", "autograd cannot see through the copies"),
+    ):
+        if options.get(switch):
+            raise ValueError(
+                f"{name}: offload=True and {switch}=True are mutually exclusive: {why}"
             )
 
 
@@ -227,6 +248,14 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         raise ValueError(f"{name}: flatten={flatten!r} is invalid; it must be True or False")
     if flatten and engine == "eager":
         raise ValueError(f"{name}: flatten=True needs kernels; engine='eager' has none")
+    offload = how.get("offload", False)
+    if not isinstance(offload, bool):
+        raise ValueError(f"{name}: offload={offload!r} is invalid; it must be True or False")
+    if offload and flatten:
+        raise ValueError(
+            f"{name}: offload=True and flatten=True are mutually exclusive: flatten moves parameters that "
+            "are on the CPU"
+        )
     result: dict[str, Any] = {
         "engine": engine,
         "state_dtype": dtype,
@@ -234,6 +263,7 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         "stochastic": rounding is not False,
         "gram": gram,
         "flatten": flatten,
+        "offload": offload,
     }
     seed = how.get("seed")
     if rounding is not False:

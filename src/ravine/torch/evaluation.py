@@ -38,7 +38,9 @@ def begin(optimizer: RuleOptimizer) -> None:
             for view, weights in _weights(optimizer, group, p)
         ]
         for p, _, _ in found:
-            optimizer.state[p][KEPT] = p.detach().clone()
+            home, now = optimizer.home(p), p.detach()
+            kept = now.clone() if home is p else now.to(home.device, copy=True)
+            optimizer.state[p][KEPT] = kept
         for _, view, weights in found:
             view.copy_(weights if _is_array(weights) else state.number(float(weights)))
     optimizer._in_evaluation = True
@@ -93,11 +95,12 @@ def _weights(optimizer: RuleOptimizer, group: Any, p: torch.Tensor) -> Iterator[
         optimizer.state[p],
         seen_by(graph, p),
     )
+    here = optimizer.home(p).detach()
     slots = {slot: its[names.get(slot, slot)] for slot in graph.live}
     numbers = {k: v.item() for k, v in slots.items() if rule.slots[k].kind == "scalar"}
     # Rules evaluate with averages of weights, which are not kept in codes.
     seen = {k: view(v) for k, v in slots.items() if k not in numbers and not is_narrow(v)} | numbers
-    work = single(Work(view(p.detach()), None, seen, 0, hyper))
+    work = single(Work(view(here), None, seen, 0, hyper))
     kept = [work.state.get(slot, 0.0) for slot in rule.slots]
     yield view(p.detach()), rule.evaluate(work.p, kept, **hyper)
 

@@ -63,7 +63,7 @@ def step_in_backward(
     backward raises RuntimeError for a gradient that arrives after its parameter has been stepped,
     and so does `step` when torch.amp.GradScaler calls it. Raises TypeError for other kinds of
     optimizers and models, and ValueError if the optimizer has none of the parameters, already steps
-    in backward, or is differentiable; if its rule needs all gradients at once, like
+    in backward, offloads, or is differentiable; if its rule needs all gradients at once, like
     clip_by_global_norm, or takes signals; and for a DistributedDataParallel model.
 
     >>> import torch, ravine.torch
@@ -97,6 +97,11 @@ def step_in_backward(
         raise ValueError(
             f"{where}: the optimizer has differentiable=True, which is not supported: autograd cannot "
             "see through a step that is taken within its own pass"
+        )
+    if optimizer._offload is not None:
+        raise ValueError(
+            f"{where}: the optimizer has offload=True, which is not supported: backward would wait for the "
+            "copy of each gradient, and for the step on the CPU"
         )
     if optimizer._in_backward is not None:
         raise ValueError(

@@ -33,7 +33,7 @@ def engine(optimizer: RuleOptimizer) -> str:
     ]
     graphs = [graph for _, _, graph, _ in found]
     across = joined(graphs)
-    devices = {p.device for _, p, _, _ in found}
+    devices = {_pictured(optimizer, p)[0].device for _, p, _, _ in found}
     names: dict[str, None] = {}  # of the engines for devices
 
     def why(group: Mapping[str, Any], p: torch.Tensor, graph: Graph, hyper: Any) -> str:
@@ -59,8 +59,8 @@ def engine(optimizer: RuleOptimizer) -> str:
     text = text.replace("newton_schulz", on_gram, 1)
     if optimizer.eight_bits:
         text += told((optimizer.spelling_of(g).state_names, graph, p) for g, p, graph, _ in found)
-    flat = optimizer._flat
-    return f"{text}; {flat.describe([p for _, p, *_ in found])}" if flat is not None else text
+    memory = optimizer._flat or optimizer._offload
+    return f"{text}; {memory.describe([p for _, p, *_ in found])}" if memory is not None else text
 
 
 def _seen(
@@ -71,9 +71,18 @@ def _seen(
     p: torch.Tensor,
 ) -> Work:
     """The work that an engine would receive for p now."""
-    view, names = seen_by(graph, p), optimizer.spelling_of(group).state_names
+    here, g = _pictured(optimizer, p)
+    view, names = seen_by(graph, here), optimizer.spelling_of(group).state_names
     its = optimizer.state.get(p) or {}
     kept = {slot: its.get(names.get(slot, slot)) for slot in graph.live}
     slots = {k: view(v) for k, v in kept.items() if graph.rule.slots[k].kind != "scalar"}
-    g = None if p.grad is None or p.grad.is_sparse else p.grad
-    return Work(view(p), view(g), slots, 0, hyper)
+    g = None if g is None or g.is_sparse else g
+    return Work(view(here), view(g), slots, 0, hyper)
+
+
+def _pictured(
+    optimizer: RuleOptimizer, p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What is stepped for a parameter, and its gradient."""
+    offload = optimizer._offload
+    return (p, p.grad) if offload is None else offload.pictured(optimizer, p)

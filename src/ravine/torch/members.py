@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from ravine.engines.cutting import is_cut
 from ravine.engines.eager import Work
 from ravine.engines.fused import ACROSS, joined, unfits
 from ravine.engines.graph import Graph
@@ -17,6 +18,7 @@ from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import apart, lacks_memory, span
 from ravine.torch.narrow import is_narrow
+from ravine.torch.offload import in_buckets
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
 from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
@@ -123,10 +125,10 @@ def parts(
             why = "its gradient shares memory with it"
         todo.setdefault((0 if at_once else wave, graph), []).append((member, why))
     _check_at_once(optimizer, todo)
-    zero = zero and _can_be_zeroed([m for _, m in members])
+    zero = zero and optimizer._offload is None and _can_be_zeroed([m for _, m in members])
     waves = [Wave() for _ in range(1 + max((wave for wave, _ in todo), default=0))]
     for (wave, graph), its in todo.items():
-        for here in _by_device(graph, its):
+        for here in (b for those in _by_device(graph, its) for b in _by_bucket(graph, those)):
             kernel, call = _parts_of(optimizer, graph, here, zero)
             waves[wave].kernels += [kernel] if kernel else []
             waves[wave].calls += [call] if call else []
@@ -186,6 +188,15 @@ def _parts_of(
     )
 
 
+def _by_bucket(
+    graph: Graph, members: list[tuple[Member, str]]
+) -> Iterable[list[tuple[Member, str]]]:
+    """The parameters that are offloaded together, unless they have to do with each other; all others."""
+    if graph.at_once or is_cut(graph) or not any(m.mirror for m, _ in members):
+        return [members]
+    return in_buckets(((m, why), m.mirror.size if m.mirror else 0) for m, why in members)
+
+
 def _by_device(
     graph: Graph, members: list[tuple[Member, str]]
 ) -> Iterable[list[tuple[Member, str]]]:
@@ -231,21 +242,23 @@ def _member(
     p: torch.Tensor,
     given: Given,
 ) -> Member:
-    present = p.grad is not None
+    mirror = optimizer.mirror(p)
+    here, grad = (p, p.grad) if mirror is None else (mirror.p, mirror.grad)
+    present = grad is not None
     if present and p.is_meta and group.get("fused"):
         raise RuntimeError(
             f"{type(optimizer).__name__}: fused=True with a parameter of shape {tuple(p.shape)} on the meta "
             "device is not supported, as by torch: it has no values; leave fused out, or use to_empty()"
         )
-    g: Any = p.grad if present else p.detach()
+    g: Any = grad if present else here.detach()
     if g.shape != p.shape:
         raise ValueError(
             f"{type(optimizer).__name__}: a gradient has shape {tuple(g.shape)} and its parameter "
             f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
         )
-    signals = given.of(graph, p, type(optimizer).__name__)
+    signals = given.of(graph, p, type(optimizer).__name__, here.device)
     begun = state.begun(optimizer, group, graph, hyper, p)
-    for x in (p, g, *(optimizer.state[p].values() if begun.keys else ())):
+    for x in (here, g, *(optimizer.state[p].values() if begun.keys else ())):
         if lacks_memory(local(x)):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
@@ -253,7 +266,7 @@ def _member(
             )
     its = optimizer.state[p] if begun.keys or begun.in_state else {}
     slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
-    rows, view = None, seen_by(graph, p)
+    rows, view = None, seen_by(graph, here)
     if why := refusal(p, graph, optimizer._differentiable, bool(optimizer._how.get("grad_norm"))):
         raise ValueError(f"{type(optimizer).__name__}: {why}")
     if is_spread(p):
@@ -275,10 +288,10 @@ def _member(
             return as_real(p.clone() if x is p else x)
 
     signals = {k: view(x) for k, x in signals.items()}
-    g, slots = seen_by(graph, p)(g), {k: view(x) for k, x in slots.items()}
+    g, slots = seen_by(graph, here)(g), {k: view(x) for k, x in slots.items()}
     ndim = dimensions(p) if rows is not None else None
     work = Work(
-        view(p),
+        view(here),
         g,
         slots,
         begun.taken + 1,
@@ -288,7 +301,8 @@ def _member(
         number=place,
         ndim=ndim,
     )
-    return Member(p, place, key, work, its, begun.keys, begun.count, begun.whole, rows, present)
+    counted = begun.count, begun.whole
+    return Member(here, place, key, work, its, begun.keys, *counted, rows, present, mirror)
 
 
 def _rows(

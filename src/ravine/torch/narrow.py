@@ -91,7 +91,7 @@ def in_format(
         return x
     number = decoded(x, here.shape) if is_narrow(x) else local(x)
     if dtype is not None:
-        made = empty(p, dtype)
+        made = empty(number, dtype)
         encoded(made, number, None)
         return made
     if not is_spread(p):

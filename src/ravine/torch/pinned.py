@@ -38,11 +38,14 @@ class Pinned:
     @staticmethod
     def fits(optimizer: object) -> bool:
         """Whether this works for an optimizer: kernels must step it, and every group must have lr."""
-        bound = optimizer._bound if isinstance(optimizer, RuleOptimizer) else None
+        if not isinstance(optimizer, RuleOptimizer):
+            return False
+        bound = optimizer._bound
         return (
             bound is not None
             and bound.repeatable
             and bound.circle is None
+            and optimizer._offload is None
             and not any(kernel.graph.rule.signals for kernel in bound.kernels)
             and not bound.reads
             and not bound.scaled

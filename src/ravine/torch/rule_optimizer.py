@@ -24,6 +24,7 @@ from ravine.torch import amp, checkpoints, evaluation, in_use, members, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
     How,
+    check_offload,
     check_options,
     checked_groups,
     checked_how,
@@ -32,6 +33,7 @@ from ravine.torch.checks import (
 from ravine.torch.exchange import KERNELS
 from ravine.torch.flat import Flat
 from ravine.torch.layers import settled
+from ravine.torch.offload import Mirror, Offload
 from ravine.torch.options import Options, checked_names, with_numbers
 from ravine.torch.signals import NOTHING, Given, given
 from ravine.torch.state import State
@@ -69,7 +71,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
     In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
-    state_dtype, stochastic_rounding, seed, grad_norm, gram and flatten.
+    state_dtype, stochastic_rounding, seed, grad_norm, gram, flatten and offload.
     """
 
     spelling: ClassVar[Spelling]
@@ -81,6 +83,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         False  # whether the last step was by calls, since another process needed them
     )
     _flat: Flat | None = None
+    _offload: Offload | None = None
     _in_backward: InBackward | None = None
     _last_step_skipped = False
     _tried = False
@@ -90,6 +93,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         name = type(self).__name__
         self._how = checked_how(how, name, defaults)
         kernels = how.get("engine") == "kernel" or self.stochastic or self._how["flatten"]
+        if self._how["offload"]:
+            self._offload = Offload()
+            check_offload(name, defaults)
         if defaults.get("differentiable") and kernels:
             raise ValueError(
                 f"{name}: differentiable=True needs engine='eager' or 'auto', and no stochastic_rounding or "
@@ -223,6 +229,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._flat is not None:
             self._flat.pending = True
         for p in group["params"]:
+            if self._offload is not None:
+                self._offload.check(p, name)
             insist(self._wanted, self.planned(group, dimensions(p))[0], name)
 
     def _group(self, options: Mapping[str, Any]) -> Options:
@@ -317,7 +325,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             return loss
         if bound is None and state.is_trial(self):
             return loss
-        if self._flat is None:
+        if self._offload is not None:
+            with self._offload.stepping(self):
+                self._take(self._bounds.get((now.names, zero)), now, zero)
+        elif self._flat is None:
             self._take(bound, now, zero)
         else:
             with self._flat.lock:
@@ -372,9 +383,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         places: indices of the parameters to step. zero: let kernels fill the gradients with zeros if they
         can; `Bound.zeroes` says whether all are zeros then.
         """
-        if self._tried:
-            self._tried = False
-            self.state.clear()
+        self.forget_trial()
         for group in self.param_groups:
             if type(group) is not Options:  # a plain dict in its place: nothing in it was checked
                 self.check(group)
@@ -389,6 +398,21 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._flat is not None:
             self._flat.settle(self, bound)
         return bound
+
+    def forget_trial(self) -> None:
+        """Discard the state that a step created which was not a real one; see :func:`state.is_trial`."""
+        if self._tried:
+            self._tried = False
+            self.state.clear()
+
+    def mirror(self, p: torch.Tensor) -> Mirror | None:
+        """What is stepped on the host in place of a parameter; None if it is stepped where it is."""
+        return self._offload.mirror(self, p) if self._offload is not None else None
+
+    def home(self, p: torch.Tensor) -> torch.Tensor:
+        """The tensor that is stepped for a parameter: itself, or its mirror on the host."""
+        mirror = self.mirror(p)
+        return p if mirror is None else mirror.p
 
     def parts(
         self,
@@ -525,6 +549,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._how.get("flatten") and self._flat is None
         ):  # torch loads checkpoints through here, too
             self._flat = Flat()
+        if self._how.get("offload") and self._offload is None:
+            self._offload = Offload()
         self.state = State(self, self.state)
         self._in_evaluation = evaluation.is_saved_in(self.state)
         self.param_groups = [self._group(group) for group in self.param_groups]

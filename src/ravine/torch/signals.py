@@ -32,13 +32,17 @@ class Given:
     def __post_init__(self) -> None:
         self.names = frozenset((*self.numbers, *self.arrays))
 
-    def of(self, graph: Graph, p: torch.Tensor, where: str) -> dict[str, torch.Tensor]:
-        """The signals of a parameter in the form of its gradient: with its dtype and device.
+    def of(
+        self, graph: Graph, p: torch.Tensor, where: str, device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        """The signals of a parameter in the form of its gradient: with its dtype, and on the device where it
+        is stepped.
 
         Raises ValueError, beginning with `where`, for signals that are missing or do not fit.
         """
-        names = (name for name in graph.given if name in self.arrays)
-        return {name: _fitted(name, self.arrays[name].get(p), p, where) for name in names}
+        names = [name for name in graph.given if name in self.arrays]
+        its = {name: _fitted(name, self.arrays[name].get(p), p, where) for name in names}
+        return {name: x if x.device == device else x.to(device) for name, x in its.items()}
 
 
 NOTHING = Given()

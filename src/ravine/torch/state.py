@@ -187,7 +187,7 @@ def _begun(
     keys, counted = _keys(spelling, graph), _counted(optimizer, spelling)
     if not keys and not counted:
         return Begun(keys)
-    state = optimizer.state[p]
+    state, here = optimizer.state[p], optimizer.home(p)
     taken = int(state["step"]) if counted and state.get("step") is not None else 0
     if keys and not spelling.step:
         # If torch stores no count, what exists decides: without a buffer, this is the first step.
@@ -200,20 +200,20 @@ def _begun(
         count = number(float(taken))
         if counted:
             state["step"] = taken
-    codes = in_codes(optimizer, graph, p)
+    codes = in_codes(optimizer, graph, here)
     for slot, key in keys.items():
         kept = graph.rule.slots[slot]
         if kept.shared or state.get(key) is None:
             state[key] = (
-                empty(p, codes[slot])
+                empty(here, codes[slot])
                 if slot in codes
-                else started(optimizer, group, graph.rule, slot, p, hyper)
+                else started(optimizer, group, graph.rule, slot, here, hyper)
             )
         elif kept.kind == "scalar":
             state[key] = _scalar(state[key])
         elif is_narrow(state[key]) or slot in codes:
             state[key] = in_format(
-                state[key], codes.get(slot), p, f"{type(optimizer).__name__}: {key!r}"
+                state[key], codes.get(slot), here, f"{type(optimizer).__name__}: {key!r}"
             )
         elif not kept.short and state[key].shape != graph.rule.shape(slot, p.shape, **hyper):
             raise ValueError(

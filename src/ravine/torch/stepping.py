@@ -35,6 +35,7 @@ from ravine.torch.tensors import as_real, dtype_name, single
 if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.owned import Owned
+    from ravine.torch.offload import Mirror
 
 __all__ = ["READY", "CallPart", "KernelPart", "Member", "Wave"]
 
@@ -54,7 +55,7 @@ class Member:
     state: of the parameter, with the live slots under `keys`. count: the steps it has taken, or None if
     they are not counted. whole: whether `count` is stored in the state as an int. rows: the elements to
     step, if the gradient is sparse; then `work` contains copies of them. present: whether it has a gradient
-    in this step.
+    in this step. mirror: if the optimizer's parameter is on a device, its mirror on the host, which p is.
     """
 
     p: torch.Tensor
@@ -67,6 +68,7 @@ class Member:
     whole: bool = False
     rows: tuple[torch.Tensor, ...] | None = None
     present: bool = True
+    mirror: Mirror | None = None
 
     @property
     def empty(self) -> bool:
@@ -181,6 +183,9 @@ class CallPart:
 
     def compute(self) -> None:
         """Compute the results, without changing anything yet."""
+        for m in self.members:
+            if m.mirror is not None:
+                m.mirror.wait()
         works = [m.plain for m in self.members]
         if not self.differentiable:
             works = [single(work) for work in works]
@@ -190,6 +195,8 @@ class CallPart:
         """Store the results."""
         for member, (new_p, new_state) in zip(self.members, self.results, strict=True):
             member.store(new_p, new_state, self.differentiable)
+            if member.mirror is not None:
+                member.mirror.put()  # its gradient may be asked for in `squares`
 
     @property
     def marks(self) -> list[int | None]:
@@ -258,6 +265,9 @@ class KernelPart:
         self.places = [m.place for m in members]
         self.params = [m.p for m in members]
         self.present = self.params
+        mirrors = [m.mirror for m in members]
+        self.mirrors = mirrors if any(mirrors) else []
+        self.sources: list[Any] = [m.mirror or m.p for m in members]  # where the gradients are
         self.exchange = None
         if spread and not self.owned:
             self.exchange = Exchange(cast("Step", step), [m.work.p for m in members], self.places)
@@ -367,6 +377,7 @@ class KernelPart:
                 with torch.no_grad():
                     member.store(member.work.p, columns)
             member.keep_count()
+        self.send()
         self.held = None
 
     def _point(self, column: str, tensors: Sequence[torch.Tensor | None]) -> list[int]:
@@ -414,7 +425,7 @@ class KernelPart:
         """
         if self.kept_grads is not None and self._is_as_kept():
             return self.kept_grads[0]
-        grads: list[Any] = list(map(_grad, self.params))
+        grads: list[Any] = list(map(_grad, self.sources))
         signals: list[Any] = []
         if self.signals:
             signals = (
@@ -501,6 +512,9 @@ class KernelPart:
         """
         if not self.present:
             return READY
+        if self.mirrors:
+            for mirror in self._offloaded():
+                mirror.wait()
         between = self.exchange.between if self.exchange else None
         status = self.step.run(len(self.present), seed, between)
         if status == READY:
@@ -508,6 +522,15 @@ class KernelPart:
             if self.zeroes:
                 torch.autograd.graph.increment_version(grads[: len(self.params)])
         return status
+
+    def send(self) -> None:
+        """After a step, queue the copies of parameters that have been stepped for a device."""
+        for mirror in self._offloaded():
+            mirror.send()
+
+    def _offloaded(self) -> list[Mirror]:
+        here = self.mirrors if self.here is None else compress(self.mirrors, self.here)
+        return [mirror for mirror in here if mirror is not None]
 
     def squares(self) -> float:
         """The sum of the squared gradients of the last step."""
