@@ -11,7 +11,8 @@ from unittest import mock
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
-from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words, text
+from ravine.engines.llvm.blocks import Blocks, shared_words, text
+from ravine.engines.llvm.entries import entry_in_turn
 from ravine.torch import places, stepping
 
 ERRORS = {
@@ -157,9 +158,10 @@ class Gpu:
         )
         self.launches.append((stage, bx.value, stream.value))
         code = self.codes[ptx]
-        block = (ctypes.c_int64 * code.words)()
+        block = (ctypes.c_int64 * (code.words + 1))()
+        shared = (ctypes.addressof(block) + 15) // 16 * 16
         run = _Pass(code.address[f"pass_{stage}"])
-        run(table, moved, bx.value, self.threads, ctypes.addressof(block))
+        run(table, moved, bx.value, self.threads, shared)
 
 
 class Cuda(cuda.Cuda):

@@ -22,6 +22,7 @@ from ravine.engines.devices import Place
 from ravine.engines.kernel import Kernel
 from ravine.engines.llvm.blocks import refusal
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import FORMATS
 from ravine.engines.triton.printer import BLOCK, after, text
 from ravine.rule import kept
 
@@ -71,6 +72,8 @@ class Triton:
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
         """Why it cannot step a kernel, or ""."""
+        if any(dtype in FORMATS for dtype in dtypes):
+            return "its state is in 8 bits"
         return refusal(kernel, dtypes, ())
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
