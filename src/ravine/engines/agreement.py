@@ -9,6 +9,7 @@ that differs at all may round it to the next one of its dtype; in 8 bits, to the
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 
@@ -45,12 +46,14 @@ def agree(dtype: str, x: bytes, y: bytes, off: float | None) -> bool:
     mine, its = _numbers(dtype, x), _numbers(dtype, y)
     if off is None:
         return all(map(_equal, mine, its))
-    sizes = [abs(a) for a in its if abs(a) < float("inf")]
+    sizes = [abs(a) for a in its if math.isfinite(a)]
     least = off * max(sizes, default=0.0) + _SMALLEST.get(dtype, 0.0)
-    return all(
-        _equal(a, b) or a == b or abs(a - b) <= least + 2 * _UNITS[dtype] * max(abs(a), abs(b))
-        for a, b in zip(mine, its, strict=True)
-    )
+
+    def near(a: float, b: float) -> bool:
+        limit = least + 2 * _UNITS[dtype] * min(abs(a), abs(b))
+        return a == b or _equal(a, b) or (math.isfinite(a - b) and abs(a - b) <= limit)
+
+    return all(map(near, mine, its))
 
 
 def _equal(a: float, b: float) -> bool:
