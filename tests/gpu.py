@@ -11,7 +11,8 @@ from unittest import mock
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
-from ravine.engines.llvm.blocks import Blocks, entry_in_turn, shared_words
+from ravine.engines.llvm.blocks import Blocks, shared_words
+from ravine.engines.llvm.entries import entry_in_turn
 from ravine.engines.llvm.launches import text
 from ravine.torch import places, stepping
 
@@ -162,9 +163,10 @@ class Gpu:
         launch = (int(stage) if kind == "pass" else f"{kind}_{stage}", bx.value, stream.value)
         self.launches.append(launch)
         code = self.codes[ptx]
-        block = (ctypes.c_int64 * code.words)()
+        block = (ctypes.c_int64 * (code.words + 1))()
+        shared = (ctypes.addressof(block) + 15) // 16 * 16
         run = _Pass(code.address[f"{kind}_{stage}"])
-        run(table, moved, bx.value, self.threads, ctypes.addressof(block))
+        run(table, moved, bx.value, self.threads, shared)
 
 
 class Cuda(cuda.Cuda):

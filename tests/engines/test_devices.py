@@ -43,11 +43,18 @@ def missing(place):
 
 
 class Wrong(gpu.Cuda):
-    """Flips the last bit of what it computes."""
+    """Flips a bit of what it computes, or of what is beside it."""
+
+    flipped = 0.5
 
     def read(self, address, size):
-        content = super().read(address, size)
-        return content[:-4] + bytes([content[-4] ^ 1]) + content[-3:]
+        content = bytearray(super().read(address, size))
+        content[int(self.flipped * (size - 1))] ^= 1
+        return bytes(content)
+
+
+class Beside(Wrong):
+    flipped = 1.0
 
 
 class Broken(gpu.Cuda):
@@ -65,12 +72,13 @@ def test_the_first_that_proves_itself(has):
 
 
 def test_if_there_is_none_the_reasons_are_told(has):
-    has(missing, lambda _: Wrong(gpu.Gpu()), lambda _: Broken(gpu.Gpu()))
+    has(missing, *(lambda _, kind=kind: kind(gpu.Gpu()) for kind in (Wrong, Beside, Broken)))
     engine, why = chosen(made(rules.adam), ADAM, False, PLACE)
     assert engine is None
     assert why == (
         "on cuda:0: no engine for cuda:0; PTX: its self-test failed: p of 4099 elements is not the "
-        "CPU kernel's; PTX: its self-test failed: the compiler is gone"
+        "CPU kernel's; PTX: its self-test failed: the step changed memory beside a tensor; "
+        "PTX: its self-test failed: the compiler is gone"
     )
     with pytest.raises(Unavailable, match="self-test"):
         bound(PLACE, made(rules.adam), [3], [ADAM])

@@ -175,6 +175,12 @@ def test_tensors_of_any_size_are_stepped_alike(monkeypatch):
     same_state(*(stepped("adam", engine, shapes=shapes) for engine in ("kernel", "eager")))
 
 
+def test_codes_beside_a_smaller_tensor_that_comes_first():
+    pytest.importorskip("llvmlite")
+    shapes = ((10,), (5003,))
+    same_state(*(stepped("adam", engine, shapes=shapes) for engine in ("kernel", "eager")))
+
+
 def test_matrices_by_blas_between_kernels():
     pytest.importorskip("llvmlite")
     optimizer, params = stepped("Muon", "kernel", shapes=((80, 100),))

@@ -122,7 +122,7 @@ def test_a_step_is_refused_meanwhile():
     optimizer = make(averaged(rules.sgd), net.parameters(), lr=0.1)
     train(net, optimizer)
     optimizer.eval()
-    with pytest.raises(RuntimeError, match=r"evaluate with; take steps outside of evaluating\(\)"):
+    with pytest.raises(RuntimeError, match=r"evaluation now; take steps outside of evaluating\(\)"):
         optimizer.step()
     optimizer.train()
     with rt.step_in_backward(net, optimizer):

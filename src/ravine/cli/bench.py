@@ -97,8 +97,8 @@ def bench_step(
     device: Annotated[
         str,
         typer.Option(
-            help="cpu; or cuda, the current NVIDIA GPU: then with the time on the host apart, and without "
-            "--first and --training."
+            help="cpu; or cuda, the current NVIDIA GPU: then with the time on the host apart, CUDA graphs, "
+            "and Adam with clipping, in bfloat16 and with 8-bit state, but without --first and --training."
         ),
     ] = "cpu",
     file: File = None,
@@ -106,7 +106,7 @@ def bench_step(
 ) -> None:
     """One optimizer step: Ravine's engines and torch.optim's loops, taking turns."""
     require("torch", *["matplotlib"] * bool(figure))
-    from ravine.bench import contenders, cuda, step
+    from ravine.bench import contenders, cuda, cuda_stacks, step
 
     on = shapes.split(",")
     _checked(seconds, on, file)
@@ -126,7 +126,10 @@ def bench_step(
     depends("--figure", figure is not None, "where torch has none of the rules", in_torch)
     options: dict[str, Any] = {"compiled": compiled, "progress": progress}
     if device == "cuda":
-        _bench({"cuda": cuda.run(on, chosen, seconds, **options)}, file, json)
+        stacks = cuda_stacks.run(on, 5 * seconds, progress)
+        _bench(
+            {"cuda": cuda.run(on, chosen, seconds, **options), "cuda_stacks": stacks}, file, json
+        )
         return
     options["flat"] = flatten
     runs = {"step": step.run(on, chosen, seconds, first=first, all_engines=all_engines, **options)}

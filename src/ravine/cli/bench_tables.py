@@ -60,27 +60,60 @@ def _cuda(rows: Rows) -> None:
         here = [r for r in rows if r["shapes"] == shapes]
         title(
             f"One step on {shapes}, float32, on {here[0]['device']}; ratio: the time of torch's fastest over "
-            "this one's, on the device and on the host"
+            "this one's (low: its lower quartile), on the device and on the host"
         )
-        columns = ["rule", "engine", ">µs", ">ratio", ">host µs", ">ratio", ">launches"]
-        columns += [">GB/s", ">of roof"]
         cells = [
             (
                 name,
                 r["engine"] if r["engine"] != "Ravine" else f"Ravine: {r['ran']}",
-                f"{r['us']:,.1f}",
-                number(r["against_torch"], ".2f"),
-                f"{r['host_us']:,.1f}",
-                number(r["host_against_torch"], ".2f"),
-                str(r["launches"]),
-                number(r["gb_per_s"], ".1f"),
-                number(r["of_roof"], ".2f"),
+                *_on_device(r),
             )
             for name, r in _measured(here)
         ]
+        columns = ["rule", "engine", *_ON_DEVICE]
         table(columns, cells)
+        why = {"ratio": "torch has no such optimizer, or it could not run", **_ON_DEVICE_WHY}
+        _dashes(columns, cells, why)
         _skipped(here)
         line()
+
+
+def _cuda_stacks(rows: Rows) -> None:
+    for shapes in dict.fromkeys(r["shapes"] for r in rows):
+        here = [{**r, "rule": r["stack"], "engine": r["stack"]} for r in rows]
+        here = [r for r in here if r["shapes"] == shapes]
+        title(
+            f"One step of Adam on {shapes}, on {here[0]['device']}; ratio: the time of torch's fused Adam in "
+            "float32, after clip_grad_norm_ if this one clips, over this one's"
+        )
+        cells = [(r["stack"], *_on_device(r)) for _, r in _measured(here)]
+        columns = ["stack", *_ON_DEVICE]
+        table(columns, cells)
+        why = {"ratio": "torch's own, or torch's could not run", **_ON_DEVICE_WHY}
+        _dashes(columns, cells, why)
+        notes((r["stack"], r["ran"]) for _, r in _measured(here) if r["torch"])
+        _skipped(here)
+        line()
+
+
+_ON_DEVICE = (">µs", ">ratio", ">low", ">host µs", ">host ratio", ">launches", ">GB/s", ">of roof")
+_ON_DEVICE_WHY = {
+    "launches": "torch's profiler could not count them",
+    "GB/s": "there is no kernel of Ravine's whose bytes could be counted",
+}
+
+
+def _on_device(r: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{r['us']:,.1f}",
+        number(r["against_torch"], ".2f"),
+        number(r["against_torch_low"], ".2f"),
+        f"{r['host_us']:,.1f}",
+        number(r["host_against_torch"], ".2f"),
+        number(r["launches"], "d"),
+        number(r["gb_per_s"], ".1f"),
+        number(r["of_roof"], ".2f"),
+    )
 
 
 def _training(rows: Rows) -> None:
@@ -253,6 +286,7 @@ PRINTERS: dict[str, Callable[[Rows], None]] = {
     "diamonds": _diamonds,
     "step": _step,
     "cuda": _cuda,
+    "cuda_stacks": _cuda_stacks,
     "training": _training,
     "experts": _experts,
     "stacks": _stacks,

@@ -49,7 +49,7 @@ from ravine.engines.llvm.tables import (
     SCALARS,
 )
 from ravine.engines.lowering import lower
-from ravine.engines.narrow import FORMATS
+from ravine.engines.narrow import FORMATS, in_codes_first
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
@@ -156,6 +156,7 @@ class Step:
         batches: dict[tuple[str, ...], list[int]] = {}
         for i, dtype in enumerate(dtypes):
             batches.setdefault(tuple(dtype), []).append(i)
+        batches = in_codes_first(batches)
         self.order = [i for members in batches.values() for i in members]
         waves = {
             dtype: self._waves([sizes[i] for i in members], members)

@@ -29,6 +29,7 @@ from ravine.engines.llvm.block_lines import LANES
 from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, on_host, refusal
 from ravine.engines.llvm.launches import launches
 from ravine.engines.llvm.tables import READY, RECORD, SCALARS
+from ravine.engines.narrow import in_codes_first
 from ravine.engines.ptx import ARCHITECTURES, assembly
 from ravine.rule import kept
 
@@ -246,7 +247,7 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.engine, self.kernel, self._noisy = engine, kernel, stochastic or kernel.draws
+        self.engine, self.kernel = engine, kernel
         self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
@@ -254,8 +255,10 @@ class Step:
         batches: dict[tuple[str, ...], list[int]] = {}
         for i, dtype in enumerate(dtypes):
             batches.setdefault(tuple(dtype), []).append(i)
+        batches = in_codes_first(batches)
         self.order = [i for members in batches.values() for i in members]
         variants = [_variant(kernel, dtype, stochastic) for dtype in batches]
+        self._noisy = variants[0].noisy
         self._matrices = matrices if kernel.has_lines else None
         spans = {i: self._chunks(i, sizes[i]) for i in self.order}
         many, cells = len(sizes), [sum(len(spans[i][1]) for i in its) for its in batches.values()]

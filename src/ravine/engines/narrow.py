@@ -25,7 +25,18 @@ from ravine.engines.graph import ELEMENT, Graph, Node
 from ravine.engines.patterns import running_means
 from ravine.rule import kept
 
-__all__ = ["BLOCK", "EIGHT_BITS", "FORMATS", "POISON", "SMALL", "Format", "left", "narrow", "size"]
+__all__ = [
+    "BLOCK",
+    "EIGHT_BITS",
+    "FORMATS",
+    "POISON",
+    "SMALL",
+    "Format",
+    "in_codes_first",
+    "left",
+    "narrow",
+    "size",
+]
 
 EIGHT_BITS = "8bit"
 """The value of `state_dtype` for state in codes."""
@@ -57,6 +68,13 @@ FORMATS = {"int8": Format(20, 3, 15, True), "uint8": Format(21, 2, 63, False)}
 def size(elements: int) -> int:
     """The bytes for a number of elements: their codes, in whole blocks, followed by the scales."""
     return -(-elements // BLOCK) * (BLOCK + 4)
+
+
+def in_codes_first(batches: dict[tuple[str, ...], list[int]]) -> dict[tuple[str, ...], list[int]]:
+    """Batches of tensors, by the dtypes of their columns, with those in codes first: the first one's code
+    prepares the step, and only codes need random bits in any case.
+    """
+    return dict(sorted(batches.items(), key=lambda batch: not {*FORMATS} & {*batch[0]}))
 
 
 def narrow(graph: Graph) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Tests on a device whether its engine computes what the CPU kernel computes.
 
 Both take two steps with the same tensors. Without reductions, all bits must be equal, except for those of
-NaN; reductions are summed in another order.
+NaN; reductions are summed in another order, see agreement.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ravine.engines import cpu
+from ravine.engines.agreement import FORMATS_OF, agree, bound
 from ravine.engines.kernel import DTYPES, EACH, PARTED, PARTIAL, WHOLE, Kernel, KernelError
+from ravine.engines.narrow import BLOCK, FORMATS, size
 
 if TYPE_CHECKING:
     from ravine.engines.devices import Engine
@@ -24,11 +26,8 @@ __all__ = ["proved"]
 _SIZES = (4099, 1, 2051)
 _MATRICES = ((1, 150, 67), (1, 1, 1), (3, 7, 97))
 """The number of matrices in each tensor, and their rows and columns, if a kernel sees tensors as matrices."""
-_OFF = 1
-"""The number of elements by which the last tensor is off an aligned address."""
+_MARGIN = 16  # bytes before and after a tensor, which no step may change
 _STEPS = 2
-_FORMATS = {"float64": "d", "float32": "f", "float16": "e", "bfloat16": "H"}
-_NEAR = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: bool) -> str:
@@ -38,7 +37,12 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     matrices = [its if _may_have_several(kernel) else (1, *its[1:]) for its in _MATRICES]
     sizes = [*map(prod, matrices)] if kernel.by_lines else _SIZES
     start = [
-        [_bytes(dtype, [_number(draw, c) for _ in range(n + _OFF)]) for c, dtype in columns]
+        [
+            _codes(draw, dtype, n)
+            if dtype in FORMATS
+            else _bytes(dtype, [_number(draw, c) for _ in range(n)])
+            for c, dtype in columns
+        ]
         for n in sizes
     ]
     tensors = (sizes, [dtypes] * len(sizes))
@@ -60,10 +64,11 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
         return f"its self-test failed: {str(error) or repr(error)}"
     exact = not any(v.op in (*PARTIAL, *PARTED, *WHOLE, *EACH, "total") for v in kernel.needed)
+    off = None if exact else bound(kernel, dtypes, sum(sizes), _STEPS)
     columns += [(slot, "float64") for slot in kernel.slots]
     for n, mine, its in zip(sizes, got, wanted, strict=True):
         for (column, dtype), x, y in zip(columns, mine, its, strict=True):
-            if not _same(dtype, x, y, exact):
+            if not agree(dtype, x, y, off):
                 return f"its self-test failed: {column} of {n} elements is not the CPU kernel's"
     return ""
 
@@ -108,14 +113,16 @@ def _stepped(
     rule = kernel.graph.rule
     values = {name: h.default for name, h in rule.hyperparameters.items()}
     step.set_group(0, [_plain(values.get(name)) for name in step.inputs])
-    where = [[memory.allocate(len(x)) for x in its] for its in start]
+    blank = bytes(_MARGIN)
+    where = [[memory.allocate(len(x) + 2 * _MARGIN) for x in its] for its in start]
+    before = [[_MARGIN] * len(dtypes) for _ in start]
+    before[-1] = [_off(dtype) for dtype in dtypes]
     try:
-        for addresses, its in zip(where, start, strict=True):
-            for address, content in zip(addresses, its, strict=True):
-                memory.write(address, content)
-        for i, (column, dtype) in enumerate(zip(kernel.columns, dtypes, strict=True)):
-            off = [0] * (len(start) - 1) + [_OFF * DTYPES[dtype]]
-            step.point(column, [its[i] + o for its, o in zip(where, off, strict=True)])
+        for addresses, its, begins in zip(where, start, before, strict=True):
+            for address, content, begin in zip(addresses, its, begins, strict=True):
+                memory.write(address, blank[:begin] + content + blank)
+        for i, column in enumerate(kernel.columns):
+            step.point(column, [x[i] + begin[i] for x, begin in zip(where, before, strict=True)])
         slots = {name: (ctypes.c_double * len(start))(*[0.5] * len(start)) for name in kernel.slots}
         counts = (ctypes.c_double * len(start))()
         for name, block in (*slots.items(), ("step", counts)):
@@ -124,11 +131,16 @@ def _stepped(
             for _ in range(_STEPS):
                 if step.run(len(start), seed=18) != cpu.READY:
                     raise RuntimeError("the step was refused")
-        return [
-            [memory.read(at, len(x)) for at, x in zip(where[i], start[i], strict=True)]
-            + [struct.pack("d", block[i]) for block in slots.values()]
-            for i in range(len(start))
-        ]
+        found = []
+        for i in range(len(start)):
+            its = []
+            for at, content, begin in zip(where[i], start[i], before[i], strict=True):
+                read = memory.read(at, begin + len(content) + _MARGIN)
+                its.append(read[begin:-_MARGIN])
+                if read[:begin] + read[-_MARGIN:] != blank[:begin] + blank:
+                    raise RuntimeError("the step changed memory beside a tensor")
+            found.append(its + [struct.pack("d", block[i]) for block in slots.values()])
+        return found
     finally:
         for addresses in where:
             for address in addresses:
@@ -139,26 +151,21 @@ def _plain(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.5
 
 
+def _off(dtype: str) -> int:
+    """The bytes by which the last tensor is off an aligned address; codes are followed by their scales."""
+    return 4 if dtype in FORMATS else DTYPES[dtype]
+
+
 def _bytes(dtype: str, numbers: Sequence[float]) -> bytes:
     if dtype == "bfloat16":  # cut off
         numbers = [struct.unpack("I", struct.pack("f", x))[0] >> 16 for x in numbers]
-    return struct.pack(f"{len(numbers)}{_FORMATS[dtype]}", *numbers)
+    return struct.pack(f"{len(numbers)}{FORMATS_OF[dtype]}", *numbers)
 
 
-def _numbers(dtype: str, content: bytes) -> Sequence[float]:
-    found = struct.unpack(f"{len(content) // DTYPES[dtype]}{_FORMATS[dtype]}", content)
-    if dtype == "bfloat16":
-        return [struct.unpack("f", struct.pack("I", x << 16))[0] for x in found]
-    return found
-
-
-def _same(dtype: str, x: bytes, y: bytes, exact: bool) -> bool:
-    if x == y:
-        return True
-    for a, b in zip(_numbers(dtype, x), _numbers(dtype, y), strict=True):
-        if a != b and not (a != a and b != b):
-            if exact or not abs(a - b) <= _NEAR[dtype] * (abs(a) + abs(b) + 1e-3):
-                return False
-        elif exact and a == b == 0 and struct.pack("d", a) != struct.pack("d", b):
-            return False
-    return True
+def _codes(draw: random.Random, dtype: str, elements: int) -> bytes:
+    """All codes, in blocks whose largest is between 2**-8 and 16."""
+    form, blocks = FORMATS[dtype], size(elements) // (BLOCK + 4)
+    codes = bytes(draw.randrange(256) for _ in range(elements))
+    tops = [127 + draw.randrange(-8, 4) for _ in range(blocks)]
+    scales = [top - form.window + form.signed << 23 for top in tops]
+    return codes.ljust(blocks * BLOCK, b"\0") + struct.pack(f"{blocks}I", *scales)

@@ -13,7 +13,8 @@ import llvmlite.binding as llvm
 
 from ravine.engines.compiler import one_at_a_time
 from ravine.engines.kernel import Kernel
-from ravine.engines.llvm.blocks import Blocks, entry_on_gpu, shared_words
+from ravine.engines.llvm.blocks import Blocks, shared_words
+from ravine.engines.llvm.entries import entry_on_gpu
 from ravine.engines.llvm.launches import text
 from ravine.rule import kept
 

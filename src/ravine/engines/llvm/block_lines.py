@@ -90,17 +90,17 @@ class _Shared(Walk):
 class LinedWalk(_Shared):
     """The phases of a pass."""
 
-    def phases(self, last: int) -> list[str]:
+    def phases(self, last: int) -> tuple[list[str], list[str]]:
         """Print the phases, and name them in their order; what follows the pass is launched separately."""
-        found = []
+        found: list[str] = []
         if any(v.level == COLUMN for v in self.walk.lines):
             self._print("columns", self.columns_of)
             found.append("columns")
-        found += super().phases(self.walk.stage)
+        found += super().phases(self.walk.stage)[1]
         if any(v.level == ROW for v in self.walk.lines):
             self._print("rows", self.rows)
             found.append("rows")
-        return found
+        return [], found
 
     def _print(self, phase: str, made: Callable[[], None]) -> None:
         self._begin(phase)
@@ -197,16 +197,11 @@ class LinedWalk(_Shared):
                 becomes[f"{x}.rows"] = out.set(f"{x}.more", text)
         return {x: f"%{x}.rows" for x in self.whole}
 
-    def _chunk(self) -> tuple[str, str, str, dict[str, str]]:
-        """The record, the number and the chunk's start of a tensor that has a gradient."""
-        addresses, record, tensor, start = self._here()
-        return record, tensor, start, addresses
-
     def rows(self) -> None:
         """Put together what the threads have left for each row."""
         out = self.out
-        record, _, start, _ = self._chunk()
-        its = self._sizes(record, start, self.length(record, start))
+        record, _, start, count, _ = self._here()
+        its = self._sizes(record, start, count)
         lines, lanes = Lines(out, self.kernel, record), self._lanes(record)
         mine = [v for v in self.walk.lines if v.level == ROW]
         begins = [lines.begin(v) for v in mine]
@@ -225,8 +220,8 @@ class LinedWalk(_Shared):
     def columns_of(self) -> None:
         """The chunk's part of the reductions for each column."""
         out, walk, variant = self.out, self.walk, self.variant
-        record, tensor, start, addresses = self._chunk()
-        its = self._sizes(record, start, self.length(record, start))
+        record, tensor, start, count, addresses = self._here()
+        its = self._sizes(record, start, count)
         narrow, _, columns = self.bodies(record, tensor, start, addresses)
         lines = Lines(out, self.kernel, record)
         begins = {v: lines.begin(v) for v in walk.vectors}

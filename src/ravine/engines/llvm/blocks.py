@@ -1,11 +1,12 @@
 """A kernel's passes for a GPU: a block of threads for each chunk.
 
 A pass consists of phases, functions that each thread of a block calls in turn, with a barrier between them:
-`walk` goes over the elements; `fold` and `leave` combine what the threads have found, and write it as the
-chunk's part; then, the last block that finishes computes what each tensor needs before the next pass, with a
-thread for each tensor. Threads communicate only through memory, and only between phases. So there are as many
-launches as passes, the bits do not depend on the order of blocks, and a single thread of any computer can run
-the phases as they are printed here: see `entry_in_turn`.
+`walk` goes over the elements (tile by tile, with more phases, if the pass stores codes of 8 bits: see
+code_blocks.py); `fold` and `leave` combine what the threads have found, and write it as the chunk's part;
+then, the last block that finishes computes what each tensor needs before the next pass, with a thread for
+each tensor. Threads communicate only through memory, and only between phases. So there are as many launches
+as passes, the bits do not depend on the order of blocks, and a single thread of any computer can run the
+phases as they are printed here: see entries.py.
 
 What does not depend on elements is computed by the CPU kernel's functions before the first pass. The tables
 are a copy of its tables: `moved` is the distance of the copy from the addresses in it.
@@ -18,14 +19,15 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from ravine.engines.kernel import DTYPES, GROUP, TENSOR, Kernel, Value
+from ravine.engines.llvm.code_blocks import ENCODED, TILE, Tile, buffers, words
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
+from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.scalars import of_tensor, todo
-from ravine.engines.llvm.tables import CHUNK, SCALARS, Tensors, record_of, rows_of, scalar
+from ravine.engines.llvm.tables import CHUNK, RECORD, SCALARS, Tensors, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
-from ravine.engines.narrow import FORMATS
 from ravine.engines.passes import Pass
 
 __all__ = [
@@ -34,8 +36,6 @@ __all__ = [
     "Blocks",
     "Entry",
     "Walk",
-    "entry_in_turn",
-    "entry_on_gpu",
     "on_host",
     "refusal",
     "shared_words",
@@ -54,7 +54,7 @@ _FOLDERS = 16  # threads that combine what the others have found
 _MISSING = ("exp", "log", "pow", "mod", "tanh")
 _ARGUMENTS = (
     "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.thread, i64 %gpu.block, i64 %gpu.threads, "
-    "ptr %gpu.shared"
+    "ptr %gpu.shared, i64 %gpu.tile"
 )
 _DOUBLE = Type("double")
 _SCOPE = 'syncscope("device")'
@@ -73,13 +73,13 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
     """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
     if kernel.spread:
         return "its tensors may be spread over processes"
-    if any(dtype in FORMATS for dtype in dtypes):
-        return "its state is in 8 bits"
     variant = Blocks(kernel, tuple(dtypes))
     if kernel.has_lines and (variant.codes or not variant.passes):
-        return "it has something for each row or column of a matrix"
+        return "it has values for each row or column, and 8-bit state or no pass over the elements"
     first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:
+        if variant.codes:
+            return f"its {len(variant.codes)} slots in 8 bits need more memory than a block's threads share"
         return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
     used = {v.op for walk in variant.passes for v in walk.values}
     used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
@@ -96,12 +96,26 @@ def on_host(variant: Variant) -> int:
 
 def shared_words(variant: Variant) -> int:
     """The maximum number of eight-byte words that the threads of a block share."""
+    most = max(len(tiled(variant, walk)) for walk in variant.passes) if variant.passes else 0
+    return _for_sums(variant) + words(most)
+
+
+def _for_sums(variant: Variant) -> int:
+    """Those of them for reductions, which come first; an even number if codes follow."""
     most = max((len(walk.sums) for walk in variant.passes), default=0)
-    return max(most, len(variant.kernel.totals), variant.kernel.has_lines) * THREADS + 1
+    most = max(most, len(variant.kernel.totals), variant.kernel.has_lines)
+    return most * THREADS + 1 + bool(variant.codes)
 
 
-Entry = Callable[[Printer, str, Sequence[str]], None]
-"""Prints the function that calls the phases, with a barrier between them."""
+def tiled(variant: Variant, walk: Pass) -> list[str]:
+    """The columns that a pass encodes."""
+    return [c for c in variant.codes if c in walk.stores]
+
+
+Entry = Callable[[Printer, str, Sequence[str], Sequence[str]], None]
+"""Prints the function that calls the phases, with a barrier between them: first some of them in turn for
+each tile, then the others.
+"""
 
 
 def until(variant: Variant) -> list[tuple[Pass, int]]:
@@ -115,12 +129,22 @@ class Walk(Elements):
 
     space, aligned = " addrspace(1)", True
 
-    def phases(self, last: int) -> list[str]:
-        """Print the phases, and name them in their order. last: the last stage whose scalars follow."""
+    def phases(self, last: int) -> tuple[list[str], list[str]]:
+        """Print the phases, and name them in their order: those for each tile, and the others. last: the
+        last stage whose scalars follow.
+        """
         kernel, phases = self.kernel, ["walk"]
         self._begin("walk")
         self.step()
         self.out.end()
+        in_tiles = []
+        if self.tiled:
+            self._print_tiles()
+            for phase in (Tile.largest, Tile.windows, Tile.encode):
+                self._begin(phase.__name__)
+                self.tile(phase)
+                phases.append(phase.__name__)
+            in_tiles, phases = phases, []
         after: list[tuple[str, Callable[[], None]]] = []
         for stage in range(self.walk.stage + 1, last + 1):
             if todo(kernel, stage):
@@ -146,11 +170,16 @@ class Walk(Elements):
             self._if_last(made)
             self.out.end()
             phases.append(name)
-        return phases
+        return in_tiles, phases
 
-    def _begin(self, phase: str) -> None:
+    @property
+    def tiled(self) -> list[str]:
+        """The columns that are encoded, tile by tile."""
+        return tiled(self.variant, self.walk)
+
+    def _begin(self, phase: str, result: str = "void") -> None:
         name = f"@{self.name}.{phase}({_ARGUMENTS}) alwaysinline"
-        self.out.begin(name, result="internal void")
+        self.out.begin(name, result=f"internal {result}")
 
     @property
     def name(self) -> str:
@@ -165,39 +194,89 @@ class Walk(Elements):
     def _field(self, name: str, kind: str = "i64") -> str:
         return self.out.field("%gpu.table", LAUNCH, name, kind)
 
-    def _here(self) -> tuple[dict[str, str], str, str, str]:
-        """The tables of addresses, the record and the number of a block's tensor, and its chunk's start, if
-        the tensor has a gradient; otherwise continue at gpu.past.
-        """
+    def _chunk(self) -> tuple[str, str, str, str]:
+        """The record of a block's tensor, the tensor's number, and the chunk's start and length."""
         out = self.out
         chunks, records = self._field("chunks", "ptr"), self._field("records", "ptr")
-        addresses = {}
+        at = out.at(chunks, out.set("chunk", f"mul i64 %gpu.block, {len(CHUNK)}"), "i64")
+        tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
+        record = record_of(out, records, tensor)
+        return record, tensor, start, self.length(record, start)
+
+    def _here(self) -> tuple[str, str, str, str, dict[str, str]]:
+        """The same of a chunk or a tile whose tensor has a gradient, and the tables of addresses; otherwise
+        continue at gpu.past.
+        """
+        out, addresses = self.out, {}
         for c in dict.fromkeys(["g", *self.columns]):
             place = len(LAUNCH) + self.kernel.columns.index(c)
             addresses[c] = out.table(f"{c}.at", out.at("%gpu.table", place, "i64", f"{c}.at"))
-        at = out.at(chunks, out.set("chunk", f"mul i64 %gpu.block, {len(CHUNK)}"), "i64")
-        tensor, start = (out.field(at, CHUNK, name) for name in CHUNK)
+        record, tensor, start, count = self._chunk()
         gradient = out.load("g.whole", out.at(addresses["g"], tensor, "ptr", "g.at"), "ptr")
         absent = out.set("absent", f"icmp eq ptr {gradient}, null")
         out.branch(absent, "gpu.past", "gpu.here")
         out.label("gpu.here")
-        return addresses, record_of(out, records, tensor), tensor, start
+        if self.tiled:
+            ahead = out.set("ahead", f"mul i64 %gpu.tile, {TILE}")
+            start = out.set("start", f"add i64 {start}, {ahead}")
+            left = out.set("left", f"sub i64 {count}, {ahead}")
+            short = out.set("short", f"icmp ult i64 {left}, {TILE}")
+            count = out.set("count", f"select i1 {short}, i64 {left}, i64 {TILE}")
+            first = _for_sums(self.variant)
+            self.buffers = buffers(out, out.at("%gpu.shared", first), self.tiled)
+        return record, tensor, start, count, addresses
 
     def step(self) -> None:
         """The elements of a thread."""
         out = self.out
-        addresses, record, tensor, start = self._here()
-        count = self.length(record, start)
+        record, tensor, start, count, addresses = self._here()
         narrow, wide, columns = self.bodies(record, tensor, start, addresses)
         found = self.walked(record, start, count, Row("0", narrow, wide), columns)
+        if self.tiled:
+            assert isinstance(columns.codes, Tile)
+            columns.codes.clear(count)
         before = out.block
         out.jump("gpu.past")
         out.label("gpu.past")
         for x, op in self.whole.items():
             nothing = identity(op, _DOUBLE)
             out.line(f"%gpu.{x} = phi double [ {nothing}, %entry ], [ {found[x]}, %{before} ]")
-        for i, x in enumerate(self.whole):
-            self._share(i, "%gpu.thread", f"%gpu.{x}")
+        for i, (x, op) in enumerate(self.whole.items()):
+            mine = f"%gpu.{x}"
+            if self.tiled:
+                begun = out.load("begun", self._shared(i, "%gpu.thread"))
+                first = out.set("first", "icmp eq i64 %gpu.tile, 0")
+                nothing = identity(op, _DOUBLE)
+                begun = out.set("begun", f"select i1 {first}, double {nothing}, double {begun}")
+                mine = out.set("more", more(out, op, _DOUBLE, begun, mine))
+            self._share(i, "%gpu.thread", mine)
+
+    def _print_tiles(self) -> None:
+        """The function that counts the tiles of a block's chunk; one without elements has one."""
+        out = self.out
+        self._begin("tiles", "i64")
+        *_, count = self._chunk()
+        above = out.set("above", f"add i64 {count}, {TILE - 1}")
+        tiles = out.set("tiles", f"udiv i64 {above}, {TILE}")
+        none = out.set("none", f"icmp eq i64 {tiles}, 0")
+        out.end(f"i64 {out.set('tiles', f'select i1 {none}, i64 1, i64 {tiles}')}")
+
+    def tile(self, phase: Callable[[Tile, str], None]) -> None:
+        """One of the phases that encode a tile."""
+        record, tensor, start, count, addresses = self._here()
+        noise = Noise(self.out, start, ENCODED)
+        fields = {name: self.out.field(record, RECORD, name) for name in ("noise", "number")}
+        noise.codes(self.variant.codes, self.tiled, **fields)
+        phase(self.in_codes(*self.places(record, tensor, start, addresses), noise), count)
+        self._past()
+        self.out.end()
+
+    def in_codes(
+        self, base: Mapping[str, str], scales: Mapping[str, str], noise: Noise | None
+    ) -> Tile:
+        """The columns in codes, given what :meth:`places` returns."""
+        dtype, pointer = self.variant.dtype, f"ptr{self.space}"
+        return Tile(self.out, dtype, base, scales, self.buffers, noise, ENCODED, pointer)
 
     def _shared(self, i: int, thread: str) -> str:
         """The address of a thread's i-th number; the first word says whether this is the last block."""
@@ -405,48 +484,3 @@ class Walk(Elements):
         self._of_folders(dict.fromkeys(adding, "sum"))
         for name, v in adding.items():
             out.store(f"%gpu.{name}", out.at(totals, self.kernel.totals.index(v)))
-
-
-def entry_on_gpu(words: int) -> Entry:
-    """The launched kernel, with the GPU's thread and block. words: those that a block shares."""
-
-    def entry(out: Printer, name: str, phases: Sequence[str]) -> None:
-        shared = f"@{name}.shared"
-        out.lines += [
-            "",
-            f"{shared} = internal addrspace(3) global [{words} x i64] undef, align 16",
-        ]
-        out.begin(f"@{name}(ptr %gpu.table, i64 %gpu.moved) #0", result="ptx_kernel void")
-        for what, register in (("thread", "tid.x"), ("block", "ctaid.x")):
-            out.declared[f"declare i32 @llvm.nvvm.read.ptx.sreg.{register}()"] = None
-            out.line(f"%gpu.{what}.i = call i32 @llvm.nvvm.read.ptx.sreg.{register}()")
-            out.line(f"%gpu.{what} = zext i32 %gpu.{what}.i to i64")
-        out.line(f"%gpu.shared = addrspacecast ptr addrspace(3) {shared} to ptr")
-        names = f"i64 %gpu.thread, i64 %gpu.block, i64 {THREADS}, ptr %gpu.shared"
-        for i, phase in enumerate(phases):
-            if i:
-                out.declared["declare void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)"] = None
-                out.line("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
-            out.line(f"call void @{name}.{phase}(ptr %gpu.table, i64 %gpu.moved, {names})")
-        out.end()
-        attributes = f'attributes #0 = {{ "nvvm.maxntid"="{THREADS}" }}'
-        out.declared[attributes] = None
-
-    return entry
-
-
-def entry_in_turn(out: Printer, name: str, phases: Sequence[str]) -> None:
-    """The same phases run by one thread of this computer, block after block, with a loop over the threads
-    of a block in place of each barrier.
-    """
-    arguments = "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.blocks, i64 %gpu.threads, ptr %gpu.shared"
-    out.begin(f"@{name}({arguments})")
-    with out.loop("gpu.block", "%gpu.blocks"):
-        for phase in phases:
-            loop = f"gpu.{phase}"
-            with out.loop(loop, "%gpu.threads"):
-                out.line(
-                    f"call void @{name}.{phase}(ptr %gpu.table, i64 %gpu.moved, i64 %{loop}, "
-                    "i64 %gpu.block, i64 %gpu.threads, ptr %gpu.shared)"
-                )
-    out.end()

@@ -26,6 +26,7 @@ class Codes:
 
     dtype: of each column. base: where each has the code of the chunk's first element. scales: the same of
     the blocks' scales. buffer: of those that are stored. width: how many elements are encoded at a time.
+    pointer: the type of addresses in columns.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Codes:
         buffer: Mapping[str, str],
         noise: Noise | None,
         width: int,
+        pointer: str = "ptr",
     ):
         self.out, self.dtype, self.base, self.scales = out, dtype, base, scales
-        self.buffer, self.noise, self.width = buffer, noise, width
+        self.buffer, self.noise, self.width, self.pointer = buffer, noise, width, pointer
         self.first = self.block = ""
         self._bits: dict[str, str] = {}
 
@@ -62,14 +64,17 @@ class Codes:
         out.jump(full)
         out.label(full)
 
-    def load(self, column: str, kind: Type, i: str) -> str:
-        """The elements from i on, in float32."""
+    def scale(self, column: str, i: str) -> str:
+        """The bits of the scale of the block with an element."""
+        return self._bits[column]
+
+    def decoded(self, column: str, kind: Type, i: str, code: str) -> str:
+        """The elements from i on, in float32, of which these are the codes."""
         out, form = self.out, FORMATS[self.dtype[column]]
-        whole, single, byte = kind.like("i32"), kind.like("float"), kind.like("i8")
-        code = out.set(f"{column}.code", f"load {byte}, ptr {self._at(column, i)}, align 1")
+        whole, single = kind.like("i32"), kind.like("float")
         wide = kind.like("i16") if form.signed else whole
-        code = out.set(f"{column}.code", f"zext {byte} {code} to {wide}")
-        bits = self._bits[column]
+        code = out.set(f"{column}.code", f"zext {kind.like('i8')} {code} to {wide}")
+        bits = self.scale(column, i)
         if not form.signed:
             base = self._wide(out.set("base", f"lshr i32 {bits}, {form.cut}"), whole)
             return out.code(
@@ -105,9 +110,9 @@ class Codes:
         out = self.out
         if not FORMATS[self.dtype[column]].signed:
             x = out.call(column, "fabs", kind.like("float"), x)
-        place = out.set("place", f"sub i64 {i}, {self.first}")
+        place = out.set("place", f"sub i64 {i}, {self.first}") if self.first else i
         at = out.at(self.buffer[column], place, "float")
-        out.line(f"store {kind.like('float')} {x}, ptr {at}, align 4")
+        out.line(f"store {kind.like('float')} {x}, ptr {at}, align {min(4 * kind.width, 16)}")
 
     def end(self) -> None:
         """Encode and store the block."""
@@ -122,38 +127,43 @@ class Codes:
             for c, (base, _) in windows.items():
                 at = out.at(self.buffer[c], place, "float")
                 bits = out.set("bits", f"load {whole}, ptr {at}, align {4 * self.width}")
-                code = self._encoded(c, whole, bits, base, i)
+                code = self.encoded(c, whole, bits, base, i)
                 byte = whole.like("i8")
                 code = out.set("byte", f"trunc {whole} {code} to {byte}")
-                out.line(f"store {byte} {code}, ptr {self._at(c, i)}, align 1")
+                out.line(f"store {byte} {code}, ptr {self.at(c, i)}, align 1")
         for c, (_, poisoned) in windows.items():
             spoil, well = out.fresh("spoil")[1:], out.fresh("well")[1:]
             out.branch(poisoned, spoil, well)
             out.label(spoil)
-            nan, at = int(not FORMATS[self.dtype[c]].signed), self._at(c, self.first)
+            nan, at = int(not FORMATS[self.dtype[c]].signed), self.at(c, self.first)
             out.line(f"call void @llvm.memset.p0.i64(ptr {at}, i8 {nan}, i64 {BLOCK}, i1 false)")
             out.jump(well)
             out.label(well)
 
     def _window(self, column: str) -> tuple[str, str]:
-        """Store the scale of a block: what is taken off the upper bits of its elements to get their codes,
-        and whether one of them is not finite.
-        """
+        """Store the scale of a block; see :meth:`window`."""
         out, form = self.out, FORMATS[self.dtype[column]]
         whole = Type("i32", self.width)
         most = whole.constant(0)
         for first in range(0, BLOCK, self.width):
             at = out.at(self.buffer[column], first, "float")
             bits = out.set("bits", f"load {whole}, ptr {at}, align {4 * self.width}")
-            most = self._larger(whole, most, self._size(whole, bits) if form.signed else bits)
+            most = self.larger(whole, most, self.size(whole, bits) if form.signed else bits)
         if whole.width > 1:
             name = f"@llvm.vector.reduce.umax.v{whole.width}i32"
             out.declared[f"declare i32 {name}({whole})"] = None
             most = out.set("most", f"call i32 {name}({whole} {most})")
+        return self.window(column, self.block, most)
+
+    def window(self, column: str, block: str, most: str) -> tuple[str, str]:
+        """Store the scale of a block, given the bits of its largest element: what is taken off the upper bits
+        of its elements to get their codes, and whether one of them is not finite.
+        """
+        out, form = self.out, FORMATS[self.dtype[column]]
         most = out.set("most", f"add i32 {most}, {2**form.cut - 1}")  # it may be rounded up
         poisoned = out.set("poisoned", f"icmp uge i32 {most}, {_INFINITY}")
         top = out.set("top", f"lshr i32 {most}, 23")
-        top = self._larger(Type("i32"), top, str(form.window))
+        top = self.larger(Type("i32"), top, str(form.window))
         low = out.set("low", f"sub i32 {top}, {form.window}")
         base = out.set("base", f"shl i32 {low}, {form.mantissa}")
         scale = base
@@ -161,12 +171,11 @@ class Codes:
             scale = out.set("least", f"add i32 {base}, {1 << form.mantissa}")
         scale = out.set("scale", f"shl i32 {scale}, {form.cut}")
         scale = out.set("scale", f"select i1 {poisoned}, i32 {POISON}, i32 {scale}")
-        out.line(
-            f"store i32 {scale}, ptr {out.at(self.scales[column], self.block, 'i32')}, align 4"
-        )
+        at = out.at(self.scales[column], block, "i32", pointer=self.pointer)
+        out.line(f"store i32 {scale}, {self.pointer} {at}, align 4")
         return base, poisoned
 
-    def _encoded(self, column: str, whole: Type, bits: str, base: str, i: str) -> str:
+    def encoded(self, column: str, whole: Type, bits: str, base: str, i: str) -> str:
         """The codes of a finite block's elements, whose bits are given, in 32 bits."""
         out, form = self.out, FORMATS[self.dtype[column]]
         assert self.noise is not None
@@ -203,17 +212,19 @@ class Codes:
             sign = and {whole} %down, {whole.constant(0x80)}
             signed = or {whole} %code, %sign
             """,
-            size=self._size(whole, bits),
+            size=self.size(whole, bits),
             bits=bits,
             noise=noise,
             base=self._wide(base, whole),
             scale=self._wide(scale, whole),
         )
 
-    def _size(self, whole: Type, bits: str) -> str:
+    def size(self, whole: Type, bits: str) -> str:
+        """The bits of a float32 without its sign."""
         return self.out.set("size", f"and {whole} {bits}, {whole.constant(_SIZE)}")
 
-    def _larger(self, whole: Type, x: str, y: str) -> str:
+    def larger(self, whole: Type, x: str, y: str) -> str:
+        """The larger of two integers."""
         return self._call("umax", whole, x, y)
 
     def _call(self, function: str, whole: Type, x: str, y: str) -> str:
@@ -224,5 +235,6 @@ class Codes:
     def _wide(self, x: str, kind: Type) -> str:
         return x if kind.width == 1 else self.out.splat(x, kind)
 
-    def _at(self, column: str, i: str) -> str:
-        return self.out.at(self.base[column], i, "i8", f"{column}.i")
+    def at(self, column: str, i: str) -> str:
+        """The address of an element's code."""
+        return self.out.at(self.base[column], i, "i8", f"{column}.i", self.pointer)

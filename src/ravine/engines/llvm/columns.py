@@ -46,14 +46,12 @@ class Columns:
     def load(self, column: str, kind: Type, i: str) -> str:
         """The elements from i on, as numbers of this type."""
         out, dtype = self.out, self.dtype[column]
-        if dtype in FORMATS:
-            assert self.codes is not None
-            x = self.codes.load(column, kind, i)
-            single = kind.like("float")
-            return out.set(column, f"fpext {single} {x} to {kind}") if kind.of == "double" else x
         memory = kind.like(MEMORY[dtype])
         at = self._at(column, i)
         x = out.set(column, f"load {memory}, {self._where(column, kind, at)}")
+        if dtype in FORMATS:
+            assert self.codes is not None
+            x = self.codes.decoded(column, kind, i, x)
         return self._wide(column, kind, x)
 
     def store(self, column: str, kind: Type, i: str, x: str) -> None:

@@ -92,19 +92,7 @@ class Elements:
         """
         out, walk, variant = self.out, self.walk, self.variant
         rows, pointer = rows_of(out, record), f"ptr{self.space}"
-        base, scales = {}, {}
-        for c in self.columns:
-            at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
-            whole = out.load(f"{c}.whole", at, "ptr")
-            if self.space:
-                whole = out.set(f"{c}.whole", f"addrspacecast ptr {whole} to {pointer}")
-            base[c] = out.at(whole, start, MEMORY[variant.dtype[c]], f"{c}.here", pointer)
-            if c in self.codes:  # the scales are behind the codes of whole blocks
-                numel = out.field(record, RECORD, "numel")
-                end = out.set("end", f"add i64 {numel}, {BLOCK - 1}")
-                end = out.set("end", f"and i64 {end}, {-BLOCK}")
-                behind = out.at(whole, end, "i8")
-                scales[c] = out.at(behind, out.set("number", f"udiv i64 {start}, {BLOCK}"), "i32")
+        base, scales = self.places(record, tensor, start, addresses)
         narrow, wide = self.scalars(rows)
         halves = [c for c in walk.stores if variant.dtype[c] in HALVES and c != "g"]
         rounded = halves if variant.stochastic else []
@@ -115,11 +103,39 @@ class Elements:
             noise.rounds(self.kernel.columns, rounded, **fields)
             noise.codes(variant.codes, self.buffers, **fields)
             self.draws = Draws(out, noise, self.streams, **fields)
-        codes = Codes(out, variant.dtype, base, scales, self.buffers, noise, variant.width)
+        codes = self.in_codes(base, scales, noise)
         noise = noise if rounded else None
         columns = Columns(out, variant.dtype, base, noise, pointer, self.aligned, codes)
         narrow.stored = wide.stored = columns.stored
         return narrow, wide, columns
+
+    def places(
+        self, record: str, tensor: str, start: str, addresses: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Where each column of a chunk begins, and the scales of those in codes."""
+        out, pointer = self.out, f"ptr{self.space}"
+        base, scales = {}, {}
+        for c in self.columns:
+            at = out.at(addresses[c], tensor, "ptr", f"{c}.at")
+            whole = out.load(f"{c}.whole", at, "ptr")
+            if self.space:
+                whole = out.set(f"{c}.whole", f"addrspacecast ptr {whole} to {pointer}")
+            base[c] = out.at(whole, start, MEMORY[self.variant.dtype[c]], f"{c}.here", pointer)
+            if c in self.codes:  # the scales are behind the codes of whole blocks
+                numel = out.field(record, RECORD, "numel")
+                end = out.set("end", f"add i64 {numel}, {BLOCK - 1}")
+                end = out.set("end", f"and i64 {end}, {-BLOCK}")
+                behind = out.at(whole, end, "i8", pointer=pointer)
+                number = out.set("number", f"udiv i64 {start}, {BLOCK}")
+                scales[c] = out.at(behind, number, "i32", pointer=pointer)
+        return base, scales
+
+    def in_codes(
+        self, base: Mapping[str, str], scales: Mapping[str, str], noise: Noise | None
+    ) -> Codes:
+        """The columns in codes, given what :meth:`places` returns."""
+        dtype, width = self.variant.dtype, self.variant.width
+        return Codes(self.out, dtype, base, scales, self.buffers, noise, width)
 
     def loop(
         self,
@@ -195,7 +211,7 @@ class Elements:
         for c, v in self.walk.loads.items():
             if needed is None or v in needed:
                 body.names[v] = columns.load(c, kind, place)
-                if self.codes and kind.width > 1:
+                if self.codes and kind.width > 1 and not self.space:
                     columns.prefetch(c, kind, place)
         if self.draws is not None:
             body.draw = partial(self.draws.draw, kind=kind, i=place)

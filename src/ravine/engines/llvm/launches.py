@@ -46,7 +46,7 @@ def text(variant: Blocks, entry: Entry) -> str:
     out.moved = "%gpu.moved"
     walked = LinedWalk if kernel.has_lines else Walk
     for walk, last in until(variant):
-        entry(out, f"pass_{walk.stage}", walked(out, variant, walk).phases(last))
+        entry(out, f"pass_{walk.stage}", *walked(out, variant, walk).phases(last))
     if kernel.has_lines:
         between = _between(variant)
         for stage in between:
@@ -54,11 +54,11 @@ def text(variant: Blocks, entry: Entry) -> str:
             phases = Between(out, variant, stage).between(
                 enters and bool(kernel.short), leaves and bool(kernel.short)
             )
-            entry(out, f"lines_{stage}", phases)
+            entry(out, f"lines_{stage}", [], phases)
         for name in launches(variant):
             if name.startswith("totals"):
                 stage = int(name.removeprefix("totals_"))
-                entry(out, name, _Totals(out, variant, stage).phases(stage))
+                entry(out, name, *_Totals(out, variant, stage).phases(stage))
     columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())
     return out.text(f"{kernel.graph.rule.name}: {columns}; computed in {variant.of}, by blocks")
 
@@ -74,7 +74,7 @@ class _Totals(Walk):
     def name(self) -> str:
         return f"totals_{self.stage}"
 
-    def phases(self, last: int) -> list[str]:
+    def phases(self, last: int) -> tuple[list[str], list[str]]:
         """Print the phases, and name them in their order."""
         sums = dict.fromkeys(self._adding(last), "sum")
         made = {
@@ -87,4 +87,4 @@ class _Totals(Walk):
             printed()
             self._past()
             self.out.end()
-        return [*made]
+        return [], [*made]

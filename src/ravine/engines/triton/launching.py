@@ -22,6 +22,7 @@ from ravine.engines.devices import Place
 from ravine.engines.kernel import Kernel
 from ravine.engines.llvm.blocks import refusal
 from ravine.engines.llvm.variant import Variant
+from ravine.engines.narrow import FORMATS
 from ravine.engines.triton.printer import BLOCK, after, text
 from ravine.rule import kept
 
@@ -73,6 +74,8 @@ class Triton:
         """Why it cannot step a kernel, or ""."""
         if kernel.has_lines:
             return "it has something for each row or column of a matrix"
+        if any(dtype in FORMATS for dtype in dtypes):
+            return "its state is in 8 bits"
         return refusal(kernel, dtypes, ())
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
