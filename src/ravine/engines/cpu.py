@@ -148,14 +148,16 @@ class Step:
             )
         self.lock = threading.Lock()
         self.kernel = kernel
-        self._noisy = stochastic or kernel.draws or any({*FORMATS} & {*its} for its in dtypes)
+        in_codes = [not {*FORMATS}.isdisjoint(its) for its in dtypes]
+        self._noisy = stochastic or kernel.draws or any(in_codes)
         self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
         self.inputs = tuple(name for name in kernel.inputs if name != "t")
         batches: dict[tuple[str, ...], list[int]] = {}
-        for i, dtype in enumerate(dtypes):
-            batches.setdefault(tuple(dtype), []).append(i)
+        # First those with codes: the code of the first also makes the random bits of all tensors.
+        for i in sorted(range(len(sizes)), key=lambda i: not in_codes[i]):
+            batches.setdefault(tuple(dtypes[i]), []).append(i)
         self.order = [i for members in batches.values() for i in members]
         waves = {
             dtype: self._waves([sizes[i] for i in members], members)
