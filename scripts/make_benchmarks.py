@@ -1,8 +1,9 @@
 """Measure what docs/benchmarks.md tells, and write it there.
 
-    python scripts/make_benchmarks.py           # half an hour on two quiet cores
-    python scripts/make_benchmarks.py --keep    # tables and figure once more, from what was measured
-    python scripts/make_benchmarks.py --keep --peers FILE    # with what `ravine bench peers --out FILE` wrote
+    python scripts/make_benchmarks.py           # three quarters of an hour on two quiet cores
+    python scripts/make_benchmarks.py --only flat,stacks    # keeps the rest as it was measured
+    python scripts/make_benchmarks.py --only ""    # measures nothing, and makes the page again
+    python scripts/make_benchmarks.py --only "" --peers FILE    # adds what `ravine bench peers` wrote there
 
 What is measured is kept in docs/benchmarks.json: the rows of `ravine bench step`, `ravine bench
 stacks`, `ravine bench half` and `ravine bench peers`, and what they were measured on. The figure
@@ -12,62 +13,79 @@ docs/images/bench-step.png and the tables between the page's markers are made fr
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmark_goals import GOALS, TRAINING, Goal
 
 from ravine import registry
 from ravine.bench import half, stacks, step
 from ravine.bench.plots import against_torch
 from ravine.engines.tracing import trace
+from ravine.naming import split
 from ravine.races.atomic import write
 from ravine.races.environment import environment
 from ravine.races.store import picture, to_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
+NAMES = {"flat": "Ravine, `flatten=True`"}
 AIMS = {"mlp": 3.0, "resnet18": 1.4}
 LOOPS = ("torch loop", "foreach", "fused")
 Rows = list[dict[str, Any]]
 
 
-def measure(seconds: float) -> dict[str, Any]:
-    """All rows, and what they were measured on."""
+def _progress(name: str, units: Sequence[Any]) -> Iterable[Any]:
+    for i, unit in enumerate(units, 1):
+        print(f"{name} {i}/{len(units)}", *unit.values(), flush=True)
+        yield unit
 
-    def progress(name: str, units: Sequence[Any]) -> Iterable[Any]:
-        for i, unit in enumerate(units, 1):
-            print(f"{name} {i}/{len(units)}", *unit.values(), flush=True)
-            yield unit
 
+def _all_shapes(seconds: float, progress: Any) -> Iterator[Any]:
     *smaller, largest = step.SHAPES  # whose slow loops take seconds for their three turns
-    return {
-        "environment": environment(),
-        "step": [
-            *step.run(smaller, seconds=seconds, first=True, progress=progress),
-            *step.run([largest], seconds=6 * seconds, progress=progress),
-        ],
-        "matrices": list(
-            step.run(step.BLOCKS, ("adafactor", "muon"), seconds=2 * seconds, progress=progress)
-        ),
-        "training": list(step.run_in_training(seconds=seconds, progress=progress)),
-        "experts": list(step.run_with_experts(seconds=seconds, progress=progress)),
-        "compile": list(
-            step.run(["resnet18"], ["adam"], 3 * seconds, compiled=True, progress=progress)
-        ),
-        "stacks": list(stacks.run(seconds=5 * seconds, progress=progress)),
-        "half": [
-            *half.run(progress=progress),
-            *half.run(lr=1e-2, steps=600, progress=progress),
-        ],
-    }
+    yield from step.run(smaller, seconds=seconds, first=True, progress=progress)
+    yield from step.run([largest], seconds=6 * seconds, progress=progress)
+
+
+def _flat(seconds: float, progress: Any) -> Iterator[Any]:
+    on, long = ("mlp", "resnet18", step.MANY), 5 * seconds
+    yield from step.run(on, ["adam"], long, flat=True, progress=progress)
+    for row in step.run_in_training(["adam"], long, flat=True, progress=progress):
+        yield {"shapes": TRAINING, **row}
+
+
+def _half_precision(seconds: float, progress: Any) -> Iterator[Any]:
+    yield from half.run(progress=progress)
+    yield from half.run(lr=1e-2, steps=600, progress=progress)
+
+
+SECTIONS: dict[str, Callable[[float, Any], Iterator[Any]]] = {
+    "step": _all_shapes,
+    "matrices": lambda seconds, progress: step.run(
+        ("mlp", "resnet18", *step.BLOCKS), ("adafactor", "muon"), 2 * seconds, progress=progress
+    ),
+    "training": lambda seconds, progress: step.run_in_training(seconds=seconds, progress=progress),
+    "experts": lambda seconds, progress: step.run_with_experts(seconds=seconds, progress=progress),
+    "compile": lambda seconds, progress: step.run(
+        ["resnet18"], ["adam"], 3 * seconds, compiled=True, progress=progress
+    ),
+    "flat": _flat,
+    "stacks": lambda seconds, progress: stacks.run(
+        (*stacks.SHAPES, "blocks768"), 10 * seconds, progress
+    ),
+    "half": _half_precision,
+}
+"""What is measured, by its name in docs/benchmarks.json."""
 
 
 def tables(results: Mapping[str, Any]) -> dict[str, str]:
     """The page's tables, by the names of their markers."""
     rows = [r for r in results["step"] if "us" in r]
     makers: dict[str, Callable[[], str]] = {
-        "measured": lambda: _measured(results["environment"]),
+        "measured": lambda: _all_measured(results["environments"]),
+        "aims": lambda: _aims(results),
         "step": lambda: _step(rows),
         "adam": lambda: _adam([r for r in rows if r["rule"] == "adam"]),
         "compile": lambda: _adam([r for r in results["compile"] if "us" in r]),
@@ -75,6 +93,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "training": lambda: _training([r for r in results["training"] if "us" in r]),
         "experts": lambda: _experts([r for r in results["experts"] if "us" in r]),
         "first": lambda: _first(rows),
+        "flat": lambda: _flattened([r for r in results["flat"] if "us" in r]),
         "stacks": lambda: _stacks(results["stacks"]),
         "half": lambda: _half(results["half"]),
         "peers_measured": lambda: _measured(results["peers"]["environment"]),
@@ -107,6 +126,15 @@ def _measured(on: Mapping[str, Any]) -> str:
         f"Measured on {day} on {on['cores']} cores of an {on['cpu']}, with {versions}, Python "
         f"{on['python']}, Ravine at {(on['git'] or on['ravine'])[:10]}."
     )
+
+
+def _all_measured(environments: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each machine, version and day, and what was measured then."""
+    said: dict[str, list[str]] = {}
+    for section, on in environments.items():
+        said.setdefault(_measured(on), []).append(f"`{section}`")
+    [(first, _), *others] = said.items()
+    return "\n".join([first, *(f"{', '.join(its)}: {sentence}" for sentence, its in others)])
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -145,6 +173,47 @@ def _adam(rows: Rows) -> str:
         numbers += [f"{r['of_roof']:.2f}", f"{r['extra_bytes'] / 1e6:.1f}"]
         lines.append([name, r["engine"], *numbers])
     return _table(["shapes", "engine", "µs", "ratio", "GB/s", "of roof", "extra MB"], lines)
+
+
+def _flattened(rows: Rows) -> str:
+    """Adam with flatten=True beside the plain optimizer and its kernel alone."""
+    shapes = list(dict.fromkeys(r["shapes"] for r in rows))
+    by = {(r["engine"], r["shapes"]): r for r in rows}
+    engines = [
+        e for e in ("kernel", "Ravine", "flat", *LOOPS) if any((e, on) in by for on in shapes)
+    ]
+
+    def cell(key: tuple[str, str]) -> str:
+        return f"{_us(by[key]['us'])} ({by[key]['against_torch']:.2f})" if key in by else "—"
+
+    return _table(
+        ["µs (times torch's speed)", *shapes],
+        ([NAMES.get(e, e), *(cell((e, on)) for on in shapes)] for e in engines),
+    )
+
+
+def _aims(results: Mapping[str, Any]) -> str:
+    """Each ratio that the engines were built for: before them, aimed at, and measured."""
+
+    def rows(goal: Goal, fields: Mapping[str, Any]) -> Rows:
+        every = results[goal.section]
+        every = _compared(every, "periodic") if goal.section == "peers" else every
+        return [r for r in every if "us" in r and fields.items() <= r.items()]
+
+    def found(goal: Goal) -> float | None:
+        ours = rows(goal, goal.row)
+        if goal.over:
+            [theirs], [its] = rows(goal, goal.over), ours
+            return theirs["us"] / its["us"]
+        return min((r.get("against_torch") or r["ratio"] for r in ours), default=None)
+
+    def cell(value: float | None) -> str:
+        return f"{value:.2f}" if value else "—"
+
+    return _table(
+        ["step", "before", "aim", "measured"],
+        ([g.what, cell(g.before), cell(g.aim), cell(found(g))] for g in GOALS),
+    )
 
 
 def _training(rows: Rows) -> str:
@@ -285,13 +354,17 @@ def _joined(paths: Sequence[Path]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="measure nothing")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each rule and shape")
     parser.add_argument("--peers", nargs="+", type=Path, default=[], metavar="FILE")
     args = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not args.keep:
-        results = {**results, **measure(args.seconds)}
+    for section in filter(None, split(args.only)):
+        if section not in SECTIONS:
+            parser.error(f"--only: {section!r} is none of {', '.join(SECTIONS)}")
+        results[section] = [*SECTIONS[section](args.seconds, _progress)]
+        results["environments"] = {**results.get("environments", {}), section: environment()}
+        write(RESULTS, to_json(results).encode())
     if args.peers:
         results["peers"] = _joined(args.peers)
     write(RESULTS, to_json(results).encode())

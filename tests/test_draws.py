@@ -445,9 +445,7 @@ def test_what_is_refused():
     def of_a_number(p, g, *, lr=0.1):
         return p - lr * normal(mean(g)) * g
 
-    with pytest.raises(
-        RuleError, match=r"normal draws numbers in the shape of an array, such as p"
-    ):
+    with pytest.raises(RuleError, match=r"normal draws as many numbers as an array has, such as p"):
         trace(rule(of_a_number))
     with pytest.raises(TypeError, match=r"ravine.ops.uniform: stream=1.5 is invalid"):
         uniform(np.zeros(2), 1.5)

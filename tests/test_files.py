@@ -121,7 +121,7 @@ def test_dataclasses_and_annotations(tmp_path):
         (
             "import ravine\nravine.get(__file__ + ':f')\n",
             LookupError,
-            "looks itself up while it runs",
+            "is looked up by its own code while it is being loaded",
         ),
     ],
 )

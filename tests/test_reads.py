@@ -495,7 +495,7 @@ def test_what_is_not_pure_is_refused_when_the_class_is_made(function, words, fro
         text = str(caught.value)
         assert f"rule {made.name!r} is not pure: called twice with the same arguments, " in text
         assert words in text or made.name[:2] == "l2"
-        assert "state is a slot" in text
+        assert "keep state in a slot" in text
 
 
 def test_torchs_generator_moves_on_by_its_draws_only():

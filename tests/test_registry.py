@@ -374,7 +374,7 @@ def test_a_name_found_has_one_spelling(name):
         ("l2(adam, weight_decay=x)", ValueError, "'x' is not a number, true or false"),
         ("l2(adam, weight_decay=-1)", ValueError, "weight_decay=-1.0 is invalid"),
         ("l2(adam, decay=1)", ValueError, "has no hyperparameter 'decay'"),
-        ("l2(adamw)", RuleError, "adamw has 'weight_decay' already"),
+        ("l2(adamw)", RuleError, "adamw and l2 both have 'weight_decay'"),
         (
             "adam(weight_decay=1)",
             ValueError,
@@ -383,7 +383,11 @@ def test_a_name_found_has_one_spelling(name):
         ("l2(" * 3000 + "adam" + ")" * 3000, LookupError, "nested too deeply"),
         ("ravine.modifiers:l2(sgd, lr=1, lr=2)", ValueError, "sets lr twice"),
         ("math:sqrt(adam)", LookupError, "math:sqrt cannot modify adam: TypeError: must be real"),
-        ("builtins:str(adam)", LookupError, "builtins:str is no modifier: of adam it makes '<rule"),
+        (
+            "builtins:str(adam)",
+            LookupError,
+            "builtins:str is not a modifier: applied to adam it returns '<rule",
+        ),
     ],
 )
 def test_what_is_not_accepted_is_explained(name, error, message):
@@ -392,7 +396,7 @@ def test_what_is_not_accepted_is_explained(name, error, message):
 
 
 def test_a_name_is_a_string():
-    with pytest.raises(TypeError, match="the name of a rule is a string, got None"):
+    with pytest.raises(TypeError, match="the name of a rule must be a string, got None"):
         get(None)
 
 

@@ -253,7 +253,9 @@ def test_a_slot_may_be_shorter_along_all_axes_but_one(make):
         assert not any(x.any() for x in found)
     assert made.init(7.0) == (0.0, 0.0)
     for given in ({}, {"axis": 0, "keep": 0}):
-        with pytest.raises(TypeError, match=r"zeros takes an axis or keep, got axis=\w+, keep=\w+"):
+        with pytest.raises(
+            TypeError, match=r"zeros takes either axis or keep, got axis=\w+, keep=\w+"
+        ):
             zeros(**given)
 
 
@@ -278,7 +280,7 @@ def test_weights_to_evaluate_with():
         assert made.evaluate(p, state) == 3.5
     tensors = averaged.evaluate(torch.ones(2), [torch.zeros(2), torch.full((2,), 3.0)], share=0.5)
     assert tensors.tolist() == [2.0, 2.0]
-    with pytest.raises(RuleError, match=r"evaluate asks for 'men'; it has p, mean, lr"):
+    with pytest.raises(RuleError, match=r"evaluate uses 'men'; it can use p, mean, lr"):
         rule(evaluate=lambda p, men: men)(lambda p, g, mean, *, lr=0.5: (p, mean))
 
 

@@ -98,7 +98,9 @@ def test_a_decorated_function_is_shown_as_decorated():
         "@rule\n@doubled\ndef decorated(p, g, *, lr=0.1):\n    return p - lr * g\n"
     )
     for show in (latex, terminal):
-        with pytest.raises(ValueError, match="decorated has no equations: a decorator has wrapped"):
+        with pytest.raises(
+            ValueError, match="decorated has no equations: it is wrapped by a decorator"
+        ):
             show(decorated.function)
 
 
@@ -116,7 +118,7 @@ def test_show_says_why_there_are_no_equations(tmp_path):
     shown = subprocess.run([*command, f"{file}:r"], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "@doubled\ndef r(p, g" in shown.stdout
-    assert "r has no equations: a decorator has wrapped it" in " ".join(shown.stdout.split())
+    assert "r has no equations: it is wrapped by a decorator" in " ".join(shown.stdout.split())
     shown = subprocess.run([*command, f"{file}:unnamed"], capture_output=True, text=True)
     assert shown.returncode != 0
     assert "written with def, got <lambda>" in " ".join(shown.stderr.split())

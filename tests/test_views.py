@@ -335,6 +335,8 @@ def test_what_is_no_matrix_is_refused_by_what_needs_one(shape, by):
     with pytest.raises(RuleError, match=message):
         by(muon, [x], [[x]])
     only = rule(seen="matrix")(lambda p, g, *, lr=0.1: p - lr * newton_schulz(g, 1.5, -0.5, 0.0))
-    message = "newton_schulz needs a matrix, or a batch of them, got .* is for matrices: give other"
+    message = (
+        "newton_schulz needs a matrix or a batch of matrices, got .* is for matrices: give other"
+    )
     with pytest.raises(RuleError, match=message):
         by(only, [x], [[x]])

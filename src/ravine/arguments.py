@@ -135,7 +135,7 @@ class Mark(Operable):
 
     def __bool__(self) -> bool:
         if self.asked is None:
-            raise TypeError("a rule cannot be asked what it does where an `if` is on values")
+            raise TypeError("the rule has an `if` on values, so its operations cannot be listed")
         name, value = self.asked
         return self.found.switches.setdefault(name, bool(value))
 

@@ -199,9 +199,7 @@ def _attempted(name: str, kind: str, *args: Any) -> Any:
             known = partial(ON_ARRAYS[name], library)
         return (known or getattr(library, _OTHERWISE.get((kind, name), name)))(*args)
     except (AttributeError, NotImplementedError, TypeError) as error:
-        raise TypeError(
-            f"ravine.ops.{name} is not possible on arrays of {kind}: {error}"
-        ) from error
+        raise TypeError(f"ravine.ops.{name} does not work on arrays of {kind}: {error}") from error
 
 
 def _refuse(name: str, *args: Any) -> Any:
@@ -220,8 +218,8 @@ def real(x: Any) -> Any:
         if hasattr(x, "shape") and not home(type(x)):
             library = type(x).__module__.partition(".")[0]
             raise TypeError(
-                f"ravine.ops: a {type(x).__name__} of {library} is invalid; arrays are of NumPy, torch, "
-                "JAX, or of a library that follows the array standard (__array_namespace__)"
+                f"ravine.ops: a {type(x).__name__} of {library} is invalid; arrays must be from NumPy, "
+                "torch, JAX, or a library that follows the array API standard (__array_namespace__)"
             )
         return x
     try:

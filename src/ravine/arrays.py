@@ -134,7 +134,7 @@ def _of_matrices(name: str, operation: Callable[..., Any]) -> Callable[..., Any]
     def wrapped(library: Any, x: Any, *args: Any) -> Any:
         if x.ndim < 2:
             raise ValueError(
-                f"ravine.ops.{name} needs a matrix, or a batch of them, got an array of shape "
+                f"ravine.ops.{name} needs a matrix or a batch of matrices, got an array of shape "
                 f"{tuple(x.shape)}"
             )
         return operation(library, x, *args)
@@ -204,7 +204,7 @@ def _newton_schulz(
     dtype, tall, torch = x.dtype, x.shape[-2] > x.shape[-1], library.__name__ == "torch"
     x = _turned(x) if tall else x  # the Gram matrix of the shorter side
     if bfloat16 and library.__name__ == "numpy":
-        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+        raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; use bfloat16=False")
     x = cast(library, x, library.bfloat16) if bfloat16 else x
     if bfloat16 and torch:
         return _newton_schulz_as_torch(x, eps, _each(steps, coefficients), tall).to(dtype)

@@ -222,8 +222,8 @@ class Card:
                 raise CardError(f"differs={axis!r} is invalid; it must be one of {', '.join(AXES)}")
         if bool(self.variant_of) != bool(self.differs):
             raise CardError(
-                f"variant_of={self.variant_of!r} and differs={self.differs!r} are invalid; a variant "
-                "says what it is a variant of, and how it differs"
+                f"variant_of={self.variant_of!r} and differs={self.differs!r} are invalid; a variant has "
+                "both: what it is a variant of, and how it differs"
             )
 
     @property

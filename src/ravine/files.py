@@ -109,7 +109,7 @@ def _file(place: str) -> ModuleType:
     if before and all(_digest(p) == digest for p, digest in before.digests.items()):
         return before.module
     if path in _running:
-        raise LookupError(f"{place} looks itself up while it runs")
+        raise LookupError(f"{place} is looked up by its own code while it is being loaded")
     _log.info("running %s", place)
     loaded = _run(place, path)
     _loaded[path] = loaded

@@ -38,7 +38,7 @@ class _Modifier:
         check_evaluation(evaluation, name, [*said.slots, *said.hyperparameters])
         for k in declared.keys() & {*made.shared}:
             raise RuleError(
-                f"{name}: {k} has no default, so it is the inner rule's; declare it there"
+                f"{name}: {k} has no default, so it belongs to the inner rule; declare it there"
             )
         return made
 
@@ -56,11 +56,11 @@ class _Modifier:
         taken = {*inner.slots, *inner.hyperparameters, *inner.signals}
         alike = {k for k, kind in signals.items() if inner.signals.get(k) == kind}
         if self.function in inner.sources:
-            raise RuleError(f"{name}: {self.function.__name__} is in {inner.name} already")
+            raise RuleError(f"{name}: {self.function.__name__} is already part of {inner.name}")
         for clash in sorted(taken & {*slots, *own, *signals} - alike):
             raise RuleError(
-                f"{name}: {inner.name} has {clash!r} already, and {self.function.__name__} has another; "
-                "rename one, or leave one out"
+                f"{name}: {inner.name} and {self.function.__name__} both have {clash!r}; rename one of them, "
+                "or leave one out"
             )
         for missing in {*self.shared} - inner.hyperparameters.keys() - inner.signals.keys():
             raise RuleError(

@@ -387,7 +387,7 @@ def _reduced(name: str, x: Any, axis: Any, keep: Any) -> Any:
         return apply(name, x)
     if axis is not None and keep is not None:
         raise TypeError(
-            f"ravine.ops.{name} takes an axis or keep, got axis={axis!r}, keep={keep!r}"
+            f"ravine.ops.{name} takes axis or keep, not both, got axis={axis!r}, keep={keep!r}"
         )
     if keep is None:
         return apply(f"{name}_along", x, _whole(name, axis))

@@ -67,8 +67,8 @@ def _reduce_rule(made: Rule) -> Any:
             ):
                 raise pickle.PicklingError(
                     f"rule {made.name!r} cannot be pickled: {part.__module__}.{part.__qualname__} is not "
-                    "found there under its name; pickle needs a rule to be in a module, under the "
-                    "name of a function written with def (cloudpickle does not)"
+                    "found there under its name; pickle needs a rule to be defined in a module, as a "
+                    "function written with def (cloudpickle does not)"
                 )
     return _again, made.origin
 

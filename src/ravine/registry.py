@@ -230,7 +230,7 @@ def get(name: str) -> Rule:
 def resolve(name: str) -> Found:
     """The rule of that name, and a note on the name. Raises as :func:`get` does."""
     if not isinstance(name, str):
-        raise TypeError(f"the name of a rule is a string, got {name!r}")
+        raise TypeError(f"the name of a rule must be a string, got {name!r}")
     try:
         return _resolve(name.strip())
     except RecursionError:
@@ -349,7 +349,10 @@ def _modified(call: naming.Call) -> Found:
             f"{call.head} cannot modify {inner.name}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(made, Rule):
-        raise LookupError(f"{call.head} is no modifier: of {inner.name} it makes {made!r}, no rule")
+        raise LookupError(
+            f"{call.head} is not a modifier: applied to {inner.name} it returns {made!r}, which is not a "
+            "rule"
+        )
     return _set(Found(made, name, inner, note=inner.note), dict(call.options))
 
 

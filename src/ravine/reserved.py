@@ -12,7 +12,7 @@ _SIGNALS = {
     **dict.fromkeys(("closure", "grads", "zero_grad"), "is an argument of step"),
     "t": "is the count of steps: a positional argument, the last",
 }
-_SLOTS = {"step": "is where an optimizer's state has the count of steps (t)"}
+_SLOTS = {"step": "is the key of the step count in an optimizer's state"}
 _HYPERPARAMETERS = {
     "t": "is the count of steps: a positional argument, the last",
     "doc": "is a keyword of Rule.named",

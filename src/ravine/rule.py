@@ -179,7 +179,7 @@ class Rule:
             missing = [k for k in self.signals if hyperparameters.get(k) is None]
             if missing and "None" in str(error) and not isinstance(error, RuleError):
                 raise TypeError(
-                    f"rule {self.name!r} is not given {', '.join(missing)}: {error}"
+                    f"rule {self.name!r} is called without {', '.join(missing)}: {error}"
                 ) from error
             raise
         finally:

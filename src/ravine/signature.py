@@ -37,7 +37,7 @@ def check_evaluation(
     """RuleError if an `evaluate` asks for something that the rule or modifier does not have."""
     unknown = next((k for k in arguments(evaluation) if k not in known), None)
     if unknown:
-        raise RuleError(f"{name}: evaluate asks for {unknown!r}; it has {', '.join(['p', *known])}")
+        raise RuleError(f"{name}: evaluate uses {unknown!r}; it can use {', '.join(['p', *known])}")
 
 
 class Read(NamedTuple):
@@ -107,7 +107,7 @@ def read(
         )
     twice = next((k for k in declared if k in signals), None)
     if twice:
-        raise RuleError(f"{name}: {twice} is a signal, of which nothing else is declared")
+        raise RuleError(f"{name}: {twice} is a signal, so nothing else can be declared for it")
     unknown = next((k for k in declared if k not in slots and k not in keyword), None)
     if unknown:
         raise RuleError(f"{name}: {unknown!r} is declared, but no argument of that name exists")
@@ -150,7 +150,7 @@ def read(
         for part in parts[k] or (k,):
             if part in flat or part in each or (part in slots and parts[k]):
                 raise RuleError(
-                    f"{name}: a part of {k} is called {part!r}, as another argument is; rename one"
+                    f"{name}: a part of {k} is called {part!r}, like another argument; rename one"
                 )
             flat[part] = one
     return Read(flat, hyperparameters, signals, takes_t, Parts(parts, tuples))
@@ -178,7 +178,7 @@ def _spread(
         for i, part in enumerate(names):
             if part in each or part in keyword:
                 raise RuleError(
-                    f"{name}: a part of {k} is called {part!r}, as another hyperparameter is; rename one"
+                    f"{name}: a part of {k} is called {part!r}, like another hyperparameter; rename one"
                 )
             each[part] = names[0], default[min(i, len(default) - 1)], k
     return tuples, each

@@ -65,7 +65,7 @@ class Slot:
                 f"kept_in: dtype={dtype!r} is invalid; it must be one of {', '.join(DTYPES)}"
             )
         if self.kind == "scalar":
-            raise TypeError("kept_in: a slot of one number is kept in float64")
+            raise TypeError("kept_in: a scalar slot is always kept in float64")
         return replace(self, dtype=dtype)
 
     @property
@@ -175,7 +175,7 @@ def zeros(axis: int | None = None, *, keep: int | None = None) -> Slot:
     neither are given.
     """
     if (axis is None) == (keep is None):
-        raise TypeError(f"zeros takes an axis or keep, got axis={axis!r}, keep={keep!r}")
+        raise TypeError(f"zeros takes either axis or keep, got axis={axis!r}, keep={keep!r}")
     return Slot("array", axis=axis, keep=keep)
 
 

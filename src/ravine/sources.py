@@ -48,7 +48,7 @@ def source_of(function: Callable[..., Any]) -> Source:
     inner: Any = inspect.unwrap(function)
     name, code = inner.__code__.co_name, inner.__code__
     if name == "<lambda>" or inspect.iscoroutinefunction(inner):
-        raise ValueError(f"a source can be shown of a function written with def, got {name}")
+        raise ValueError(f"only a function written with def has a source to show, got {name}")
     now = _now(inner)
     for lines in (_lines.get(inner, now), now):
         found = _found(lines, code)

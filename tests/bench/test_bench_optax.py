@@ -19,5 +19,5 @@ def test_what_optax_lacks_and_unknown_shapes_are_refused():
 
     with pytest.raises(ValueError, match="known to be 'soap'"):
         next(optax.run(["soap"]))
-    with pytest.raises(ValueError, match="shapes 'gpt5' are not known; they are mlp, blocks"):
+    with pytest.raises(ValueError, match="shapes='gpt5' is invalid; it must be one of mlp, blocks"):
         next(optax.run(["sgd"], ["gpt5"]))

@@ -51,7 +51,7 @@ def test_what_cannot_run_is_reported():
     for spec in (HERE, f"{HERE}:", f"{HERE}:NotThere"):
         says = check_optimizer(spec).headline
         assert "; it has Sgd, CannotBeMade, " in says, says
-    with pytest.raises(ValueError, match="seconds must be greater than 0, and is -1"):
+    with pytest.raises(ValueError, match="seconds=-1 is invalid; it must be greater than 0"):
         check_optimizer(misbehaving.Sgd, seconds=-1)
 
 

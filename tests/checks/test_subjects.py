@@ -161,7 +161,7 @@ def test_a_class_with_arguments():
 def test_what_cannot_run_says_why():
     for spec, phase, why in (
         (f"{HERE}:Exits", "make", r"it calls sys.exit\(3\) \(strangers.py, line"),
-        (f"{HERE}:Shrinks", "step", "a step makes parameters of the shapes"),
+        (f"{HERE}:Shrinks", "step", "a step returns parameters of shapes"),
         (f"{HERE}:Missing", "load", "has no 'Missing'"),
         (f"{HERE}:NOTHING", "make", "neither a class nor a function, but of type int"),
         ("no_such_file.py:Adam", "load", "no file"),

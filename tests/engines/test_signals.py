@@ -210,7 +210,9 @@ def test_numbers_by_hand():
     assert polyak(p, p * 2, loss=torch.tensor(4.0)).tolist() == [1.0, 0.0]
     assert polyak(np.array([2.0]), np.array([2.0]), loss=np.float64(4.0)).tolist() == [0.0]
     assert "hessian=None" in repr(sophia)
-    with pytest.raises(TypeError, match="rule 'polyak' is not given loss: unsupported operand"):
+    with pytest.raises(
+        TypeError, match="rule 'polyak' is called without loss: unsupported operand"
+    ):
         polyak(1.0, 2.0)
     with pytest.raises(TypeError, match="did you mean 'hessian'"):
         sophia(1.0, 2.0, 0.0, 0.0, hesian=1.0)
@@ -297,7 +299,7 @@ def test_modifiers_hand_signals_on_and_have_their_own():
     def other(step, p, g, *, hessian=signal(scalar)):
         return step(p, g)
 
-    with pytest.raises(RuleError, match=r"has 'hessian' already, and .* has another"):
+    with pytest.raises(RuleError, match=r"both have 'hessian'"):
         other(sophia)
 
     @modifier
@@ -431,7 +433,7 @@ def test_declarations_that_are_refused():
     def declared(p, g, *, loss=signal(scalar), lr=1.0):
         return p - lr * g
 
-    with pytest.raises(RuleError, match="loss is a signal, of which nothing else is declared"):
+    with pytest.raises(RuleError, match="loss is a signal, so nothing else can be declared for it"):
         rule(loss="the loss")(declared)
 
 

@@ -237,7 +237,7 @@ def test_a_folder_of_pictures_for_each_class(tmp_path):
     figure1.data.digest.cache_clear()
     assert figure1.depends(spec) != before
     (tmp_path / "coats" / "2.png").write_text("no picture")
-    with pytest.raises(ValueError, match=r"coats/2\.png is no picture that can be read"):
+    with pytest.raises(ValueError, match=r"coats/2\.png cannot be read as an image"):
         figure1.data.fashion_mnist(tmp_path)
 
 

@@ -158,7 +158,7 @@ def test_an_edit_moves_the_path_and_parts_from_the_rule_as_it_was(opened):
     page.fill("#source", source.replace("m / (1", "mm / (1"))
     page.wait_for_function("document.getElementById('error').textContent")
     assert page.inner_text("#error") == (
-        "Line 4: name 'mm' is not defined; a rule uses operators and ravine.ops only. Did you mean: 'm'?"
+        "Line 4: name 'mm' is not defined; use only operators and ravine.ops. Did you mean: 'm'?"
     )
     assert page.get_attribute("#source", "aria-invalid") == "true"
     assert page.evaluate("explorer.now.lanes[0].path.points.length") == 201, (

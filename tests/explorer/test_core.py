@@ -398,7 +398,7 @@ def in_python(path, text):
         ("def f(p, g, *, lr):\n    return p", 1, "f: hyperparameter lr needs a default"),
         ("@rule(k=table(1))\ndef f(p, g, k):\n    return p, k", 1, "that this page does not know"),
         (HEAD + "return matmul(p, g)", 2, "matmul needs matrices"),
-        (HEAD + "return transpose(p)", 2, "transpose needs a matrix, or a batch of them"),
+        (HEAD + "return transpose(p)", 2, "transpose needs a matrix or a batch of matrices"),
         (HEAD + "return p - sum(g, axis=1)", 2, "axis=1 is not an axis of an array of shape (2,)"),
     ],
 )

@@ -201,7 +201,7 @@ def test_the_server():
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{at}/etc/passwd")
         taken = server.server_port
-        assert "cannot be had" in ravine("explore", "--port", taken, "--no-open", code=1).stderr
+        assert "is not available" in ravine("explore", "--port", taken, "--no-open", code=1).stderr
         server.shutdown()
 
 

@@ -317,7 +317,7 @@ def test_before_swa_starts_evaluation_is_with_the_weights():
     [
         ("cautious(cautious(adam))", "cautious is in cautious(adam) already"),
         ("centralize(l2(centralize(sgd)))", "centralize is in l2(centralize(sgd)) already"),
-        ("l2(adamw)", "adamw has 'weight_decay' already, and l2 has another"),
+        ("l2(adamw)", "adamw and l2 both have 'weight_decay'"),
         ("clip_by_norm(clip_by_global_norm(sgd))", "has 'max_norm' already"),
     ],
 )

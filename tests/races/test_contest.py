@@ -358,7 +358,7 @@ def test_race_with_objects_in_processes(tmp_path, monkeypatch):
         ({"budget": "0"}, "budget '0' is invalid"),
         ({"budget": 0}, "steps=0 is invalid"),
         ({"optimizers": []}, "a race needs an optimizer"),
-        ({"model": "mytask.py"}, r"a file is raced by: ravine race mytask\.py"),
+        ({"model": "mytask.py"}, r"to race a file, run: ravine race mytask\.py"),
     ],
 )
 def test_what_cannot_be_raced_is_refused_before_anything_is_run(tmp_path, changed, message):

@@ -304,7 +304,7 @@ def test_folders_without_a_race_are_refused(tmp_path):
     assert "holds no run" in ravine("race", "report", tmp_path, code=2).stderr
     folder_of(tmp_path, [run(role="tune", trial=1)])
     said = ravine("race", "report", tmp_path, code=2).stderr
-    assert "holds 1 run of the search, but none to report yet" in said
+    assert "holds 1 run of the search, but no final runs yet" in said
 
 
 # ---- drawing ---------------------------------------------------------------------------------------

@@ -347,9 +347,9 @@ def test_a_model_that_is_there_keeps_its_weights():
         (
             {"data": [{"x": 1}, {"x": 2}]},
             TaskError,
-            "of type list, holds examples one by one; give a D",
+            "of type list, yields single examples; give a D",
         ),
-        ({"colour": 3}, TypeError, "'colour' is no part of a task"),
+        ({"colour": 3}, TypeError, "'colour' is not part of a task"),
         ({"batch_size": 1000}, TaskError, "batch_size=1000 is invalid"),
         ({"steps": True}, TaskError, "steps=True is invalid"),
     ],

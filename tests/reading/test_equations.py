@@ -744,7 +744,7 @@ def test_methods_and_wrapped_functions():
         raise AssertionError
 
     wrapper.__wrapped__ = momentum
-    with pytest.raises(ValueError, match="momentum has no equations: a decorator has wrapped it"):
+    with pytest.raises(ValueError, match="momentum has no equations: it is wrapped by a decorator"):
         latex(wrapper)
     assert "\\theta_{t-1} - \\eta\\, g_t" in latex(Rules.sgd)
 

@@ -537,7 +537,7 @@ def test_parameters_of_other_names_are_refused():
     with pytest.raises(
         ValueError,
         match=r"^Adam: the checkpoint is for other parameters: it lacks 'third\.bias', 'third\.weight'; "
-        r"only it has 'second\.bias', 'second\.weight'; load_state_dict goes by order once",
+        r"only it has 'second\.bias', 'second\.weight'; to load it by order, delete",
     ):
         after.load_state_dict(stepper.state_dict())
     with pytest.raises(ValueError, match=r"it lacks 'third\.bias'"):
@@ -675,7 +675,7 @@ def test_another_optimizers_checkpoint_is_refused():
             assert not stepper.state
     with pytest.raises(
         ValueError,
-        match=r"^Adam: the checkpoint is another optimizer's: its param group 0 has no 'betas', 'eps'; "
+        match=r"^Adam: the checkpoint is from another optimizer: its param group 0 has no 'betas', 'eps'; "
         "it has 'lr', 'momentum'",
     ):
         rt.Adam(params).load_state_dict(wrong["SGD"])

@@ -113,7 +113,7 @@ def test_modifiers_evaluate_what_the_inner_rule_evaluates():
         with optimizer.evaluating():
             assert p.tolist() == [expected] * 2
     assert outer(inner).evaluated == ("mean_p", "count")
-    with pytest.raises(TypeError, match=r"evaluate asks for 'lr'; it has p, count, decay"):
+    with pytest.raises(TypeError, match=r"evaluate uses 'lr'; it can use p, count, decay"):
         modifier(count=scalar(0.0), evaluate=lambda p, lr: p)(outer.__wrapped__)
 
 

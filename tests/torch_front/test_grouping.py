@@ -544,7 +544,7 @@ def test_notes():
         ),
         (
             {"no_decay": ["biases"]},
-            r"no_decay has 'biases', which matches no parameter; accepted is hidden, ",
+            r"no_decay has 'biases', which matches no parameter; it must be hidden, ",
         ),
         ({"hidden": 0.1}, r"hidden is 0\.1; it must be a dict of options"),
         ({"head": {"rule": 3}}, r"head has rule 3; it must be a name, such as 'Muon'"),

@@ -320,7 +320,10 @@ def test_a_function_of_names():
             {"layer_decay": None, "layers": ["0"]},
             r"layers=\['0'\] has no meaning without layer_decay",
         ),
-        ({"layers": ["0", "3"]}, r"layers has '3', which matches no parameter; .* near are '"),
+        (
+            {"layers": ["0", "3"]},
+            r"layers has '3', which matches no parameter; .* similar names are '",
+        ),
         ({"layers": ["0", 3]}, r"layers has 3, which matches no parameter"),
         ({"layers": "0"}, r"layers='0' is invalid; it must be a list of modules from the input"),
         ({"layers": 3}, r"layers=3 is invalid"),

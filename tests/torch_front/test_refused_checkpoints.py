@@ -121,7 +121,7 @@ REFUSED = {
     ),
     "no lr": (
         without("param_groups", 0, "lr"),
-        "another optimizer's: its param group 0 has no 'lr'",
+        "from another optimizer: its param group 0 has no 'lr'",
     ),
     "step is negative": (step(torch.tensor(-1.0)), r"'step'=tensor\(-1.\); it must be a whole"),
     "step is negative, an int": (step(-3), "'step'=-3; it must be a whole number >= 0"),
@@ -148,12 +148,12 @@ REFUSED = {
     ),
     "a moment is sparse": (
         moment(lambda x: x.to_sparse()),
-        "a tensor of torch.sparse_coo; it must be a",
+        "as a torch.sparse_coo tensor; it must be dense",
     ),
-    "a moment is quantized": (moment(quantized), "a tensor of torch.qint8; it must be a dense one"),
+    "a moment is quantized": (moment(quantized), "a torch.qint8 tensor; it must be dense"),
     "a moment is nested": (
         moment(lambda x: torch.nested.nested_tensor([*x])),
-        "a tensor of nested; it must be a dense one",
+        "a nested tensor; it must be dense",
     ),
     "a moment is on meta": (moment(lambda x: x.to("meta")), "'exp_avg' on the meta device"),
     "a moment is an array": (moment(lambda x: x.numpy()), "'exp_avg'=array.*must be a tensor"),
@@ -182,12 +182,12 @@ REFUSED = {
     ),
     "params of none": (
         options(params=[7, 8]),
-        "the state of 0, 1, and no parameter of that number",
+        "state for 0, 1, but no such parameter",
     ),
     "a parameter too many": (options(params=[0, 1, 2]), "of 3 parameters, and here they are of 2"),
     "a state too many": (
         lambda s: s["state"].update({9: s["state"][0]}),
-        "the state of 9, and no p",
+        "state for 9, but no such p",
     ),
     "names too few": (options(param_names=["a"]), r"2 parameters and 'param_names'=\['a'\]"),
     "names are a number": (options(param_names=3), "2 parameters and 'param_names'=3"),

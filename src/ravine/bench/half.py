@@ -54,7 +54,9 @@ def run(
     Raises ValueError for fewer than two seeds.
     """
     if seeds < 2:
-        raise ValueError(f"seeds={seeds} is invalid; it must be at least 2, which have a spread")
+        raise ValueError(
+            f"seeds={seeds} is invalid; it must be at least 2, since the spread between seeds is measured"
+        )
     task = problem(PROBLEM).within(steps)
     units = [{"variant": name, "seed": seed} for name in VARIANTS for seed in range(seeds)]
     losses: dict[str, list[float]] = {}

@@ -92,7 +92,7 @@ def run(
     is not Linux.
     """
     if not _CLEAR.exists():
-        raise OSError(f"peaks of memory are read with {_CLEAR}, which only Linux has")
+        raise OSError(f"measuring peak memory needs {_CLEAR}, which only Linux has")
     done: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     units = [{"optimizer": name, "round": i} for i in range(rounds) for name in CONTENDERS]
     for unit in progress("memory", units):

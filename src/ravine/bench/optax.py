@@ -34,7 +34,7 @@ def pairs(rules: Iterable[str]) -> dict[str, str]:
         rule = registry.get(name)
         calls = [w.call for w in rule.card.witnesses if w.distribution == "optax"]
         if not calls:
-            raise ValueError(f"optax has no optimizer that is known to be {name!r}")
+            raise ValueError(f"no optimizer of optax is known to match {name!r}")
         found[name] = calls[0]
     return found
 
@@ -53,7 +53,7 @@ def run(
     """
     on, calls = list(on), pairs(rules)
     if unknown := next((name for name in on if name not in SHAPES), None):
-        raise ValueError(f"shapes {unknown!r} are not known; they are {', '.join(SHAPES)}")
+        raise ValueError(f"shapes={unknown!r} is invalid; it must be one of {', '.join(SHAPES)}")
     units = [{"rule": rule, "shapes": shapes} for shapes in on for rule in calls]
     for unit in progress("optax", units):
         rule = registry.get(unit["rule"])

@@ -34,7 +34,7 @@ def against_torch(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ours = [r for r in measured if r["engine"] == "Ravine" and r["against_torch"]]
     if not ours:
         raise ValueError(
-            "rows: none has a ratio of Ravine's to torch's time; time rules of torch's"
+            "rows: none compares Ravine with torch; time a rule that torch.optim has too"
         )
     shapes = list(dict.fromkeys(r["shapes"] for r in ours))
     rules = list(dict.fromkeys(r["rule"] for r in ours))

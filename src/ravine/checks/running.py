@@ -40,7 +40,7 @@ def check_optimizer(
     """
     some = chosen(only)
     if not seconds > 0:
-        raise ValueError(f"seconds must be greater than 0, and is {seconds}")
+        raise ValueError(f"seconds={seconds} is invalid; it must be greater than 0")
     if like is not None:
         from ravine.registry import get
 

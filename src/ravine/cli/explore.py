@@ -70,7 +70,7 @@ def _serve(page: str, port: int, opens: bool) -> None:
     try:
         serving = server(page, port)
     except OSError as error:
-        fail(f"port {port} of {HOST} cannot be had: {error.strerror}", 1)
+        fail(f"port {port} on {HOST} is not available: {error.strerror}", 1)
     with serving:
         address = f"http://{HOST}:{serving.server_port}/"
         line(address)

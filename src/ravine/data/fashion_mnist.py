@@ -98,7 +98,7 @@ def _pictures(classes: list[list[Path]]) -> tuple[NDArray[np.uint8], NDArray[np.
 
     if len(classes) > 256:
         raise ValueError(
-            f"{classes[0][0].parent.parent} has {len(classes)} classes; at most 256 are read"
+            f"{classes[0][0].parent.parent} has {len(classes)} classes; at most 256 are supported"
         )
     made = []
     for path in (path for pictures in classes for path in pictures):
@@ -106,7 +106,7 @@ def _pictures(classes: list[list[Path]]) -> tuple[NDArray[np.uint8], NDArray[np.
             with Image.open(path) as picture:
                 made.append(np.asarray(picture.convert("L").resize((28, 28))))
         except OSError as error:
-            raise ValueError(f"{path} is no picture that can be read ({error})") from None
+            raise ValueError(f"{path} cannot be read as an image ({error})") from None
     labels = np.repeat(np.arange(len(classes)), [len(pictures) for pictures in classes])
     return np.stack(made), labels.astype(np.uint8)
 
@@ -129,7 +129,7 @@ def _read(path: Path) -> bytes:
                 f"folder of images for each class, or one in MNIST's format, with {' and '.join(_FILES)}"
             ) from None
         raise FileNotFoundError(
-            f"full: the whole Fashion-MNIST is not there ({path} does not exist); install Debian's "
+            f"full: the complete Fashion-MNIST was not found ({path} does not exist); install Debian's "
             "package dataset-fashion-mnist, give a folder that holds its files, or leave full out for the "
             "subset that comes with Ravine"
         ) from None
@@ -140,11 +140,11 @@ def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         raw = gzip.decompress(_read(path))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"full: {path} is not a whole gzip file ({error})") from None
+        raise ValueError(f"full: {path} is not a complete gzip file ({error})") from None
     start = 4 + 4 * dimensions
     shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, start, 4)]
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != start + math.prod(shape):
         raise ValueError(
-            f"full: {path} is not a whole IDX file of bytes in {dimensions} dimensions"
+            f"full: {path} is not a complete IDX file of bytes in {dimensions} dimensions"
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()

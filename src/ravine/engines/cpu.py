@@ -140,7 +140,7 @@ class Step:
         groups = groups or [0] * len(sizes)
         self._matrices = matrices if kernel.by_lines else None
         if kernel.by_lines and matrices is None:
-            raise ValueError("matrices: the kernel has something for each row or column")
+            raise ValueError("matrices is missing; the kernel has values for rows or columns")
         if not 0 < len(sizes) == len(dtypes) == len(groups):
             raise ValueError(
                 "sizes, dtypes and groups must be equally long and not empty, got "

@@ -98,7 +98,7 @@ class Node(ops.Operable):
 
     def _in_place(self, _: Any) -> Any:
         raise RuleError(
-            "an array would change in place, the caller's own; write v = v + g for v += g"
+            "an in-place operation would change the caller's array; write v = v + g instead of v += g"
         )
 
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imod__ = __imatmul__ = _in_place
@@ -113,12 +113,12 @@ class Node(ops.Operable):
             return self.graph.decide(self.value)
         if not self.args and self.value in self.graph.given:
             raise RuleError(
-                f"`if` (or and, or, not) on the value of {self.value}, a signal; whether a step is given "
-                f"it asks `if {self.value} is not None`"
+                f"`if` (or and, or, not) on the value of the signal {self.value}; to ask whether a step is "
+                f"given it, write `if {self.value} is not None`"
             )
         raise RuleError(
-            f"`if` (or and, or, not) on {self.describe()}, which is not known while the rule is "
-            "made into a kernel; write where(condition, x, y)"
+            f"`if` (or and, or, not) on {self.describe()}, which has no value while the rule is traced; "
+            "write where(condition, x, y)"
         )
 
     def describe(self) -> str:
@@ -132,8 +132,8 @@ class Node(ops.Operable):
 
     def _refuse(self, what: str) -> Any:
         raise RuleError(
-            f"{what} needs numbers, but {self.describe()} is only a symbol while the rule is traced; "
-            "a rule uses operators and ravine.ops only"
+            f"{what} needs numbers, but {self.describe()} is only a symbol while the rule is traced; use "
+            "only operators and ravine.ops"
         )
 
     def __float__(self) -> float:
@@ -196,7 +196,7 @@ class Graph:
         nodes = tuple(self.lifted(x) for x in args)
         if op in DRAWN and nodes[0].level != ELEMENT:
             raise RuleError(
-                f"{op} draws numbers in the shape of an array, such as p, and got {nodes[0].describe()}"
+                f"{op} draws as many numbers as an array has, such as p, and got {nodes[0].describe()}"
             )
         of_tensor = op in (*REDUCTIONS, *FACTS)
         level = TENSOR if of_tensor else max(x.level for x in nodes)
@@ -239,7 +239,7 @@ class Graph:
             )
         if not as_p[node.index]:
             raise RuleError(
-                f"ndim is of p or g, or of an array made of them, not of {node.describe()}"
+                f"ndim needs p, g, or an array computed from them, got {node.describe()}"
             )
         self.by_ndim = True
         return self.ndim
@@ -355,7 +355,7 @@ def fill(graph: Graph) -> None:
             if isinstance(error, RuleError) and not place:
                 raise
             missing = [k for k in rule.signals if k not in graph.given]
-            hint = "; a rule uses operators and ravine.ops only"
+            hint = "; use only operators and ravine.ops"
             if missing and "None" in str(error):
                 hint = (
                     f"; the step is not given {', '.join(missing)}, so the rule gets None; pass "
@@ -378,7 +378,7 @@ def fill(graph: Graph) -> None:
         if slot and slot.shared and (why := graph.not_common(graph.outputs[name])):
             raise RuleError(
                 f"rule {rule.name!r}: {name} is shared by all tensors, but the new {name} depends on "
-                f"{why}, of which each tensor has another; use total, or another shared slot"
+                f"{why}, which differs between tensors; use total, or another shared slot"
             )
     inputs = {"p", "g", "t", *rule.slots, *values, *rule.signals}
     for _, local in seen:

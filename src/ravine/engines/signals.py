@@ -33,8 +33,7 @@ def checked_signals(
             raise TypeError(f"{where}: step: {name!r} is not a signal of rule {called}; {has}")
         if len(known[name]) > 1:
             raise ValueError(
-                f"{where}: step: {name} is one number in one rule and an array in another; give one of "
-                "them another name"
+                f"{where}: step: {name} is one number in one rule and an array in another; rename one of them"
             )
         if value is None:
             continue

@@ -94,8 +94,8 @@ def _check_pure(graph: Graph, reads: Reads, states: Sequence[Any]) -> None:
         if differs:
             raise RuleError(
                 f"rule {rule.name!r} is not pure: called twice with the same arguments, {differs}; "
-                "state is a slot, and a number that is drawn, counted or read from a clock is a "
-                "hyperparameter that is set before each step"
+                "keep state in a slot, and pass a number that is drawn, counted or read from a clock as a "
+                "hyperparameter, set before each step"
             )
 
 
@@ -164,9 +164,9 @@ def _warn_of_unused(graph: Graph) -> None:
     used = _reached([*now, *(x for x in others if x.outputs)], rule.evaluated)
     for slot in rule.slots.keys() - used:
         warnings.warn(
-            f"rule {rule.name!r}: the slot {slot!r} is never used, so it is not kept: neither the new p "
-            "nor the weights to evaluate with depend on it; if these are made of it, say so with "
-            f"evaluate=lambda p, {slot}: ...",
+            f"rule {rule.name!r}: the slot {slot!r} is never used, so it is not stored: neither the new p "
+            "nor the weights for evaluation depend on it; if the latter do, declare evaluate=lambda p, "
+            f"{slot}: ...",
             stacklevel=4,
         )
 

@@ -94,9 +94,9 @@ class Turns:
         for slot in self.matrices:
             if any(dtype[slot] in _HALVES for dtype in self.dtypes):
                 raise KernelError(
-                    f"rule {self.graph.rule.name!r}: stochastic_rounding reaches what kernels store, and "
-                    f"{slot} is a matrix that BLAS computes, in half precision; keep it in float32 "
-                    "(state_dtype), or leave stochastic_rounding off"
+                    f"rule {self.graph.rule.name!r}: stochastic_rounding applies to what kernels store, but "
+                    f"{slot} is a half-precision matrix that BLAS computes; keep it in float32 "
+                    "(state_dtype), or use stochastic_rounding=False"
                 )
 
     def _find_kinds(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[Kind]:

@@ -196,7 +196,7 @@ def update_of(spec: Spec, found: Found | None = None) -> ScalarUpdate:
     """Print the update of the spec: its rule, with its sign and clipping."""
     each = made_of(spec, found)
     if each.rule is None:
-        raise ValueError(f"{each.label} is no rule, which could be printed")
+        raise ValueError(f"{each.label} is not a rule, so it cannot be printed")
     return scalar_update(each.rule, **each.set)
 
 

@@ -87,7 +87,7 @@ def compiled(update: ScalarUpdate) -> Callable[..., Any] | None:
         except numba.core.errors.NumbaError as error:
             why = f"Numba cannot compile {update.rule.name!r}: {str(error).strip().splitlines()[0]}"
     warnings.warn(
-        f"{why}; the plain NumPy loop runs instead, some 50 times slower",
+        f"{why}; the plain NumPy loop runs instead, about 50 times slower",
         RuntimeWarning,
         stacklevel=3,
     )

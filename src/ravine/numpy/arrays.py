@@ -116,7 +116,7 @@ class Stacks:
     def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of a dtype by name, of zeros."""
         if dtype == "bfloat16":
-            raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off")
+            raise TypeError("ravine.ops.newton_schulz: NumPy has no bfloat16; use bfloat16=False")
         return np.zeros(shape, dtype)
 
     @staticmethod

@@ -198,7 +198,7 @@ def _data(name: str, rows: Any) -> Any:
     """Rows as an array."""
     if isinstance(rows, np.ma.MaskedArray):
         raise TypeError(
-            f"fit: {name} is a masked array, and its mask would be passed by; leave the masked rows out"
+            f"fit: {name} is a masked array, and its mask would be ignored; remove the masked rows"
         )
     rows = np.asarray(rows)
     if not rows.ndim:

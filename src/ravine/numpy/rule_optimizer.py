@@ -120,8 +120,8 @@ class RuleOptimizer:
         for path, p in mine.items():
             if isinstance(p, np.ma.MaskedArray):
                 raise TypeError(
-                    f"{self._name}: {path} is a masked array, and a step would pass its mask by; pass "
-                    "its data, such as p.filled(0.0)"
+                    f"{self._name}: {path} is a masked array, and a step would ignore its mask; pass its "
+                    "data, such as p.filled(0.0)"
                 )
             if (
                 not isinstance(p, (float, np.ndarray, np.floating))
@@ -158,8 +158,8 @@ class RuleOptimizer:
                     break
                 if share(p, q):
                     raise ValueError(
-                        f"{self._name}: {path} and {other} share memory, so that a step would move it "
-                        "twice; a parameter has one name, and an array of the state is no other's"
+                        f"{self._name}: {path} and {other} share memory, so a step would update it twice; "
+                        "each array may be only one parameter, or the state of one"
                     )
 
     def _plan(
@@ -207,7 +207,7 @@ class RuleOptimizer:
         """
         if self._training is not None:
             raise RuntimeError(
-                f"{self._name}: the parameters are the weights to evaluate with; take steps outside of "
+                f"{self._name}: the parameters are the weights for evaluation now; take steps outside "
                 "evaluating(), or after train()"
             )
         numbers: dict[str, float] = {}
@@ -280,8 +280,8 @@ class RuleOptimizer:
             g = given[path]
             if isinstance(g, np.ma.MaskedArray):
                 raise TypeError(
-                    f"step: the {what} of {path} is a masked array, and a step would pass its mask by; "
-                    "pass its data, such as g.filled(0.0)"
+                    f"step: the {what} of {path} is a masked array, and a step would ignore its mask; pass "
+                    "its data, such as g.filled(0.0)"
                 )
             if g is not None and (kind := np.asarray(g).dtype).kind not in "biuf":
                 raise TypeError(

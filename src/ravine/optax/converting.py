@@ -33,7 +33,7 @@ def from_optax(state: Any, rule: Rule | str, **hyperparameters: Any) -> RuleStat
     lacking = [x for said in names.values() if (x := said.removeprefix("-")) not in fields]
     if lacking:
         raise ValueError(
-            f"from_optax: the state has no {lacking[0]!r}, as that of {witness.name} does"
+            f"from_optax: the state has no {lacking[0]!r}, which that of {witness.name} has"
         )
     # Where optax does not count, it only matters that this was not the first step.
     count = jnp.asarray(fields.get("count", 1), jnp.int32)
@@ -50,7 +50,8 @@ def to_optax(state: RuleState, like: Any, rule: Rule | str) -> Any:
     """
     if state.late:
         raise ValueError(
-            f"to_optax: {', '.join(state.late)} had no gradient in some updates, and optax counts all alike"
+            f"to_optax: {', '.join(state.late)} had no gradient in some updates, but optax has one count for "
+            "all parameters"
         )
     witness = _same(rule)
     known = {

@@ -79,7 +79,7 @@ def evaluate(
     found = [x for x in jax.tree.leaves(state, is_leaf=is_state) if is_state(x)]
     if len(found) != 1:
         raise ValueError(
-            f"evaluate: state holds the states of {len(found)} rules; it must hold that of one"
+            f"evaluate: state holds the states of {len(found)} rules; it must hold exactly one"
         )
     return _Transformation(_rule(rule, hyperparameters), hyperparameters, 0).evaluate(
         params, found[0]
@@ -186,8 +186,8 @@ class _Transformation:
         p = jnp.asarray(p)
         if not jnp.issubdtype(p.dtype, jnp.floating):
             raise TypeError(
-                f"{self.where}: the parameter {path or 'params'} is of {p.dtype}; it must be of real "
-                "floating-point numbers (optax.masked leaves others out)"
+                f"{self.where}: the parameter {path or 'params'} has dtype {p.dtype}; it must be a real "
+                "floating-point dtype (optax.masked leaves others out)"
             )
         return p
 

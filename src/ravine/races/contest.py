@@ -157,8 +157,8 @@ def contest(
         stages = _Stages(task, racing, chosen_tier, seeds, halving)
         if halving and pace.room < chosen_tier.trials:
             raise TaskError(
-                f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by "
-                f"side, and memory has room for {pace.room}; race without it"
+                f"{task.name}: halving trains all {chosen_tier.trials} trials of an optimizer side by side, "
+                f"but there is memory for only {pace.room}; race without it"
             )
         task = stages.its = _cut(task, stages, steps, pace, many, len(tasks), folder, shard)
         seconds = pace.estimate(stages.expected, many) / shard.count
@@ -398,7 +398,7 @@ def race(
     Raises ValueError for anything that cannot be raced, before the first run.
     """
     if isinstance(model, str):
-        raise TaskError(f"model is {model!r}; a file is raced by: ravine race {model}")
+        raise TaskError(f"model={model!r} is invalid; to race a file, run: ravine race {model}")
     made = from_objects(model, data, loss, **task)
     racing = entrants(optimizers)
     said = {"tier": tier, "seeds": seeds, "budget": budget, "halving": halving or None}

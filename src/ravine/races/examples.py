@@ -128,8 +128,8 @@ def examples(part: Any) -> Examples:
         part = (part,)
     if _rows(part):
         raise TypeError(
-            f"a part of the data, of type {type(part).__name__}, holds examples one by one; give a "
-            "DataLoader over it, whose collate_fn makes batches"
+            f"a part of the data, of type {type(part).__name__}, yields single examples; give a DataLoader "
+            "over it, whose collate_fn makes batches"
         )
     if isinstance(part, Sequence) and not isinstance(part, str) and part:
         return _equally_long(tuple(map(_tensor, part)))

@@ -55,8 +55,8 @@ class Report:
         self.comparisons = comparisons(self.runs)
         if not self.comparisons:
             raise ValueError(
-                f"{folder} holds {plural(len(self.runs), 'run')} of the search, but none to report yet; "
-                "the race that it is from has to go on"
+                f"{folder} holds {plural(len(self.runs), 'run')} of the search, but no final runs yet; let "
+                "the race continue"
             )
         self.overall = overall(self.comparisons)
         names = sorted({m.name for comparison in self.comparisons for m in comparison.methods})

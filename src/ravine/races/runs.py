@@ -235,12 +235,11 @@ def read(folder: str | Path) -> list[Run]:
     no folder, and ValueError if it contains no run.
     """
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder} is no folder; name one that a race has written")
+        raise FileNotFoundError(f"{folder} is not a folder; name one that a race has written")
     found = {run.name: run for run in _all(Path(folder), _put_aside, _run)}
     if not found:
         raise ValueError(
-            f"{folder} holds no run of a race by this version of Ravine; those are kept below "
-            f"{folder}/runs"
+            f"{folder} holds no runs of a race by this version of Ravine; they would be in {folder}/runs"
         )
     return [found[key] for key in sorted(found)]
 
@@ -372,7 +371,7 @@ def merge(folder: str | Path, others: Iterable[str | Path]) -> tuple[int, int]:
 def _check(folder: Path) -> None:
     if not (folder / "runs").is_dir() and not packed.packs(folder):
         kind = ValueError if folder.is_dir() else FileNotFoundError
-        raise kind(f"{folder} holds no runs of a race; those are kept below {folder}/runs")
+        raise kind(f"{folder} holds no runs of a race; they would be in {folder}/runs")
 
 
 def _left_out(path: Path, error: Exception) -> None:

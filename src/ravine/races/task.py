@@ -403,7 +403,9 @@ def from_objects(
     """
     unknown = [k for k in optional if k not in (*_OPTIONAL, "about")]
     if unknown:
-        raise TypeError(f"{unknown[0]!r} is no part of a task; those are {', '.join(_OPTIONAL)}")
+        raise TypeError(
+            f"{unknown[0]!r} is not part of a task; the parts are {', '.join(_OPTIONAL)}"
+        )
     size = batch_size or getattr(data, "batch_size", None)
     parts = [part for part in (data, held_out, test) if part is not None]
     texts = tuple(code(x) for x in (model, loss, optional.get("score")) if x is not None)
@@ -432,7 +434,7 @@ def _task(name: str, make: Callable[[], nn.Module], parts: Any, **given: Any) ->
     if not isinstance(parts, (tuple, list)) or not 1 <= len(parts) <= 3:
         many = f"{len(parts)} parts" if isinstance(parts, (tuple, list)) else f"{parts!r:.60}"
         raise TaskError(
-            f"{name}: data() returns {many}; it returns the parts of the data, (x, y), "
+            f"{name}: data() returns {many}; it must return the parts of the data, (x, y), "
             "(x_held_out, y_held_out), or three of them: train, validation, test"
         )
     try:
@@ -449,7 +451,7 @@ def _task(name: str, make: Callable[[], nn.Module], parts: Any, **given: Any) ->
             "little too good; give three parts: train, validation, test"
         )
     if any(len(part) == 0 for part in made):
-        raise TaskError(f"{name}: a part of the data has no example")
+        raise TaskError(f"{name}: a part of the data has no examples")
     given.setdefault("loss", None)
     loss, array = given["loss"], _only_array(made[0])
     if loss is not None and not _takes_model(loss) and array is not None:

@@ -116,7 +116,7 @@ class Together:
         size = sum(float(its.double().square().sum()) for its in expected) ** 0.5
         if gap > TOLERANCE * size:
             raise CannotBatch(
-                f"at step {self._checked} its gradient is another than that of a single model (by "
+                f"at step {self._checked} its gradient differs from that of a single model (by "
                 f"{gap / size if size else gap:.0e}): something in it changes from step to step, or "
                 "depends on the data"
             )
@@ -199,7 +199,7 @@ def _stacked(models: Sequence[nn.Module]) -> dict[str, Tensor]:
     stacks = {}
     for name, first in every[0].items():
         if any(found[name].shape != first.shape for found in every):
-            raise CannotBatch(f"{name} has another shape in another replica")
+            raise CannotBatch(f"{name} has different shapes in different replicas")
         stacks[name] = torch.stack([found[name].detach() for found in every]).contiguous()
         for r, found in enumerate(every):
             found[name].data = stacks[name][r]

@@ -68,8 +68,8 @@ def read(
         definition = source_of(function).definition
         if hasattr(function, "__wrapped__"):
             raise ValueError(
-                f"{definition.name} has no equations: a decorator has wrapped it, and they would "
-                "leave out what that does"
+                f"{definition.name} has no equations: it is wrapped by a decorator, whose effect they would "
+                "leave out"
             )
     stack = Stack(values, counts or {}, ndim)
     letters = Letters([source_of(function).definition for function in functions])

@@ -77,8 +77,7 @@ def load_named_state_dict(
     there = _names(_checked(state_dict, name))
     if there is None:
         raise ValueError(
-            f"{name}: the checkpoint has no names of parameters; load it by their order, with "
-            "optimizer.load_state_dict"
+            f"{name}: the checkpoint has no parameter names; load it by order, with optimizer.load_state_dict"
         )
     optimizer.load_state_dict(_ordered(state_dict, there, names, name))
 
@@ -96,7 +95,7 @@ def saving(optimizer: RuleOptimizer) -> Iterator[None]:
         warnings.warn(
             f"{type(optimizer).__name__}: the state of {len(left)} tensor{'s' * (len(left) > 1)} that no "
             f"param group has is not saved, the first of shape {tuple(left[0].shape)}; was a parameter "
-            "replaced? del optimizer.state[old] forgets it",
+            "replaced? del optimizer.state[old] removes it",
             stacklevel=4,
         )
         some = {p: s for p, s in whole.items() if not any(p is other for other in left)}
@@ -211,7 +210,7 @@ def _loaded(optimizer: RuleOptimizer, saved: dict[str, Any], keep_options: bool)
     nobodys = [key for key in state if isinstance(key, int)]
     if nobodys:
         raise ValueError(
-            f"{name}: the checkpoint has the state of {_list(nobodys)}, and no parameter of that number"
+            f"{name}: the checkpoint has state for {_list(nobodys)}, but no such parameter"
         )
     return {**saved, "state": state, "param_groups": groups}
 
@@ -241,7 +240,7 @@ def _options(
     ]
     if missing:
         raise ValueError(
-            f"{name}: the checkpoint is another optimizer's: its param group {i} has no "
+            f"{name}: the checkpoint is from another optimizer: its param group {i} has no "
             f"{_list(missing)}; it has {_list(k for k in saved if k != 'params')}"
         )
     checked_names({*given} - {*group}, known, name)
@@ -309,9 +308,9 @@ def _array(
     """
     if value.layout is not torch.strided or value.is_nested or value.is_quantized:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
-        raise ValueError(f"{of} has {key!r} as a tensor of {kind}; it must be a dense one")
+        raise ValueError(f"{of} has {key!r} as a {kind} tensor; it must be dense")
     if value.is_meta and not p.is_meta:
-        raise ValueError(f"{of} has {key!r} on the meta device, so without values")
+        raise ValueError(f"{of} has {key!r} on the meta device, which has no values")
     if expected is not None and value.shape != expected:
         raise ValueError(
             f"{of} has {key!r} in the shape {tuple(value.shape)}; here the parameter has "
@@ -375,8 +374,8 @@ def _ordered(
     if old != new:
         raise ValueError(
             f"{name}: the checkpoint is for other parameters: {_differ('it lacks', new - old)}"
-            f"{_differ('only it has', old - new)}load_state_dict goes by order once 'param_names' are "
-            "deleted from its param groups"
+            f"{_differ('only it has', old - new)}to load it by order, delete 'param_names' from its param "
+            "groups"
         )
     left = list(range(len(there)))
     groups: list[dict[str, Any]] = []
@@ -385,7 +384,7 @@ def _ordered(
         j = next((j for j in left if {*there[j]} == {*names}), None)
         if j is None:
             raise ValueError(
-                f"{name}: the checkpoint's parameters are grouped otherwise: here {_list(names)} are "
+                f"{name}: the checkpoint's parameters are grouped differently: here {_list(names)} are "
                 f"param group {i}, and there are "
                 f"{' and '.join(_list(its) for its in there if {*its} & {*names}) or 'no such group'}"
             )

@@ -92,15 +92,14 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
         )
     if options.get("differentiable") and not differentiable:
         raise ValueError(
-            f"{name}: differentiable=True in one param group is invalid; it is asked for all of "
-            f"them, as in {name}(params, differentiable=True)"
+            f"{name}: differentiable=True in one param group is invalid; set it for all of them, as in "
+            f"{name}(params, differentiable=True)"
         )
     if "amsgrad" in options and "betas" in options:  # Adam and AdamW are stricter than the others
         kinds = [isinstance(beta, torch.Tensor) for beta in options["betas"]]
         if any(kinds) and not all(kinds):
             raise ValueError(
-                f"{name}: betas={options['betas']!r} is invalid; betas are two numbers or two "
-                "tensors"
+                f"{name}: betas={options['betas']!r} is invalid; betas must be two numbers or two tensors"
             )
         tensors = ["betas"] * any(kinds) + ["lr"] * isinstance(options["lr"], torch.Tensor)
         if tensors and options.get("foreach"):
@@ -120,7 +119,7 @@ def checked_groups(params: Any, name: str) -> list[Any]:
     groups = list(params)
     if not groups:
         raise ValueError(
-            f"{name}: params is empty; it must be {accepted} that is not empty (or used up)"
+            f"{name}: params is empty; it must be {accepted} that is not empty (or exhausted)"
         )
     return groups
 
@@ -139,23 +138,23 @@ def checked_parameters(
     given = group["params"]
     if isinstance(given, (set, frozenset)):
         raise TypeError(
-            f"{name}: params is a {type(given).__name__}, whose order is another in every run; it "
-            "must be a list or another ordered iterable"
+            f"{name}: params is a {type(given).__name__}, whose order changes from run to run; it must be a "
+            "list or another ordered iterable"
         )
     entries = [given] if isinstance(given, torch.Tensor) else list(given)
     named = [isinstance(entry, tuple) for entry in entries]
     if any(named) and not all(named):
         raise ValueError(
             f"{name}: params[{named.index(False)}] has no name and params[{named.index(True)}] has "
-            "one; params are (name, tensor) pairs, or tensors alone"
+            "one; give (name, tensor) pairs for all, or for none"
         )
     names = any(named) or "param_names" in group
     for i, other in enumerate(others):
         if names != ("param_names" in other):
             has, lacks = ("the new one", f"number {i}") if names else (f"number {i}", "the new one")
             raise ValueError(
-                f"{name}: of the param groups, {has} has names of its parameters and {lacks} has "
-                "none; all groups have names, or no group"
+                f"{name}: of the param groups, {has} has parameter names and {lacks} does not; give names in "
+                "all groups, or in none"
             )
     taken = {id(p): i for i, other in enumerate(others) for p in other["params"]}
     for i, entry in enumerate(entries):
@@ -165,10 +164,10 @@ def checked_parameters(
         shape = "a shape that is not known yet" if is_lazy(p) else f"shape {tuple(p.shape)}"
         which = f"{name}: params[{i}], of {shape},"
         if spelling.real and p.is_complex():
-            raise Unusable(f"{which} has dtype {p.dtype}; parameters are real here")
+            raise Unusable(f"{which} has dtype {p.dtype}; parameters of this rule must be real")
         if id(p) in taken:
             raise ValueError(
-                f"{which} is in param group {taken[id(p)]} already; a parameter cannot be in more "
+                f"{which} is already in param group {taken[id(p)]}; a parameter cannot be in more "
                 "than one parameter group"
             )
         if is_lazy(p):
@@ -181,13 +180,12 @@ def checked_parameters(
             )
         if p.layout is not torch.strided:
             raise Unusable(
-                f"{which} has layout {p.layout}; parameters are dense tensors (their gradients may "
-                "be sparse)"
+                f"{which} has layout {p.layout}; parameters must be dense (their gradients may be sparse)"
             )
         if p.is_conj() or p.is_neg():
             raise Unusable(
-                f"{which} is conjugated or negated by a flag only; parameters must own their memory, "
-                "as after resolve_conj().resolve_neg()"
+                f"{which} is a lazily conjugated or negated view; resolve it with "
+                "resolve_conj().resolve_neg()"
             )
         spelling.check_parameter(p.shape)
     return entries

@@ -70,7 +70,7 @@ def evaluating(optimizer: RuleOptimizer) -> Iterator[None]:
 def refusal(optimizer: RuleOptimizer) -> RuntimeError:
     """The error for a step during evaluation."""
     return RuntimeError(
-        f"{type(optimizer).__name__}: the parameters are the weights to evaluate with; take steps "
+        f"{type(optimizer).__name__}: the parameters are the weights for evaluation now; take steps "
         "outside of evaluating(), or after train()"
     )
 

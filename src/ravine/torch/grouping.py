@@ -210,8 +210,8 @@ def _matching(argument: str, pattern: str, rows: list[Row]) -> list[int]:
         near = ", ".join(map(repr, get_close_matches(pattern, names, cutoff=0.0)))
         accepted = f"{either(ROLES)}, or a pattern" if argument == "no_decay" else "a pattern"
         raise ValueError(
-            f"param_groups: {argument} has {pattern!r}, which matches no parameter; accepted is "
-            f"{accepted} such as {near}"
+            f"param_groups: {argument} has {pattern!r}, which matches no parameter; it must be {accepted} "
+            f"such as {near}"
         )
     return found
 

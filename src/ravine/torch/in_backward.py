@@ -163,7 +163,7 @@ class InBackward:
         """The optimizer; RuntimeError if it no longer exists."""
         optimizer = self._optimizer()
         if optimizer is None:
-            raise RuntimeError("step_in_backward: the optimizer does not exist any more")
+            raise RuntimeError("step_in_backward: the optimizer no longer exists")
         return optimizer
 
     def remove(self) -> None:
@@ -189,7 +189,7 @@ class InBackward:
         if "found_inf" in optimizer.__dict__:
             raise RuntimeError(
                 "step_in_backward: torch.amp.GradScaler is not supported: it looks for infinities when all "
-                "gradients are there, and they have been applied already; use bfloat16, which needs no "
+                "gradients are there, but by then they have been applied; use bfloat16, which needs no "
                 "scaler"
             )
         with self._lock, torch.no_grad():
@@ -264,8 +264,8 @@ class InBackward:
             if graph.at_once:
                 raise ValueError(
                     f"step_in_backward: the rule {graph.rule.name!r} is not supported: it looks at the "
-                    "gradients of all parameters at once, and the first must be applied before the last "
-                    "is there; rules that look at one tensor are, and clip_value=..."
+                    "gradients of all parameters at once, and the first must be applied before the last is "
+                    "there; rules that look at one tensor at a time are supported, and so is clip_value=..."
                 )
             self._plans[key] = graph, hyper
         return self._plans[key]
@@ -280,10 +280,10 @@ class InBackward:
             leaf = self._leaves[p]
             if leaf.gradients == self.accumulate:
                 raise RuntimeError(
-                    f"step_in_backward: a parameter of shape {tuple(p.shape)} has been stepped, and gets "
-                    "one more gradient; call optimizer.step() after each backward pass, or, where the "
+                    f"step_in_backward: a parameter of shape {tuple(p.shape)} has already been stepped and "
+                    "received another gradient; call optimizer.step() after each backward pass, or, if the "
                     "gradients of k passes (or of k reentrant checkpoints that share a parameter) belong to "
-                    f"one step, say accumulate=k; it is {self.accumulate}"
+                    f"one step, set accumulate=k; it is {self.accumulate}"
                 )
             leaf.gradients += 1
             if leaf.gradients == self.accumulate:

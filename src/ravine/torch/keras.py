@@ -78,8 +78,8 @@ def to_keras(checkpoint: Mapping[str, Any], optimizer: Any, params: Iterable[Any
     counts = {int(own["step"]) for own in known.values() if "step" in own}
     if len(counts) > 1:
         raise ValueError(
-            f"to_keras: parameters have taken {', '.join(map(str, sorted(counts)))} steps, and Keras "
-            "has one count for all"
+            f"to_keras: parameters have taken {', '.join(map(str, sorted(counts)))} steps, but Keras has one "
+            "count for all"
         )
     for variable, value in found:
         variable.assign(value.astype(np.float64 if "64" in str(variable.dtype) else np.float32))

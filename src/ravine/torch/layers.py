@@ -121,8 +121,8 @@ def _listed(layers: Any, names: list[str]) -> dict[str, _Key]:
             if not found:
                 near = ", ".join(map(repr, get_close_matches(str(pattern), names, cutoff=0.0)))
                 raise ValueError(
-                    f"param_groups: layers has {pattern!r}, which matches no parameter; accepted is the "
-                    f"name, or a pattern, of one or of a module that it is in; near are {near}"
+                    f"param_groups: layers has {pattern!r}, which matches no parameter; give the name of a "
+                    f"parameter or of a module that contains it, or a pattern; similar names are {near}"
                 )
             for path, numbers in found:
                 places.setdefault(path, (i, *numbers))

@@ -260,8 +260,8 @@ def _member(
     elif g.is_sparse:
         if any(map(is_narrow, slots.values())):
             raise RuntimeError(
-                f"{type(optimizer).__name__}: a gradient is sparse, and state_dtype='8bit' keeps whole "
-                "blocks; leave state_dtype out"
+                f"{type(optimizer).__name__}: sparse gradients are not supported with state_dtype='8bit'; "
+                "leave state_dtype out"
             )
         g, rows = _rows(optimizer, graph, g)
 

@@ -147,8 +147,8 @@ def checked_names(keys: set[str], known: set[str], where: str) -> None:
             alike = key.lower() == name.lower()
             if alike or (len(name) > 2 and SequenceMatcher(None, key, name).ratio() >= _CLOSE):
                 raise ValueError(
-                    f"{where}: {key!r} is not an option; did you mean {name!r}? A key of your own in a "
-                    "param group needs a name that is not so close to an option's"
+                    f"{where}: {key!r} is not an option; did you mean {name!r}? To store your own key in a "
+                    "param group, choose a name that is less similar to an option's"
                 )
 
 

@@ -88,9 +88,9 @@ class Callers:
         if shared and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{name}: several threads call zero_grad, so it fills gradients with zeros: torch crashes "
-                "where one thread sets p.grad to None while another's backward pass adds to it. "
-                "set_to_none=False asks for zeros, and True for None",
+                f"{name}: several threads call zero_grad, so gradients are now filled with zeros: torch "
+                "crashes if one thread sets p.grad to None while another's backward pass adds to it. To "
+                "choose, pass set_to_none=False (zeros) or True (None)",
                 RuntimeWarning,
                 stacklevel=4,
             )

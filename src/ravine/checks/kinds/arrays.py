@@ -256,5 +256,5 @@ def _listed(params: Any, starts: list[Array]) -> list[Any]:
     if not isinstance(found, (list, tuple)) or len(found) != len(starts):
         raise TypeError(f"a step returns {type(params).__name__}, not the new parameters")
     if any(np.shape(x) != s.shape for x, s in zip(found, starts, strict=True)):
-        raise ValueError(f"a step makes parameters of the shapes {[np.shape(x) for x in found]}")
+        raise ValueError(f"a step returns parameters of shapes {[np.shape(x) for x in found]}")
     return [*found]

@@ -14,7 +14,7 @@ const TUPLES = {
   zip: (...all) => Array.from({ length: Math.min(...all.map((x) => x.length)) }, (_, i) => all.map((x) => x[i])),
 };
 
-const HINT = "; a rule uses operators and ravine.ops only";
+const HINT = "; use only operators and ravine.ops";
 
 export class Evaluation {
   // hyperparameters: name -> value now, which `if` may ask for.
@@ -64,7 +64,7 @@ export class Evaluation {
 
   assign({ target, value, inPlace }, environment) {
     const result = this.value(value, environment);
-    if (inPlace && result?.items?.some((item) => item.op !== "constant")) throw new RuleError(`an array would change in place, the caller's own; write v = v + g for v += g`, target);
+    if (inPlace && result?.items?.some((item) => item.op !== "constant")) throw new RuleError(`an in-place operation would change the caller's array; write v = v + g instead of v += g`, target);
     this.give(target, result, environment, value);
   }
 
@@ -100,8 +100,8 @@ export class Evaluation {
       return Boolean(on);
     }
     const signal = this.signals.find((name) => this.named(item) === name);
-    if (signal) throw new RuleError(`\`if\` (or and, or, not) on the value of ${signal}, a signal; whether a step is given it asks \`if ${signal} is not None\``, node);
-    throw new RuleError(`\`if\` (or and, or, not) on ${this.described(value)}, which is not known while the rule is made into a kernel; write where(condition, x, y)`, node);
+    if (signal) throw new RuleError(`\`if\` (or and, or, not) on the value of the signal ${signal}; to ask whether a step is given it, write \`if ${signal} is not None\``, node);
+    throw new RuleError(`\`if\` (or and, or, not) on ${this.described(value)}, which has no value while the rule is traced; write where(condition, x, y)`, node);
   }
 
   // The name of an input: p of p[0], v of s.v[0], hessian of x.hessian[0].

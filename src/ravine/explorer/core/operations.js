@@ -33,7 +33,7 @@ const parameters = (text) => text.split(" ").map((word) => {
 const KNOWN = Object.fromEntries(Object.entries(SIGNATURES).map(([name, text]) => [name, parameters(text)]));
 export const NAMES = Object.keys(KNOWN);
 
-const HINT = "; a rule uses operators and ravine.ops only"; // for what are Python's own errors
+const HINT = "; use only operators and ravine.ops"; // for what are Python's own errors
 // The value of each parameter, or Python's message.
 export function bound(name, takes, args, named) {
   const places = takes.filter((each) => !each.only), values = args.slice(0, places.length), quoted = (list) => list.map((each) => `'${each}'`);

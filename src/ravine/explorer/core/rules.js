@@ -161,7 +161,7 @@ function defined(definition, text, library) {
     if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} does not have`);
     if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is in ${inner.name} already`);
     const clash = [...slots, ...hyperparameters].map((x) => x.name).sort().find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
-    if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} has '${clash}' already, and ${name} has another; rename one, or leave one out`);
+    if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} and ${name} both have '${clash}'; rename one of them, or leave one out`);
     const call = (run, p, g, state, t, h) => {
       const n = inner.slots.length;
       let held = state.slice(0, n);

@@ -70,7 +70,7 @@ export class Symbols extends Operations {
   }
 
   draw(name, x, stream) {
-    if (this.lift(x).items[0].level !== ELEMENT) throw new RuleError(`${name} draws numbers in the shape of an array, such as p, and got ${this.described(x)}`);
+    if (this.lift(x).items[0].level !== ELEMENT) throw new RuleError(`${name} draws as many numbers as an array has, such as p, and got ${this.described(x)}`);
     return this.each(name, x, stream);
   }
 

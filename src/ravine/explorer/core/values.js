@@ -87,7 +87,7 @@ export class Values extends Operations {
 
   draw(name, x, stream) {
     const { shape } = this.lift(x);
-    if (!shape.length) throw new RuleError(`${name} draws numbers in the shape of an array, such as p, and got ${this.described(x)}`);
+    if (!shape.length) throw new RuleError(`${name} draws as many numbers as an array has, such as p, and got ${this.described(x)}`);
     return array(shape, Array.from({ length: count(shape) }, (_, k) => this.graph.node(name, [this.seed, this.t, this.graph.constant(stream), this.graph.constant(k)])));
   }
 
@@ -138,7 +138,7 @@ export class Values extends Operations {
 
   matrix(name, x) {
     x = this.lift(x);
-    if (x.shape.length !== 2) throw new RuleError(`ravine.ops.${name} needs a matrix, or a batch of them, got an array of shape ${listed(x.shape)}`);
+    if (x.shape.length !== 2) throw new RuleError(`ravine.ops.${name} needs a matrix or a batch of matrices, got an array of shape ${listed(x.shape)}`);
     const [n, m] = x.shape;
     return Array.from({ length: n }, (_, i) => x.items.slice(i * m, (i + 1) * m));
   }
@@ -186,7 +186,7 @@ export class Values extends Operations {
   }
 
   newtonSchulz(x, triples, eps, steps, bfloat16) {
-    if (bfloat16) throw new RuleError("ravine.ops.newton_schulz: NumPy has no bfloat16; leave bfloat16 off");
+    if (bfloat16) throw new RuleError("ravine.ops.newton_schulz: NumPy has no bfloat16; use bfloat16=False");
     const rows = this.matrix("newton_schulz", x), tall = rows.length > rows[0].length, op = (...all) => this.each(...all);
     let now = tall ? this.transpose(x) : this.lift(x);
     now = op("div", now, op("maximum", op("sqrt", this.reduce("sum", op("mul", now, now))), eps));
