@@ -272,10 +272,11 @@ def _half(rows: Rows) -> str:
             f"{r['loss']:.3f}",
             f"{r['apart']:+.4f}",
             f"{r['spread']:.4f}",
+            f"{r['decayed']:.2f}",
         ]
         for r in rows
     ]
-    heads = ["stored in", "lr, steps", "loss", "from float32", "float32 between seeds"]
+    heads = ["stored in", "lr, steps", "loss", "from float32", "float32 between seeds", "decay"]
     return _table(heads, lines)
 
 

@@ -8,7 +8,7 @@ from ravine.bench import half
 
 
 def test_the_rows():
-    rows = list(half.run(seeds=2, steps=4))
+    rows = list(half.run(seeds=2, steps=12))
     assert [row["variant"] for row in rows] == [*half.VARIANTS]
     exact = rows[0]
     assert exact["apart"] == 0
@@ -34,6 +34,18 @@ def test_small_steps_are_lost_to_the_nearest_number():
     assert gained["bfloat16, to nearest"] < 0.75 * gained["float32"]
     for name in ("bfloat16, stochastic rounding", "bfloat16, Kahan"):
         assert gained[name] > 0.9 * gained["float32"]
+    for name in ("float32, state in bfloat16", "float32, state in 8 bits"):
+        assert gained[name] == pytest.approx(gained["float32"], rel=0.002)
+
+
+@pytest.mark.parametrize("name", half.VARIANTS)
+def test_a_weight_decay_alone(name):
+    share = half.decayed(half.problem(half.PROBLEM), *half.VARIANTS[name])
+    if name == "bfloat16, to nearest":
+        assert share == 0
+    else:
+        exact = name.startswith("float32")
+        assert share == pytest.approx(1, abs=0.002 if exact else 0.05)
 
 
 def test_a_weight_decay_far_below_a_rounding_still_acts():

@@ -168,6 +168,16 @@ def test_a_kernel_has_the_codes_of_the_called_rule(rule, dtype):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("small", [(10,), (5, 7)])
+def test_codes_are_rounded_by_their_bits_wherever_small_parameters_are(small):
+    pytest.importorskip("llvmlite")
+    shapes = (small, (64, 100), small, (5003,))
+    ways = [("kernel", 1), ("eager", 1), ("kernel", 2)]
+    one, called, other = (stepped("adam", e, shapes=shapes, seed=seed) for e, seed in ways)
+    same_state(one, called)
+    assert not torch.equal(kept(*one)[1]["v"], kept(*other)[1]["v"])
+
+
 def test_tensors_of_any_size_are_stepped_alike(monkeypatch):
     pytest.importorskip("llvmlite")
     monkeypatch.setattr(narrow, "SMALL", 1)

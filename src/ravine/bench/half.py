@@ -7,7 +7,7 @@ the optimizer stores is narrow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import cos, pi
+from math import cos, log, log1p, pi
 from statistics import fmean, stdev
 from typing import Any
 
@@ -38,6 +38,8 @@ VARIANTS: dict[str, tuple[str, torch.dtype, dict[str, Any]]] = {
 """The rule, the dtype of parameters and gradients, and keywords of the optimizer."""
 
 LR, STEPS, PROBLEM = 1e-4, 2000, "character-lm"
+DECAY, DECAYS = 1e-5, 3000
+"""The weight decay per step, lr included, and for how many steps it is alone."""
 
 
 def run(
@@ -50,8 +52,8 @@ def run(
 
     Yields a row for each way: ``variant``, ``lr``, ``steps``; ``loss``, the mean of the held-out losses at
     the end; ``losses``; ``apart``, the mean difference from float32's with the same seed; ``spread``, the
-    standard deviation of float32's losses over the seeds; ``within``, whether the one is below the other.
-    Raises ValueError for fewer than two seeds.
+    standard deviation of float32's losses over the seeds; ``within``, whether the one is below the other;
+    ``decayed``, as from :func:`decayed`. Raises ValueError for fewer than two seeds.
     """
     if seeds < 2:
         raise ValueError(
@@ -76,7 +78,27 @@ def run(
                 "apart": apart,
                 "spread": stdev(exact),
                 "within": abs(apart) <= stdev(exact),
+                "decayed": decayed(task, *VARIANTS[name]),
             }
+
+
+def decayed(task: Task, rule: str, dtype: torch.dtype, how: dict[str, Any]) -> float:
+    """The share of a weight decay of 1e-5 per step that acts, by the norm of the model's weights after
+    3,000 steps in which all gradients are zero. 1: as without rounding.
+    """
+    params = [p.detach().to(dtype).requires_grad_() for p in task.model(0).parameters()]
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    torch.manual_seed(0)  # of stochastic rounding
+    optimizer = ravine.torch.optimizer(rule)(params, lr=0.1, weight_decay=10 * DECAY, **how)
+    before = _norm(params)
+    for _ in range(DECAYS):
+        optimizer.step()
+    return log(before / _norm(params)) / (DECAYS * -log1p(-DECAY))
+
+
+def _norm(params: Iterable[torch.Tensor]) -> float:
+    return sum(p.detach().double().square().sum().item() for p in params) ** 0.5
 
 
 def _loss(

@@ -173,10 +173,17 @@ def _half(rows: Rows) -> None:
         f"by {spread} between seeds"
     )
     cells = [
-        (r["variant"], f"{r['loss']:.4f}", f"{r['apart']:+.4f}", "yes" if r["within"] else "no")
+        (
+            r["variant"],
+            f"{r['loss']:.4f}",
+            f"{r['apart']:+.4f}",
+            "yes" if r["within"] else "no",
+            f"{r['decayed']:.2f}",
+        )
         for r in rows
     ]
-    table(("stored in", ">loss", ">from float32", "within its spread"), cells)
+    table(("stored in", ">loss", ">from float32", "within its spread", ">decay"), cells)
+    paragraph("decay: the share of a weight decay of 1e-5 per step that acts, without gradients")
 
 
 def _periodic(rows: Rows) -> None:

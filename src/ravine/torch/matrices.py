@@ -3,7 +3,8 @@
 Newton-Schulz multiplies X by polynomials of S = X Xᵀ. As it is written, each step does that with products of
 the long side. On Gram matrices, the polynomials of several steps are multiplied first, which are square, and
 X only by what comes of them. S itself is then S P², which loses digits with each step; so after a few, it is
-made of X again.
+made of X again. All these products but the last are symmetric: of large ones, only the columns above the
+diagonal are computed, in a few blocks, and mirrored.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _LONG = 2.5  # times as long as wide a matrix has to be for Gram matrices to tak
 _MOST_LOST = (
     200.0  # by how much roundings may grow before S is made of X again: 3 steps of Jordan's
 )
+# From which width half of a symmetric product takes less time: of X Xᵀ, and of two square matrices.
+# Processors that multiply bfloat16 in tiles are too fast for small blocks.
+_HALVED, _PRODUCTS, _SQUARES = 512, {torch.bfloat16: 768}, {torch.bfloat16: 3072}
+_BLOCKS = 4  # of columns
 
 
 class Stacks:
@@ -170,10 +175,7 @@ class Stacks:
         arrays = (wide, one, other, gram, square)
         if self.gram and max(rows, columns) >= _LONG * shorter:
             more = [self._keep(name, (many, shorter, shorter), x) for name in ("whole", "third")]
-            multiply, add = (
-                (torch.bmm, torch.baddbmm) if shorter < self._together else (_each_mm, _each_addmm)
-            )
-            found = _by_polynomials((*arrays, *more), _runs(triples), multiply, add)
+            found = _by_polynomials((*arrays, *more), _runs(triples), self._together)
             return x.copy_(found.mT) if tall else found
         if many > 1 and shorter < self._together:
             found = _iterated(arrays, triples, torch.bmm, torch.baddbmm)
@@ -224,38 +226,56 @@ def _runs(triples: Sequence[Sequence[float]]) -> list[list[Sequence[float]]]:
 
 
 def _by_polynomials(
-    arrays: Sequence[torch.Tensor],
-    runs: Sequence[Sequence[Sequence[float]]],
-    multiply: Callable[..., Any],
-    add: Callable[..., Any],
+    arrays: Sequence[torch.Tensor], runs: Sequence[Sequence[Sequence[float]]], together: int
 ) -> torch.Tensor:
-    """X = P₂ P₁ X for a run of two steps, with P = a + b S + c S S, and S = P S P after each step."""
+    """X = P₂ P₁ X for a run of two steps, with P = a + b S + c S S, and S = P S P after each step.
+
+    together: the width from which matrices are multiplied one by one.
+    """
     x, one, other, gram, factor, whole, third = arrays
+    width, on_cpu = gram.shape[-1], x.device.type == "cpu"
+    halved = [on_cpu and width >= its.get(x.dtype, _HALVED) for its in (_PRODUCTS, _SQUARES)]
+
+    def multiply(
+        a: torch.Tensor, b: torch.Tensor, to: torch.Tensor, half: bool = False, **factors: float
+    ) -> None:
+        if width < together:
+            torch.baddbmm(a, a, b, out=to, **factors) if factors else torch.bmm(a, b, out=to)
+        else:
+            _multiply_each(a, b, to, half, **factors)
+
     for run in runs:
-        multiply(x, x.mT, out=gram)
+        multiply(x, x.mT, gram, halved[0])
         for i, (a, b, c) in enumerate(run):
-            add(gram, gram, gram, beta=b, alpha=c, out=factor)
+            multiply(gram, gram, factor, halved[1], beta=b, alpha=c)
             factor.diagonal(dim1=-2, dim2=-1).add_(a)
             if i:
-                multiply(factor, whole, out=third)
+                multiply(factor, whole, third, halved[1])
                 whole, third = third, whole
             else:
                 whole.copy_(factor)
             if i < len(run) - 1:
-                multiply(factor, gram, out=third)
-                multiply(third, factor, out=gram)
-        multiply(whole, x, out=one)
+                multiply(factor, gram, third, halved[1])
+                multiply(third, factor, gram, halved[1])
+        multiply(whole, x, one)
         x, one, other = one, other, one
     return x
 
 
-def _each_mm(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> None:
-    for x, y, z in zip(a, b, out, strict=True):
-        torch.mm(x, y, out=z)
-
-
-def _each_addmm(
-    base: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, **factors: float
+def _multiply_each(
+    a: torch.Tensor, b: torch.Tensor, to: torch.Tensor, halved: bool = False, **factors: float
 ) -> None:
-    for w, x, y, z in zip(base, a, b, out, strict=True):
-        torch.addmm(w, x, y, out=z, **factors)
+    """The products of two stacks, one by one. halved: whether they are symmetric, and only half of each is
+    computed. factors: alpha, by which they are multiplied, and beta, by which a is before it is added.
+    """
+    columns = to.shape[-1]
+    size = -(-columns // (32 * _BLOCKS)) * 32 if halved else columns
+    for x, y, z in zip(a, b, to, strict=True):
+        for i in range(0, columns, size):
+            rows, its = slice(i + size if halved else None), slice(i, i + size)
+            if factors:
+                torch.addmm(x[rows, its], x[rows], y[:, its], out=z[rows, its], **factors)
+            else:
+                torch.mm(x[rows], y[:, its], out=z[rows, its])
+            if i:
+                z[its, :i] = z[:i, its].T
