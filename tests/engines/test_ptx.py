@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gpu
 import pytest
+from engines.test_blocks import soft
 
 from ravine import rules
 from ravine.engines import ptx
@@ -15,6 +16,7 @@ from ravine.engines.eager import plan
 from ravine.modifiers import clip_by_global_norm
 
 CLIPPED = clip_by_global_norm(rules.adamw)
+SOFT = [(soft, dtype, False, 0) for dtype in ("float32", "bfloat16", "float64")]
 CASES = [
     (rules.adam, "float32", False, 4),
     (rules.adam, "bfloat16", True, 4),
@@ -52,8 +54,15 @@ def test_as_many_kernels_as_passes_and_nothing_to_link():
     assert text.count("bar.sync") == 7
 
 
+def test_formulas_call_nothing_and_fuse_only_what_is_to_be():
+    text = ptx.assembly(*made(soft, "float32"))
+    assert ".extern" not in text
+    assert "fma.rn.f64" in text  # in pow
+    assert not re.search(r"\.ftz|approx|mad\.f|(add|sub|mul)\.f(32|64)", text)
+
+
 def test_the_ir_is_valid():
-    for rule, dtype, stochastic, _ in CASES:
+    for rule, dtype, stochastic, _ in CASES + SOFT:
         gpu.parsed(ptx.ir(*made(rule, dtype), stochastic))
 
 
@@ -83,7 +92,7 @@ def assembler():
 @pytest.mark.gpu
 @pytest.mark.skipif(assembler() is None, reason="needs ptxas: pip install nvidia-cuda-nvcc-cu12")
 @pytest.mark.parametrize("architecture", ptx.ARCHITECTURES)
-@pytest.mark.parametrize(("rule", "dtype", "stochastic"), [case[:3] for case in CASES])
+@pytest.mark.parametrize(("rule", "dtype", "stochastic"), [case[:3] for case in CASES + SOFT])
 def test_it_assembles_without_spills(rule, dtype, stochastic, architecture, tmp_path):
     path = tmp_path / "pass.ptx"
     path.write_text(ptx.assembly(*made(rule, dtype), stochastic, architecture))
@@ -91,4 +100,5 @@ def test_it_assembles_without_spills(rule, dtype, stochastic, architecture, tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert {*re.findall(r"(\d+) bytes spill", done.stderr)} == {"0"}
-    assert max(map(int, re.findall(r"Used (\d+) registers", done.stderr))) <= 128
+    most = max(map(int, re.findall(r"Used (\d+) registers", done.stderr)))
+    assert most <= (255 if rule is soft else 128)  # for blocks of 256 threads

@@ -20,6 +20,7 @@ from functools import partial
 from ravine.engines.kernel import DTYPES, Kernel, Value
 from ravine.engines.llvm.columns import Columns
 from ravine.engines.llvm.elements import Elements, Row
+from ravine.engines.llvm.powers import WithFormulas
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.scalars import of_tensor, todo
@@ -35,6 +36,7 @@ __all__ = [
     "entry_in_turn",
     "entry_on_gpu",
     "on_host",
+    "operations",
     "refusal",
     "shared_words",
     "text",
@@ -48,8 +50,6 @@ finished blocks; blocks: their number in all launches of the pass."""
 
 _ACCESS = 16  # bytes that a thread moves at a time
 _FOLDERS = 16  # threads that combine what the others have found
-# There is no instruction for these, and no library to call.
-_MISSING = ("exp", "log", "pow", "mod", "tanh")
 _ARGUMENTS = (
     "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.thread, i64 %gpu.block, i64 %gpu.threads, "
     "ptr %gpu.shared"
@@ -67,8 +67,8 @@ class Blocks(Variant):
         self.width = _ACCESS // max(DTYPES[d] for d in self.dtypes)
 
 
-def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
-    """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
+def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
+    """Why the passes cannot be printed for a GPU, or ""."""
     if kernel.by_lines:
         return "it has something for each row or column of a matrix"
     if kernel.spread:
@@ -76,13 +76,17 @@ def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MIS
     if any(dtype in FORMATS for dtype in dtypes):
         return "its state is in 8 bits"
     variant = Blocks(kernel, tuple(dtypes))
-    first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:
         return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
+    return ""
+
+
+def operations(variant: Variant) -> set[str]:
+    """The operations that the GPU computes, rather than the host."""
+    kernel = variant.kernel
     used = {v.op for walk in variant.passes for v in walk.values}
-    used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
-    missing = [op for op in missing if op in used]
-    return f"it uses {missing[0]}, for which a GPU has no instruction" if missing else ""
+    later = range(on_host(variant), kernel.stages)
+    return used | {v.op for k in later for v in todo(kernel, k)}
 
 
 def on_host(variant: Variant) -> int:
@@ -102,7 +106,7 @@ Entry = Callable[[Printer, str, Sequence[str]], None]
 
 def text(variant: Variant, entry: Entry) -> str:
     """The passes as LLVM IR."""
-    out = Printer()
+    out = WithFormulas()
     out.moved = "%gpu.moved"
     for walk, last in _until(variant):
         entry(out, f"pass_{walk.stage}", _Walk(out, variant, walk).phases(last))

@@ -71,7 +71,7 @@ class Triton:
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
         """Why it cannot step a kernel, or ""."""
-        return refusal(kernel, dtypes, ())
+        return refusal(kernel, dtypes)
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
         """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`."""
