@@ -137,3 +137,12 @@ def test_a_block_has_memory_for_so_many_reductions():
         return p - lr * found * g
 
     assert refusal(made(summing), ("float32",) * 2) == "it has more than 24 reductions in a pass"
+
+
+@pytest.mark.parametrize(("number", "made_rule"), [*enumerate(EVERY)], ids=map(name, EVERY))
+def test_every_rule_also_with_its_scalars_computed_there(number, made_rule):
+    kern = made(made_rule)
+    dtype, stochastic = HOW[(number + 1) % len(HOW)]
+    dtypes = (dtype,) * len(kern.columns)
+    if not refusal(kern, dtypes):
+        assert proved(gpu.Cuda(gpu.Gpu(threads=64)), kern, dtypes, stochastic, True) == ""

@@ -61,6 +61,16 @@ def test_formulas_call_nothing_and_fuse_only_what_is_to_be():
     assert not re.search(r"\.ftz|approx|mad\.f|(add|sub|mul)\.f(32|64)", text)
 
 
+def test_scalars_are_computed_by_one_module_that_calls_nothing():
+    for rule, last in ((rules.adam, []), (rules.nadam, []), (rules.prodigy, ["finish"])):
+        text = ptx.assembly(*made(rule, "float32"), scalars=True)
+        assert re.findall(r"\.entry (\w+)\(", text) == ["first", *last, "put"]
+        assert not re.search(
+            r"\.extern|\.local|approx|\.ftz", text
+        )  # put reads its arguments in place
+        gpu.parsed(ptx.ir(*made(rule, "float32"), scalars=True))
+
+
 def test_the_ir_is_valid():
     for rule, dtype, stochastic, _ in CASES + SOFT:
         gpu.parsed(ptx.ir(*made(rule, dtype), stochastic))
@@ -102,3 +112,17 @@ def test_it_assembles_without_spills(rule, dtype, stochastic, architecture, tmp_
     assert {*re.findall(r"(\d+) bytes spill", done.stderr)} == {"0"}
     most = max(map(int, re.findall(r"Used (\d+) registers", done.stderr)))
     assert most <= (255 if rule is soft else 128)  # for blocks of 256 threads
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(assembler() is None, reason="needs ptxas: pip install nvidia-cuda-nvcc-cu12")
+@pytest.mark.parametrize("architecture", ptx.ARCHITECTURES)
+@pytest.mark.parametrize("rule", [rules.adam, rules.prodigy, CLIPPED], ids=lambda r: r.name)
+def test_the_kernels_for_scalars_assemble(rule, architecture, tmp_path):
+    path = tmp_path / "scalars.ptx"
+    path.write_text(ptx.assembly(*made(rule, "float32"), False, architecture, scalars=True))
+    command = [assembler(), "-v", f"-arch={architecture}", str(path), "-o", str(tmp_path / "cubin")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    # Only one block is launched, so registers do not matter.
+    assert max(map(int, re.findall(r"(\d+) bytes spill", done.stderr))) <= 32

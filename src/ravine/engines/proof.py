@@ -34,8 +34,16 @@ _FORMULA = {"float64": 1e-13, "float32": 1e-6, "float16": 5e-4, "bfloat16": 4e-3
 _FUNCTIONS = {"exp", "log", "pow", "tanh"}
 
 
-def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: bool) -> str:
-    """ "" if the engine steps like the CPU kernel; otherwise the difference, in words."""
+def proved(
+    engine: Engine,
+    kernel: Kernel,
+    dtypes: tuple[str, ...],
+    stochastic: bool,
+    on_device: bool = False,
+) -> str:
+    """ "" if the engine steps like the CPU kernel; otherwise the difference, in words. on_device: whether all
+    scalars are computed there.
+    """
     draw = random.Random(18)
     columns = [*zip(kernel.columns, dtypes, strict=True)]
     start = [
@@ -52,7 +60,8 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     except KernelError as error:
         return f"there is no CPU kernel to compare its results with: {error}"
     try:
-        got = results(engine.step(kernel, *tensors, stochastic=stochastic), engine)
+        how: Any = {"stochastic": stochastic, **({"on_device": True} if on_device else {})}
+        got = results(engine.step(kernel, *tensors, **how), engine)
     except (
         Exception
     ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
@@ -105,6 +114,8 @@ def _stepped(
     values = {name: h.default for name, h in rule.hyperparameters.items()}
     step.set_group(0, [_plain(values.get(name)) for name in step.inputs])
     where = [[memory.allocate(len(x)) for x in its] for its in start]
+    beside = memory if getattr(step, "on_device", False) else _Host()
+    slots = {name: beside.allocate(8 * len(_SIZES)) for name in (*kernel.slots, "step")}
     try:
         for addresses, its in zip(where, start, strict=True):
             for address, content in zip(addresses, its, strict=True):
@@ -112,22 +123,22 @@ def _stepped(
         for i, (column, dtype) in enumerate(zip(kernel.columns, dtypes, strict=True)):
             off = [0] * (len(_SIZES) - 1) + [_OFF * DTYPES[dtype]]
             step.point(column, [its[i] + o for its, o in zip(where, off, strict=True)])
-        slots = {
-            name: (ctypes.c_double * len(_SIZES))(*[0.5] * len(_SIZES)) for name in kernel.slots
-        }
-        counts = (ctypes.c_double * len(_SIZES))()
-        for name, block in (*slots.items(), ("step", counts)):
-            step.point(name, [ctypes.addressof(block) + 8 * i for i in range(len(_SIZES))])
+        for name, at in slots.items():
+            number = 0.0 if name == "step" else 0.5
+            beside.write(at, struct.pack(f"{len(_SIZES)}d", *[number] * len(_SIZES)))
+            step.point(name, [at + 8 * i for i in range(len(_SIZES))])
         with step.lock:
             for _ in range(_STEPS):
                 if step.run(len(_SIZES), seed=18) != cpu.READY:
                     raise RuntimeError("the step was refused")
         return [
             [memory.read(at, len(x)) for at, x in zip(where[i], start[i], strict=True)]
-            + [struct.pack("d", block[i]) for block in slots.values()]
+            + [beside.read(slots[name] + 8 * i, 8) for name in kernel.slots]
             for i in range(len(_SIZES))
         ]
     finally:
+        for at in slots.values():
+            beside.free(at)
         for addresses in where:
             for address in addresses:
                 memory.free(address)

@@ -2,16 +2,19 @@
 
 Tensors on the CPU are stepped by CPU kernels, those on a GPU by an engine that ravine/engines/devices.py
 chooses. Nothing about GPUs is imported before there is such a tensor.
+
+With capturable=True, all scalars of a step are computed on the device, so that the host waits for nothing;
+with fused=True, where the engine can. `asked` is the option that asks for it, or "".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ravine.engines.devices import KINDS, Place, chosen
+from ravine.engines.devices import KINDS, Engine, Place, captures, chosen
 from ravine.engines.eager import Work
 from ravine.engines.graph import Graph
 from ravine.torch.sharded import Sharded
@@ -19,8 +22,9 @@ from ravine.torch.tensors import dtype_name
 
 if TYPE_CHECKING:
     from ravine.engines.kernel import Kernel
+    from ravine.torch.rule_optimizer import RuleOptimizer
 
-__all__ = ["called", "place", "refusal"]
+__all__ = ["asked", "called", "check", "keeps_scalars", "place", "read", "refusal"]
 
 
 def place(device: torch.device) -> Place | None:
@@ -37,7 +41,63 @@ def place(device: torch.device) -> Place | None:
     return Place(device.type, index, stream)
 
 
-def refusal(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
+def asked(optimizer: RuleOptimizer) -> str:
+    """What asks for scalars on the device: "capturable", "fused", or nothing ("")."""
+    if optimizer._how.get("capturable"):
+        return "capturable"
+    options = ("capturable", "fused")
+    return next((k for k in options if any(g.get(k) for g in optimizer.param_groups)), "")
+
+
+def read(hyper: Mapping[str, Any], asked: str) -> dict[str, Any]:
+    """Hyperparameters with tensors replaced by their values, except for those that stay on a device."""
+    return {
+        k: v.item()
+        if isinstance(v, torch.Tensor) and not (asked and place(v.device) is not None)
+        else v
+        for k, v in hyper.items()
+    }
+
+
+def check(optimizer: RuleOptimizer) -> None:
+    """Raise an error if no step can be looked at anew now, or none be captured."""
+    name, how = type(optimizer).__name__, optimizer._how.get("capturable")
+    known = ["cuda", "xpu", "hpu", torch._C._get_privateuse1_backend_name(), "xla"]
+    for group in optimizer.param_groups:
+        capturable = how or group.get("capturable")
+        present = {p.device for p in group["params"] if p.grad is not None}
+        for device in present:
+            where = place(device)
+            if where is None and capturable and not group.get("fused") and device.type not in known:
+                raise AssertionError(
+                    f"{name}: If capturable=True, params and state_steps must be on supported devices: "
+                    f"{known}. A parameter is on {device}; leave capturable out"
+                )
+            if where is not None and captures(where):
+                raise RuntimeError(
+                    f"Attempting {where.kind.upper()} graph capture of step() for an instance of {name} "
+                    + (
+                        "that has not taken such a step before; take one with these parameters, "
+                        "gradients and options outside of the capture first"
+                        if capturable
+                        else "but param_groups' capturable is False."
+                    )
+                )
+
+
+def keeps_scalars(
+    graph: Graph, works: Sequence[Work], stochastic: bool, squares: bool, asked: str
+) -> bool:
+    """Whether the kernel of these works computes all scalars on their device."""
+    where, found = place(works[0].p.device), _kernel(graph, squares) if asked else ""
+    return (
+        where is not None
+        and not isinstance(found, str)
+        and all(_chosen(found, work, stochastic, where, asked)[2] for work in works)
+    )
+
+
+def refusal(graph: Graph, work: Work, stochastic: bool, squares: bool, asked: str = "") -> str:
     """Why no kernel steps a suitable parameter on its device, or ""."""
     where = place(work.p.device)
     if where is None:
@@ -47,17 +107,28 @@ def refusal(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
     found = _kernel(graph, squares)
     if isinstance(found, str):
         return f"on {where}: {found}"
-    return chosen(found, dtypes(found, work), stochastic, where)[1]
+    return _chosen(found, work, stochastic, where, asked)[1]
 
 
-def called(graph: Graph, work: Work, stochastic: bool, squares: bool) -> str:
+def called(graph: Graph, work: Work, stochastic: bool, squares: bool, asked: str = "") -> str:
     """The engine that steps it, and the device; "" for the CPU's kernels."""
     where = place(work.p.device)
     found = None if where is None else _kernel(graph, squares)
     if where is None or found is None or isinstance(found, str):
         return ""
-    engine = chosen(found, dtypes(found, work), stochastic, where)[0]
+    engine = _chosen(found, work, stochastic, where, asked)[0]
     return f"{engine.name} on {where}" if engine else ""
+
+
+def _chosen(
+    kernel: Kernel, work: Work, stochastic: bool, where: Place, asked: str
+) -> tuple[Engine | None, str, bool]:
+    """The engine, or why there is none; and whether it computes all scalars."""
+    how = kernel, dtypes(kernel, work), stochastic, where
+    engine, why = chosen(*how, on_device=True) if asked else (None, "")
+    if engine is not None or asked == "capturable":
+        return engine, why, engine is not None
+    return *chosen(*how), False
 
 
 def _kernel(graph: Graph, squares: bool) -> Kernel | str:

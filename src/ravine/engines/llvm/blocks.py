@@ -7,7 +7,8 @@ thread for each tensor. Threads communicate only through memory, and only betwee
 launches as passes, the bits do not depend on the order of blocks, and a single thread of any computer can run
 the phases as they are printed here: see `entry_in_turn`.
 
-What does not depend on elements is computed by the CPU kernel's functions before the first pass. The tables
+What does not depend on elements is computed before the first pass: by the CPU kernel's functions on the host,
+or on the device, see first.py. The tables
 are a copy of its tables: `moved` is the distance of the copy from the addresses in it.
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "LAUNCH",
     "THREADS",
     "Blocks",
+    "Walk",
     "entry_in_turn",
     "entry_on_gpu",
     "on_host",
@@ -109,7 +111,7 @@ def text(variant: Variant, entry: Entry) -> str:
     out = WithFormulas()
     out.moved = "%gpu.moved"
     for walk, last in _until(variant):
-        entry(out, f"pass_{walk.stage}", _Walk(out, variant, walk).phases(last))
+        entry(out, f"pass_{walk.stage}", Walk(out, variant, walk).phases(last))
     columns = ", ".join(f"{c} {d}" for c, d in variant.dtype.items())
     return out.text(
         f"{variant.kernel.graph.rule.name}: {columns}; computed in {variant.of}, by blocks"
@@ -122,24 +124,23 @@ def _until(variant: Variant) -> list[tuple[Pass, int]]:
     return list(zip(variant.passes, ends, strict=True))
 
 
-class _Walk(Elements):
+class Walk(Elements):
+    """The phases of a pass."""
+
     space, aligned = " addrspace(1)", True
+
+    @property
+    def name(self) -> str:
+        """The name of the kernel."""
+        return f"pass_{self.walk.stage}"
 
     def phases(self, last: int) -> list[str]:
         """Print the phases, and name them in their order. last: the last stage whose scalars follow."""
-        kernel, phases = self.kernel, ["walk"]
+        phases = ["walk"]
         self._begin("walk")
         self.step()
         self.out.end()
-        after: list[tuple[str, Callable[[], None]]] = []
-        for stage in range(self.walk.stage + 1, last + 1):
-            if todo(kernel, stage):
-                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
-            if adding := self._adding(stage):
-                sums = dict.fromkeys(adding, "sum")
-                after.append((f"gather_{stage}", partial(self.gather, stage)))
-                after.append((f"fold_{stage}", partial(self.fold, sums)))
-                after.append((f"totals_{stage}", partial(self.totals, stage)))
+        after = self.after(last)
         if self.walk.sums:
             self._begin("fold")
             self.fold(self.sums)
@@ -151,15 +152,31 @@ class _Walk(Elements):
             self.leave(bool(after))
             self.out.end()
             phases.append("leave")
+        return phases + self.finally_(after)
+
+    def after(self, last: int) -> list[tuple[str, Callable[[], None]]]:
+        """What the last block computes before the next pass: the scalars of the stages until the last."""
+        after: list[tuple[str, Callable[[], None]]] = []
+        for stage in range(self.walk.stage + 1, last + 1):
+            if todo(self.kernel, stage):
+                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
+            if adding := self._adding(stage):
+                sums = dict.fromkeys(adding, "sum")
+                after.append((f"gather_{stage}", partial(self.gather, stage)))
+                after.append((f"fold_{stage}", partial(self.fold, sums)))
+                after.append((f"totals_{stage}", partial(self.totals, stage)))
+        return after
+
+    def finally_(self, after: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:
+        """Print phases of the last block."""
         for name, made in after:
             self._begin(name)
             self._if_last(made)
             self.out.end()
-            phases.append(name)
-        return phases
+        return [name for name, _ in after]
 
     def _begin(self, phase: str) -> None:
-        name = f"@pass_{self.walk.stage}.{phase}({_ARGUMENTS}) alwaysinline"
+        name = f"@{self.name}.{phase}({_ARGUMENTS}) alwaysinline"
         self.out.begin(name, result="internal void")
 
     def _field(self, name: str, kind: str = "i64") -> str:
@@ -338,9 +355,14 @@ class _Walk(Elements):
         def absent() -> str:
             out.line("%gpu.turn = mul i64 %tensor, %gpu.threads")
             out.line("%gpu.tensor = add i64 %gpu.turn, %gpu.thread")
-            return out.set("absent", f"icmp eq ptr {every.column('g', '%gpu.tensor')}, null")
+            gradient = self._gradient(every, "%gpu.tensor")
+            return out.set("absent", f"icmp eq ptr {gradient}, null")
 
         return out.loop("tensor", turns, carried, skip=absent)
+
+    def _gradient(self, every: Tensors, tensor: str) -> str:
+        """The address of a tensor's gradient, or 0 for one that takes no part."""
+        return every.column("g", tensor)
 
     def tensors(self, stage: int) -> None:
         """The scalars of each tensor, shared among the threads."""

@@ -19,7 +19,7 @@ from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["finish", "of_tensor", "parts", "row", "tensors", "todo"]
+__all__ = ["finish", "new_slots", "of_tensor", "parts", "row", "tensors", "todo"]
 
 _DOUBLE = Type("double")
 
@@ -148,12 +148,15 @@ def finish(out: Printer, kernel: Kernel) -> None:
     out.begin("@finish(ptr %scalars)", "the new scalar slots")
     every = Tensors(out, kernel)
     with every.each("tensor"):
-        rows = rows_of(out, every.record("%tensor"))
-        for i, slot in enumerate(kernel.slots):
-            new = kernel.outputs[slot]
-            if new.op == "constant":
-                value = _DOUBLE.constant(float(new.leaf))
-            else:
-                value = scalar(out, kernel, rows, new)
-            out.store(value, every.slot(i, "%tensor"))
+        new_slots(out, kernel, every, "%tensor")
     out.end()
+
+
+def new_slots(out: Printer, kernel: Kernel, every: Tensors, tensor: str) -> None:
+    """Store the new scalar slots of one tensor."""
+    rows = rows_of(out, every.record(tensor))
+    for i, slot in enumerate(kernel.slots):
+        new = kernel.outputs[slot]
+        known = new.op == "constant"
+        value = _DOUBLE.constant(float(new.leaf)) if known else scalar(out, kernel, rows, new)
+        out.store(value, every.slot(i, tensor))

@@ -48,7 +48,7 @@ def functions(text: str) -> dict[str, Any]:
 class Triton:
     """The engine of one device, see :class:`ravine.engines.devices.Engine`."""
 
-    name = "Triton"
+    name, has_scalars = "Triton", False
 
     def __init__(self, place: Place):
         self.place = place
