@@ -2,6 +2,9 @@
 
 The text that is loaded is PTX. What runs is the IR that it was made of, compiled for this computer with
 `entry_in_turn` in place of the entry for the GPU: one thread plays all threads, phase by phase.
+
+While it captures, launches are recorded with their arguments, and what a capture does not allow is an error.
+`replay` runs them.
 """
 
 import ctypes
@@ -11,6 +14,7 @@ from unittest import mock
 import llvmlite.binding as llvm
 
 from ravine.engines import compiler, cuda, devices
+from ravine.engines.llvm import first
 from ravine.engines.llvm.blocks import Blocks, shared_words
 from ravine.engines.llvm.entries import entry_in_turn
 from ravine.engines.llvm.launches import text
@@ -25,20 +29,30 @@ ERRORS = {
     209: b"CUDA_ERROR_NO_BINARY_FOR_GPU",
     400: b"CUDA_ERROR_INVALID_HANDLE",
     700: b"CUDA_ERROR_ILLEGAL_ADDRESS",
+    900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
 }
 _Pass = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
 )
 
 
-class InTurn(compiler.Compiled):
-    """The passes, compiled for this computer."""
+_Put = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+_CAPTURED = ("cuMemAlloc", "cuMemFree", "cuModuleLoadData", "cuModuleUnload", "cuStreamSynchronize")
+_CAPTURED += ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync")  # of memory that is not pinned
 
-    def __init__(self, kernel, dtypes, stochastic):
+
+class InTurn(compiler.Compiled):
+    """The passes, or the kernels for scalars, compiled for this computer."""
+
+    def __init__(self, kernel, dtypes, stochastic, scalars=False):
         variant = Blocks(kernel, tuple(dtypes), stochastic=stochastic)
         self.words = shared_words(variant)
         compiler.host()
-        super().__init__(text(variant, entry_in_turn), 0, 0)
+        if scalars:
+            printed = first.text(variant, entry_in_turn, first.put_in_turn)
+        else:
+            printed = text(variant, entry_in_turn)
+        super().__init__(printed, 0, 0)
 
 
 class Gpu:
@@ -52,7 +66,8 @@ class Gpu:
         self.capability, self.devices, self.threads = capability, devices, threads
         self.calls, self.fails, self.launches = [], {}, []
         self.memory, self.loaded, self.codes = {}, {}, {}
-        self.contexts, self.captures, self.names = [], False, []
+        self.contexts, self.captures, self.names = [], False, {}
+        self.graph = []
 
     def __getattr__(self, name):
         if not name.startswith("cu"):
@@ -63,6 +78,8 @@ class Gpu:
             self.calls.append(name)
             if name in self.fails:
                 return self.fails[name]
+            if self.captures and name.removesuffix("_v2") in _CAPTURED:
+                return 900
             return function(self, *arguments) or 0
 
         return call
@@ -144,29 +161,46 @@ class Gpu:
         ptx, _ = self.loaded[module.value]
         if f".entry {name.value.decode()}(" not in ptx:
             return 1
-        if name.value not in self.names:
-            self.names.append(name.value)
-        function._obj.value = 1000 * module.value + self.names.index(name.value)
+        function._obj.value = 1 + len(self.names)
+        self.names[function._obj.value] = module.value, name.value.decode()
 
     def do_cuLaunchKernel(self, function, bx, by, bz, tx, ty, tz, shared, stream, arguments, extra):
-        module, number = divmod(function.value, 1000)
-        kind, _, stage = self.names[number].decode().partition("_")
-        ptx, context = self.loaded[module]
+        module, name = self.names[function.value]
+        _, context = self.loaded[module]
         if context != self.contexts[-1]:
             return 400
         assert (by.value, bz.value, tx.value, ty.value, tz.value) == (1, 1, 256, 1, 1)
         assert not shared.value
         assert extra is None
-        table, moved = (
-            ctypes.cast(arguments[i], ctypes.POINTER(ctypes.c_int64)).contents.value for i in (0, 1)
-        )
-        launch = (int(stage) if kind == "pass" else f"{kind}_{stage}", bx.value, stream.value)
-        self.launches.append(launch)
-        code = self.codes[ptx]
+        sizes = [1, 1, *[first.PUT] * (name == "put")]
+        words = [
+            ctypes.cast(arguments[i], ctypes.POINTER(ctypes.c_int64 * size)).contents[:]
+            for i, size in enumerate(sizes)
+        ]
+        launch = module, name, bx.value, words
+        if self.captures:
+            self.graph.append(launch)
+        else:
+            kind, _, stage = name.partition("_")
+            what = int(stage) if kind == "pass" else name if stage else -1
+            self.launches.append((what, bx.value, stream.value))
+            self._run(*launch)
+
+    def _run(self, module, name, blocks, words):
+        code = self.codes[self.loaded[module][0]]
+        if name == "put":
+            content = (ctypes.c_int64 * first.PUT)(*words[2])
+            _Put(code.address[name])(*words[0], *words[1], ctypes.addressof(content))
+            return
         block = (ctypes.c_int64 * (code.words + 1))()
         shared = (ctypes.addressof(block) + 15) // 16 * 16
-        run = _Pass(code.address[f"{kind}_{stage}"])
-        run(table, moved, bx.value, self.threads, shared)
+        run = _Pass(code.address[name])
+        run(*words[0], *words[1], blocks, self.threads, shared)
+
+    def replay(self):
+        """Run what was captured."""
+        for launch in self.graph:
+            self._run(*launch)
 
 
 class Cuda(cuda.Cuda):
@@ -180,6 +214,11 @@ class Cuda(cuda.Cuda):
         ptx = cuda.assembly(kernel, dtypes, stochastic, self.architecture)
         self.gpu.codes[ptx] = InTurn(kernel, dtypes, stochastic)
         return super().functions(kernel, dtypes, stochastic)
+
+    def scalars(self, kernel, dtypes, stochastic):
+        ptx = cuda.assembly(kernel, dtypes, stochastic, self.architecture, scalars=True)
+        self.gpu.codes[ptx] = InTurn(kernel, dtypes, stochastic, scalars=True)
+        return super().scalars(kernel, dtypes, stochastic)
 
 
 @contextmanager

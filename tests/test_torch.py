@@ -887,11 +887,6 @@ BAD = [
         for name in CLASSES
         if accepts(name, "fused")
     ),
-    *(
-        (name, {"capturable": True}, f"{name}: capturable=True is not supported")
-        for name in CLASSES
-        if accepts(name, "capturable")
-    ),
     (
         "Adagrad",
         {"initial_accumulator_value": -0.1},

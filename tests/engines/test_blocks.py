@@ -10,10 +10,10 @@ from ravine import rule, rules
 from ravine.engines.cpu import kernel
 from ravine.engines.eager import plan
 from ravine.engines.kernel import PARTIAL
-from ravine.engines.llvm.blocks import Blocks, refusal
+from ravine.engines.llvm.blocks import Blocks, operations, refusal
 from ravine.engines.proof import proved
 from ravine.modifiers import clip_by_global_norm
-from ravine.ops import exp, greatest, sum
+from ravine.ops import exp, greatest, log, sum, tanh
 
 HOW = [("float32", False), ("bfloat16", True), ("float64", False), ("bfloat16", False)]
 EVERY = [*ELEMENTWISE, *REDUCING]
@@ -97,20 +97,34 @@ def test_what_is_greatest_has_the_same_bits_in_any_order():
     assert_same((got.ps, got.state), run(scaled, ps, path))
 
 
-def test_what_a_gpu_has_no_instruction_for_is_refused():
-    @rule
-    def soft(p, g, *, lr=0.1):
-        return p - lr * exp(g)
+@rule
+def soft(p, g, *, lr=0.1, power=1.5):
+    return p - lr * (exp(-abs(g)) + log(1 + g * g) + abs(p) ** power + tanh(p) + p % 0.75)
 
+
+def test_what_a_gpu_has_no_instruction_for_is_a_formula():
     @rule
     def scheduled(p, g, t, *, lr=0.1):
-        return p - lr * exp(-t) * g  # computed by the host
+        return p - lr * exp(-t) * g  # computed by the host, so with its bits
 
-    assert refusal(made(soft), ("float32",) * 2) == (
-        "it uses exp, for which a GPU has no instruction"
-    )
-    assert refusal(made(scheduled), ("float32",) * 2) == ""
-    assert proved(gpu.Cuda(gpu.Gpu()), made(scheduled), ("float32",) * 2, False) == ""
+    for dtype, stochastic in HOW:
+        kern, dtypes = made(soft), (dtype,) * 2
+        assert refusal(kern, dtypes) == ""
+        assert proved(gpu.Cuda(gpu.Gpu()), kern, dtypes, stochastic) == ""
+    assert {"exp", "log", "pow", "tanh", "mod"} <= operations(Blocks(kern, dtypes))
+    assert operations(Blocks(made(scheduled), dtypes)) == {"mul", "sub"}
+
+
+@pytest.mark.parametrize("made_rule", [soft, rules.adam], ids=name)
+def test_a_formula_that_is_slightly_off_is_found_out(made_rule):
+    class Off(gpu.Cuda):
+        def read(self, address, size):
+            numbers = np.frombuffer(super().read(address, size), np.float32)
+            return (numbers * np.float32(1 + 1e-5)).tobytes()
+
+    kern = made(made_rule)
+    dtypes = ("float32",) * len(kern.columns)
+    assert "p of 4099 elements is not" in proved(Off(gpu.Gpu()), kern, dtypes, False)
 
 
 def test_a_block_has_memory_for_so_many_reductions():
@@ -122,3 +136,12 @@ def test_a_block_has_memory_for_so_many_reductions():
         return p - lr * found * g
 
     assert refusal(made(summing), ("float32",) * 2) == "it has more than 24 reductions in a pass"
+
+
+@pytest.mark.parametrize(("number", "made_rule"), [*enumerate(EVERY)], ids=map(name, EVERY))
+def test_every_rule_also_with_its_scalars_computed_there(number, made_rule):
+    kern = made(made_rule)
+    dtype, stochastic = HOW[(number + 1) % len(HOW)]
+    dtypes = (dtype,) * len(kern.columns)
+    if not refusal(kern, dtypes):
+        assert proved(gpu.Cuda(gpu.Gpu(threads=64)), kern, dtypes, stochastic, True) == ""

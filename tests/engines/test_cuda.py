@@ -197,11 +197,23 @@ def test_memory_is_given_back_with_the_step(driver, engine):
 def test_a_step_in_a_cuda_graph_is_refused_before_anything_has_changed(driver, engine):
     ps, path = arrays([10], 1)
     stepped = Stepped(engine, rules.adam, [p.copy() for p in ps])
+    stepped.bind(path[0])
     driver.captures = True
     with pytest.raises(RuntimeError, match="cannot be captured in a CUDA graph"):
         stepped.step(path[0])
     assert_same((stepped.ps, []), (ps, []))
     assert driver.contexts == []
+
+
+def test_memory_is_not_given_back_during_a_capture(driver, engine):
+    step = engine.step(made(rules.sgd), [10], [("float32",) * 2])
+    driver.captures = True
+    del step
+    gc.collect()
+    driver.captures = False
+    assert len(driver.memory) == 1
+    again = engine.step(made(rules.sgd), [10], [("float32",) * 2])
+    assert [*driver.memory] == [again.anywhere]
 
 
 @pytest.mark.parametrize(

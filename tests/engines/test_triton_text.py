@@ -31,7 +31,7 @@ def is_possible(made):
         kern = kernel(plan(made, made.check()))
     except KernelError:
         return False
-    return not kern.has_lines and not refusal(kern, ("float32",) * len(kern.columns), ())
+    return not kern.has_lines and not refusal(kern, ("float32",) * len(kern.columns))
 
 
 RULES = [r for r in registry.rules().values() if is_possible(r)]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 
 from ravine.engines.kernel import DTYPES, Kernel
-from ravine.engines.llvm.module import before, text
+from ravine.engines.llvm.module import before, checks, text
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork
@@ -130,12 +130,15 @@ def compiled(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) ->
 
 
 def scalars(variant: Variant, stages: int) -> Compiled:
-    """The machine code of :func:`ravine.engines.llvm.module.before`; compiled once."""
+    """The machine code of :func:`ravine.engines.llvm.module.before`, or, for no stages, of `checks` there;
+    compiled once.
+    """
 
     def make() -> Compiled:
         with _lock:
             host()
-            return Compiled(before(variant, stages), variant.partials, 0)
+            text = before(variant, stages) if stages else checks(variant)
+            return Compiled(text, variant.partials, 0)
 
     return kept(variant.kernel, ("scalars", variant.dtypes, variant.stochastic, stages), make)
 

@@ -2,8 +2,12 @@
 
 `Driver` calls the driver and reports its errors by name; `Cuda` is the engine of one device, see devices.py;
 `Step` is a kernel bound to tensors there. The tables that the passes read are one block of memory, with a
-copy on the device: what has changed since the last step is copied before the first launch. A step waits for
-the device only if a scalar slot depends on a reduction.
+copy on the device: what has changed since the last step is copied before the first launch. Scalars that do
+not depend on elements are computed by the host, or by a first launch (llvm/first.py). With the host, a step
+waits for the device if a scalar slot depends on a reduction.
+
+In a step that is captured for a CUDA graph, all tables that may change are arguments of launches. When the
+graph is replayed, nobody knows, so after a capture they are copied before each step.
 
 Nothing here is imported before a tensor on a GPU is stepped.
 """
@@ -23,10 +27,11 @@ from typing import Any
 
 from ravine.engines.chunks import chunks
 from ravine.engines.compiler import scalars
-from ravine.engines.devices import Place, Unavailable
-from ravine.engines.kernel import LINES, ROW, SIZE_AT, TENSOR, Kernel, sizes_of
+from ravine.engines.devices import Place, Remote, Unavailable
+from ravine.engines.kernel import LINES, ROW, SIZE_AT, Kernel, sizes_of
 from ravine.engines.llvm.block_lines import LANES
 from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, on_host, refusal
+from ravine.engines.llvm.first import FIRST, PUT, finishes_last
 from ravine.engines.llvm.launches import launches
 from ravine.engines.llvm.tables import READY, RECORD, SCALARS
 from ravine.engines.narrow import in_codes_first
@@ -40,6 +45,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _SHORTEST_CHUNK = 2048
 _SHARED_ROW = 32  # elements of a row for each thread that shares it
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+_recorded: list[Any] = []  # what CUDA graphs may still launch
 
 
 class DriverError(RuntimeError):
@@ -84,7 +90,7 @@ def engine(place: Place) -> Cuda:
 class Cuda:
     """The engine of one GPU, in its primary context, which is torch's."""
 
-    name = "PTX"
+    name, has_scalars = "PTX", True
 
     def __init__(self, driver: Driver, place: Place):
         self.driver, self.place = driver, place
@@ -105,6 +111,7 @@ class Cuda:
                 f"PTX is for compute capability 8.0 and later; this GPU has {major.value}.{minor.value}"
             )
         self.architecture = fitting[-1]
+        self._late: list[int] = []
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -132,12 +139,22 @@ class Cuda:
 
         return kept(kernel, ("module", self, tuple(dtypes), stochastic), load).functions
 
-    def arguments(self, table: int, moved: int) -> Any:
-        """The arguments of a launch in the driver's form."""
-        words = (ctypes.c_int64 * 2)(table, moved)
-        at = ctypes.addressof(words)
-        pointers = (ctypes.c_void_p * 2)(at, at + 8)
-        pointers.kept = words  # type: ignore[attr-defined]
+    def scalars(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> dict[str, Any]:
+        """The kernels of llvm/first.py, loaded once."""
+
+        def load() -> _Module:
+            text = assembly(kernel, dtypes, stochastic, self.architecture, scalars=True)
+            last = finishes_last(_variant(kernel, dtypes, stochastic))
+            return _Module(self, text, ["first", "put", *["finish"] * last])
+
+        return kept(kernel, ("scalars", self, tuple(dtypes), stochastic), load).functions
+
+    def arguments(self, *words: int) -> Any:
+        """The arguments of a launch in the driver's form: words, of which `put` takes the last as one."""
+        kept = (ctypes.c_int64 * len(words))(*words)
+        at = ctypes.addressof(kept)
+        pointers = (ctypes.c_void_p * 3)(at, at + 8, at + 16)
+        pointers.kept = kept  # type: ignore[attr-defined]
         return pointers
 
     def captures(self) -> bool:
@@ -158,14 +175,21 @@ class Cuda:
     def allocate(self, size: int) -> int:
         """Allocate bytes of the device's memory; return their address."""
         address = ctypes.c_uint64()
+        while self._late:
+            self.free(self._late.pop())
         with self.current():
             self.driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         return address.value
 
     def free(self, address: int) -> None:
-        """Free memory, when all work on the device that may use it is done."""
+        """Free memory, when all work on the device that may use it is done; later, if this happens during a
+        capture, which it would end.
+        """
         with self.current():
-            self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
+            if self.captures():
+                self._late.append(address)
+            else:
+                self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def write(self, address: int, content: bytes) -> None:
         """Copy to the device, on the stream. The host's memory may change as soon as this returns."""
@@ -213,7 +237,8 @@ class _Module:
 
 def _unload(engine: Cuda, module: Any) -> None:
     with engine.current():
-        engine.driver.call("cuModuleUnload", module)
+        if not engine.captures():  # which it would end
+            engine.driver.call("cuModuleUnload", module)
 
 
 def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Blocks:
@@ -224,7 +249,8 @@ class Step:
     """A kernel bound to tensors on a GPU, with the arguments, attributes and methods of
     :class:`ravine.engines.cpu.Step`, except those for tensors that are spread over processes.
 
-    Array columns are on the device; scalar slots and counts are on the host.
+    Array columns are on the device. Scalar slots and counts are on the host or, with on_device, on the
+    device, where hyperparameters may then be as well.
     """
 
     def __init__(
@@ -239,6 +265,7 @@ class Step:
         numbers: Sequence[int] | None = None,
         matrices: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
+        on_device: bool = False,
     ):
         groups = groups or [0] * len(sizes)
         if not 0 < len(sizes) == len(dtypes) == len(groups):
@@ -247,7 +274,7 @@ class Step:
                 f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
             )
         self.lock = threading.Lock()
-        self.engine, self.kernel = engine, kernel
+        self.engine, self.kernel, self.on_device = engine, kernel, on_device
         self.arrays, self.slots = kernel.arrays, kernel.slots
         self.columns = (*kernel.columns, *kernel.slots, "step")
         self.state = (*kernel.arrays, *kernel.slots, "step")
@@ -273,7 +300,11 @@ class Step:
             "totals": len(kernel.totals),
         }
         written = [*lengths]
-        lengths |= {"scalars": len(SCALARS), "done": 1}
+        if on_device:
+            lengths |= {"sources": lengths["group_rows"], "first": len(FIRST)}
+            lengths["scalars"] = len(SCALARS)
+            written = ["addresses", "group_rows", "sources", "first", "scalars"]
+        lengths |= {"scalars": len(SCALARS), "done": 1, "present": many, "zero": 1}
         for b, (count, variant) in enumerate(zip(cells, variants, strict=True)):
             lengths[f"launch{b}"] = len(LAUNCH) + len(kernel.columns)
             lengths[f"chunks{b}"] = 2 * count
@@ -312,6 +343,8 @@ class Step:
                 self._at(f"partials{b}"), self._at("done"), sum(cells), self._at("scalars"),
                 *(self._at("addresses", many * c + first) for c in range(len(kernel.columns))),
             ])  # fmt: skip
+            if on_device:
+                self._fill_word(f"launch{b}", len(LAUNCH) + 1, self._at("present", first))
             first += len(members)
         for place, i in enumerate(self.order):
             whole = matrices[i] if matrices else (1, 1, sizes[i])
@@ -320,18 +353,34 @@ class Step:
             self._record(place, "number", i if numbers is None else numbers[i])
             self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))
 
-        stages = on_host(variants[0])
+        # A launch of one block, or functions of the host, compute what comes before the first pass.
+        stages = 0 if on_device else on_host(variants[0])
         code = scalars(variants[0], stages)
         self._code = code  # kept alive
-        self._first = [_Function(code.address["begin"])]
+        self._first = [_Function(code.address["check" if on_device else "begin"])]
         found = (code.address.get(f"tensors_{stage}") for stage in range(stages))
         self._first += [_Function(address) for address in found if address]
         finish = code.address.get("finish")
         self._finish = _Function(finish) if finish else None
-        new = [kernel.outputs[slot] for slot in kernel.slots]
-        early = kernel.early if kernel.has_lines else ()
-        known = [v for v in new if (v in early if kernel.has_lines else v.stage < stages)]
-        self._waits = any(v.level == TENSOR and v not in known for v in new)
+        self._waits = finishes_last(variants[0])
+        self._replayed = False  # whether a graph may have changed the tables on the device
+        if on_device:
+            its = engine.scalars(kernel, tuple(dtypes[self.order[0]]), stochastic)
+            self._put = its["put"]
+            arguments = engine.arguments(self._at("first") + self._moved.value, self._moved.value)
+            first_launch = {"first": [(its["first"], 1, arguments)]}
+            self._launches = first_launch | self._launches
+            if self._waits:
+                self._launches["finish"] = [(its["finish"], 1, arguments)]
+            tables = {"scalars": self._at("scalars"), "gradients": self._at("addresses", many)}
+            tables |= {table: self._at(table) for table in ("sources", "present")}
+            self._fill("first", [tables.get(field, 0) for field in FIRST])
+            self.skip_if(0)
+            row = len(kernel.group_row)
+            for place in range(many):
+                self._record(place, "group_row", self._at("own_rows", row * place))
+            for group in range(1 + max(groups)):
+                self._sources(group)
         self._inputs = struct.Struct(f"{len(self.inputs)}d")
         self._pointers = struct.Struct(f"{many}q")
         self._written = [
@@ -348,6 +397,9 @@ class Step:
     def _fill(self, table: str, words: Sequence[int]) -> None:
         begin = self._begin[table]
         self._words[begin : begin + len(words)] = [*words]
+
+    def _fill_word(self, table: str, word: int, value: int) -> None:
+        self._words[self._begin[table] + word] = value
 
     def _record(self, place: int, field: str, value: int) -> None:
         self._words[self._begin["records"] + len(RECORD) * place + RECORD.index(field)] = value
@@ -420,16 +472,46 @@ class Step:
         at = self._begin["addresses"] + len(self.order) * self.columns.index(column)
         self._pointers.pack_into(self._words, 8 * at, *addresses)
 
-    def set_group(self, group: int, values: Sequence[float]) -> None:
-        """Give a group its hyperparameters, in the order of `inputs`."""
-        self._inputs.pack_into(self._words, self._input(group, 0), *values)
+    def set_group(self, group: int, values: Sequence[float | Remote]) -> None:
+        """Give a group its hyperparameters, in the order of `inputs`; with on_device, some may be there."""
+        plain = [0.0 if isinstance(x, Remote) else x for x in values]
+        self._inputs.pack_into(self._words, self._input(group, 0), *plain)
+        if self.on_device:
+            self._sources(group)
+            for i, x in enumerate(values):
+                if isinstance(x, Remote):
+                    self._words[self._source(group, i)] = x.address
+
+    def _sources(self, group: int) -> None:
+        """Let a group's hyperparameters be read where the host has put them."""
+        for i in range(len(self.inputs)):
+            here = self._host + self._input(group, i) + self._moved.value
+            self._words[self._source(group, i)] = here
+
+    def _source(self, group: int, number: int) -> int:
+        """The place of a hyperparameter's address."""
+        return self._input(group, number) // 8 - self._begin["group_rows"] + self._begin["sources"]
+
+    def skip_if(self, found: int) -> None:
+        """Take the next steps only if the number in float64 at this address on the device is 0; 0: always."""
+        place = FIRST.index("found_inf")
+        self._fill_word("first", place, found or self._at("zero") + self._moved.value)
 
     def setter(self, group: int, name: str) -> Callable[[float], None] | None:
         """A function that sets one hyperparameter of a group; None if the kernel does not use it."""
         if name not in self.inputs:
             return None
-        at = self._input(group, self.inputs.index(name))
-        return partial(struct.Struct("d").pack_into, self._words, at)
+        number = self.inputs.index(name)
+        at = self._input(group, number)
+        pack = partial(struct.Struct("d").pack_into, self._words, at)
+        if not self.on_device:
+            return pack
+
+        def put(value: float) -> None:
+            pack(value)
+            self._words[self._source(group, number)] = self._host + at + self._moved.value
+
+        return put
 
     def _input(self, group: int, number: int) -> int:
         row = self._begin["group_rows"] + len(self.kernel.group_row) * group
@@ -447,7 +529,8 @@ class Step:
         """Queue the step on the current stream, or reject it before anything has changed; see
         :meth:`ravine.engines.cpu.Step.run`.
 
-        Raises RuntimeError while the stream is captured for a CUDA graph, and DriverError.
+        Raises DriverError and, while the stream is captured for a CUDA graph, RuntimeError, unless scalars
+        are on the device.
         """
         scalars = self._begin["scalars"]
         self._words[scalars + SCALARS.index("expected")] = expected
@@ -455,10 +538,11 @@ class Step:
             self._words[scalars + SCALARS.index("seed")] = (seed + 2**63) % 2**64 - 2**63
         engine = self.engine
         with engine.current():
-            if engine.captures():
+            captured = engine.captures()
+            if captured and not self.on_device:
                 raise RuntimeError(
                     "a step by a kernel cannot be captured in a CUDA graph: its count and its learning rate "
-                    "would be the same at each replay"
+                    "would be the same at each replay; give the optimizer capturable=True"
                 )
             at = self._at("scalars")
             status = self._first[0](at)
@@ -468,7 +552,10 @@ class Step:
                 function(at)
             if self._finish and not self._waits:
                 self._finish(at)
-            self._copy()
+            if captured:
+                self._record_tables()
+            else:
+                self._copy()
             for launches in self._launches.values():
                 for function, blocks, arguments in launches:
                     engine.launch(function, blocks, arguments)
@@ -482,6 +569,19 @@ class Step:
         """Copy the changes of the tables to the device."""
         for i, (at, size) in enumerate(self._written):
             content = ctypes.string_at(at, size)
-            if content != self._copied[i]:
+            if content != self._copied[i] or self._replayed:
                 self.engine.copy_in(at + self._moved.value, content, size)
                 self._copied[i] = content
+
+    def _record_tables(self) -> None:
+        """Let the graph that is captured write the tables when it is replayed."""
+        if not self._replayed:
+            self._replayed = True
+            _recorded.append(self)  # its memory and its code
+        for at, size in self._written:
+            words = (ctypes.c_int64 * (size // 8)).from_address(at)
+            for begin in range(0, len(words), PUT):
+                part = words[begin : begin + PUT]
+                to = at + 8 * begin + self._moved.value
+                padded = [*part, *[0] * (PUT - len(part))]
+                self.engine.launch(self._put, 1, self.engine.arguments(to, len(part), *padded))

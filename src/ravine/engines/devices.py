@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ravine.rule import kept
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ravine.engines.cpu import Step
     from ravine.engines.kernel import Kernel
 
-__all__ = ["KINDS", "Engine", "Place", "Unavailable", "bound", "chosen"]
+__all__ = ["KINDS", "Engine", "Place", "Remote", "Unavailable", "bound", "captures", "chosen"]
 
 _TRITON = "ravine.engines.triton"
 _MODULES = {"cuda": ("ravine.engines.cuda", _TRITON), "xpu": (_TRITON,)}
@@ -50,6 +51,12 @@ class Place:
         return f"{self.kind}:{self.index}"
 
 
+class Remote(NamedTuple):
+    """A number in float64 in a device's memory."""
+
+    address: int
+
+
 class Engine(Protocol):
     """Steps kernels on a device.
 
@@ -59,10 +66,23 @@ class Engine(Protocol):
     arrays, slots and kernel, and its methods point, place, set_group, setter, run and squares. Array columns
     are on the device; scalar slots and counts are on the host. `run` queues the step on the place's stream.
 
+    has_scalars: whether a step can compute all scalars on the device, so that it can be captured in a graph.
+    If it is bound with on_device=True, scalar slots and counts are on the device, `set_group` accepts
+    :class:`Remote`, and `skip_if` takes the address of a number: if it is not 0, steps do nothing.
+
+    captures: whether what is queued is recorded for a graph, in the context `current()`.
+
     allocate, free, write and read: memory of the device, by address. read waits for what is queued.
     """
 
     name: str
+    has_scalars: bool
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the device that of the thread."""
+
+    def captures(self) -> bool:
+        """Whether what is queued is recorded for a graph."""
 
     def refusal(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
         """Why it cannot step a kernel, or ""."""
@@ -78,6 +98,7 @@ class Engine(Protocol):
         numbers: Sequence[int] | None = None,
         matrices: Sequence[tuple[int, int, int]] | None = None,
         stochastic: bool = False,
+        on_device: bool = False,
     ) -> Step:
         """A kernel bound to tensors."""
 
@@ -109,10 +130,25 @@ def _engine(module: str, place: Place) -> Any:
         return _engines[module, place]
 
 
+def captures(place: Place) -> bool:
+    """Whether what is queued on a device now is recorded for a graph, as far as its first engine knows."""
+    engine = next((_engine(module, place) for module in _MODULES.get(place.kind, ())), "")
+    if isinstance(engine, str):
+        return False
+    with engine.current():
+        return bool(engine.captures())
+
+
 def chosen(
-    kernel: Kernel, dtypes: Sequence[str], stochastic: bool, place: Place
+    kernel: Kernel,
+    dtypes: Sequence[str],
+    stochastic: bool,
+    place: Place,
+    on_device: bool = False,
 ) -> tuple[Engine | None, str]:
     """The engine that steps a kernel with columns of these dtypes on a device; None, and why there is none.
+
+    on_device: whether it must compute all scalars there.
 
     The first call for a kernel takes as long as it takes to compile it for the device and for the CPU.
     """
@@ -122,19 +158,26 @@ def chosen(
         if isinstance(engine, str):
             reasons.append(engine)
             continue
-        key = ("proof", module, place, tuple(dtypes), stochastic)
-        why = kept(kernel, key, partial(_why_not, engine, kernel, dtypes, stochastic))
+        if on_device and not engine.has_scalars:
+            reasons.append(f"{engine.name}: counts and learning rates are on the host")
+            continue
+        key = ("proof", module, place, tuple(dtypes), stochastic, on_device)
+        why = kept(kernel, key, partial(_why_not, engine, kernel, dtypes, stochastic, on_device))
         if not why:
             return engine, ""
         reasons.append(f"{engine.name}: {why}")
     return None, f"on {place}: {'; '.join(reasons)}" if reasons else f"on {place.kind}"
 
 
-def _why_not(engine: Engine, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> str:
+def _why_not(
+    engine: Engine, kernel: Kernel, dtypes: Sequence[str], stochastic: bool, on_device: bool
+) -> str:
     from ravine.engines.proof import proved
 
+    if on_device and kernel.has_lines:
+        return "its numbers for rows and columns need sizes that only the host knows"
     why = engine.refusal(kernel, dtypes, stochastic)
-    return why or proved(engine, kernel, tuple(dtypes), stochastic)
+    return why or proved(engine, kernel, tuple(dtypes), stochastic, on_device)
 
 
 def bound(
@@ -145,16 +188,20 @@ def bound(
     groups: Sequence[int] | None = None,
     *,
     stochastic: bool = False,
+    on_device: bool = False,
     **how: Any,
 ) -> Step:
     """A kernel bound to tensors on a device, by the engine chosen for it. Raises Unavailable, with the
     reasons, if there is none.
     """
-    asked = [chosen(kernel, its, stochastic, place) for its in dict.fromkeys(map(tuple, dtypes))]
+    its = dict.fromkeys(map(tuple, dtypes))
+    asked = [chosen(kernel, each, stochastic, place, on_device) for each in its]
     engines = {id(engine): engine for engine, _ in asked}
     whys = [why for _, why in asked if why]
     if whys or len(engines) > 1:
         raise Unavailable("; ".join(whys) or f"on {place}: no engine for all of the dtypes")
     [engine] = engines.values()
     assert engine is not None
+    if on_device:
+        how["on_device"] = True
     return engine.step(kernel, sizes, dtypes, groups, stochastic=stochastic, **how)

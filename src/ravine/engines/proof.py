@@ -1,7 +1,8 @@
 """Tests on a device whether its engine computes what the CPU kernel computes.
 
-Both take two steps with the same tensors. Without reductions, all bits must be equal, except for those of
-NaN; reductions are summed in another order, see agreement.py.
+Both take two steps with the same tensors. All bits must be equal, except for those of NaN, unless there are
+reductions, which are summed in another order, or functions such as exp, for which devices have their own
+formulas: see agreement.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ravine.engines import cpu
 from ravine.engines.agreement import FORMATS_OF, agree, bound
 from ravine.engines.kernel import DTYPES, EACH, PARTED, PARTIAL, WHOLE, Kernel, KernelError
+from ravine.engines.llvm.blocks import Blocks, operations
 from ravine.engines.narrow import BLOCK, FORMATS, size
 
 if TYPE_CHECKING:
@@ -28,10 +30,20 @@ _MATRICES = ((1, 150, 67), (1, 1, 1), (3, 7, 97))
 """The number of matrices in each tensor, and their rows and columns, if a kernel sees tensors as matrices."""
 _MARGIN = 16  # bytes before and after a tensor, which no step may change
 _STEPS = 2
+_SUMS = {*PARTIAL, *PARTED, *WHOLE, *EACH, "total"}
+_INEXACT = {*_SUMS, "exp", "log", "pow", "tanh"}
 
 
-def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: bool) -> str:
-    """ "" if the engine steps like the CPU kernel; otherwise the difference, in words."""
+def proved(
+    engine: Engine,
+    kernel: Kernel,
+    dtypes: tuple[str, ...],
+    stochastic: bool,
+    on_device: bool = False,
+) -> str:
+    """ "" if the engine steps like the CPU kernel; otherwise the difference, in words. on_device: whether all
+    scalars are computed there.
+    """
     draw = random.Random(18)
     columns = [*zip(kernel.columns, dtypes, strict=True)]
     matrices = [its if _may_have_several(kernel) else (1, *its[1:]) for its in _MATRICES]
@@ -49,6 +61,7 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     how: dict[str, Any] = {"stochastic": stochastic}
     if kernel.by_lines:
         how["matrices"] = matrices
+    there = {**how, **({"on_device": True} if on_device else {})}
 
     def results(step: Any, memory: Any) -> list[list[bytes]]:
         return _stepped(step, memory, kernel, dtypes, start)
@@ -58,12 +71,13 @@ def proved(engine: Engine, kernel: Kernel, dtypes: tuple[str, ...], stochastic: 
     except KernelError as error:
         return f"there is no CPU kernel to compare its results with: {error}"
     try:
-        got = results(engine.step(kernel, *tensors, **how), engine)
+        got = results(engine.step(kernel, *tensors, **there), engine)
     except (
         Exception
     ) as error:  # an error of a driver or a compiler; in any case, the rule can be called
         return f"its self-test failed: {str(error) or repr(error)}"
-    exact = not any(v.op in (*PARTIAL, *PARTED, *WHOLE, *EACH, "total") for v in kernel.needed)
+    ops = {v.op for v in kernel.needed if on_device or v.op in _SUMS}
+    exact = _INEXACT.isdisjoint(ops | operations(Blocks(kernel, dtypes, stochastic=stochastic)))
     off = None if exact else bound(kernel, dtypes, sum(sizes), _STEPS)
     columns += [(slot, "float64") for slot in kernel.slots]
     for n, mine, its in zip(sizes, got, wanted, strict=True):
@@ -117,16 +131,18 @@ def _stepped(
     where = [[memory.allocate(len(x) + 2 * _MARGIN) for x in its] for its in start]
     before = [[_MARGIN] * len(dtypes) for _ in start]
     before[-1] = [_off(dtype) for dtype in dtypes]
+    many = len(start)
+    beside = memory if getattr(step, "on_device", False) else _Host()
+    slots = {name: beside.allocate(8 * many) for name in (*kernel.slots, "step")}
     try:
         for addresses, its, begins in zip(where, start, before, strict=True):
             for address, content, begin in zip(addresses, its, begins, strict=True):
                 memory.write(address, blank[:begin] + content + blank)
         for i, column in enumerate(kernel.columns):
             step.point(column, [x[i] + begin[i] for x, begin in zip(where, before, strict=True)])
-        slots = {name: (ctypes.c_double * len(start))(*[0.5] * len(start)) for name in kernel.slots}
-        counts = (ctypes.c_double * len(start))()
-        for name, block in (*slots.items(), ("step", counts)):
-            step.point(name, [ctypes.addressof(block) + 8 * i for i in range(len(start))])
+        for name, at in slots.items():
+            beside.write(at, struct.pack(f"{many}d", *[0.0 if name == "step" else 0.5] * many))
+            step.point(name, [at + 8 * i for i in range(many)])
         with step.lock:
             for _ in range(_STEPS):
                 if step.run(len(start), seed=18) != cpu.READY:
@@ -139,9 +155,11 @@ def _stepped(
                 its.append(read[begin:-_MARGIN])
                 if read[:begin] + read[-_MARGIN:] != blank[:begin] + blank:
                     raise RuntimeError("the step changed memory beside a tensor")
-            found.append(its + [struct.pack("d", block[i]) for block in slots.values()])
+            found.append(its + [beside.read(slots[name] + 8 * i, 8) for name in kernel.slots])
         return found
     finally:
+        for at in slots.values():
+            beside.free(at)
         for addresses in where:
             for address in addresses:
                 memory.free(address)

@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 
 from ravine.engines.compiler import one_at_a_time
 from ravine.engines.kernel import Kernel
+from ravine.engines.llvm import first
 from ravine.engines.llvm.blocks import Blocks, shared_words
 from ravine.engines.llvm.entries import entry_on_gpu
 from ravine.engines.llvm.launches import text
@@ -25,22 +26,33 @@ ARCHITECTURES = ("sm_80", "sm_90")
 _TRIPLE = "nvptx64-nvidia-cuda"
 
 
-def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:
-    """The passes as LLVM IR, for columns (p, g, slots) of these dtypes."""
+def ir(
+    kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False, scalars: bool = False
+) -> str:
+    """The passes as LLVM IR, for columns (p, g, slots) of these dtypes; or what computes the scalars on the
+    device.
+    """
     variant = Blocks(kernel, tuple(dtypes), stochastic=stochastic)
-    return text(variant, entry_on_gpu(shared_words(variant)))
+    entry = entry_on_gpu(shared_words(variant))
+    return first.text(variant, entry, first.put_on_gpu) if scalars else text(variant, entry)
 
 
 def assembly(
-    kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False, architecture: str = "sm_80"
+    kernel: Kernel,
+    dtypes: Sequence[str],
+    stochastic: bool = False,
+    architecture: str = "sm_80",
+    scalars: bool = False,
 ) -> str:
-    """The passes as PTX; a kernel `pass_k` for each."""
+    """The passes as PTX, a kernel `pass_k` for each; or the kernels for scalars, see llvm/first.py."""
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"architecture={architecture!r} is invalid; it must be one of {', '.join(ARCHITECTURES)}"
         )
-    key = ("ptx", tuple(dtypes), stochastic, architecture)
-    return kept(kernel, key, lambda: _emitted(ir(kernel, dtypes, stochastic), architecture))
+    key = ("ptx", tuple(dtypes), stochastic, architecture, scalars)
+    return kept(
+        kernel, key, lambda: _emitted(ir(kernel, dtypes, stochastic, scalars), architecture)
+    )
 
 
 def _emitted(printed: str, architecture: str) -> str:

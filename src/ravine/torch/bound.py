@@ -53,6 +53,8 @@ class Bound:
             and all(kernel.repeatable for kernel in self.kernels)
             and all(type(group) is Options for group in groups)
         )
+        # Whether the device knows if the step is to be skipped.
+        self.on_device = self.repeatable and all(kernel.on_device for kernel in self.kernels)
         # Whether all gradients are zeros after a step.
         self.zeroes = bool(self.kernels) and not any(wave.calls for wave in waves)
         self.zeroes = self.zeroes and all(kernel.zeroes for kernel in self.kernels)
@@ -72,7 +74,7 @@ class Bound:
                     found = [kernel.step.setter(row, name) for kernel, row, _ in rows]
                     setters[name] = [setter for setter in found if setter is not None]
         self.scaled = optimizer.__dict__.get("grad_scale") is not None
-        self.scale = optimizer.scale
+        self.scale = self._scale(optimizer)
         self.called = (
             sum(call.squares() for wave in waves for call in wave.calls) if summed else 0.0
         )
@@ -152,12 +154,21 @@ class Bound:
                     kernel.set(row, hyper)
             group.follow(key)
         if self.scaled:
-            self.scale = optimizer.scale
+            self.scale = self._scale(optimizer)
+        if self.on_device:
+            for kernel in self.kernels:
+                kernel.skip_if(optimizer.__dict__.get("found_inf"))
         return True
+
+    def _scale(self, optimizer: RuleOptimizer) -> Any:
+        """What the gradients are divided by, unread if it is on the device."""
+        return (
+            optimizer.__dict__["grad_scale"] if self.on_device and self.scaled else optimizer.scale
+        )
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients of the last step, divided by the scale."""
-        return math.sqrt(self.squares()) / self.scale
+        return math.sqrt(self.squares()) / float(self.scale)
 
     def squares(self) -> float:
         """The sum of the squares of all gradients of the last step."""

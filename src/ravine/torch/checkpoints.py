@@ -222,8 +222,8 @@ def _options(
     """A group's saved options, with the current values of missing ones, if all of these are switches."""
     name, spelling = type(optimizer).__name__, optimizer.spelling_of(group)
     known = {*optimizer.known(group)}
-    # How torch takes its steps does not belong to a checkpoint; Ravine has its own engines.
-    how = {k: group[k] for k in ("capturable", "differentiable") if k in group}
+    # Whether autograd sees through the steps does not belong to a checkpoint.
+    how = {k: group[k] for k in ("differentiable",) if k in group}
     given = with_numbers(saved, known) | how
     options = spelling.with_parts(group, given)
     other = optimizer.spelling_of(options).name
@@ -338,7 +338,10 @@ def _count(
     taken = plain(value)
     if taken is None or not (0 <= taken <= sys.float_info.max and taken == taken // 1):
         raise ValueError(f"{of} has 'step'={value!r}; it must be a whole number >= 0")
-    return int(taken) if spelling.step == "int" else count_tensor(value, int(taken), options, p)
+    if spelling.step == "int":
+        return int(taken)
+    count = count_tensor(value, int(taken), options, p)
+    return count.to(p.device) if options.get("capturable") and not p.is_meta else count
 
 
 # --- names

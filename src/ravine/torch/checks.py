@@ -15,6 +15,7 @@ from ravine.spellings import Spelling
 
 __all__ = [
     "How",
+    "HowAll",
     "Unusable",
     "check_offload",
     "check_options",
@@ -73,6 +74,17 @@ class How(TypedDict, total=False):
     offload: bool
 
 
+class HowAll(How, total=False):
+    """Those, and one that most of torch's classes have as an option.
+
+    capturable: whether counts, scalar state and whatever is computed from them stay on the GPU, so that the
+    step waits for nothing and can be captured in a CUDA graph. Only for parameters on NVIDIA's GPUs, with
+    kernels.
+    """
+
+    capturable: bool
+
+
 class Unusable(ValueError, RuntimeError):
     """The error for what torch.optim rejects by a ValueError in one place and a RuntimeError in another."""
 
@@ -84,11 +96,6 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
             raise ValueError(
                 f"{name}: {switch}={options[switch]!r} is invalid; {switch} must be True, False or None"
             )
-    if options.get("capturable"):
-        raise ValueError(
-            f"{name}: capturable=True is not supported: it is for CUDA graphs, and Ravine "
-            "counts steps on the CPU; it is False or left out"
-        )
     if options.get("fused") and options.get("foreach"):
         raise Unusable(
             f"{name}: fused=True and foreach=True are mutually exclusive; Ravine chooses its own engine, "
@@ -111,7 +118,7 @@ def check_options(options: Mapping[str, Any], name: str, differentiable: bool) -
                 f"{name}: betas={options['betas']!r} is invalid; betas must be two numbers or two tensors"
             )
         tensors = ["betas"] * any(kinds) + ["lr"] * isinstance(options["lr"], torch.Tensor)
-        if tensors and options.get("foreach"):
+        if tensors and options.get("foreach") and not options.get("capturable"):
             raise ValueError(
                 f"{name}: {tensors[0]}={options[tensors[0]]!r} with foreach=True is invalid; "
                 "Ravine chooses its own engine, so leave foreach out"
@@ -217,9 +224,9 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
 
     options: the other existing keywords, which may have been meant.
     """
-    unknown = next((k for k in how if k not in How.__annotations__), None)
+    unknown = next((k for k in how if k not in HowAll.__annotations__), None)
     if unknown:
-        names = [*How.__annotations__]
+        names = [*HowAll.__annotations__]
         raise TypeError(
             f"{name}: unexpected keyword {unknown!r}{nearest(unknown, [*names, *options])}; besides its "
             f"hyperparameters it takes {', '.join(names)}"
@@ -256,6 +263,11 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
             f"{name}: offload=True and flatten=True are mutually exclusive: flatten moves parameters that "
             "are on the CPU"
         )
+    capturable = how.get("capturable", False)
+    if not isinstance(capturable, bool):
+        raise ValueError(f"{name}: capturable={capturable!r} is invalid; it must be True or False")
+    if capturable and engine == "eager":
+        raise ValueError(f"{name}: capturable=True needs kernels; engine='eager' has none")
     result: dict[str, Any] = {
         "engine": engine,
         "state_dtype": dtype,
@@ -264,6 +276,7 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
         "gram": gram,
         "flatten": flatten,
         "offload": offload,
+        "capturable": capturable,
     }
     seed = how.get("seed")
     if rounding is not False:

@@ -20,7 +20,7 @@ from ravine.rule import Rule
 from ravine.rule import rule as as_rule
 from ravine.signature import nearest
 from ravine.spellings import options_of, spelling_of
-from ravine.torch.checks import How
+from ravine.torch.checks import How, HowAll
 from ravine.torch.rule_optimizer import RuleOptimizer
 from ravine.torch.state import begun
 from ravine.torch.tensors import dimensions
@@ -55,7 +55,7 @@ class FromRule(RuleOptimizer):
     """The class that :func:`optimizer` creates from a rule.
 
     params: as of any torch optimizer. options: the rule's hyperparameters, and the keywords of
-    :class:`How`.
+    :class:`HowAll`.
     """
 
     rule: ClassVar[Rule]
@@ -72,7 +72,7 @@ class FromRule(RuleOptimizer):
             cls.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
 
     def __init__(self, /, params: ParamsT, **options: Any) -> None:
-        how: Any = {k: options.pop(k) for k in How.__annotations__ if k in options}
+        how: Any = {k: options.pop(k) for k in HowAll.__annotations__ if k in options}
         super().__init__(params, options_of(self.rule, options), **how)
 
 
@@ -105,7 +105,7 @@ def optimizer(rule: Rule | Callable[..., Any] | str, name: str = "") -> type[Fro
 
     keywords = [Parameter(k, Parameter.KEYWORD_ONLY, default=v) for k, v in defaults.items()]
     parameters = Parameter("params", Parameter.POSITIONAL_OR_KEYWORD)
-    how = Parameter("how", Parameter.VAR_KEYWORD, annotation="Unpack[How]")
+    how = Parameter("how", Parameter.VAR_KEYWORD, annotation="Unpack[HowAll]")
     Optimizer.__signature__ = Signature([parameters, *keywords, how])  # type: ignore[attr-defined]
     spellings.present(Optimizer, made, name, optimizer)
     return Optimizer
@@ -136,7 +136,7 @@ class SGD(RuleOptimizer, torch.optim.SGD):  # type: ignore[override]
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
-        **how: Unpack[How],
+        **how: Unpack[HowAll],
     ) -> None:
         RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
@@ -147,7 +147,7 @@ class RMSprop(RuleOptimizer, torch.optim.RMSprop):
     As torch.optim.RMSprop. lr: length of the step. alpha: decay rate of the mean square. eps: added
     to the root. weight_decay: L2. momentum: share of the velocity kept. centered: divide by the
     standard deviation. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    capturable: not supported. differentiable: let autograd see through the steps.
+    capturable: for CUDA graphs. differentiable: let autograd see through the steps.
     """
 
     spelling = spellings.RMSPROP
@@ -175,7 +175,7 @@ class Adam(RuleOptimizer, torch.optim.Adam):  # type: ignore[override]
 
     As torch.optim.Adam. lr: length of the step. betas: decay rates of the means of the gradient and
     of its square. eps: added to the root of the corrected mean square. maximize: climb. foreach,
-    fused: accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let
+    fused: accepted; Ravine chooses its own engine. capturable: for CUDA graphs. differentiable: let
     autograd see through the steps. Rules: adam, amsgrad.
     """
 
@@ -207,7 +207,7 @@ class AdamW(Adam, torch.optim.AdamW):  # type: ignore[override]
     As torch.optim.AdamW. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the corrected mean square. weight_decay: decoupled.
     amsgrad: never let the denominator shrink. maximize: climb. foreach, fused: accepted; Ravine
-    chooses its own engine. capturable: not supported. differentiable: let autograd see through the
+    chooses its own engine. capturable: for CUDA graphs. differentiable: let autograd see through the
     steps. Rules: adam, amsgrad, with decoupled_decay.
     """
 
@@ -238,7 +238,7 @@ class NAdam(RuleOptimizer, torch.optim.NAdam):
     As torch.optim.NAdam. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the corrected mean square. weight_decay: L2 unless
     decoupled_weight_decay. momentum_decay: how fast the momentum warms up. maximize: climb.
-    foreach: accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let
+    foreach: accepted; Ravine chooses its own engine. capturable: for CUDA graphs. differentiable: let
     autograd see through the steps. Rule: nadam.
     """
 
@@ -269,7 +269,7 @@ class RAdam(RuleOptimizer, torch.optim.RAdam):
     As torch.optim.RAdam. lr: length of the step. betas: decay rates of the means of the gradient
     and of its square. eps: added to the root of the mean square. weight_decay: L2 unless
     decoupled_weight_decay. maximize: climb. foreach: accepted; Ravine chooses its own engine.
-    capturable: not supported. differentiable: let autograd see through the steps. Rule: radam.
+    capturable: for CUDA graphs. differentiable: let autograd see through the steps. Rule: radam.
     """
 
     spelling = spellings.RADAM
@@ -297,7 +297,7 @@ class Adamax(RuleOptimizer, torch.optim.Adamax):
 
     As torch.optim.Adamax. lr: length of the step. betas: decay rates of the mean of the gradient
     and of its largest size. eps: added to the size of each gradient. weight_decay: L2. maximize:
-    climb. foreach: accepted; Ravine chooses its own engine. capturable: not supported.
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: for CUDA graphs.
     differentiable: let autograd see through the steps. Rule: adamax.
     """
 
@@ -344,7 +344,7 @@ class Adagrad(RuleOptimizer, torch.optim.Adagrad):  # type: ignore[override]
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        **how: Unpack[How],
+        **how: Unpack[HowAll],
     ) -> None:
         RuleOptimizer.__init__(self, params, spellings.options(locals()), **how)
 
@@ -361,7 +361,7 @@ class Adadelta(RuleOptimizer, torch.optim.Adadelta):
 
     As torch.optim.Adadelta. lr: factor of the step. rho: decay rate of the means of the squared
     gradients and steps. eps: added to both means. weight_decay: L2. maximize: climb. foreach:
-    accepted; Ravine chooses its own engine. capturable: not supported. differentiable: let autograd
+    accepted; Ravine chooses its own engine. capturable: for CUDA graphs. differentiable: let autograd
     see through the steps. Rule: adadelta.
     """
 
@@ -389,7 +389,7 @@ class Rprop(RuleOptimizer, torch.optim.Rprop):
 
     As torch.optim.Rprop; for the gradient of all samples. lr: the first step size. etas: factors of
     a step size after a turn, and without. step_sizes: the smallest and the largest. maximize:
-    climb. foreach: accepted; Ravine chooses its own engine. capturable: not supported.
+    climb. foreach: accepted; Ravine chooses its own engine. capturable: for CUDA graphs.
     differentiable: let autograd see through the steps. Rule: rprop.
     """
 
@@ -417,7 +417,7 @@ class ASGD(RuleOptimizer, torch.optim.ASGD):
     As torch.optim.ASGD. lr: length of the first step. lambd: pull of the weights towards zero, and
     decay of lr. alpha: power with which lr falls. t0: the step at which the mean begins.
     weight_decay: L2. maximize: climb. foreach: accepted; Ravine chooses its own engine. capturable:
-    not supported. differentiable: let autograd see through the steps. Rule: asgd.
+    for CUDA graphs. differentiable: let autograd see through the steps. Rule: asgd.
     """
 
     spelling = spellings.ASGD

@@ -42,7 +42,8 @@ def engine(optimizer: RuleOptimizer) -> str:
         work = _seen(optimizer, group, graph, hyper, p)
         if graph.at_once and len(devices) > 1:
             return members.SEVERAL
-        how = graph, work, optimizer.stochastic, bool(optimizer._how.get("grad_norm"))
+        summed, asked = bool(optimizer._how.get("grad_norm")), places.asked(optimizer)
+        how = graph, work, optimizer.stochastic, summed, asked
         here = unfit(work, graph) or places.refusal(*how)
         if not here:
             names[places.called(*how)] = None

@@ -138,6 +138,11 @@ def parts(
             f"the engine is {optimizer.engine!r}"
         )
     graphs = [part.graph for wave in waves for part in wave.calls]
+    if graphs and places.asked(optimizer) == "capturable":
+        raise RuleError(
+            f"{type(optimizer).__name__}: capturable=True needs a kernel for every parameter, and "
+            f"{graphs[0].rule.name!r} has none for some of them; the engine is {optimizer.engine!r}"
+        )
     if optimizer._how.get("gram") and any(graph.uses("newton_schulz") for graph in graphs):
         raise RuleError(
             f"{type(optimizer).__name__}: gram=True needs a kernel for every matrix; the engine is "
@@ -165,9 +170,10 @@ def _parts_of(
     full = [(m, why) for m, why in members if not m.empty]
     shared = {id(m.work): why for m, why in full}
     summed, gram = (bool(optimizer._how.get(k)) for k in ("grad_norm", "gram"))
+    how = optimizer.stochastic, summed, places.asked(optimizer)
 
     def refusal_there(work: Work) -> str:
-        return places.refusal(graph, work, optimizer.stochastic, summed)
+        return places.refusal(graph, work, *how)
 
     whys = unfits(
         graph,
@@ -182,10 +188,13 @@ def _parts_of(
     if not all(m.repeatable for m in fit) or any(m.present for m in rest):
         fit = [m for m in fit if m.present]  # rebound at each step anyway
     rest = [m for m in rest if m.present]
-    return (
-        KernelPart(graph, fit, optimizer.stochastic, summed, gram, zero) if fit else None,
-        CallPart(graph, rest, optimizer._differentiable) if rest else None,
-    )
+    kernel = None
+    if fit:
+        there = places.keeps_scalars(graph, [m.work for m in fit], *how)
+        kernel = KernelPart(
+            graph, fit, optimizer.stochastic, summed, gram, zero, there, optimizer.state
+        )
+    return kernel, CallPart(graph, rest, optimizer._differentiable) if rest else None
 
 
 def _by_bucket(

@@ -20,10 +20,10 @@ from ravine.engines.narrow import EIGHT_BITS, narrow
 from ravine.modifiers import clip_by_value, unscale
 from ravine.rule import Rule, kept
 from ravine.spellings import Spelling
-from ravine.torch import amp, checkpoints, evaluation, in_use, members, state
+from ravine.torch import amp, checkpoints, evaluation, in_use, members, places, state
 from ravine.torch.bound import ELSEWHERE, Bound
 from ravine.torch.checks import (
-    How,
+    HowAll,
     check_offload,
     check_options,
     checked_groups,
@@ -70,8 +70,8 @@ Loss = TypeVar("Loss")
 class RuleOptimizer(torch.optim.Optimizer):
     """A torch.optim.Optimizer that takes the steps of a rule. Made by :func:`optimizer`.
 
-    In addition to the rule's hyperparameters, it takes the keywords of :class:`How`: engine,
-    state_dtype, stochastic_rounding, seed, grad_norm, gram, flatten and offload.
+    In addition to the rule's hyperparameters, it takes the keywords of :class:`HowAll`: engine,
+    state_dtype, stochastic_rounding, seed, grad_norm, gram, flatten, offload and capturable.
     """
 
     spelling: ClassVar[Spelling]
@@ -85,11 +85,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     _flat: Flat | None = None
     _offload: Offload | None = None
     _in_backward: InBackward | None = None
-    _last_step_skipped = False
+    _last_step_skipped: bool | torch.Tensor = False
     _tried = False
     _in_evaluation = False
 
-    def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[How]) -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], **how: Unpack[HowAll]) -> None:
         name = type(self).__name__
         self._how = checked_how(how, name, defaults)
         kernels = how.get("engine") == "kernel" or self.stochastic or self._how["flatten"]
@@ -161,16 +161,25 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether torch.amp.GradScaler passes its scale on, and the step divides by it.
 
         As in torch, only with fused=True, because Lightning takes this to mean that gradients cannot be
-        clipped; and for a step that fills gradients with zeros, whether it is skipped or not. Not while
-        `step` is replaced: accelerate concludes that a step was skipped if it was not called. (Also if
-        steps are taken in backward, which then reject the scaler.)
+        clipped; with capturable=True on GPUs; and for a step that fills gradients with zeros, whether it is
+        skipped or not. Not while `step` is replaced: accelerate concludes that a step was skipped if it was
+        not called. (Also if steps are taken in backward, which then reject the scaler.)
         """
         frame = sys._getframe(1)
         if amp.asks(frame):
             self._last_step_skipped = True  # until the scaler calls step
-        wanted = bool(self.defaults.get("fused")) or amp.zeroes(frame)
+        wanted = bool(self.defaults.get("fused")) or amp.zeroes(frame) or self._is_captured
         fused = wanted and not amp.is_replaced(self, self.step)
         return fused or self._in_backward is not None
+
+    @property
+    def _is_captured(self) -> bool:
+        """Whether steps may be captured: with capturable=True, on GPUs."""
+        return places.asked(self) == "capturable" and all(
+            places.place(p.device) is not None
+            for group in self.param_groups
+            for p in group["params"]
+        )
 
     @property
     def eight_bits(self) -> bool:
@@ -309,14 +318,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._last_step_skipped = bool(self.__dict__.get("found_inf"))
+        bound = self._bounds.get((now.names, zero))
+        found = self.__dict__.get("found_inf")
+        # On a device, the kernel looks at it.
+        unread = isinstance(found, torch.Tensor) and bound is not None and bound.on_device
+        self._last_step_skipped = found if unread else bool(found)  # type: ignore[assignment]
         if self._in_backward is not None:
             self._in_backward.finish()
             if zero:
                 fill(self)
             return loss
-        bound = self._bounds.get((now.names, zero))
-        if self._last_step_skipped:
+        if self._last_step_skipped is True:
             circle = members.circle(self)
             if circle is not None:
                 circle.agree(KERNELS, (), type(self).__name__)  # that there is nothing to do
@@ -338,6 +350,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _take(self, bound: Bound | None, now: Given, zero: bool) -> None:
         """Take a step, the bound one if only gradients and numbers have changed."""
         left = bound.take(self, now) if bound is not None else None
+        unread = isinstance(self._last_step_skipped, torch.Tensor)
+        if unread and (left or left is None):  # some step must be looked at anew
+            self._last_step_skipped = bool(self._last_step_skipped)
+            if self._last_step_skipped:
+                left = ()
         if left is None or left is ELSEWHERE:  # something has changed
             if bound is not None:
                 self._bounds.clear()
@@ -348,7 +365,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             bound.zeroes &= zeroes
         else:
             self._bound, self.called_elsewhere = bound, False
-        if zero and not (bound is not None and bound.zeroes):
+        if zero and (unread or not (bound is not None and bound.zeroes)):
             fill(self)
 
     @torch.optim.Optimizer.profile_hook_step
@@ -362,7 +379,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether the last step was skipped because torch.amp.GradScaler found an infinity or NaN
         in the gradients, or because `found_inf` was set by hand.
         """
-        return self._last_step_skipped
+        return bool(self._last_step_skipped)
 
     @property
     def scale(self) -> float:
@@ -372,22 +389,23 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def step_all(self, given: Given = NOTHING, called: bool = False, zero: bool = False) -> Bound:
         """Take a step, whatever has changed since the last; see :meth:`start`."""
-        places = range(sum(len(group["params"]) for group in self.param_groups))
-        return self._start(places, given, called, zero)
+        numbers = range(sum(len(group["params"]) for group in self.param_groups))
+        return self._start(numbers, given, called, zero)
 
     def _start(
-        self, places: Iterable[int], given: Given, called: bool = False, zero: bool = False
+        self, numbers: Iterable[int], given: Given, called: bool = False, zero: bool = False
     ) -> Bound:
         """Check every group, parameter and gradient, and take the step.
 
-        places: indices of the parameters to step. zero: let kernels fill the gradients with zeros if they
+        numbers: indices of the parameters to step. zero: let kernels fill the gradients with zeros if they
         can; `Bound.zeroes` says whether all are zeros then.
         """
         self.forget_trial()
         for group in self.param_groups:
             if type(group) is not Options:  # a plain dict in its place: nothing in it was checked
                 self.check(group)
-        chosen = {*places}
+        places.check(self)
+        chosen = {*numbers}
         every = ((i, p) for i, group in enumerate(self.param_groups) for p in group["params"])
         circle = members.circle(self)
         with torch.set_grad_enabled(self._differentiable):
@@ -461,12 +479,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         scale = self.__dict__.get("grad_scale")
         if scale is not None:
             rule, hyper = _wrapped(unscale, rule), {**hyper, "grad_scale": scale}
-        if not self._differentiable:
-            hyper = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in hyper.items()}
+        known = hyper
+        if not self._differentiable and any(isinstance(v, torch.Tensor) for v in hyper.values()):
+            known = hyper = places.read(hyper, places.asked(self))
+            there = {k for k, v in hyper.items() if isinstance(v, torch.Tensor)}
+            if there:  # unread, and so never switched off
+                known = {**hyper, **{k: rule.hyperparameters[k].default or 1.0 for k in there}}
         if given is None or not rule.signals:
-            return plan(rule, hyper, ndim=ndim), hyper
+            return plan(rule, known, ndim=ndim), hyper
         numbers = {k: x for k, x in given.numbers.items() if k in rule.signals}
-        return plan(rule, hyper, given.names, ndim), hyper | numbers
+        return plan(rule, known, given.names, ndim), hyper | numbers
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as torch's class of the same name saves it; see torch.optim.Optimizer.state_dict.

@@ -124,6 +124,10 @@ class State(_Telling, defaultdict[Any, dict[str, Any]]):
             self._shared[known] = start() if kept is None else _scalar(kept)
         return self._shared[known]
 
+    def moved(self, old: torch.Tensor, new: torch.Tensor) -> None:
+        """A shared tensor was moved to another device."""
+        self._shared |= {key: new for key, x in self._shared.items() if x is old}
+
 
 class Watched(_Telling):
     """The state of one parameter; informs the optimizer when something in it is replaced or removed."""
@@ -210,7 +214,7 @@ def _begun(
                 else started(optimizer, group, graph.rule, slot, here, hyper)
             )
         elif kept.kind == "scalar":
-            state[key] = _scalar(state[key])
+            state[key] = _scalar(state[key], p.device)
         elif is_narrow(state[key]) or slot in codes:
             state[key] = in_format(
                 state[key], codes.get(slot), here, f"{type(optimizer).__name__}: {key!r}"
@@ -244,12 +248,11 @@ def _counted(optimizer: RuleOptimizer, spelling: Spelling) -> bool:
 
 def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tensor) -> torch.Tensor:
     """The count of steps in torch's form: one number in float32, or in float64 if that is the default
-    dtype or float32 is exhausted. It is on the CPU, even if torch's class would have it on the
-    parameter's device: torch moves it there when it loads a checkpoint.
+    dtype or float32 is exhausted. It is on the CPU until an engine that counts on the device moves it there.
     """
     if (
         type(count) is torch.Tensor
-        and count.device.type == "cpu"
+        and (count.device.type == "cpu" or count.device == p.device != torch.device("meta"))
         and count.dim() == 0
         and (count.dtype is torch.float64 or (count.dtype is torch.float32 and taken < _EXACT))
         and not count.requires_grad
@@ -265,9 +268,11 @@ def number(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
-def _scalar(kept: Any) -> torch.Tensor:
-    """A scalar slot in float64; torch's checkpoints may have it in float32, and older ones as a number."""
-    here = isinstance(kept, torch.Tensor) and kept.device.type == "cpu"
+def _scalar(kept: Any, device: torch.device | None = None) -> torch.Tensor:
+    """A scalar slot in float64, on the CPU or the parameter's device; torch's checkpoints may have it in
+    float32, and older ones as a number.
+    """
+    here = isinstance(kept, torch.Tensor) and (kept.device.type == "cpu" or kept.device == device)
     if here and (kept.requires_grad or kept.dtype is torch.float64):
         return kept
     return number(float(kept))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from ravine.engines.cutting import is_cut
+from ravine.engines.devices import Remote
 from ravine.engines.eager import Work, steps
 from ravine.engines.fused import bind
 from ravine.engines.graph import Graph
@@ -27,9 +28,9 @@ from ravine.torch.matrices import Stacks
 from ravine.torch.memory import apart, facts, is_cut_short
 from ravine.torch.narrow import decoded, encoded, is_narrow
 from ravine.torch.owners import Owners
-from ravine.torch.places import place
+from ravine.torch.places import place, read
 from ravine.torch.sharded import Sharded, Shards, is_spread, local
-from ravine.torch.state import number
+from ravine.torch.state import State, number
 from ravine.torch.tensors import as_real, dtype_name, single
 
 if TYPE_CHECKING:
@@ -132,6 +133,25 @@ class Member:
         made = {k: decoded(self.work.state[k], self.work.p.shape) for k in codes}
         return replace(self.work, state={**self.work.state, **made})
 
+    def move(self, moved: dict[int, tuple[torch.Tensor, torch.Tensor]], to: torch.device) -> None:
+        """Move its count and its scalar slots to a device. moved: what was moved, and copies, by identity."""
+
+        def there(x: torch.Tensor) -> torch.Tensor:
+            return moved.setdefault(id(x), (x, x.to(to)))[1]
+
+        for slot, key in self.keys.items():
+            scalar = not isinstance(self.work.state[slot], (torch.Tensor, Sharded))
+            if scalar and self.state[key].device != to:
+                self.state[key] = there(self.state[key])
+        self.count_on(to)
+
+    def count_on(self, device: torch.device) -> None:
+        """Move its count to a device."""
+        if self.count is not None and self.count.device != device:
+            old, self.count = self.count, self.count.to(device)
+            if self.state.get("step") is old:
+                self.state["step"] = self.count
+
     def store(self, new_p: Any, new_state: Mapping[str, Any], anew: bool = False) -> None:
         """Store the results of a call; anew: in new tensors, so that autograd can see through them."""
         self._write(as_real(self.p) if anew else self.work.p, self.p, new_p)
@@ -180,6 +200,8 @@ class CallPart:
         self.members = [m for m in members if m.present]
         self.spread = any(isinstance(m.work.p, Sharded) for m in self.members)
         self.results: list[Any] = []
+        for m in self.members:  # each call reads it
+            m.count_on(torch.device("cpu"))
 
     def compute(self) -> None:
         """Compute the results, without changing anything yet."""
@@ -188,7 +210,8 @@ class CallPart:
                 m.mirror.wait()
         works = [m.plain for m in self.members]
         if not self.differentiable:
-            works = [single(work) for work in works]
+            hypers = {id(work.hyper): read(work.hyper, "") for work in works}
+            works = [single(replace(work, hyper=hypers[id(work.hyper)])) for work in works]
         self.results = steps(self.graph.rule, works, self._bag(works))
 
     def store(self) -> None:
@@ -222,6 +245,7 @@ class KernelPart:
 
     places: the parameters' indices among all of the optimizer's, in the order of the tables. rows: identify
     the hyperparameters of each row of the tables. zeroes: whether it fills the gradients with zeros.
+    on_device: whether all scalars are computed on the device; counts and scalar slots are moved there.
     repeatable: whether the step can be repeated with `look` and `run`; the first time, it is taken by
     `start`. joint: whether parameters are sharded and the rule uses whole ones. owned: whether each matrix
     then has an owner (engines/owned.py). exchange: otherwise, the messages between the kernel's passes.
@@ -235,18 +259,37 @@ class KernelPart:
         squares: bool,
         gram: bool = False,
         zeroes: bool = False,
+        on_device: bool = False,
+        states: State | None = None,
     ):
-        self.graph, self.zeroes = graph, zeroes
+        self.graph, self.zeroes, self.on_device = graph, zeroes, on_device
+        where = place(members[0].p.device)
+        self.device = None if where is None else members[0].p.device
+        if self.device is not None:
+            moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+            for m in members:
+                m.move(moved, self.device if on_device else torch.device("cpu"))
+            for old, new in moved.values():
+                if states is not None:
+                    states.moved(old, new)
+        self.numbers: dict[tuple[int, str], torch.Tensor] = {}  # hyperparameters there
+        self.found: torch.Tensor | None = None
         rows: dict[tuple[int, int | None], int] = {}
         numbers = [rows.setdefault(m.key, len(rows)) for m in members]
         self.rows = list(rows)
         spread = any(isinstance(m.work.p, Sharded) for m in members)
         self.joint, self.owned = spread, spread and is_cut(graph)
-        device = members[0].p.device
-        there, stacks = place(device), Stacks(gram, device)
+        stacks = Stacks(gram, members[0].p.device)
+        works = [m.part for m in members]
+        if where is not None:
+            first = {m.key: work.hyper for work, m in zip(works, members, strict=True)}
+            hypers = {key: self._there(row, first[key]) for key, row in rows.items()}
+            works = [
+                replace(work, hyper=hypers[m.key]) for work, m in zip(works, members, strict=True)
+            ]
         self.step = step = bind(
             graph,
-            [m.part for m in members],
+            works,
             dtype_name,
             numbers,
             stacks,
@@ -259,7 +302,8 @@ class KernelPart:
             counts=["float64" if m.count is None else dtype_name(m.count) for m in members],
             numbers=[m.place for m in members],
             stochastic=stochastic,
-            place=there,
+            place=where,
+            **({"on_device": True} if on_device else {}),
         )
         self.members = members = [members[i] for i in step.order]
         self.places = [m.place for m in members]
@@ -275,14 +319,14 @@ class KernelPart:
         # Other threads may replace what is in a state, or where a tensor is: each is looked up once. What the
         # kernel is pointed at is what is held until the step is taken, and compared before the next.
         slots = [[local(m.slots[slot]) for m in members] for slot in step.state[:-1]]
-        if there is not None:
+        if where is not None:
             for slot, tensors in zip(step.state, slots, strict=False):
                 if graph.rule.slots[slot].matrix:
                     stacks.hold(slot, tensors)
         counts = [m.count for m in members]
         self.held: Any = slots
         kept: list[Any] = [m.state[m.keys[slot]] for slot in step.state[:-1] for m in members]
-        where = [
+        at = [
             self._point(column, tensors)
             for column, tensors in zip(
                 ("p", *step.state),
@@ -316,7 +360,7 @@ class KernelPart:
         fixed = [*self.params, *kept, *own]
         self.fixed: list[Any] = list(map(local, fixed))
         self.arrays = len(members) * (1 + len(step.arrays))  # the first of these, which it writes
-        self.where = list(_flat(where))[: len(fixed)]
+        self.where = list(_flat(at))[: len(fixed)]
         # Matrices may be transposed in their place; their strides are then others.
         self.matrices = [x for x in self.fixed if x.ndim > 1]
         self.facts = facts([*grads, *_flat(signals), *self.matrices])
@@ -353,7 +397,30 @@ class KernelPart:
 
     def set(self, row: int, hyper: Mapping[str, Any]) -> None:
         """Apply the hyperparameters of a row."""
+        if self.device is not None:
+            hyper = self._there(row, hyper)
         self.step.set_group(row, [hyper[name] for name in self.step.inputs])
+
+    def _there(self, row: int, hyper: Mapping[str, Any]) -> dict[str, Any]:
+        """The hyperparameters of a row, those in tensors by their address on the device."""
+        if not self.on_device:
+            return read(hyper, "")
+        found = dict(hyper)
+        for name, x in hyper.items():
+            if isinstance(x, torch.Tensor):
+                self.numbers[row, name] = there = self._number(x)
+                found[name] = Remote(there.data_ptr())
+        return found
+
+    def _number(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach().to(self.device, torch.float64, non_blocking=True)
+
+    def skip_if(self, found: torch.Tensor | None) -> None:
+        """Take the next steps only if a number, which the device reads, is 0."""
+        if found is not None or self.found is not None:
+            self.found = None if found is None else self._number(found)
+            step: Any = self.step
+            step.skip_if(0 if self.found is None else self.found.data_ptr())
 
     def start(self, seed: int) -> None:
         """Take the step for which the members were collected, and release them."""

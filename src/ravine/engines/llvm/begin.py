@@ -10,7 +10,7 @@ from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.tables import COUNT_FULL, NO_MEMORY, READY, RECORD, SCALARS, Tensors
 from ravine.engines.llvm.variant import Variant
 
-__all__ = ["begin"]
+__all__ = ["begin", "check", "count"]
 
 
 def begin(out: Printer, variant: Variant) -> None:
@@ -33,7 +33,7 @@ def begin(out: Printer, variant: Variant) -> None:
 
     with tensors.each("tensor"):
         record = tensors.record("%tensor")
-        t = _count(out, tensors, record)
+        t = count(out, tensors, record)
         if variant.noisy:
             bits = noise.of_step(out, out.field("%scalars", SCALARS, "seed"), t)
             out.store(bits, out.at(record, RECORD.index("noise"), "i64"), "i64")
@@ -46,13 +46,23 @@ def begin(out: Printer, variant: Variant) -> None:
     out.end(f"i64 {READY}")
 
 
+def check(out: Printer, variant: Variant) -> None:
+    """Checks the same of tensors whose counts are on a device."""
+    out.begin("@check(ptr %scalars)", "checks", result="i64")
+    expected = out.field("%scalars", SCALARS, "expected")
+    _check(out, variant, Tensors(out, variant.kernel), expected, counts=False)
+    out.end(f"i64 {READY}")
+
+
 def _counts(kernel: Kernel) -> bool:
     """Whether scalars depend on t, so that tensors of a group may need rows of their own."""
     return kernel.inputs[:1] == ("t",)
 
 
-def _check(out: Printer, variant: Variant, tensors: Tensors, expected: str) -> None:
-    """Return the status if something is missing; otherwise continue."""
+def _check(
+    out: Printer, variant: Variant, tensors: Tensors, expected: str, counts: bool = True
+) -> None:
+    """Return the status if something is missing; otherwise continue. counts: whether to look at counts."""
     kernel = variant.kernel
     with tensors.each("check", {"present": "0"}, "i64") as becomes:
         becomes["present"] = "%present.more"
@@ -66,16 +76,17 @@ def _check(out: Printer, variant: Variant, tensors: Tensors, expected: str) -> N
             there = out.fresh("there")[1:]
             out.branch(missing, "no.memory", there)
             out.label(there)
-        count = tensors.steps("%check")
-        uncounted = out.set("uncounted", f"icmp eq ptr {count}, null")
-        wide = _is_wide(out, tensors.record("%check"))
-        endless = out.set("endless", f"or i1 {uncounted}, {wide}")
-        out.branch(endless, "check.last", "narrow")
-        out.label("narrow")
-        taken = out.load("taken", count, "float")
-        full = out.set("full", f"fcmp oge float {taken}, {Type('float').constant(2.0**24)}")
-        out.branch(full, "count.full", "check.last")
-        out.label("check.last")
+        if counts:
+            at = tensors.steps("%check")
+            uncounted = out.set("uncounted", f"icmp eq ptr {at}, null")
+            wide = _is_wide(out, tensors.record("%check"))
+            endless = out.set("endless", f"or i1 {uncounted}, {wide}")
+            out.branch(endless, "check.last", "narrow")
+            out.label("narrow")
+            taken = out.load("taken", at, "float")
+            full = out.set("full", f"fcmp oge float {taken}, {Type('float').constant(2.0**24)}")
+            out.branch(full, "count.full", "check.last")
+            out.label("check.last")
     complete = out.set("complete", f"icmp eq i64 %present, {expected}")
     out.branch(complete, "ready", "no.memory")
     for label, status in (("no.memory", NO_MEMORY), ("count.full", COUNT_FULL)):
@@ -89,9 +100,9 @@ def _is_wide(out: Printer, record: str) -> str:
     return out.set("wide", f"icmp ne i64 {out.field(record, RECORD, 'wide_count')}, 0")
 
 
-def _count(out: Printer, tensors: Tensors, record: str) -> str:
-    """Add one to a tensor's count, if it has one; the new count, or 0."""
-    count = tensors.steps("%tensor")
+def count(out: Printer, tensors: Tensors, record: str, tensor: str = "%tensor") -> str:
+    """Add one to a tensor's count, if it has one, in a loop called "tensor"; the new count, or 0."""
+    count = tensors.steps(tensor)
     uncounted = out.set("uncounted", f"icmp eq ptr {count}, null")
     out.branch(uncounted, "counted", "count.one")
     out.label("count.one")

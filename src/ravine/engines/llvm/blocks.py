@@ -8,7 +8,8 @@ each tensor. Threads communicate only through memory, and only between phases. S
 as passes, the bits do not depend on the order of blocks, and a single thread of any computer can run the
 phases as they are printed here: see entries.py.
 
-What does not depend on elements is computed by the CPU kernel's functions before the first pass. The tables
+What does not depend on elements is computed before the first pass: by the CPU kernel's functions on the host,
+or on the device, see first.py. The tables
 are a copy of its tables: `moved` is the distance of the copy from the addresses in it.
 """
 
@@ -37,6 +38,7 @@ __all__ = [
     "Entry",
     "Walk",
     "on_host",
+    "operations",
     "refusal",
     "shared_words",
     "until",
@@ -50,8 +52,6 @@ finished blocks; blocks: their number in all launches of the pass."""
 
 _ACCESS = 16  # bytes that a thread moves at a time
 _FOLDERS = 16  # threads that combine what the others have found
-# There is no instruction for these, and no library to call.
-_MISSING = ("exp", "log", "pow", "mod", "tanh")
 _ARGUMENTS = (
     "ptr %gpu.table, i64 %gpu.moved, i64 %gpu.thread, i64 %gpu.block, i64 %gpu.threads, "
     "ptr %gpu.shared, i64 %gpu.tile"
@@ -69,24 +69,29 @@ class Blocks(Variant):
         self.width = _ACCESS // max(DTYPES[d] for d in self.dtypes)
 
 
-def refusal(kernel: Kernel, dtypes: Sequence[str], missing: Sequence[str] = _MISSING) -> str:
-    """Why the passes cannot be printed for a GPU, or "". missing: the operations that it lacks."""
+def refusal(kernel: Kernel, dtypes: Sequence[str]) -> str:
+    """Why the passes cannot be printed for a GPU, or ""."""
     if kernel.spread:
         return "its tensors may be spread over processes"
     variant = Blocks(kernel, tuple(dtypes))
     if kernel.has_lines and (variant.codes or not variant.passes):
         return "it has values for each row or column, and 8-bit state or no pass over the elements"
-    first = on_host(variant)
     if shared_words(variant) > _MOST_SHARED:
         if variant.codes:
             return f"its {len(variant.codes)} slots in 8 bits need more memory than a block's threads share"
         return f"it has more than {_MOST_SHARED // THREADS} reductions in a pass"
+    return ""
+
+
+def operations(variant: Variant) -> set[str]:
+    """The operations that the GPU computes, rather than the host."""
+    kernel = variant.kernel
     used = {v.op for walk in variant.passes for v in walk.values}
-    used |= {v.op for k in range(first, kernel.stages) for v in todo(kernel, k)}
+    later = range(on_host(variant), kernel.stages)
+    used |= {v.op for k in later for v in todo(kernel, k)}
     if kernel.has_lines:
         used |= {v.op for v in kernel.needed if v.level > GROUP and v not in kernel.early}
-    missing = [op for op in missing if op in used]
-    return f"it uses {missing[0]}, for which a GPU has no instruction" if missing else ""
+    return used
 
 
 def on_host(variant: Variant) -> int:
@@ -133,7 +138,7 @@ class Walk(Elements):
         """Print the phases, and name them in their order: those for each tile, and the others. last: the
         last stage whose scalars follow.
         """
-        kernel, phases = self.kernel, ["walk"]
+        phases = ["walk"]
         self._begin("walk")
         self.step()
         self.out.end()
@@ -145,15 +150,7 @@ class Walk(Elements):
                 self.tile(phase)
                 phases.append(phase.__name__)
             in_tiles, phases = phases, []
-        after: list[tuple[str, Callable[[], None]]] = []
-        for stage in range(self.walk.stage + 1, last + 1):
-            if todo(kernel, stage):
-                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
-            if adding := self._adding(stage):
-                sums = dict.fromkeys(adding, "sum")
-                after.append((f"gather_{stage}", partial(self.gather, stage)))
-                after.append((f"fold_{stage}", partial(self.fold, sums)))
-                after.append((f"totals_{stage}", partial(self.totals, stage)))
+        after = self.after(last)
         if self.walk.sums:
             self._begin("fold")
             self.fold(self.whole)
@@ -165,12 +162,28 @@ class Walk(Elements):
             self.leave(bool(after))
             self.out.end()
             phases.append("leave")
+        return in_tiles, phases + self.finally_(after)
+
+    def after(self, last: int) -> list[tuple[str, Callable[[], None]]]:
+        """What the last block computes before the next pass: the scalars of the stages until the last."""
+        after: list[tuple[str, Callable[[], None]]] = []
+        for stage in range(self.walk.stage + 1, last + 1):
+            if todo(self.kernel, stage):
+                after.append((f"tensors_{stage}", partial(self.tensors, stage)))
+            if adding := self._adding(stage):
+                sums = dict.fromkeys(adding, "sum")
+                after.append((f"gather_{stage}", partial(self.gather, stage)))
+                after.append((f"fold_{stage}", partial(self.fold, sums)))
+                after.append((f"totals_{stage}", partial(self.totals, stage)))
+        return after
+
+    def finally_(self, after: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:
+        """Print phases of the last block."""
         for name, made in after:
             self._begin(name)
             self._if_last(made)
             self.out.end()
-            phases.append(name)
-        return in_tiles, phases
+        return [name for name, _ in after]
 
     @property
     def tiled(self) -> list[str]:
@@ -440,9 +453,14 @@ class Walk(Elements):
         def absent() -> str:
             out.line("%gpu.turn = mul i64 %tensor, %gpu.threads")
             out.line("%gpu.tensor = add i64 %gpu.turn, %gpu.thread")
-            return out.set("absent", f"icmp eq ptr {every.column('g', '%gpu.tensor')}, null")
+            gradient = self._gradient(every, "%gpu.tensor")
+            return out.set("absent", f"icmp eq ptr {gradient}, null")
 
         return out.loop("tensor", turns, carried, skip=absent)
+
+    def _gradient(self, every: Tensors, tensor: str) -> str:
+        """The address of a tensor's gradient, or 0 for one that takes no part."""
+        return every.column("g", tensor)
 
     def tensors(self, stage: int) -> None:
         """The scalars of each tensor, shared among the threads."""

@@ -148,7 +148,6 @@ class Body:
         zero = self.out.call("zero", "copysign", kind, kind.constant(0.0), y)
         return self.out.code(
             f"""
-            rest = frem {kind} %x, %y
             none = fcmp oeq {kind} %rest, {kind.constant(0.0)}
             down = fcmp olt {kind} %rest, {kind.constant(0.0)}
             below = fcmp olt {kind} %y, {kind.constant(0.0)}
@@ -157,7 +156,7 @@ class Body:
             moved = select {truth} %apart, {kind} %sum, {kind} %rest
             mod = select {truth} %none, {kind} %zero, {kind} %moved
             """,
-            x=x,
+            rest=self.out.remainder(kind, x, y),
             y=y,
             zero=zero,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ravine.engines.llvm.block_lines import Between, LinedWalk, of_lines
 from ravine.engines.llvm.blocks import Blocks, Entry, Walk, until
+from ravine.engines.llvm.powers import WithFormulas
 from ravine.engines.llvm.printer import Printer
 
 __all__ = ["launches", "text"]
@@ -42,7 +43,7 @@ def _between(variant: Blocks) -> list[int]:
 
 def text(variant: Blocks, entry: Entry) -> str:
     """The module as LLVM IR."""
-    out, kernel = Printer(), variant.kernel
+    out, kernel = WithFormulas(), variant.kernel
     out.moved = "%gpu.moved"
     walked = LinedWalk if kernel.has_lines else Walk
     for walk, last in until(variant):

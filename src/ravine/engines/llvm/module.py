@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 from ravine.engines.kernel import Value
 from ravine.engines.llvm import scalars
-from ravine.engines.llvm.begin import begin
+from ravine.engines.llvm.begin import begin, check
 from ravine.engines.llvm.lines import enter, leave
 from ravine.engines.llvm.printer import Printer
 from ravine.engines.llvm.tables import BATCH, IN_THREADS, LINE, REFUSES
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.llvm.walk import print_pass
 
-__all__ = ["before", "text"]
+__all__ = ["before", "checks", "text"]
 
 
 def text(variant: Variant) -> str:
@@ -61,6 +61,13 @@ def before(variant: Variant, stages: int) -> str:
             scalars.tensors(out, variant, stage)
     scalars.finish(out, kernel)
     return out.text(f"{kernel.graph.rule.name}: scalars")
+
+
+def checks(variant: Variant) -> str:
+    """What the host does if all of this is computed on a device: it checks the tables."""
+    out = Printer()
+    check(out, variant)
+    return out.text(f"{variant.kernel.graph.rule.name}: checks")
 
 
 def _row(row: Iterable[Value]) -> str:

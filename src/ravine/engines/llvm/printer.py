@@ -187,6 +187,10 @@ class Printer:
         self.declared[f"declare {kind} {function}({', '.join([str(kind)] * len(args))})"] = None
         return self.set(name, f"call {kind} {function}({', '.join(f'{kind} {a}' for a in args)})")
 
+    def remainder(self, kind: Type, x: str, y: str) -> str:
+        """C's fmod."""
+        return self.set("rest", f"frem {kind} {x}, {y}")
+
     def at(
         self,
         base: str,

@@ -24,6 +24,7 @@ __all__ = [
     "early",
     "finish",
     "known",
+    "new_slots",
     "of_tensor",
     "parts",
     "row",
@@ -178,12 +179,15 @@ def finish(out: Printer, kernel: Kernel) -> None:
     out.begin("@finish(ptr %scalars)", "the new scalar slots")
     every = Tensors(out, kernel)
     with every.each("tensor"):
-        rows = rows_of(out, every.record("%tensor"))
-        for i, slot in enumerate(kernel.slots):
-            new = kernel.outputs[slot]
-            if new.op == "constant":
-                value = _DOUBLE.constant(float(new.leaf))
-            else:
-                value = scalar(out, kernel, rows, new)
-            out.store(value, every.slot(i, "%tensor"))
+        new_slots(out, kernel, every, "%tensor")
     out.end()
+
+
+def new_slots(out: Printer, kernel: Kernel, every: Tensors, tensor: str) -> None:
+    """Store the new scalar slots of one tensor."""
+    rows = rows_of(out, every.record(tensor))
+    for i, slot in enumerate(kernel.slots):
+        new = kernel.outputs[slot]
+        known = new.op == "constant"
+        value = _DOUBLE.constant(float(new.leaf)) if known else scalar(out, kernel, rows, new)
+        out.store(value, every.slot(i, tensor))

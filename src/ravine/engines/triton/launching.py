@@ -49,7 +49,7 @@ def functions(text: str) -> dict[str, Any]:
 class Triton:
     """The engine of one device, see :class:`ravine.engines.devices.Engine`."""
 
-    name = "Triton"
+    name, has_scalars = "Triton", False
 
     def __init__(self, place: Place):
         self.place = place
@@ -76,7 +76,7 @@ class Triton:
             return "it has something for each row or column of a matrix"
         if any(dtype in FORMATS for dtype in dtypes):
             return "its state is in 8 bits"
-        return refusal(kernel, dtypes, ())
+        return refusal(kernel, dtypes)
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
         """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`."""
