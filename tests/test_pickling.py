@@ -189,7 +189,7 @@ def test_a_class_whose_rule_has_no_name_is_refused_with_the_reason():
         with pytest.raises(pickle.PicklingError) as caught:
             pickle.dumps(thing)
         assert "cannot be pickled: " in str(caught.value)
-        assert "pickle needs a rule to be in a module" in str(caught.value)
+        assert "pickle needs a rule to be defined in a module" in str(caught.value)
 
 
 def test_a_rule_that_another_has_replaced_is_refused():

@@ -157,7 +157,7 @@ def test_what_is_no_such_slot_is_refused():
             make()
     with pytest.raises(TypeError, match="'int8' is invalid; it must be one of float64, float32"):
         filled(0.0).kept_in("int8")
-    with pytest.raises(TypeError, match="one number is kept in float64"):
+    with pytest.raises(TypeError, match="a scalar slot is always kept in float64"):
         scalar(0.0).kept_in("float32")
     with pytest.raises(TypeError, match="slot r has the rank 'k', which is not"):
         rule(r=low_rank("k"))(lambda p, g, r, *, lr=0.1: (p - lr * g, r))

@@ -121,7 +121,7 @@ def test_show_says_why_there_are_no_equations(tmp_path):
     assert "r has no equations: it is wrapped by a decorator" in " ".join(shown.stdout.split())
     shown = subprocess.run([*command, f"{file}:unnamed"], capture_output=True, text=True)
     assert shown.returncode != 0
-    assert "written with def, got <lambda>" in " ".join(shown.stderr.split())
+    assert "written with def has a source to show, got <lambda>" in " ".join(shown.stderr.split())
 
 
 def test_what_is_made_in_a_loop_by_a_modifier_and_inside_of_functions():
@@ -174,7 +174,7 @@ def test_lines_may_begin_further_out_than_the_function(tmp_path, monkeypatch):
 
 
 def test_lambdas_and_what_exec_made_are_refused():
-    with pytest.raises(ValueError, match="written with def, got <lambda>"):
+    with pytest.raises(ValueError, match="written with def has a source to show, got <lambda>"):
         source(rule(lambda p, g, *, lr=0.1: p - lr * g).function)
     space = {}
     exec("def typed(p, g, *, lr=1.0):\n    return p - lr * g", space)

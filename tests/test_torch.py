@@ -972,7 +972,7 @@ def test_a_refused_group_is_not_added():
     ("params", "kind", "words"),
     [
         (list, ValueError, ["params is empty", "model.parameters()"]),
-        (used_up, ValueError, ["params is empty", "used up"]),
+        (used_up, ValueError, ["params is empty", "exhausted"]),
         (leaf, TypeError, ["params is a Tensor", "an iterable of tensors"]),
         (lambda: {"params": [leaf()]}, TypeError, ["params is a dict", "an iterable of tensors"]),
         (lambda: "weights", TypeError, ["params is a str", "an iterable of tensors"]),

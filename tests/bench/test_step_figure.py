@@ -41,5 +41,5 @@ def test_it_draws_what_the_benchmark_says():
 
 
 def test_nothing_to_draw_is_refused():
-    with pytest.raises(ValueError, match="rows: none has a ratio"):
+    with pytest.raises(ValueError, match="rows: none compares Ravine with torch"):
         against_torch(ROWS[-2:])

@@ -91,5 +91,5 @@ def test_an_absent_folder_is_named_and_what_to_do(tmp_path, monkeypatch):
 )
 def test_a_file_that_is_something_else_is_refused(folder, content):
     (folder / "train-images-idx3-ubyte.gz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"full: .*train-images-idx3-ubyte.gz is not a whole"):
+    with pytest.raises(ValueError, match=r"full: .*train-images-idx3-ubyte.gz is not a complete"):
         fashion_mnist(full=folder)

@@ -333,7 +333,7 @@ def test_the_printed_kernel_and_the_digest_know_of_it():
 
 
 REFUSED = {
-    "ndim is of p or g, or of an array made of them, not of the value of m": lambda p, g, m, *, lr=0.1: (
+    "ndim needs p, g, or an array computed from them, got the value of m": lambda p, g, m, *, lr=0.1: (
         p * ndim(m),
         m + g,
     ),

@@ -34,7 +34,7 @@ def test_an_average_is_put_in_place_and_training_goes_on(engine, dtype):
         assert np.array_equal(w, opt.state["params['w']"]["ema_p"])
         assert params["b"] == [opt.state["params['b'][0]"]["ema_p"]]
         assert not np.array_equal(w, before["w"])
-        with pytest.raises(RuntimeError, match="take steps outside of evaluating"):
+        with pytest.raises(RuntimeError, match="take steps outside evaluating"):
             opt.step({"w": np.arange(3.0), "b": [1.0]})
     assert np.array_equal(w, before["w"])
     assert opt.params["b"] == before["b"]

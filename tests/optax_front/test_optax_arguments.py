@@ -47,7 +47,7 @@ def test_parameters_and_gradients_that_do_not_fit_are_named():
     state = tx.init(ONES)
     with pytest.raises(ValueError, match="update needs params"):
         tx.update(ONES, state)
-    with pytest.raises(TypeError, match=r"\['n'\] is of int32"):
+    with pytest.raises(TypeError, match=r"\['n'\] has dtype int32"):
         tx.init({"n": jnp.ones(2, int)})
     with pytest.raises(ValueError, match=r"the gradient of \['b'\] is of shape \(4,\)"):
         tx.update({**ONES, "b": jnp.ones(4)}, state, ONES)

@@ -558,7 +558,7 @@ def test_parameters_grouped_otherwise_are_refused():
         [(FIRST, 1.0), (SECOND[:1], 1.0), (SECOND[1:], 1.0)],
     ):
         with pytest.raises(
-            ValueError, match=r"^Adam: the checkpoint's parameters are grouped other"
+            ValueError, match=r"^Adam: the checkpoint's parameters are grouped differently"
         ):
             rt.Adam(grouped(model, *groups)).load_state_dict(stepper.state_dict())
 
@@ -588,7 +588,7 @@ def test_what_has_no_name_is_said():
     ):
         rt.named_state_dict(model, rt.Adam([*model.parameters(), stray]))
     stepper = rt.Adam(model.parameters())
-    with pytest.raises(ValueError, match=r"^Adam: the checkpoint has no names"):
+    with pytest.raises(ValueError, match=r"^Adam: the checkpoint has no parameter names"):
         rt.load_named_state_dict(model, stepper, stepper.state_dict())
 
 

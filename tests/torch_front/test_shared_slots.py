@@ -246,7 +246,7 @@ def test_what_differs_between_tensors_is_refused(new, what):
     def function(p, g, k, m, t, *, lr=0.1):
         return p - lr * k * m * g, new(k, p, g, m, t), m + 1
 
-    with pytest.raises(RuleError, match=rf"k is shared by all .* depends on {what}, of which"):
+    with pytest.raises(RuleError, match=rf"k is shared by all .* depends on {what}, which differs"):
         trace(rule(k=shared(1.0), m=scalar(0.0))(function))
 
 

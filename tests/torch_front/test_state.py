@@ -302,7 +302,9 @@ def test_what_a_lazy_parameter_turns_out_to_be_is_checked_in_its_first_step():
     with pytest.raises(ValueError, match=r"Muon: a parameter of shape \(3, 2, 3, 3\) is invalid"):
         optimizer.step()
     lazies = nn.LazyLinear(3)
-    with pytest.raises(ValueError, match="of a shape that is not known yet, is in param group 0"):
+    with pytest.raises(
+        ValueError, match="of a shape that is not known yet, is already in param group 0"
+    ):
         rt.Adam([{"params": lazies.weight}, {"params": lazies.weight}])
 
 

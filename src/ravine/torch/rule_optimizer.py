@@ -418,7 +418,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return bound
 
     def forget_trial(self) -> None:
-        """Discard the state that a step created which was not a real one; see :func:`state.is_trial`."""
+        """Discard the state that a step created which was not a real one; see `is_trial` in state.py."""
         if self._tried:
             self._tried = False
             self.state.clear()

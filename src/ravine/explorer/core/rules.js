@@ -159,7 +159,7 @@ function defined(definition, text, library) {
   return { around: (inner) => {
     const missing = shared.find((key) => !inner.hyperparameters.some((h) => h.name === key) && !inner.signals.includes(key));
     if (missing) throw new RuleError(`${name}(${inner.name}): ${name} shares '${missing}', which ${inner.name} does not have`);
-    if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is in ${inner.name} already`);
+    if (inner.parts.some((each) => each.name === name)) throw new RuleError(`${name}(${inner.name}): ${name} is already part of ${inner.name}`);
     const clash = [...slots, ...hyperparameters].map((x) => x.name).sort().find((key) => [...inner.slots, ...inner.hyperparameters].some((x) => x.name === key));
     if (clash) throw new RuleError(`${name}(${inner.name}): ${inner.name} and ${name} both have '${clash}'; rename one of them, or leave one out`);
     const call = (run, p, g, state, t, h) => {
