@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 import llvmlite.binding as llvm
+import torch
 
 from ravine.engines import compiler, cuda, devices
 from ravine.engines.llvm import first
@@ -239,3 +240,19 @@ def parsed(printed):
     module = llvm.parse_assembly(printed)
     module.verify()
     return module
+
+
+def train(kind, sizes, steps, dtype, **how):
+    """The optimizer and its parameters after some steps; the second tensor has no gradient in the third one,
+    and lr is halved before the fourth.
+    """
+    torch.manual_seed(0)
+    params = [torch.nn.Parameter(torch.randn(size).to(dtype)) for size in sizes]
+    optimizer = kind(params, **how)
+    for step in range(steps):
+        for i, p in enumerate(params):
+            p.grad = None if (step, i) == (2, 1) else torch.randn_like(p)
+        if step == 3:
+            optimizer.param_groups[0]["lr"] *= 0.5
+        optimizer.step()
+    return optimizer, params

@@ -34,15 +34,7 @@ def names(rules):
 
 
 def train(made, shapes=SHAPES, steps=5, dtype=torch.float32, **how):
-    torch.manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in shapes]
-    optimizer = rt.optimizer(made)(params, **how)
-    for step in range(steps):
-        for i, p in enumerate(params):
-            p.grad = None if (step, i) == (2, 1) else torch.randn_like(p)
-        if step == 3:
-            optimizer.param_groups[0]["lr"] *= 0.5
-        optimizer.step()
+    optimizer, params = gpu.train(rt.optimizer(made), shapes, steps, dtype, **how)
     return optimizer, params, optimizer.engine
 
 

@@ -1,7 +1,7 @@
 """`offload=True`: the bits of a step on the CPU, with every copy waited for.
 
-The CPU's tensors stand in for those on a device. Copies are made as late as possible, and until then there
-are NaNs in what they will write; and while a step is taken, there are NaNs in the device's memory.
+CPU tensors play the part of tensors on a device. Every copy is made as late as possible, and its target
+contains NaNs until then. During a step, the device's memory contains NaNs, too.
 """
 
 from __future__ import annotations
@@ -371,7 +371,9 @@ def test_a_parameter_that_was_changed_counts(dtype, late):
     for p, before in zip(params, kept, strict=True):
         now = optimizer.state[p].get("master_param", p)
         unchanged = before.to(dtype) == p
-        assert torch.equal(now[unchanged], before[unchanged])  # with what the dtype of p has not
+        assert torch.equal(
+            now[unchanged], before[unchanged]
+        )  # also the digits that the dtype of p lacks
 
 
 def test_a_parameter_that_became_another_is_mirrored_again(late):

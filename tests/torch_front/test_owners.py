@@ -40,7 +40,7 @@ def whitened(p, g, *, lr=0.1):
 
 
 def spread(x, over, *dims):
-    """X, sharded along a dimension of its own for each dimension of the mesh; None: not at all."""
+    """X, sharded along one dimension for each dimension of the mesh, or not sharded where that is None."""
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
     how = [Replicate() if dim is None else Shard(dim % x.ndim) for dim in dims]

@@ -24,16 +24,7 @@ def driver():
 
 
 def train(kind, steps=5, sizes=((40, 60), (), (3, 7)), dtype=None, **how):
-    torch.manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(size).to(dtype)) for size in sizes]
-    optimizer = kind(params, **how)
-    for step in range(steps):
-        for i, p in enumerate(params):
-            p.grad = None if (step, i) == (2, 1) else torch.randn_like(p)
-        if step == 3:
-            optimizer.param_groups[0]["lr"] *= 0.5
-        optimizer.step()
-    return optimizer, params
+    return gpu.train(kind, sizes, steps, dtype, **how)
 
 
 CASES = [

@@ -556,8 +556,8 @@ class Step:
                 self._record_tables()
             else:
                 self._copy()
-            for launches in self._launches.values():
-                for function, blocks, arguments in launches:
+            for its in self._launches.values():
+                for function, blocks, arguments in its:
                     engine.launch(function, blocks, arguments)
             if self._finish and self._waits:
                 numbers, size = self._at("numbers"), 8 * self._lengths["numbers"]

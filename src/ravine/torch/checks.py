@@ -245,38 +245,23 @@ def checked_how(how: Mapping[str, Any], name: str, options: Iterable[str] = ()) 
             f"{name}: stochastic_rounding={rounding!r} is invalid; it must be True, False, or an int: "
             "the seed"
         )
-    gram = how.get("gram", False)
-    if not isinstance(gram, bool):
-        raise ValueError(f"{name}: gram={gram!r} is invalid; it must be True or False")
-    if gram and engine == "eager":
-        raise ValueError(f"{name}: gram=True needs kernels; engine='eager' has none")
-    flatten = how.get("flatten", False)
-    if not isinstance(flatten, bool):
-        raise ValueError(f"{name}: flatten={flatten!r} is invalid; it must be True or False")
-    if flatten and engine == "eager":
-        raise ValueError(f"{name}: flatten=True needs kernels; engine='eager' has none")
-    offload = how.get("offload", False)
-    if not isinstance(offload, bool):
-        raise ValueError(f"{name}: offload={offload!r} is invalid; it must be True or False")
-    if offload and flatten:
+    switches = {k: how.get(k, False) for k in ("gram", "flatten", "offload", "capturable")}
+    for option, on in switches.items():
+        if not isinstance(on, bool):
+            raise ValueError(f"{name}: {option}={on!r} is invalid; it must be True or False")
+        if on and engine == "eager" and option != "offload":
+            raise ValueError(f"{name}: {option}=True needs kernels; engine='eager' has none")
+    if switches["offload"] and switches["flatten"]:
         raise ValueError(
             f"{name}: offload=True and flatten=True are mutually exclusive: flatten moves parameters that "
             "are on the CPU"
         )
-    capturable = how.get("capturable", False)
-    if not isinstance(capturable, bool):
-        raise ValueError(f"{name}: capturable={capturable!r} is invalid; it must be True or False")
-    if capturable and engine == "eager":
-        raise ValueError(f"{name}: capturable=True needs kernels; engine='eager' has none")
     result: dict[str, Any] = {
         "engine": engine,
         "state_dtype": dtype,
         "grad_norm": bool(how.get("grad_norm")),
         "stochastic": rounding is not False,
-        "gram": gram,
-        "flatten": flatten,
-        "offload": offload,
-        "capturable": capturable,
+        **switches,
     }
     seed = how.get("seed")
     if rounding is not False:

@@ -6,7 +6,7 @@ share each row (`walk`), and another phase puts together what they have found fo
 reductions for columns loads elements twice, the second time from the caches; neither direction has to keep
 sums in memory.
 
-What is computed for matrices, rows and columns between two passes is a launch of its own, with a block for
+Values for matrices, rows and columns are computed between two passes, by a separate launch with a block for
 each tensor: `lines_k`. Its phases are the loops of lines.py, shared among the threads. As on the CPU, a value
 is stored in `matrix_values`, `row_values` or `column_values` of its tensor's record. What is computed for a
 tensor from sizes and hyperparameters alone comes from the host.
@@ -14,8 +14,7 @@ tensor from sizes and hyperparameters alone comes from the host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from ravine.engines.kernel import (
@@ -39,6 +38,7 @@ from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import identity, more
 from ravine.engines.llvm.scalars import compute_scalars, known
+from ravine.engines.llvm.shares import share_of, shared
 from ravine.engines.llvm.tables import RECORD, SCALARS, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 
@@ -59,23 +59,7 @@ def of_lines(variant: Variant, stage: int) -> list[Value]:
 
 
 class _Shared(Walk):
-    """Loops that are shared among the threads of a block."""
-
-    @contextmanager
-    def strided(self, name: str, count: str) -> Iterator[str]:
-        """A loop over this thread's share of so many."""
-        out = self.out
-        with out.loop(name, self._share_of(count, "%gpu.thread", "%gpu.threads")):
-            at = out.set("at", f"mul i64 %{name}, %gpu.threads")
-            yield out.set("at", f"add i64 {at}, %gpu.thread")
-
-    def _share_of(self, count: str, thread: str, threads: str | int) -> str:
-        """How many of the numbers below `count` are `thread` and every `threads`-th after it."""
-        out = self.out
-        turns = out.set("turns", f"add i64 {count}, {threads}")
-        turns = out.set("turns", f"sub i64 {turns}, 1")
-        turns = out.set("turns", f"sub i64 {turns}, {thread}")
-        return out.set("turns", f"udiv i64 {turns}, {threads}")
+    """What threads leave for rows and matrices."""
 
     def part_of_row(self, record: str, number: str, lane: str, many: int, i: int) -> str:
         """The address of what a thread has left for a row (or a matrix) as the i-th of so many reductions."""
@@ -172,7 +156,7 @@ class LinedWalk(_Shared):
         lane = out.set("lane", f"urem i64 %gpu.thread, {lanes}")
         group = out.set("group.of", f"udiv i64 %gpu.thread, {lanes}")
         groups = out.set("groups", f"udiv i64 %gpu.threads, {lanes}")
-        turns = self._share_of(its["every"], group, groups)
+        turns = share_of(self.out, its["every"], group, groups)
         works = out.set("works", f"icmp ult i64 {group}, {groups}")
         turns = out.set("turns", f"select i1 {works}, i64 {turns}, i64 0")
         rest = out.set("rest", f"urem i64 {its['length']}, {self.variant.width}")
@@ -207,7 +191,7 @@ class LinedWalk(_Shared):
         begins = [lines.begin(v) for v in mine]
         ops = {f"row{i}.found": v.op.removeprefix("row_") for i, v in enumerate(mine)}
         starts = {x: identity(op, _DOUBLE) for x, op in ops.items()}
-        with self.strided("gpu.row", its["every"]) as place:
+        with shared(self.out, "gpu.row", its["every"]) as place:
             number = out.set("number", f"add i64 {place}, {its['first']}")
             with out.loop("gpu.lane", lanes, starts) as becomes:
                 for i, (x, op) in enumerate(ops.items()):
@@ -234,7 +218,7 @@ class LinedWalk(_Shared):
         needed = self._needed(mine)
         starts = {x: identity(op, _DOUBLE) for x, op in ops.items()}
         many = out.set("many", f"mul i64 {its['matrices']}, {its['length']}")
-        with self.strided("gpu.column", many) as item:
+        with shared(self.out, "gpu.column", many) as item:
             before = out.set("before", f"udiv i64 {item}, {its['length']}")
             column = out.set("column", f"urem i64 {item}, {its['length']}")
             matrix = out.set("matrix", f"add i64 {before}, {its['matrix']}")
@@ -345,7 +329,7 @@ class Between(_Shared):
         columns, lines = self._columns(None), self.lines
         for c, level in self.kernel.short.items():
             begin = lines.begin(self.kernel.leaf("vector", c, level))
-            with self.strided(f"{c}.line", lines.count[level]) as i:
+            with shared(self.out, f"{c}.line", lines.count[level]) as i:
                 lines.store(_DOUBLE, columns.load(c, _DOUBLE, i), begin, i)
 
     def leave_short(self) -> None:
@@ -363,7 +347,7 @@ class Between(_Shared):
             begin = lines.begin(new) if new.level in LINES else ""
             if not begin and new.op != "constant":
                 body.names[new] = scalar(out, kernel, rows_of(out, self.record), new)
-            with self.strided(f"{c}.line", lines.count[level]) as i:
+            with shared(self.out, f"{c}.line", lines.count[level]) as i:
                 x = lines.load(_DOUBLE, begin, i) if begin else body.number(new)
                 columns.store(c, _DOUBLE, i, x)
 
@@ -376,7 +360,7 @@ class Between(_Shared):
             walk = next(w for w in variant.passes if v in w.lines)
             place = [x for x in walk.lines if x.level == COLUMN].index(v)
             op, name, begin = v.op.removeprefix("column_"), f"parts{v.index}", lines.begin(v)
-            with self.strided(f"{name}.of", lines.count[COLUMN]) as i:
+            with shared(self.out, f"{name}.of", lines.count[COLUMN]) as i:
                 matrix = out.set("matrix", f"udiv i64 {i}, {length}")
                 column = out.set("column", f"urem i64 {i}, {length}")
                 first = out.set("first", f"mul i64 {matrix}, {pieces}")
@@ -398,7 +382,7 @@ class Between(_Shared):
 
         def gather() -> None:
             out, begin = self.out, self.lines.begin(x)
-            turns = self._share_of(self.lines.count[x.level], "%gpu.thread", "%gpu.threads")
+            turns = share_of(self.out, self.lines.count[x.level])
             with out.loop("gpu.line", turns, starts, unrolled=True) as becomes:
                 at = out.set("at", "mul i64 %gpu.line, %gpu.threads")
                 at = out.set("at", f"add i64 {at}, %gpu.thread")
@@ -421,11 +405,11 @@ class Between(_Shared):
         [x], op, out = value.args, value.op.partition("_")[2], self.out
         begin, each = self.lines.begin(x), self.lines.each[x.level]
         many = out.set("many", f"mul i64 {self.lines.count[MATRIX]}, {LANES}")
-        with self.strided("gpu.of", many) as item:
+        with shared(self.out, "gpu.of", many) as item:
             matrix = out.set("matrix", f"udiv i64 {item}, {LANES}")
             lane = out.set("lane", f"urem i64 {item}, {LANES}")
             mine = self.lines.within(begin, x.level, matrix)
-            turns = self._share_of(each, lane, LANES)
+            turns = share_of(self.out, each, lane, LANES)
             starts = {"found": identity(op, _DOUBLE)}
             with out.loop("gpu.line", turns, starts, unrolled=True) as becomes:
                 at = out.set("at", f"mul i64 %gpu.line, {LANES}")
@@ -437,7 +421,7 @@ class Between(_Shared):
     def joined(self, value: Value) -> None:
         """Reduce these to one number for each matrix."""
         op, out, begin = value.op.partition("_")[2], self.out, self.lines.begin(value)
-        with self.strided("gpu.of", self.lines.count[MATRIX]) as matrix:
+        with shared(self.out, "gpu.of", self.lines.count[MATRIX]) as matrix:
             starts = {"found": identity(op, _DOUBLE)}
             with out.loop("gpu.lane", str(LANES), starts) as becomes:
                 part = out.load("part", self.part_of_row(self.record, matrix, "%gpu.lane", 1, 0))
@@ -462,7 +446,7 @@ class Between(_Shared):
         rows = rows_of(out, self.record)
         single = [x for x in inputs if x.level < MATRIX and x.op != "constant"]
         one = {x: scalar(out, self.kernel, rows, x) for x in single}
-        with self.strided("gpu.line", lines.count[level]) as i:
+        with shared(self.out, "gpu.line", lines.count[level]) as i:
             body = Body(out, _DOUBLE)
             body.names |= one
             matrix = i

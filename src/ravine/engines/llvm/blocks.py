@@ -10,7 +10,7 @@ phases as they are printed here: see entries.py.
 
 What does not depend on elements is computed before the first pass: by the CPU kernel's functions on the host,
 or on the device, see first.py. The tables
-are a copy of its tables: `moved` is the distance of the copy from the addresses in it.
+are a copy of the CPU kernel's: `moved` is the distance of the copy from the addresses in it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ravine.engines.llvm.noise import Noise
 from ravine.engines.llvm.printer import Printer, Type
 from ravine.engines.llvm.reductions import across, identity, more
 from ravine.engines.llvm.scalars import of_tensor, todo
+from ravine.engines.llvm.shares import share_of
 from ravine.engines.llvm.tables import CHUNK, RECORD, SCALARS, Tensors, record_of, rows_of, scalar
 from ravine.engines.llvm.variant import Variant
 from ravine.engines.passes import Pass
@@ -365,9 +366,7 @@ class Walk(Elements):
         out = self.out
         out.branch(out.set("mine", f"icmp ult i64 %gpu.thread, {_FOLDERS}"), "gpu.fold", "gpu.past")
         out.label("gpu.fold")
-        turns = out.set("turns", f"add i64 %gpu.threads, {_FOLDERS - 1}")
-        turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
-        turns = out.set("turns", f"udiv i64 {turns}, {_FOLDERS}")
+        turns = share_of(out, "%gpu.threads", threads=_FOLDERS)
         with self._each(sums, turns) as becomes:
             thread = out.set("thread", f"mul i64 %add, {_FOLDERS}")
             thread = out.set("thread", f"add i64 {thread}, %gpu.thread")
@@ -445,10 +444,6 @@ class Walk(Elements):
     ) -> AbstractContextManager[dict[str, str]]:
         """A loop over a thread's share of the tensors that have a gradient: %gpu.tensor."""
         out = self.out
-        turns = out.set("turns", f"add i64 {every.count}, %gpu.threads")
-        turns = out.set("turns", f"sub i64 {turns}, 1")
-        turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
-        turns = out.set("turns", f"udiv i64 {turns}, %gpu.threads")
 
         def absent() -> str:
             out.line("%gpu.turn = mul i64 %tensor, %gpu.threads")
@@ -456,7 +451,7 @@ class Walk(Elements):
             gradient = self._gradient(every, "%gpu.tensor")
             return out.set("absent", f"icmp eq ptr {gradient}, null")
 
-        return out.loop("tensor", turns, carried, skip=absent)
+        return out.loop("tensor", share_of(out, every.count), carried, skip=absent)
 
     def _gradient(self, every: Tensors, tensor: str) -> str:
         """The address of a tensor's gradient, or 0 for one that takes no part."""

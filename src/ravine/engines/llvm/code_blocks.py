@@ -9,10 +9,10 @@ memory. The codes are those of the CPU kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from ravine.engines.llvm.codes import Codes
 from ravine.engines.llvm.printer import Printer, Type
+from ravine.engines.llvm.shares import shared
 from ravine.engines.narrow import BLOCK, FORMATS
 
 __all__ = ["ENCODED", "TILE", "Tile", "buffers", "words"]
@@ -33,9 +33,9 @@ def words(columns: int) -> int:
     return columns * (TILE + _BLOCKS * _PARTS + _BLOCKS) // 2
 
 
-def buffers(out: Printer, shared: str, columns: Sequence[str]) -> dict[str, str]:
+def buffers(out: Printer, begin: str, columns: Sequence[str]) -> dict[str, str]:
     """Where each column's new values wait."""
-    return {c: out.at(shared, TILE * n, "float", f"{c}.buffer") for n, c in enumerate(columns)}
+    return {c: out.at(begin, TILE * n, "float", f"{c}.buffer") for n, c in enumerate(columns)}
 
 
 class Tile(Codes):
@@ -55,7 +55,7 @@ class Tile(Codes):
         """Fill the last block up with zeros. count: the elements of the tile."""
         out = self.out
         whole = out.set("whole", f"mul i64 {_blocks(out, count)}, {BLOCK}")
-        with _shared_out(out, "clear", out.set("rest", f"sub i64 {whole}, {count}")) as i:
+        with shared(out, "clear", out.set("rest", f"sub i64 {whole}, {count}")) as i:
             place = out.set("place", f"add i64 {count}, {i}")
             for at in self.buffer.values():
                 out.line(f"store float 0.0, ptr {out.at(at, place, 'float')}, align 4")
@@ -64,7 +64,7 @@ class Tile(Codes):
         """Find the largest of each part of all columns' blocks."""
         out = self.out
         items = len(self.buffer) * _BLOCKS * _PARTS
-        with _shared_out(out, "item", str(items)) as item:
+        with shared(out, "item", str(items)) as item:
             block = out.set("block", f"udiv i64 {item}, {_PARTS}")
             part = out.set("part", f"urem i64 {item}, {_PARTS}")
             first = out.set("first", f"mul i64 {block}, {BLOCK}")
@@ -80,7 +80,7 @@ class Tile(Codes):
     def windows(self, count: str) -> None:
         """Store the scale of each block, and what its codes are less."""
         out = self.out
-        with _shared_out(out, "window", _blocks(out, count)) as block:
+        with shared(out, "window", _blocks(out, count)) as block:
             for n, c in enumerate(self.buffer):
                 first = out.set("first", f"mul i64 {block}, {_PARTS}")
                 first = self._place(self._largest + n * _BLOCKS * _PARTS, first)
@@ -96,7 +96,7 @@ class Tile(Codes):
         """Encode the blocks, of which the last one may be longer than the tensor."""
         out, byte = self.out, _FOUR.like("i8")
         many = out.set("many", f"mul i64 {_blocks(out, count)}, {BLOCK // ENCODED}")
-        with _shared_out(out, "four", many) as four:
+        with shared(out, "four", many) as four:
             i = out.set("i", f"mul i64 {four}, {ENCODED}")
             block = out.set("block", f"udiv i64 {i}, {BLOCK}")
             for n, (c, buffer) in enumerate(self.buffer.items()):
@@ -145,14 +145,3 @@ def _four(out: Printer, at: str) -> str:
 def _blocks(out: Printer, count: str) -> str:
     above = out.set("above", f"add i64 {count}, {BLOCK - 1}")
     return out.set("blocks", f"udiv i64 {above}, {BLOCK}")
-
-
-@contextmanager
-def _shared_out(out: Printer, name: str, count: str) -> Iterator[str]:
-    """A loop over a thread's share of so many things: the number of each."""
-    turns = out.set("turns", f"add i64 {count}, %gpu.threads")
-    turns = out.set("turns", f"sub i64 {turns}, 1")
-    turns = out.set("turns", f"sub i64 {turns}, %gpu.thread")
-    with out.loop(name, out.set("turns", f"udiv i64 {turns}, %gpu.threads")):
-        number = out.set("number", f"mul i64 %{name}, %gpu.threads")
-        yield out.set("number", f"add i64 {number}, %gpu.thread")

@@ -21,6 +21,7 @@ from ravine.engines.llvm.blocks import LAUNCH, THREADS, Blocks, Entry, Walk, on_
 from ravine.engines.llvm.powers import WithFormulas
 from ravine.engines.llvm.printer import Printer
 from ravine.engines.llvm.scalars import new_slots, row
+from ravine.engines.llvm.shares import shared
 from ravine.engines.llvm.tables import RECORD, SCALARS, Tensors
 from ravine.engines.passes import Pass
 
@@ -153,13 +154,7 @@ class _Finish(_First):
 
 def _copying(out: Printer, words: str, thread: str, threads: str) -> None:
     """Copy a thread's share of the words."""
-    turns = out.set("turns", f"add i64 %count, {threads}")
-    turns = out.set("turns", f"sub i64 {turns}, {thread}")
-    turns = out.set("turns", f"sub i64 {turns}, 1")
-    turns = out.set("turns", f"udiv i64 {turns}, {threads}")
-    with out.loop("turn", turns):
-        place = out.set("place", f"mul i64 %turn, {threads}")
-        place = out.set("place", f"add i64 {place}, {thread}")
+    with shared(out, "turn", "%count", thread, threads) as place:
         word = out.load("word", out.at(words, place, "i64"), "i64")
         out.store(word, out.at("%to", place, "i64"), "i64")
 
