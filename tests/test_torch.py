@@ -727,7 +727,7 @@ def test_a_plain_function_becomes_a_class():
         "Steps of lr, whatever the gradient.",
     )
     assert issubclass(cls, torch.optim.Optimizer)
-    assert str(inspect.signature(cls)) == ("(params, *, lr=0.001, push=0.0, **how: 'Unpack[How]')")
+    assert str(inspect.signature(cls)) == "(params, *, lr=0.001, push=0.0, **how: 'Unpack[HowAll]')"
     assert rt.optimizer(sign_descent, name="Signs").__name__ == "Signs"
     p, q = torch.zeros(2, requires_grad=True), torch.zeros((), requires_grad=True)
     stepper = cls([{"params": [p], "push": 1.0}, {"params": q, "lr": 0.5}], lr=0.25)
