@@ -92,8 +92,8 @@ class Bound:
         with self.kernels[0].step.lock:
             try:
                 grads = self.ready(optimizer, given)
-                asked = self.kernels if self.circle is not None and grads is not None else ()
-                signs = [sign for kernel in asked for sign in kernel.signs]
+                if self.circle is not None and grads is not None:
+                    signs = [sign for kernel in self.kernels for sign in kernel.signs]
             except Exception:
                 if self.circle is not None:
                     self.circle.fail()
@@ -156,8 +156,9 @@ class Bound:
         if self.scaled:
             self.scale = self._scale(optimizer)
         if self.on_device:
+            found = optimizer.__dict__.get("found_inf")
             for kernel in self.kernels:
-                kernel.skip_if(optimizer.__dict__.get("found_inf"))
+                kernel.skip_if(found if isinstance(found, torch.Tensor) else None)
         return True
 
     def _scale(self, optimizer: RuleOptimizer) -> Any:

@@ -321,7 +321,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         bound = self._bounds.get((now.names, zero))
         found = self.__dict__.get("found_inf")
         # On a device, the kernel looks at it.
-        unread = isinstance(found, torch.Tensor) and bound is not None and bound.on_device
+        unread = bound is not None and bound.on_device and isinstance(found, torch.Tensor)
         self._last_step_skipped = found if unread else bool(found)  # type: ignore[assignment]
         if self._in_backward is not None:
             self._in_backward.finish()
@@ -350,7 +350,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _take(self, bound: Bound | None, now: Given, zero: bool) -> None:
         """Take a step, the bound one if only gradients and numbers have changed."""
         left = bound.take(self, now) if bound is not None else None
-        unread = isinstance(self._last_step_skipped, torch.Tensor)
+        unread = self._last_step_skipped is not False
         if unread and (left or left is None):  # some step must be looked at anew
             self._last_step_skipped = bool(self._last_step_skipped)
             if self._last_step_skipped:

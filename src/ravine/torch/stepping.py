@@ -42,6 +42,7 @@ __all__ = ["READY", "CallPart", "KernelPart", "Member", "Wave"]
 
 _grad = attrgetter("grad")
 _data_ptr, _flat = torch.Tensor.data_ptr, chain.from_iterable
+_increment_version = torch.autograd.graph.increment_version
 _storage, _nbytes = torch.Tensor.untyped_storage, torch.UntypedStorage.nbytes
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 READY = 0
@@ -585,9 +586,9 @@ class KernelPart:
         between = self.exchange.between if self.exchange else None
         status = self.step.run(len(self.present), seed, between)
         if status == READY:
-            torch.autograd.graph.increment_version(self.present)
+            _increment_version(self.present)
             if self.zeroes:
-                torch.autograd.graph.increment_version(grads[: len(self.params)])
+                _increment_version(grads[: len(self.params)])
         return status
 
     def send(self) -> None:
