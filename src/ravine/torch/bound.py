@@ -14,6 +14,8 @@ from itertools import chain
 from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ravine.torch.exchange import CALLS, KERNELS, Circle
 from ravine.torch.memory import intercepted
 from ravine.torch.options import Options
