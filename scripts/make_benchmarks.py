@@ -64,7 +64,10 @@ def _half_precision(seconds: float, progress: Any) -> Iterator[Any]:
 SECTIONS: dict[str, Callable[[float, Any], Iterator[Any]]] = {
     "step": _all_shapes,
     "matrices": lambda seconds, progress: step.run(
-        ("mlp", "resnet18", *step.BLOCKS), ("adafactor", "muon"), 2 * seconds, progress=progress
+        ("mlp", step.CONVOLUTIONS, *step.BLOCKS),
+        ("adafactor", "muon"),
+        2 * seconds,
+        progress=progress,
     ),
     "training": lambda seconds, progress: step.run_in_training(seconds=seconds, progress=progress),
     "experts": lambda seconds, progress: step.run_with_experts(seconds=seconds, progress=progress),

@@ -26,6 +26,7 @@ ADAM = rules.adam.check()
         ("resnet18", 62, 11689512),
         ("gpt2", 148, 124439808),
         ("blocks256", 48, 3159040),
+        ("convolutions", 20, 11689512 - 2 * 4800 - 513000),
     ],
 )
 def test_the_shapes_are_those_of_the_models(name, tensors, numbers):

@@ -10,6 +10,7 @@ before a contender is created, so that all of the first call can be timed.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS",
+    "CONVOLUTIONS",
     "LOOPS",
     "MANY",
     "RAVINES",
@@ -54,6 +56,9 @@ SHAPES = ("scalars", "mlp", "resnet18", "gpt2")
 MANY = "many"
 """700 vectors of 64 numbers: what a step costs for each tensor."""
 
+CONVOLUTIONS = "convolutions"
+"""ResNet-18's convolutions as matrices, with a row for each output channel."""
+
 BLOCKS = {"blocks128": 128, "blocks256": 256, "blocks768": 768}
 """Four blocks of a GPT, and their width: for rules that work on matrices."""
 
@@ -63,7 +68,7 @@ LOOPS = {"torch loop": ("foreach", False), "foreach": ("foreach", True), "fused"
 
 
 def shapes(name: str) -> list[tuple[int, ...]]:
-    """The shapes of a model's parameters; name: one of SHAPES, MANY or BLOCKS."""
+    """The shapes of a model's parameters; name: one of SHAPES, MANY, CONVOLUTIONS or BLOCKS."""
     if name == "scalars":
         return [(), ()]
     if name == "mlp":
@@ -83,9 +88,11 @@ def shapes(name: str) -> list[tuple[int, ...]]:
         return [(50257, 768), (1024, 768), *_blocks(768, 12), (768,), (768,)]
     if name == MANY:
         return [(64,)] * 700
+    if name == CONVOLUTIONS:
+        return [(s[0], math.prod(s[1:])) for s in shapes("resnet18") if len(s) == 4]
     if name in BLOCKS:
         return _blocks(BLOCKS[name], 4)
-    known = ", ".join((*SHAPES, MANY, *BLOCKS))
+    known = ", ".join((*SHAPES, MANY, CONVOLUTIONS, *BLOCKS))
     raise ValueError(f"shapes={name!r} is invalid; it must be one of {known}")
 
 

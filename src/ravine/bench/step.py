@@ -18,12 +18,21 @@ import torch
 
 from ravine import registry
 from ravine.bench import contenders
-from ravine.bench.contenders import BLOCKS, MANY, SHAPES, Kernel, Step, Twin
+from ravine.bench.contenders import BLOCKS, CONVOLUTIONS, MANY, SHAPES, Kernel, Step, Twin
 from ravine.bench.timing import extra_bytes, first_call, summary, take_turns
 from ravine.naming import split
 from ravine.rule import Rule
 
-__all__ = ["BLOCKS", "MANY", "SHAPES", "choose", "run", "run_in_training", "run_with_experts"]
+__all__ = [
+    "BLOCKS",
+    "CONVOLUTIONS",
+    "MANY",
+    "SHAPES",
+    "choose",
+    "run",
+    "run_in_training",
+    "run_with_experts",
+]
 
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
 Row = dict[str, Any]
@@ -58,8 +67,8 @@ def run(
 ) -> Iterator[Row]:
     """Time a step of each rule on parameters of each shape, in float32.
 
-    on: names among SHAPES, MANY and BLOCKS. rules: as registry.get takes them; by default those that
-    torch.optim has too. seconds: for each rule and shape, all contenders together; at least three turns
+    on: names among SHAPES, MANY, CONVOLUTIONS and BLOCKS. rules: as registry.get takes them; by default those
+    that torch.optim has too. seconds: for each rule and shape, all contenders together; at least three turns
     each are taken. compiled: add torch.compile of torch's step. first: time the first calls, in processes of
     their own, on the first of the shapes. all_engines: leave out none on gpt2, however slow. flat: add
     Ravine's optimizer with flatten=True.

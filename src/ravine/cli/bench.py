@@ -55,9 +55,9 @@ def bench_step(
     shapes: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: scalars, mlp, resnet18, gpt2, many (700 vectors of 64 numbers), and "
-            "blocks128, blocks256, blocks768 (four GPT blocks of that width). gpt2 needs 8 to 11 GiB of "
-            "memory, and is skipped if less is free."
+            help="Comma-separated: scalars, mlp, resnet18, gpt2, many (700 vectors of 64 numbers), "
+            "convolutions (ResNet-18's, as matrices), and blocks128, blocks256, blocks768 (four GPT blocks "
+            "of that width). gpt2 needs 8 to 11 GiB of memory, and is skipped if less is free."
         ),
     ] = "scalars,mlp,resnet18,gpt2",
     seconds: Annotated[
