@@ -11,7 +11,7 @@ from test_ptx import assembler
 
 import ravine.torch
 from ravine import registry, rule
-from ravine.engines import cuda, proof, ptx
+from ravine.engines import proof, ptx
 from ravine.engines.cpu import kernel
 from ravine.engines.eager import plan
 from ravine.engines.llvm.blocks import refusal
@@ -47,7 +47,7 @@ def test_after_reductions(name):
 def test_any_size_tile_by_tile(threads, monkeypatch):
     sizes = (1, 3, BLOCK - 1, BLOCK, BLOCK + 1, TILE, TILE + 1, 3 * TILE + 5)
     monkeypatch.setattr(proof, "_SIZES", sizes)
-    monkeypatch.setattr(cuda, "_SHORTEST_CHUNK", 2 * TILE)
+    monkeypatch.setattr("ravine.engines.gpu._SHORTEST_CHUNK", 2 * TILE)
     driver = gpu.Gpu(threads=threads)
     assert proved(gpu.Cuda(driver), *made("adam"), False) == ""
     assert [launch[:2] for launch in driver.launches] == [(0, len(sizes) + 1)] * 2
@@ -96,7 +96,7 @@ def test_what_is_not_finite_spoils_its_block(bad):
 
 
 def test_sums_of_a_pass_go_on_from_tile_to_tile(monkeypatch):
-    monkeypatch.setattr(cuda, "_SHORTEST_CHUNK", 4 * TILE)
+    monkeypatch.setattr("ravine.engines.gpu._SHORTEST_CHUNK", 4 * TILE)
     (one, mine), (other, its) = (stepped(on_gpu, grad_norm=True) for on_gpu in (True, False))
     assert one.last_grad_norm == pytest.approx(other.last_grad_norm, rel=1e-14)
     same(mine, its)

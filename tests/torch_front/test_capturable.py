@@ -12,7 +12,7 @@ import ravine.torch
 from ravine.engines import devices
 from ravine.modifiers import clip_by_global_norm
 from ravine.rules import adamw, prodigy
-from ravine.torch.stepping import Member
+from ravine.torch.member import Member
 
 CLIPPED = ravine.torch.optimizer(clip_by_global_norm(adamw, max_norm=0.5))
 PRODIGY = ravine.torch.optimizer(prodigy)  # its scalar slots depend on sums

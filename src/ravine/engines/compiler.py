@@ -5,6 +5,7 @@ The machine code of a kernel is stored with it, and freed with it.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -149,7 +150,8 @@ def one_at_a_time() -> AbstractContextManager[bool]:
 
 
 def _variant(kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> Variant:
-    return Variant(kernel, tuple(dtypes), host().vector_bytes, stochastic)
+    little = sys.byteorder == "little"
+    return Variant(kernel, tuple(dtypes), host().vector_bytes, stochastic, little)
 
 
 def ir(kernel: Kernel, dtypes: Sequence[str], stochastic: bool = False) -> str:

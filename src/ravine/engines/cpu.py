@@ -17,13 +17,12 @@ What is derived from a graph, the kernel and its machine code, is stored with it
 from __future__ import annotations
 
 import ctypes
-import struct
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
+from ravine.engines.binding import Binding, signed
 from ravine.engines.chunks import chunks, longest_run, ranges
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
@@ -49,7 +48,7 @@ from ravine.engines.llvm.tables import (
     SCALARS,
 )
 from ravine.engines.lowering import lower
-from ravine.engines.narrow import FORMATS, in_codes_first
+from ravine.engines.narrow import FORMATS
 from ravine.engines.threads import after_fork, in_python_threads, team
 from ravine.rule import kept
 
@@ -101,7 +100,7 @@ _Drive = ctypes.CFUNCTYPE(
 )
 
 
-class Step:
+class Step(Binding):
     """A kernel bound to tensors: the tables that it walks, filled once, and `run`.
 
     sizes: the number of elements of each tensor. dtypes: for each tensor, the dtypes of
@@ -113,15 +112,9 @@ class Step:
     (`by_lines`). wholes: the same (or 1, 1 and the number of elements) of the tensors that these are
     parts of; by default they are whole. stochastic: see :func:`ravine.engines.compiler.compiled`.
 
-    columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
-    and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
-    counted. state: those of them that are slots (`arrays`, then `slots`), then "step". inputs: the
-    hyperparameters, and signals of one number, that `set_group` takes. order: the order in which the tables
-    hold the tensors, those of the same dtypes beside each other. numbers: what is computed for tensors,
-    and for their matrices, rows and columns, as a block of memory in float64; see `where`. anywhere: an
-    address, for columns of tensors without elements.
-
-    Who points and runs holds `lock` meanwhile, and references to all memory that is pointed to.
+    In addition to what any :class:`Binding` has: numbers: what is computed for tensors, and for their
+    matrices, rows and columns, as a block of memory in float64; see `where`. anywhere: an address, for
+    columns of tensors without elements.
     """
 
     def __init__(
@@ -141,26 +134,11 @@ class Step:
         self._matrices = matrices if kernel.by_lines else None
         if kernel.by_lines and matrices is None:
             raise ValueError("matrices is missing; the kernel has values for rows or columns")
-        if not 0 < len(sizes) == len(dtypes) == len(groups):
-            raise ValueError(
-                "sizes, dtypes and groups must be equally long and not empty, got "
-                f"{len(sizes)}, {len(dtypes)} and {len(groups)}"
-            )
-        self.lock = threading.Lock()
-        self.kernel = kernel
+        super().__init__(kernel, sizes, dtypes, groups)
         self._noisy = stochastic or kernel.draws or any({*FORMATS} & {*its} for its in dtypes)
-        self.arrays, self.slots = kernel.arrays, kernel.slots
-        self.columns = (*kernel.columns, *kernel.slots, "step")
-        self.state = (*kernel.arrays, *kernel.slots, "step")
-        self.inputs = tuple(name for name in kernel.inputs if name != "t")
-        batches: dict[tuple[str, ...], list[int]] = {}
-        for i, dtype in enumerate(dtypes):
-            batches.setdefault(tuple(dtype), []).append(i)
-        batches = in_codes_first(batches)
-        self.order = [i for members in batches.values() for i in members]
         waves = {
             dtype: self._waves([sizes[i] for i in members], members)
-            for dtype, members in batches.items()
+            for dtype, members in self.batches.items()
         }
         self._codes = [
             code
@@ -205,9 +183,7 @@ class Step:
         self._job_table = _words([word for job in self._jobs for word in job])
         self._drive = _Drive(self._codes[0].address["drive"])
         self._job_address = _address(self._job_table)
-        self._inputs = struct.Struct(f"{len(self.inputs)}d")
-        self._pointers = struct.Struct(f"{many}q")
-        self._begin = {c: self._pointers.size * i for i, c in enumerate(self.columns)}
+        self._write_in((self._group_rows, 0), (self._addresses, 0))
         count = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = count if sum(sizes) >= _ALONE else 1
         locked.add(self)
@@ -372,34 +348,6 @@ class Step:
             yield _address(table), [batch]
             first += count
 
-    def point(self, column: str, addresses: Sequence[int]) -> None:
-        """Say where a column of each tensor begins in memory.
-
-        A tensor whose "g" has the address 0 takes no part in the steps.
-        """
-        self.place(column, [addresses[i] for i in self.order])
-
-    def place(self, column: str, addresses: Sequence[int]) -> None:
-        """`point`, with the tensors in the order that the tables have them in."""
-        begin = self._begin[column]
-        self._pointers.pack_into(self._addresses, begin, *addresses)
-
-    def set_group(self, group: int, values: Sequence[float]) -> None:
-        """Give a group its hyperparameters, in the order of `inputs`."""
-        self._inputs.pack_into(self._group_rows, self._input(group, 0), *values)
-
-    def setter(self, group: int, name: str) -> Callable[[float], None] | None:
-        """A function that sets one hyperparameter of a group; None if the kernel does not use it."""
-        if name not in self.inputs:
-            return None
-        at = self._input(group, self.inputs.index(name))
-        return partial(struct.Struct("d").pack_into, self._group_rows, at)
-
-    def _input(self, group: int, number: int) -> int:
-        """The position of an input in the table of groups; the step count comes first."""
-        row = len(self.kernel.group_row) * group
-        return 8 * (row + len(self.kernel.inputs) - len(self.inputs) + number)
-
     def squares(self) -> float:
         """The sum of the squared gradients of the last run, if the kernel was asked for it."""
         squares = self.kernel.squares
@@ -425,7 +373,7 @@ class Step:
         """
         self._scalars[_EXPECTED] = expected
         if self._noisy:
-            self._scalars[_SEED] = (seed + 2**63) % 2**64 - 2**63
+            self._scalars[_SEED] = signed(seed)
         begun = 0
         for end, stage in self._pauses:
             status = self._run(begun, end)

@@ -16,12 +16,13 @@ from ravine.engines.overlap import sharing
 from ravine.rule import RuleError
 from ravine.torch import places, state
 from ravine.torch.exchange import CALLS, KERNELS, Circle
+from ravine.torch.member import Member
 from ravine.torch.memory import apart, lacks_memory, span
 from ravine.torch.narrow import is_narrow
 from ravine.torch.offload import in_buckets
 from ravine.torch.sharded import Sharded, alike, is_spread, local, refusal
 from ravine.torch.signals import NOTHING, Given
-from ravine.torch.stepping import CallPart, KernelPart, Member, Wave
+from ravine.torch.stepping import CallPart, KernelPart, Wave
 from ravine.torch.tensors import as_real, dimensions, seen_by, unfit
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ class Codes:
         code = out.set(f"{column}.code", f"zext {kind.like('i8')} {code} to {wide}")
         bits = self.scale(column, i)
         if not form.signed:
-            base = self._wide(out.set("base", f"lshr i32 {bits}, {form.cut}"), whole)
+            base = self.out.splat(out.set("base", f"lshr i32 {bits}, {form.cut}"), whole)
             return out.code(
                 f"""
                 none = icmp eq {whole} %code, {whole.constant(0)}
@@ -102,7 +102,7 @@ class Codes:
             {column} = fmul {single} %wide, %factor
             """,
             code=code,
-            factor=self._wide(factor, single),
+            factor=self.out.splat(factor, single),
         )
 
     def keep(self, column: str, kind: Type, i: str, x: str) -> None:
@@ -190,7 +190,7 @@ class Codes:
                 """,
                 bits=bits,
                 noise=noise,
-                base=self._wide(base, whole),
+                base=self.out.splat(base, whole),
             )
             least = self._call("umin", whole, bits, whole.constant(1))  # 0 is for zero alone
             return self._call("smax", whole, found, least)
@@ -215,8 +215,8 @@ class Codes:
             size=self.size(whole, bits),
             bits=bits,
             noise=noise,
-            base=self._wide(base, whole),
-            scale=self._wide(scale, whole),
+            base=self.out.splat(base, whole),
+            scale=self.out.splat(scale, whole),
         )
 
     def size(self, whole: Type, bits: str) -> str:
@@ -231,9 +231,6 @@ class Codes:
         name = f"@llvm.{function}.{'i32' if whole.width == 1 else f'v{whole.width}i32'}"
         self.out.declared[f"declare {whole} {name}({whole}, {whole})"] = None
         return self.out.set(function, f"call {whole} {name}({whole} {x}, {whole} {y})")
-
-    def _wide(self, x: str, kind: Type) -> str:
-        return x if kind.width == 1 else self.out.splat(x, kind)
 
     def at(self, column: str, i: str) -> str:
         """The address of an element's code."""

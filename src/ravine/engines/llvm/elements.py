@@ -7,6 +7,7 @@ blocks of a GPU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -98,14 +99,17 @@ class Elements:
         rounded = halves if variant.stochastic else []
         noise = None
         if rounded or self.streams or self.buffers:
-            noise = Noise(out, start, variant.width)
+            even, paired = not self.kernel.has_lines, variant.paired
+            noise = Noise(out, start, variant.width, even, paired)
             fields = {name: out.field(record, RECORD, name) for name in ("noise", "number")}
             noise.rounds(self.kernel.columns, rounded, **fields)
             noise.codes(variant.codes, self.buffers, **fields)
             self.draws = Draws(out, noise, self.streams, **fields)
         codes = self.in_codes(base, scales, noise)
         noise = noise if rounded else None
-        columns = Columns(out, variant.dtype, base, noise, pointer, self.aligned, codes)
+        columns = Columns(
+            out, variant.dtype, base, noise, pointer, self.aligned, codes, variant.paired
+        )
         narrow.stored = wide.stored = columns.stored
         return narrow, wide, columns
 
@@ -243,6 +247,10 @@ class Elements:
                 narrow.truths[v] = wide.truths[v] = test
             if self.one.of == "float":
                 number = out.set(f"{v.called}.f", f"fptrunc double {number} to float")
+            if self.variant.paired:  # a NaN's lower half is zero
+                nan = self.one.constant(math.nan)
+                unknown = out.set("isnan", f"fcmp uno float {number}, {number}")
+                number = out.set("right", f"select i1 {unknown}, float {nan}, float {number}")
             narrow.names[v], wide.names[v] = number, out.splat(number, self.wide)
         return narrow, wide
 

@@ -30,28 +30,36 @@ def of_step(out: Printer, seed: str, t: str) -> str:
 class Noise:
     """The bits for the elements of a chunk, from `start` on.
 
-    width: the number of elements in a vector. keys: by the purpose of the bits, see `add`. halves: for each
-    column that is rounded, the key of its bits, and whether it uses their upper half.
+    width: the number of elements in a vector. even: whether vectors begin at even places. paired: whether the
+    elements at even places come first in a vector, see Columns. keys: by the purpose of the bits, see `add`.
+    halves: for each column that is rounded, the key of its bits, and whether it uses their upper half; None
+    if of two elements, the second does.
     """
 
-    def __init__(self, out: Printer, start: str, width: int):
-        self.out, self.wide = out, Type("i32", width)
+    def __init__(
+        self, out: Printer, start: str, width: int, even: bool = False, paired: bool = False
+    ):
+        self.out, self.wide, self.even, self.paired = out, Type("i32", width), even, paired
+        places = range(width)
+        self.lanes = [*places[::2], *places[1::2]] if paired else [*places]
         self.start = out.set("start.low", f"trunc i64 {start} to i32")
         self.far = out.set("far", f"lshr i64 {start}, 32")
         self.keys: dict[Hashable, dict[int, tuple[str, str]]] = {}
-        self.halves: dict[str, tuple[str, bool]] = {}
+        self.halves: dict[str, tuple[str, bool | None]] = {}
         self.pairs: dict[str, tuple[Hashable, bool]] = {}
         self._mixed: dict[tuple[Hashable, str], str] = {}
 
     def rounds(
         self, columns: Sequence[str], rounded: Iterable[str], *, number: str, noise: str
     ) -> None:
-        """Add bits for rounding some of the columns: 32 for two of them.
+        """Add bits for rounding some of the columns: 32 for two of them, or for two elements of the last one.
 
         number: of the tensor. noise: of its step.
         """
         order = list(rounded)
         self.halves = {c: (order[i - i % 2], i % 2 == 1) for i, c in enumerate(order)}
+        if len(order) % 2:
+            self.halves[order[-1]] = (order[-1], None)
         for c in order[::2]:
             key = self.out.code(
                 f"""
@@ -89,20 +97,56 @@ class Noise:
             key=key,
             far=self.far,
         )
+        kinds = {kind.width: kind for kind in (Type("i32"), self._half(wide), wide)}
         self.keys[name] = {
-            1: (first, second),
-            wide.width: (out.splat(first, wide), out.splat(second, wide)),
+            width: (out.splat(first, kind), out.splat(second, kind))
+            for width, kind in kinds.items()
         }
 
     def half(self, column: str, whole: Type, i: str) -> str:
         """For each element from i on, a number whose lower 16 bits are used to round a column.
 
-        Two columns share one hash, and it mixes once, where `bits` mixes twice: hashing is what rounding
-        stochastically costs.
+        Two columns, or two elements, share one hash, and it mixes once, where `bits` mixes twice: hashing is
+        what rounding stochastically costs.
         """
         name, upper = self.halves[column]
+        if upper is None:
+            return self._of_two(name, whole, i)
         x = self._once(name, whole, i)
-        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}") if upper else x
+        return self._upper(whole, x) if upper else x
+
+    def _of_two(self, name: Hashable, whole: Type, i: str) -> str:
+        """The same from hashes of the even places: their lower halves, and the upper ones at odd places."""
+        out, half = self.out, self._half(whole)
+        first, second = self.keys[name][whole.width]
+        if whole.width > 1 and self.even:
+            first, second = self.keys[name][half.width]
+            place = self._place(half, i, range(0, whole.width, 2))
+            x = self._mix(half, out.set("keyed", f"xor {half} {place}, {first}"), second)
+            if self.paired:
+                return out.join(half, x, self._upper(half, x))
+            short = whole.like("i16")
+            x = out.set("halves", f"bitcast {half} {x} to {short}")
+            return out.set("half", f"zext {short} {x} to {whole}")
+        place = self._place(whole, i)
+        even = out.set("even", f"and {whole} {place}, {whole.constant(-2)}")
+        x = self._mix(whole, out.set("keyed", f"xor {whole} {even}, {first}"), second)
+        return out.code(
+            f"""
+            odd = and {whole} %place, {whole.constant(1)}
+            bits = shl {whole} %odd, {whole.constant(4)}
+            half = lshr {whole} %x, %bits
+            """,
+            x=x,
+            place=place,
+        )
+
+    def _upper(self, whole: Type, x: str) -> str:
+        return self.out.set("upper", f"lshr {whole} {x}, {whole.constant(16)}")
+
+    def _half(self, whole: Type) -> Type:
+        """Half as many numbers."""
+        return Type(whole.of, max(1, whole.width // 2))
 
     def code(self, column: str, whole: Type, i: str, count: int) -> str:
         """For each element from i on, the bits for rounding a code: of two columns, the first uses the lower
@@ -129,14 +173,14 @@ class Noise:
         x = self._mix(whole, self.out.set("keyed", f"xor {whole} {self._place(whole, i)}, {first}"))
         return self._mix(whole, self.out.set("keyed", f"add {whole} {x}, {second}"))
 
-    def _place(self, whole: Type, i: str) -> str:
-        """The positions of the elements from i on, in 32 bits."""
+    def _place(self, whole: Type, i: str, lanes: Sequence[int] = ()) -> str:
+        """The positions of the elements from i on, or of some of them, in 32 bits."""
         out = self.out
         x = out.set("place", f"trunc i64 {i} to i32")
         x = out.set("place", f"add i32 {x}, {self.start}")
         if whole.width > 1:
-            lanes = ", ".join(f"i32 {n}" for n in range(whole.width))
-            x = out.set("place", f"add {whole} {out.splat(x, whole)}, <{lanes}>")
+            ahead = ", ".join(f"i32 {n}" for n in lanes or self.lanes)
+            x = out.set("place", f"add {whole} {out.splat(x, whole)}, <{ahead}>")
         return x
 
     def _mix(self, whole: Type, x: str, within: str = "") -> str:

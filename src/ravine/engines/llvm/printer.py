@@ -222,8 +222,29 @@ class Printer:
         here = self.set(name, f"add i64 {self.load(name, at, 'i64')}, {self.moved}")
         return self.set(name, f"inttoptr i64 {here} to ptr")
 
+    def join(self, kind: Type, x: str, y: str) -> str:
+        """One vector of two."""
+        return self._shuffled("both", kind, x, y, range(2 * kind.width))
+
+    def parts(self, kind: Type, x: str) -> tuple[str, str]:
+        """The two halves of a vector."""
+        middle, end = kind.width // 2, kind.width
+        first, second = (
+            self._shuffled("part", kind, x, "poison", lanes)
+            for lanes in (range(middle), range(middle, end))
+        )
+        return first, second
+
+    def _shuffled(self, name: str, kind: Type, x: str, y: str, lanes: Sequence[int]) -> str:
+        order = ", ".join(f"i32 {n}" for n in lanes)
+        return self.set(
+            name, f"shufflevector {kind} {x}, {kind} {y}, <{len(lanes)} x i32> <{order}>"
+        )
+
     def splat(self, value: str, kind: Type) -> str:
         """A number in every place of a vector."""
+        if kind.width == 1:
+            return value
         one = self.set(f"{value[1:]}.one", f"insertelement {kind} poison, {kind.of} {value}, i64 0")
         zeros = f"<{kind.width} x i32> zeroinitializer"
         return self.set(f"{value[1:]}.wide", f"shufflevector {kind} {one}, {kind} poison, {zeros}")

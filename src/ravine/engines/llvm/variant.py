@@ -25,7 +25,8 @@ class Variant:
 
     vector_bytes: the width of the machine's vector registers. stochastic: columns narrower than
     the arithmetic are rounded up or down with the probability that keeps their mean, instead of to
-    the nearest even.
+    the nearest even. paired: whether pairs of bfloat16 may be loaded and stored as 32 bits, as on
+    little-endian machines; afterwards, whether they are (see Columns).
 
     of: the type of the arithmetic. dtype: of each column. codes: the columns in 8 bits. passes: the walks
     over the elements. width: how many elements are computed at a time.
@@ -35,6 +36,7 @@ class Variant:
     dtypes: tuple[str, ...]
     vector_bytes: int = 16
     stochastic: bool = False
+    paired: bool = False
 
     def __post_init__(self) -> None:
         self.of = "double" if "float64" in self.dtypes else "float"
@@ -50,6 +52,8 @@ class Variant:
         registers = 1 if self.kernel.by_lines else 2
         most = min(2 * self.vector_bytes, 32) if light else registers * self.vector_bytes
         self.width = most // size
+        halves = all(dtype == "bfloat16" for dtype in self.dtypes)
+        self.paired = self.paired and halves and not self.kernel.has_lines
 
     @property
     def noisy(self) -> bool:

@@ -1,7 +1,7 @@
 """The engine that launches kernels printed as Triton: on AMD's and Intel's GPUs, on NVIDIA's if PTX does not
 prove itself there, and on the CPU in Triton's interpreter.
 
-A step has the tables of :class:`ravine.engines.cuda.Step`. Memory and streams are torch's.
+A step has the tables of :class:`ravine.engines.gpu.Step`. Memory and streams are torch's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import triton
 
-from ravine.engines import cuda
+from ravine.engines import gpu
 from ravine.engines.devices import Place
 from ravine.engines.kernel import Kernel
 from ravine.engines.llvm.blocks import refusal
@@ -79,7 +79,7 @@ class Triton:
         return refusal(kernel, dtypes)
 
     def step(self, kernel: Kernel, *tensors: Any, **how: Any) -> Step:
-        """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`."""
+        """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.gpu.Step`."""
         return Step(self, kernel, *tensors, **how)
 
     def functions(self, kernel: Kernel, dtypes: Sequence[str], stochastic: bool) -> dict[str, Any]:
@@ -129,8 +129,8 @@ class Triton:
         ctypes.memmove(target, self.read(address, size), size)
 
 
-class Step(cuda.Step):
-    """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.cuda.Step`.
+class Step(gpu.Step):
+    """A kernel bound to tensors; the arguments are those of :class:`ravine.engines.gpu.Step`.
 
     What depends on a reduction is launched after the pass. (In PTX, the pass's last block computes it.)
     """
@@ -144,7 +144,7 @@ class Step(cuda.Step):
         *groups: Any,
         **how: Any,
     ):
-        super().__init__(engine, kernel, sizes, dtypes, *groups, **how)  # type: ignore[arg-type]
+        super().__init__(engine, kernel, sizes, dtypes, *groups, **how)
         first = tuple(dtypes[self.order[0]])
         variant = Variant(kernel, first)
         code = (
@@ -158,7 +158,7 @@ class Step(cuda.Step):
                 self._launches[f"pass_{walk.stage}"].append((code[name], programs, {**arguments}))
 
     def run(self, *how: Any, **more: Any) -> int:
-        """Queue the step, see :meth:`ravine.engines.cuda.Step.run`."""
+        """Queue the step, see :meth:`ravine.engines.gpu.Step.run`."""
         begin, many = self._begin["addresses"], len(self.kernel.columns) * len(self.order)
         addresses = np.frombuffer(memoryview(self._words), np.int64, many, 8 * begin)
         aligned = bool(np.bitwise_or.reduce(addresses) % 16 == 0)
