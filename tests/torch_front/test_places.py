@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import gpu
 import pytest
 import torch
+from processes import together
 
 import ravine.torch
 from ravine.engines import devices
@@ -117,3 +118,37 @@ def test_all_of_a_parameter_is_to_be_on_one_device():
     assert no_memory(torch.empty(2), torch.device("cuda:0")) == "on cpu"
     assert no_memory(torch.empty(2, device="meta")) == "on meta"
     assert no_memory(torch.empty(2)) == ""
+
+
+def test_sharded_parameters_on_gpus(tmp_path):
+    """Each process steps its shards by its GPU's kernel; rules that use whole tensors are called."""
+    together(tmp_path, sharded_on_gpus)
+
+
+def sharded_on_gpus(rank):
+    import torch.distributed as dist
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    over = dist.device_mesh.init_device_mesh("cpu", (dist.get_world_size(),))
+    clipped = ravine.torch.optimizer("clip_by_global_norm(adamw, max_norm=0.5)")
+    for kind, engine in (
+        (ravine.torch.AdamW, "kernel (PTX on cuda:0)"),
+        (clipped, "kernel; eager for 2 tensors (on cuda:0: sharded)"),
+    ):
+        torch.manual_seed(0)
+        whole = [torch.randn(7, 3, dtype=torch.float64), torch.randn(4, dtype=torch.float64)]
+        parts = [distribute_tensor(x, over, [Shard(0)]).requires_grad_() for x in whole]
+        whole = [x.requires_grad_() for x in whole]
+        optimizer, want = kind(parts, lr=0.1), kind(whole, lr=0.1)
+        driver = gpu.Gpu(threads=64)
+        for _ in range(3):
+            for p, x in zip(parts, whole, strict=True):
+                x.grad = torch.randn_like(x)
+                p.grad = distribute_tensor(x.grad, over, [Shard(0)])
+            want.step()
+            with gpu.stand_in(driver):
+                optimizer.step()
+                assert optimizer.engine == engine, optimizer.engine
+        assert bool(driver.launches) is (kind is not clipped)
+        for p, x in zip(parts, whole, strict=True):
+            torch.testing.assert_close(p.full_tensor(), x, rtol=1e-14, atol=1e-14)
