@@ -92,6 +92,7 @@ after_fork(_after_fork)
 # Of what a tensor has so many numbers, for each of its matrices, rows and columns, and where.
 _LINES = {MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 _VALUES = ("matrix_values", "row_values", "column_values")
+_FIELDS = {field: i for i, field in enumerate(RECORD)}
 _EXPECTED, _SEED = map(SCALARS.index, ("expected", "seed"))
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
 _Batch = tuple[Compiled, Any]  # and its table
@@ -233,7 +234,7 @@ class Step(Binding):
         return begin + count * self.kernel.lines[value], count
 
     def _set_record(self, place: int, field: str, value: int) -> None:
-        self._records[len(RECORD) * place + RECORD.index(field)] = value
+        self._records[len(RECORD) * place + _FIELDS[field]] = value
 
     def _add_batch(self, code: Compiled, members: list[tuple[int, int]]) -> None:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
@@ -253,17 +254,18 @@ class Step(Binding):
         begun = 0
         for place, (n, group) in enumerate(members, first):
             length, count = spans[place - first][0], counts[place - first]
-            self._records[len(RECORD) * place : len(RECORD) * (place + 1)] = _table(
-                RECORD,
-                numel=n,
-                chunk_length=length,
-                group_row=_address(self._group_rows, row * group),
-                tensor_row=_address(self.numbers, self._begun[TENSOR][place]),
-                partials=_address(partials, code.partials * begun),
-                chunk_count=count,
-                shared_row=_address(self._group_rows, row * group),
-                own_row=_address(self._own_rows, row * place),
-            )
+            fields = {
+                "numel": n,
+                "chunk_length": length,
+                "group_row": _address(self._group_rows, row * group),
+                "tensor_row": _address(self.numbers, self._begun[TENSOR][place]),
+                "partials": _address(partials, code.partials * begun),
+                "chunk_count": count,
+                "shared_row": _address(self._group_rows, row * group),
+                "own_row": _address(self._own_rows, row * place),
+            }
+            for field, value in fields.items():
+                self._set_record(place, field, value)
             begun += count
         columns = [
             _address(self._addresses, len(self.order) * column + first)

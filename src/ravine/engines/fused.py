@@ -155,13 +155,17 @@ def joined(graphs: Iterable[Graph]) -> dict[Graph, Graph]:
 
 def by_lines(graph: Graph) -> Kernel | None:
     """The kernel of a graph that has something for each row or each column; None for other graphs."""
-    if refusal(graph):
-        return None
-    from ravine.engines.cpu import kernel
-    from ravine.engines.cutting import cut, is_cut
 
-    found = cut(graph).turns[-1].kernel if is_cut(graph) else kernel(graph)
-    return found if found is not None and found.by_lines else None
+    def find() -> Kernel | None:
+        if refusal(graph):
+            return None
+        from ravine.engines.cpu import kernel
+        from ravine.engines.cutting import cut, is_cut
+
+        found = cut(graph).turns[-1].kernel if is_cut(graph) else kernel(graph)
+        return found if found is not None and found.by_lines else None
+
+    return kept(graph, "by lines", find)
 
 
 def misshapen(kernel: Kernel, work: Work) -> str:

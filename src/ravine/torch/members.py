@@ -179,7 +179,9 @@ def _parts_of(
     whys = unfits(
         graph,
         [m.work for m, _ in full],
-        lambda work: shared[id(work)] or unfit(work, graph) or refusal_there(work),
+        lambda work: (
+            shared[id(work)] or unfit(work, graph, not work.signals) or refusal_there(work)
+        ),
         optimizer._wanted,
         type(optimizer).__name__,
     )
@@ -267,13 +269,13 @@ def _member(
             f"{tuple(p.shape)}; they must be the same (was the parameter's data replaced?)"
         )
     signals = given.of(graph, p, type(optimizer).__name__, here.device)
-    begun = state.begun(optimizer, group, graph, hyper, p)
-    for x in (here, g, *(optimizer.state[p].values() if begun.keys else ())):
+    for x in (here, g, *optimizer.state.get(p, {}).values()):
         if lacks_memory(local(x)):
             raise ValueError(
                 f"{type(optimizer).__name__}: a parameter of shape {tuple(p.shape)}, its gradient or its "
                 "state has less memory than its elements need; was a storage resized?"
             )
+    begun = state.begun(optimizer, group, graph, hyper, p)
     its = optimizer.state[p] if begun.keys or begun.in_state else {}
     slots = {slot: _seen(graph, slot, its[key]) for slot, key in begun.keys.items()}
     rows, view = None, seen_by(graph, here)

@@ -31,23 +31,27 @@ __all__ = [
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _CPU = torch.device("cpu")
+_dispatch_keys = getattr(torch._C, "_dispatch_keys", None)
 
 
-def no_memory(x: torch.Tensor, where: torch.device = _CPU) -> str:
-    """Why a kernel of a device cannot be pointed at a tensor, or nothing."""
+def no_memory(x: torch.Tensor, where: torch.device = _CPU, whole: bool = False) -> str:
+    """Why a kernel of a device cannot be pointed at a tensor, or nothing. whole: `lacks_memory` is false."""
     if type(x) not in _PLAIN:
         return f"of class {type(x).__name__}"
     if x.device != where:
         return f"on {x.device.type}"
     if x.layout is not torch.strided:
         return f"of layout {str(x.layout).removeprefix('torch.')}"
-    if x.is_neg() or x.is_conj():
-        return "negated or conjugated by a flag"
-    if x.is_inference():
-        return "made in inference mode"
-    # As in functionalization, in vmap, or for gradients that are zero.
-    if _keys(x) != _plain_keys(where):
-        return "not of plain memory"
+    keys = _keys(x)
+    if keys is None or keys != _plain_keys(where):
+        if x.is_neg() or x.is_conj():
+            return "negated or conjugated by a flag"
+        if x.is_inference():
+            return "made in inference mode"
+        if keys is not None:  # as in functionalization, in vmap, or for gradients that are zero
+            return "not of plain memory"
+    if whole and where == _CPU:
+        return ""
     return "without all of its memory" if _lacking(x) else ""
 
 
@@ -71,15 +75,15 @@ def is_cut_short(x: torch.Tensor) -> bool:
 
 def _last(x: torch.Tensor) -> int:
     """The distance from the first element to the last one."""
+    if x.is_contiguous():
+        return x.numel() - 1
     return sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def _keys(x: torch.Tensor) -> Any:
-    """The keys by which torch dispatches operations on a tensor; not public."""
-    keys = getattr(torch._C, "_dispatch_keys", None)
-    return (
-        keys(x).raw_repr() if keys else None
-    )  # the sets themselves compare by identity in torch 2.6
+    """The keys by which torch dispatches operations on a tensor; not public. Flags have some, too."""
+    # In torch 2.6, the sets themselves compare by identity.
+    return _dispatch_keys(x).raw_repr() if _dispatch_keys else None
 
 
 @cache

@@ -240,7 +240,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         for p in group["params"]:
             if self._offload is not None:
                 self._offload.check(p, name)
-            insist(self._wanted, self.planned(group, dimensions(p))[0], name)
+        for ndim in dict.fromkeys(map(dimensions, group["params"])):
+            insist(self._wanted, self.planned(group, ndim)[0], name)
 
     def _group(self, options: Mapping[str, Any]) -> Options:
         """The options as a param group that checks its values."""

@@ -260,12 +260,12 @@ def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tens
         return count
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.tensor(float(taken), dtype=dtype, device="cpu")
+    return torch.full((), float(taken), dtype=dtype, device="cpu")
 
 
 def number(value: float) -> torch.Tensor:
     """A slot that is one number."""
-    return torch.tensor(value, dtype=torch.float64, device="cpu")
+    return torch.full((), value, dtype=torch.float64, device="cpu")
 
 
 def _scalar(kept: Any, device: torch.device | None = None) -> torch.Tensor:
@@ -302,7 +302,16 @@ def started(
     if kept.matrix and is_spread(like):  # every process has it whole
         like = like.to_local().new_zeros(()).expand(like.shape)
     try:
-        made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
+        if kept.kind == "array" and not (kept.matrix or kept.short or is_spread(like)):
+            value: Any = hyper[kept.value] if isinstance(kept.value, str) else kept.value
+            # As below, in a third of the time.
+            made = (
+                torch.full_like(like, value, dtype=dtype)
+                if value
+                else torch.zeros_like(like, dtype=dtype)
+            )
+        else:
+            made = rule.start(slot, like if dtype in (None, like.dtype) else like.to(dtype), hyper)
     except ValueError as error:
         key = optimizer.spelling_of(group).state_names.get(slot, slot)
         raise ValueError(f"{type(optimizer).__name__}: {key!r}: {error}") from None

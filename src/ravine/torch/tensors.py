@@ -23,8 +23,8 @@ __all__ = ["as_real", "dimensions", "dtype_name", "seen_by", "single", "unfit"]
 _DTYPES = {getattr(torch, name): name for name in DTYPES}
 
 
-def unfit(work: Work, graph: Graph) -> str:
-    """Why the graph's kernel cannot step a parameter, or ""."""
+def unfit(work: Work, graph: Graph, whole: bool = False) -> str:
+    """Why the graph's kernel cannot step a parameter, or "". whole: no tensor is known to lack memory."""
     p, lines = work.p, by_lines(graph)
     if isinstance(p, Sharded) and _draws_in_kernels(graph, lines):
         return "sharded, with random numbers"
@@ -35,19 +35,18 @@ def unfit(work: Work, graph: Graph) -> str:
     tensors = [x for x in map(local, work.arrays) if isinstance(x, torch.Tensor)]
     where = p.device if p.device.type in KINDS else torch.device("cpu")
     for x in tensors:
-        if why := no_memory(x, where):
+        if why := no_memory(x, where, whole):
             return why
         if x.dtype not in _DTYPES:
             return f"dtype {x.dtype}"
     if lines is not None and (why := misshapen(lines, work)):
         return why
-    short = {*lines.short} if lines is not None else set()
-    short |= {slot for slot in work.state if graph.rule.slots[slot].matrix}
-    codes = {slot for slot, x in work.state.items() if is_narrow(x)}
-    for x in (x for slot, x in work.state.items() if slot not in short | codes):
-        if isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
-            return f"state of shape {tuple(x.shape)}"
     matrices = {slot for slot in work.state if graph.rule.slots[slot].matrix}
+    codes = {slot for slot, x in work.state.items() if is_narrow(x)}
+    others = {*matrices, *codes, *(lines.short if lines is not None else ())}
+    for slot, x in work.state.items():
+        if slot not in others and isinstance(x, (torch.Tensor, Sharded)) and x.shape != p.shape:
+            return f"state of shape {tuple(x.shape)}"
     if isinstance(p, Sharded) and not _fits_parts(work, lines, matrices):
         return "sharded otherwise than its state"
     if all(x.is_contiguous() for x in tensors):
