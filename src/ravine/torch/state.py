@@ -260,12 +260,13 @@ def count_tensor(count: Any, taken: int, group: Mapping[str, Any], p: torch.Tens
         return count
     narrow = group.get("fused") or torch.get_default_dtype() != torch.float64
     dtype = torch.float32 if narrow and taken < _EXACT else torch.float64
-    return torch.full((), float(taken), dtype=dtype, device="cpu")
+    # Under FakeTensorMode, the value of a tensor made in this way is known.
+    return torch.tensor(float(taken), dtype=dtype, device="cpu")
 
 
 def number(value: float) -> torch.Tensor:
     """A slot that is one number."""
-    return torch.full((), value, dtype=torch.float64, device="cpu")
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _scalar(kept: Any, device: torch.device | None = None) -> torch.Tensor:
