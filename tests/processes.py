@@ -65,6 +65,15 @@ def whole(x):
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
+def gathers(dtype):
+    """Whether this torch's gloo can gather numbers of a dtype."""
+    try:
+        whole(spread(torch.ones(2, dtype=dtype), mesh(), 0))
+    except RuntimeError:
+        return False
+    return True
+
+
 def same(ours, alone, bound=1e-12):
     """Whether an optimizer's parameters and state, gathered, are those of one process alone."""
     pairs = list(zip(params_of(ours), params_of(alone), strict=True))

@@ -19,7 +19,7 @@ from cases import (
     schedule_free,
 )
 from installed import SHARDS_ON_THE_CPU
-from processes import WORLD, mesh, params_of, same, spread, together, whole
+from processes import WORLD, gathers, mesh, params_of, same, spread, together, whole
 from signals import polyak, sophia
 from torch import nn
 
@@ -50,14 +50,6 @@ from ravine.ops import (
 )
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
-
-
-def gathers(dtype):
-    try:
-        whole(spread(torch.ones(2, dtype=dtype), mesh(), 0))
-    except RuntimeError:
-        return False
-    return True
 
 
 # --- rules, and tensors that are spread

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from cases import gradients
 from installed import SHARDS_ON_THE_CPU
-from processes import mesh, params_of, same, together, whole
+from processes import gathers, mesh, params_of, same, together, whole
 from torch import nn
 
 import ravine.torch as rt
@@ -127,6 +127,8 @@ def bits_are_those_of_one_process(rank):
 
 
 def what_is_complex_is_pairs(rank):
+    if not gathers(torch.complex128):
+        return
     made = rt.optimizer(rules.muon)
     pair = Pair(made, mesh(), (0,), [(4, 3), (5, 2)], torch.complex128, engine="kernel")
     for k in range(4):
