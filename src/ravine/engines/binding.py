@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ravine.engines.kernel import Kernel
+from ravine.engines.kernel import Kernel, sizes_of
+from ravine.engines.llvm.tables import RECORD
 from ravine.engines.narrow import in_codes_first
 
-__all__ = ["Binding", "signed"]
+__all__ = ["Binding"]
 
 _Table = tuple[Any, int]  # the words that it is in, and the number of its first one
+_FIELDS = {field: i for i, field in enumerate(RECORD)}
 
 
 class Binding:
-    """What steps on the CPU (cpu.py) and on GPUs (cuda.py) share.
+    """What steps on the CPU (cpu.py) and on GPUs (gpu.py) share.
 
     columns: what `point` takes addresses of: the array columns, then the scalar slots (in float64),
     and the count of steps, "step", which `run` increments; where "step" has the address 0, nothing is
@@ -54,8 +56,9 @@ class Binding:
         self.batches = in_codes_first(batches)
         self.order = [i for members in self.batches.values() for i in members]
 
-    def _write_in(self, group_rows: _Table, addresses: _Table) -> None:
-        """Record which tables hold the hyperparameters and the addresses."""
+    def _write_in(self, group_rows: _Table, addresses: _Table, records: _Table) -> None:
+        """Remember which tables hold the hyperparameters, the addresses and the tensors' records."""
+        self._records_in, self._records_begin = records
         self._groups_in, self._groups_begin = group_rows
         self._columns_in, begin = addresses
         self._hypers = struct.Struct(f"{len(self.inputs)}d")
@@ -91,7 +94,21 @@ class Binding:
         row = self._groups_begin + len(self.kernel.group_row) * group
         return 8 * (row + len(self.kernel.inputs) - len(self.inputs) + number)
 
+    def _record(self, place: int, field: str, value: int) -> None:
+        """Set a field of a tensor's record."""
+        self._records_in[self._records_begin + len(RECORD) * place + _FIELDS[field]] = value
 
-def signed(seed: int) -> int:
-    """A seed modulo 2**64, as a word."""
-    return (seed + 2**63) % 2**64 - 2**63
+    def _describe(
+        self,
+        wholes: Sequence[tuple[int, int, int]],
+        numbers: Sequence[int] | None,
+        counts: Sequence[str] | None,
+    ) -> None:
+        """Record what each tensor is, or is a part of: its matrices, their rows and columns; its number; and
+        the dtype of its count.
+        """
+        for place, i in enumerate(self.order):
+            for size, number in sizes_of(*wholes[i]).items():
+                self._record(place, f"whole_{size}", number)
+            self._record(place, "number", i if numbers is None else numbers[i])
+            self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))

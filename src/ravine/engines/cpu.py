@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ravine.engines.binding import Binding, signed
+from ravine.engines.binding import Binding
 from ravine.engines.chunks import chunks, longest_run, ranges
 from ravine.engines.compiler import Compiled, compiled
 from ravine.engines.graph import Graph
@@ -36,6 +36,7 @@ from ravine.engines.kernel import (
     Value,
     sizes_of,
 )
+from ravine.engines.llvm.printer import signed
 from ravine.engines.llvm.tables import (
     BATCH,
     COUNT_FULL,
@@ -92,7 +93,6 @@ after_fork(_after_fork)
 # Of what a tensor has so many numbers, for each of its matrices, rows and columns, and where.
 _LINES = {MATRIX: "matrices", ROW: "rows", COLUMN: "widths"}
 _VALUES = ("matrix_values", "row_values", "column_values")
-_FIELDS = {field: i for i, field in enumerate(RECORD)}
 _EXPECTED, _SEED = map(SCALARS.index, ("expected", "seed"))
 _Function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)  # calls release the GIL
 _Batch = tuple[Compiled, Any]  # and its table
@@ -154,6 +154,7 @@ class Step(Binding):
         self.numbers = _words(self._list_numbers())
         self._addresses = _words(len(self.columns) * many)
         self._records = _words(len(RECORD) * many)
+        self._write_in((self._group_rows, 0), (self._addresses, 0), (self._records, 0))
         self._totals = _words(len(kernel.totals))
         self._scalars = _table(
             SCALARS,
@@ -173,18 +174,12 @@ class Step(Binding):
             self._add_batch(code, [(sizes[i], groups[i]) for i in members])
             if kernel.by_lines:
                 self._add_lines(code, members)
-        for place, i in enumerate(self.order):
-            whole = wholes[i] if wholes else matrices[i] if matrices else (1, 1, sizes[i])
-            for size, words in sizes_of(*whole).items():
-                self._set_record(place, f"whole_{size}", words)
-            self._set_record(place, "number", i if numbers is None else numbers[i])
-            self._set_record(place, "wide_count", int(counts is None or counts[i] == "float64"))
+        self._describe(wholes or matrices or [(1, 1, n) for n in sizes], numbers, counts)
         self._jobs = list(self._list_jobs())
         self._pauses = [(i, stage) for i, (job, stage, _) in enumerate(self._jobs) if not job]
         self._job_table = _words([word for job in self._jobs for word in job])
         self._drive = _Drive(self._codes[0].address["drive"])
         self._job_address = _address(self._job_table)
-        self._write_in((self._group_rows, 0), (self._addresses, 0))
         count = sum(batch[BATCH.index("chunk_count")] for batch in self._batches)
         self._chunks = count if sum(sizes) >= _ALONE else 1
         locked.add(self)
@@ -233,9 +228,6 @@ class Step(Binding):
         count = sizes_of(*self._matrices[self.order[place]])[_LINES[value.level]]
         return begin + count * self.kernel.lines[value], count
 
-    def _set_record(self, place: int, field: str, value: int) -> None:
-        self._records[len(RECORD) * place + _FIELDS[field]] = value
-
     def _add_batch(self, code: Compiled, members: list[tuple[int, int]]) -> None:
         """The tables for tensors (size, group) of the same dtypes, next in the order."""
         row = len(self.kernel.group_row)
@@ -265,7 +257,7 @@ class Step(Binding):
                 "own_row": _address(self._own_rows, row * place),
             }
             for field, value in fields.items():
-                self._set_record(place, field, value)
+                self._record(place, field, value)
             begun += count
         columns = [
             _address(self._addresses, len(self.order) * column + first)
@@ -313,7 +305,7 @@ class Step(Binding):
                 words[name] = _address(self.numbers, self._begun[level][place])
             del words["numel"]
             for name, word in words.items():
-                self._set_record(place, name, word)
+                self._record(place, name, word)
             self._tables.append(parts)
 
     def _list_jobs(self) -> Iterator[tuple[int, int, int]]:
@@ -375,7 +367,7 @@ class Step(Binding):
         """
         self._scalars[_EXPECTED] = expected
         if self._noisy:
-            self._scalars[_SEED] = signed(seed)
+            self._scalars[_SEED] = signed(seed % 2**64)
         begun = 0
         for end, stage in self._pauses:
             status = self._run(begun, end)

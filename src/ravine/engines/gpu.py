@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
-from ravine.engines.binding import Binding, signed
+from ravine.engines.binding import Binding
 from ravine.engines.chunks import chunks
 from ravine.engines.compiler import scalars
 from ravine.engines.devices import Remote
@@ -27,6 +27,7 @@ from ravine.engines.llvm.block_lines import LANES
 from ravine.engines.llvm.blocks import LAUNCH, Blocks, on_host
 from ravine.engines.llvm.first import FIRST, PUT, finishes_last
 from ravine.engines.llvm.launches import launches
+from ravine.engines.llvm.printer import signed
 from ravine.engines.llvm.tables import READY, RECORD, SCALARS
 
 __all__ = ["Step"]
@@ -91,7 +92,8 @@ class Step(Binding):
         self._begin = begin = dict(zip(lengths, (0, *ends), strict=False))
         self._lengths = lengths
         self._words = (ctypes.c_int64 * ends[-1])()
-        self._write_in((self._words, begin["group_rows"]), (self._words, begin["addresses"]))
+        shared = ("group_rows", "addresses", "records")
+        self._write_in(*((self._words, begin[table]) for table in shared))
         self._host = ctypes.addressof(self._words)
         self.anywhere = engine.allocate(8 * ends[-1])
         weakref.finalize(self, engine.free, self.anywhere).atexit = False
@@ -125,12 +127,7 @@ class Step(Binding):
             if on_device:
                 self._fill_word(f"launch{b}", len(LAUNCH) + 1, self._at("present", first))
             first += len(members)
-        for place, i in enumerate(self.order):
-            whole = matrices[i] if matrices else (1, 1, sizes[i])
-            for size, number in sizes_of(*whole).items():
-                self._record(place, f"whole_{size}", number)
-            self._record(place, "number", i if numbers is None else numbers[i])
-            self._record(place, "wide_count", int(counts is None or counts[i] == "float64"))
+        self._describe(matrices or [(1, 1, n) for n in sizes], numbers, counts)
 
         # A launch of one block, or functions of the host, compute what comes before the first pass.
         stages = 0 if on_device else on_host(variants[0])
@@ -177,9 +174,6 @@ class Step(Binding):
 
     def _fill_word(self, table: str, word: int, value: int) -> None:
         self._words[self._begin[table] + word] = value
-
-    def _record(self, place: int, field: str, value: int) -> None:
-        self._words[self._begin["records"] + len(RECORD) * place + RECORD.index(field)] = value
 
     def _add_batch(
         self, b: int, first: int, members: Sequence[tuple[int, int, int, Sequence[int]]]
@@ -298,7 +292,7 @@ class Step(Binding):
         scalars = self._begin["scalars"]
         self._words[scalars + SCALARS.index("expected")] = expected
         if self._noisy:
-            self._words[scalars + SCALARS.index("seed")] = signed(seed)
+            self._words[scalars + SCALARS.index("seed")] = signed(seed % 2**64)
         engine = self.engine
         with engine.current():
             captured = engine.captures()

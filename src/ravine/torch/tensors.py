@@ -24,7 +24,7 @@ _DTYPES = {getattr(torch, name): name for name in DTYPES}
 
 
 def unfit(work: Work, graph: Graph, whole: bool = False) -> str:
-    """Why the graph's kernel cannot step a parameter, or "". whole: no tensor is known to lack memory."""
+    """Why the graph's kernel cannot step a parameter, or "". whole: none of its tensors `lacks_memory`."""
     p, lines = work.p, by_lines(graph)
     if isinstance(p, Sharded) and _draws_in_kernels(graph, lines):
         return "sharded, with random numbers"

@@ -143,8 +143,7 @@ class LinedWalk(_Shared):
         if self.one.of == "float":
             x = self.out.set("x", f"fptrunc double {x} to float")
         for body in bodies:
-            wide = body.kind.width > 1
-            body.names[value] = self.out.splat(x, body.kind) if wide else x
+            body.names[value] = self.out.splat(x, body.kind)
 
     def walked(
         self, record: str, start: str, count: str, row: Row, columns: Columns
